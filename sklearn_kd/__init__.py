@@ -1,0 +1,31 @@
+"""Knowledge distillation for scikit-learn.
+
+Importing this package does not import torch: the public names load on first use.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_ESTIMATORS = {
+    "DistilledClassifier": "_distilled",
+    "TwoLayerPGDClassifier": "_two_layer",
+}
+_MODULES = ("datasets", "exceptions", "metrics")
+
+__all__ = ["DistilledClassifier", "TwoLayerPGDClassifier", "datasets", "exceptions", "metrics"]
+
+
+def __getattr__(name):
+    if name in _ESTIMATORS:
+        value = getattr(import_module(f"{__name__}.{_ESTIMATORS[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

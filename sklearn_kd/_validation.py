@@ -1,0 +1,171 @@
+"""What comes in is checked here. The only module that imports private names of scikit-learn."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, _num_samples, validate_data
+
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "RealNotInt",
+    "StrOptions",
+    "_fit_context",
+    "_num_samples",
+    "align_columns",
+    "check_soft_targets",
+    "encode_labels",
+    "validate_data",
+    "validate_sample_weight",
+]
+
+#: How far a row of soft targets may be from summing to one (api.md).
+ROW_SUM_TOLERANCE = 1e-5
+
+
+def validate_sample_weight(sample_weight, X):
+    """Weights as float64 of shape (n_samples,), non-negative and not all zero; ones for None."""
+    return _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
+    )
+
+
+def encode_labels(y, classes=None):
+    """Return ``(classes, codes)``: the sorted labels and, per row, the index of its own.
+
+    ``classes`` (sorted) may name labels that y lacks; a label of y that it lacks is an error.
+    """
+    check_classification_targets(y)
+    present, codes = np.unique(y, return_inverse=True)
+    if classes is None:
+        return present, codes
+    classes = np.asarray(classes)
+    unknown = np.setdiff1d(present, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y contains labels {unknown.tolist()} that are not among the classes "
+            f"{classes.tolist()}; name every label that y can take."
+        )
+    return classes, np.searchsorted(classes, present)[codes]
+
+
+def align_columns(values, given, wanted, *, fill=0.0):
+    """Columns of ``values`` (n, len(given)) moved to the order of ``wanted`` (sorted labels).
+
+    Every label of ``given`` must be in ``wanted``; labels of ``wanted`` alone get ``fill``.
+    """
+    given, wanted = np.asarray(given), np.asarray(wanted)
+    if len(given) == len(wanted) and np.all(given == wanted):
+        return values
+    aligned = np.full((values.shape[0], len(wanted)), fill, dtype=values.dtype)
+    aligned[:, np.searchsorted(wanted, given)] = values
+    return aligned
+
+
+def check_soft_targets(soft_targets, y, *, dtype=np.float64):
+    """Check a teacher's probabilities at T = 1 and bring their columns in order.
+
+    Parameters
+    ----------
+    soft_targets : array-like of shape (n_samples, n_classes) or DataFrame
+        An array has its columns in the order of ``np.unique(y)``. The columns of a DataFrame
+        are class labels, which may name classes that y lacks.
+    y : array-like of shape (n_samples,)
+        Hard labels.
+    dtype : numpy dtype
+        Of the result.
+
+    Returns
+    -------
+    soft_targets : ndarray of shape (n_samples, n_classes)
+        Columns in the order of ``classes``, rows renormalised to sum to one.
+    classes : ndarray of shape (n_classes,)
+        ``np.unique(y)``, or its union with the column labels of the DataFrame.
+    """
+    classes, codes = encode_labels(y)
+    labelled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
+    if labelled:
+        columns = np.asarray(soft_targets.columns)
+        _check_column_labels(columns, classes)
+        soft_targets = soft_targets.to_numpy()
+    Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalised below
+    n_samples = _num_samples(y)
+    if Q.ndim != 2 or Q.shape[0] != n_samples:
+        raise ValueError(
+            f"soft_targets must have shape (n_samples, n_classes) with n_samples={n_samples}, "
+            f"got {Q.shape}."
+        )
+    if labelled:
+        union = np.union1d(classes, columns)
+        Q = align_columns(Q, columns, union)
+        codes = np.searchsorted(union, classes)[codes]
+        classes = union
+    elif Q.shape[1] != len(classes):
+        raise ValueError(
+            f"soft_targets has {Q.shape[1]} columns but y has {len(classes)} classes "
+            f"{classes.tolist()}. Where y lacks a class (a fold of a cross-validation, say), "
+            "pass a pandas DataFrame whose columns are the class labels."
+        )
+    _check_probabilities(Q)
+    Q /= Q.sum(axis=1, keepdims=True)
+    _warn_if_misaligned(Q, codes)
+    return Q.astype(dtype, copy=False), classes
+
+
+def _check_column_labels(columns, classes):
+    if len(np.unique(columns)) != len(columns):
+        raise ValueError(f"soft_targets has repeated column labels: {columns.tolist()}.")
+    missing = np.setdiff1d(classes, columns)
+    if len(missing):
+        raise ValueError(
+            f"soft_targets has no column for the labels {missing.tolist()} of y; its columns "
+            f"are {columns.tolist()}. The column labels must be class labels."
+        )
+
+
+def _check_probabilities(Q):
+    if not np.isfinite(Q).all():
+        raise ValueError("soft_targets contains NaN or infinity.")
+    if Q.min(initial=0.0) < -ROW_SUM_TOLERANCE or Q.max(initial=0.0) > 1 + ROW_SUM_TOLERANCE:
+        raise ValueError(
+            "soft_targets must be probabilities in [0, 1], got values in "
+            f"[{Q.min():.6g}, {Q.max():.6g}]. Pass the teacher's predict_proba, not its logits."
+        )
+    np.clip(Q, 0.0, 1.0, out=Q)
+    off = np.abs(Q.sum(axis=1) - 1)
+    if off.max(initial=0.0) > ROW_SUM_TOLERANCE:
+        row = int(off.argmax())
+        raise ValueError(
+            f"each row of soft_targets must sum to 1 within {ROW_SUM_TOLERANCE:g}; row {row} "
+            f"sums to {Q[row].sum():.8g}."
+        )
+
+
+def _warn_if_misaligned(Q, codes):
+    """Warn where argmax Q meets y less often than two independent labellings would."""
+    best = Q.argmax(axis=1)
+    n_classes = Q.shape[1]
+    agreement = np.mean(best == codes)
+    share_best = np.bincount(best, minlength=n_classes) / len(codes)
+    share_y = np.bincount(codes, minlength=n_classes) / len(codes)
+    chance = float(share_best @ share_y)
+    # two standard errors: a handful of rows proves nothing
+    slack = 2 * np.sqrt(chance * (1 - chance) / len(codes))
+    if agreement < chance - slack:
+        warnings.warn(
+            f"the largest soft target is the label in y on only {agreement:.1%} of the rows, "
+            f"where chance alone gives {chance:.1%}: the rows or columns of soft_targets are "
+            "probably in another order than y and np.unique(y).",
+            SoftTargetsAlignmentWarning,
+            stacklevel=3,
+        )

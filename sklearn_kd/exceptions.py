@@ -1,0 +1,45 @@
+"""Errors and warnings with a name, so that a user can filter or catch each one."""
+
+__all__ = [
+    "DivergenceError",
+    "IgnoredSampleWeightWarning",
+    "InSampleLabelsWarning",
+    "MissingClassWarning",
+    "PrecisionWarning",
+    "SoftTargetsAlignmentWarning",
+    "TransferRowsWarning",
+]
+
+
+class DivergenceError(ArithmeticError):
+    """Training diverged at the step size that was asked for; nothing was fitted."""
+
+
+class IgnoredSampleWeightWarning(UserWarning):
+    """A sub-estimator takes no sample weights, so they were used for the other one only."""
+
+
+class InSampleLabelsWarning(UserWarning):
+    """A teacher labels its own training rows and has memorised them.
+
+    Such labels are the hard labels over again; cross-fitted ones are not.
+    """
+
+
+class MissingClassWarning(UserWarning):
+    """A teacher (or one of its folds) never saw a class and gives it probability zero."""
+
+
+class PrecisionWarning(UserWarning):
+    """A column has lost its digits: its spread is near the resolution of its dtype."""
+
+
+class SoftTargetsAlignmentWarning(UserWarning):
+    """The soft targets agree with ``y`` less often than chance would.
+
+    Rows or columns are probably in another order.
+    """
+
+
+class TransferRowsWarning(UserWarning):
+    """``X_unlabeled`` is as long as ``X``: a search would slice it like metadata."""
