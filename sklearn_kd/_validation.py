@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 from sklearn.base import _fit_context
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils._metadata_requests import _raise_for_params, _routing_enabled
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -11,7 +14,15 @@ from sklearn.utils._param_validation import (
     StrOptions,
 )
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, _num_samples, validate_data
+from sklearn.utils.validation import (
+    _check_method_params,
+    _check_sample_weight,
+    _check_y,
+    _num_features,
+    _num_samples,
+    has_fit_parameter,
+    validate_data,
+)
 
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
@@ -20,11 +31,20 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
+    "_check_method_params",
+    "_check_y",
     "_fit_context",
+    "_num_features",
     "_num_samples",
+    "_raise_for_params",
+    "_routing_enabled",
+    "_safe_indexing",
     "align_columns",
     "check_soft_targets",
     "encode_labels",
+    "fit_parameter_key",
+    "last_step",
+    "step_parameter",
     "validate_data",
     "validate_sample_weight",
 ]
@@ -72,7 +92,7 @@ def align_columns(values, given, wanted, *, fill=0.0):
     return aligned
 
 
-def check_soft_targets(soft_targets, y, *, dtype=np.float64):
+def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     """Check a teacher's probabilities at T = 1 and bring their columns in order.
 
     Parameters
@@ -82,6 +102,9 @@ def check_soft_targets(soft_targets, y, *, dtype=np.float64):
         are class labels, which may name classes that y lacks.
     y : array-like of shape (n_samples,)
         Hard labels.
+    classes : ndarray of shape (n_classes,), optional
+        All labels, sorted, where they are known; the columns of an array are then in their
+        order and a DataFrame may name no others.
     dtype : numpy dtype
         Of the result.
 
@@ -92,11 +115,12 @@ def check_soft_targets(soft_targets, y, *, dtype=np.float64):
     classes : ndarray of shape (n_classes,)
         ``np.unique(y)``, or its union with the column labels of the DataFrame.
     """
-    classes, codes = encode_labels(y)
+    known = classes
+    classes, codes = encode_labels(y, known)
     labelled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
     if labelled:
         columns = np.asarray(soft_targets.columns)
-        _check_column_labels(columns, classes)
+        _check_column_labels(columns, np.unique(y), known)
         soft_targets = soft_targets.to_numpy()
     Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalised below
     n_samples = _num_samples(y)
@@ -112,7 +136,7 @@ def check_soft_targets(soft_targets, y, *, dtype=np.float64):
         classes = union
     elif Q.shape[1] != len(classes):
         raise ValueError(
-            f"soft_targets has {Q.shape[1]} columns but y has {len(classes)} classes "
+            f"soft_targets has {Q.shape[1]} columns but there are {len(classes)} classes "
             f"{classes.tolist()}. Where y lacks a class (a fold of a cross-validation, say), "
             "pass a pandas DataFrame whose columns are the class labels."
         )
@@ -122,7 +146,7 @@ def check_soft_targets(soft_targets, y, *, dtype=np.float64):
     return Q.astype(dtype, copy=False), classes
 
 
-def _check_column_labels(columns, classes):
+def _check_column_labels(columns, classes, known):
     if len(np.unique(columns)) != len(columns):
         raise ValueError(f"soft_targets has repeated column labels: {columns.tolist()}.")
     missing = np.setdiff1d(classes, columns)
@@ -130,6 +154,12 @@ def _check_column_labels(columns, classes):
         raise ValueError(
             f"soft_targets has no column for the labels {missing.tolist()} of y; its columns "
             f"are {columns.tolist()}. The column labels must be class labels."
+        )
+    unknown = [] if known is None else np.setdiff1d(columns, known)
+    if len(unknown):
+        raise ValueError(
+            f"soft_targets has columns {unknown.tolist()} that are not among the classes "
+            f"{known.tolist()}."
         )
 
 
@@ -169,3 +199,26 @@ def _warn_if_misaligned(Q, codes):
             SoftTargetsAlignmentWarning,
             stacklevel=3,
         )
+
+
+def last_step(estimator):
+    """Follow pipelines, nested ones too, to the step that is fitted last."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def step_parameter(estimator, name):
+    """Name under which a pipeline knows the parameter ``name`` of its last step."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        step, estimator = estimator.steps[-1]
+        prefix += f"{step}__"
+    return prefix + name
+
+
+def fit_parameter_key(estimator, name):
+    """Keyword that hands ``name`` to ``fit`` (of the last step), None where it takes no such."""
+    if has_fit_parameter(last_step(estimator), name):
+        return step_parameter(estimator, name)
+    return None

@@ -1,0 +1,65 @@
+"""Losses in the logits: value per row and gradient, written by hand.
+
+Every tensor has the layout (students, outputs, rows). One output is a two-class problem: the
+logit f of the second class, with the target its probability. K outputs are K classes.
+A loss maps (logits, targets) to the loss of each row, shape (students, rows), and the gradient
+of each row's loss in its own logits, the shape of the logits. Both are unweighted.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, softplus
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Cross-entropy :math:`-\sum_k p_k \ln \mu_k(f)`, gradient :math:`\mu(f) - p`.
+
+    It differs from KL(p || mu(f)) by the entropy of p alone (see `entropy`), so the gradient is
+    the same. The targets sum to one but may leave [0, 1] (alpha above one).
+    """
+    if logits.shape[1] == 1:
+        rows = softplus(logits).sub_(targets * logits)
+        return rows[:, 0], torch.sigmoid(logits).sub_(targets)
+    log_mu = log_softmax(logits, dim=1)
+    return (targets * log_mu).sum(dim=1).neg_(), log_mu.exp_().sub_(targets)
+
+
+def squared_error(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Half the squared distance, :math:`\frac12 \|f - p\|^2`, gradient :math:`f - p`."""
+    residual = logits - targets
+    return residual.square().sum(dim=1).mul_(0.5), residual
+
+
+def two_term(alpha: Tensor, temperature: Tensor) -> Loss:
+    r"""Distillation loss: alpha T^2 CE(softmax(z/T), softmax(f/T)) + (1 - alpha) CE(y, softmax(f)).
+
+    ``alpha`` and ``temperature`` have shape (students,). The targets stack the tempered
+    probabilities and the hard labels along the outputs (`targets.two_term_targets`). The
+    gradient is alpha T (mu(f/T) - mu(z/T)) + (1 - alpha)(mu(f) - y): the factor T^2 keeps the
+    size of the soft gradient independent of T (Hinton et al. 2015, section 2.1).
+    """
+    a = alpha.view(-1, 1, 1)
+    T = temperature.view(-1, 1, 1)
+
+    def loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        n_outputs = logits.shape[1]
+        soft_rows, soft_grad = cross_entropy(logits / T, targets[..., :n_outputs, :])
+        hard_rows, hard_grad = cross_entropy(logits, targets[..., n_outputs:, :])
+        rows = (a * T * T)[..., 0] * soft_rows + (1 - a)[..., 0] * hard_rows
+        return rows, soft_grad.mul_(a * T).add_(hard_grad.mul_(1 - a))
+
+    return loss
+
+
+def entropy(targets: Tensor) -> Tensor:
+    """Entropy of each row's target, shape (..., rows); what cross-entropy exceeds the KL by.
+
+    Zero for targets outside the simplex (alpha above one), where the KL has no meaning.
+    """
+    p = torch.cat([targets, 1 - targets], dim=-2) if targets.shape[-2] == 1 else targets
+    entropies: Tensor = torch.special.entr(p)
+    return entropies.clamp_(min=0).sum(dim=-2)

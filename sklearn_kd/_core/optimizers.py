@@ -1,0 +1,105 @@
+"""First-order accelerators: how a gradient moves the weights of all students at once.
+
+An optimizer holds scratch of the size of its weights and is called once a step. ``step_size``
+has one row a neuron, (neurons, 1), so that every student moves at its own pace.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Optimizer(Protocol):
+    """What the training loop needs of an accelerator."""
+
+    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+        """Move ``weights`` in place; ``gradient`` may be overwritten."""
+        ...
+
+    def forget(self, neurons: Tensor) -> None:
+        """Clear what is remembered of ``neurons`` (a mask), which may not be finite."""
+        ...
+
+    def state(self) -> list[Tensor]:
+        """Return what the next step depends on."""
+        ...
+
+    def load(self, state: list[Tensor]) -> None:
+        """Go on from a `state`."""
+        ...
+
+
+class Nesterov:
+    """Nesterov's momentum: v <- beta v + g, w <- w - eta (g + beta v). beta = 0 is plain descent.
+
+    Sutskever et al. 2013, "On the importance of initialization and momentum".
+    """
+
+    def __init__(self, like: Tensor, momentum: float) -> None:
+        self.momentum = momentum
+        self.velocity = torch.zeros_like(like) if momentum else None
+
+    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+        """Move ``weights`` in place."""
+        gradient.mul_(step_size)
+        if self.velocity is not None:
+            self.velocity.mul_(self.momentum).add_(gradient)
+            weights.sub_(self.velocity, alpha=self.momentum)
+        weights.sub_(gradient)
+
+    def forget(self, neurons: Tensor) -> None:
+        """Stop the neurons."""
+        if self.velocity is not None:
+            self.velocity[neurons] = 0.0
+
+    def state(self) -> list[Tensor]:
+        """Return the velocity, if there is any."""
+        return [] if self.velocity is None else [self.velocity]
+
+    def load(self, state: list[Tensor]) -> None:
+        """Go on from a `state`."""
+        if self.velocity is not None:
+            self.velocity.copy_(state[0])
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1), each coordinate scaled by its own gradients.
+
+    It is what makes one step size serve columns that are dense, rare and heavy-tailed alike.
+    """
+
+    def __init__(
+        self, like: Tensor, momentum: float, beta2: float = 0.999, epsilon: float = 1e-8
+    ) -> None:
+        self.beta1, self.beta2, self.epsilon = momentum, beta2, epsilon
+        self.mean = torch.zeros_like(like)
+        self.square = torch.zeros_like(like)
+        self.scratch = torch.empty_like(like)
+        self.n_steps = 0
+
+    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+        """Move ``weights`` in place."""
+        self.n_steps += 1
+        self.mean.lerp_(gradient, 1 - self.beta1)
+        self.square.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        # both bias corrections in one factor: sqrt(square / c2) = sqrt(square) / sqrt(c2)
+        root = (1 - self.beta2**self.n_steps) ** 0.5
+        torch.sqrt(self.square, out=self.scratch).add_(self.epsilon * root)
+        torch.mul(self.mean, step_size, out=gradient)
+        weights.addcdiv_(gradient, self.scratch, value=-root / (1 - self.beta1**self.n_steps))
+
+    def forget(self, neurons: Tensor) -> None:
+        """Clear both moments."""
+        self.mean[neurons] = 0.0
+        self.square[neurons] = 0.0
+
+    def state(self) -> list[Tensor]:
+        """Return both moments and the number of steps."""
+        return [self.mean, self.square, torch.tensor(self.n_steps)]
+
+    def load(self, state: list[Tensor]) -> None:
+        """Go on from a `state`."""
+        self.mean.copy_(state[0])
+        self.square.copy_(state[1])
+        self.n_steps = int(state[2])

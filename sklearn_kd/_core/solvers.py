@@ -1,0 +1,337 @@
+"""The one training loop: projected first-order descent on any number of students at once."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sklearn_kd._core import two_layer
+from sklearn_kd._core.losses import Loss
+from sklearn_kd._core.optimizers import Adam, Nesterov, Optimizer
+from sklearn_kd._core.targets import TargetRule
+
+#: A loss this many times the untrained one (plus one) is divergence, though still finite.
+DIVERGED = 1e4
+
+
+@dataclass
+class Students:
+    """Networks side by side, in the layout of `two_layer`, one entry of ``widths`` a student."""
+
+    widths: Sequence[int]
+    hidden: Tensor  # (sum of widths, inputs)
+    output: Tensor  # (sum of widths, outputs)
+    initial: Tensor  # hidden weights that the projection is around
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def neurons(self, student: int) -> slice:
+        """Rows of ``hidden`` and ``output`` that belong to a student."""
+        start = sum(self.widths[:student])
+        return slice(start, start + self.widths[student])
+
+
+@dataclass
+class Rows:
+    """Rows to learn from or to score on."""
+
+    inputs: Tensor  # (rows, inputs)
+    rule: TargetRule
+    weights: Tensor  # (students or 1, rows), sums to one over the rows
+
+
+@dataclass
+class HeldOut:
+    """Which held-out loss scores a student, and how long training goes on without a better one.
+
+    Either ``rows`` of their own, scored at the end of an epoch; or, in full batch, training rows
+    of which each student leaves some out: ``weights`` picks those, and their loss comes with the
+    forward pass of training, at no further product. ``pool`` (students, students) then says
+    whose held-out losses a student's score adds up; a student whose row of it is zero is not
+    scored itself.
+    """
+
+    patience: int
+    rows: Rows | None = None
+    weights: Tensor | None = None  # (students, rows)
+    pool: Tensor | None = None
+
+
+@dataclass
+class Plan:
+    """How to train."""
+
+    step_size: Tensor  # (students,)
+    output_step_size: Tensor | None  # (students,); None: the output layer is fixed
+    max_move: Tensor  # (students,), radius / sqrt(width); inf: no projection
+    n_epochs: int
+    batch_size: int | None  # None: full batch
+    optimizer: str  # "nesterov" or "adam"
+    momentum: float
+    decay: bool  # step size falls to zero along a half cosine
+    generator: torch.Generator  # of the order of rows
+    resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `Outcome`
+
+
+@dataclass
+class Outcome:
+    """How training went. Curves have one (students,) entry an epoch."""
+
+    reason: str = "max_iter"  # or "early_stopping", "callback", "diverged", "interrupted"
+    losses: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)
+    best_score: Tensor | None = None  # (students,); inf for a student that has none
+    best_epoch: Tensor | None = None  # (students,), epochs trained by then
+    diverged: Tensor | None = None  # (students,), bool
+    interrupt: KeyboardInterrupt | None = None
+    optimizers: list[list[Tensor]] = field(default_factory=list)  # their states at the end
+
+
+def train(
+    students: Students,
+    rows: Rows,
+    loss: Loss,
+    plan: Plan,
+    held_out: HeldOut | None = None,
+    on_epoch: Callable[[int, Outcome], bool] | None = None,
+) -> Outcome:
+    """Train ``students`` in place: to the best held-out score, else to the last step.
+
+    Parameters
+    ----------
+    students : Students
+    rows : Rows
+        To learn from.
+    loss : Loss
+        Value and gradient in the logits.
+    plan : Plan
+    held_out : HeldOut, optional
+        With it, every scored student ends with the weights of its best score and training ends
+        when none has improved for ``patience`` epochs.
+    on_epoch : callable, optional
+        Called with the number of epochs done and the outcome so far; True ends training.
+
+    Returns
+    -------
+    Outcome
+        A student whose loss stopped being finite, or passed `DIVERGED` times the untrained one,
+        is marked and goes back to its start; its neighbours do not notice. A KeyboardInterrupt
+        is handed back in ``interrupt`` for the caller to raise, with the best weights in place.
+    """
+    run = _Run(students, rows, loss, plan, held_out)
+    try:
+        for epoch in range(1, plan.n_epochs + 1):
+            run.epoch(epoch)
+            if run.outcome.diverged.all():  # type: ignore[union-attr]
+                run.outcome.reason = "diverged"
+            elif run.stale.min() >= run.patience:
+                run.outcome.reason = "early_stopping"
+            elif on_epoch is not None and on_epoch(epoch, run.outcome):
+                run.outcome.reason = "callback"
+            else:
+                continue
+            break
+    except KeyboardInterrupt as interrupt:
+        run.outcome.reason, run.outcome.interrupt = "interrupted", interrupt
+    run.finish()
+    return run.outcome
+
+
+class _Run:
+    """State of one call of `train`."""
+
+    def __init__(
+        self,
+        students: Students,
+        rows: Rows,
+        loss: Loss,
+        plan: Plan,
+        held_out: HeldOut | None,
+    ) -> None:
+        self.students, self.rows, self.loss, self.plan = students, rows, loss, plan
+        self.held_out = held_out
+        hidden, output = students.hidden, students.output
+        device = hidden.device
+        self.layout = two_layer.blocks(students.widths)
+        widths = torch.tensor(students.widths, device=device)
+        self.student_of = torch.repeat_interleave(torch.arange(len(widths), device=device), widths)
+        self.inverse_sqrt = widths.to(hidden.dtype)[self.student_of].rsqrt()[:, None]
+        self.scaled_output = output * self.inverse_sqrt
+        self.step_size = plan.step_size[self.student_of][:, None]
+        self.max_move = plan.max_move[self.student_of][:, None]
+        self.is_bounded = bool(torch.isfinite(plan.max_move).any())
+        self.gradient = torch.empty_like(hidden)
+        self.update = self._optimizer(hidden)
+        self.trains_output = plan.output_step_size is not None
+        if plan.output_step_size is not None:
+            self.output_step_size = plan.output_step_size[self.student_of][:, None]
+            self.output_gradient = torch.empty_like(output)
+            self.output_update = self._optimizer(output)
+            self.initial_output = output.clone()
+        for optimizer, state in zip(self._optimizers(), plan.resume or [], strict=False):
+            optimizer.load(state)
+
+        n_rows = rows.inputs.shape[0]
+        self.full_batch = plan.batch_size is None or plan.batch_size >= n_rows
+        self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (plan.batch_size or n_rows))
+        # a batch estimates the weighted mean over all rows: weights of mean one, over its length
+        self.batch_weights = rows.weights if self.full_batch else rows.weights * n_rows
+        self.scratch: dict[int, tuple[two_layer.Activations, Tensor]] = {}
+        self.n_steps = 0
+
+        n_students = len(students)
+        infinite = torch.full((n_students,), math.inf, dtype=torch.float64, device=device)
+        self.outcome = Outcome(
+            best_score=infinite.clone(),
+            best_epoch=torch.zeros(n_students, dtype=torch.int64, device=device),
+            diverged=torch.zeros(n_students, dtype=torch.bool, device=device),
+        )
+        self.ceiling: Tensor | None = None  # loss that counts as divergence, per student
+        self.patience = math.inf if held_out is None else held_out.patience
+        self.stale = torch.zeros(n_students, dtype=torch.int64, device=device)
+        if held_out is not None:
+            self.best_hidden, self.best_output = hidden.clone(), output.clone()
+            if held_out.pool is not None:
+                self.scored = held_out.pool.any(dim=1)
+                self.stale[~self.scored] = torch.iinfo(torch.int64).max // 2
+
+    def _optimizer(self, like: Tensor) -> Optimizer:
+        kind = Adam if self.plan.optimizer == "adam" else Nesterov
+        return kind(like, self.plan.momentum)
+
+    def _optimizers(self) -> list[Optimizer]:
+        return [self.update, self.output_update] if self.trains_output else [self.update]
+
+    def epoch(self, epoch: int) -> None:
+        """Train on every row once and keep the books."""
+        inputs, weights = self.rows.inputs, self.batch_weights
+        n_rows, n_students = inputs.shape[0], len(self.students)
+        if self.full_batch:
+            losses = self._step(inputs, weights, None, epoch)
+        else:
+            order = torch.randperm(n_rows, generator=self.plan.generator).to(inputs.device)
+            losses = inputs.new_zeros(n_students)
+            for batch in order.tensor_split(self.n_batches):
+                acts, buffer = self._scratch(len(batch))
+                torch.index_select(inputs, 0, batch, out=buffer)
+                batch_weights = weights.index_select(1, batch).div_(len(batch))
+                losses += self._step(buffer, batch_weights, batch, epoch)
+            losses /= self.n_batches
+        self.outcome.losses.append(losses)
+        self._check_divergence(losses)
+        if self.held_out is not None and self.held_out.rows is not None:
+            self._note_scores(self._evaluate(self.held_out.rows), epoch)
+
+    def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None, epoch: int) -> Tensor:
+        """One step on these rows; the students' losses before it, (students,)."""
+        students, plan = self.students, self.plan
+        acts, _ = self._scratch(inputs.shape[0], gathers=batch is not None)
+        logits = two_layer.forward(students.hidden, self.scaled_output, inputs, self.layout, acts)
+        row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
+        losses = (row_losses * weights).sum(dim=1)
+        if self.ceiling is None:
+            self.ceiling = DIVERGED * (losses.abs() + 1)
+        if batch is None and self.held_out is not None and self.held_out.weights is not None:
+            held_out = (row_losses * self.held_out.weights).sum(dim=1).double()
+            # the weights were trained for one epoch less: this is the forward pass before a step
+            self._note_scores(held_out, epoch - 1)
+        residual.mul_(weights[:, None, :])
+        decay = 1.0
+        if plan.decay:
+            decay = 0.5 + 0.5 * math.cos(math.pi * self.n_steps / (plan.n_epochs * self.n_batches))
+        self.n_steps += 1
+        if self.trains_output:
+            two_layer.backward_output(
+                residual, self.layout, acts, self.inverse_sqrt, self.output_gradient
+            )
+        two_layer.backward_hidden(
+            residual, self.scaled_output, inputs, self.layout, acts, self.gradient
+        )
+        self.update.step(students.hidden, self.gradient, self.step_size * decay)
+        if self.trains_output:
+            self.output_update.step(
+                students.output, self.output_gradient, self.output_step_size * decay
+            )
+            torch.mul(students.output, self.inverse_sqrt, out=self.scaled_output)
+        if self.is_bounded:
+            two_layer.project(students.hidden, students.initial, self.max_move)
+        return losses
+
+    def _scratch(self, n_rows: int, gathers: bool = True) -> tuple[two_layer.Activations, Tensor]:
+        """Activations and, for a gathered batch, its rows; made once for each batch size."""
+        if n_rows not in self.scratch:
+            like, n_outputs = self.students.hidden, self.students.output.shape[1]
+            self.scratch[n_rows] = (
+                two_layer.Activations(self.students.widths, n_outputs, n_rows, like),
+                like.new_empty(n_rows if gathers else 0, like.shape[1]),
+            )
+        return self.scratch[n_rows]
+
+    def _evaluate(self, rows: Rows) -> Tensor:
+        """Weighted loss of every student on other rows, (students,) in float64."""
+        n_outputs = self.students.output.shape[1]
+        total = torch.zeros(len(self.students), dtype=torch.float64, device=rows.inputs.device)
+        size = self.plan.batch_size or rows.inputs.shape[0]
+        for start in range(0, rows.inputs.shape[0], size):
+            part = torch.arange(start, min(start + size, rows.inputs.shape[0]))
+            part = part.to(rows.inputs.device)
+            inputs = rows.inputs[start : start + size]
+            acts = two_layer.Activations(
+                self.students.widths, n_outputs, len(inputs), self.students.hidden
+            )
+            logits = two_layer.forward(
+                self.students.hidden, self.scaled_output, inputs, self.layout, acts
+            )
+            row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
+            total += (row_losses * rows.weights.index_select(1, part)).sum(dim=1)
+        return total
+
+    def _note_scores(self, losses: Tensor, epoch: int) -> None:
+        """Keep the weights of every student whose held-out score is its best so far."""
+        outcome = self.outcome
+        assert outcome.best_score is not None and outcome.best_epoch is not None
+        scores = losses
+        if self.held_out is not None and self.held_out.pool is not None:
+            scores = self.held_out.pool @ losses
+            scores[~self.scored] = math.inf
+        outcome.scores.append(scores)
+        better = scores < outcome.best_score  # NaN is never better
+        self.stale += 1
+        if better.any():
+            self.stale[better] = 0
+            outcome.best_score[better] = scores[better]
+            outcome.best_epoch[better] = epoch
+            keep = better[self.student_of][:, None]
+            torch.where(keep, self.students.hidden, self.best_hidden, out=self.best_hidden)
+            torch.where(keep, self.students.output, self.best_output, out=self.best_output)
+
+    def _check_divergence(self, losses: Tensor) -> None:
+        outcome = self.outcome
+        assert outcome.diverged is not None and outcome.best_score is not None
+        assert self.ceiling is not None
+        bad = ~(losses.abs() < self.ceiling) & ~outcome.diverged
+        if not bad.any():
+            return
+        outcome.diverged |= bad
+        outcome.best_score[bad] = math.inf
+        neurons = bad[self.student_of]
+        self.students.hidden[neurons] = self.students.initial[neurons]
+        self.step_size[neurons] = 0.0
+        self.update.forget(neurons)
+        if self.trains_output:
+            self.students.output[neurons] = self.initial_output[neurons]
+            self.output_update.forget(neurons)
+            self.output_step_size[neurons] = 0.0
+            torch.mul(self.students.output, self.inverse_sqrt, out=self.scaled_output)
+
+    def finish(self) -> None:
+        """Put the best weights back where there is a score, and leave the books in order."""
+        self.outcome.optimizers = [optimizer.state() for optimizer in self._optimizers()]
+        assert self.outcome.best_score is not None
+        if self.held_out is not None:
+            keep = torch.isfinite(self.outcome.best_score)[self.student_of][:, None]
+            torch.where(keep, self.best_hidden, self.students.hidden, out=self.students.hidden)
+            torch.where(keep, self.best_output, self.students.output, out=self.students.output)

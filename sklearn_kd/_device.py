@@ -1,0 +1,77 @@
+"""Devices, dtypes, tensors, generators and bytes: where NumPy meets torch.
+
+Imports torch, so estimators import it inside `fit`.
+"""
+
+import os
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+__all__ = ["check_budget", "generators", "resolve_device", "to_numpy", "to_tensor"]
+
+
+def resolve_device(device):
+    """Return the torch device of a ``device`` parameter; one that is not there is an error."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:1'."
+        ) from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} is not supported; use 'auto', 'cpu' or 'cuda'.")
+    if resolved.type == "cuda" and not (
+        torch.cuda.is_available() and (resolved.index or 0) < torch.cuda.device_count()
+    ):
+        raise ValueError(
+            f"device={device!r} was asked for but torch sees {torch.cuda.device_count()} CUDA "
+            "devices; use device='cpu', or device='auto' for what is there."
+        )
+    return resolved
+
+
+def to_tensor(array, *, dtype=None, device="cpu"):
+    """Tensor of a NumPy array; shares memory only with a writeable array of the same dtype.
+
+    pandas hands out read-only arrays, which torch cannot alias without a warning: those are
+    copied.
+    """
+    array = np.asarray(array, dtype=dtype)
+    if not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def to_numpy(tensor):
+    """Return a contiguous copy on the CPU, so that no view of a larger buffer is kept alive."""
+    return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+
+
+def generators(random_state, n):
+    """Return ``n`` CPU generators, independent of each other and of torch's global one."""
+    seeds = check_random_state(random_state).randint(2**31 - 1, size=n)
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def check_budget(n_bytes, device, advice):
+    """Raise MemoryError where ``n_bytes`` would not fit, before anything is allocated."""
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    else:
+        try:
+            available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            with open("/proc/meminfo") as lines:  # free pages leave out what the cache can give
+                for line in lines:
+                    if line.startswith("MemAvailable:"):
+                        available = int(line.split()[1]) * 1024
+        except (AttributeError, OSError, ValueError):
+            return  # not told on this platform
+    if n_bytes > available:
+        raise MemoryError(
+            f"training needs about {n_bytes / 2**30:.1f} GiB on {device}, which has "
+            f"{available / 2**30:.1f} GiB free: {advice}."
+        )
