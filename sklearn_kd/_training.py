@@ -236,7 +236,7 @@ class _Progress:
 
 
 def _plan(est, settings, students, shrink, order_seed):
-    """Settings as the tensors of a `solvers.Plan`, step sizes multiplied by ``shrink``."""
+    """Make a `solvers.Plan` of the settings, step sizes multiplied by ``shrink``."""
     like, n_students = students.hidden, len(students)
     move = math.inf if est.radius is None else est.radius / math.sqrt(est.width)
     output_step = settings.output_step_size
@@ -256,7 +256,7 @@ def _plan(est, settings, students, shrink, order_seed):
 
 
 def _resumed(est, device):
-    """The fitted network, to go on from."""
+    """Bring back the fitted network, to go on from."""
     output = est.output_weights_.reshape(len(est.hidden_weights_), -1)
     hidden, initial, output = (
         _device.to_tensor(array.copy(), dtype=est.hidden_weights_.dtype, device=device)

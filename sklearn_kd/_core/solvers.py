@@ -80,12 +80,12 @@ class Plan:
 class Outcome:
     """How training went. Curves have one (students,) entry an epoch."""
 
+    best_score: Tensor  # (students,); inf for a student that has none
+    best_epoch: Tensor  # (students,), epochs trained by then
+    diverged: Tensor  # (students,), bool
     reason: str = "max_iter"  # or "early_stopping", "callback", "diverged", "interrupted"
     losses: list[Tensor] = field(default_factory=list)
     scores: list[Tensor] = field(default_factory=list)
-    best_score: Tensor | None = None  # (students,); inf for a student that has none
-    best_epoch: Tensor | None = None  # (students,), epochs trained by then
-    diverged: Tensor | None = None  # (students,), bool
     interrupt: KeyboardInterrupt | None = None
     optimizers: list[list[Tensor]] = field(default_factory=list)  # their states at the end
 
@@ -125,7 +125,7 @@ def train(
     try:
         for epoch in range(1, plan.n_epochs + 1):
             run.epoch(epoch)
-            if run.outcome.diverged.all():  # type: ignore[union-attr]
+            if run.outcome.diverged.all():
                 run.outcome.reason = "diverged"
             elif run.stale.min() >= run.patience:
                 run.outcome.reason = "early_stopping"
@@ -292,7 +292,6 @@ class _Run:
     def _note_scores(self, losses: Tensor, epoch: int) -> None:
         """Keep the weights of every student whose held-out score is its best so far."""
         outcome = self.outcome
-        assert outcome.best_score is not None and outcome.best_epoch is not None
         scores = losses
         if self.held_out is not None and self.held_out.pool is not None:
             scores = self.held_out.pool @ losses
@@ -310,8 +309,7 @@ class _Run:
 
     def _check_divergence(self, losses: Tensor) -> None:
         outcome = self.outcome
-        assert outcome.diverged is not None and outcome.best_score is not None
-        assert self.ceiling is not None
+        assert self.ceiling is not None  # set by the first step
         bad = ~(losses.abs() < self.ceiling) & ~outcome.diverged
         if not bad.any():
             return
@@ -330,7 +328,6 @@ class _Run:
     def finish(self) -> None:
         """Put the best weights back where there is a score, and leave the books in order."""
         self.outcome.optimizers = [optimizer.state() for optimizer in self._optimizers()]
-        assert self.outcome.best_score is not None
         if self.held_out is not None:
             keep = torch.isfinite(self.outcome.best_score)[self.student_of][:, None]
             torch.where(keep, self.best_hidden, self.students.hidden, out=self.students.hidden)
