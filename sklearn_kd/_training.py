@@ -3,6 +3,7 @@
 Apart from the estimator because it imports torch, which an estimator must not at import.
 """
 
+import dataclasses
 import math
 import warnings
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ from sklearn_kd.exceptions import DivergenceError
 
 __all__ = ["fit"]
 
-#: Up to so many distinct rows "auto" trains in full batch and stops by cross-validation.
+#: Up to so many distinct rows "auto" trains in full batch.
 FULL_BATCH_ROWS = 1000
 #: Rows of a minibatch beyond that.
 BATCH_SIZE = 128
 #: Steps that max_iter="auto" aims at in full batch and in minibatches, and its fewest epochs.
-FULL_BATCH_STEPS, MINIBATCH_STEPS, FEWEST_EPOCHS = 2000, 8000, 30
+FULL_BATCH_STEPS, MINIBATCH_STEPS, FEWEST_EPOCHS = 2000, 10000, 30
 #: Folds of the cross-validated early stopping.
 N_FOLDS = 5
 #: Step sizes of Adam under learning_rate="auto": that of the hidden layer is divided by
@@ -34,6 +35,12 @@ N_FOLDS = 5
 HIDDEN_STEP, OUTPUT_STEP = 0.2, 0.05
 #: n_init="auto" takes as many restarts as make so many neurons.
 RESTART_NEURONS = 32
+#: Epochs of minibatches that the weights kept by early stopping are averaged over: it takes out
+#: the noise that a step size which has not fallen yet leaves in them.
+AVERAGING_EPOCHS = 6
+#: The most that a held-out row's loss counts, ln 1000: one row far outside the others would
+#: otherwise end training in its first epochs (electricity has prices at 100 deviations).
+HELD_OUT_CAP = math.log(1000.0)
 #: How often a diverged "auto" fit is tried again, at a quarter of the step size.
 RETRIES = 5
 
@@ -297,6 +304,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         offset, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
 
     fold = held = None
+    held_floor = 0.0
     if est.early_stopping and not partial:
         rows_random = np.random.RandomState(fold_seed)
         if settings.batch_size is None:
@@ -326,21 +334,26 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         floor = float(part_weights @ part_least.double())
         if row_weights is None:
             row_weights = part_weights[None]
+            if (part_weights == part_weights[0]).all():
+                row_weights = row_weights[:, :1]  # nothing to gather
         rule = targets.fixed(part_values)
         return solvers.Rows(part, rule, row_weights.to(inputs.dtype)), floor
 
-    held_out, held_floor, train_weights = None, 0.0, None
+    out = pool = train_weights = held_rows = None
     if fold is not None:
         train, out, pool = _fold_weights(fold, weights.cpu().numpy(), settings.n_restarts)
         train_weights = _device.to_tensor(train, device=device)
-        out, pool = _device.to_tensor(out, dtype=dtype, device=device), _device.to_tensor(pool)
-        held_out = solvers.HeldOut(settings.patience, weights=out, pool=pool.to(device))
+        out = _device.to_tensor(out, device=device)
+        pool = _device.to_tensor(pool, device=device)
     elif held is not None and held.any():
-        part, held_floor = rows_of(held)
-        held_out = solvers.HeldOut(settings.patience, rows=part)
+        held_rows, held_floor = rows_of(held)
     train_rows, floor = rows_of(None if held is None else ~held, train_weights)
     if fold is not None:
-        held_floor = floor
+        held_rows, held_floor = dataclasses.replace(train_rows, weights=out.to(inputs.dtype)), floor
+    held_out = None
+    if held_rows is not None:
+        averaging = 0 if settings.batch_size is None else AVERAGING_EPOCHS
+        held_out = solvers.HeldOut(held_rows, settings.patience, pool, averaging, HELD_OUT_CAP)
 
     seeds = random.randint(2**31 - 1, size=settings.n_restarts)
     n_outputs = values.shape[1] if loss is losses.cross_entropy else values.shape[1] // 2

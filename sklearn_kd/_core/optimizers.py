@@ -1,7 +1,8 @@
 """First-order accelerators: how a gradient moves the weights of all students at once.
 
-An optimizer holds scratch of the size of its weights and is called once a step. ``step_size``
-has one row a neuron, (neurons, 1), so that every student moves at its own pace.
+An optimizer holds scratch of the size of its weights and is called once a step. The step size
+is ``scale`` times ``pace``; ``pace`` has one row a neuron, (neurons, 1), where students differ
+in it, and is None where all move alike.
 """
 
 from typing import Protocol
@@ -13,7 +14,7 @@ from torch import Tensor
 class Optimizer(Protocol):
     """What the training loop needs of an accelerator."""
 
-    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, scale: float, pace: Tensor | None) -> None:
         """Move ``weights`` in place; ``gradient`` may be overwritten."""
         ...
 
@@ -40,9 +41,9 @@ class Nesterov:
         self.momentum = momentum
         self.velocity = torch.zeros_like(like) if momentum else None
 
-    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, scale: float, pace: Tensor | None) -> None:
         """Move ``weights`` in place."""
-        gradient.mul_(step_size)
+        gradient.mul_(scale if pace is None else pace * scale)
         if self.velocity is not None:
             self.velocity.mul_(self.momentum).add_(gradient)
             weights.sub_(self.velocity, alpha=self.momentum)
@@ -78,7 +79,7 @@ class Adam:
         self.scratch = torch.empty_like(like)
         self.n_steps = 0
 
-    def step(self, weights: Tensor, gradient: Tensor, step_size: Tensor) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, scale: float, pace: Tensor | None) -> None:
         """Move ``weights`` in place."""
         self.n_steps += 1
         self.mean.lerp_(gradient, 1 - self.beta1)
@@ -86,8 +87,9 @@ class Adam:
         # both bias corrections in one factor: sqrt(square / c2) = sqrt(square) / sqrt(c2)
         root = (1 - self.beta2**self.n_steps) ** 0.5
         torch.sqrt(self.square, out=self.scratch).add_(self.epsilon * root)
-        torch.mul(self.mean, step_size, out=gradient)
-        weights.addcdiv_(gradient, self.scratch, value=-root / (1 - self.beta1**self.n_steps))
+        mean = self.mean if pace is None else torch.mul(self.mean, pace, out=gradient)
+        scale *= root / (1 - self.beta1**self.n_steps)
+        weights.addcdiv_(mean, self.scratch, value=-scale)
 
     def forget(self, neurons: Tensor) -> None:
         """Clear both moments."""

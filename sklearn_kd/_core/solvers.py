@@ -14,6 +14,10 @@ from sklearn_kd._core.targets import TargetRule
 
 #: A loss this many times the untrained one (plus one) is divergence, though still finite.
 DIVERGED = 1e4
+#: Rows of a forward pass over held-out rows.
+EVALUATE_ROWS = 4096
+#: Steps between two takes of the running mean: often enough, and then free.
+AVERAGE_EVERY = 4
 
 
 @dataclass
@@ -40,24 +44,24 @@ class Rows:
 
     inputs: Tensor  # (rows, inputs)
     rule: TargetRule
-    weights: Tensor  # (students or 1, rows), sums to one over the rows
+    weights: Tensor  # (students or 1, rows), sums to one; (1, 1) where all rows weigh alike
 
 
 @dataclass
 class HeldOut:
     """Which held-out loss scores a student, and how long training goes on without a better one.
 
-    Either ``rows`` of their own, scored at the end of an epoch; or, in full batch, training rows
-    of which each student leaves some out: ``weights`` picks those, and their loss comes with the
-    forward pass of training, at no further product. ``pool`` (students, students) then says
-    whose held-out losses a student's score adds up; a student whose row of it is zero is not
-    scored itself.
+    ``rows`` are rows of their own, or the training rows with, for each student, the weights of
+    those that it leaves out. In full batch the latter cost no product of their own: their loss
+    comes with the forward pass of training. ``pool`` (students, students) says whose held-out
+    losses the score of a student adds up; a student whose row of it is zero is not scored.
     """
 
+    rows: Rows
     patience: int
-    rows: Rows | None = None
-    weights: Tensor | None = None  # (students, rows)
     pool: Tensor | None = None
+    averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
+    row_cap: float = math.inf  # the most that one row counts: an outlier must not decide alone
 
 
 @dataclass
@@ -155,19 +159,18 @@ class _Run:
         self.held_out = held_out
         hidden, output = students.hidden, students.output
         device = hidden.device
-        self.layout = two_layer.blocks(students.widths)
         widths = torch.tensor(students.widths, device=device)
         self.student_of = torch.repeat_interleave(torch.arange(len(widths), device=device), widths)
         self.inverse_sqrt = widths.to(hidden.dtype)[self.student_of].rsqrt()[:, None]
         self.scaled_output = output * self.inverse_sqrt
-        self.step_size = plan.step_size[self.student_of][:, None]
+        self.pace = self._pace(plan.step_size)
         self.max_move = plan.max_move[self.student_of][:, None]
         self.is_bounded = bool(torch.isfinite(plan.max_move).any())
         self.gradient = torch.empty_like(hidden)
         self.update = self._optimizer(hidden)
         self.trains_output = plan.output_step_size is not None
         if plan.output_step_size is not None:
-            self.output_step_size = plan.output_step_size[self.student_of][:, None]
+            self.output_pace = self._pace(plan.output_step_size)
             self.output_gradient = torch.empty_like(output)
             self.output_update = self._optimizer(output)
             self.initial_output = output.clone()
@@ -177,9 +180,9 @@ class _Run:
         n_rows = rows.inputs.shape[0]
         self.full_batch = plan.batch_size is None or plan.batch_size >= n_rows
         self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (plan.batch_size or n_rows))
-        # a batch estimates the weighted mean over all rows: weights of mean one, over its length
-        self.batch_weights = rows.weights if self.full_batch else rows.weights * n_rows
-        self.scratch: dict[int, tuple[two_layer.Activations, Tensor]] = {}
+        self.is_uniform = rows.weights.shape[1] == 1
+        self.workspaces: dict[int, two_layer.Workspace] = {}
+        self.buffers: dict[int, Tensor] = {}
         self.n_steps = 0
 
         n_students = len(students)
@@ -190,10 +193,18 @@ class _Run:
             diverged=torch.zeros(n_students, dtype=torch.bool, device=device),
         )
         self.ceiling: Tensor | None = None  # loss that counts as divergence, per student
+        self.averages = self.scores_in_passing = False
         self.patience = math.inf if held_out is None else held_out.patience
         self.stale = torch.zeros(n_students, dtype=torch.int64, device=device)
         if held_out is not None:
             self.best_hidden, self.best_output = hidden.clone(), output.clone()
+            # what is scored and kept: the weights, or their running mean
+            self.kept_hidden, self.kept_output = hidden, output
+            self.averages = held_out.averaging > 0
+            self.scores_in_passing = self.full_batch and held_out.rows.inputs is rows.inputs
+            if self.averages:
+                self.kept_hidden, self.kept_output = hidden.clone(), output.clone()
+                self.kept_scaled = self.scaled_output.clone()
             if held_out.pool is not None:
                 self.scored = held_out.pool.any(dim=1)
                 self.stale[~self.scored] = torch.iinfo(torch.int64).max // 2
@@ -205,88 +216,104 @@ class _Run:
     def _optimizers(self) -> list[Optimizer]:
         return [self.update, self.output_update] if self.trains_output else [self.update]
 
+    def _pace(self, step_size: Tensor) -> tuple[float, Tensor | None]:
+        """Step size as a common factor and, where students differ, one of each neuron."""
+        common = float(step_size.max())
+        if (step_size == common).all():
+            return common, None
+        return common, (step_size / common)[self.student_of][:, None]
+
     def epoch(self, epoch: int) -> None:
         """Train on every row once and keep the books."""
-        inputs, weights = self.rows.inputs, self.batch_weights
-        n_rows, n_students = inputs.shape[0], len(self.students)
+        inputs, weights = self.rows.inputs, self.rows.weights
+        n_rows = inputs.shape[0]
         if self.full_batch:
             losses = self._step(inputs, weights, None, epoch)
         else:
             order = torch.randperm(n_rows, generator=self.plan.generator).to(inputs.device)
-            losses = inputs.new_zeros(n_students)
+            losses = inputs.new_zeros(len(self.students))
             for batch in order.tensor_split(self.n_batches):
-                acts, buffer = self._scratch(len(batch))
-                torch.index_select(inputs, 0, batch, out=buffer)
-                batch_weights = weights.index_select(1, batch).div_(len(batch))
-                losses += self._step(buffer, batch_weights, batch, epoch)
+                n_batch = len(batch)
+                if n_batch not in self.buffers:
+                    self.buffers[n_batch] = inputs.new_empty(n_batch, inputs.shape[1])
+                gathered = torch.index_select(inputs, 0, batch, out=self.buffers[n_batch])
+                # the batch estimates the weighted mean over all rows
+                share = weights if self.is_uniform else weights.index_select(1, batch)
+                losses += self._step(gathered, share * (n_rows / n_batch), batch, epoch)
             losses /= self.n_batches
         self.outcome.losses.append(losses)
         self._check_divergence(losses)
-        if self.held_out is not None and self.held_out.rows is not None:
-            self._note_scores(self._evaluate(self.held_out.rows), epoch)
+        if self.held_out is not None and not self.scores_in_passing:
+            scores = self._evaluate(self.held_out.rows, self.held_out.row_cap)
+            self._note_scores(scores, epoch)
 
     def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None, epoch: int) -> Tensor:
         """One step on these rows; the students' losses before it, (students,)."""
         students, plan = self.students, self.plan
-        acts, _ = self._scratch(inputs.shape[0], gathers=batch is not None)
-        logits = two_layer.forward(students.hidden, self.scaled_output, inputs, self.layout, acts)
+        work = self._workspace(inputs.shape[0])
+        logits = two_layer.forward(students.hidden, inputs, work)
         row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
-        losses = (row_losses * weights).sum(dim=1)
+        losses = row_losses.mul(weights).sum(dim=1)
         if self.ceiling is None:
             self.ceiling = DIVERGED * (losses.abs() + 1)
-        if batch is None and self.held_out is not None and self.held_out.weights is not None:
-            held_out = (row_losses * self.held_out.weights).sum(dim=1).double()
-            # the weights were trained for one epoch less: this is the forward pass before a step
-            self._note_scores(held_out, epoch - 1)
+        if self.scores_in_passing and self.held_out is not None:
+            held_out = row_losses.clamp(max=self.held_out.row_cap).mul_(self.held_out.rows.weights)
+            # the forward pass comes before the step: the weights of one epoch less
+            self._note_scores(held_out.sum(dim=1).double(), epoch - 1)
         residual.mul_(weights[:, None, :])
         decay = 1.0
         if plan.decay:
             decay = 0.5 + 0.5 * math.cos(math.pi * self.n_steps / (plan.n_epochs * self.n_batches))
         self.n_steps += 1
         if self.trains_output:
-            two_layer.backward_output(
-                residual, self.layout, acts, self.inverse_sqrt, self.output_gradient
-            )
-        two_layer.backward_hidden(
-            residual, self.scaled_output, inputs, self.layout, acts, self.gradient
-        )
-        self.update.step(students.hidden, self.gradient, self.step_size * decay)
+            two_layer.backward_output(residual, self.inverse_sqrt, work, self.output_gradient)
+        two_layer.backward_hidden(residual, inputs, work, self.gradient)
+        scale, pace = self.pace
+        self.update.step(students.hidden, self.gradient, scale * decay, pace)
         if self.trains_output:
-            self.output_update.step(
-                students.output, self.output_gradient, self.output_step_size * decay
-            )
+            scale, pace = self.output_pace
+            self.output_update.step(students.output, self.output_gradient, scale * decay, pace)
             torch.mul(students.output, self.inverse_sqrt, out=self.scaled_output)
         if self.is_bounded:
             two_layer.project(students.hidden, students.initial, self.max_move)
+        if self.averages and self.n_steps % AVERAGE_EVERY == 0:
+            self._average()
         return losses
 
-    def _scratch(self, n_rows: int, gathers: bool = True) -> tuple[two_layer.Activations, Tensor]:
-        """Activations and, for a gathered batch, its rows; made once for each batch size."""
-        if n_rows not in self.scratch:
-            like, n_outputs = self.students.hidden, self.students.output.shape[1]
-            self.scratch[n_rows] = (
-                two_layer.Activations(self.students.widths, n_outputs, n_rows, like),
-                like.new_empty(n_rows if gathers else 0, like.shape[1]),
-            )
-        return self.scratch[n_rows]
+    def _average(self) -> None:
+        """Take the weights into their running mean, which stays within the radius."""
+        assert self.held_out is not None
+        n_taken = self.n_steps / AVERAGE_EVERY
+        n_kept = self.held_out.averaging * self.n_batches / AVERAGE_EVERY
+        rate = 1 / max(1.0, min(n_taken, n_kept))
+        self.kept_hidden.lerp_(self.students.hidden, rate)
+        if self.trains_output:
+            self.kept_output.lerp_(self.students.output, rate)
 
-    def _evaluate(self, rows: Rows) -> Tensor:
+    def _workspace(self, n_rows: int) -> two_layer.Workspace:
+        """Scratch for a batch size, made once."""
+        if n_rows not in self.workspaces:
+            self.workspaces[n_rows] = two_layer.Workspace(
+                self.students.widths, self.scaled_output, n_rows
+            )
+        return self.workspaces[n_rows]
+
+    def _evaluate(self, rows: Rows, row_cap: float) -> Tensor:
         """Weighted loss of every student on other rows, (students,) in float64."""
-        n_outputs = self.students.output.shape[1]
+        n_rows = rows.inputs.shape[0]
         total = torch.zeros(len(self.students), dtype=torch.float64, device=rows.inputs.device)
-        size = self.plan.batch_size or rows.inputs.shape[0]
-        for start in range(0, rows.inputs.shape[0], size):
-            part = torch.arange(start, min(start + size, rows.inputs.shape[0]))
-            part = part.to(rows.inputs.device)
-            inputs = rows.inputs[start : start + size]
-            acts = two_layer.Activations(
-                self.students.widths, n_outputs, len(inputs), self.students.hidden
-            )
-            logits = two_layer.forward(
-                self.students.hidden, self.scaled_output, inputs, self.layout, acts
-            )
+        scaled_output = self.scaled_output
+        if self.averages:
+            torch.mul(self.kept_output, self.inverse_sqrt, out=self.kept_scaled)
+            scaled_output = self.kept_scaled
+        everything = torch.arange(n_rows, device=rows.inputs.device)
+        for part in torch.split(everything, EVALUATE_ROWS):
+            inputs = rows.inputs[part[0] : part[-1] + 1]
+            work = two_layer.Workspace(self.students.widths, scaled_output, inputs.shape[0])
+            logits = two_layer.forward(self.kept_hidden, inputs, work)
             row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
-            total += (row_losses * rows.weights.index_select(1, part)).sum(dim=1)
+            share = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
+            total += row_losses.clamp_(max=row_cap).mul_(share).sum(dim=1)
         return total
 
     def _note_scores(self, losses: Tensor, epoch: int) -> None:
@@ -304,8 +331,8 @@ class _Run:
             outcome.best_score[better] = scores[better]
             outcome.best_epoch[better] = epoch
             keep = better[self.student_of][:, None]
-            torch.where(keep, self.students.hidden, self.best_hidden, out=self.best_hidden)
-            torch.where(keep, self.students.output, self.best_output, out=self.best_output)
+            torch.where(keep, self.kept_hidden, self.best_hidden, out=self.best_hidden)
+            torch.where(keep, self.kept_output, self.best_output, out=self.best_output)
 
     def _check_divergence(self, losses: Tensor) -> None:
         outcome = self.outcome
@@ -317,13 +344,22 @@ class _Run:
         outcome.best_score[bad] = math.inf
         neurons = bad[self.student_of]
         self.students.hidden[neurons] = self.students.initial[neurons]
-        self.step_size[neurons] = 0.0
+        self.pace = self._stopped(self.pace, neurons)
         self.update.forget(neurons)
         if self.trains_output:
             self.students.output[neurons] = self.initial_output[neurons]
             self.output_update.forget(neurons)
-            self.output_step_size[neurons] = 0.0
+            self.output_pace = self._stopped(self.output_pace, neurons)
             torch.mul(self.students.output, self.inverse_sqrt, out=self.scaled_output)
+
+    def _stopped(
+        self, pace: tuple[float, Tensor | None], neurons: Tensor
+    ) -> tuple[float, Tensor | None]:
+        """Return the pace with ``neurons`` (a mask) standing still."""
+        common, factors = pace
+        if factors is None:
+            factors = torch.ones_like(self.inverse_sqrt)
+        return common, torch.where(neurons[:, None], 0.0, factors)
 
     def finish(self) -> None:
         """Put the best weights back where there is a score, and leave the books in order."""

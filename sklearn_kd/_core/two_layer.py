@@ -62,75 +62,81 @@ def initialise(
     return hidden, output
 
 
-class Activations:
-    """Scratch of one batch size, so that a step allocates nothing of the size of a layer."""
+class Workspace:
+    """Scratch and views for one batch size: a step allocates nothing of the size of a layer.
 
-    def __init__(self, widths: Sequence[int], n_outputs: int, n_rows: int, like: Tensor) -> None:
-        self.hidden = like.new_empty(sum(widths), n_rows)
-        self.gradient = like.new_empty(sum(widths), n_rows)
-        self.logits = like.new_empty(len(widths), n_outputs, n_rows)
-
-
-def forward(
-    hidden: Tensor, scaled_output: Tensor, inputs: Tensor, layout: list[Block], acts: Activations
-) -> Tensor:
-    """Logits (students, outputs, rows) of ``inputs`` (rows, inputs), in the scratch ``acts``.
-
-    ``scaled_output`` is A / sqrt(m). What the gradient needs stays in ``acts.hidden``.
+    Parameters
+    ----------
+    widths : sequence of int
+    scaled_output : tensor of shape (neurons, outputs)
+        A / sqrt(m); kept by reference, so that later steps see it change in place.
+    n_rows : int
     """
-    torch.mm(hidden, inputs.T, out=acts.hidden)
-    acts.hidden.relu_()
-    n_rows, n_outputs = inputs.shape[0], scaled_output.shape[1]
-    for block in layout:
-        active = acts.hidden[block.neurons].view(block.n_students, block.width, n_rows)
-        output = scaled_output[block.neurons].view(block.n_students, block.width, n_outputs)
-        torch.bmm(output.transpose(1, 2), active, out=acts.logits[block.students])
-    return acts.logits
+
+    def __init__(self, widths: Sequence[int], scaled_output: Tensor, n_rows: int) -> None:
+        n_outputs = scaled_output.shape[1]
+        self.hidden = scaled_output.new_empty(sum(widths), n_rows)
+        self.gradient = scaled_output.new_empty(sum(widths), n_rows)
+        self.logits = scaled_output.new_empty(len(widths), n_outputs, n_rows)
+        self.layout = blocks(widths)
+        # (students, width, rows or outputs) views of each block
+        shapes = [(block, (block.n_students, block.width)) for block in self.layout]
+        self.block_hidden = [self.hidden[b.neurons].view(*shape, n_rows) for b, shape in shapes]
+        self.block_gradient = [self.gradient[b.neurons].view(*shape, n_rows) for b, shape in shapes]
+        self.block_logits = [self.logits[block.students] for block in self.layout]
+        self.block_output = [
+            scaled_output[b.neurons].view(*shape, n_outputs) for b, shape in shapes
+        ]
+
+    def per_block(self, residual: Tensor) -> list[Tensor]:
+        """Cut (students, outputs, rows) into the blocks."""
+        if len(self.layout) == 1:
+            return [residual]
+        return [residual[block.students] for block in self.layout]
 
 
-def backward_output(
-    residual: Tensor, layout: list[Block], acts: Activations, inverse_sqrt: Tensor, out: Tensor
-) -> None:
+def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
+    """Logits (students, outputs, rows) of ``inputs`` (rows, inputs), in ``work``.
+
+    What the gradient needs stays in ``work.hidden``.
+    """
+    torch.mm(hidden, inputs.T, out=work.hidden)
+    work.hidden.relu_()
+    for active, output, logits in zip(
+        work.block_hidden, work.block_output, work.block_logits, strict=True
+    ):
+        torch.bmm(output.mT, active, out=logits)
+    return work.logits
+
+
+def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
     """Gradient in A, m^-1/2 sum_i residual_i relu(<W_j, x_i>), into ``out`` (neurons, outputs).
 
     ``residual`` (students, outputs, rows) is the weighted gradient in the logits; ``inverse_sqrt``
     (neurons, 1) is m^-1/2 of each neuron's student.
     """
-    n_outputs, n_rows = residual.shape[1:]
-    for block in layout:
-        active = acts.hidden[block.neurons].view(block.n_students, block.width, n_rows)
-        torch.bmm(
-            active,
-            residual[block.students].transpose(1, 2),
-            out=out[block.neurons].view(block.n_students, block.width, n_outputs),
-        )
+    for block, active, part in zip(
+        work.layout, work.block_hidden, work.per_block(residual), strict=True
+    ):
+        target = out[block.neurons].view(block.n_students, block.width, -1)
+        torch.bmm(active, part.mT, out=target)
     out.mul_(inverse_sqrt)
 
 
-def backward_hidden(
-    residual: Tensor,
-    scaled_output: Tensor,
-    inputs: Tensor,
-    layout: list[Block],
-    acts: Activations,
-    out: Tensor,
-) -> None:
+def backward_hidden(residual: Tensor, inputs: Tensor, work: Workspace, out: Tensor) -> None:
     """Gradient in W, sum_i residual_i a_j m^-1/2 1[<W_j, x_i> > 0] x_i, into ``out``.
 
     The paper's (5) drops the last x_i. ``out`` is (neurons, inputs).
     """
-    n_outputs, n_rows = residual.shape[1:]
-    for block in layout:
-        torch.bmm(
-            scaled_output[block.neurons].view(block.n_students, block.width, n_outputs),
-            residual[block.students],
-            out=acts.gradient[block.neurons].view(block.n_students, block.width, n_rows),
-        )
+    for output, gradient, part in zip(
+        work.block_output, work.block_gradient, work.per_block(residual), strict=True
+    ):
+        torch.bmm(output, part, out=gradient)
     # keeps the gradient where the neuron is active: one pass, no mask in memory
     torch.ops.aten.threshold_backward.grad_input(
-        acts.gradient, acts.hidden, 0, grad_input=acts.gradient
+        work.gradient, work.hidden, 0, grad_input=work.gradient
     )
-    torch.mm(acts.gradient, inputs, out=out)
+    torch.mm(work.gradient, inputs, out=out)
 
 
 def project(hidden: Tensor, initial: Tensor, max_distance: Tensor) -> None:
