@@ -351,6 +351,10 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
             first = not self.__sklearn_is_fitted__()
             if first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight='balanced' needs all rows at once: pass a dict to partial_fit."
+                )
             if not first:
                 if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                     raise ValueError(

@@ -256,7 +256,8 @@ class _Run:
         losses = row_losses.mul(weights).sum(dim=1)
         if self.ceiling is None:
             self.ceiling = DIVERGED * (losses.abs() + 1)
-        if self.scores_in_passing and self.held_out is not None:
+        # the untrained network is not scored: all its logits may be zero, a tie for every row
+        if self.scores_in_passing and self.held_out is not None and epoch > 1:
             held_out = row_losses.clamp(max=self.held_out.row_cap).mul_(self.held_out.rows.weights)
             # the forward pass comes before the step: the weights of one epoch less
             self._note_scores(held_out.sum(dim=1).double(), epoch - 1)

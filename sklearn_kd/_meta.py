@@ -1,0 +1,166 @@
+"""What a meta-estimator does with sub-estimators: seeds, metadata, callback tasks, more rows."""
+
+import copy
+import warnings
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
+
+from sklearn_kd._validation import (
+    _num_features,
+    _num_samples,
+    _routing_enabled,
+    fit_parameter_key,
+    last_step,
+)
+from sklearn_kd.exceptions import IgnoredSampleWeightWarning, TransferRowsWarning
+
+__all__ = [
+    "Subtask",
+    "route_fit",
+    "seeded",
+    "stack_rows",
+    "warn_if_sliceable",
+    "without_own_requests",
+]
+
+
+def student_has(method):
+    """Whether the fitted student, or before fit the one to be fitted, has a method."""
+
+    def check(self):
+        student = getattr(self, "student_", None)
+        if student is None:
+            student = self._get_student()
+        getattr(student, method)  # its AttributeError says what is missing
+        return True
+
+    return check
+
+
+class Subtask:
+    """A labelled subtask of fit, merged with the fit of a sub-estimator that has callbacks."""
+
+    def __init__(self, ctx, name, estimator, X, y):
+        self.ctx = ctx.subcontext(task_name=name)
+        self.info = {"estimator": estimator, "X": X, "y": y}
+
+    @contextmanager
+    def begin(self, sub_estimator):
+        has_callbacks = hasattr(sub_estimator, "set_callbacks")
+        with self.ctx.propagate_callback_context(sub_estimator) if has_callbacks else nullcontext():
+            self.ctx.call_on_fit_task_begin(**self.info)
+            yield
+
+    def end(self, attributes=None):
+        self.ctx.call_on_fit_task_end(
+            **self.info, reconstruction_attributes=attributes and (lambda: attributes)
+        )
+
+
+def seeded(estimator, rng):
+    """Clone in which each ``random_state`` that is None is an integer."""
+    estimator = clone(estimator)
+    params = estimator.get_params()
+    names = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
+    seeds = {name: int(rng.randint(2**31 - 1)) for name in names if params[name] is None}
+    return estimator.set_params(**seeds) if seeds else estimator
+
+
+def without_own_requests(estimator):
+    """Shallow copy that asks for no ``soft_targets`` or ``X_unlabeled`` of its own.
+
+    Those that a user passes are for the meta-estimator: without this, a student that could take
+    them, and has not said whether it wants them, would make routing an error.
+    """
+    if not _routing_enabled():
+        return estimator
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        estimator = copy.copy(estimator)
+        estimator.steps = [*estimator.steps[:-1], (name, without_own_requests(last))]
+        return estimator
+    names = [
+        name
+        for name in ("soft_targets", "X_unlabeled")
+        if fit_parameter_key(estimator, name) and hasattr(estimator, "set_fit_request")
+    ]
+    if names:
+        estimator = copy.copy(estimator)
+        estimator.set_fit_request(**dict.fromkeys(names, False))
+    return estimator
+
+
+def route_fit(meta, teacher, student, sample_weight, params):
+    """Metadata for the teacher's fit (None where it is not fitted), the student's and the splitter.
+
+    Without metadata routing these are sample weights, by signature.
+    """
+    if _routing_enabled():
+        routed = process_routing(meta, "fit", sample_weight=sample_weight, **params)
+        return {
+            "teacher": dict(routed["teacher"]["fit"]),
+            "student": dict(routed["student"]["fit"]),
+            "splitter": dict(routed["splitter"]["split"]),
+        }
+    routed = {"teacher": {}, "student": {}, "splitter": {}}
+    if sample_weight is None:
+        return routed
+    if teacher is not None:
+        key = fit_parameter_key(teacher, "sample_weight")
+        if key is None:
+            _warn_weights_ignored("teacher", teacher, "student")
+        else:
+            routed["teacher"][key] = sample_weight
+    if fit_parameter_key(student, "sample_weight") is None:
+        _warn_weights_ignored("student", student, "teacher")
+    else:
+        routed["student"]["sample_weight"] = sample_weight
+    return routed
+
+
+def _warn_weights_ignored(role, estimator, other):
+    warnings.warn(
+        f"the {role} {type(last_step(estimator)).__name__} takes no sample_weight: the weights are "
+        f"used for the {other} only.",
+        IgnoredSampleWeightWarning,
+        stacklevel=5,
+    )
+
+
+def warn_if_sliceable(X_unlabeled, n_samples):
+    """Warn where a search would take more rows for metadata of those it slices."""
+    if X_unlabeled is not None and _num_samples(X_unlabeled) == n_samples:
+        warnings.warn(
+            f"X_unlabeled has as many rows as X ({n_samples}), so that a search or a "
+            "cross-validation takes it for metadata of these rows and slices it.",
+            TransferRowsWarning,
+            stacklevel=4,
+        )
+
+
+def stack_rows(X, more):
+    """Rows of ``more`` after those of X, in the container of X."""
+    if isinstance(X, list) and isinstance(more, list):
+        return X + more
+    if hasattr(X, "iloc") and hasattr(more, "iloc"):
+        if set(X.columns) != set(more.columns):
+            raise ValueError(
+                "X_unlabeled must have the columns of X; they differ in "
+                f"{sorted(map(str, set(X.columns) ^ set(more.columns)))}."
+            )
+        return pd.concat([X, more[X.columns]], ignore_index=True)
+    if hasattr(X, "columns") or hasattr(more, "columns"):
+        raise TypeError("X_unlabeled must be a pandas DataFrame if X is one, and only then.")
+    if _num_features(X) != _num_features(more):
+        raise ValueError(
+            f"X_unlabeled has {_num_features(more)} features, but X has {_num_features(X)}."
+        )
+    if sp.issparse(X) or sp.issparse(more):
+        return sp.vstack([sp.csr_array(X), sp.csr_array(more)], format="csr")
+    return np.concatenate([np.asarray(X), np.asarray(more)])

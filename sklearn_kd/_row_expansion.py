@@ -1,0 +1,247 @@
+"""How soft labels reach a student: as they are, or as weighted copies of rows, one per class."""
+
+import warnings
+from contextlib import nullcontext
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_kd._teacher_labels import stratified_folds
+from sklearn_kd._validation import (
+    _check_method_params,
+    _num_samples,
+    _routing_enabled,
+    _safe_indexing,
+    align_columns,
+    fit_parameter_key,
+    last_step,
+    step_parameter,
+)
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+
+__all__ = [
+    "StudentFit",
+    "choose_temperature",
+    "classes_of",
+    "student_mode",
+    "student_proba",
+    "untemper_log",
+]
+
+#: Candidates of ``temperature="auto"``.
+_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
+
+
+def temper(Q, temperature):
+    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row; zeros stay zero."""
+    if temperature == 1:
+        return Q
+    # the largest probability of a row becomes 1, so that no row underflows
+    powers = (Q / Q.max(axis=1, keepdims=True)) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def untemper_log(log_g, temperature):
+    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row; inverts :func:`temper`."""
+    if temperature == 1:
+        return log_g
+    z = temperature * log_g
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def mix(Q, codes, alpha):
+    """Return ``alpha Q + (1 - alpha) onehot(codes)``."""
+    if alpha == 1:
+        return Q
+    mixed = alpha * Q
+    mixed[np.arange(len(codes)), codes] += 1 - alpha
+    return mixed
+
+
+def expand_rows(Q, sample_weight=None):
+    """Return rows, class indices and weights of the copies; those of weight zero are dropped."""
+    W = Q if sample_weight is None else sample_weight[:, None] * Q
+    rows, columns = np.nonzero(W)
+    return rows, columns, W[rows, columns]
+
+
+def switch_off_validation_split(student):
+    """Make an unfitted student train on all rows.
+
+    A split of its own would put copies of one row on both sides, and stop where the copies, not
+    the rows, are learnt.
+    """
+    params = last_step(student).get_params(deep=False)
+    off = {}
+    if params.get("early_stopping"):  # True, or "auto" in histogram gradient boosting
+        off["early_stopping"] = False
+    elif "early_stopping" not in params and "validation_fraction" in params:
+        off["n_iter_no_change"] = None  # gradient boosting splits where this is a number
+    if off:
+        student.set_params(**{step_parameter(student, name): off[name] for name in off})
+    return student
+
+
+def fit_expanded(student, X, y, Q, classes, params, propagate):
+    """Fit an unfitted student on the copies of :func:`expand_rows`, in place.
+
+    Parameters
+    ----------
+    student : estimator or Pipeline
+        The steps of a pipeline before the last are fitted on the rows themselves: they should
+        see each row once, and an encoder that cross-fits y would leak between copies.
+    X, y : the rows and their hard labels
+    Q : ndarray of shape (n_samples, n_classes)
+        Soft labels, tempered or mixed.
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns of ``Q``.
+    params : dict
+        Metadata for ``fit``, sample weights among them.
+    propagate : callable
+        Context manager around the fit of the last step.
+    """
+    if isinstance(student, Pipeline):
+        name, last = student.steps[-1]
+        routed = params
+        if _routing_enabled() and params:
+            routed = process_routing(student, "fit", **params)[name]["fit"]
+        if len(student.steps) > 1:
+            head, head_params = student[:-1], {}
+            if _routing_enabled() and params:
+                wanted = get_routing_for_object(head).consumes("fit_transform", params)
+                head_params = {key: params[key] for key in wanted}
+            n_samples = _num_samples(X)
+            X = head.fit_transform(X, y, **head_params)
+            if _num_samples(X) != n_samples:
+                raise ValueError(
+                    f"the student's steps before the last made {_num_samples(X)} rows of "
+                    f"{n_samples}; soft labels need the rows they belong to."
+                )
+            # with memory= the head has fitted copies of its steps
+            student.steps = [*head.steps, (name, last)]
+        fit_expanded(last, X, y, Q, classes, routed, propagate)
+        return
+    (X,) = indexable(X)
+    params = dict(params)
+    rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
+    params = _check_method_params(X, params=params, indices=rows)
+    with propagate(student):
+        student.fit(_safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)
+
+
+class StudentFit:
+    """How labels reach a student: natively, mixed beforehand, or by row expansion."""
+
+    def __init__(self, student, mode, alpha, classes):
+        self.student, self.mode, self.alpha, self.classes = student, mode, alpha, classes
+
+    def fit(self, X, y, codes, Q, params, temperature, *, propagate=lambda _: nullcontext()):
+        """Return a fitted clone."""
+        student = clone(self.student)
+        if self.mode == "expansion":
+            switch_off_validation_split(student)
+            Q = mix(temper(Q, temperature), codes, self.alpha)
+            fit_expanded(student, X, y, Q, self.classes, params, propagate)
+            return student
+        if self.mode == "native":
+            loss = {"alpha": self.alpha, "temperature": temperature}
+            student.set_params(**{step_parameter(student, name): loss[name] for name in loss})
+        else:
+            Q = mix(Q, codes, self.alpha)
+        params = {**params, "soft_targets": pd.DataFrame(Q, columns=self.classes)}
+        if not _routing_enabled():
+            params = {step_parameter(student, name): params[name] for name in params}
+        elif last_step(student) is not student:
+            last_step(student).set_fit_request(soft_targets=True)
+        with propagate(student), warnings.catch_warnings():
+            # rows and columns are in order here; a user's own were checked when they came in
+            warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            student.fit(X, y, **params)
+        return student
+
+    def held_out_loss(self, data, temperature, train, test, weight):
+        """Mean log loss on hard labels of ``test`` of a student fitted on ``train``."""
+        X, y, codes, Q, params = data
+        params = _check_method_params(X, params=params, indices=train)
+        student = self.fit(
+            _safe_indexing(X, train), y[train], codes[train], Q[train], params, temperature
+        )
+        own = temperature if self.mode == "expansion" else 1.0
+        proba = student_proba(student, _safe_indexing(X, test), self.classes, own)
+        of_label = proba[np.arange(len(test)), codes[test]].astype(np.float64)
+        return np.average(-np.log(np.maximum(of_label, 1e-15)), weights=weight[test])
+
+
+def student_mode(student, alpha, temperature):
+    """Return "native", "mixed" (native without parameters for the loss) or "expansion"."""
+    last = last_step(student)
+    name = type(last).__name__
+    if fit_parameter_key(student, "soft_targets") is not None:
+        has_loss = {"alpha", "temperature"} <= last.get_params(deep=False).keys()
+        mode = "native" if has_loss else "mixed"
+    elif fit_parameter_key(student, "sample_weight") is not None:
+        mode = "expansion"
+    else:
+        raise TypeError(
+            f"the student {name} cannot learn soft labels: its fit takes neither soft_targets nor "
+            "sample_weight."
+        )
+    pair = f"alpha={alpha!r}, temperature={temperature!r}"
+    if alpha > 1 and (mode != "native" or temperature != 1):
+        raise ValueError(
+            f"{pair}: alpha above 1 needs temperature=1 and a student whose fit takes soft_targets "
+            f"and that has the parameters alpha and temperature; the student is {name}."
+        )
+    if mode == "expansion" and alpha != 1 and temperature != 1:
+        raise ValueError(
+            f"{pair}: {name} takes sample weights but no soft_targets, and row expansion can "
+            "honour alpha=1 with any temperature, or temperature=1 with any alpha in [0, 1]."
+        )
+    if mode == "mixed" and temperature != 1:
+        raise ValueError(
+            f"{pair}: {name} takes soft_targets but has no parameters alpha and temperature, so "
+            "it can honour temperature=1 only."
+        )
+    return mode
+
+
+def choose_temperature(job, data, n_labeled, seed, n_jobs):
+    """Return the candidate with the least held-out log loss in three stratified folds."""
+    X, _, codes, _, params = data
+    if not hasattr(job.student, "predict_proba"):
+        raise TypeError(
+            'temperature="auto" needs a student with predict_proba; give a number instead.'
+        )
+    if np.sum(np.bincount(codes[:n_labeled]) >= 3) < 2:
+        raise ValueError(
+            'temperature="auto" holds rows out and needs two classes of at least three rows; give '
+            "a number instead."
+        )
+    unlabeled = np.arange(n_labeled, _num_samples(X))
+    weight = params.get("sample_weight", np.ones(len(codes)))
+    folds = stratified_folds(codes[:n_labeled], 3, seed)
+    losses = Parallel(n_jobs=n_jobs)(
+        delayed(job.held_out_loss)(data, T, np.append(train, unlabeled), test, weight)
+        for T in _TEMPERATURES
+        for train, test in folds
+    )
+    return _TEMPERATURES[np.reshape(losses, (len(_TEMPERATURES), -1)).mean(axis=1).argmin()]
+
+
+def classes_of(student, default):
+    """Columns of a fitted student."""
+    return np.asarray(getattr(student, "classes_", default))
+
+
+def student_proba(student, X, classes, temperature):
+    """Probabilities of a fitted student in the columns of ``classes``, untempered."""
+    proba = np.asarray(student.predict_proba(X))
+    if temperature != 1:
+        proba = temper(proba, 1 / temperature)
+    return align_columns(proba, classes_of(student, classes), classes)

@@ -1,0 +1,462 @@
+"""A teacher's probabilities for rows: out of fold, out of bag, leave-one-out or in-sample."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_kd._validation import (
+    _check_method_params,
+    _num_samples,
+    _safe_indexing,
+    align_columns,
+    encode_labels,
+    last_step,
+)
+from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning
+
+__all__ = ["TeacherLabels", "label_rows", "merge_classes", "stratified_folds"]
+
+#: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
+#: targets of the user's: a float32 softmax over many classes, averaged, is off by more.
+ROW_SUM_TOLERANCE = 1e-3
+
+
+@dataclass
+class TeacherLabels:
+    """What the rows were labelled with, and by what."""
+
+    proba: np.ndarray | None
+    classes: np.ndarray
+    source: str
+    teacher: Any
+    #: ``(slope, offsets)`` where the teacher only has decision values.
+    decision_map: tuple | None = None
+
+    def label_more(self, X):
+        """Probabilities of the fitted teacher for rows it was not fitted on."""
+        values, is_proba = _respond(self.teacher, X, self.classes)
+        if is_proba:
+            return _fill(values)
+        return _apply_decision_map(values, *self.decision_map)
+
+
+def merge_classes(present, teacher):
+    """Sorted union of the labels in y and those that a fitted teacher knows."""
+    known = np.asarray(_classes_of(teacher))
+    numeric = [np.issubdtype(a.dtype, np.number) or a.dtype == bool for a in (present, known)]
+    if numeric[0] != numeric[1]:
+        # NumPy would turn both into strings, and 1 and "1" into one class
+        raise ValueError(
+            f"the teacher's classes {known.tolist()} and the labels {present.tolist()} of y are "
+            "of different kinds, numbers and strings."
+        )
+    return np.union1d(present, known)
+
+
+def label_rows(
+    teacher,
+    X,
+    y,
+    classes,
+    *,
+    cv,
+    sample_weight=None,
+    fit_params,
+    split_params,
+    rows,
+    n_given,
+    n_jobs,
+    seed,
+    propagate,
+    needs_labels=True,
+):
+    """Fit the teacher on all rows and give each row its probabilities.
+
+    Parameters
+    ----------
+    teacher : estimator
+        Cloned, unless frozen.
+    X, y : the rows
+    classes : ndarray of shape (n_classes,)
+        Sorted labels; those of the result are their union with the teacher's.
+    cv : as in :class:`~sklearn_kd.DistilledClassifier`
+    sample_weight : ndarray of shape (n_samples,) or None
+        For the calibration of decision values; the teacher's own are in ``fit_params``.
+    fit_params, split_params : dict
+        Metadata for the teacher's ``fit`` and the splitter's ``split``.
+    rows : ndarray of shape (n_samples,)
+        Positions of these rows among the ``n_given`` that the user passed, to which explicit
+        splits refer.
+    n_given : int
+    n_jobs, seed : int or None, int
+    propagate : callable
+        Context manager around the fit on all rows, called with the estimator or None.
+    needs_labels : bool
+        False: fit only, to label other rows. ``proba`` of the result may be None.
+
+    Returns
+    -------
+    TeacherLabels
+    """
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    frozen = isinstance(teacher, FrozenEstimator)
+    fitted = clone(teacher)
+    has_oob = not frozen and isinstance(cv, str) and cv == "auto" and _switch_on_oob(fitted)
+    with propagate(None if frozen else fitted), warnings.catch_warnings():
+        if has_oob:  # rows that were never out of bag are cross-fitted below
+            warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
+            warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
+        if not frozen:
+            fitted.fit(X, y, **fit_params)
+    # a frozen teacher, or a net that was told its classes, may know more of them than y has
+    classes = merge_classes(classes, fitted)
+    if not needs_labels and hasattr(fitted, "predict_proba"):
+        return TeacherLabels(None, classes, "given", fitted)
+    _, codes = encode_labels(y, classes)
+
+    def done(values, is_proba, row_of, source):
+        proba, decision_map = _as_probabilities(values, is_proba, codes[row_of], weight[row_of])
+        return TeacherLabels(proba, classes, source, fitted, decision_map)
+
+    everything = np.arange(len(codes))
+    if frozen or (isinstance(cv, str) and cv == "in-sample"):
+        values, is_proba = _respond(fitted, X, classes)
+        _warn_missing(values, classes, "the frozen teacher" if frozen else "the teacher")
+        labels = done(values, is_proba, everything, "frozen" if frozen else "in-sample")
+        if not frozen:
+            _warn_if_memorised(
+                teacher, X, y, codes, classes, weight, fit_params, labels.proba, seed
+            )
+        return labels
+
+    own, source = None, "cv"
+    if isinstance(cv, str):
+        if hasattr(fitted, "loo_proba_"):
+            own, source = fitted.loo_proba_, "loo"
+        elif has_oob and hasattr(fitted, "oob_decision_function_"):
+            own, source = fitted.oob_decision_function_, "oob"
+    wanted = np.ones(len(codes), dtype=bool)
+    if own is not None:
+        own = np.array(own, dtype=np.float64)  # a copy: rows of it are replaced
+        wanted = ~(np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0))
+        own[wanted] = 0.0
+        own = align_columns(own, _classes_of(fitted), classes)
+
+    proba = np.eye(len(classes))[codes]  # rows that no fold tests keep their hard labels
+    decision_map = None
+    if wanted.any():
+        if isinstance(cv, str):
+            folds = stratified_folds(codes, 5, seed)
+            _warn_single_rows(codes, classes, wanted)
+        else:
+            folds = _user_folds(cv, X, y, rows, n_given, split_params)
+        folds = [(train, test[wanted[test]]) for train, test in folds]
+        folds = [(train, test) for train, test in folds if len(test)]
+        answers = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_fold)(clone(teacher), X, y, train, test, fit_params, classes)
+            for train, test in folds
+        )
+        if answers:
+            values = np.concatenate([answer for answer, _ in answers])
+            row_of = np.concatenate([test for _, test in folds])
+            _warn_missing_in_folds([answer for answer, _ in answers], classes)
+            folded = done(values, answers[0][1], row_of, source)
+            decision_map = folded.decision_map
+            times = np.bincount(row_of, minlength=len(codes))
+            total = np.zeros_like(proba)
+            np.add.at(total, row_of, folded.proba)
+            proba[times > 0] = total[times > 0] / times[times > 0, None]
+    if own is not None:
+        proba[~wanted] = _check_teacher_proba(own[~wanted], fitted)
+    if decision_map is None and not hasattr(fitted, "predict_proba"):
+        # nothing was cross-fitted; rows to come are labelled by a map of the training values
+        decision_map = done(*_respond(fitted, X, classes), everything, source).decision_map
+    return TeacherLabels(proba, classes, source, fitted, decision_map)
+
+
+def stratified_folds(codes, n_splits, seed):
+    """Shuffled stratified folds in which every training part has every class.
+
+    A class with fewer rows than folds is spread over as many folds as it has rows. The row of a
+    class that has no other is in every training part and in no test part.
+    """
+    counts = np.bincount(codes)
+    is_single = counts[codes] == 1
+    single, eligible = np.flatnonzero(is_single), np.flatnonzero(~is_single)
+    n_splits = min(n_splits, int(counts.max()))
+    if n_splits < 2:
+        return []
+    splitter = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # classes with fewer rows than folds do no harm here, see above
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = list(splitter.split(np.zeros(len(eligible)), codes[eligible]))
+    return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
+
+
+def _user_folds(cv, X, y, rows, n_given, split_params):
+    """Folds of a splitter on these rows, or explicit ones of all rows the user passed."""
+    explicit = isinstance(cv, Iterable) and not hasattr(cv, "split")
+    splitter = check_cv(cv, y, classifier=True)
+    folds = splitter.split(X, y, **split_params)
+    if not explicit and not isinstance(cv, PredefinedSplit):
+        return list(folds)
+    new_position = np.full(n_given, -1)
+    new_position[rows] = np.arange(len(rows))
+
+    def kept(part):
+        part = np.asarray(part)
+        part = new_position[np.flatnonzero(part) if part.dtype == bool else part]
+        return part[part >= 0]
+
+    return [(kept(train), kept(test)) for train, test in folds]
+
+
+def _switch_on_oob(teacher):
+    """Ask an unfitted bagging teacher for its out-of-bag labels; False where it has none."""
+    params = teacher.get_params(deep=False)
+    if not {"oob_score", "bootstrap"} <= params.keys() or not params["bootstrap"]:
+        return False
+    if params.get("warm_start"):  # out-of-bag labels are then an error in scikit-learn
+        return False
+    if not params["oob_score"]:  # it may be a callable, which is kept
+        teacher.set_params(oob_score=True)
+    return True
+
+
+def _fit_fold(teacher, X, y, train, test, fit_params, classes):
+    params = _check_method_params(X, params=fit_params, indices=train)
+    teacher.fit(_safe_indexing(X, train), _safe_indexing(y, train), **params)
+    return _respond(teacher, _safe_indexing(X, test), classes)
+
+
+def _classes_of(teacher):
+    if not hasattr(teacher, "classes_"):
+        raise ValueError(
+            f"the fitted teacher {type(teacher).__name__} has no classes_, so that nothing says "
+            "what its columns mean."
+        )
+    return np.asarray(teacher.classes_)
+
+
+def _respond(teacher, X, classes):
+    """Return the teacher's answer in the columns of ``classes`` and whether it is probabilities.
+
+    Columns of classes that the teacher never saw are NaN.
+    """
+    known, name = _classes_of(teacher), type(teacher).__name__
+    is_proba = hasattr(teacher, "predict_proba")
+    if is_proba:
+        values = np.asarray(teacher.predict_proba(X), dtype=np.float64)
+    elif hasattr(teacher, "decision_function"):
+        values = np.asarray(teacher.decision_function(X), dtype=np.float64)
+        if values.ndim == 1:
+            values = np.column_stack([-values, values])
+        elif len(known) > 2 and getattr(last_step(teacher), "decision_function_shape", "") == "ovo":
+            raise ValueError(
+                f"{name} has one decision value per pair of classes; set "
+                'decision_function_shape="ovr".'
+            )
+    else:
+        raise TypeError(
+            f"the teacher {name} has neither predict_proba nor decision_function, so it cannot "
+            "give soft labels."
+        )
+    if values.shape != (_num_samples(X), len(known)):
+        raise ValueError(
+            f"the teacher {name} answered with shape {values.shape} for {_num_samples(X)} rows "
+            f"and its {len(known)} classes {known.tolist()}."
+        )
+    if is_proba:
+        values = _check_teacher_proba(values, teacher)
+    elif not np.isfinite(values).all():
+        raise ValueError(f"the decision values of the teacher {name} contain NaN or infinity.")
+    return align_columns(values, known, classes, fill=np.nan), is_proba
+
+
+def _check_teacher_proba(proba, teacher):
+    name = type(teacher).__name__
+    if not np.isfinite(proba).all():
+        raise ValueError(f"the probabilities of the teacher {name} contain NaN or infinity.")
+    total = proba.sum(axis=1, keepdims=True)
+    if proba.min(initial=0.0) < -ROW_SUM_TOLERANCE or (
+        abs(total - 1).max(initial=0.0) > ROW_SUM_TOLERANCE
+    ):
+        raise ValueError(
+            f"predict_proba of the teacher {name} must give probabilities, rows in [0, 1] that sum "
+            f"to one; it gave values in [{proba.min():.6g}, {proba.max():.6g}] and row sums in "
+            f"[{total.min():.6g}, {total.max():.6g}]."
+        )
+    proba = np.clip(proba, 0.0, 1.0)
+    return proba / proba.sum(axis=1, keepdims=True)
+
+
+def _fill(values):
+    """Give classes that a teacher never saw the probability zero."""
+    return np.nan_to_num(values, nan=0.0)
+
+
+def _as_probabilities(values, is_proba, codes, weight):
+    if is_proba:
+        return _fill(values), None
+    decision_map = _fit_decision_map(values, codes, weight)
+    return _apply_decision_map(values, *decision_map), decision_map
+
+
+def _logits(values, slope, offsets):
+    return np.where(np.isnan(values), -np.inf, slope * values + offsets)
+
+
+def _apply_decision_map(values, slope, offsets):
+    return softmax(_logits(values, slope, offsets), axis=1)
+
+
+def _fit_decision_map(values, codes, weight, *, max_iter=100, tol=1e-14):
+    r"""Slope and offsets that turn decision values into probabilities.
+
+    .. math:: p = \mathrm{softmax}(a F + b), \qquad
+              \min_{a, b} -\sum_i w_i \sum_k t_{ik} \ln p_{ik}
+
+    with Platt's targets ``t``: (N + 1) / (N + 2) for the label of a row, N the weight of its
+    class, the rest shared by the other classes; they keep the optimum finite where the values
+    separate the classes. For two classes this is Platt's sigmoid. Newton's method with
+    backtracking; the problem is convex.
+    """
+    n_classes = values.shape[1]
+    known = ~np.isnan(values)
+    use = known[np.arange(len(codes)), codes]
+    values, codes, weight, known = values[use], codes[use], weight[use], known[use]
+    scale = np.abs(values[known]).max(initial=0.0)
+    if not scale > 0:
+        scale = 1.0
+    F = np.where(known, values, 0.0) / scale
+    mass = np.bincount(codes, weights=weight, minlength=n_classes)[codes]
+    target = np.repeat(1 / (mass + 2) / (n_classes - 1), n_classes).reshape(F.shape)
+    target[np.arange(len(codes)), codes] = (mass + 1) / (mass + 2)
+    target *= known
+    target /= target.sum(axis=1, keepdims=True)
+    block = np.where(known, 0.0, -np.inf)
+
+    def logits(theta):
+        return theta[0] * F + theta[1:] + block
+
+    def loss(theta):
+        # 0 * -inf: a class that the fold's teacher never saw has target zero
+        log_p = np.where(known, log_softmax(logits(theta), axis=1), 0.0)
+        return -weight @ (target * log_p).sum(axis=1)
+
+    theta = np.zeros(n_classes + 1)
+    theta[0] = 1.0
+    value = loss(theta)
+    for _ in range(max_iter):
+        P = softmax(logits(theta), axis=1)
+        WP = weight[:, None] * P
+        residual = weight[:, None] * (P - target)
+        gradient = np.append((residual * F).sum(), residual.sum(axis=0))
+        mean = (P * F).sum(axis=1)
+        hessian = np.empty((n_classes + 1, n_classes + 1))
+        hessian[0, 0] = (WP * (F - mean[:, None]) ** 2).sum()
+        hessian[0, 1:] = hessian[1:, 0] = (WP * (F - mean[:, None])).sum(axis=0)
+        hessian[1:, 1:] = np.diag(WP.sum(axis=0)) - WP.T @ P
+        # equal offsets for all classes change nothing: lstsq takes the shortest step
+        step = np.linalg.lstsq(hessian, -gradient, rcond=1e-13)[0]
+        decrement = -gradient @ step
+        if not decrement > tol * weight.sum():
+            break
+        size = 1.0
+        # close to the optimum the loss no longer resolves the step, and Newton needs no brake
+        brake = decrement > 1e-9 * weight.sum()
+        while (
+            brake and size > 1e-10 and loss(theta + size * step) > value - 1e-4 * size * decrement
+        ):
+            size /= 2
+        theta = theta + size * step
+        value = loss(theta)
+    return theta[0] / scale, theta[1:]
+
+
+def _warn_missing(values, classes, who):
+    missing = np.isnan(values).all(axis=0)
+    if len(values) and missing.any():
+        warnings.warn(
+            f"{who} never saw the classes {classes[missing].tolist()} of y and gives them "
+            "probability zero.",
+            MissingClassWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_missing_in_folds(answers, classes):
+    missing = np.array([np.isnan(answer).all(axis=0) for answer in answers])
+    if missing.any():
+        warnings.warn(
+            f"in {missing.any(axis=1).sum()} of {len(answers)} folds the training rows lack one of "
+            f"the classes {classes[missing.any(axis=0)].tolist()}, and the teacher of that fold "
+            "gives it probability zero; use fewer folds, stratified ones, or cv='auto'.",
+            MissingClassWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_single_rows(codes, classes, wanted):
+    counts = np.bincount(codes, minlength=len(classes))
+    single = np.unique(codes[wanted & (counts[codes] == 1)])
+    if len(single):
+        warnings.warn(
+            f"the classes {classes[single].tolist()} have one row each: a teacher that labels it "
+            "without having been fitted on it cannot know its class. Those rows keep their hard "
+            "labels.",
+            MissingClassWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_if_memorised(teacher, X, y, codes, classes, weight, fit_params, proba, seed):
+    """Warn where in-sample labels are the hard ones over again, or far too sure of themselves.
+
+    The first needs no more than a look. For the second, where the teacher reproduces nine labels
+    in ten, it is fitted once more without a fifth of the rows, and warned about where its Brier
+    score on that fifth is more than four times the one on the rows it was fitted on. On four
+    tables, with default settings, that ratio was 3 to 13 for a forest (in theory 7 in large
+    samples: a tree has seen 63 % of the rows) and 1 to 3 for logistic regression, 5 and 11 where
+    that reproduced every label.
+    """
+
+    def brier(P, rows):
+        return np.average(
+            ((P - np.eye(len(classes))[codes[rows]]) ** 2).sum(axis=1), weights=weight[rows]
+        )
+
+    everything = np.arange(len(codes))
+    wrong = 1 - np.average(proba[everything, codes], weights=weight)
+    if wrong < 0.01:
+        reason = f"their mean distance from the hard labels is {wrong:.2g}"
+    else:
+        correct = np.average(proba.argmax(axis=1) == codes, weights=weight)
+        folds = stratified_folds(codes, 5, seed)
+        if correct < 0.9 or not folds:
+            return
+        train, test = folds[0]
+        values, is_proba = _fit_fold(clone(teacher), X, y, train, test, fit_params, classes)
+        honest, _ = _as_probabilities(values, is_proba, codes[test], weight[test])
+        inside, outside = brier(proba, everything), brier(honest, test)
+        if outside <= 4 * inside:
+            return
+        reason = (
+            f"their Brier score is {inside:.3g}, but {outside:.3g} on a fifth of the rows that the "
+            "teacher was not fitted on"
+        )
+    warnings.warn(
+        f"the teacher has memorised the rows it labels ({reason}), so that its labels say little "
+        "more than y. Use cv='auto' for labels by teachers that have not seen the row.",
+        InSampleLabelsWarning,
+        stacklevel=5,
+    )
