@@ -20,6 +20,7 @@ def all_or_nothing(estimator):
     the fit marks that by setting ``termination_condition_`` to "interrupted".
     """
     before = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
+    vars(estimator).pop("termination_condition_", None)  # an earlier fit's
     try:
         yield
     except BaseException as error:

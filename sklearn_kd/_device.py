@@ -4,12 +4,17 @@ Imports torch, so estimators import it inside `fit`.
 """
 
 import os
+from contextlib import nullcontext
+from functools import cache
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["check_budget", "generators", "resolve_device", "to_numpy", "to_tensor"]
+__all__ = ["check_budget", "resolve_device", "thread_scope", "to_numpy", "to_tensor"]
+
+#: Multiplications of a step below which waking a second thread costs more than it saves.
+ONE_THREAD_STEP = 2**24
 
 
 def resolve_device(device):
@@ -51,10 +56,22 @@ def to_numpy(tensor):
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
 
 
-def generators(random_state, n):
-    """Return ``n`` CPU generators, independent of each other and of torch's global one."""
-    seeds = check_random_state(random_state).randint(2**31 - 1, size=n)
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+@cache
+def _controller():
+    """Find the thread pools once: a look takes longer than a small fit's first steps."""
+    return ThreadpoolController()
+
+
+def thread_scope(step_size):
+    """Context of a fit: one thread where its steps are small, else as many as there are.
+
+    ``step_size`` is the number of multiplications of one step. The number of threads is this
+    thread's own and comes back at the end, on an error too; it is never raised, so that parallel
+    workers do not oversubscribe.
+    """
+    if step_size >= ONE_THREAD_STEP:
+        return nullcontext()
+    return _controller().limit(limits=1)
 
 
 def check_budget(n_bytes, device, advice):

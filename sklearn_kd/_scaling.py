@@ -35,29 +35,31 @@ def fit_scaling(X, weights):
         Where the spread of a column is within a thousand of the spacing of its numbers.
     """
     share = weights / weights.sum()
-    offset, spread = _mean_and_spread(X, share)
-    low, high = X.min(axis=0), X.max(axis=0)
+    low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
+    offset, spread = _mean_and_spread(X, share, low, high)
     varies = (high > low) & (spread > 0)
     _warn_if_digits_are_lost(X.dtype, offset, spread, varies)
     scale = np.where(varies, spread * np.sqrt(max(1, varies.sum())), 1.0)
     # an exactly constant column must come out as exactly zero
-    return np.where(varies, offset, low.astype(np.float64)), scale
+    return np.where(varies, offset, low), scale
 
 
-def _mean_and_spread(X, share):
+def _mean_and_spread(X, share, low, high):
     """Weighted mean and standard deviation of the columns, in float64."""
     offset = np.zeros(X.shape[1])
     for start in range(0, len(X), _BLOCK):
         block = slice(start, start + _BLOCK)
         offset += share[block] @ X[block].astype(np.float64, copy=False)
+    peak = np.maximum(high - offset, offset - low)  # so that no square overflows or vanishes
+    peak[~(peak > 0)] = 1.0
     # the second pass also takes out the rounding of the first, which a large offset magnifies
     rest, square = np.zeros((2, X.shape[1]))
     for start in range(0, len(X), _BLOCK):
         block = slice(start, start + _BLOCK)
-        centred = X[block] - offset
+        centred = (X[block] - offset) / peak
         rest += share[block] @ centred
         square += share[block] @ (centred * centred)
-    return offset + rest, np.sqrt(np.maximum(square - rest * rest, 0.0))
+    return offset + rest * peak, peak * np.sqrt(np.maximum(square - rest * rest, 0.0))
 
 
 def _warn_if_digits_are_lost(dtype, offset, spread, varies):

@@ -59,7 +59,7 @@ class _Settings:
     decay: bool
 
 
-def _resolve(est, X, n_classes, *, partial):
+def _resolve(est, X, weights, n_classes, *, partial):
     """Choose what the parameters leave to "auto"."""
     n_inputs = X.shape[1] + bool(est.input_intercept)
     batch_size = est.batch_size
@@ -84,7 +84,7 @@ def _resolve(est, X, n_classes, *, partial):
     elif optimizer == "adam":
         step, output_step = HIDDEN_STEP / math.sqrt(n_inputs), OUTPUT_STEP
     else:
-        step = output_step = _inverse_curvature(X, n_classes, est)
+        step = output_step = _inverse_curvature(X, weights, n_classes, est)
     trained = est.output_layer == "trained" or (est.output_layer == "auto" and n_classes > 2)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     return _Settings(
@@ -99,15 +99,20 @@ def _resolve(est, X, n_classes, *, partial):
     )
 
 
-def _inverse_curvature(X, n_classes, est):
+def _inverse_curvature(X, weights, n_classes, est):
     """1 / L at the start, L the trace bound on the curvature of the loss in all weights.
 
     The Hessian of the loss in a logit is at most 1/4 (two classes) or 1/2; half of the neurons
     are active, so the hidden layer adds E||x||^2 / 2, and a trained output layer E||x||^2 / 2.
     """
-    norm = 1.0 if est.input_scaling else float(np.mean(np.square(X, dtype=np.float64).sum(axis=1)))
+    norm = 1.0
+    if not est.input_scaling:
+        with np.errstate(over="ignore"):
+            norm = float(np.average(np.square(X, dtype=np.float64).sum(axis=1), weights=weights))
+        if not math.isfinite(norm):
+            raise ValueError("the rows of X are too long for a step size: set input_scaling=True.")
     norm += bool(est.input_intercept)
-    return (4.0 if n_classes == 2 else 1.0) * 2.0 / max(norm, np.finfo(np.float64).tiny) / 2.0
+    return (4.0 if n_classes == 2 else 1.0) / max(norm / 2.0, 8 * np.finfo(np.float64).tiny)
 
 
 def _problem(codes, soft, n_classes, est, dtype, device):
@@ -178,6 +183,20 @@ def _check_memory(settings, width, copies, n_rows, n_inputs, itemsize, device):
     _device.check_budget(n_bytes, device, "set a smaller batch_size, width or n_init")
 
 
+def _report_divergence(est, diverged):
+    """Raise where all networks diverged, warn where some did."""
+    advice = "choose a smaller one"
+    if not est.input_scaling:
+        advice += ", or input_scaling=True"
+    if est.learning_rate != "auto":
+        advice += ", or learning_rate='auto'"
+    text = f"{diverged.sum()} of {len(diverged)} networks diverged at learning_rate="
+    text += f"{est.learning_rate!r}"
+    if diverged.all():
+        raise DivergenceError(f"{text}: {advice}.")
+    warnings.warn(f"{text} and were left out: {advice}.", ConvergenceWarning, stacklevel=5)
+
+
 class _Progress:
     """Reads the fitted attributes off the networks, during training and after it."""
 
@@ -245,13 +264,16 @@ class _Progress:
 def _plan(est, settings, students, shrink, order_seed):
     """Make a `solvers.Plan` of the settings, step sizes multiplied by ``shrink``."""
     like, n_students = students.hidden, len(students)
-    move = math.inf if est.radius is None else est.radius / math.sqrt(est.width)
+    largest = torch.finfo(like.dtype).max
+    move = math.inf if est.radius is None else min(est.radius / math.sqrt(est.width), largest)
+
+    def step_sizes(step_size):
+        return like.new_full((n_students,), min(step_size * shrink, largest))
+
     output_step = settings.output_step_size
     return solvers.Plan(
-        step_size=like.new_full((n_students,), settings.step_size * shrink),
-        output_step_size=(
-            None if output_step is None else like.new_full((n_students,), output_step * shrink)
-        ),
+        step_size=step_sizes(settings.step_size),
+        output_step_size=None if output_step is None else step_sizes(output_step),
         max_move=like.new_full((n_students,), move),
         n_epochs=settings.n_epochs,
         batch_size=settings.batch_size,
@@ -293,7 +315,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         Go on from the fitted weights.
     """
     device = _device.resolve_device(est.device)
-    settings = _resolve(est, X, len(est.classes_), partial=partial)
+    settings = _resolve(est, X, weights, len(est.classes_), partial=partial)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = random.randint(2**31 - 1, size=2)
     if resume:
@@ -373,37 +395,30 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
             ]
         progress = _Progress(est, settings, students, scored, floor, held_floor, offset, scale)
         reporter = EpochReporter(est, settings.n_epochs, progress.attributes, X, y)
-        outcome = solvers.train(
-            students,
-            train_rows,
-            loss,
-            plan,
-            held_out,
-            lambda epoch, outcome: progress.report(epoch, outcome, reporter),  # noqa: B023
-        )
+        n_neurons, n_rows = len(students.hidden), settings.batch_size or len(inputs)
+        with _device.thread_scope(2 * n_neurons * n_rows * n_inputs):
+            outcome = solvers.train(
+                students,
+                train_rows,
+                loss,
+                plan,
+                held_out,
+                lambda epoch, outcome: progress.report(epoch, outcome, reporter),  # noqa: B023
+            )
         diverged = outcome.diverged[scored].cpu().numpy()
-        if not diverged.all() or est.learning_rate != "auto":
+        interrupted = outcome.interrupt is not None
+        if interrupted or not diverged.all() or est.learning_rate != "auto":
             break
-    if diverged.all():
-        raise DivergenceError(
-            f"training diverged at learning_rate={est.learning_rate} for every one of the "
-            f"{len(scored)} networks: choose a smaller one, or learning_rate='auto'."
-        )
-    if diverged.any():
-        warnings.warn(
-            f"{diverged.sum()} of {len(diverged)} networks diverged at "
-            f"learning_rate={est.learning_rate} and were left out; choose a smaller one.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+    if diverged.any() and not interrupted:
+        _report_divergence(est, diverged)
     for name, value in progress.attributes(outcome, final=True).items():
         setattr(est, name, value)
+    reporter.finish()
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends
         est._optimizer_state = [
             [_device.to_numpy(tensor) for tensor in state] for state in outcome.optimizers
         ]
-    reporter.finish()
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return est

@@ -31,22 +31,31 @@ __all__ = ["TwoLayerPGDClassifier"]
 def forward(X, hidden, output, offset, scale):
     """Logits of raw rows in NumPy, (n_samples,) or (n_samples, n_classes), a block at a time.
 
-    In the wider dtype of X and the weights.
+    In the wider dtype of X and the weights. Finite for every finite row: one so far away that
+    products overflow is drawn in first.
     """
     dtype = np.result_type(X, hidden)
     n_features = X.shape[1]
     readout = output / math.sqrt(len(hidden))
     logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
     size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
-    for start in range(0, len(X), size):
-        block = slice(start, start + size)
-        # in float64 until the offset is out
-        scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
+
+    def respond(scaled):
         active = scaled @ hidden[:, :n_features].T
         if hidden.shape[1] > n_features:
             active += hidden[:, n_features]
         np.maximum(active, 0, out=active)
-        np.dot(active, readout, out=logits[block])
+        return active @ readout
+
+    for start in range(0, len(X), size):
+        block = slice(start, start + size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # in float64 until the offset is out
+            scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
+            logits[block] = respond(scaled)
+        if not np.isfinite(logits[block]).all():
+            far = np.finfo(dtype).max ** 0.25
+            logits[block] = respond(np.clip(scaled, -far, far))
     return logits
 
 

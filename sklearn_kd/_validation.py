@@ -122,6 +122,8 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
         columns = np.asarray(soft_targets.columns)
         _check_column_labels(columns, np.unique(y), known)
         soft_targets = soft_targets.to_numpy()
+    if np.iscomplexobj(soft_targets):
+        raise ValueError("soft_targets must be real numbers, got complex ones.")
     Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalised below
     n_samples = _num_samples(y)
     if Q.ndim != 2 or Q.shape[0] != n_samples:

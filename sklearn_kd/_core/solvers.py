@@ -338,7 +338,11 @@ class _Run:
     def _check_divergence(self, losses: Tensor) -> None:
         outcome = self.outcome
         assert self.ceiling is not None  # set by the first step
-        bad = ~(losses.abs() < self.ceiling) & ~outcome.diverged
+        self._reset(~(losses.abs() < self.ceiling) & ~outcome.diverged)
+
+    def _reset(self, bad: Tensor) -> None:
+        """Mark students as diverged and put them back to their start, to stay there."""
+        outcome = self.outcome
         if not bad.any():
             return
         outcome.diverged |= bad
@@ -365,7 +369,20 @@ class _Run:
     def finish(self) -> None:
         """Put the best weights back where there is a score, and leave the books in order."""
         self.outcome.optimizers = [optimizer.state() for optimizer in self._optimizers()]
+        students = self.students
+        if self.outcome.interrupt is not None and self.is_bounded:
+            # the interrupt may have come between a step and its projection
+            two_layer.project(students.hidden, students.initial, self.max_move)
+        scored = torch.isfinite(self.outcome.best_score)
+        self._reset(self._exploded() & ~scored & ~self.outcome.diverged)
         if self.held_out is not None:
-            keep = torch.isfinite(self.outcome.best_score)[self.student_of][:, None]
-            torch.where(keep, self.best_hidden, self.students.hidden, out=self.students.hidden)
-            torch.where(keep, self.best_output, self.students.output, out=self.students.output)
+            keep = scored[self.student_of][:, None]
+            torch.where(keep, self.best_hidden, students.hidden, out=students.hidden)
+            torch.where(keep, self.best_output, students.output, out=students.output)
+
+    def _exploded(self) -> Tensor:
+        """Whether the logits show divergence: a loss is taken before its step, so not the last."""
+        inputs = self.rows.inputs[:EVALUATE_ROWS]
+        work = two_layer.Workspace(self.students.widths, self.scaled_output, inputs.shape[0])
+        logits = two_layer.forward(self.students.hidden, inputs, work)
+        return ~(logits.abs().amax(dim=(1, 2)) < DIVERGED**2)

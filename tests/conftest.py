@@ -1,0 +1,120 @@
+"""Independent references in plain NumPy, data, and settings that all tests share."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from scipy.special import expit, log_softmax, softmax, xlogy
+from sklearn.datasets import make_blobs
+from sklearn.preprocessing import StandardScaler
+
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+# References, written for clarity: loops, float64, no shared code with the package
+
+
+def naive_logits(X, W, A):
+    """f_k(x) = m^-1/2 sum_j A_jk relu(<W_j, x>) by loops, (rows, outputs)."""
+    m = len(W)
+    F = np.zeros((len(X), A.shape[1]))
+    for i, x in enumerate(X):
+        for j in range(m):
+            F[i] += A[j] * max(0.0, float(W[j] @ x)) / np.sqrt(m)
+    return F
+
+
+def naive_proba(F):
+    """(rows, classes) probabilities of (rows, 1) or (rows, K) logits."""
+    if F.shape[1] == 1:
+        return np.c_[expit(-F), expit(F)]
+    return softmax(F, axis=1)
+
+
+def naive_log_proba(F):
+    if F.shape[1] == 1:
+        F = np.c_[np.zeros(len(F)), F[:, 0]]
+    return log_softmax(F, axis=1)
+
+
+def naive_kl(P, F):
+    """KL(p || mu(f)) of each row; P (rows, classes)."""
+    return (xlogy(P, P) - P * naive_log_proba(F)).sum(axis=1)
+
+
+def naive_gradient(X, P, weights, W, A):
+    """maths.md 1: (1/sum w) sum_i w_i (mu - p) A_j m^-1/2 1[<W_j, x_i> > 0] x_i."""
+    share = weights / weights.sum()
+    m = len(W)
+    residual = naive_proba(_logits(X, W, A)) - P
+    if A.shape[1] == 1:
+        residual = residual[:, 1:]
+    G = np.zeros_like(W)
+    for j in range(m):
+        active = X @ W[j] > 0
+        G[j] = (share * active * (residual @ A[j])) @ X / np.sqrt(m)
+    return G
+
+
+def _logits(X, W, A):
+    return np.maximum(X @ W.T, 0) @ A / np.sqrt(len(W))
+
+
+def naive_pgd(X, P, W0, A, *, step_size, n_steps, radius=None, weights=None):
+    """Projected gradient descent of maths.md 1.
+
+    Returns the weights after each step (the start first) and the KL risk before each.
+    """
+    weights = np.ones(len(X)) if weights is None else weights
+    path, risks = [W0], []
+    for _ in range(n_steps):
+        W = path[-1]
+        risks.append(np.average(naive_kl(P, _logits(X, W, A)), weights=weights))
+        D = W - step_size * naive_gradient(X, P, weights, W, A) - W0
+        if radius is not None:
+            norm = np.linalg.norm(D, axis=1, keepdims=True)
+            limit = radius / np.sqrt(len(W))
+            D = np.where(norm > limit, D * limit / np.maximum(norm, 1e-300), D)
+        path.append(W0 + D)
+    return path, np.array(risks)
+
+
+def central_difference(function, x, h=1e-6):
+    """Gradient of a scalar function of an array."""
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[index] += h
+        down[index] -= h
+        gradient[index] = (function(up) - function(down)) / (2 * h)
+    return gradient
+
+
+def one_hot(codes, n_classes):
+    return np.eye(n_classes)[codes]
+
+
+def random_proba(rng, n, n_classes, concentration=1.0):
+    return rng.dirichlet(np.full(n_classes, concentration), size=n)
+
+
+# Data
+
+
+@pytest.fixture
+def rng():
+    return np.random.RandomState(0)
+
+
+def blobs(n=80, n_classes=2, n_features=3, seed=0, spread=1.5, dtype=np.float64):
+    """Overlapping standardised blobs."""
+    X, y = make_blobs(n, n_features, centers=n_classes, cluster_std=spread, random_state=seed)
+    return StandardScaler().fit_transform(X).astype(dtype), y
+
+
+def fitted_names(estimator):
+    """Return what a fit has left."""
+    return {name for name in vars(estimator) if name.endswith("_") and not name.startswith("__")}

@@ -1,0 +1,167 @@
+"""The walls of the house: who imports what, and what stays unloaded."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklearn_kd
+
+ROOT = Path(sklearn_kd.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+METAS = ["_distilled.py", "_row_expansion.py", "_teacher_labels.py"]
+STUDENTS = {"_two_layer", "_training", "_module"}
+
+
+def imports(path, *, top_level=False):
+    """Yield (module, name or None) of each import; without those inside functions if asked."""
+    tree = ast.parse(path.read_text())
+    nodes = _outside_functions(tree) if top_level else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _outside_functions(tree):
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from _outside_functions(node)
+
+
+def own(path, **options):
+    """Return which of our modules a file imports, by their last name."""
+    found = set()
+    for module, name in imports(path, **options):
+        parts = module.split(".")
+        if parts[0] == "sklearn_kd":
+            found.add(parts[1] if len(parts) > 1 else name)
+    return found
+
+
+def roots(path, **options):
+    return {module.split(".")[0] for module, _ in imports(path, **options)}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "_core"], ids=str)
+def test_core_knows_torch_and_the_standard_library_only(path):
+    allowed = {*sys.stdlib_module_names, "torch", "sklearn_kd"}
+    assert roots(path) <= allowed
+    assert own(path) <= {"_core"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_only_validation_imports_private_names_of_scikit_learn(path):
+    private = [
+        (module, name)
+        for module, name in imports(path)
+        if module.split(".")[0] == "sklearn"
+        and any(part.startswith("_") for part in [*module.split("."), name or ""])
+    ]
+    assert path.name == "_validation.py" or not private
+
+
+@pytest.mark.parametrize("path", [ROOT / name for name in METAS], ids=METAS)
+def test_metas_know_the_student_protocol_and_no_student(path):
+    assert not own(path, top_level=True) & STUDENTS
+    assert not own(path) & {"_training", "_core"}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("exceptions", set()),
+        ("metrics", {"_validation"}),
+        ("datasets", {"_validation"}),
+        ("_validation", {"exceptions"}),
+        ("_device", {"exceptions"}),
+        ("_scaling", {"exceptions"}),
+        ("_held_out", set()),
+        ("_base", {"_validation", "_device", "exceptions"}),
+        ("_two_layer", {"_base", "_validation", "_training"}),
+    ],
+)
+def test_dependencies_point_one_way(name, allowed):
+    assert own(ROOT / f"{name}.py") <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_only_the_engine_room_imports_torch(path):
+    engine_room = path.parent.name == "_core" or path.name in ("_training.py", "_device.py")
+    assert engine_room or not roots(path, top_level=True) & {"torch", "skorch"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_file_is_longer_than_a_reader_bears(path):
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def in_a_fresh_interpreter(code, *arguments):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_importing_loads_no_torch():
+    code = """
+import sys
+import sklearn_kd
+assert "torch" not in sys.modules and "pandas" not in sys.modules
+assert not any(name.startswith("sklearn_kd.") for name in sys.modules), "not lazy"
+for name in sklearn_kd.__all__:
+    getattr(sklearn_kd, name)
+    assert name in dir(sklearn_kd)
+import sklearn_kd._two_layer, sklearn_kd._distilled
+assert "torch" not in sys.modules and "skorch" not in sys.modules
+try:
+    sklearn_kd.nothing
+except AttributeError as error:
+    assert "nothing" in str(error)
+else:
+    raise AssertionError
+"""
+    in_a_fresh_interpreter(code)
+
+
+@pytest.mark.parametrize("kind", ["student", "distilled"])
+def test_unpickling_and_predicting_load_no_torch(kind, tmp_path):
+    import pickle
+
+    import numpy as np
+    from conftest import blobs
+    from sklearn.linear_model import LogisticRegression
+
+    from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+
+    X, y = blobs(n_classes=3)
+    model = TwoLayerPGDClassifier(4, max_iter=10, random_state=0)
+    if kind == "distilled":
+        model = DistilledClassifier(LogisticRegression(), model)
+    model.fit(X, y)
+    with open(tmp_path / "model.pkl", "wb") as file:
+        pickle.dump(model, file)
+    np.save(tmp_path / "X.npy", X)
+    code = """
+import pickle, sys
+import numpy as np
+folder = sys.argv[1]
+with open(folder + "/model.pkl", "rb") as file:
+    model = pickle.load(file)
+X = np.load(folder + "/X.npy")
+model.predict(X), model.predict_log_proba(X), model.decision_function(X)
+np.save(folder + "/proba.npy", model.predict_proba(X))
+assert "torch" not in sys.modules
+"""
+    in_a_fresh_interpreter(code, tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), model.predict_proba(X))

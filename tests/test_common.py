@@ -1,0 +1,172 @@
+"""scikit-learn's own checks, with no expected failure but one that is a mathematical fact."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from conftest import blobs
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_inplace_ensure_writeable,
+    check_n_features_in_after_fitting,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+
+CHEAP = {"width": 8, "n_init": 1, "max_iter": 100}
+
+STUDENTS = [
+    TwoLayerPGDClassifier(**CHEAP),
+    TwoLayerPGDClassifier(**CHEAP, output_layer="fixed", radius=20.0, init="standard"),
+    TwoLayerPGDClassifier(
+        **CHEAP, output_layer="trained", init="standard", optimizer="nesterov", momentum=0.5
+    ),
+    TwoLayerPGDClassifier(
+        **{**CHEAP, "n_init": 3},
+        output_layer="trained",
+        radius=20.0,
+        early_stopping=False,
+        batch_size=None,
+    ),
+    TwoLayerPGDClassifier(**CHEAP, learning_rate=1.0, momentum=0.9, early_stopping=False),
+    TwoLayerPGDClassifier(**CHEAP, optimizer="nesterov", input_scaling=False),
+]
+
+
+def logistic():
+    return LogisticRegression()
+
+
+class ExplicitSplits(DistilledClassifier):
+    """Hands each fit its folds as a list of index arrays, which one instance cannot know before."""
+
+    def fit(self, X, y, sample_weight=None):
+        cv = self.cv
+        try:
+            if cv == "auto":
+                y_array = np.asarray(y)
+                self.cv = list(StratifiedKFold(3).split(np.zeros((len(y_array), 1)), y_array))
+        except (TypeError, ValueError):
+            pass  # such y is for DistilledClassifier to refuse
+        try:
+            return super().fit(X, y, sample_weight=sample_weight)
+        finally:
+            self.cv = cv
+
+
+DISTILLED = [
+    DistilledClassifier(logistic(), TwoLayerPGDClassifier(**CHEAP)),
+    DistilledClassifier(logistic(), logistic(), alpha=0.5),
+    DistilledClassifier(logistic(), TwoLayerPGDClassifier(**CHEAP), temperature=3.0, cv=3),
+    ExplicitSplits(logistic(), logistic()),
+]
+
+SLOW = [
+    TwoLayerPGDClassifier(),
+    DistilledClassifier(logistic()),
+    ExplicitSplits(logistic(), TwoLayerPGDClassifier(**CHEAP)),
+    DistilledClassifier(logistic(), logistic(), temperature=2.0, cv=StratifiedKFold(2)),
+    DistilledClassifier(DecisionTreeClassifier(max_depth=4), logistic(), cv=2),
+]
+
+BOOTSTRAPPED = DistilledClassifier(RandomForestClassifier(20), TwoLayerPGDClassifier(**CHEAP))
+
+
+def expected_failures(estimator):
+    if isinstance(estimator, DistilledClassifier) and isinstance(
+        estimator.teacher, RandomForestClassifier
+    ):
+        return {
+            "check_sample_weight_equivalence_on_dense_data": (
+                "a bootstrap draws rows: k copies of a row are not a weight of k"
+            )
+        }
+    return {}
+
+
+@parametrize_with_checks(
+    [*STUDENTS, *DISTILLED, BOOTSTRAPPED], expected_failed_checks=expected_failures
+)
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(SLOW)
+def test_check_estimator_with_the_defaults(estimator, check):
+    check(estimator)
+
+
+# Checks that scikit-learn does not yield to third parties
+
+ONE_OF_EACH = [STUDENTS[0], *DISTILLED[:2]]
+
+
+@pytest.mark.parametrize("estimator", ONE_OF_EACH, ids=str)
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_param_validation,
+        check_dataframe_column_names_consistency,
+        check_inplace_ensure_writeable,
+        check_n_features_in_after_fitting,
+    ],
+)
+def test_checks_not_yielded(estimator, check):
+    check(type(estimator).__name__, clone(estimator))
+
+
+# float32: our own repetition of what the checks do in float64
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("estimator", [*STUDENTS[:4], DISTILLED[0]], ids=str)
+def test_float32(estimator, n_classes):
+    X, y = blobs(n_classes=n_classes, dtype=np.float32)
+    before = X.copy()
+    model = clone(estimator)
+    if isinstance(model, TwoLayerPGDClassifier):
+        model.set_params(random_state=0)
+    else:
+        model.set_params(random_state=0, student__random_state=0)
+    model.fit(X, y)
+    proba = model.predict_proba(X)
+    assert proba.dtype == np.float32
+    assert model.decision_function(X).dtype == np.float32
+    assert model.predict_log_proba(X).dtype == np.float32
+    student = getattr(model, "student_", model)
+    assert student.hidden_weights_.dtype == student.output_weights_.dtype == np.float32
+    assert model.score(X, y) > 0.8
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))
+    np.testing.assert_allclose(np.log(proba), model.predict_log_proba(X), rtol=1e-4, atol=1e-5)
+    # rows one at a time, in another order
+    single = np.vstack([model.predict_proba(x[None]) for x in X[::-1]])[::-1]
+    np.testing.assert_allclose(single, proba, rtol=1e-4, atol=1e-6)
+    # again, copied, pickled, on float64 rows
+    for other in (clone(model).fit(X, y), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict_proba(X), proba)
+    np.testing.assert_allclose(
+        model.predict_proba(X.astype(np.float64)), proba, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_array_equal(X, before)
+    X.flags.writeable = False
+    np.testing.assert_array_equal(clone(model).fit(X, y).predict_proba(X), proba)
+
+
+def test_float32_is_near_float64():
+    X, y = blobs(n=150, n_classes=3, dtype=np.float32)
+    models = [
+        TwoLayerPGDClassifier(8, max_iter=100, n_init=1, random_state=0).fit(X.astype(dtype), y)
+        for dtype in (np.float32, np.float64)
+    ]
+    assert models[0].initial_weights_ == pytest.approx(models[1].initial_weights_, rel=1e-6)
+    np.testing.assert_allclose(models[0].predict_proba(X), models[1].predict_proba(X), atol=0.02)

@@ -1,0 +1,134 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import blobs, fitted_names
+
+from sklearn_kd import TwoLayerPGDClassifier, _device
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
+
+def test_resolve():
+    assert _device.resolve_device("cpu") == torch.device("cpu")
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert _device.resolve_device("auto").type == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "'gpu' is not a device; use 'auto'"),
+        ("", "not a device"),
+        ("meta", "'meta' is not supported"),
+        ("mps", "'mps' is not supported"),
+        ("cuda:99", "torch sees .* CUDA devices; use device='cpu'"),
+    ],
+)
+def test_devices_that_are_not_there(device, message):
+    with pytest.raises(ValueError, match=message):
+        _device.resolve_device(device)
+    X, y = blobs()
+    student = TwoLayerPGDClassifier(4, max_iter=2, device=device)
+    with pytest.raises(ValueError, match=message):
+        student.fit(X, y)
+    assert not fitted_names(student)
+
+
+@without_cuda
+def test_cuda_is_not_replaced_by_the_cpu():
+    X, y = blobs()
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
+            TwoLayerPGDClassifier(4, max_iter=2, device=device).fit(X, y)
+
+
+def test_to_tensor_shares_or_copies():
+    array = np.arange(6.0).reshape(2, 3)
+    assert _device.to_tensor(array).data_ptr() == array.ctypes.data
+    assert _device.to_tensor(array, dtype=np.float32).dtype == torch.float32
+    for given in (pd.DataFrame(array).to_numpy(), array.T, array[::-1], array[:, ::2]):
+        given.flags.writeable = False
+        tensor = _device.to_tensor(given)  # no warning of torch's
+        np.testing.assert_array_equal(tensor.numpy(), given)
+        tensor.zero_()
+    np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3))
+
+
+def test_to_numpy_copies():
+    tensor = torch.arange(10.0)
+    array = _device.to_numpy(tensor[2:4])
+    assert array.base is None
+    tensor.zero_()
+    assert array.tolist() == [2, 3]
+
+
+def test_budget():
+    cpu = torch.device("cpu")
+    _device.check_budget(1, cpu, "nothing to do")
+    with pytest.raises(MemoryError, match=r"needs about 1048576\.0 GiB on cpu.*free: buy more"):
+        _device.check_budget(2**50, cpu, "buy more")
+
+
+def test_a_fit_that_would_not_fit_says_what_to_set(monkeypatch):
+    X, y = blobs()
+    asked = []
+
+    def refuse(n_bytes, device, advice):
+        asked.append(n_bytes)
+        raise MemoryError(f"needs {n_bytes}: {advice}")
+
+    monkeypatch.setattr(_device, "check_budget", refuse)
+    for width in (4, 400):
+        student = TwoLayerPGDClassifier(width, max_iter=2)
+        with pytest.raises(MemoryError, match="set a smaller batch_size, width or n_init"):
+            student.fit(X, y)
+        assert not fitted_names(student)
+    # restarts and fold networks of (width, rows) and (width, inputs) at least
+    assert asked[1] > 8 * 6 * 400 * (2 * len(X) + 5 * 4)
+
+
+def test_a_width_beyond_the_memory_is_refused_before_it_is_taken():
+    X, y = blobs()
+    with pytest.raises(MemoryError, match=r"GiB free: set a smaller"):
+        TwoLayerPGDClassifier(2 * 10**9, max_iter=1).fit(X, y)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 20}, {"radius": 2.0, "learning_rate": 0.5}])
+def test_cuda_trains_the_same_network(dtype, n_classes, options):
+    X, y = blobs(n_classes=n_classes, dtype=dtype)
+    options = {"max_iter": 50, "random_state": 0, **options}
+    cpu, cuda = (
+        TwoLayerPGDClassifier(8, device=device, **options).fit(X, y) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_array_equal(cpu.initial_weights_, cuda.initial_weights_)
+    assert cuda.hidden_weights_.dtype == dtype
+    tolerance = 1e-6 if dtype == np.float64 else 1e-2
+    np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+def test_a_model_from_cuda_holds_no_torch():
+    import pickle
+
+    X, y = blobs()
+    model = TwoLayerPGDClassifier(4, max_iter=5, device="cuda", random_state=0).fit(X, y)
+    model.partial_fit(X, y)
+    assert b"torch" not in pickle.dumps(model)
+    model.set_params(device="cpu").partial_fit(X, y)
+
+
+def test_small_steps_take_one_thread_and_give_it_back():
+    before = torch.get_num_threads()
+    with _device.thread_scope(0):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(RuntimeError, match="inside"), _device.thread_scope(0):
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == before
+    with _device.thread_scope(_device.ONE_THREAD_STEP):
+        assert torch.get_num_threads() == before

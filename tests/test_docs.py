@@ -1,0 +1,120 @@
+"""What the documents say is so: their code runs, their links lead, their signatures are right."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import expit, log_softmax, softmax
+from sklearn.datasets import load_iris
+from sklearn.naive_bayes import GaussianNB
+
+import sklearn_kd
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#\s]+)?(#[^)\s]+)?\)")
+
+
+def anchors(text):
+    """Anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/user_guide.md"])
+def test_python_blocks_run(name, tmp_path, monkeypatch):
+    text = (ROOT / name).read_text()
+    blocks = list(BLOCK.finditer(text))
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    X, y = load_iris(return_X_y=True)
+    # what the README takes for granted
+    namespace = {"__name__": "__docs__", "X": X, "y": y, "teacher": GaussianNB()}
+    for block in blocks:
+        line = text[: block.start(1)].count("\n")
+        code = "\n" * line + block[1]  # tracebacks show the line of the document
+        exec(compile(code, str(ROOT / name), "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=str
+)
+def test_links_lead_somewhere(path):
+    text = path.read_text()
+    for target, anchor in LINK.findall(text):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        linked = path.parent / target if target else path
+        if linked.name == "results.md" and not linked.exists():
+            continue
+        assert linked.exists(), target
+        if anchor and linked.suffix == ".md":
+            assert anchor[1:] in anchors(linked.read_text()), target + anchor
+
+
+def test_api_page_has_every_public_name_and_its_signature():
+    text = (ROOT / "docs" / "api.md").read_text()
+    listed = {}
+    for name, signature in re.findall(r"`(sklearn_kd[\w.]+|[A-Z]\w+\.\w+)(\(.*\))`", text):
+        if not name.startswith("sklearn_kd."):
+            name = f"sklearn_kd.{name}"
+        target, *path = name.split(".")[1:]
+        value = getattr(sklearn_kd, target)
+        for part in path:
+            value = getattr(value, part)
+        expected = str(inspect.signature(value)).replace("(self, ", "(").replace("(self)", "()")
+        listed[name] = signature
+        assert signature == expected.replace("<class 'numpy.float32'>", "np.float32"), name
+    for name in sklearn_kd.__all__:
+        value = getattr(sklearn_kd, name)
+        if inspect.isclass(value):
+            assert f"sklearn_kd.{name}" in listed
+            continue
+        for public in import_module(f"sklearn_kd.{name}").__all__:
+            assert f"sklearn_kd.{name}.{public}" in listed or f"`{public}`" in text
+
+
+def test_errata_by_finite_differences():
+    rng = np.random.default_rng(0)
+    a, X, p = rng.choice([-1.0, 1.0], 6), rng.normal(size=(9, 4)), rng.uniform(0.1, 0.9, 9)
+
+    def logits(W):
+        return np.maximum(X @ W.T, 0) @ a / np.sqrt(6)
+
+    def kl(p, f):
+        return p * np.log(p / expit(f)) + (1 - p) * np.log((1 - p) / expit(-f))
+
+    f, W, h = rng.normal(0, 3, 9), rng.normal(size=(6, 4)), 1e-6
+    assert (kl(p, f) > 0).all()
+    assert_allclose((kl(p, f + h) - kl(p, f - h)) / (2 * h), expit(f) - p, atol=1e-8)
+    residual = (expit(logits(W)) - p)[:, None]
+    gradient = (residual * (X @ W.T > 0) * a / np.sqrt(6)).T @ X / 9
+    for index in np.ndindex(W.shape):
+        step = np.zeros_like(W)
+        step[index] = h
+        difference = kl(p, logits(W + step)).mean() - kl(p, logits(W - step)).mean()
+        assert_allclose(difference / (2 * h), gradient[index], atol=1e-8)
+
+
+def test_numbers_of_the_distillation_loss_in_the_errata():
+    p, y, f, h = np.array([0.7, 0.2, 0.1]), np.eye(3)[1], np.array([0.4, -1.0, 0.3]), 1e-6
+
+    def power(p, exponent):
+        return p**exponent / (p**exponent).sum()
+
+    def loss(f, alpha=0.3, T=4.0):
+        q = power(p, 1 / T)
+        soft = q @ (np.log(q) - log_softmax(f / T))
+        return alpha * T**2 * soft - (1 - alpha) * y @ log_softmax(f)
+
+    gradient = 0.3 * 4 * (softmax(f / 4) - power(p, 1 / 4)) + 0.7 * (softmax(f) - y)
+    steps = h * np.eye(3)
+    difference = [(loss(f + step) - loss(f - step)) / (2 * h) for step in steps]
+    assert_allclose(difference, gradient, atol=1e-8)
+    assert_allclose(power(p, 3), [0.974432, 0.022727, 0.002841], atol=5e-7)
+    mixed = 0.5 * power(p, 1 / 4) + 0.5 * p
+    assert_allclose(power(mixed, 4), [0.949, 0.040, 0.010], atol=5e-4)

@@ -1,0 +1,227 @@
+"""Pickles, clones, caches, and life inside scikit-learn's other tools."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import blobs, fitted_names, one_hot
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+
+STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
+
+
+def student(**options):
+    return TwoLayerPGDClassifier(**{**STUDENT, **options})
+
+
+def fitted(kind, dtype=np.float64):
+    X, y = blobs(n_classes=3, dtype=dtype)
+    if kind == "student":
+        return student().fit(X, y), X
+    if kind == "partial":
+        return student().partial_fit(X, y, classes=[0, 1, 2]), X
+    if kind == "distilled":
+        return DistilledClassifier(LogisticRegression(), student()).fit(X, y), X
+    return make_pipeline(StandardScaler(), student()).fit(X, y), X
+
+
+KINDS = ["student", "partial", "distilled", "pipeline"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pickle_holds_no_torch_and_predicts_the_same(kind, dtype):
+    model, X = fitted(kind, dtype)
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        content = pickle.dumps(model, protocol=protocol)
+        assert b"torch" not in content
+        again = pickle.loads(content)
+        np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_fitted_state_is_numpy():
+    model, _ = fitted("student")
+    plain = (np.ndarray, int, float, str, list, type(None))
+    for name in fitted_names(model):
+        assert isinstance(getattr(model, name), plain), name
+    for array in (model.hidden_weights_, model.initial_weights_, model.output_weights_):
+        assert array.base is None  # no view of a larger buffer
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pickle_is_as_large_as_its_arrays(dtype):
+    X = np.random.RandomState(0).normal(size=(60, 200)).astype(dtype)
+    y = np.arange(60) % 3
+    model = student(width=64, n_init=4, max_iter=3).fit(X, y)
+    weights = model.hidden_weights_.nbytes + model.initial_weights_.nbytes
+    weights += model.output_weights_.nbytes + model.input_offset_.nbytes + model.input_scale_.nbytes
+    assert len(pickle.dumps(model)) <= 1.1 * weights + 3000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joblib_memmap(kind, tmp_path):
+    model, X = fitted(kind)
+    joblib.dump(model, tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(again.predict(X[:1]), model.predict(X[:1]))
+    if kind == "partial":  # weights in read-only memory are copied, not written to
+        again.partial_fit(X, np.arange(len(X)) % 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hash_is_stable_and_clone_is_unfitted(kind):
+    model, X = fitted(kind)
+    assert joblib.hash(model) == joblib.hash(copy.deepcopy(model))
+    before = joblib.hash(model)
+    model.predict_proba(X)
+    assert joblib.hash(model) == before
+    last = clone(model)
+    last = last.steps[-1][1] if kind == "pipeline" else last
+    assert not fitted_names(last)
+    assert "_optimizer_state" not in vars(last)
+
+
+class CountedScaler(TransformerMixin, BaseEstimator):
+    n_fits = 0
+
+    def fit(self, X, y=None):
+        CountedScaler.n_fits += 1
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return X - self.mean_
+
+
+def test_pipeline_memory(tmp_path):
+    X, y = blobs()
+    CountedScaler.n_fits = 0
+    # the student as a step that is cached: the last of an inner pipeline used for stacking
+    pipeline = make_pipeline(CountedScaler(), student(), memory=str(tmp_path))
+    first = pipeline.fit(X, y).predict_proba(X)
+    second = clone(pipeline).fit(X, y).predict_proba(X)
+    assert CountedScaler.n_fits == 1
+    np.testing.assert_array_equal(first, second)
+    cached = joblib.Memory(tmp_path / "fits", verbose=0).cache(_fit_once)
+    _fit_once.calls = 0
+    results = [cached(student(), X, y).predict_proba(X) for _ in range(2)]
+    assert _fit_once.calls == 1
+    np.testing.assert_array_equal(*results)
+
+
+def _fit_once(model, X, y):
+    _fit_once.calls += 1
+    return model.fit(X, y)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_grid_search_slices_soft_targets(n_jobs):
+    X, y = blobs(n=90, n_classes=3, spread=3)
+    soft = 0.8 * one_hot(y, 3) + 0.2 / 3
+    frame = pd.DataFrame(soft, columns=[0, 1, 2])
+    cv = StratifiedKFold(3)
+    search = GridSearchCV(student(), {"alpha": [0.0, 1.0]}, cv=cv, n_jobs=n_jobs)
+    search.fit(X, y, soft_targets=frame)
+    for alpha, scores in zip(
+        (0.0, 1.0),
+        np.array([search.cv_results_[f"split{k}_test_score"] for k in range(3)]).T,
+        strict=True,
+    ):
+        expected = [
+            student(alpha=alpha)
+            .fit(X[train], y[train], soft_targets=soft[train])
+            .score(X[test], y[test])
+            for train, test in cv.split(X, y)
+        ]
+        np.testing.assert_allclose(scores, expected)
+    assert search.best_estimator_.predict_proba(X).shape == (90, 3)
+    assert b"torch" not in pickle.dumps(search)
+
+
+def test_soft_targets_are_routed():
+    X, y = blobs(n=60)
+    soft = 0.8 * one_hot(y, 2) + 0.1
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(StandardScaler(), student().set_fit_request(soft_targets=True))
+        result = cross_validate(
+            pipeline, X, y, cv=3, params={"soft_targets": soft}, return_estimator=True
+        )
+    for model, (train, _) in zip(result["estimator"], StratifiedKFold(3).split(X, y), strict=True):
+        alone = make_pipeline(StandardScaler(), student())
+        alone.fit(X[train], y[train], twolayerpgdclassifier__soft_targets=soft[train])
+        np.testing.assert_array_equal(model.predict_proba(X), alone.predict_proba(X))
+
+
+def test_a_fold_without_a_class_names_the_frame():
+    X, y = blobs(n=40)
+    y = np.r_[y[:-1], 2]
+    soft = 0.8 * one_hot(y, 3) + 0.2 / 3
+    with pytest.raises(ValueError, match=r"3 columns but there are 2 classes.*pandas DataFrame"):
+        student().fit(X[:-1], y[:-1], soft_targets=soft[:-1])
+    frame = pd.DataFrame(soft, columns=[0, 1, 2])
+    assert student().fit(X[:-1], y[:-1], soft_targets=frame[:-1]).classes_.tolist() == [0, 1, 2]
+
+
+def test_cross_val_predict():
+    X, y = blobs(n_classes=3)
+    proba = cross_val_predict(student(), X, y, cv=3, method="predict_proba")
+    expected = np.empty_like(proba)
+    for train, test in StratifiedKFold(3).split(X, y):
+        expected[test] = student().fit(X[train], y[train]).predict_proba(X[test])
+    np.testing.assert_array_equal(proba, expected)
+    decision = cross_val_predict(student(), X, y == 1, cv=3, method="decision_function")
+    assert decision.shape == (len(X),)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_calibrated_classifier(dtype, method, n_classes):
+    X, y = blobs(n=120, n_classes=n_classes, dtype=dtype)
+    model = CalibratedClassifierCV(student(), method=method, cv=3).fit(X, y)
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    assert model.score(X, y) > 0.85
+
+
+def test_stacking():
+    X, y = blobs(n=120, n_classes=3)
+    stack = StackingClassifier(
+        [("narrow", student(width=4)), ("wide", make_pipeline(StandardScaler(), student()))],
+        final_estimator=student(),
+        cv=3,
+    ).fit(X, y)
+    assert stack.score(X, y) > 0.85
+    assert b"torch" not in pickle.dumps(stack)
+
+
+def test_string_labels_frames_and_scoring():
+    X, y = blobs(n_classes=3)
+    X = pd.DataFrame(X, columns=["a", "b", "c"])
+    y = pd.Series(np.array(["x", "y", "z"])[y], dtype="category")
+    model = student().fit(X, y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert set(model.predict(X)) <= {"x", "y", "z"}
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X[["b", "a", "c"]])
+    scores = cross_val_score(student(), X, y, scoring="roc_auc_ovr", cv=3)
+    assert scores.min() > 0.9

@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_proba
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd._validation import (
+    align_columns,
+    check_soft_targets,
+    encode_labels,
+    fit_parameter_key,
+    last_step,
+    step_parameter,
+    validate_sample_weight,
+)
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+
+Y = np.array(["b", "a", "c", "a"])
+
+
+def targets(y=Y, n_classes=3, seed=0):
+    """Valid soft targets whose argmax is the label."""
+    _, codes = np.unique(y, return_inverse=True)
+    return 0.6 * np.eye(n_classes)[codes] + 0.4 / n_classes
+
+
+def test_encode_labels():
+    classes, codes = encode_labels(Y)
+    assert classes.tolist() == ["a", "b", "c"]
+    assert codes.tolist() == [1, 0, 2, 0]
+    classes, codes = encode_labels([3, 1, 3], classes=np.array([0, 1, 2, 3]))
+    assert classes.tolist() == [0, 1, 2, 3]
+    assert codes.tolist() == [3, 1, 3]
+    with pytest.raises(ValueError, match=r"\[5\].*not among the classes"):
+        encode_labels([5, 1], classes=[1, 2])
+    with pytest.raises(ValueError, match="Unknown label type"):
+        encode_labels([0.5, 1.5])
+
+
+@given(seed=st.integers(0, 2**16), k=st.integers(1, 5), extra=st.integers(0, 4))
+def test_align_columns_is_a_reindex(seed, k, extra):
+    rng = np.random.RandomState(seed)
+    wanted = np.unique(rng.choice(1000, size=k + extra, replace=False))
+    given_labels = rng.permutation(rng.choice(wanted, size=k, replace=False))
+    values = rng.normal(size=(3, k))
+    expected = pd.DataFrame(values, columns=given_labels).reindex(columns=wanted, fill_value=0.0)
+    np.testing.assert_array_equal(align_columns(values, given_labels, wanted), expected)
+
+
+def test_soft_targets_as_an_array():
+    Q = targets()
+    checked, classes = check_soft_targets(Q.tolist(), Y)
+    np.testing.assert_allclose(checked, Q, rtol=1e-15)
+    assert classes.tolist() == ["a", "b", "c"]
+    assert checked.dtype == np.float64
+    assert check_soft_targets(Q, Y, dtype=np.float32)[0].dtype == np.float32
+
+
+def test_soft_targets_as_a_frame_go_by_label():
+    Q = targets()
+    frame = pd.DataFrame(Q, columns=["a", "b", "c"])[["c", "a", "b"]]
+    checked, _ = check_soft_targets(frame, Y)
+    np.testing.assert_allclose(checked, Q, rtol=1e-15)
+    wide = frame * 0.5
+    wide["aa"] = 0.5  # a class that y lacks, in the middle
+    checked, classes = check_soft_targets(wide, Y)
+    assert classes.tolist() == ["a", "aa", "b", "c"]
+    np.testing.assert_allclose(checked, np.c_[Q[:, :1] / 2, np.full(4, 0.5), Q[:, 1:] / 2])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (lambda Q: pd.DataFrame(Q, columns=["a", "b", "b"]), "repeated column labels"),
+        (lambda Q: pd.DataFrame(Q, columns=["a", "b", "x"]), r"no column for the labels \['c'\]"),
+        (lambda Q: Q[:3], r"n_samples=4, got \(3, 3\)"),
+        (lambda Q: Q[:, 0], r"got \(4,\)"),
+        (lambda Q: Q[:, :2], "2 columns but there are 3 classes.*DataFrame"),
+        (lambda Q: np.c_[Q, np.zeros(4)], "4 columns but there are 3 classes.*DataFrame"),
+        (lambda Q: np.where(Q.max() == Q, np.nan, Q), "NaN"),
+        (lambda Q: np.where(Q.max() == Q, np.inf, Q), "infinity"),
+        (lambda Q: np.log(Q), r"\[0, 1\].*predict_proba, not its logits"),
+        (lambda Q: Q * 100, r"\[0, 1\]"),
+        (lambda Q: Q + [0, 0, 2e-5], "sum to 1 within 1e-05; row 0 sums to 1.00002"),
+        (lambda Q: Q * 0.5, "sum to 1"),
+        (lambda Q: Q * 0.0, "sum to 1"),
+    ],
+)
+def test_soft_targets_that_cannot_be_used(frame, message):
+    with pytest.raises(ValueError, match=message):
+        check_soft_targets(frame(targets()), Y)
+
+
+def test_soft_targets_within_the_tolerance_are_renormalised_and_the_input_is_kept():
+    Q = targets() + [0, 0, 9e-6]
+    Q[0] = [1 + 5e-6, -5e-6, 0]
+    before = Q.copy()
+    checked, _ = check_soft_targets(Q, np.array(["a", "a", "c", "b"]))
+    np.testing.assert_array_equal(Q, before)
+    np.testing.assert_allclose(checked.sum(axis=1), 1, rtol=1e-15)
+    assert checked.min() >= 0
+    np.testing.assert_allclose(checked, before, atol=1e-5)
+
+
+def test_soft_targets_with_known_classes():
+    Q = targets(["a", "b"], n_classes=3)
+    checked, classes = check_soft_targets(Q, ["a", "b"], classes=np.array(["a", "b", "c"]))
+    assert classes.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(checked, Q)
+    with pytest.raises(ValueError, match=r"columns \['z'\] that are not among the classes"):
+        check_soft_targets(
+            pd.DataFrame(Q, columns=["a", "b", "z"]), ["a", "b"], classes=np.array(["a", "b", "c"])
+        )
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_misaligned_targets_warn_and_aligned_ones_do_not(n_classes):
+    rng = np.random.RandomState(0)
+    codes = rng.randint(n_classes, size=200)
+    Q = 0.7 * np.eye(n_classes)[codes] + 0.3 * random_proba(rng, 200, n_classes)
+    check_soft_targets(Q, codes)
+    Q_weak = 0.1 * np.eye(n_classes)[codes] + 0.9 * random_proba(rng, 200, n_classes)
+    check_soft_targets(Q_weak, codes)
+    with pytest.warns(SoftTargetsAlignmentWarning, match=r"rows or columns"):
+        check_soft_targets(np.roll(Q, 1, axis=1), codes)
+
+
+def test_an_imbalanced_majority_teacher_is_not_misaligned():
+    y = np.r_[np.zeros(95, int), np.ones(5, int)]
+    check_soft_targets(np.tile([0.95, 0.05], (100, 1)), y)
+
+
+def test_sample_weight():
+    X = np.zeros((3, 1))
+    assert validate_sample_weight(None, X).tolist() == [1, 1, 1]
+    assert validate_sample_weight([1, 0, 2], X).dtype == np.float64
+    for bad, message in [
+        ([0, 0, 0], "zero"),
+        ([1, -1, 1], "[Nn]egative"),
+        ([1, 1], "shape"),
+        ([1, np.nan, 1], "NaN"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            validate_sample_weight(bad, X)
+
+
+def test_pipelines_are_followed_to_their_last_step():
+    student = TwoLayerPGDClassifier()
+    nested = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), student))
+    assert last_step(nested) is student
+    assert last_step(student) is student
+    assert step_parameter(student, "alpha") == "alpha"
+    assert step_parameter(nested, "alpha") == "pipeline__twolayerpgdclassifier__alpha"
+    assert nested.get_params()[step_parameter(nested, "alpha")] == 1.0
+    assert fit_parameter_key(nested, "soft_targets") == step_parameter(nested, "soft_targets")
+    logistic = make_pipeline(StandardScaler(), LogisticRegression())
+    assert fit_parameter_key(logistic, "soft_targets") is None
+    assert fit_parameter_key(logistic, "sample_weight") == "logisticregression__sample_weight"
+    assert fit_parameter_key(KNeighborsClassifier(), "sample_weight") is None
