@@ -38,8 +38,9 @@ RESTART_NEURONS = 32
 #: Epochs of minibatches that the weights kept by early stopping are averaged over: it takes out
 #: the noise that a step size which has not fallen yet leaves in them.
 AVERAGING_EPOCHS = 6
-#: The most that a held-out row's loss counts, ln 1000: one row far outside the others would
-#: otherwise end training in its first epochs (electricity has prices at 100 deviations).
+#: The most that a held-out row's loss counts beyond its least, ln 1000: one row far outside the
+#: others would otherwise end training in its first epochs (electricity has prices at 100
+#: deviations).
 HELD_OUT_CAP = math.log(1000.0)
 #: How often a diverged "auto" fit is tried again, at a quarter of the step size.
 RETRIES = 5
@@ -131,7 +132,9 @@ def _problem(codes, soft, n_classes, est, dtype, device):
     temperature = torch.tensor([est.temperature], dtype=soft.dtype, device=device)
     if est.temperature == 1 or est.alpha == 0:
         values = targets.mix(soft, hard, alpha)
-        least = losses.entropy(values[0]) if est.alpha <= 1 else torch.zeros(len(codes))
+        least = (
+            losses.entropy(values[0]) if est.alpha <= 1 else torch.zeros(len(codes), device=device)
+        )
         return values, losses.cross_entropy, least
     values = targets.two_term_targets(soft, hard, temperature)
     least = alpha * temperature**2 * losses.entropy(values[0, : len(soft)])
@@ -362,6 +365,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         return solvers.Rows(part, rule, row_weights.to(inputs.dtype)), floor
 
     out = pool = train_weights = held_rows = None
+    held_least = least
     if fold is not None:
         train, out, pool = _fold_weights(fold, weights.cpu().numpy(), settings.n_restarts)
         train_weights = _device.to_tensor(train, device=device)
@@ -369,13 +373,15 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         pool = _device.to_tensor(pool, device=device)
     elif held is not None and held.any():
         held_rows, held_floor = rows_of(held)
+        held_least = least[torch.from_numpy(np.flatnonzero(held)).to(device)]
     train_rows, floor = rows_of(None if held is None else ~held, train_weights)
     if fold is not None:
         held_rows, held_floor = dataclasses.replace(train_rows, weights=out.to(inputs.dtype)), floor
     held_out = None
     if held_rows is not None:
         averaging = 0 if settings.batch_size is None else AVERAGING_EPOCHS
-        held_out = solvers.HeldOut(held_rows, settings.patience, pool, averaging, HELD_OUT_CAP)
+        row_cap = held_least.to(inputs.dtype) + HELD_OUT_CAP
+        held_out = solvers.HeldOut(held_rows, settings.patience, pool, averaging, row_cap)
 
     seeds = random.randint(2**31 - 1, size=settings.n_restarts)
     n_outputs = values.shape[1] if loss is losses.cross_entropy else values.shape[1] // 2

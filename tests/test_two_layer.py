@@ -1072,3 +1072,19 @@ def test_batch_size_auto_and_minibatches_learn():
     assert model.score(X, y) > 0.9
     # in minibatches the rows held out have no part in the curve; in full batch all have
     assert len(model.validation_loss_curve_) == 10
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_early_stopping_works_at_any_temperature(batch_size):
+    # T^2 times the entropy of tempered targets is larger than any cap on a row's loss
+    X, _ = blobs(n=120)
+    P, y = soft_labels(X, 3)
+    errors = {}
+    for temperature in (1.0, 10.0):
+        model = TwoLayerPGDClassifier(
+            16, temperature=temperature, batch_size=batch_size, max_iter=300, random_state=0
+        ).fit(X, y, soft_targets=P)
+        curve = model.validation_loss_curve_
+        assert min(curve) < 0.3 * curve[0]
+        errors[temperature] = np.abs(model.predict_proba(X) - P).mean()
+    assert errors[10.0] < 0.05

@@ -61,7 +61,8 @@ class HeldOut:
     patience: int
     pool: Tensor | None = None
     averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
-    row_cap: float = math.inf  # the most that one row counts: an outlier must not decide alone
+    #: (rows,) the most that the loss of each row counts: an outlier must not decide alone
+    row_cap: Tensor | None = None
 
 
 @dataclass
@@ -142,6 +143,10 @@ def train(
         run.outcome.reason, run.outcome.interrupt = "interrupted", interrupt
     run.finish()
     return run.outcome
+
+
+def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
+    return row_losses if row_cap is None else torch.minimum(row_losses, row_cap)
 
 
 class _Run:
@@ -244,8 +249,7 @@ class _Run:
         self.outcome.losses.append(losses)
         self._check_divergence(losses)
         if self.held_out is not None and not self.scores_in_passing:
-            scores = self._evaluate(self.held_out.rows, self.held_out.row_cap)
-            self._note_scores(scores, epoch)
+            self._note_scores(self._evaluate(self.held_out), epoch)
 
     def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None, epoch: int) -> Tensor:
         """One step on these rows; the students' losses before it, (students,)."""
@@ -258,7 +262,7 @@ class _Run:
             self.ceiling = DIVERGED * (losses.abs() + 1)
         # the untrained network is not scored: all its logits may be zero, a tie for every row
         if self.scores_in_passing and self.held_out is not None and epoch > 1:
-            held_out = row_losses.clamp(max=self.held_out.row_cap).mul_(self.held_out.rows.weights)
+            held_out = _capped(row_losses, self.held_out.row_cap) * self.held_out.rows.weights
             # the forward pass comes before the step: the weights of one epoch less
             self._note_scores(held_out.sum(dim=1).double(), epoch - 1)
         residual.mul_(weights[:, None, :])
@@ -299,8 +303,9 @@ class _Run:
             )
         return self.workspaces[n_rows]
 
-    def _evaluate(self, rows: Rows, row_cap: float) -> Tensor:
-        """Weighted loss of every student on other rows, (students,) in float64."""
+    def _evaluate(self, held_out: HeldOut) -> Tensor:
+        """Weighted loss of every student on held-out rows, (students,) in float64."""
+        rows, row_cap = held_out.rows, held_out.row_cap
         n_rows = rows.inputs.shape[0]
         total = torch.zeros(len(self.students), dtype=torch.float64, device=rows.inputs.device)
         scaled_output = self.scaled_output
@@ -314,7 +319,8 @@ class _Run:
             logits = two_layer.forward(self.kept_hidden, inputs, work)
             row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
             share = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
-            total += row_losses.clamp_(max=row_cap).mul_(share).sum(dim=1)
+            cap = None if row_cap is None else row_cap[part]
+            total += _capped(row_losses, cap).mul(share).sum(dim=1)
         return total
 
     def _note_scores(self, losses: Tensor, epoch: int) -> None:

@@ -523,7 +523,7 @@ def test_averaging_scores_and_keeps_the_running_mean():
 def test_one_row_counts_at_most_the_cap():
     students, rows, held_out, P_out, plan = held_out_problem(n_epochs=1)
     held_out.rows.inputs[0] *= 1e6
-    held_out.row_cap = 2.0
+    held_out.row_cap = torch.full((len(held_out.rows.inputs),), 2.0, dtype=torch.float64)
     outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out)
     for s in range(2):
         part = students.neurons(s)
