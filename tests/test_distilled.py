@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,9 @@ from sklearn_kd.exceptions import (
     SoftTargetsAlignmentWarning,
     TransferRowsWarning,
 )
+
+# the teacher's labels alone: what most of these tests are about
+distil = partial(DistilledClassifier, alpha=1.0)
 
 
 class SoftmaxStudent(ClassifierMixin, BaseEstimator):
@@ -199,22 +203,22 @@ def checked_instances():
     logistic = LogisticRegression()
     splits = StratifiedKFold(3)
     return {
-        "expansion": DistilledClassifier(logistic, logistic),
-        "expansion, T": DistilledClassifier(logistic, logistic, temperature=2.0),
-        "expansion, alpha": DistilledClassifier(logistic, logistic, alpha=0.5),
-        "native": DistilledClassifier(logistic, SoftmaxStudent(l2=1e-3)),
-        "native, alpha and T": DistilledClassifier(
+        "expansion": distil(logistic, logistic),
+        "expansion, T": distil(logistic, logistic, temperature=2.0),
+        "expansion, alpha": distil(logistic, logistic, alpha=0.5),
+        "native": distil(logistic, SoftmaxStudent(l2=1e-3)),
+        "native, alpha and T": distil(
             logistic, SoftmaxStudent(l2=1e-3), alpha=0.5, temperature=2.0
         ),
-        "cv int": DistilledClassifier(logistic, logistic, cv=3),
-        "cv splitter": DistilledClassifier(logistic, logistic, cv=splits),
-        "in-sample": DistilledClassifier(logistic, logistic, cv="in-sample"),
-        "decision only": DistilledClassifier(DecisionOnly(), logistic),
-        "pipelines": DistilledClassifier(
+        "cv int": distil(logistic, logistic, cv=3),
+        "cv splitter": distil(logistic, logistic, cv=splits),
+        "in-sample": distil(logistic, logistic, cv="in-sample"),
+        "decision only": distil(DecisionOnly(), logistic),
+        "pipelines": distil(
             make_pipeline(StandardScaler(), logistic), make_pipeline(StandardScaler(), logistic)
         ),
-        "default student": DistilledClassifier(logistic),
-        "forest": DistilledClassifier(RandomForestClassifier(10), logistic),
+        "default student": distil(logistic),
+        "forest": distil(RandomForestClassifier(10), logistic),
     }
 
 
@@ -259,13 +263,13 @@ def test_check_estimator(name):
     ],
 )
 def test_checks_not_yielded_to_third_parties(check):
-    check("DistilledClassifier", DistilledClassifier(LogisticRegression(), LogisticRegression()))
+    check("DistilledClassifier", distil(LogisticRegression(), LogisticRegression()))
 
 
 def test_float32_stays_float32():
     X, y = three_classes()
     X = X.astype(np.float32)
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), temperature=2.0)
+    model = distil(LogisticRegression(), LogisticRegression(), temperature=2.0)
     model.fit(X, y)
     assert model.predict_proba(X).dtype == model.student_.predict_proba(X).dtype
     again = pickle.loads(pickle.dumps(model))
@@ -282,7 +286,7 @@ def test_fixed_point_is_the_teacher(student, temperature):
     X, y = three_classes(300)
     X = StandardScaler().fit_transform(X)
     teacher = LogisticRegression(C=0.05).fit(X, y)
-    model = DistilledClassifier(FrozenEstimator(teacher), student, temperature=temperature)
+    model = distil(FrozenEstimator(teacher), student, temperature=temperature)
     model.fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), teacher.predict_proba(X), atol=1e-4)
     np.testing.assert_allclose(
@@ -296,7 +300,7 @@ def test_fixed_point_is_the_teacher(student, temperature):
 def test_two_class_decision_function_is_the_logit(temperature):
     X, y = make_classification(200, n_features=4, random_state=0)
     teacher = LogisticRegression(C=0.05).fit(X, y)
-    model = DistilledClassifier(FrozenEstimator(teacher), free_logistic(), temperature=temperature)
+    model = distil(FrozenEstimator(teacher), free_logistic(), temperature=temperature)
     model.fit(X, y)
     np.testing.assert_allclose(expit(model.decision_function(X)), model.predict_proba(X)[:, 1])
     np.testing.assert_allclose(
@@ -311,7 +315,7 @@ def test_row_expansion_equals_the_explicit_one(alpha, temperature, weighted):
     w = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
     Q = LogisticRegression().fit(X, y).predict_proba(X)
     Q[::7] = [0, 1, 0]  # copies of weight zero
-    model = DistilledClassifier(
+    model = distil(
         DummyClassifier(), LogisticRegression(), alpha=alpha, temperature=temperature
     ).fit(X, y, sample_weight=w, soft_targets=Q)
     onehot = (y[:, None] == np.unique(y)).astype(float)
@@ -334,9 +338,9 @@ def test_native_student_gets_loss_weights_and_labelled_targets():
     X, y = three_classes()
     w = np.random.default_rng(0).uniform(0.5, 2, len(y))
     Q = LogisticRegression().fit(X, y).predict_proba(X)
-    model = DistilledClassifier(
-        LogisticRegression(), SoftmaxStudent(l2=1e-2), alpha=0.4, temperature=2.5
-    ).fit(X, y, sample_weight=w, soft_targets=Q)
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-2), alpha=0.4, temperature=2.5).fit(
+        X, y, sample_weight=w, soft_targets=Q
+    )
     alone = SoftmaxStudent(alpha=0.4, temperature=2.5, l2=1e-2).fit(X, y, w, Q)
     np.testing.assert_allclose(model.student_.received_, Q, rtol=1e-12)
     np.testing.assert_allclose(model.student_.coef_, alone.coef_, rtol=1e-6)
@@ -346,7 +350,7 @@ def test_native_student_gets_loss_weights_and_labelled_targets():
 def test_native_student_without_loss_parameters_gets_mixed_targets():
     X, y = three_classes()
     Q = LogisticRegression().fit(X, y).predict_proba(X)
-    model = DistilledClassifier(DummyClassifier(), PlainNative(), alpha=0.25)
+    model = distil(DummyClassifier(), PlainNative(), alpha=0.25)
     model.fit(X, y, soft_targets=Q)
     np.testing.assert_allclose(model.student_.received_, 0.25 * Q + 0.75 * np.eye(3)[y])
 
@@ -367,7 +371,7 @@ def test_native_student_without_loss_parameters_gets_mixed_targets():
 )
 def test_pairs_that_no_student_can_honour(student, alpha, temperature):
     X, y = three_classes()
-    model = DistilledClassifier(Interrupted(), student, alpha=alpha, temperature=temperature)
+    model = distil(Interrupted(), student, alpha=alpha, temperature=temperature)
     with pytest.raises(ValueError, match=r"alpha=.*temperature="):  # before anything is fitted
         model.fit(X, y)
     assert not vars(model).keys() & {"student_", "classes_"}
@@ -375,7 +379,7 @@ def test_pairs_that_no_student_can_honour(student, alpha, temperature):
 
 def test_alpha_above_one_reaches_a_native_student():
     X, y = three_classes()
-    model = DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=0.1), alpha=1.5).fit(X, y)
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=0.1), alpha=1.5).fit(X, y)
     assert model.student_.alpha == 1.5
 
 
@@ -383,7 +387,7 @@ def test_alpha_above_one_reaches_a_native_student():
 def test_parameter_constraints(params):
     X, y = three_classes()
     with pytest.raises(ValueError, match=next(iter(params))):
-        DistilledClassifier(LogisticRegression(), LogisticRegression(), **params).fit(X, y)
+        distil(LogisticRegression(), LogisticRegression(), **params).fit(X, y)
 
 
 def test_tempering_is_inverted():
@@ -410,7 +414,7 @@ def test_tempering_is_inverted():
 def test_validation_split_of_the_student_is_switched_off(student, name, value, in_pipeline):
     X, y = three_classes(60)
     whole = make_pipeline(StandardScaler(), student) if in_pipeline else student
-    model = DistilledClassifier(LogisticRegression(), whole).fit(X, y)
+    model = distil(LogisticRegression(), whole).fit(X, y)
     fitted = model.student_[-1] if in_pipeline else model.student_
     assert getattr(fitted, name) is value
     assert getattr(student, name) is not value
@@ -421,7 +425,7 @@ def test_student_pipeline_preprocesses_each_row_once():
     Q = LogisticRegression().fit(X, y).predict_proba(X)
     Q[y == 0] = [1, 0, 0]  # those rows have one copy, the others three
     student = make_pipeline(make_pipeline(StandardScaler()), make_pipeline(LogisticRegression()))
-    model = DistilledClassifier(DummyClassifier(), student).fit(X, y, soft_targets=Q)
+    model = distil(DummyClassifier(), student).fit(X, y, soft_targets=Q)
     np.testing.assert_allclose(model.student_[0][0].mean_, X.mean(axis=0))
     rows, labels, weights = expand(StandardScaler().fit_transform(X), y, Q)
     expected = LogisticRegression().fit(rows, labels, sample_weight=weights)
@@ -433,9 +437,9 @@ def test_class_without_mass_is_a_column_of_zeros():
     X, y = three_classes()
     Q = np.where(y[:, None] == 0, [0.9, 0.1, 0.0], [0.2, 0.8, 0.0])
     for temperature in (1.0, 2.0):
-        model = DistilledClassifier(
-            DummyClassifier(), LogisticRegression(), temperature=temperature
-        ).fit(X, y, soft_targets=Q)
+        model = distil(DummyClassifier(), LogisticRegression(), temperature=temperature).fit(
+            X, y, soft_targets=Q
+        )
         proba = model.predict_proba(X)
         assert proba.shape == (len(X), 3)
         assert (proba[:, 2] == 0).all()
@@ -503,9 +507,7 @@ def test_in_sample_warns_of_a_teacher_that_memorises(teacher, noise):
         if isinstance(teacher, GradientBoostingClassifier):
             pytest.skip("does not memorise noise")
         y = np.random.default_rng(0).integers(0, 2, len(y))
-    model = DistilledClassifier(
-        teacher, DecisionTreeClassifier(max_depth=3), cv="in-sample", random_state=0
-    )
+    model = distil(teacher, DecisionTreeClassifier(max_depth=3), cv="in-sample", random_state=0)
     with pytest.warns(InSampleLabelsWarning, match="memorised"):
         model.fit(X, y)
     assert model.label_source_ == "in-sample"
@@ -517,9 +519,7 @@ def test_in_sample_warns_of_a_teacher_that_memorises(teacher, noise):
 def test_in_sample_is_silent_about_a_teacher_that_does_not(data):
     X, y = data
     X = StandardScaler().fit_transform(X)
-    model = DistilledClassifier(
-        LogisticRegression(), LogisticRegression(), cv="in-sample", random_state=0
-    )
+    model = distil(LogisticRegression(), LogisticRegression(), cv="in-sample", random_state=0)
     model.fit(X, y)
     Q = LogisticRegression().fit(X, y).predict_proba(X)
     given = clone(model).fit(X, y, soft_targets=Q)
@@ -618,20 +618,16 @@ def test_frozen_teacher_keeps_its_classes():
     teacher = LogisticRegression().fit(X, y)
     few = y != "c"
     for student in (LogisticRegression(), SoftmaxStudent(l2=1e-3)):
-        model = DistilledClassifier(FrozenEstimator(teacher), student, cv=3).fit(X[few], y[few])
+        model = distil(FrozenEstimator(teacher), student, cv=3).fit(X[few], y[few])
         np.testing.assert_array_equal(model.classes_, ["a", "b", "c"])
         assert model.predict_proba(X).shape == (len(X), 3)
         assert (model.predict(X) == teacher.predict(X)).mean() > 0.9
         assert model.predict(X).dtype == model.classes_.dtype
         assert model.teacher_.estimator is teacher
     with pytest.warns(MissingClassWarning, match=r"\['d'\]"):
-        DistilledClassifier(FrozenEstimator(teacher), LogisticRegression()).fit(
-            X, np.where(y == "a", "d", y)
-        )
+        distil(FrozenEstimator(teacher), LogisticRegression()).fit(X, np.where(y == "a", "d", y))
     with pytest.raises(ValueError, match="different kinds"):
-        DistilledClassifier(FrozenEstimator(teacher), LogisticRegression()).fit(
-            X, np.arange(150) % 3
-        )
+        distil(FrozenEstimator(teacher), LogisticRegression()).fit(X, np.arange(150) % 3)
 
 
 def test_platt_scaling_for_two_classes():
@@ -717,7 +713,7 @@ def test_zero_weight_is_absence(cv):
         cv_kept = [(groups[keep] != g, np.flatnonzero(groups[keep] == g)) for g in range(3)]
     elif cv == "predefined":
         cv_all, cv_kept = PredefinedSplit(groups), PredefinedSplit(groups[keep])
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), random_state=0)
+    model = distil(LogisticRegression(), LogisticRegression(), random_state=0)
     first = clone(model).set_params(cv=cv_all).fit(X, y, sample_weight=w)
     second = clone(model).set_params(cv=cv_kept).fit(X[keep], y[keep], sample_weight=w[keep])
     np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-9)
@@ -726,7 +722,7 @@ def test_zero_weight_is_absence(cv):
 
 def test_explicit_splits_beyond_the_rows_are_an_error():
     X, y = three_classes()
-    model = DistilledClassifier(
+    model = distil(
         LogisticRegression(), LogisticRegression(), cv=[(np.arange(100), np.arange(100, 200))]
     )
     with pytest.raises(IndexError):
@@ -741,11 +737,11 @@ def test_weights_that_one_of_the_two_cannot_use():
     X, y = three_classes()
     w = np.linspace(0.5, 2, len(y))
     with pytest.warns(IgnoredSampleWeightWarning, match="teacher LinearDiscriminantAnalysis"):
-        DistilledClassifier(LinearDiscriminantAnalysis(), LogisticRegression()).fit(X, y, w)
+        distil(LinearDiscriminantAnalysis(), LogisticRegression()).fit(X, y, w)
     with pytest.warns(IgnoredSampleWeightWarning, match="student NoWeights"):
-        DistilledClassifier(LogisticRegression(), NoWeights()).fit(X, y, w)
+        distil(LogisticRegression(), NoWeights()).fit(X, y, w)
     with pytest.raises(ValueError, match="weight"):
-        DistilledClassifier(LogisticRegression(), LogisticRegression()).fit(X, y, 0 * w)
+        distil(LogisticRegression(), LogisticRegression()).fit(X, y, 0 * w)
 
 
 def test_weights_reach_the_last_step_of_pipelines():
@@ -754,8 +750,8 @@ def test_weights_reach_the_last_step_of_pipelines():
     pipeline = make_pipeline(make_pipeline(LogisticRegression()))
     for student in (LogisticRegression(), SoftmaxStudent(l2=1e-3)):
         deep = make_pipeline(make_pipeline(clone(student)))
-        first = DistilledClassifier(pipeline, deep, random_state=0).fit(X, y, w)
-        second = DistilledClassifier(LogisticRegression(), student, random_state=0).fit(X, y, w)
+        first = distil(pipeline, deep, random_state=0).fit(X, y, w)
+        second = distil(LogisticRegression(), student, random_state=0).fit(X, y, w)
         np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-7)
 
 
@@ -765,7 +761,7 @@ def test_weights_reach_the_last_step_of_pipelines():
 def test_soft_targets_as_array_or_labelled_frame():
     X, y = three_classes(names=["a", "b", "c"])
     Q = LogisticRegression().fit(X, y).predict_proba(X)
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression())
+    model = distil(LogisticRegression(), LogisticRegression())
     by_array = clone(model).fit(X, y, soft_targets=Q).predict_proba(X)
     frame = pd.DataFrame(Q[:, [2, 0, 1]], columns=["c", "a", "b"])
     np.testing.assert_allclose(
@@ -783,7 +779,7 @@ def test_soft_targets_as_array_or_labelled_frame():
 
 def test_given_targets_replace_an_earlier_teacher():
     X, y = three_classes()
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression()).fit(X, y)
+    model = distil(LogisticRegression(), LogisticRegression()).fit(X, y)
     assert hasattr(model, "teacher_")
     model.fit(X, y, soft_targets=model.predict_proba(X))
     assert not hasattr(model, "teacher_")
@@ -796,7 +792,7 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
     more, _ = three_classes(40, seed=1)
     Q = LogisticRegression(C=0.1).fit(X, y).predict_proba(X) if given else None
     w = np.linspace(0.5, 2, len(y))
-    model = DistilledClassifier(teacher, LogisticRegression(), alpha=0.5, random_state=0)
+    model = distil(teacher, LogisticRegression(), alpha=0.5, random_state=0)
     model.fit(X, y, sample_weight=w, soft_targets=Q, X_unlabeled=more)
     labels = labels_of(
         teacher,
@@ -809,7 +805,7 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
     extra = labels.label_more(more)
     both = np.concatenate([labels.proba if Q is None else Q, extra])
     hard = np.concatenate([y, labels.classes[extra.argmax(axis=1)]])
-    expected = DistilledClassifier(DummyClassifier(), LogisticRegression(), alpha=0.5).fit(
+    expected = distil(DummyClassifier(), LogisticRegression(), alpha=0.5).fit(
         np.concatenate([X, more]), hard, np.concatenate([w, np.ones(40)]), soft_targets=both
     )
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-6)
@@ -820,7 +816,7 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
 def test_more_rows_in_every_container():
     X, y = three_classes()
     more, _ = three_classes(40, seed=1)
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), cv=3)
+    model = distil(LogisticRegression(), LogisticRegression(), cv=3)
     expected = clone(model).fit(X, y, X_unlabeled=more).predict_proba(X)
     for convert in (sp.csr_array, sp.coo_array, lambda a: pd.DataFrame(a, columns=["u", "v"])):
         got = clone(model).fit(convert(X), y, X_unlabeled=convert(more))
@@ -856,7 +852,7 @@ class PassArrays(BaseEstimator):
 
 def test_automatic_temperature_has_the_least_held_out_loss():
     X, y = three_classes(200)
-    model = DistilledClassifier(
+    model = distil(
         LogisticRegression(),
         DecisionTreeClassifier(max_depth=3),
         temperature="auto",
@@ -868,9 +864,9 @@ def test_automatic_temperature_has_the_least_held_out_loss():
     for T in (0.5, 1.0, 2.0, 3.0, 5.0):
         losses[T] = 0.0
         for train, test in stratified_folds(y, 3, int(seeds[1])):
-            one = DistilledClassifier(
-                DummyClassifier(), DecisionTreeClassifier(max_depth=3), temperature=T
-            ).fit(X[train], y[train], soft_targets=Q[train])
+            one = distil(DummyClassifier(), DecisionTreeClassifier(max_depth=3), temperature=T).fit(
+                X[train], y[train], soft_targets=Q[train]
+            )
             proba = one.predict_proba(X[test])[np.arange(len(test)), y[test]]
             losses[T] -= np.log(np.maximum(proba, 1e-15)).mean()
     assert model.temperature_ == min(losses, key=losses.get)
@@ -879,16 +875,14 @@ def test_automatic_temperature_has_the_least_held_out_loss():
 
 def test_automatic_temperature_of_a_native_student_with_weights_and_more_rows():
     X, y = three_classes(90)
-    model = DistilledClassifier(
-        LogisticRegression(), SoftmaxStudent(l2=1e-2), alpha=0.5, temperature="auto"
-    )
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-2), alpha=0.5, temperature="auto")
     model.fit(X, y, sample_weight=np.linspace(0.5, 2, 90), X_unlabeled=X[:50] + 0.1)
     assert model.student_.temperature == model.temperature_
 
 
 def test_automatic_temperature_needs_rows_and_probabilities():
     X, y = three_classes(6)
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), temperature="auto")
+    model = distil(LogisticRegression(), LogisticRegression(), temperature="auto")
     with pytest.raises(ValueError, match="give a number"):
         model.fit(X, y)
     model.set_params(student=LinearSVC())
@@ -920,7 +914,7 @@ def test_raw_frames_go_through_both_pipelines():
     )
     teacher = make_pipeline(encode, RandomForestClassifier(20, random_state=0))
     for student in (LogisticRegression(), SoftmaxStudent(l2=1e-3)):
-        model = DistilledClassifier(teacher, make_pipeline(clone(encode), student), random_state=0)
+        model = distil(teacher, make_pipeline(clone(encode), student), random_state=0)
         model.fit(frame, y, X_unlabeled=frame[:30])
         assert model.score(frame, y) > 0.9
         np.testing.assert_array_equal(model.feature_names_in_, frame.columns)
@@ -933,16 +927,16 @@ def test_raw_frames_go_through_both_pipelines():
 
 def test_students_without_probabilities_or_soft_labels():
     X, y = three_classes()
-    model = DistilledClassifier(LogisticRegression(), LinearSVC(), temperature=2.0).fit(X, y)
+    model = distil(LogisticRegression(), LinearSVC(), temperature=2.0).fit(X, y)
     assert model.score(X, y) > 0.6
     assert not hasattr(model, "predict_proba")
     assert hasattr(model, "decision_function")
-    tree = DistilledClassifier(LogisticRegression(), DecisionTreeClassifier())
+    tree = distil(LogisticRegression(), DecisionTreeClassifier())
     assert not hasattr(tree, "decision_function")
     assert hasattr(tree, "predict_proba")
     with pytest.raises(NotFittedError):
         tree.predict_proba(X)
-    model = DistilledClassifier(LogisticRegression(), KNeighborsClassifier())
+    model = distil(LogisticRegression(), KNeighborsClassifier())
     with pytest.raises(TypeError, match="neither soft_targets nor sample_weight"):
         model.fit(X, y)
 
@@ -965,24 +959,24 @@ def test_skorch_teacher():
             verbose=0,
         )
 
-    model = DistilledClassifier(fit_net(), LogisticRegression(), cv=3).fit(X, y)
+    model = distil(fit_net(), LogisticRegression(), cv=3).fit(X, y)
     assert model.label_source_ == "cv"
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, atol=1e-6)
     frozen = FrozenEstimator(fit_net().fit(X, y))
-    model = DistilledClassifier(frozen, SoftmaxStudent()).fit(X, y)
+    model = distil(frozen, SoftmaxStudent()).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), frozen.predict_proba(X), atol=1e-3)
     assert b"torch" not in pickle.dumps(model.without_teacher())
     told = fit_net().set_params(classes=[0, 1, 2])
     few = y != 2
-    model = DistilledClassifier(told, LogisticRegression(), cv=3).fit(X[few], y[few])
+    model = distil(told, LogisticRegression(), cv=3).fit(X[few], y[few])
     np.testing.assert_array_equal(model.classes_, [0, 1, 2])
 
 
 def test_a_distilled_student_of_a_distilled_teacher():
     X, y = three_classes()
-    teacher = DistilledClassifier(RandomForestClassifier(20, random_state=0), LogisticRegression())
-    student = DistilledClassifier(DummyClassifier(), DecisionTreeClassifier(max_depth=4))
-    model = DistilledClassifier(teacher, student, cv=3, temperature=2.0).fit(X, y)
+    teacher = distil(RandomForestClassifier(20, random_state=0), LogisticRegression())
+    student = distil(DummyClassifier(), DecisionTreeClassifier(max_depth=4))
+    model = distil(teacher, student, cv=3, temperature=2.0).fit(X, y)
     assert model.student_.label_source_ == "given"
     assert model.student_.temperature == 2.0
     assert model.score(X, y) > 0.6
@@ -990,9 +984,7 @@ def test_a_distilled_student_of_a_distilled_teacher():
 
 def test_default_student():
     X, y = three_classes(names=["a", "b", "c"])
-    model = DistilledClassifier(
-        RandomForestClassifier(20), alpha=0.7, temperature=2.0, random_state=0
-    )
+    model = distil(RandomForestClassifier(20), alpha=0.7, temperature=2.0, random_state=0)
     first = clone(model).fit(X, y)
     assert isinstance(first.student_, TwoLayerPGDClassifier)
     assert (first.student_.alpha, first.student_.temperature) == (0.7, 2.0)
@@ -1008,7 +1000,7 @@ def test_two_layer_student_ends_at_a_frozen_teacher():
     teacher = LogisticRegression(C=0.01).fit(X, y)
     student = TwoLayerPGDClassifier(32, max_iter=800, early_stopping=False, n_init=1)
     for temperature in (1.0, 3.0):
-        model = DistilledClassifier(
+        model = distil(
             FrozenEstimator(teacher), student, temperature=temperature, random_state=0
         ).fit(X, y)
         gap = abs(model.predict_proba(X) - teacher.predict_proba(X)).max()
@@ -1018,7 +1010,7 @@ def test_two_layer_student_ends_at_a_frozen_teacher():
 def test_alpha_above_one_is_the_native_students_to_bound():
     X, y = three_classes()
     student = TwoLayerPGDClassifier(4, max_iter=20, early_stopping=False)
-    model = DistilledClassifier(LogisticRegression(), student, alpha=1.5)
+    model = distil(LogisticRegression(), student, alpha=1.5)
     with pytest.raises(ValueError, match="radius"):
         model.fit(X, y)
     assert not hasattr(model, "student_")
@@ -1050,7 +1042,7 @@ def test_any_small_input_gives_a_clear_error_or_probabilities(data):
         "temperature": [0.2, 1.0, 4.0, "auto"],
         "cv": ["auto", "in-sample", 2, None],
     }
-    model = DistilledClassifier(
+    model = distil(
         **{name: data.draw(st.sampled_from(draw[name]), name) for name in draw}, random_state=0
     )
     with warnings.catch_warnings():
@@ -1073,23 +1065,23 @@ def test_clear_errors():
     X, y = three_classes()
     logistic = LogisticRegression()
     with pytest.raises(ValueError, match="teacher must be given"):
-        DistilledClassifier(student=logistic).fit(X, y)
+        distil(student=logistic).fit(X, y)
     with pytest.raises(ValueError, match="two classes"):
-        DistilledClassifier(logistic, logistic).fit(X, np.zeros(len(y)))
+        distil(logistic, logistic).fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="two classes"):
-        DistilledClassifier(logistic, logistic).fit(X, y, sample_weight=(y == 1).astype(float))
+        distil(logistic, logistic).fit(X, y, sample_weight=(y == 1).astype(float))
     with pytest.raises(ValueError, match="NaN"):
-        DistilledClassifier(logistic, logistic).fit(np.where(X > 3, np.nan, X), y)
+        distil(logistic, logistic).fit(np.where(X > 3, np.nan, X), y)
     with pytest.raises(ValueError, match="inconsistent"):
-        DistilledClassifier(logistic, logistic).fit(X, y[:-1])
+        distil(logistic, logistic).fit(X, y[:-1])
     with pytest.raises(ValueError, match="enable_metadata_routing"):
-        DistilledClassifier(logistic, logistic).fit(X, y, groups=y)
+        distil(logistic, logistic).fit(X, y, groups=y)
 
 
 @pytest.mark.parametrize("interrupted", ["teacher", "student"])
 def test_interrupt_is_raised_on_and_leaves_nothing_half_fitted(interrupted):
     X, y = three_classes()
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression())
+    model = distil(LogisticRegression(), LogisticRegression())
     broken = clone(model).set_params(**{interrupted: Interrupted()})
     before = set(vars(broken))
     with pytest.raises(KeyboardInterrupt):
@@ -1109,7 +1101,7 @@ def test_interrupt_is_raised_on_and_leaves_nothing_half_fitted(interrupted):
 
 def test_without_teacher():
     X, y = three_classes()
-    model = DistilledClassifier(
+    model = distil(
         RandomForestClassifier(50, random_state=0), LogisticRegression(), temperature=2.0
     ).fit(X, y)
     small = model.without_teacher()
@@ -1140,7 +1132,7 @@ assert "torch" not in sys.modules
 
 def test_pickle_copy_and_clone():
     X, y = three_classes(names=["a", "b", "c"])
-    model = DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=1e-3)).fit(X, y)
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-3)).fit(X, y)
     stored = pickle.dumps(model)
     assert b"torch" not in stored
     for other in (pickle.loads(stored), copy.deepcopy(model)):
@@ -1150,7 +1142,7 @@ def test_pickle_copy_and_clone():
 
 def test_same_seed_same_fit_whatever_n_jobs():
     X, y = three_classes()
-    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), random_state=3)
+    model = distil(LogisticRegression(), LogisticRegression(), random_state=3)
     first = clone(model).fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(clone(model).fit(X, y).predict_proba(X), first)
     two = clone(model).set_params(n_jobs=2).fit(X, y).predict_proba(X)
@@ -1161,7 +1153,7 @@ def test_same_seed_same_fit_whatever_n_jobs():
 
 def test_one_seed_makes_teacher_and_student_reproducible():
     X, y = three_classes()
-    model = DistilledClassifier(
+    model = distil(
         make_pipeline(RandomForestClassifier(5, max_features=1)),
         DecisionTreeClassifier(max_features=1, max_depth=3),
         random_state=0,
@@ -1177,7 +1169,7 @@ def test_one_seed_makes_teacher_and_student_reproducible():
 
 def test_verbose(capsys):
     X, y = three_classes()
-    DistilledClassifier(LogisticRegression(), LogisticRegression(), verbose=1).fit(X, y)
+    distil(LogisticRegression(), LogisticRegression(), verbose=1).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert "'cv'" in lines[0]
@@ -1218,7 +1210,7 @@ class OwnRecorder(Recorder):
 
 def test_callbacks_see_two_labelled_subtasks():
     X, y = three_classes()
-    model = DistilledClassifier(DecisionTreeClassifier(), DecisionTreeClassifier(), cv=3)
+    model = distil(DecisionTreeClassifier(), DecisionTreeClassifier(), cv=3)
     recorder = Recorder(0)
     model.set_callbacks(recorder).fit(X, y)
     tasks = ["fit-teacher", "fit-student"]
@@ -1237,7 +1229,7 @@ def test_callbacks_reach_the_sub_estimators(in_pipeline):
     X, y = three_classes()
     part = LogisticRegression()
     student = make_pipeline(StandardScaler(), part) if in_pipeline else part
-    model = DistilledClassifier(part, student, cv=3)
+    model = distil(part, student, cv=3)
     recorder = Recorder()
     model.set_callbacks(recorder).fit(X, y)
     merged = [source for name, source in recorder.begun if source is not None]
@@ -1249,7 +1241,7 @@ def test_callbacks_reach_the_sub_estimators(in_pipeline):
 def test_callbacks_are_torn_down_after_an_error():
     X, y = three_classes()
     recorder = Recorder()
-    model = DistilledClassifier(Interrupted(), LogisticRegression()).set_callbacks(recorder)
+    model = distil(Interrupted(), LogisticRegression()).set_callbacks(recorder)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert recorder.setups == 0
@@ -1258,7 +1250,7 @@ def test_callbacks_are_torn_down_after_an_error():
 def test_routing_follows_the_requests():
     X, y = three_classes()
     w = np.linspace(0.1, 3, len(y))
-    plain = DistilledClassifier(LogisticRegression(), LogisticRegression(), random_state=0)
+    plain = distil(LogisticRegression(), LogisticRegression(), random_state=0)
     weighted = clone(plain).fit(X, y, sample_weight=w)
     with config_context(enable_metadata_routing=True):
         yes = LogisticRegression().set_fit_request(sample_weight=True)
@@ -1292,7 +1284,7 @@ def test_routing_into_pipelines(last):
         scaler = StandardScaler().set_fit_request(sample_weight=True)
         part = clone(last).set_fit_request(sample_weight=True)
         inner = clone(last).set_fit_request(sample_weight=True)
-        model = DistilledClassifier(
+        model = distil(
             make_pipeline(scaler, LogisticRegression().set_fit_request(sample_weight=True)),
             make_pipeline(scaler, make_pipeline(part)),
             random_state=0,
@@ -1302,7 +1294,7 @@ def test_routing_into_pipelines(last):
         Q = model.student_[-1][-1]
         assert Q.classes_.shape == (3,)
         # without weights nothing needs to be requested
-        model = DistilledClassifier(
+        model = distil(
             make_pipeline(StandardScaler(), LogisticRegression()),
             make_pipeline(StandardScaler(), make_pipeline(clone(last))),
         ).fit(X, y)
@@ -1317,11 +1309,11 @@ def test_groups_are_routed_to_the_splitter():
     w[::5] = 0
     with config_context(enable_metadata_routing=True):
         part = LogisticRegression().set_fit_request(sample_weight=True)
-        model = DistilledClassifier(part, part, cv=GroupKFold(7))
+        model = distil(part, part, cv=GroupKFold(7))
         model.fit(X, y, sample_weight=w, groups=groups)
     keep = w > 0
     splits = list(GroupKFold(7).split(X[keep], y[keep], groups[keep]))
-    expected = DistilledClassifier(LogisticRegression(), LogisticRegression(), cv=splits)
+    expected = distil(LogisticRegression(), LogisticRegression(), cv=splits)
     expected.fit(X[keep], y[keep])
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X))
 
@@ -1329,7 +1321,7 @@ def test_groups_are_routed_to_the_splitter():
 def test_more_rows_through_a_routed_pipeline():
     X, y = three_classes()
     more, _ = three_classes(40, seed=1)
-    model = DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=1e-3), random_state=0)
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-3), random_state=0)
     scaler = StandardScaler().fit(X)
     expected = clone(model).fit(scaler.transform(X), y, X_unlabeled=scaler.transform(more))
     with config_context(enable_metadata_routing=True):
@@ -1346,12 +1338,12 @@ def test_more_rows_through_a_routed_pipeline():
 
 
 def test_tags_are_those_of_both():
-    tags = DistilledClassifier(LogisticRegression(), LogisticRegression()).__sklearn_tags__()
+    tags = distil(LogisticRegression(), LogisticRegression()).__sklearn_tags__()
     assert tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
     hist = HistGradientBoostingClassifier()
-    tags = DistilledClassifier(hist, hist).__sklearn_tags__()
+    tags = distil(hist, hist).__sklearn_tags__()
     assert tags.input_tags.allow_nan
-    assert not DistilledClassifier(hist, LogisticRegression()).__sklearn_tags__().input_tags.sparse
+    assert not distil(hist, LogisticRegression()).__sklearn_tags__().input_tags.sparse
     frozen = FrozenEstimator(LogisticRegression())
-    assert not DistilledClassifier(frozen, LogisticRegression()).__sklearn_tags__()._skip_test
+    assert not distil(frozen, LogisticRegression()).__sklearn_tags__()._skip_test
