@@ -8,8 +8,8 @@ from sklearn_kd.exceptions import PrecisionWarning
 
 __all__ = ["fit_scaling", "scale_inputs"]
 
-#: Rows per block, so that a float64 detour never doubles the memory of a float32 X.
-_BLOCK = 8192
+#: Rows per block: the float64 detour of a float32 X stays in the cache.
+_BLOCK = 256
 
 
 def fit_scaling(X, weights):
