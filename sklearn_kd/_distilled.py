@@ -83,12 +83,10 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         own are.
     alpha : float, default=0.5
         Weight of the teacher's labels, the hard labels having ``1 - alpha``. Half and half did
-        best on tables with a forest for a teacher, whose own probabilities are too cautious.
-        Raise it to 1 for a calibrated teacher that is clearly better than the student, or where
-        labels are noisy. Values other than 1 need T = 1 with a student by row expansion. Above 1
-        (against noise in the labels [2]_) needs ``temperature=1`` and a student that takes
-        ``soft_targets`` and has a finite radius, weight decay or early stopping: the loss has no
-        lower bound.
+        best under forests, whose own probabilities are too cautious. Raise it to 1 for a
+        calibrated teacher clearly better than the student. Above 1 (against noise in the labels
+        [2]_) needs ``temperature=1`` and a student that takes ``soft_targets`` and has a finite
+        radius, weight decay or early stopping: the loss has no lower bound.
 
     temperature : float or "auto", default=1.0
         T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
