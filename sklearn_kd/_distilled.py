@@ -138,7 +138,6 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     See Also
     --------
     sklearn.calibration.CalibratedClassifierCV : Better probabilities from the same classifier.
-    sklearn.semi_supervised.SelfTrainingClassifier : Hard labels for unlabelled rows.
 
     Notes
     -----
