@@ -73,7 +73,7 @@ SLOW = [
     TwoLayerPGDClassifier(),
     DistilledClassifier(logistic()),
     ExplicitSplits(logistic(), TwoLayerPGDClassifier(**CHEAP)),
-    DistilledClassifier(logistic(), logistic(), temperature=2.0, cv=StratifiedKFold(2)),
+    DistilledClassifier(logistic(), logistic(), alpha=1.0, temperature=2.0, cv=StratifiedKFold(2)),
     DistilledClassifier(DecisionTreeClassifier(max_depth=4), logistic(), cv=2),
 ]
 
