@@ -187,7 +187,7 @@ class _Run:
         self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (plan.batch_size or n_rows))
         self.is_uniform = rows.weights.shape[1] == 1
         self.workspaces: dict[int, two_layer.Workspace] = {}
-        self.buffers: dict[int, Tensor] = {}
+        self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of a batch size: rows, weights
         self.n_steps = 0
 
         n_students = len(students)
@@ -223,6 +223,8 @@ class _Run:
 
     def _pace(self, step_size: Tensor) -> tuple[float, Tensor | None]:
         """Step size as a common factor and, where students differ, one of each neuron."""
+        # a longer step overflows; neighbours, who walk a fraction of it, must not see that
+        step_size = step_size.clamp(max=torch.finfo(step_size.dtype).max ** 0.5)
         common = float(step_size.max())
         if (step_size == common).all():
             return common, None
@@ -240,11 +242,14 @@ class _Run:
             for batch in order.tensor_split(self.n_batches):
                 n_batch = len(batch)
                 if n_batch not in self.buffers:
-                    self.buffers[n_batch] = inputs.new_empty(n_batch, inputs.shape[1])
-                gathered = torch.index_select(inputs, 0, batch, out=self.buffers[n_batch])
-                # the batch estimates the weighted mean over all rows
-                share = weights if self.is_uniform else weights.index_select(1, batch)
-                losses += self._step(gathered, share * (n_rows / n_batch), batch, epoch)
+                    # the batch estimates the weighted mean over all rows
+                    buffer = inputs.new_empty(n_batch, inputs.shape[1])
+                    self.buffers[n_batch] = buffer, weights * (n_rows / n_batch)
+                buffer, share = self.buffers[n_batch]
+                gathered = torch.index_select(inputs, 0, batch, out=buffer)
+                if not self.is_uniform:
+                    share = share.index_select(1, batch)
+                losses += self._step(gathered, share, batch, epoch)
             losses /= self.n_batches
         self.outcome.losses.append(losses)
         self._check_divergence(losses)
