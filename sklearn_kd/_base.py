@@ -128,7 +128,8 @@ class EpochReporter:
     """Tells callbacks and the terminal about training, a block of epochs at a time.
 
     A block rather than an epoch because scikit-learn keeps one context alive per task until fit
-    ends, and a full-batch fit has thousands of epochs of a millisecond.
+    ends, and a full-batch fit has thousands of epochs of a millisecond. Training that begins
+    again, at a smaller step size, is reported from where it got to before: each block once.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ class EpochReporter:
         self.n_epochs = n_epochs
         self.context = estimator._init_callback_context(max_subtasks=-(-n_epochs // self.block))
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        self.task = None
+        self.task, self.reported = None, 0
         self.listens = bool(getattr(estimator, "_skl_callbacks", None))
         if self.listens:
             self._begin()
@@ -165,8 +166,9 @@ class EpochReporter:
             tail = "" if held_out is None else f", held-out loss {held_out:.5f}"
             name = type(self.estimator).__name__
             print(f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss():.5f}{tail}")
-        if not self.listens:
+        if not self.listens or epoch <= self.reported:
             return False
+        self.reported = epoch
         stop = self._end()
         if epoch < self.n_epochs and not stop:
             self._begin()

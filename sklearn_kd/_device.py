@@ -3,7 +3,7 @@
 Imports torch, so estimators import it inside `fit`.
 """
 
-import os
+import math
 from contextlib import nullcontext
 from functools import cache
 
@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["check_budget", "resolve_device", "thread_scope", "to_numpy", "to_tensor"]
+from sklearn_kd._memory import free_bytes
+
+__all__ = [
+    "available_bytes",
+    "check_budget",
+    "resolve_device",
+    "thread_scope",
+    "to_numpy",
+    "to_tensor",
+]
 
 #: Multiplications of a step below which waking a second thread costs more than it saves.
 ONE_THREAD_STEP = 2**24
@@ -74,21 +83,23 @@ def thread_scope(step_size):
     return _controller().limit(limits=1)
 
 
-def check_budget(n_bytes, device, advice):
-    """Raise MemoryError where ``n_bytes`` would not fit, before anything is allocated."""
+def available_bytes(device):
+    """Memory that is free on a device; infinity where the platform does not tell."""
     if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    else:
-        try:
-            available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            with open("/proc/meminfo") as lines:  # free pages leave out what the cache can give
-                for line in lines:
-                    if line.startswith("MemAvailable:"):
-                        available = int(line.split()[1]) * 1024
-        except (AttributeError, OSError, ValueError):
-            return  # not told on this platform
-    if n_bytes > available:
+        return torch.cuda.mem_get_info(device)[0]
+    return free_bytes()
+
+
+def check_budget(n_bytes, device, advice, *, limit=math.inf):
+    """Raise MemoryError where ``n_bytes`` would not fit, before anything is allocated.
+
+    ``limit`` is what the user allows, in bytes, if that is less than what is free.
+    """
+    available = available_bytes(device)
+    if n_bytes > min(available, limit):
+        there = f"which has {available / 2**30:.1f} GiB free"
+        if limit < available:
+            there = f"of the {limit / 2**30:.2f} GiB that max_memory allows"
         raise MemoryError(
-            f"training needs about {n_bytes / 2**30:.1f} GiB on {device}, which has "
-            f"{available / 2**30:.1f} GiB free: {advice}."
+            f"training needs about {n_bytes / 2**30:.2f} GiB on {device}, {there}: {advice}."
         )

@@ -1,8 +1,10 @@
 """Which training rows are held out to decide when training stops."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["content_folds", "is_small", "random_rows"]
+__all__ = ["content_folds", "is_small", "merge_rows", "random_rows", "stratified_folds"]
 
 
 def _row_hashes(X):
@@ -49,24 +51,61 @@ def content_folds(X, codes, weights, n_folds, rng):
     fold : ndarray of int of shape (n_samples,), or None
         None where there is a single distinct row, and so nothing to hold out.
     """
+    distinct = merge_rows(X, codes, weights)
+    fold = stratified_folds(distinct.mass, n_folds, rng)
+    return None if fold is None else fold[distinct.group]
+
+
+def _sortable(X):
+    """One string of bytes a row, in the order of the rows: several times faster to sort.
+
+    Big-endian, positive numbers above negative ones, which are turned round.
+    """
+    X = np.ascontiguousarray(X) + 0.0  # -0.0 is 0.0
+    bits = X.view(f"u{X.itemsize}")
+    sign = bits.dtype.type(1 << (8 * X.itemsize - 1))
+    ordered = np.where(bits & sign, ~bits, bits | sign).astype(f">u{X.itemsize}")
+    return ordered.view(f"V{X.itemsize * X.shape[1]}")[:, 0]
+
+
+class Distinct(NamedTuple):
+    """Distinct rows, sorted, with the weight of each class in them."""
+
+    first: np.ndarray  # (n_distinct,) where in X each is found
+    group: np.ndarray  # (n_samples,) which of them each row of X is
+    mass: np.ndarray  # (n_distinct, n_classes)
+
+
+def merge_rows(X, codes, weights, n_classes=None):
+    """Find the distinct rows of X and the weight that each class has in them.
+
+    They are in an order that depends on what they are alone, so that what is drawn by position
+    treats a weight of k like k copies.
+    """
     # sorted by value: hashes would order scaled columns differently
-    _, group = np.unique(X, axis=0, return_inverse=True)
-    n_groups = group.max() + 1
-    n_folds = min(n_folds, n_groups)
+    _, first, group = np.unique(_sortable(X), return_index=True, return_inverse=True)
+    mass = np.zeros((len(first), n_classes or codes.max() + 1))
+    np.add.at(mass, (group, codes), weights)
+    return Distinct(first, group, mass)
+
+
+def stratified_folds(mass, n_folds, rng):
+    """Fold of each distinct row, classes in proportion; None where there is a single row."""
+    n_folds = min(n_folds, len(mass))
     if n_folds < 2:
         return None
-    mass = np.zeros((n_groups, codes.max() + 1))
-    np.add.at(mass, (group, codes), weights)
     stratum = (mass > mass.max(axis=1, keepdims=True) * (1 - 1e-9)).argmax(axis=1)
-    order = rng.permutation(n_groups)
+    order = rng.permutation(len(mass))
     order = order[np.argsort(stratum[order], kind="stable")]
-    fold_of_group = np.empty(n_groups, dtype=np.intp)
-    fold_of_group[order] = np.arange(n_groups) % n_folds
-    return fold_of_group[group]
+    fold = np.empty(len(mass), dtype=np.intp)
+    fold[order] = np.arange(len(mass)) % n_folds
+    return fold
 
 
 def random_rows(codes, fraction, rng):
     """Mask of about ``fraction`` of the rows, classes in proportion; a class keeps a row to train.
+
+    One row at least, of the largest class, unless each class has a single row.
 
     Parameters
     ----------
@@ -83,4 +122,7 @@ def random_rows(codes, fraction, rng):
     counts = np.bincount(codes)
     rank = np.empty(len(codes), dtype=np.intp)
     rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rank < np.floor(counts * fraction + 0.5).astype(int).clip(max=counts - 1)[codes]
+    n_held = np.floor(counts * fraction + 0.5).astype(int).clip(max=counts - 1)
+    if not (n_held > 0).any():
+        n_held[counts.argmax()] = min(1, counts.max() - 1)
+    return rank < n_held[codes]

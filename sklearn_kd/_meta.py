@@ -9,7 +9,12 @@ import pandas as pd
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    get_routing_for_object,
+    process_routing,
+)
 
 from sklearn_kd._validation import (
     _num_features,
@@ -22,6 +27,7 @@ from sklearn_kd.exceptions import IgnoredSampleWeightWarning, TransferRowsWarnin
 
 __all__ = [
     "Subtask",
+    "merge_tags",
     "route_fit",
     "seeded",
     "stack_rows",
@@ -78,7 +84,7 @@ def without_own_requests(estimator):
     Those that a user passes are for the meta-estimator: without this, a student that could take
     them, and has not said whether it wants them, would make routing an error.
     """
-    if not _routing_enabled():
+    if estimator is None or not _routing_enabled():
         return estimator
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
@@ -125,9 +131,16 @@ def route_fit(meta, teacher, student, sample_weight, params):
 
 
 def _warn_weights_ignored(role, estimator, other):
+    last = last_step(estimator)
+    reason = "takes no sample_weight"
+    if isinstance(get_routing_for_object(last), MetadataRouter):
+        # searches, stacks and votes hand on what their parts have asked for
+        reason = (
+            "takes sample_weight by metadata routing only (set_config(enable_metadata_routing=True)"
+            " and set_fit_request(sample_weight=True) on the estimators in it)"
+        )
     warnings.warn(
-        f"the {role} {type(last_step(estimator)).__name__} takes no sample_weight: the weights are "
-        f"used for the {other} only.",
+        f"the {role} {type(last).__name__} {reason}: the weights are used for the {other} only.",
         IgnoredSampleWeightWarning,
         stacklevel=5,
     )
@@ -144,6 +157,21 @@ def warn_if_sliceable(X_unlabeled, n_samples):
         )
 
 
+def _joint_dtype(name, X, more):
+    """Dtype that a column of ``more`` needs for X to keep its own; an error where none will do."""
+    wanted, given = X[name].dtype, more[name].dtype
+    if isinstance(wanted, pd.CategoricalDtype):
+        unknown = set(more[name].dropna().unique()) - set(wanted.categories)
+        if unknown:
+            raise ValueError(
+                f"column {name!r} of X_unlabeled has the categories {sorted(map(str, unknown))}, "
+                "which the column in X does not have: drop those rows, or add the categories to X."
+            )
+        return wanted
+    both_floats = pd.api.types.is_float_dtype(wanted) and pd.api.types.is_float_dtype(given)
+    return wanted if both_floats else given
+
+
 def stack_rows(X, more):
     """Rows of ``more`` after those of X, in the container of X."""
     if isinstance(X, list) and isinstance(more, list):
@@ -154,7 +182,8 @@ def stack_rows(X, more):
                 "X_unlabeled must have the columns of X; they differ in "
                 f"{sorted(map(str, set(X.columns) ^ set(more.columns)))}."
             )
-        return pd.concat([X, more[X.columns]], ignore_index=True)
+        more = more[X.columns].astype({name: _joint_dtype(name, X, more) for name in X.columns})
+        return pd.concat([X, more], ignore_index=True)
     if hasattr(X, "columns") or hasattr(more, "columns"):
         raise TypeError("X_unlabeled must be a pandas DataFrame if X is one, and only then.")
     if _num_features(X) != _num_features(more):
@@ -164,3 +193,16 @@ def stack_rows(X, more):
     if sp.issparse(X) or sp.issparse(more):
         return sp.vstack([sp.csr_array(X), sp.csr_array(more)], format="csr")
     return np.concatenate([np.asarray(X), np.asarray(more)])
+
+
+def merge_tags(tags, parts):
+    """Tags of a meta-estimator that hands X to all of ``parts`` as it is."""
+    parts = [get_tags(part) for part in parts if hasattr(part, "__sklearn_tags__")]
+    for name in ("one_d_array", "two_d_array", "sparse", "categorical", "string", "allow_nan"):
+        setattr(tags.input_tags, name, all(getattr(part.input_tags, name) for part in parts))
+    tags.input_tags.positive_only = any(part.input_tags.positive_only for part in parts)
+    for part in parts:
+        if part.classifier_tags is not None:
+            tags.classifier_tags.multi_class &= part.classifier_tags.multi_class
+    tags.non_deterministic = any(part.non_deterministic for part in parts)
+    return tags

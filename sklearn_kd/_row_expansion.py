@@ -5,12 +5,13 @@ from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_kd._memory import check_copies
 from sklearn_kd._teacher_labels import stratified_folds
 from sklearn_kd._validation import (
     _check_method_params,
@@ -27,10 +28,11 @@ from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 __all__ = [
     "StudentFit",
     "choose_temperature",
-    "classes_of",
+    "student_decision",
+    "student_labels",
+    "student_log_proba",
     "student_mode",
     "student_proba",
-    "untemper_log",
 ]
 
 #: Candidates of ``temperature="auto"``.
@@ -72,20 +74,37 @@ def expand_rows(Q, sample_weight=None):
 
 
 def switch_off_validation_split(student):
-    """Make an unfitted student train on all rows.
+    """Make an unfitted student, and estimators inside it, train on all rows.
 
     A split of its own would put copies of one row on both sides, and stop where the copies, not
     the rows, are learnt.
     """
-    params = last_step(student).get_params(deep=False)
+    params = last_step(student).get_params()
     off = {}
-    if params.get("early_stopping"):  # True, or "auto" in histogram gradient boosting
-        off["early_stopping"] = False
-    elif "early_stopping" not in params and "validation_fraction" in params:
-        off["n_iter_no_change"] = None  # gradient boosting splits where this is a number
+    for key, value in params.items():
+        owner, name = key[: key.rfind("__") + 2] if "__" in key else "", key.split("__")[-1]
+        if name == "early_stopping":
+            if isinstance(value, bool | np.bool_ | str):  # "auto" in histogram gradient boosting
+                off[key] = False
+        elif name == "validation_fraction" and f"{owner}early_stopping" not in params:
+            off[f"{owner}n_iter_no_change"] = None  # gradient boosting splits where it is a number
     if off:
         student.set_params(**{step_parameter(student, name): off[name] for name in off})
     return student
+
+
+def balance_classes(student, Q, sample_weight=None):
+    """Take a named class weight ("balanced") of an unfitted student into the labels.
+
+    The student would count copies, of which each row has one a class, and find the classes even.
+    Numbers in its place would do, but for students that look them up by encoded labels.
+    """
+    params = last_step(student).get_params(deep=False)
+    if not isinstance(params.get("class_weight"), str):
+        return Q
+    student.set_params(**{step_parameter(student, "class_weight"): None})
+    mass = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
+    return Q * (mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0)))
 
 
 def fit_expanded(student, X, y, Q, classes, params, propagate):
@@ -131,6 +150,7 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
     params = dict(params)
     rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
     params = _check_method_params(X, params=params, indices=rows)
+    check_copies(X, len(Q), len(rows))
     with propagate(student):
         student.fit(_safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)
 
@@ -147,6 +167,7 @@ class StudentFit:
         if self.mode == "expansion":
             switch_off_validation_split(student)
             Q = mix(temper(Q, temperature), codes, self.alpha)
+            Q = balance_classes(student, Q, params.get("sample_weight"))
             fit_expanded(student, X, y, Q, self.classes, params, propagate)
             return student
         if self.mode == "native":
@@ -154,7 +175,9 @@ class StudentFit:
             student.set_params(**{step_parameter(student, name): loss[name] for name in loss})
         else:
             Q = mix(Q, codes, self.alpha)
-        params = {**params, "soft_targets": pd.DataFrame(Q, columns=self.classes)}
+        index = X.index if hasattr(X, "iloc") else None
+        targets = pd.DataFrame(Q, columns=self.classes, index=index)
+        params = {**params, "soft_targets": targets}
         if not _routing_enabled():
             params = {step_parameter(student, name): params[name] for name in params}
         elif last_step(student) is not student:
@@ -182,6 +205,12 @@ def student_mode(student, alpha, temperature):
     """Return "native", "mixed" (native without parameters for the loss) or "expansion"."""
     last = last_step(student)
     name = type(last).__name__
+    # not is_classifier: third parties may not say what they are
+    if hasattr(last, "__sklearn_tags__") and is_regressor(last):
+        raise TypeError(
+            f"the student {name} is a regressor, whose predictions are not labels: give a "
+            "classifier as student."
+        )
     if fit_parameter_key(student, "soft_targets") is not None:
         has_loss = {"alpha", "temperature"} <= last.get_params(deep=False).keys()
         mode = "native" if has_loss else "mixed"
@@ -245,3 +274,42 @@ def student_proba(student, X, classes, temperature):
     if temperature != 1:
         proba = temper(proba, 1 / temperature)
     return align_columns(proba, classes_of(student, classes), classes)
+
+
+def student_log_proba(student, X, classes, temperature):
+    """Logarithm of `student_proba`; -inf for a class that the student never saw."""
+    if hasattr(student, "predict_log_proba"):
+        log_g = np.asarray(student.predict_log_proba(X))
+    else:
+        with np.errstate(divide="ignore"):
+            log_g = np.log(np.asarray(student.predict_proba(X)))
+    log_g = untemper_log(log_g, temperature)
+    return align_columns(log_g, classes_of(student, classes), classes, fill=-np.inf)
+
+
+def student_decision(student, X, classes, temperature):
+    """Decision values, untempered; below all others of its row for a class never seen."""
+    values = np.asarray(student.decision_function(X)) * temperature
+    known = classes_of(student, classes)
+    if len(known) == len(classes):
+        return values
+    if values.ndim == 1:
+        values = np.column_stack([-values, values])
+    lowest = values.min(axis=1, keepdims=True) - 1
+    return lowest + align_columns(values - lowest, known, classes)
+
+
+def student_labels(student, X, classes):
+    """Labels that a fitted student predicts, in the dtype of ``classes``."""
+    labels = np.asarray(student.predict(X))
+    if labels.dtype == classes.dtype:
+        return labels
+    # string labels come back as objects from a student that read them from a DataFrame; a cast
+    # must not make a label out of something else
+    unknown = set(labels.ravel().tolist()) - set(classes.tolist())
+    if unknown:
+        raise ValueError(
+            f"the student {type(last_step(student)).__name__} predicts {next(iter(unknown))!r}, "
+            f"which is not one of the classes {classes.tolist()}: is it a classifier?"
+        )
+    return labels.astype(classes.dtype)

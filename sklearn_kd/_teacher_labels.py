@@ -17,10 +17,15 @@ from sklearn_kd._validation import (
     _num_samples,
     _safe_indexing,
     align_columns,
+    check_probabilities,
     encode_labels,
     last_step,
 )
-from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning
+from sklearn_kd.exceptions import (
+    InSampleLabelsWarning,
+    MissingClassWarning,
+    UntestedRowsWarning,
+)
 
 __all__ = ["TeacherLabels", "label_rows", "merge_classes", "stratified_folds"]
 
@@ -107,14 +112,16 @@ def label_rows(
     TeacherLabels
     """
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    frozen = isinstance(teacher, FrozenEstimator)
+    fixed = isinstance(teacher, FrozenEstimator)
+    # the steps before it are fitted here, the rows that it was fitted on are as unknown
+    frozen = isinstance(last_step(teacher), FrozenEstimator)
     fitted = clone(teacher)
     has_oob = not frozen and isinstance(cv, str) and cv == "auto" and _switch_on_oob(fitted)
-    with propagate(None if frozen else fitted), warnings.catch_warnings():
+    with propagate(None if fixed else fitted), warnings.catch_warnings():
         if has_oob:  # rows that were never out of bag are cross-fitted below
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
             warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
-        if not frozen:
+        if not fixed:
             fitted.fit(X, y, **fit_params)
     # a frozen teacher, or a net that was told its classes, may know more of them than y has
     classes = merge_classes(classes, fitted)
@@ -158,6 +165,7 @@ def label_rows(
             _warn_single_rows(codes, classes, wanted)
         else:
             folds = _user_folds(cv, X, y, rows, n_given, split_params)
+            _check_tested(folds, len(codes))
         folds = [(train, test[wanted[test]]) for train, test in folds]
         folds = [(train, test) for train, test in folds if len(test)]
         answers = Parallel(n_jobs=n_jobs)(
@@ -218,6 +226,23 @@ def _user_folds(cv, X, y, rows, n_given, split_params):
         return part[part >= 0]
 
     return [(kept(train), kept(test)) for train, test in folds]
+
+
+def _check_tested(folds, n_samples):
+    """Refuse folds that test no row, and warn where they test few."""
+    share = len(np.unique(np.concatenate([[], *(test for _, test in folds)]))) / n_samples
+    if share == 0:
+        raise ValueError(
+            "cv tests no row, so that every row would keep its hard label: give folds that "
+            "test each row, or cv='auto'."
+        )
+    if share < 0.5:
+        warnings.warn(
+            f"the folds of cv test {share:.0%} of the rows; the others keep their hard labels. "
+            "Give folds that test each row, or cv='auto'.",
+            UntestedRowsWarning,
+            stacklevel=5,
+        )
 
 
 def _switch_on_oob(teacher):
@@ -283,18 +308,8 @@ def _respond(teacher, X, classes):
 
 
 def _check_teacher_proba(proba, teacher):
-    name = type(teacher).__name__
-    if not np.isfinite(proba).all():
-        raise ValueError(f"the probabilities of the teacher {name} contain NaN or infinity.")
-    total = proba.sum(axis=1, keepdims=True)
-    if proba.min(initial=0.0) < -ROW_SUM_TOLERANCE or (
-        abs(total - 1).max(initial=0.0) > ROW_SUM_TOLERANCE
-    ):
-        raise ValueError(
-            f"predict_proba of the teacher {name} must give probabilities, rows in [0, 1] that sum "
-            f"to one; it gave values in [{proba.min():.6g}, {proba.max():.6g}] and row sums in "
-            f"[{total.min():.6g}, {total.max():.6g}]."
-        )
+    name = f"predict_proba of the teacher {type(teacher).__name__}"
+    check_probabilities(proba, name, ROW_SUM_TOLERANCE)
     proba = np.clip(proba, 0.0, 1.0)
     return proba / proba.sum(axis=1, keepdims=True)
 

@@ -18,7 +18,8 @@ from sklearn_kd._base import EpochReporter
 from sklearn_kd._core import losses, solvers, targets, two_layer
 from sklearn_kd._held_out import content_folds, is_small, random_rows
 from sklearn_kd._scaling import fit_scaling, scale_inputs
-from sklearn_kd.exceptions import DivergenceError
+from sklearn_kd._validation import rescale_weights
+from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
 
 __all__ = ["fit"]
 
@@ -38,9 +39,9 @@ RESTART_NEURONS = 32
 #: Epochs of minibatches that the weights kept by early stopping are averaged over: it takes out
 #: the noise that a step size which has not fallen yet leaves in them.
 AVERAGING_EPOCHS = 6
-#: The most that a held-out row's loss counts beyond its least, ln 1000: one row far outside the
-#: others would otherwise end training in its first epochs (electricity has prices at 100
-#: deviations).
+#: The most that a held-out row's loss counts beyond its least, ln 1000, in units of the loss
+#: (`_problem`): one row far outside the others would otherwise end training in its first epochs
+#: (electricity has prices at 100 deviations).
 HELD_OUT_CAP = math.log(1000.0)
 #: How often a diverged "auto" fit is tried again, at a quarter of the step size.
 RETRIES = 5
@@ -65,7 +66,8 @@ def _resolve(est, X, weights, n_classes, *, partial):
     n_inputs = X.shape[1] + bool(est.input_intercept)
     batch_size = est.batch_size
     if batch_size == "auto":
-        batch_size = None if is_small(X, FULL_BATCH_ROWS) else BATCH_SIZE
+        # a call of partial_fit is one epoch: in full batch that would be a single step
+        batch_size = None if not partial and is_small(X, FULL_BATCH_ROWS) else BATCH_SIZE
     if batch_size is not None and batch_size >= len(X):
         batch_size = None
     n_epochs = 1 if partial else est.max_iter
@@ -117,7 +119,10 @@ def _inverse_curvature(X, weights, n_classes, est):
 
 
 def _problem(codes, soft, n_classes, est, dtype, device):
-    """Target values (students or 1, outputs, rows), loss, and the least loss of each row."""
+    """Target values (students or 1, outputs, rows), loss, least loss of each row, and its unit.
+
+    The unit is what the loss is multiplied by beside a cross-entropy.
+    """
     if n_classes == 2:
         hard = (codes == 1).astype(dtype)[None]
     else:
@@ -125,7 +130,7 @@ def _problem(codes, soft, n_classes, est, dtype, device):
         hard[codes, np.arange(len(codes))] = 1.0
     hard = _device.to_tensor(hard, device=device)
     if soft is None:
-        return hard[None], losses.cross_entropy, torch.zeros(len(codes), device=device)
+        return hard[None], losses.cross_entropy, torch.zeros(len(codes), device=device), 1.0
     columns = soft[:, 1:].T if n_classes == 2 else soft.T
     soft = _device.to_tensor(columns, dtype=dtype, device=device)
     alpha = torch.tensor([est.alpha], dtype=soft.dtype, device=device)
@@ -135,10 +140,12 @@ def _problem(codes, soft, n_classes, est, dtype, device):
         least = (
             losses.entropy(values[0]) if est.alpha <= 1 else torch.zeros(len(codes), device=device)
         )
-        return values, losses.cross_entropy, least
+        return values, losses.cross_entropy, least, 1.0
     values = targets.two_term_targets(soft, hard, temperature)
     least = alpha * temperature**2 * losses.entropy(values[0, : len(soft)])
-    return values, losses.two_term(alpha, temperature), least
+    # below T = 1 the soft term still grows by alpha T for each unit of a logit
+    unit = est.alpha * max(est.temperature, 1.0) ** 2 + 1 - est.alpha
+    return values, losses.two_term(alpha, temperature), least, unit
 
 
 def _students(est, n_inputs, n_outputs, generators, copies, dtype, device):
@@ -188,16 +195,33 @@ def _check_memory(settings, width, copies, n_rows, n_inputs, itemsize, device):
 
 def _report_divergence(est, diverged):
     """Raise where all networks diverged, warn where some did."""
-    advice = "choose a smaller one"
+    if est.learning_rate == "auto":
+        advice = "set a number (0.01, say), and look for a temperature or weights out of proportion"
+    else:
+        advice = "choose a smaller one, or learning_rate='auto'"
     if not est.input_scaling:
-        advice += ", or input_scaling=True"
-    if est.learning_rate != "auto":
-        advice += ", or learning_rate='auto'"
+        advice += ", or set input_scaling=True"
     text = f"{diverged.sum()} of {len(diverged)} networks diverged at learning_rate="
     text += f"{est.learning_rate!r}"
     if diverged.all():
         raise DivergenceError(f"{text}: {advice}.")
     warnings.warn(f"{text} and were left out: {advice}.", ConvergenceWarning, stacklevel=5)
+
+
+def _report_nothing_held_out(est, settings, soft):
+    """Say that early stopping cannot stop; an error where nothing else bounds the loss."""
+    if soft is not None and est.alpha > 1 and est.radius is None:
+        raise ValueError(
+            f"alpha={est.alpha} is above 1, where the loss has no least value, and early stopping "
+            "has no row to hold out: set a finite radius, or pass more rows."
+        )
+    warnings.warn(
+        "early_stopping=True has no row to hold out (X has one distinct row, or each class one "
+        f"row in minibatches): training goes on for {settings.n_epochs} epochs. Pass more rows, "
+        "or set early_stopping=False.",
+        EarlyStoppingWarning,
+        stacklevel=5,
+    )
 
 
 class _Progress:
@@ -287,6 +311,31 @@ def _plan(est, settings, students, shrink, order_seed):
     )
 
 
+def _check_resumed(est):
+    """Refuse parameters that the network there is cannot follow."""
+    width, n_inputs = est.hidden_weights_.shape
+    has_intercept = n_inputs > est.n_features_in_
+    is_scaled = est.input_offset_.any() or (est.input_scale_ != 1).any()
+    is_trained = (np.abs(est.output_weights_) != 1).any()
+    for name, clash, there in (
+        ("width", est.width != width, width),
+        ("input_intercept", bool(est.input_intercept) != has_intercept, has_intercept),
+        ("input_scaling", is_scaled and not est.input_scaling, True),
+        ("output_layer", is_trained and est.output_layer == "fixed", "trained"),
+    ):
+        if clash:
+            raise ValueError(
+                f"{name}={getattr(est, name)!r}, but the network that partial_fit goes on with "
+                f"was made with {there!r}: set {name}={there!r}, or call fit."
+            )
+
+
+def _optimizer_kind(est, settings):
+    """Tell optimizers apart whose states another cannot go on from."""
+    has_memory = settings.optimizer == "adam" or est.momentum > 0
+    return settings.optimizer if has_memory else "descent"
+
+
 def _resumed(est, device):
     """Bring back the fitted network, to go on from."""
     output = est.output_weights_.reshape(len(est.hidden_weights_), -1)
@@ -318,6 +367,9 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         Go on from the fitted weights.
     """
     device = _device.resolve_device(est.device)
+    weights = rescale_weights(weights)
+    if resume:
+        _check_resumed(est)
     settings = _resolve(est, X, weights, len(est.classes_), partial=partial)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = random.randint(2**31 - 1, size=2)
@@ -336,12 +388,15 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
             fold = content_folds(X, codes, weights, N_FOLDS, rows_random)
         else:
             held = random_rows(codes, est.validation_fraction, rows_random)
+            held = held if held.any() else None
+        if fold is None and held is None:
+            _report_nothing_held_out(est, settings, soft)
     copies = 1 if fold is None else fold.max() + 2
     n_inputs = X.shape[1] + bool(est.input_intercept)
     _check_memory(settings, est.width, copies, len(X), n_inputs, X.dtype.itemsize, device)
 
     dtype = est.hidden_weights_.dtype if resume else X.dtype
-    values, loss, least = _problem(codes, soft, len(est.classes_), est, dtype, device)
+    values, loss, least, unit = _problem(codes, soft, len(est.classes_), est, dtype, device)
     inputs = _device.to_tensor(
         scale_inputs(X, offset, scale, intercept=est.input_intercept), dtype=dtype, device=device
     )
@@ -371,7 +426,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         train_weights = _device.to_tensor(train, device=device)
         out = _device.to_tensor(out, device=device)
         pool = _device.to_tensor(pool, device=device)
-    elif held is not None and held.any():
+    elif held is not None:
         held_rows, held_floor = rows_of(held)
         held_least = least[torch.from_numpy(np.flatnonzero(held)).to(device)]
     train_rows, floor = rows_of(None if held is None else ~held, train_weights)
@@ -380,12 +435,15 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     held_out = None
     if held_rows is not None:
         averaging = 0 if settings.batch_size is None else AVERAGING_EPOCHS
-        row_cap = held_least.to(inputs.dtype) + HELD_OUT_CAP
+        row_cap = held_least.to(inputs.dtype) + HELD_OUT_CAP * unit
         held_out = solvers.HeldOut(held_rows, settings.patience, pool, averaging, row_cap)
 
     seeds = random.randint(2**31 - 1, size=settings.n_restarts)
     n_outputs = values.shape[1] if loss is losses.cross_entropy else values.shape[1] // 2
     scored = np.arange(settings.n_restarts) * copies
+    kind = _optimizer_kind(est, settings)
+    # one for all attempts: callbacks are set up and torn down once
+    reporter = EpochReporter(est, settings.n_epochs, lambda: progress.attributes(), X, y)
     for attempt in range(RETRIES + 1):
         shrink = 0.25**attempt
         if resume:
@@ -394,13 +452,13 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
             generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
             students = _students(est, n_inputs, n_outputs, generators, copies, inputs.dtype, device)
         plan = _plan(est, settings, students, shrink, order_seed)
-        if resume:
+        before = getattr(est, "_optimizer_state", {})
+        if resume and before.get("kind") == kind:
             plan.resume = [
                 [_device.to_tensor(array, device=device) for array in state]
-                for state in getattr(est, "_optimizer_state", ())
+                for state in before["states"]
             ]
         progress = _Progress(est, settings, students, scored, floor, held_floor, offset, scale)
-        reporter = EpochReporter(est, settings.n_epochs, progress.attributes, X, y)
         n_neurons, n_rows = len(students.hidden), settings.batch_size or len(inputs)
         with _device.thread_scope(2 * n_neurons * n_rows * n_inputs):
             outcome = solvers.train(
@@ -422,9 +480,8 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     reporter.finish()
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends
-        est._optimizer_state = [
-            [_device.to_numpy(tensor) for tensor in state] for state in outcome.optimizers
-        ]
+        states = [[_device.to_numpy(tensor) for tensor in state] for state in outcome.optimizers]
+        est._optimizer_state = {"kind": kind, "states": states}
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return est

@@ -6,7 +6,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import compute_class_weight
 
 from sklearn_kd._base import (
     PREDICT_BLOCK_BYTES,
@@ -19,8 +18,11 @@ from sklearn_kd._validation import (
     RealNotInt,
     StrOptions,
     _fit_context,
+    check_row_order,
     check_soft_targets,
+    class_factors,
     encode_labels,
+    rescale_weights,
     validate_data,
     validate_sample_weight,
 )
@@ -91,11 +93,12 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
 
     max_iter : int or "auto", default="auto"
         Epochs, which in full batch are steps. "auto": 2000 in full batch; in minibatches what
-        gives 8000 steps, and at least 30 epochs.
+        gives 10000 steps, and at least 30 epochs.
 
     batch_size : int, "auto" or None, default="auto"
         Rows of a step. None: all of them. "auto": all of them for up to 1000 distinct rows, else
-        128; copies of a row count once, so that a weight of k still equals k copies.
+        128 (as in `partial_fit`); copies of a row count once, so that a weight of k still equals
+        k copies.
 
     n_init : int or "auto", default="auto"
         Networks that start from different weights and train side by side; the one of least
@@ -122,7 +125,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
     alpha : float >= 0, default=1.0
         Weight of the soft targets; ``1 - alpha`` is that of the hard labels. Used only with
         ``soft_targets``. Values above one (for wrong labels, [2]_) need ``temperature=1`` and a
-        finite ``radius`` or ``early_stopping``.
+        finite ``radius``, or ``early_stopping`` with rows to hold out (`partial_fit` has none).
 
     temperature : float > 0, default=1.0
         Softens soft targets and logits alike inside the soft part of the loss. Used only with
@@ -135,10 +138,11 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         End at the weights of the least held-out loss. In full batch the loss is cross-validated
         in 5 folds (fold networks train beside the main one, which sees all rows); in minibatches
         it is that of ``validation_fraction`` of the rows. False: train for ``max_iter`` epochs
-        and keep the last weights.
+        and keep the last weights. Where no row can be held out,
+        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` says so.
 
     validation_fraction : float in (0, 1), default=0.1
-        Rows held out by early stopping in minibatches.
+        Rows held out by early stopping in minibatches, in each class; one at least.
 
     n_iter_no_change : int or "auto", default="auto"
         Epochs without a better held-out loss after which training ends. "auto": a fifth of
@@ -182,7 +186,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         Training loss at each epoch (the mean over its steps, each before the step): the KL
         divergence from the targets, or the two-term loss less its least possible value.
     validation_loss_curve_ : list of float or None
-        Held-out loss, likewise; None without early stopping.
+        Held-out loss after each epoch, likewise; None without early stopping.
     average_loss_ : float
         Mean of the training loss over all steps (Theorem 2 of [1]_ bounds it).
     termination_condition_ : str
@@ -306,7 +310,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
             Labels of at least two classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of zero is as good as absence.
+            Non-negative; a weight of zero is as good as absence. Only ratios matter.
 
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
             A teacher's probabilities at temperature one: columns in the order of
@@ -335,8 +339,10 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         """Train for one epoch on a batch, going on from the weights there are.
 
         The first call draws one network (``n_init`` does not apply), fixes the input scaling by
-        its rows, and must name all labels. Nothing is held out and a step size chosen by "auto"
-        does not decay.
+        its rows, and must name all labels. Nothing is held out, so that ``alpha`` above one needs
+        a finite ``radius``, and a step size chosen by "auto" does not decay. Parameters that
+        would take another network (``width``, the input switches, a fixed output layer after a
+        trained one) cannot change between calls; others act from the next call on.
 
         Parameters
         ----------
@@ -372,11 +378,13 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
                     )
                 classes = self.classes_
             X, codes, weights, soft = self._check_data(
-                X, y, sample_weight, soft_targets, classes=np.unique(classes), reset=first
+                X, y, sample_weight, soft_targets, np.unique(classes), reset=first, partial=True
             )
             return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=not first)
 
-    def _check_data(self, X, y, sample_weight, soft_targets, classes=None, reset=True):
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, classes=None, reset=True, partial=False
+    ):
         """Return checked rows of positive weight: X, class codes, float64 weights, soft targets.
 
         Sets ``classes_`` (and, by validation, the features) only; see `all_or_nothing`.
@@ -385,12 +393,13 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
             raise ValueError(
                 f"width must be even (half of the neurons get the opposite sign), got {self.width}."
             )
+        check_row_order(soft_targets, X, y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
-        weights = validate_sample_weight(sample_weight, X)
+        weights = rescale_weights(validate_sample_weight(sample_weight, X))
         soft = None
         labels = classes
         if soft_targets is not None:
-            self._check_loss()
+            self._check_loss(holds_out=self.early_stopping and not partial)
             soft, labels = check_soft_targets(soft_targets, y, classes=classes)
         kept = weights > 0
         if not kept.all():
@@ -404,11 +413,11 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
                 f"{labels.tolist()}."
             )
         if self.class_weight is not None:
-            weights = weights * self._class_factors(labels, codes, weights)
+            weights = weights * class_factors(self.class_weight, labels, codes, weights)
         self.classes_ = labels
         return X, codes, weights, soft
 
-    def _check_loss(self):
+    def _check_loss(self, holds_out):
         """Refuse the pairs of alpha and temperature that no training can honour."""
         if self.alpha <= 1:
             return
@@ -417,22 +426,11 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
                 f"alpha={self.alpha} is above 1, which is defined at temperature=1 only, got "
                 f"temperature={self.temperature}."
             )
-        if self.radius is None and not self.early_stopping:
+        if self.radius is None and not holds_out:
             raise ValueError(
                 f"alpha={self.alpha} is above 1, where the loss has no least value: set a finite "
-                "radius or early_stopping=True."
+                "radius or early_stopping=True (partial_fit holds nothing out: set a radius)."
             )
-
-    def _class_factors(self, labels, codes, weights):
-        """Class weight of each row; "balanced" counts weighted rows."""
-        if self.class_weight == "balanced":
-            mass = np.bincount(codes, weights=weights, minlength=len(labels))
-            factors = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))
-        else:
-            factors = compute_class_weight(self.class_weight, classes=labels, y=labels[codes])
-        if not (np.isfinite(factors).all() and (factors[np.unique(codes)] > 0).all()):
-            raise ValueError(f"class_weight must be positive and finite, got {self.class_weight}.")
-        return factors[codes]
 
     def _fit_targets(self, X, codes, weights, soft, y, **options):
         """Train on checked data; what metas call with targets of their own.

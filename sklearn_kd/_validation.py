@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, compute_class_weight
 from sklearn.utils._metadata_requests import _raise_for_params, _routing_enabled
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -40,15 +40,23 @@ __all__ = [
     "_routing_enabled",
     "_safe_indexing",
     "align_columns",
+    "check_probabilities",
+    "check_row_order",
     "check_soft_targets",
+    "check_unit_interval",
+    "class_factors",
     "encode_labels",
     "fit_parameter_key",
     "last_step",
+    "rescale_weights",
     "step_parameter",
     "validate_data",
     "validate_sample_weight",
 ]
 
+#: Standard deviation of the number of agreeing rows, in random orders of them, from which on
+#: agreement at chance is a sign of misaligned rows: about 100 rows of two even classes.
+TELLING_ROWS = 4.9
 #: How far a row of soft targets may be from summing to one (api.md).
 ROW_SUM_TOLERANCE = 1e-5
 
@@ -58,6 +66,14 @@ def validate_sample_weight(sample_weight, X):
     return _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
     )
+
+
+def rescale_weights(weights):
+    """Weights times a power of two that brings the largest below one: no sum overflows.
+
+    Exact, but for weights that are 1e-300 of the largest.
+    """
+    return np.ldexp(weights, -np.frexp(weights.max())[1])
 
 
 def encode_labels(y, classes=None):
@@ -77,6 +93,18 @@ def encode_labels(y, classes=None):
             f"{classes.tolist()}; name every label that y can take."
         )
     return classes, np.searchsorted(classes, present)[codes]
+
+
+def class_factors(class_weight, classes, codes, weights):
+    """Class weight of each row; "balanced" counts weighted rows."""
+    if class_weight == "balanced":
+        mass = np.bincount(codes, weights=weights, minlength=len(classes))
+        factors = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))
+    else:
+        factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    if not (np.isfinite(factors).all() and (factors[np.unique(codes)] > 0).all()):
+        raise ValueError(f"class_weight must be positive and finite, got {class_weight}.")
+    return factors[codes]
 
 
 def align_columns(values, given, wanted, *, fill=0.0):
@@ -142,7 +170,8 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
             f"{classes.tolist()}. Where y lacks a class (a fold of a cross-validation, say), "
             "pass a pandas DataFrame whose columns are the class labels."
         )
-    _check_probabilities(Q)
+    check_probabilities(Q, "soft_targets")
+    np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
     _warn_if_misaligned(Q, codes)
     return Q.astype(dtype, copy=False), classes
@@ -165,42 +194,72 @@ def _check_column_labels(columns, classes, known):
         )
 
 
-def _check_probabilities(Q):
-    if not np.isfinite(Q).all():
-        raise ValueError("soft_targets contains NaN or infinity.")
-    if Q.min(initial=0.0) < -ROW_SUM_TOLERANCE or Q.max(initial=0.0) > 1 + ROW_SUM_TOLERANCE:
-        raise ValueError(
-            "soft_targets must be probabilities in [0, 1], got values in "
-            f"[{Q.min():.6g}, {Q.max():.6g}]. Pass the teacher's predict_proba, not its logits."
-        )
-    np.clip(Q, 0.0, 1.0, out=Q)
-    off = np.abs(Q.sum(axis=1) - 1)
-    if off.max(initial=0.0) > ROW_SUM_TOLERANCE:
+def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
+    """Refuse an array that is not rows of finite probabilities; the errors call it ``name``."""
+    if not np.isfinite(P).all():
+        raise ValueError(f"{name} contains NaN or infinity.")
+    check_unit_interval(P, name, tolerance)
+    total = P.sum(axis=1, dtype=np.float64)
+    off = np.abs(total - 1)
+    if off.max(initial=0.0) > tolerance:
         row = int(off.argmax())
         raise ValueError(
-            f"each row of soft_targets must sum to 1 within {ROW_SUM_TOLERANCE:g}; row {row} "
-            f"sums to {Q[row].sum():.8g}."
+            f"each row of {name} must sum to 1 within {tolerance:g}; row {row} sums to "
+            f"{total[row]:.8g}. Divide each row by its sum if the rest is as meant."
+        )
+
+
+def check_unit_interval(P, name, tolerance=ROW_SUM_TOLERANCE):
+    """Refuse values outside [0, 1]."""
+    if P.min(initial=0.0) < -tolerance or P.max(initial=0.0) > 1 + tolerance:
+        raise ValueError(
+            f"{name} must be probabilities in [0, 1] (predict_proba, not decision values or "
+            f"logits), got values in [{P.min():.6g}, {P.max():.6g}]."
         )
 
 
 def _warn_if_misaligned(Q, codes):
-    """Warn where argmax Q meets y less often than two independent labellings would."""
+    """Warn where argmax Q meets y no more often than in another order of the rows.
+
+    Chance and its spread are those of a random order, so that targets whose largest is always
+    the same class, which no order changes, are no sign of anything.
+    """
+    n_samples, n_classes = Q.shape
     best = Q.argmax(axis=1)
-    n_classes = Q.shape[1]
+    of_best = np.bincount(best, minlength=n_classes) / n_samples
+    of_y = np.bincount(codes, minlength=n_classes) / n_samples
     agreement = np.mean(best == codes)
-    share_best = np.bincount(best, minlength=n_classes) / len(codes)
-    share_y = np.bincount(codes, minlength=n_classes) / len(codes)
-    chance = float(share_best @ share_y)
-    # two standard errors: a handful of rows proves nothing
-    slack = 2 * np.sqrt(chance * (1 - chance) / len(codes))
-    if agreement < chance - slack:
+    both = of_best * of_y
+    chance = both.sum()
+    variance = (chance - both @ (of_best + of_y) + chance**2) / max(n_samples - 1, 1)
+    spread = np.sqrt(max(variance, 0.0))
+    # a weak teacher may agree with few rows less often than chance; many rows can tell
+    slack = 2 * spread if spread * n_samples > TELLING_ROWS else -spread
+    if agreement < chance + slack - 1e-9:
         warnings.warn(
-            f"the largest soft target is the label in y on only {agreement:.1%} of the rows, "
-            f"where chance alone gives {chance:.1%}: the rows or columns of soft_targets are "
-            "probably in another order than y and np.unique(y).",
+            f"the largest soft target is the label in y on {agreement:.1%} of the rows, where "
+            f"another order of the rows would give {chance:.1%} +- {spread:.1%}: the rows or "
+            "columns of soft_targets are probably in another order than y and np.unique(y), or "
+            "the teacher knows nothing.",
             SoftTargetsAlignmentWarning,
             stacklevel=3,
         )
+
+
+def check_row_order(soft_targets, X, y):
+    """Refuse a frame of soft targets whose index is that of X or y in another order."""
+    if not (hasattr(soft_targets, "columns") and hasattr(soft_targets, "index")):
+        return
+    index = soft_targets.index
+    for name, other in (("X", X), ("y", y)):
+        if not hasattr(other, "iloc") or len(other) != len(index) or index.equals(other.index):
+            continue
+        if index.is_unique and other.index.is_unique and index.isin(other.index).all():
+            raise ValueError(
+                f"soft_targets has the index of {name} in another order: pass "
+                f"soft_targets.loc[{name}.index] if its rows go by label, or "
+                f"soft_targets.set_axis({name}.index) if they are in the order of {name}."
+            )
 
 
 def last_step(estimator):

@@ -2,17 +2,23 @@
 
 __all__ = [
     "DivergenceError",
+    "EarlyStoppingWarning",
     "IgnoredSampleWeightWarning",
     "InSampleLabelsWarning",
     "MissingClassWarning",
     "PrecisionWarning",
     "SoftTargetsAlignmentWarning",
     "TransferRowsWarning",
+    "UntestedRowsWarning",
 ]
 
 
 class DivergenceError(ArithmeticError):
     """Training diverged at the step size that was asked for; nothing was fitted."""
+
+
+class EarlyStoppingWarning(UserWarning):
+    """Early stopping has no row to hold out, so training runs for all its epochs."""
 
 
 class IgnoredSampleWeightWarning(UserWarning):
@@ -35,7 +41,7 @@ class PrecisionWarning(UserWarning):
 
 
 class SoftTargetsAlignmentWarning(UserWarning):
-    """The soft targets agree with ``y`` less often than chance would.
+    """The soft targets agree with ``y`` no more often than chance would.
 
     Rows or columns are probably in another order.
     """
@@ -43,3 +49,7 @@ class SoftTargetsAlignmentWarning(UserWarning):
 
 class TransferRowsWarning(UserWarning):
     """``X_unlabeled`` is as long as ``X``: a search would slice it like metadata."""
+
+
+class UntestedRowsWarning(UserWarning):
+    """The folds of ``cv`` test less than half of the rows; the others keep their hard labels."""

@@ -5,7 +5,12 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from sklearn_kd._validation import ROW_SUM_TOLERANCE, encode_labels, validate_sample_weight
+from sklearn_kd._validation import (
+    check_probabilities,
+    check_unit_interval,
+    encode_labels,
+    validate_sample_weight,
+)
 
 __all__ = [
     "agreement_score",
@@ -35,24 +40,8 @@ def _check_proba(proba, name):
         if P.ndim == 1:
             hint = f" For two classes pass np.column_stack([1 - {name}, {name}])."
         raise ValueError(f"{name} must have shape (n_samples, n_classes), got {P.shape}.{hint}")
-    _check_unit_interval(P, name)
-    sums = P.sum(axis=1, dtype=np.float64)
-    row = int(np.abs(sums - 1).argmax())
-    if abs(sums[row] - 1) > ROW_SUM_TOLERANCE:
-        raise ValueError(
-            f"each row of {name} must sum to 1 within {ROW_SUM_TOLERANCE:g}; row {row} sums to "
-            f"{sums[row]:.8g}. Divide each row by its sum if the rest is as meant."
-        )
+    check_probabilities(P, name)
     return P
-
-
-def _check_unit_interval(P, name):
-    low, high = P.min(), P.max()
-    if low < -ROW_SUM_TOLERANCE or high > 1 + ROW_SUM_TOLERANCE:
-        raise ValueError(
-            f"{name} must be probabilities in [0, 1], got values in [{low:.6g}, {high:.6g}]. "
-            "Pass predict_proba, not decision values or logits."
-        )
 
 
 def _check_proba_pair(first, second, first_name, second_name):
@@ -295,7 +284,7 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
         positive = check_array(
             proba, dtype=[np.float64, np.float32], ensure_2d=False, input_name="proba"
         )
-        _check_unit_interval(positive, "proba")
+        check_unit_interval(positive, "proba")
         P = np.column_stack([1 - positive, positive])
     else:
         P = _check_proba(proba, "proba")

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from scipy.special import expit, log_softmax, softmax, xlogy
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_blobs
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
@@ -99,6 +102,85 @@ def one_hot(codes, n_classes):
 
 def random_proba(rng, n, n_classes, concentration=1.0):
     return rng.dirichlet(np.full(n_classes, concentration), size=n)
+
+
+# Estimators
+
+
+class SoftmaxStudent(ClassifierMixin, BaseEstimator):
+    """Native student, independent: softmax regression by Newton's method, maths.md 6."""
+
+    def __init__(self, alpha=1.0, temperature=1.0, l2=0.0):
+        self.alpha = alpha
+        self.temperature = temperature
+        self.l2 = l2
+
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        alpha, Q = self.alpha, soft_targets
+        if hasattr(Q, "columns"):
+            self.classes_ = np.asarray(Q.columns)
+            codes = np.searchsorted(self.classes_, np.asarray(y))
+            Q = Q.to_numpy()
+        hard = np.eye(len(self.classes_))[codes]
+        if Q is None:
+            alpha, Q = 0.0, hard
+        self.received_ = np.array(Q)
+        T = self.temperature
+        with np.errstate(divide="ignore"):
+            target = softmax(np.log(Q) / T, axis=1)
+        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
+        w = w / w.sum()
+        A = np.column_stack([X, np.ones(len(X))])
+        shape = (A.shape[1], len(self.classes_))
+
+        def loss(W):
+            f = A @ W
+            soft, plain = log_softmax(f / T, axis=1), log_softmax(f, axis=1)
+            value = -w @ (alpha * T**2 * target * soft + (1 - alpha) * hard * plain).sum(axis=1)
+            return value + self.l2 / 2 * (W**2).sum()
+
+        W = np.zeros(shape)
+        for _ in range(100):
+            f = A @ W
+            P, R = softmax(f / T, axis=1), softmax(f, axis=1)
+            gradient = A.T @ (w[:, None] * (alpha * T * (P - target) + (1 - alpha) * (R - hard)))
+            gradient += self.l2 * W
+            curve = alpha * (np.eye(shape[1]) * P[:, None] - P[:, None] * P[:, :, None])
+            curve += (1 - alpha) * (np.eye(shape[1]) * R[:, None] - R[:, None] * R[:, :, None])
+            H = np.einsum("n,na,nkl,nb->akbl", w, A, curve, A, optimize=True)
+            H = H.reshape(W.size, W.size) + self.l2 * np.eye(W.size)
+            step = np.linalg.lstsq(H, -gradient.ravel(), rcond=1e-12)[0].reshape(shape)
+            size, now = 1.0, loss(W)
+            while size > 1e-6 and loss(W + size * step) > now + 1e-12:
+                size /= 2
+            W = W + size * step
+            if np.abs(size * step).max() < 1e-12:
+                break
+        self.coef_ = W
+        return self
+
+    def _logits(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return np.column_stack([X, np.ones(len(X))]) @ self.coef_
+
+    def decision_function(self, X):
+        f = self._logits(X)
+        return f[:, 1] - f[:, 0] if len(self.classes_) == 2 else f
+
+    def predict_proba(self, X):
+        return softmax(self._logits(X), axis=1)
+
+    def predict(self, X):
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+
+class DecisionOnly(LogisticRegression):
+    predict_proba = property()  # hasattr is False
+    predict_log_proba = property()
 
 
 # Data

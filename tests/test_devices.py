@@ -67,7 +67,7 @@ def test_to_numpy_copies():
 def test_budget():
     cpu = torch.device("cpu")
     _device.check_budget(1, cpu, "nothing to do")
-    with pytest.raises(MemoryError, match=r"needs about 1048576\.0 GiB on cpu.*free: buy more"):
+    with pytest.raises(MemoryError, match=r"needs about 1048576\.00 GiB on cpu.*free: buy more"):
         _device.check_budget(2**50, cpu, "buy more")
 
 

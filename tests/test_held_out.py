@@ -100,6 +100,15 @@ def test_random_rows_keep_proportions(seed, counts, fraction):
         assert abs(n_held - n * fraction) <= 1 or n_held == n - 1
 
 
+def test_a_row_is_held_out_where_there_are_two():
+    rng = np.random.RandomState(0)
+    for codes in ([0, 1, 1, 0, 2, 0], [0, 0], [1, 0, 0]):
+        held = random_rows(np.array(codes), 0.1, rng)
+        assert held.sum() == 1
+        assert np.array(codes)[held] == 0  # the largest class
+    assert not random_rows(np.array([2, 0, 1]), 0.5, rng).any()
+
+
 def test_random_rows_are_random():
     codes = np.zeros(50, int)
     chosen = [random_rows(codes, 0.2, np.random.RandomState(s)) for s in (0, 0, 1)]

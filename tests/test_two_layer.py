@@ -29,7 +29,12 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_kd import TwoLayerPGDClassifier
 from sklearn_kd._core import losses, solvers
-from sklearn_kd.exceptions import DivergenceError, PrecisionWarning, SoftTargetsAlignmentWarning
+from sklearn_kd.exceptions import (
+    DivergenceError,
+    EarlyStoppingWarning,
+    PrecisionWarning,
+    SoftTargetsAlignmentWarning,
+)
 
 #: Plain projected gradient descent, as the theory has it.
 PGD = {
@@ -236,23 +241,64 @@ def test_one_hot_soft_targets_are_hard_labels():
     np.testing.assert_allclose(soft.loss_curve_, hard.loss_curve_, rtol=1e-10)
 
 
-@pytest.mark.parametrize("limit", [{"radius": 1.0}, {"radius": None, "early_stopping": True}])
-def test_alpha_above_one_is_projected_descent_on_targets_beyond_the_simplex(limit):
+def test_alpha_above_one_is_projected_descent_on_targets_beyond_the_simplex():
     X, _ = blobs(n=40)
     P, y = soft_labels(X, 2)
-    options = {**THEORY, **limit, "learning_rate": 0.5, "max_iter": 30, "random_state": 0}
-    model = TwoLayerPGDClassifier(6, alpha=1.5, **options).fit(X, y, soft_targets=P)
-    assert np.isfinite(model.predict_proba(X)).all()
-    if limit["radius"] is not None:
-        W0, A = model.initial_weights_, model.output_weights_
-        W, target = W0, 1.5 * P[:, 1] - 0.5 * y
-        for _ in range(30):
-            residual = expit(np.maximum(X @ W.T, 0) @ A / np.sqrt(6)) - target
-            G = ((X @ W.T > 0) * residual[:, None] * A).T @ X / np.sqrt(6) / len(X)
-            D = W - 0.5 * G - W0
-            norm = np.linalg.norm(D, axis=1, keepdims=True)
-            W = W0 + D * np.minimum(1, 1 / np.sqrt(6) / norm)
-        np.testing.assert_allclose(model.hidden_weights_, W, rtol=1e-10, atol=1e-11)
+    options = {**THEORY, "learning_rate": 0.5, "max_iter": 30, "random_state": 0}
+    model = TwoLayerPGDClassifier(6, alpha=1.5, radius=1.0, **options)
+    model.fit(X, y, soft_targets=P)
+    W0, A = model.initial_weights_, model.output_weights_
+    W, target = W0, 1.5 * P[:, 1] - 0.5 * y
+    for _ in range(30):
+        residual = expit(np.maximum(X @ W.T, 0) @ A / np.sqrt(6)) - target
+        G = ((X @ W.T > 0) * residual[:, None] * A).T @ X / np.sqrt(6) / len(X)
+        D = W - 0.5 * G - W0
+        norm = np.linalg.norm(D, axis=1, keepdims=True)
+        W = W0 + D * np.minimum(1, 1 / np.sqrt(6) / norm)
+    np.testing.assert_allclose(model.hidden_weights_, W, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_alpha_above_one_is_bounded_by_early_stopping(batch_size):
+    X, _ = blobs(n=60)
+    P, y = soft_labels(X, 2)
+    options = {"alpha": 2.0, "batch_size": batch_size, "n_init": 1, "random_state": 0}
+    model = TwoLayerPGDClassifier(16, max_iter=1000, n_iter_no_change=50, **options)
+    model.fit(X, y, soft_targets=P)
+    assert model.termination_condition_ == "early_stopping"
+    assert model.best_iter_ < 200
+    free = TwoLayerPGDClassifier(16, max_iter=1000, early_stopping=False, radius=1e6, **options)
+    free.fit(X, y, soft_targets=P)
+    assert free.loss_curve_[-1] < model.loss_curve_[model.best_iter_ - 1] - 0.05
+    moved = [np.linalg.norm(m.hidden_weights_ - m.initial_weights_) for m in (model, free)]
+    assert moved[0] < 0.7 * moved[1]
+
+
+def test_alpha_above_one_needs_a_radius_where_nothing_is_held_out():
+    X, y = np.eye(3), np.array(["a", "b", "c"])
+    Q = 0.5 * np.eye(3) + 0.5 / 3
+    model = TwoLayerPGDClassifier(4, alpha=1.5, max_iter=5, random_state=0)
+    with pytest.raises(ValueError, match="set a finite radius"):
+        model.partial_fit(X, y, classes=y, soft_targets=Q)
+    model.set_params(batch_size=2)
+    with pytest.raises(ValueError, match="no row to hold out: set a finite radius"):
+        model.fit(X, y, soft_targets=Q)
+    assert not fitted_names(model)
+    model.set_params(radius=1.0).partial_fit(X, y, classes=y, soft_targets=Q)
+
+
+def test_early_stopping_without_rows_to_hold_out_is_told():
+    X, y = np.eye(3), np.arange(3)
+    model = TwoLayerPGDClassifier(4, max_iter=5, random_state=0)
+    with pytest.warns(EarlyStoppingWarning, match="no row to hold out"):
+        model.set_params(batch_size=2).fit(X, y)
+    assert model.validation_loss_curve_ is None
+    with pytest.warns(EarlyStoppingWarning, match="5 epochs"):
+        model.set_params(batch_size=None).fit(np.ones((4, 2)), [0, 1, 0, 1])
+    # without a warning: a row can be held out, or nobody asked
+    model.set_params(batch_size=2).fit(np.eye(4), [0, 1, 0, 1])
+    assert len(model.validation_loss_curve_) == model.n_iter_
+    model.set_params(early_stopping=False).fit(X, y)
 
 
 def test_n_init_keeps_the_best():
@@ -408,7 +454,12 @@ BAD = {
     ),
     "soft shape": ({}, case_soft(lambda P: P[:, :2]), ValueError, "2 columns.*3 classes"),
     "soft length": ({}, case_soft(lambda P: P[:-1]), ValueError, "n_samples=80"),
-    "soft range": ({}, case_soft(np.log), ValueError, "predict_proba, not its logits"),
+    "soft range": (
+        {},
+        case_soft(np.log),
+        ValueError,
+        "predict_proba, not decision values or logits",
+    ),
     "soft sum": ({}, case_soft(lambda P: P * 0.9), ValueError, "sum to 1"),
     "soft nan": ({}, case_soft(lambda P: P * np.nan), ValueError, "soft_targets contains NaN"),
     "alpha and temperature": (
@@ -523,6 +574,34 @@ def test_auto_recovers_by_itself(monkeypatch):
     monkeypatch.setattr(_training, "RETRIES", 0)
     with pytest.raises(DivergenceError):
         TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0).fit(X, y)
+
+
+def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
+    from sklearn_kd import _training
+
+    X, y = blobs(n_classes=3)
+    train, attempts = solvers.train, []
+    monkeypatch.setattr(solvers, "train", lambda *args: attempts.append(1) or train(*args))
+    options = {"max_iter": 20, "n_init": 1, "early_stopping": False, "random_state": 0}
+    for step in (0.2, 1e7):
+        monkeypatch.setattr(_training, "HIDDEN_STEP", step)
+        recorder = Recorder()
+        attempts.clear()
+        TwoLayerPGDClassifier(8, **options).set_callbacks(recorder).fit(X, y)
+        assert (len(attempts) > 1) == (step > 1)
+        assert recorder.events[:2] == ["setup", ("begin", "fit")]
+        assert recorder.events[2:-2] == [("begin", "epochs"), ("end", "epochs")] * 20
+        assert recorder.events[-2:] == [("end", "fit"), "teardown"]
+
+
+def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
+    from sklearn_kd import _training
+
+    monkeypatch.setattr(_training, "HIDDEN_STEP", 1e200)
+    X, y = blobs()
+    model = TwoLayerPGDClassifier(8, early_stopping=False, random_state=0)
+    with pytest.raises(DivergenceError, match=r"'auto': set a number.*temperature or weights"):
+        model.fit(X, y)
 
 
 def test_some_diverged_restarts_are_left_out_and_told(monkeypatch):
@@ -650,6 +729,24 @@ def test_weight_k_is_k_copies_and_zero_is_absence(options, n_classes):
     repeated = model.fit(X[index], y[index], None, P[index] if soft else None).predict_proba(X)
     assert model.best_iter_ == n_iter
     np.testing.assert_allclose(weighted, repeated, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_weights_of_any_size(batch_size):
+    X, y = blobs(n=60, n_classes=3)
+    model = TwoLayerPGDClassifier(**FAST, batch_size=batch_size)
+    weights = np.random.RandomState(0).choice([0.5, 1.0, 2.0], size=60)
+    expected = model.fit(X, y, weights).predict_proba(X)
+    for factor in (2.0**1022, 2.0**-1000):  # exact, as powers of two
+        np.testing.assert_array_equal(model.fit(X, y, weights * factor).predict_proba(X), expected)
+    assert np.isfinite(model.fit(X, y, np.full(60, 1e308)).predict_proba(X)).all()
+    mixed = np.where(np.arange(60) % 7, 1e-300, 1e300)
+    kept = mixed > 1
+    proba = model.fit(X, y, mixed).predict_proba(X)
+    np.testing.assert_array_equal(proba, model.fit(X[kept], y[kept]).predict_proba(X))
+    one = np.where(np.arange(60), 1e-300, 1.0)
+    model.set_params(input_scaling=False)  # one row alone has no spread
+    assert np.isfinite(model.fit(X, y, one).predict_proba(X)).all()
 
 
 def test_batch_auto_does_not_flip_between_weights_and_copies():
@@ -877,6 +974,69 @@ def test_partial_fit_learns_from_batches_and_keeps_numpy_state():
     np.testing.assert_allclose(offset, X[:20].mean(axis=0))  # fixed by the first call
 
 
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ({}, {"width": 16}),
+        ({"width": 16}, {"width": 8}),
+        ({}, {"input_intercept": False}),
+        ({"input_intercept": False}, {"input_intercept": True}),
+        ({}, {"input_scaling": False}),
+        ({"output_layer": "trained"}, {"output_layer": "fixed"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_partial_fit_cannot_change_the_network(before, change, method):
+    X, y = blobs()
+    X = 3 * X + 1
+    model = TwoLayerPGDClassifier(**{**FAST, **before})
+    model.fit(X, y) if method == "fit" else model.partial_fit(X, y, classes=[0, 1])
+    state, proba = state_of(model), model.predict_proba(X)
+    model.set_params(**change)
+    with pytest.raises(ValueError, match=next(iter(change)) + r"=.*or call fit"):
+        model.partial_fit(X, y)
+    assert_same_state(model, state)
+    np.testing.assert_array_equal(model.predict_proba(X), proba)
+    model.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "nesterov", "momentum": 0.0},
+        {"output_layer": "trained"},
+        {"radius": 0.1},
+    ],
+    ids=str,
+)
+def test_partial_fit_follows_other_parameters_from_then_on(change):
+    X, y = blobs()
+    model = TwoLayerPGDClassifier(**FAST, optimizer="nesterov")
+    for _ in range(3):
+        model.partial_fit(X, y, classes=[0, 1])
+    fresh = copy.deepcopy(model)
+    kept = {"radius", "output_layer"} & change.keys()
+    model.set_params(**change).partial_fit(X, y)
+    if not kept:  # the memory of another optimizer is of no use
+        del fresh._optimizer_state
+        fresh.set_params(**change).partial_fit(X, y)
+        np.testing.assert_array_equal(model.hidden_weights_, fresh.hidden_weights_)
+    for _ in range(5):  # and back
+        model.set_params(optimizer="nesterov", momentum=0.9).partial_fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()
+    if "radius" in change:
+        assert model.distance_from_init_.max() <= 0.1 / 2 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("n", "n_steps"), [(100, 1), (1000, 8), (1001, 8)])
+def test_partial_fit_takes_minibatches_of_any_data(n, n_steps):
+    X, y = blobs(n=n)
+    model = TwoLayerPGDClassifier(**FAST).partial_fit(X, y, classes=[0, 1])
+    assert int(model._optimizer_state["states"][0][-1]) == n_steps
+
+
 def test_partial_fit_after_fit_and_with_soft_targets():
     X, _ = blobs()
     P, y = soft_labels(X, 2)
@@ -1072,6 +1232,38 @@ def test_batch_size_auto_and_minibatches_learn():
     assert model.score(X, y) > 0.9
     # in minibatches the rows held out have no part in the curve; in full batch all have
     assert len(model.validation_loss_curve_) == 10
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("max_iter", [1, 7])
+def test_every_epoch_has_a_held_out_loss(batch_size, max_iter):
+    X, y = blobs(n_classes=3)
+    model = TwoLayerPGDClassifier(4, batch_size=batch_size, max_iter=max_iter, random_state=0)
+    model.fit(X, y)
+    assert len(model.validation_loss_curve_) == len(model.loss_curve_) == max_iter
+    # so short a fit is best at its end
+    assert model.best_iter_ == np.argmin(model.validation_loss_curve_) + 1 == max_iter
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_early_stopping_works_at_any_temperature_with_probabilities_near_zero(batch_size, alpha):
+    # the loss is T^2 times a cross-entropy: a cap that is not would be passed by every row
+    X, y = blobs(n=120, n_classes=3)
+    votes = np.round(20 * (0.9 * one_hot(y, 3) + 0.1 / 3)) / 20
+    for P in (one_hot(y, 3), votes / votes.sum(axis=1, keepdims=True)):
+        for temperature in (0.2, 5.0, 20.0):
+            model = TwoLayerPGDClassifier(
+                16,
+                alpha=alpha,
+                temperature=temperature,
+                batch_size=batch_size,
+                max_iter=200,
+                random_state=0,
+            ).fit(X, y, soft_targets=P)
+            curve = model.validation_loss_curve_
+            assert min(curve) < 0.6 * curve[0]
+            assert model.score(X, y) > 0.93
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])

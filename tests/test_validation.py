@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +11,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd._validation import (
     align_columns,
+    check_row_order,
     check_soft_targets,
     encode_labels,
     fit_parameter_key,
     last_step,
+    rescale_weights,
     step_parameter,
     validate_sample_weight,
 )
@@ -85,7 +89,7 @@ def test_soft_targets_as_a_frame_go_by_label():
         (lambda Q: np.c_[Q, np.zeros(4)], "4 columns but there are 3 classes.*DataFrame"),
         (lambda Q: np.where(Q.max() == Q, np.nan, Q), "NaN"),
         (lambda Q: np.where(Q.max() == Q, np.inf, Q), "infinity"),
-        (lambda Q: np.log(Q), r"\[0, 1\].*predict_proba, not its logits"),
+        (lambda Q: np.log(Q), r"\[0, 1\].*predict_proba, not decision values or logits"),
         (lambda Q: Q * 100, r"\[0, 1\]"),
         (lambda Q: Q + [0, 0, 2e-5], "sum to 1 within 1e-05; row 0 sums to 1.00002"),
         (lambda Q: Q * 0.5, "sum to 1"),
@@ -125,7 +129,7 @@ def test_misaligned_targets_warn_and_aligned_ones_do_not(n_classes):
     codes = rng.randint(n_classes, size=200)
     Q = 0.7 * np.eye(n_classes)[codes] + 0.3 * random_proba(rng, 200, n_classes)
     check_soft_targets(Q, codes)
-    Q_weak = 0.1 * np.eye(n_classes)[codes] + 0.9 * random_proba(rng, 200, n_classes)
+    Q_weak = 0.3 * np.eye(n_classes)[codes] + 0.7 * random_proba(rng, 200, n_classes)
     check_soft_targets(Q_weak, codes)
     with pytest.warns(SoftTargetsAlignmentWarning, match=r"rows or columns"):
         check_soft_targets(np.roll(Q, 1, axis=1), codes)
@@ -134,6 +138,57 @@ def test_misaligned_targets_warn_and_aligned_ones_do_not(n_classes):
 def test_an_imbalanced_majority_teacher_is_not_misaligned():
     y = np.r_[np.zeros(95, int), np.ones(5, int)]
     check_soft_targets(np.tile([0.95, 0.05], (100, 1)), y)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_targets_of_shuffled_rows_warn_where_there_are_enough_of_them(n_classes):
+    rng = np.random.RandomState(0)
+    warned = {}
+    for n in (20, 1000):
+        warned[n] = 0
+        for _ in range(100):
+            codes = rng.permutation(n) % n_classes
+            Q = 0.7 * np.eye(n_classes)[codes] + 0.3 * random_proba(rng, n, n_classes)
+            check_soft_targets(Q, codes)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                check_soft_targets(Q[rng.permutation(n)], codes)
+            warned[n] += len(caught)
+    assert warned[1000] >= 90
+    # of a few rows only those are told that agree less often than chance
+    assert warned[20] <= 30
+
+
+def test_a_weak_teacher_of_few_rows_does_not_warn():
+    rng = np.random.RandomState(0)
+    for _ in range(100):
+        codes = rng.randint(2, size=30)
+        right = rng.permutation(30) < 18  # six in ten
+        best = np.where(right, codes, 1 - codes)
+        check_soft_targets(0.4 + 0.2 * np.eye(2)[best], codes)
+
+
+def test_frames_with_the_index_of_x_or_y_in_another_order_are_refused():
+    frame = pd.DataFrame(targets(), columns=["a", "b", "c"], index=[7, 3, 5, 1])
+    X = pd.DataFrame(np.zeros((4, 1)), index=[7, 3, 5, 1])
+    y = pd.Series(Y, index=X.index)
+    check_row_order(frame, X, y)
+    moved = frame.loc[[1, 3, 5, 7]]
+    for arguments, name in ((X, y), "X"), ((X.to_numpy(), y), "y"), ((X.to_numpy(), Y), None):
+        if name is None:
+            check_row_order(moved, *arguments)  # nothing to compare with
+            continue
+        with pytest.raises(ValueError, match=rf"loc\[{name}.index\]"):
+            check_row_order(moved, *arguments)
+    check_row_order(moved.set_axis([0, 1, 2, 3]), X, y)  # other labels say nothing
+    check_row_order(moved.to_numpy(), X, y)
+    check_row_order(moved.set_axis([1, 1, 2, 2]), X.set_axis([2, 2, 1, 1]), y)
+    for model in (
+        TwoLayerPGDClassifier(2, max_iter=2),
+        DistilledClassifier(student=LogisticRegression()),
+    ):
+        with pytest.raises(ValueError, match="in another order"):
+            model.fit(X, y, soft_targets=moved)
 
 
 def test_sample_weight():
@@ -163,3 +218,12 @@ def test_pipelines_are_followed_to_their_last_step():
     assert fit_parameter_key(logistic, "soft_targets") is None
     assert fit_parameter_key(logistic, "sample_weight") == "logisticregression__sample_weight"
     assert fit_parameter_key(KNeighborsClassifier(), "sample_weight") is None
+
+
+def test_rescaling_weights_is_exact():
+    weights = np.array([0.3, 1.0, 7.0])
+    scaled = rescale_weights(weights)
+    assert 0.5 <= scaled.max() < 1
+    np.testing.assert_array_equal(scaled / scaled[1], weights)
+    for factor in (2.0**1020, 2.0**-1000):
+        np.testing.assert_array_equal(rescale_weights(weights * factor), scaled)

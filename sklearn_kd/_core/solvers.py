@@ -387,6 +387,10 @@ class _Run:
         scored = torch.isfinite(self.outcome.best_score)
         self._reset(self._exploded() & ~scored & ~self.outcome.diverged)
         if self.held_out is not None:
+            if self.scores_in_passing and self.outcome.interrupt is None:
+                # passing scores the weights before each step, so not the last ones
+                self._note_scores(self._evaluate(self.held_out), len(self.outcome.losses))
+                scored = torch.isfinite(self.outcome.best_score)
             keep = scored[self.student_of][:, None]
             torch.where(keep, self.best_hidden, students.hidden, out=students.hidden)
             torch.where(keep, self.best_output, students.output, out=students.output)
