@@ -9,11 +9,20 @@ __version__ = "0.1.0"
 
 _ESTIMATORS = {
     "DistilledClassifier": "_distilled",
+    "KernelTeacher": "_kernel_teacher",
     "TwoLayerPGDClassifier": "_two_layer",
 }
-_MODULES = ("datasets", "exceptions", "metrics")
+_MODULES = ("datasets", "exceptions", "metrics", "theory")
 
-__all__ = ["DistilledClassifier", "TwoLayerPGDClassifier", "datasets", "exceptions", "metrics"]
+__all__ = [
+    "DistilledClassifier",
+    "KernelTeacher",
+    "TwoLayerPGDClassifier",
+    "datasets",
+    "exceptions",
+    "metrics",
+    "theory",
+]
 
 
 def __getattr__(name):

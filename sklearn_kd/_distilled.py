@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._meta import (
     Subtask,
+    merge_tags,
     route_fit,
     seeded,
     stack_rows,
@@ -25,10 +26,11 @@ from sklearn_kd._meta import (
 from sklearn_kd._row_expansion import (
     StudentFit,
     choose_temperature,
-    classes_of,
+    student_decision,
+    student_labels,
+    student_log_proba,
     student_mode,
     student_proba,
-    untemper_log,
 )
 from sklearn_kd._teacher_labels import label_rows, merge_classes
 from sklearn_kd._validation import (
@@ -42,6 +44,7 @@ from sklearn_kd._validation import (
     _raise_for_params,
     _safe_indexing,
     align_columns,
+    check_row_order,
     check_soft_targets,
     encode_labels,
     last_step,
@@ -70,12 +73,13 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     Parameters
     ----------
-    teacher : classifier
+    teacher : classifier, default=None
         Any classifier with ``predict_proba`` or ``decision_function``: a pipeline, a search, a
         skorch net. It is cloned and fitted, or used as it is inside
         :class:`sklearn.frozen.FrozenEstimator`; classes that a frozen teacher knows and ``y``
         lacks are kept. Decision values become probabilities by a slope and an offset per class
         (Platt's sigmoid [4]_ for two classes), fitted to ``y`` on the values that become labels.
+        None is ``KernelTeacher()``.
     student : classifier, default=None
         Any classifier whose ``fit``, or the ``fit`` of a pipeline's last step, takes
         ``soft_targets`` or ``sample_weight``. None is ``TwoLayerPGDClassifier()``. It is cloned;
@@ -102,12 +106,14 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
           shuffled stratified folds.
         - None or an int, a splitter, an iterable of splits: cross-fitting on these folds, as in
           :func:`sklearn.model_selection.check_cv`. A row tested twice gets the mean of its
-          labels, a row that no fold tests keeps its hard label.
+          labels, a row that no fold tests keeps its hard label, and a warning says so where
+          those are more than half.
         - "in-sample": the teacher labels the rows it was fitted on. Cheapest, and worthless with
           a teacher that memorises, which
           :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` tells.
 
-        Not used with a frozen teacher, which labels the rows as it is.
+        Not used with a frozen teacher, alone or as last step of a pipeline, which labels the
+        rows as it is.
     n_jobs : int, default=None
         Parallel fits in cross-fitting and in the search for a temperature; the teacher's and
         student's own ``n_jobs`` are theirs.
@@ -150,9 +156,11 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     tempered before the fit, :math:`softmax(z / T)`, and :math:`softmax(T \ln g)` is predicted,
     g being the student's probabilities; that is exact for unpenalised logistic regression and
     for trees that interpolate, approximate for others. Early stopping on a split of the
-    student's own is switched off, since copies of one row would be on both sides; a student that
-    cross-validates inside (``LogisticRegressionCV``) does the same and cannot be helped. In a
-    pipeline only the last step sees copies.
+    student's own, or of one inside it, is switched off, since copies of one row would be on both
+    sides; a student that cross-validates inside (``LogisticRegressionCV``) does the same and
+    cannot be helped. ``class_weight="balanced"`` of the student becomes weights that count rows
+    (``student_`` then has none); what else counts, ``min_samples_leaf`` and the like, counts
+    copies, up to one a class for each row. In a pipeline only the last step sees copies.
 
     Without metadata routing, sample weights go to the last steps of pipelines only.
 
@@ -219,6 +227,14 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         self.random_state = random_state
         self.verbose = verbose
 
+    def _get_teacher(self):
+        """Return the teacher to be cloned; the default one is imported when it is needed."""
+        if self.teacher is not None:
+            return self.teacher
+        from sklearn_kd._kernel_teacher import KernelTeacher
+
+        return KernelTeacher()
+
     def _get_student(self):
         """Return the student to be cloned; the default one is imported when it is needed."""
         if self.student is not None:
@@ -243,8 +259,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             Probabilities at T = 1 that replace the teacher's labels: an array in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
-            More rows, for the teacher to label. Each counts as one row of weight one. Where the
-            loss has a hard term (``alpha`` other than 1), its label is the teacher's most
+            More rows, for the teacher to label. Each has the mean weight of the others. Where
+            the loss has a hard term (``alpha`` other than 1), its label is the teacher's most
             probable class.
         **params : dict
             Metadata that teacher, student or the splitter ``cv`` have requested, such as
@@ -256,21 +272,20 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             The fitted classifier.
         """
         _raise_for_params(params, self, "fit")
-        if self.teacher is None:
-            raise ValueError(
-                "a teacher must be given: DistilledClassifier(teacher=...) takes any classifier, "
-                "or a fitted one inside sklearn.frozen.FrozenEstimator."
-            )
+        needs_teacher = soft_targets is None or X_unlabeled is not None
+        teacher = self._get_teacher() if needs_teacher else self.teacher
         rng = check_random_state(self.random_state)
         fold_seed, search_seed = (int(seed) for seed in rng.randint(2**31 - 1, size=2))
-        teacher, student = self.teacher, self._get_student()
+        student = self._get_student()
         if self.random_state is not None:
-            teacher, student = seeded(teacher, rng), seeded(student, rng)
+            teacher = None if teacher is None else seeded(teacher, rng)
+            student = seeded(student, rng)
         mode = student_mode(student, self.alpha, self.temperature)
 
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
+        check_row_order(soft_targets, X, y)
         y = _check_y(y, estimator=self)
         X, y = indexable(X, y)
         X_given, n_given = X, _num_samples(y)
@@ -287,12 +302,11 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             params = _check_method_params(X, params=params, indices=rows)
             X, y, sample_weight = _safe_indexing(X, rows), y[rows], sample_weight[rows]
             given = None if given is None else given[rows]
-        frozen = isinstance(self.teacher, FrozenEstimator)
-        needs_teacher = given is None or X_unlabeled is not None
+        frozen = isinstance(last_step(teacher), FrozenEstimator)
         given_classes = classes
         classes, _ = encode_labels(y, classes)
         if frozen and needs_teacher:
-            classes = merge_classes(classes, self.teacher)
+            classes = merge_classes(classes, last_step(teacher))
         if len(classes) < 2:
             raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
         routed = route_fit(
@@ -335,7 +349,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             codes = np.concatenate([codes, extra.argmax(axis=1)])
             y = classes[codes]
             if "sample_weight" in routed["student"]:
-                weight = np.concatenate([routed["student"]["sample_weight"], np.ones(len(extra))])
+                weight = routed["student"]["sample_weight"]
+                weight = np.append(weight, np.full(len(extra), np.mean(weight)))
                 routed["student"]["sample_weight"] = weight
         task.end()
         self._say(f"labels of {len(codes)} rows, source {source!r}", start)
@@ -383,8 +398,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             Class labels.
         """
         check_is_fitted(self)
-        # string labels come back as objects from a student that read them from a DataFrame
-        return np.asarray(self.student_.predict(X)).astype(self.classes_.dtype, copy=False)
+        return student_labels(self.student_, X, self.classes_)
 
     @available_if(student_has("predict_proba"))
     def predict_proba(self, X):
@@ -416,15 +430,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             Columns in the order of ``classes_``; -inf for a class that the student never saw.
         """
         check_is_fitted(self)
-        if hasattr(self.student_, "predict_log_proba"):
-            log_g = np.asarray(self.student_.predict_log_proba(X))
-        else:
-            with np.errstate(divide="ignore"):
-                log_g = np.log(np.asarray(self.student_.predict_proba(X)))
-        log_g = untemper_log(log_g, self._student_temperature)
-        return align_columns(
-            log_g, classes_of(self.student_, self.classes_), self.classes_, fill=-np.inf
-        )
+        return student_log_proba(self.student_, X, self.classes_, self._student_temperature)
 
     @available_if(student_has("decision_function"))
     def decision_function(self, X):
@@ -441,14 +447,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             below all others of its row.
         """
         check_is_fitted(self)
-        values = np.asarray(self.student_.decision_function(X)) * self._student_temperature
-        known = classes_of(self.student_, self.classes_)
-        if len(known) == len(self.classes_):
-            return values
-        if values.ndim == 1:
-            values = np.column_stack([-values, values])
-        lowest = values.min(axis=1, keepdims=True) - 1
-        return lowest + align_columns(values - lowest, known, self.classes_)
+        return student_decision(self.student_, X, self.classes_, self._student_temperature)
 
     def without_teacher(self):
         """Copy that has dropped the teacher: small on disk, predicts the same.
@@ -457,7 +456,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         -------
         small : DistilledClassifier
             Fitted, with ``teacher=None`` and the same student. To be fitted again it needs a
-            teacher.
+            teacher or ``soft_targets``.
         """
         check_is_fitted(self)
         small = copy.copy(self)
@@ -484,17 +483,4 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        parts = [
-            get_tags(part)
-            for part in (self.teacher, self._get_student())
-            if hasattr(part, "__sklearn_tags__")
-        ]
-        # X reaches both as it is
-        for name in ("one_d_array", "two_d_array", "sparse", "categorical", "string", "allow_nan"):
-            setattr(tags.input_tags, name, all(getattr(part.input_tags, name) for part in parts))
-        tags.input_tags.positive_only = any(part.input_tags.positive_only for part in parts)
-        for part in parts:
-            if part.classifier_tags is not None:
-                tags.classifier_tags.multi_class &= part.classifier_tags.multi_class
-        tags.non_deterministic = any(part.non_deterministic for part in parts)
-        return tags
+        return merge_tags(tags, [self.teacher, self._get_student()])

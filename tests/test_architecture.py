@@ -12,7 +12,7 @@ import sklearn_kd
 ROOT = Path(sklearn_kd.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-METAS = ["_distilled.py", "_row_expansion.py", "_teacher_labels.py"]
+METAS = ["_distilled.py", "_meta.py", "_row_expansion.py", "_teacher_labels.py"]
 STUDENTS = {"_two_layer", "_training", "_module"}
 
 
@@ -73,28 +73,54 @@ def test_metas_know_the_student_protocol_and_no_student(path):
     assert not own(path) & {"_training", "_core"}
 
 
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [
-        ("exceptions", set()),
-        ("metrics", {"_validation"}),
-        ("datasets", {"_validation"}),
-        ("_validation", {"exceptions"}),
-        ("_device", {"exceptions"}),
-        ("_scaling", {"exceptions"}),
-        ("_held_out", set()),
-        ("_base", {"_validation", "_device", "exceptions"}),
-        ("_two_layer", {"_base", "_validation", "_training"}),
-    ],
-)
-def test_dependencies_point_one_way(name, allowed):
-    assert own(ROOT / f"{name}.py") <= allowed
+#: What each module may import; `_core` has a test of its own.
+ALLOWED = {
+    "__init__": set(),
+    "exceptions": set(),
+    "metrics": {"_validation"},
+    "datasets": {"_validation"},
+    "theory": {"_validation", "_device", "_core"},
+    "_validation": {"exceptions"},
+    "_device": {"_memory", "exceptions"},
+    "_scaling": {"exceptions"},
+    "_held_out": set(),
+    "_memory": set(),
+    "_base": {"_validation", "_device", "exceptions"},
+    "_two_layer": {"_base", "_validation", "_training"},
+    "_training": {
+        *("_base", "_core", "_device", "_held_out", "_scaling", "_validation", "exceptions"),
+    },
+    "_kernel_teacher": {"_base", "_scaling", "_validation", "_kernel_fit", "_margin_fit"},
+    "_kernel_fit": {"_core", "_device", "_held_out"},
+    "_margin_fit": {"_core", "_device", "_held_out"},
+    "_meta": {"_validation", "exceptions"},
+    "_teacher_labels": {"_validation", "exceptions"},
+    "_row_expansion": {"_memory", "_teacher_labels", "_validation", "exceptions"},
+    "_distilled": {
+        *("_meta", "_row_expansion", "_teacher_labels", "_validation"),
+        *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
+    },
+}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT], ids=str)
+def test_dependencies_point_one_way(path):
+    assert path.stem in ALLOWED, "say what the new module may import"
+    assert own(path) <= ALLOWED[path.stem]
+    assert {f"{name}.py" for name in ALLOWED} <= {path.name for path in FILES}
+
+
+#: The only modules beside `_core` that import torch when they are imported.
+ENGINE_ROOM = {"_training.py", "_device.py", "_kernel_fit.py", "_margin_fit.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_only_the_engine_room_imports_torch(path):
-    engine_room = path.parent.name == "_core" or path.name in ("_training.py", "_device.py")
-    assert engine_room or not roots(path, top_level=True) & {"torch", "skorch"}
+    engine_room = path.parent.name == "_core" or path.name in ENGINE_ROOM
+    loaded = roots(path, top_level=True) & {"torch", "skorch"}
+    assert engine_room or not loaded
+    # nor through one of them
+    assert engine_room or not {f"{name}.py" for name in own(path, top_level=True)} & ENGINE_ROOM
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

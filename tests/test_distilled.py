@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from conftest import SoftmaxStudent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import _sigmoid_calibration
@@ -28,15 +29,24 @@ from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    RidgeClassifier,
+    SGDClassifier,
+)
 from sklearn.model_selection import (
+    GridSearchCV,
     GroupKFold,
     KFold,
     PredefinedSplit,
     RepeatedStratifiedKFold,
+    ShuffleSplit,
     StratifiedKFold,
     TimeSeriesSplit,
     cross_val_predict,
@@ -46,11 +56,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils import estimator_checks
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier, _memory
+from sklearn_kd._meta import stack_rows
 from sklearn_kd._row_expansion import temper, untemper_log
 from sklearn_kd._teacher_labels import (
     _apply_decision_map,
@@ -58,87 +67,18 @@ from sklearn_kd._teacher_labels import (
     label_rows,
     stratified_folds,
 )
+from sklearn_kd._validation import last_step
 from sklearn_kd.exceptions import (
     IgnoredSampleWeightWarning,
     InSampleLabelsWarning,
     MissingClassWarning,
     SoftTargetsAlignmentWarning,
     TransferRowsWarning,
+    UntestedRowsWarning,
 )
 
 # the teacher's labels alone: what most of these tests are about
 distil = partial(DistilledClassifier, alpha=1.0)
-
-
-class SoftmaxStudent(ClassifierMixin, BaseEstimator):
-    """Native student, independent: softmax regression by Newton's method, maths.md 6."""
-
-    def __init__(self, alpha=1.0, temperature=1.0, l2=0.0):
-        self.alpha = alpha
-        self.temperature = temperature
-        self.l2 = l2
-
-    def fit(self, X, y, sample_weight=None, soft_targets=None):
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        alpha, Q = self.alpha, soft_targets
-        if hasattr(Q, "columns"):
-            self.classes_ = np.asarray(Q.columns)
-            codes = np.searchsorted(self.classes_, np.asarray(y))
-            Q = Q.to_numpy()
-        hard = np.eye(len(self.classes_))[codes]
-        if Q is None:
-            alpha, Q = 0.0, hard
-        self.received_ = np.array(Q)
-        T = self.temperature
-        with np.errstate(divide="ignore"):
-            target = softmax(np.log(Q) / T, axis=1)
-        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
-        w = w / w.sum()
-        A = np.column_stack([X, np.ones(len(X))])
-        shape = (A.shape[1], len(self.classes_))
-
-        def loss(W):
-            f = A @ W
-            soft, plain = log_softmax(f / T, axis=1), log_softmax(f, axis=1)
-            value = -w @ (alpha * T**2 * target * soft + (1 - alpha) * hard * plain).sum(axis=1)
-            return value + self.l2 / 2 * (W**2).sum()
-
-        W = np.zeros(shape)
-        for _ in range(100):
-            f = A @ W
-            P, R = softmax(f / T, axis=1), softmax(f, axis=1)
-            gradient = A.T @ (w[:, None] * (alpha * T * (P - target) + (1 - alpha) * (R - hard)))
-            gradient += self.l2 * W
-            curve = alpha * (np.eye(shape[1]) * P[:, None] - P[:, None] * P[:, :, None])
-            curve += (1 - alpha) * (np.eye(shape[1]) * R[:, None] - R[:, None] * R[:, :, None])
-            H = np.einsum("n,na,nkl,nb->akbl", w, A, curve, A, optimize=True)
-            H = H.reshape(W.size, W.size) + self.l2 * np.eye(W.size)
-            step = np.linalg.lstsq(H, -gradient.ravel(), rcond=1e-12)[0].reshape(shape)
-            size, now = 1.0, loss(W)
-            while size > 1e-6 and loss(W + size * step) > now + 1e-12:
-                size /= 2
-            W = W + size * step
-            if np.abs(size * step).max() < 1e-12:
-                break
-        self.coef_ = W
-        return self
-
-    def _logits(self, X):
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return np.column_stack([X, np.ones(len(X))]) @ self.coef_
-
-    def decision_function(self, X):
-        f = self._logits(X)
-        return f[:, 1] - f[:, 0] if len(self.classes_) == 2 else f
-
-    def predict_proba(self, X):
-        return softmax(self._logits(X), axis=1)
-
-    def predict(self, X):
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
 
 
 class PlainNative(SoftmaxStudent):
@@ -161,11 +101,6 @@ class LeaveOneOutTeacher(LogisticRegression):
         super().fit(X, y, sample_weight)
         self.loo_proba_ = temper(self.predict_proba(X), 2.0)
         return self
-
-
-class DecisionOnly(LogisticRegression):
-    predict_proba = property()  # hasattr is False
-    predict_log_proba = property()
 
 
 class Interrupted(LogisticRegression):
@@ -194,76 +129,6 @@ def expand(X, y, Q, w=None):
                 labels.append(classes[k])
                 weights.append(mass * (1 if w is None else w[i]))
     return np.array(rows), np.array(labels), np.array(weights)
-
-
-# ---- scikit-learn's checks
-
-
-def checked_instances():
-    logistic = LogisticRegression()
-    splits = StratifiedKFold(3)
-    return {
-        "expansion": distil(logistic, logistic),
-        "expansion, T": distil(logistic, logistic, temperature=2.0),
-        "expansion, alpha": distil(logistic, logistic, alpha=0.5),
-        "native": distil(logistic, SoftmaxStudent(l2=1e-3)),
-        "native, alpha and T": distil(
-            logistic, SoftmaxStudent(l2=1e-3), alpha=0.5, temperature=2.0
-        ),
-        "cv int": distil(logistic, logistic, cv=3),
-        "cv splitter": distil(logistic, logistic, cv=splits),
-        "in-sample": distil(logistic, logistic, cv="in-sample"),
-        "decision only": distil(DecisionOnly(), logistic),
-        "pipelines": distil(
-            make_pipeline(StandardScaler(), logistic), make_pipeline(StandardScaler(), logistic)
-        ),
-        "default student": distil(logistic),
-        "forest": distil(RandomForestClassifier(10), logistic),
-    }
-
-
-SLOW = {"default student", "expansion, alpha", "native, alpha and T", "pipelines", "cv int"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in checked_instances()],
-)
-def test_check_estimator(name):
-    # pipelines, as in scikit-learn, take no weights in their scaler: not equivalent to repeating
-    weights = "check_sample_weight_equivalence_on_"
-    reasons = {"forest": "a bootstrap draws rows", "pipelines": "the scaler gets no weights"}
-    expected = {
-        f"{weights}{kind}_data": reasons[name] for kind in ("dense", "sparse") if name in reasons
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        results = estimator_checks.check_estimator(
-            checked_instances()[name],
-            expected_failed_checks=expected,
-            on_fail=None,
-            on_skip=None,
-        )
-    wrong = [
-        (result["check_name"], result["exception"])
-        for result in results
-        if result["status"] not in ("passed", "xfail")
-        and result["check_name"] != "check_array_api_input"
-    ]
-    assert not wrong
-    assert len(results) > 50
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        estimator_checks.check_param_validation,
-        estimator_checks.check_dataframe_column_names_consistency,
-        estimator_checks.check_inplace_ensure_writeable,
-    ],
-)
-def test_checks_not_yielded_to_third_parties(check):
-    check("DistilledClassifier", distil(LogisticRegression(), LogisticRegression()))
 
 
 def test_float32_stays_float32():
@@ -420,6 +285,119 @@ def test_validation_split_of_the_student_is_switched_off(student, name, value, i
     assert getattr(student, name) is not value
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_validation_split_of_estimators_inside_the_student_is_switched_off():
+    X, y = three_classes(60)
+    net = MLPClassifier((2,), max_iter=2, early_stopping=True)
+    boosted = GradientBoostingClassifier(n_estimators=2, n_iter_no_change=2)
+    for student in (
+        BaggingClassifier(net, 2),
+        make_pipeline(StandardScaler(), BaggingClassifier(make_pipeline(boosted), 2)),
+    ):
+        model = distil(LogisticRegression(), student, random_state=0)
+        inner = last_step(model.fit(X, y).student_).estimators_[0]
+        params = last_step(inner).get_params()
+        assert not params.get("early_stopping")
+        assert params.get("early_stopping") is False or params["n_iter_no_change"] is None
+    assert net.early_stopping
+    assert boosted.n_iter_no_change == 2
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("names", [[0, 1, 2], ["b", "a", "c"]])
+def test_balanced_class_weight_counts_rows_and_not_copies(names, weighted, in_pipeline):
+    X, y = three_classes(names=names)
+    keep = np.r_[np.flatnonzero(y == names[0])[:8], np.flatnonzero(y != names[0])]
+    X, y = X[keep], y[keep]
+    w = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    balanced = LogisticRegression(class_weight="balanced")
+    student = make_pipeline(balanced) if in_pipeline else balanced
+    model = distil(student=student, alpha=0.5).fit(X, y, sample_weight=w, soft_targets=Q)
+    mixed = 0.5 * Q + 0.5 * (y[:, None] == np.unique(y))
+    rows, labels, weights = expand(X, y, mixed, w)
+    mass = np.array([weights[labels == label].sum() for label in np.unique(y)])
+    weights = weights * (mass.sum() / 3 / mass)[np.searchsorted(np.unique(y), labels)]
+    expected = LogisticRegression().fit(rows, labels, sample_weight=weights)
+    np.testing.assert_allclose(last_step(model.student_).coef_, expected.coef_, rtol=1e-5)
+    assert balanced.class_weight == "balanced"
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        DecisionTreeClassifier(max_depth=3, random_state=0),
+        RandomForestClassifier(20, max_depth=3, random_state=0),
+        HistGradientBoostingClassifier(max_iter=20, random_state=0),
+    ],
+    ids=lambda student: type(student).__name__,
+)
+def test_balanced_class_weight_does_something_in_every_student(student):
+    X, y = make_classification(400, weights=[0.9], flip_y=0.05, random_state=0)
+    y = np.array(["no", "yes"])[y]
+    shares = [
+        (distil(LogisticRegression(), clone(student).set_params(class_weight=c)).fit(X, y)
+         .predict(X) == "yes").mean()
+        for c in (None, "balanced")
+    ]  # fmt: skip
+    assert shares[1] > 1.3 * shares[0]
+
+
+@pytest.mark.parametrize(
+    "student",
+    [LinearRegression(), make_pipeline(StandardScaler(), DecisionTreeRegressor())],
+    ids=["plain", "pipeline"],
+)
+def test_a_regressor_is_no_student(student):
+    X, y = three_classes()
+    with pytest.raises(TypeError, match=r"is a regressor.*give a classifier"):
+        distil(LogisticRegression(), student).fit(X, y)
+
+
+def test_predictions_that_are_no_labels_are_not_made_into_some():
+    class Untagged:
+        """Says nothing of what it is, and predicts numbers in between."""
+
+        def get_params(self, deep=True):
+            return {}
+
+        def fit(self, X, y, sample_weight=None):
+            return self
+
+        def predict(self, X):
+            return np.full(len(X), 0.7)
+
+    X, y = three_classes()
+    model = distil(student=Untagged())
+    model.fit(X, y, soft_targets=np.eye(3)[y])
+    with pytest.raises(ValueError, match=r"predicts 0.7, which is not one of the classes"):
+        model.predict(X)
+    frame = pd.DataFrame(X)  # objects are fine
+    names = pd.Series(np.array(["a", "b", "c"])[y])
+    model = distil(LogisticRegression(), DecisionTreeClassifier()).fit(frame, names)
+    assert model.predict(frame).dtype == model.classes_.dtype
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array, pd.DataFrame, np.ndarray.tolist])
+def test_copies_that_would_not_fit_are_not_made(convert, monkeypatch):
+    X, y = three_classes()
+    Q = np.eye(3)[y] * 0.7 + 0.1
+    model = distil(student=DecisionTreeClassifier())
+    monkeypatch.setattr(_memory, "free_bytes", lambda: 3 * X.nbytes - 1)
+    if convert is np.ndarray.tolist:  # of which only the pointers are copied
+        model.fit(convert(X), y, soft_targets=Q)
+        return
+    with pytest.raises(MemoryError, match=r"450 copies of 150 rows.*float32"):
+        model.fit(convert(X), y, soft_targets=Q)
+    Q = np.where(np.eye(3)[y] == 1, 0.75, 0.0) + 0.25 * np.eye(3)[0]  # two copies at most
+    model.fit(convert(X), y, soft_targets=Q)
+
+
+def test_free_memory_is_told():
+    assert 2**20 < _memory.free_bytes() < 2**60
+
+
 def test_student_pipeline_preprocesses_each_row_once():
     X, y = three_classes()
     Q = LogisticRegression().fit(X, y).predict_proba(X)
@@ -570,6 +548,21 @@ def test_rows_that_no_fold_tests_keep_hard_labels_and_repeats_are_averaged():
     np.testing.assert_allclose(labels_of(LogisticRegression(), X, y, cv).proba, expected)
 
 
+def test_folds_that_test_few_rows_or_none():
+    X, y = three_classes()
+    model = distil(LogisticRegression(), LogisticRegression())
+    for cv in ([], [(np.arange(100), np.arange(0))]):
+        with pytest.raises(ValueError, match="cv tests no row"):
+            clone(model).set_params(cv=cv).fit(X, y)
+    weights = (np.arange(len(y)) < 100).astype(float)
+    unseen = clone(model).set_params(cv=[(np.arange(100), np.arange(100, 150))])
+    with pytest.raises(ValueError, match="cv tests no row"):  # all of those it tests are absent
+        unseen.fit(X, y, sample_weight=weights)
+    with pytest.warns(UntestedRowsWarning, match="10% of the rows"):
+        clone(model).set_params(cv=ShuffleSplit(1, test_size=0.1, random_state=0)).fit(X, y)
+    clone(model).set_params(cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))]).fit(X, y)  # half
+
+
 @pytest.mark.parametrize("n_estimators", [3, 60])
 @pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier, BaggingClassifier])
 def test_out_of_bag_labels(kind, n_estimators):
@@ -628,6 +621,36 @@ def test_frozen_teacher_keeps_its_classes():
         distil(FrozenEstimator(teacher), LogisticRegression()).fit(X, np.where(y == "a", "d", y))
     with pytest.raises(ValueError, match="different kinds"):
         distil(FrozenEstimator(teacher), LogisticRegression()).fit(X, np.arange(150) % 3)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_frozen_last_step_is_a_frozen_teacher(routing):
+    X, y = three_classes(names=["a", "b", "c"])
+    scaler = StandardScaler().fit(X)
+    inner = LogisticRegression().fit(scaler.transform(X), y)
+    pipeline = make_pipeline(StandardScaler(), FrozenEstimator(inner))
+    fits = []
+
+    class Counting(StandardScaler):
+        def fit(self, X, y=None, sample_weight=None):
+            fits.append(len(X))
+            return super().fit(X, y, sample_weight)
+
+    pipeline.steps[0] = ("scaler", Counting())
+    few = y != "c"
+    w = np.linspace(0.5, 2, few.sum())
+    student = LogisticRegression()
+    with config_context(enable_metadata_routing=routing):
+        if routing:
+            student.set_fit_request(sample_weight=True)
+            pipeline[0].set_fit_request(sample_weight=False)
+        model = distil(pipeline, student, random_state=0).fit(X[few], y[few], sample_weight=w)
+    assert model.label_source_ == "frozen"
+    assert fits == [few.sum()]  # once, on these rows
+    assert model.teacher_[-1].estimator is inner
+    np.testing.assert_array_equal(model.classes_, ["a", "b", "c"])
+    np.testing.assert_allclose(model.teacher_[0].mean_, X[few].mean(axis=0))
+    assert not hasattr(pipeline[0], "mean_")
 
 
 def test_platt_scaling_for_two_classes():
@@ -691,7 +714,7 @@ def test_teacher_without_probabilities_or_bad_ones():
             return np.full(len(X), self.classes_[0])
 
     X, y = three_classes()
-    with pytest.raises(ValueError, match="must give probabilities"):
+    with pytest.raises(ValueError, match="teacher Logits must be probabilities"):
         labels_of(Logits(), X, y)
     with pytest.raises(TypeError, match="neither predict_proba nor decision_function"):
         labels_of(Labels(), X, y)
@@ -742,6 +765,32 @@ def test_weights_that_one_of_the_two_cannot_use():
         distil(LogisticRegression(), NoWeights()).fit(X, y, w)
     with pytest.raises(ValueError, match="weight"):
         distil(LogisticRegression(), LogisticRegression()).fit(X, y, 0 * w)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        VotingClassifier([("one", LogisticRegression())], voting="soft"),
+        StackingClassifier([("one", LogisticRegression())], cv=2),
+        GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2),
+    ],
+    ids=lambda teacher: type(teacher).__name__,
+)
+def test_a_teacher_that_takes_weights_by_routing_is_told_so(teacher):
+    X, y = three_classes()
+    w = np.linspace(0.5, 2, len(y))
+    model = distil(teacher, LogisticRegression(), cv=2)
+    name = type(teacher).__name__
+    with pytest.warns(IgnoredSampleWeightWarning, match=f"{name} .*metadata routing only"):
+        model.fit(X, y, sample_weight=w)
+    with config_context(enable_metadata_routing=True):
+        asking = LogisticRegression().set_fit_request(sample_weight=True)
+        asking.set_score_request(sample_weight=True)
+        part = {"estimator": asking} if name == "GridSearchCV" else {"one": clone(asking)}
+        if name == "StackingClassifier":
+            part["final_estimator"] = clone(asking)
+        model.set_params(teacher=clone(teacher).set_params(**part), student=asking)
+        model.fit(X, y, sample_weight=w)  # without a warning
 
 
 def test_weights_reach_the_last_step_of_pipelines():
@@ -806,7 +855,7 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
     both = np.concatenate([labels.proba if Q is None else Q, extra])
     hard = np.concatenate([y, labels.classes[extra.argmax(axis=1)]])
     expected = distil(DummyClassifier(), LogisticRegression(), alpha=0.5).fit(
-        np.concatenate([X, more]), hard, np.concatenate([w, np.ones(40)]), soft_targets=both
+        np.concatenate([X, more]), hard, np.append(w, np.full(40, w.mean())), soft_targets=both
     )
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-6)
     assert model.label_source_ == ("given" if given else "cv")
@@ -832,6 +881,39 @@ def test_more_rows_in_every_container():
         clone(model).fit(X, y, X_unlabeled=more[:, :1])
     with pytest.warns(TransferRowsWarning):
         clone(model).fit(X, y, X_unlabeled=X + 1)
+
+
+def test_more_rows_count_like_the_mean_of_the_others():
+    X, y = three_classes()
+    more, _ = three_classes(40, seed=1)
+    model = distil(LogisticRegression(C=np.inf), free_logistic(), cv=3)
+    plain = clone(model).fit(X, y, X_unlabeled=more).predict_proba(X)
+    for size in (1e-6, 1.0, 50.0):  # and no rows for weights of zero
+        weighted = clone(model).fit(
+            np.vstack([X, X[:9]]), np.append(y, y[:9]), np.r_[np.full(150, size), np.zeros(9)],
+            X_unlabeled=more,
+        )  # fmt: skip
+        np.testing.assert_allclose(weighted.predict_proba(X), plain, atol=1e-5)
+
+
+def test_more_rows_keep_the_dtypes_of_x():
+    x = np.linspace(0, 1, 100)
+    colour = pd.Categorical(["red", "blue"] * 50)
+    frame = pd.DataFrame({"colour": colour, "x": x.astype(np.float32), "n": np.arange(100)})
+    more = pd.DataFrame({"n": np.arange(9), "x": x[:9], "colour": pd.Categorical(["red"] * 9)})
+    both = stack_rows(frame, more)
+    pd.testing.assert_series_equal(both.dtypes, frame.dtypes)
+    assert both["colour"].tolist() == frame["colour"].tolist() + ["red"] * 9
+    boosted = HistGradientBoostingClassifier(max_iter=3, categorical_features="from_dtype")
+    y = np.where(frame["colour"] == "red", "yes", "no")
+    model = distil(boosted, boosted).fit(frame, y, X_unlabeled=more)
+    assert model.score(frame, y) == 1
+    assert both["n"].dtype == frame["n"].dtype
+    more["colour"] = pd.Categorical(["green"] * 9)
+    with pytest.raises(ValueError, match=r"'colour' of X_unlabeled has the categories \['green'\]"):
+        distil(boosted, boosted).fit(frame, y, X_unlabeled=more)
+    lacking = more.assign(colour=pd.Categorical([None] * 9, categories=["green"]))
+    assert stack_rows(frame, lacking)["colour"].isna().sum() == 9
 
 
 class PassArrays(BaseEstimator):
@@ -1064,8 +1146,6 @@ def test_any_small_input_gives_a_clear_error_or_probabilities(data):
 def test_clear_errors():
     X, y = three_classes()
     logistic = LogisticRegression()
-    with pytest.raises(ValueError, match="teacher must be given"):
-        distil(student=logistic).fit(X, y)
     with pytest.raises(ValueError, match="two classes"):
         distil(logistic, logistic).fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="two classes"):
@@ -1111,8 +1191,10 @@ def test_without_teacher():
     assert hasattr(model, "teacher_")
     again = pickle.loads(pickle.dumps(small))
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-    with pytest.raises(ValueError, match="teacher must be given"):
-        again.fit(X, y)
+    again.fit(X, y, soft_targets=model.predict_proba(X))  # needs none
+    assert again.label_source_ == "given"
+    with config_context(enable_metadata_routing=True):
+        again.fit(X, y, soft_targets=model.predict_proba(X))
     with pytest.raises(NotFittedError):
         clone(model).without_teacher()
 

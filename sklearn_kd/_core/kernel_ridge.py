@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from sklearn_kd._core.linalg import (
-    BLOCK,
     Solution,
     cholesky_,
     cholesky_solve,
     inverse_diagonal,
     solve_refined,
     solve_triangular,
+    symmetric_product,
+    symmetric_product_exactly,
 )
 
 #: A score this many times the least is as good.
@@ -175,7 +176,7 @@ class Groups:
     def scale(self, values: Tensor, factors: Tensor) -> Tensor:
         """Multiply the columns of each system by its factors (rows, systems)."""
         shape = len(values), 1 + self.n_folds, self.n_columns
-        return (values.view(shape) * factors[:, :, None]).view(len(values), -1)
+        return (values.reshape(shape) * factors[:, :, None]).view(len(values), -1)
 
     def assemble(self, dual: Tensor, sums: Tensor, fitted: Tensor, solution: Solution) -> Fit:
         """Offsets, weights of system 0, and each row's value from the system that left it out.
@@ -184,7 +185,7 @@ class Groups:
         are the offsets; ``fitted`` (rows, systems * columns), K times dual.
         """
         shape = 1 + self.n_folds, self.n_columns
-        dual, fitted = dual.view(len(dual), *shape), fitted.view(len(fitted), *shape)
+        dual, fitted = dual.view(len(dual), *shape), fitted.reshape(len(fitted), *shape)
         sums = sums.view(shape)
         n_outputs = self.n_outputs
         intercept = sums.new_zeros(shape[0], n_outputs)
@@ -221,12 +222,12 @@ def fit_iteratively(
     factors = _woodbury(low_rank, groups, ridge)
 
     def product(vectors: Tensor) -> Tensor:
-        image = groups.scale(matrix @ groups.scale(vectors, roots), roots)
+        image = groups.scale(symmetric_product(matrix, groups.scale(vectors, roots)), roots)
         return image.add_(vectors, alpha=ridge)
 
     def product_exactly(vectors: Tensor) -> Tensor:
         scaled = groups.scale(vectors, roots.double())
-        image = torch.cat([part.double() @ scaled for part in torch.split(matrix, BLOCK)])
+        image = symmetric_product_exactly(matrix, scaled)
         return groups.scale(image, roots.double()).add_(vectors, alpha=ridge)
 
     def precondition(vectors: Tensor) -> Tensor:
@@ -250,7 +251,7 @@ def fit_iteratively(
         on_iteration=on_iteration,
     )
     dual = groups.scale(solution.values, roots)
-    return groups.assemble(dual, dual.sum(dim=0), matrix @ dual, solution)
+    return groups.assemble(dual, dual.sum(dim=0), symmetric_product(matrix, dual), solution)
 
 
 def _woodbury(low_rank: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
@@ -289,7 +290,7 @@ def fit_nystroem(
     """
     n_centres = len(centre_gram)
     jitter = 10 * torch.finfo(centre_gram.dtype).eps * n_centres
-    centre_gram.diagonal().add_(jitter * float(centre_gram.diagonal().max()))
+    centre_gram.diagonal().add_(jitter * (float(centre_gram.diagonal().max()) or 1.0))
     lower = cholesky_(centre_gram).tril()  # T' = lower
     inner = lower.mT @ lower
     mass = float(groups.weights.sum()) / n_centres

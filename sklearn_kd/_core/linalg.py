@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Rows that are taken to float64 at a time.
+EXACT_ROWS = 64
 #: Columns of a block: its products run at full speed and its scratch is small.
 BLOCK = 512
 
@@ -53,6 +55,24 @@ def inverse_diagonal(factor: Tensor) -> Tensor:
         columns[: end - start].fill_diagonal_(1.0)
         columns = solve_triangular(factor[start:, start:], columns, upper=False)
         result[start:end] = columns.square_().sum(dim=0)
+    return result
+
+
+def symmetric_product(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Product with a symmetric matrix, by its rows: a third faster where it is tall and thin."""
+    return (vectors.mT @ matrix).mT
+
+
+def symmetric_product_exactly(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Product in float64 with a matrix of any dtype, a few rows in float64 at a time."""
+    if matrix.dtype == torch.float64:
+        return symmetric_product(matrix, vectors)
+    result = torch.empty_like(vectors)
+    buffer = vectors.new_empty(EXACT_ROWS, len(matrix))
+    for start in range(0, len(matrix), EXACT_ROWS):
+        part = matrix[start : start + EXACT_ROWS]
+        rows = buffer[: len(part)].copy_(part)
+        torch.mm(rows, vectors, out=result[start : start + len(part)])
     return result
 
 
@@ -149,7 +169,7 @@ def solve_refined(
     size = torch.linalg.vector_norm(wanted, dim=0).clamp_(min=torch.finfo(torch.float64).tiny)
     values, residual = torch.zeros_like(wanted), wanted
     relative = torch.ones_like(size)
-    coarsest = torch.finfo(rhs.dtype).eps ** 0.375  # 3e-3 in float32: what it can reach
+    coarsest = torch.finfo(rhs.dtype).eps ** 0.5  # finer than this only the count would fall
     n_iter = 0
     while n_iter < max_iter:
         worst = float(relative.max())

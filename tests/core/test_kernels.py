@@ -170,10 +170,7 @@ def network_tangent_kernel(X, depth, width, bias, generator):
     Layers keep lengths (weights of variance 2 / width), biases start at zero.
     """
     sizes = [X.shape[1], *[width] * depth, 1]
-    weights = [
-        torch.randn(b, a, dtype=X.dtype, generator=generator)
-        for a, b in pairwise(sizes)
-    ]
+    weights = [torch.randn(b, a, dtype=X.dtype, generator=generator) for a, b in pairwise(sizes)]
     biases = [torch.zeros(b, dtype=X.dtype) for b in sizes[1:]]
     parameters = [p.requires_grad_() for p in [*weights, *biases]]
 

@@ -1,0 +1,137 @@
+"""KernelTeacher on all of MNIST: accuracy, log loss, seconds and memory.
+
+    SKLEARN_KD_DATA=... python examples/benchmarks/kernel_mnist.py --threads 2
+
+Every method in a process of its own, which tells its peak memory; one after the other. Pixels as
+float32, rows on the unit sphere, not scaled by column (rare pixels would be blown up). "labels"
+are the probabilities of the training rows from fits without them. The time of the solve alone is
+that of a fit with the ridge given, less the time of its preparation; the Gaussian-kernel SVM is
+scikit-learn's, on at most ``--svc-rows`` rows.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+import warnings
+
+from _runs import environment, markdown, thread_limit
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.svm import SVC
+
+from sklearn_kd import KernelTeacher
+from sklearn_kd.datasets import fetch_mnist
+
+AS_PIXELS = {"input_scaling": False, "input_intercept": False, "random_state": 0, "device": "cpu"}
+METHODS = {
+    "exact": {},
+    "exact, ridge 0.05": {"ridge": 0.05},
+    "nystroem 5,000": {"solver": "nystroem", "n_components": 5000},
+    "nystroem 10,000": {"solver": "nystroem", "n_components": 10_000},
+    "laplace": {"kernel": "laplace"},
+    "svc": None,
+}
+
+
+def measure(name, task, n_rows, threads, svc_rows):
+    """Fit and score one method; runs in a process of its own."""
+    from sklearn_kd import _kernel_fit
+
+    data = fetch_mnist()
+    X, y, X_test, y_test = data.X_train[:n_rows], data.y_train[:n_rows], data.X_test, data.y_test
+    if task == "digits > 4":
+        y, y_test = y > 4, y_test > 4
+    seconds = {}
+
+    def timed(module, function, key):
+        original = getattr(module, function)
+
+        def wrapped(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                seconds[key] = seconds.get(key, 0) + time.perf_counter() - start
+
+        setattr(module, function, wrapped)
+
+    timed(_kernel_fit, "_ridge", "ridge")
+    timed(_kernel_fit, "_solve", "solve")
+    timed(_kernel_fit, "merge_rows", "merge")
+    with thread_limit(threads), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        start = time.perf_counter()
+        if name == "svc":
+            X, y = X[:svc_rows], y[:svc_rows]
+            model = SVC(C=10, gamma=1 / (X.var() * X.shape[1]), cache_size=2000).fit(X, y)
+        else:
+            model = KernelTeacher(**AS_PIXELS, **METHODS[name]).fit(X, y)
+        total = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        start = time.perf_counter()
+        accuracy = accuracy_score(y_test, model.predict(X_test))
+        predict = time.perf_counter() - start
+        result = {"rows": len(X), "accuracy": accuracy, "seconds": total, "peak": peak}
+        result |= {
+            "predict": predict,
+            "parts": seconds,
+            "warnings": [str(w.message) for w in caught],
+        }
+        if name != "svc":
+            result["log_loss"] = log_loss(y_test, model.predict_proba(X_test))
+            result["label_log_loss"] = log_loss(y, model.loo_proba_)
+            chosen = model.classes_[model.loo_proba_.argmax(axis=1)]
+            result["label_accuracy"] = accuracy_score(y, chosen)
+            result |= {"solver": model.solver_, "ridge": model.ridge_}
+            result["n_iter"] = getattr(model, "n_iter_", None)
+    print(json.dumps({"cell": [name, task], "result": result}), flush=True)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--svc-rows", type=int, default=60_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--tasks", nargs="+", default=["10 classes", "digits > 4"])
+    args = parser.parse_args()
+    print(environment(f"{args.threads} thread(s)"))
+    lines = []
+    for task in args.tasks:
+        for name in args.methods:
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(1) as pool:
+                job = (name, task, args.rows, args.threads, args.svc_rows)
+                r = pool.apply(measure, job)
+
+            def number(key, digits=4, r=r):
+                return f"{r[key]:.{digits}f}" if r.get(key) is not None else ""
+
+            parts = {key: f"{value:.0f}" for key, value in r["parts"].items()}
+            lines.append(
+                [task, name, r["rows"], r.get("solver", ""), number("ridge", 3)]
+                + [f"{100 * r['accuracy']:.2f} %", number("log_loss"), number("label_log_loss")]
+                + [f"{r['seconds']:.0f}", parts.get("solve", ""), parts.get("ridge", "")]
+                + [parts.get("merge", ""), r.get("n_iter") or "", f"{r['predict']:.0f}"]
+                + [f"{r['peak']:.1f}", "yes" if r["warnings"] else ""]
+            )
+    header = [
+        "task",
+        "method",
+        "rows",
+        "solver",
+        "ridge",
+        "accuracy",
+        "log loss",
+        "labels, log loss",
+    ]
+    header += ["fit s", "solve and labels s", "ridge s", "copies s", "iterations", "predict s"]
+    header += ["peak GiB", "warned"]
+    print("\n" + markdown(header, lines))
+
+
+if __name__ == "__main__":
+    main()
