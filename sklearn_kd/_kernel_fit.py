@@ -195,7 +195,9 @@ def _ridge(est, problem, kernel, random):
     unit = float(gram.diagonal().mean() * problem.weights.mean())
     # below this the rounding of the matrix would decide
     floor = 4 * torch.finfo(rows.dtype).eps * len(problem) * float(weights.max() / weights.mean())
-    ridges = [unit * ridge for ridge in RIDGES if ridge > floor] if unit > 0 else [1.0]
+    ridges = [unit * ridge for ridge in RIDGES if ridge > floor] or [unit * RIDGES[-1]]
+    if not unit > 0:  # a kernel that is zero everywhere
+        ridges = [1.0]
     return kernel_ridge.choose_ridge(
         kernel_ridge.spectrum(gram, weights),
         problem.targets[chosen],

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import blobs, fitted_names
 
-from sklearn_kd import TwoLayerPGDClassifier, _device
+from sklearn_kd import KernelTeacher, TwoLayerPGDClassifier, _device
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -108,6 +108,20 @@ def test_cuda_trains_the_same_network(dtype, n_classes, options):
     np.testing.assert_array_equal(cpu.initial_weights_, cuda.initial_weights_)
     assert cuda.hidden_weights_.dtype == dtype
     tolerance = 1e-6 if dtype == np.float64 else 1e-2
+    np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("solver", ["cholesky", "pcg", "nystroem"])
+def test_cuda_fits_the_same_kernel_teacher(solver, dtype):
+    X, y = blobs(200, n_classes=3, dtype=dtype)
+    cpu, cuda = (
+        KernelTeacher(solver=solver, ridge=0.05, device=device, random_state=0).fit(X, y)
+        for device in ("cpu", "cuda")
+    )
+    tolerance = 1e-6 if dtype == np.float64 else 2e-2
+    np.testing.assert_allclose(cpu.loo_proba_, cuda.loo_proba_, atol=tolerance)
     np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
 
 
