@@ -4,7 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["content_folds", "is_small", "merge_rows", "random_rows", "stratified_folds"]
+__all__ = [
+    "content_folds",
+    "copies_among",
+    "is_small",
+    "merge_rows",
+    "random_rows",
+    "stratified_folds",
+]
 
 
 def _row_hashes(X):
@@ -61,11 +68,21 @@ def _sortable(X):
 
     Big-endian, positive numbers above negative ones, which are turned round.
     """
-    X = np.ascontiguousarray(X) + 0.0  # -0.0 is 0.0
-    bits = X.view(f"u{X.itemsize}")
-    sign = bits.dtype.type(1 << (8 * X.itemsize - 1))
-    ordered = np.where(bits & sign, ~bits, bits | sign).astype(f">u{X.itemsize}")
+    unsigned = f"u{X.itemsize}"
+    sign = np.dtype(unsigned).type(1 << (8 * X.itemsize - 1))
+    ordered = np.empty(X.shape, dtype=f">{unsigned}")
+    for start in range(0, len(X), 1024):  # blocks: else five copies of X at a time
+        bits = (np.ascontiguousarray(X[start : start + 1024]) + 0.0).view(unsigned)  # no -0.0
+        ordered[start : start + 1024] = np.where(bits & sign, ~bits, bits | sign)
     return ordered.view(f"V{X.itemsize * X.shape[1]}")[:, 0]
+
+
+def copies_among(X, kept):
+    """For each row outside the mask ``kept``, which of the kept rows it is a copy of, or -1."""
+    _, group = np.unique(_sortable(X), return_inverse=True)
+    copy_of = np.full(group.max() + 1, -1)
+    copy_of[group[kept]] = np.arange(kept.sum())
+    return copy_of[group[~kept]]
 
 
 class Distinct(NamedTuple):

@@ -39,8 +39,8 @@ MAX_ITER = 500
 N_COMPONENTS = 5000
 #: Rows of a block that streams past the centres.
 STREAM_ROWS = 4096
-#: Share of the memory that the kernel of rows and centres may take to be kept between passes.
-KEPT_SHARE = 0.5
+#: Share of the memory to spare that the kernel of rows and centres may take to be kept.
+KEPT_SHARE = 0.75
 #: Bytes of a block of kernel values when predicting.
 PREDICT_BYTES = 2**28
 #: An eigendecomposition on the CPU counts its work array in 32 bits.
@@ -48,17 +48,20 @@ MOST_EIGEN_ROWS = 32_766
 
 
 def kernel_of(est):
-    """Make the kernel that the parameters describe."""
-    if not callable(est.kernel):
-        return kernels.Kernel(est.kernel, est.depth, est.bias, est.bandwidth)
+    """Make the kernel that the parameters of the fit describe."""
+    kernel, depth, bias, bandwidth = est._kernel_params_
+    if not callable(kernel):
+        return kernels.Kernel(kernel, depth, bias, bandwidth)
 
     def function(rows, others):
-        values = np.asarray(est.kernel(_device.to_numpy(rows), _device.to_numpy(others)))
+        values = np.asarray(kernel(_device.to_numpy(rows), _device.to_numpy(others)))
         if values.shape != (len(rows), len(others)):
             raise ValueError(
                 f"the kernel must return shape {(len(rows), len(others))} for {len(rows)} and "
                 f"{len(others)} rows, got {values.shape}."
             )
+        if np.iscomplexobj(values) or not np.isfinite(values).all():
+            raise ValueError("the kernel must return real and finite numbers.")
         return _device.to_tensor(values, dtype=_dtype_name(rows), device=rows.device)
 
     return kernels.Kernel("callable", function=function)
@@ -118,8 +121,12 @@ def _needed(solver, n_rows, n_inputs, n_columns, n_centres, itemsize):
     rank, systems = min(RANK, n_rows), (1 + N_FOLDS) * n_columns
     numbers = {
         "cholesky": n_rows**2 + 2 * linalg.BLOCK * n_rows,
-        "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems,
-        "nystroem": 3 * n_centres**2 + STREAM_ROWS * n_centres + 4 * n_rows * systems,
+        # the small systems of the preconditioner are in float64
+        "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
+        # the kernel, its factor (also in float64), and a preconditioner for each system
+        "nystroem": (6 + 1 + N_FOLDS) * n_centres**2
+        + 2 * STREAM_ROWS * n_centres
+        + 6 * n_rows * systems,
     }[solver]
     return itemsize * (max(numbers, 5 * min(n_rows, RIDGE_ROWS) ** 2) + n_rows * n_inputs)
 
@@ -148,8 +155,9 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
     advice = f"set solver='nystroem' with n_components={fits}, raise max_memory, or fit fewer rows"
     if solver != "nystroem":
         advice = "set solver='nystroem' (or float32 rows), raise max_memory, or fit fewer rows"
-    _device.check_budget(_needed(solver, *sizes), device, advice, limit=limit)
-    return solver, why, n_centres
+    needed = _needed(solver, *sizes)
+    _device.check_budget(needed, device, advice, limit=limit)
+    return solver, why, n_centres, budget - needed
 
 
 def _tell(est, text):
@@ -207,7 +215,7 @@ def _ridge(est, problem, kernel, random):
     )
 
 
-def _solve(est, problem, kernel, solver, n_centres, ridge, random):
+def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
     """Run the solver; the fit, and the rows that its dual weights belong to."""
     rows, weights, targets = problem.rows, problem.weights, problem.targets
     if solver == "cholesky":
@@ -229,11 +237,13 @@ def _solve(est, problem, kernel, solver, n_centres, ridge, random):
     if solver == "pcg":
         fit, centres = _iterate(problem, kernel, groups, ridge, random, options), rows
     else:
-        chosen = np.sort(random.permutation(len(rows))[:n_centres])
-        centres = rows[torch.from_numpy(chosen).to(rows.device)]
+        chosen = torch.from_numpy(np.sort(random.permutation(len(rows))[:n_centres]))
+        chosen = chosen.to(rows.device)
+        centres = rows[chosen]
         fit = kernel_ridge.fit_nystroem(
-            _blocks(est, rows, centres, kernel),
+            _blocks(rows, centres, kernel, spare),
             kernels.gram(centres, kernel),
+            fold[chosen],
             groups,
             targets,
             ridge,
@@ -270,12 +280,12 @@ def _iterate(problem, kernel, groups, ridge, random, options):
     return kernel_ridge.fit_iteratively(gram, low_rank, groups, problem.targets, ridge, **options)
 
 
-def _blocks(est, rows, centres, kernel):
-    """Kernel of the rows with the centres: kept where it fits, else made anew for each pass."""
+def _blocks(rows, centres, kernel, spare):
+    """Kernel of the rows with the centres: kept in ``spare`` bytes, else new for each pass."""
     prepared, centres = kernels.prepare(rows, kernel), kernels.prepare(centres, kernel)
     parts = [slice(i, min(i + STREAM_ROWS, len(rows))) for i in range(0, len(rows), STREAM_ROWS)]
     n_bytes = rows.element_size() * len(rows) * len(centres)
-    if n_bytes < KEPT_SHARE * min(_device.available_bytes(rows.device), _limit(est)):
+    if n_bytes < KEPT_SHARE * spare:
         kept = [(part, kernels.cross(prepared[part], centres, kernel)) for part in parts]
         return lambda: kept
     return lambda: ((part, kernels.cross(prepared[part], centres, kernel)) for part in parts)
@@ -326,17 +336,22 @@ def fit(est, X, rows, codes, weights):
     random = check_random_state(est.random_state)
     random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
+    advice = "fit fewer rows, or float32 ones"
+    _device.check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_limit(est))
     problem = _Problem(est, X, rows, codes, weights, device)
     n_columns = problem.targets.shape[1] + bool(est.fit_intercept)
     sizes = len(problem), rows.shape[1], n_columns, rows.dtype.itemsize
     del rows  # as much as the data, when memory is about to be short
     ridge = None
     if est.training_time is None:
-        solver, why, n_centres = _choose_solver(est, *sizes, device)
+        solver, why, n_centres, spare = _choose_solver(est, *sizes, device)
         _tell(est, f"solver {solver!r}: {why}.")
-        ridge = _ridge(est, problem, kernel, random)
+        ridge = math.nan
         try:
-            solution, centres = _solve(est, problem, kernel, solver, n_centres, ridge, random)
+            ridge = _ridge(est, problem, kernel, random)
+            solution, centres = _solve(
+                est, problem, kernel, solver, n_centres, spare, ridge, random
+            )
         except linalg.NotPositiveDefiniteError as error:
             raise ValueError(
                 f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
@@ -344,7 +359,10 @@ def fit(est, X, rows, codes, weights):
             ) from error
     else:
         solver = "eigh"
-        solution, centres = _fit_flow(est, problem, kernel, random), problem.rows
+        try:
+            solution, centres = _fit_flow(est, problem, kernel, random), problem.rows
+        except linalg.NotPositiveDefiniteError as error:
+            raise ValueError(f"the kernel is not positive definite: {error}.") from error
     temperature = 1.0
     if est.calibration == "temperature":
         temperature, _ = calibration.fit_temperature(solution.out_of_sample, problem.mass)
@@ -357,7 +375,8 @@ def fit(est, X, rows, codes, weights):
         "temperature_": temperature,
         "loo_decision_function_": _device.to_numpy(solution.out_of_sample)[problem.distinct.group],
     }
-    if not all(np.isfinite(fitted[name]).all() for name in ("dual_coef_", "intercept_")):
+    stored = "dual_coef_", "intercept_", "loo_decision_function_"
+    if not all(np.isfinite(fitted[name]).all() for name in stored):
         raise ValueError(
             "the solution is not finite: raise ridge, pass float64 rows, or set input_scaling=True."
         )

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._held_out import copies_among
 from sklearn_kd._scaling import fit_scaling, scale_inputs
 from sklearn_kd._validation import (
     Interval,
@@ -94,6 +95,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     method : {"ridge", "margin"}, default="ridge"
         "margin": the paper's teacher, which separates the rows by the largest margin that bounded
         weights can have. Its labels are very soft, and those of the training rows in-sample.
+        Weights other than zero, ``calibration`` and ``n_components`` do not matter to it.
     calibration : {"temperature"} or None, default="temperature"
         Divide the decision values by the temperature of the least log loss before they become
         probabilities. None: by one.
@@ -114,7 +116,8 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
         Decision values of the training rows from fits without the row (and without its copies):
         leave-one-out with "cholesky", five folds with the other solvers and ``training_time``.
-        Rows of weight zero, which are in no fit, have their ordinary value. Not with
+        Rows of weight zero, which are in no fit, have their ordinary value, or that of the row
+        that they are a copy of. Not with
         ``method="margin"``, whose labels need a cross-fitting from outside.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Their probabilities: the soft labels for a student.
@@ -189,7 +192,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "kernel": [StrOptions({"ntk", "ntk-full", "nngp", "laplace"}), callable],
         "depth": [Interval(Integral, 1, 10, closed="both")],
-        "bias": [Interval(Real, 0, None, closed="left")],
+        "bias": [Interval(Real, 0, 1e6, closed="both")],
         "bandwidth": [Interval(Real, 0, None, closed="neither")],
         "fit_intercept": ["boolean"],
         "input_scaling": ["boolean"],
@@ -294,6 +297,9 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             if self.class_weight is not None:
                 weights = weights * class_factors(self.class_weight, labels, codes, weights)
             self.classes_ = labels
+            # what the fit is made with, whatever set_params says later
+            self._kernel_params_ = self.kernel, self.depth, self.bias, self.bandwidth
+            self._row_params_ = self.input_intercept, self.input_norm
             self.input_offset_ = np.zeros(X.shape[1])
             self.input_scale_ = np.ones(X.shape[1])
             if self.input_scaling:
@@ -318,7 +324,9 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             values = np.empty((len(given), loo.shape[1]), dtype=loo.dtype)
             values[kept] = loo
             if not kept.all():
-                values[~kept] = self._decide(given[~kept]).reshape(-1, loo.shape[1])
+                copy_of = copies_among(given, kept)
+                ordinary = self._decide(given[~kept]).reshape(-1, loo.shape[1])
+                values[~kept] = np.where(copy_of[:, None] >= 0, loo[copy_of], ordinary)
             self.loo_decision_function_ = values[:, 0] if loo.shape[1] == 1 else values
             self.loo_proba_ = self._proba(self.loo_decision_function_)
         return self
@@ -329,6 +337,8 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
                 f"depth={self.depth} and bias={self.bias} belong to kernel='ntk-full', "
                 f"got kernel={self.kernel!r}."
             )
+        if self.kernel != "laplace" and self.bandwidth != 1:
+            raise ValueError(f"bandwidth belongs to kernel='laplace', got kernel={self.kernel!r}.")
         if self.training_time is not None:
             if self.ridge != "loo":
                 raise ValueError(
@@ -343,13 +353,19 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             raise ValueError(
                 "method='margin' is defined for kernel='ntk' and fit_intercept=False only."
             )
+        if self.method == "margin" and not (
+            self.ridge == "loo" and self.solver == "auto" and self.class_weight is None
+        ):
+            raise ValueError(
+                "method='margin' has no ridge, no solver and no weights, since the worst row "
+                "decides: leave ridge='loo', solver='auto' and class_weight=None."
+            )
 
     def _rows(self, X):
         """Rows as the kernel sees them: scaled, with an intercept, on the sphere."""
-        rows = scale_inputs(
-            X, self.input_offset_, self.input_scale_, intercept=self.input_intercept
-        )
-        if self.input_norm == "sphere":
+        intercept, norm = self._row_params_
+        rows = scale_inputs(X, self.input_offset_, self.input_scale_, intercept=intercept)
+        if norm == "sphere":
             # the largest coordinate first, so that no square overflows or vanishes
             largest = np.abs(rows).max(axis=1, keepdims=True)
             rows /= np.where(largest > 0, largest, 1)
@@ -369,6 +385,11 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             from sklearn_kd import _margin_fit
 
             values += _margin_fit.values_of(self, rows)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "X has rows so far from the training rows that their kernel is not finite: leave "
+                "them out, or fit with input_norm='sphere'."
+            )
         return values[:, 0] if values.shape[1] == 1 else values
 
     def _proba(self, values):
@@ -418,6 +439,8 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
         times = [float(time) for time in times]
         if not all(time > 0 and np.isfinite(time) for time in times):
             raise ValueError(f"times must be positive and finite, got {times}.")
+        if np.any(self.intercept_):
+            raise ValueError("a free intercept has no training time: fit with fit_intercept=False.")
         if not hasattr(self, "fit_targets_"):
             raise ValueError(
                 "the 'nystroem' solver keeps too few rows for a training time: fit with "

@@ -18,7 +18,7 @@ from sklearn_kd._held_out import merge_rows
 __all__ = ["fit", "values_of"]
 
 #: Draws that the teacher keeps, at most, and numbers that their values may take.
-MOST_DRAWS, VALUES = 2**15, 2**23
+MOST_DRAWS, VALUES = 2**14, 2**22
 
 
 def fit(est, X, rows, codes, weights):
@@ -37,7 +37,8 @@ def fit(est, X, rows, codes, weights):
     n_inputs, n_outputs, itemsize = rows.shape[1], signs.shape[1], rows.element_size()
     limit = np.inf if est.max_memory is None else est.max_memory * 2**30
     advice = "fit fewer rows, or float32 ones"
-    _device.check_budget(3 * itemsize * len(rows) ** 2, device, advice, limit=limit)
+    scratch = margin.KEPT + itemsize * (6 * margin.SCRATCH + 2 * VALUES)
+    _device.check_budget(scratch + 3 * itemsize * len(rows) ** 2, device, advice, limit=limit)
     generator = torch.Generator(device=device).manual_seed(int(random.randint(2**31 - 1)))
 
     def report(step, value, gap):
@@ -52,8 +53,16 @@ def fit(est, X, rows, codes, weights):
     )
     if not found.converged:
         warnings.warn(
-            f"the margin is {found.gamma:.3g} with a duality gap of {found.duality_gap:.1e}: its "
-            "bounds are valid, its labels are those of a slightly smaller margin.",
+            f"the margin is {found.gamma:.3g} with a duality gap of {found.duality_gap:.1e}, so "
+            "its labels are those of a slightly smaller one: fewer rows, or rows that are farther "
+            "apart, have a sharper one.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+    if found.gamma_rkhs <= 1e-6 * float(rows.norm(dim=1).max()):
+        warnings.warn(
+            "the rows have no margin, because a row of zeros or equal rows with different labels "
+            "are among them: every probability is about even. Leave those rows out.",
             ConvergenceWarning,
             stacklevel=5,
         )

@@ -90,7 +90,8 @@ ALLOWED = {
     "_training": {
         *("_base", "_core", "_device", "_held_out", "_scaling", "_validation", "exceptions"),
     },
-    "_kernel_teacher": {"_base", "_scaling", "_validation", "_kernel_fit", "_margin_fit"},
+    "_kernel_teacher": {"_base", "_held_out", "_scaling", "_validation"}
+    | {"_kernel_fit", "_margin_fit"},
     "_kernel_fit": {"_core", "_device", "_held_out"},
     "_margin_fit": {"_core", "_device", "_held_out"},
     "_meta": {"_validation", "exceptions"},

@@ -254,6 +254,8 @@ def test_stages_are_the_fits_to_those_times(n_classes):
     assert len(list(KernelTeacher().fit(X, y).staged_predict_proba(X, times))) == 3
     with pytest.raises(ValueError, match="too few rows"):
         next(KernelTeacher(solver="nystroem").fit(X, y).staged_predict_proba(X, times))
+    with pytest.raises(ValueError, match="free intercept"):
+        next(KernelTeacher(fit_intercept=True).fit(X, y).staged_predict_proba(X, times))
     with pytest.raises(ValueError, match="positive and finite"):
         next(teacher.staged_predict_proba(X, [1.0, -1.0]))
 
@@ -304,6 +306,12 @@ def test_degenerate_rows(solver):
         ({"method": "margin", "kernel": "nngp"}, "kernel='ntk'"),
         ({"kernel": lambda A, B: np.ones(3)}, "must return shape"),
         ({"kernel": lambda A, B: -np.exp(A @ B.T), "ridge": 1e-3}, "not positive definite"),
+        ({"kernel": lambda A, B: -np.exp(A @ B.T), "training_time": 1.0}, "not positive definite"),
+        ({"kernel": lambda A, B: (A @ B.T) * (2 + A[:, :1])}, "not symmetric"),
+        ({"kernel": lambda A, B: np.full((len(A), len(B)), np.nan)}, "real and finite"),
+        ({"kernel": "ntk", "bandwidth": 2.0}, "laplace"),
+        ({"method": "margin", "ridge": 0.1}, "no ridge"),
+        ({"method": "margin", "class_weight": "balanced"}, "no weights"),
         ({"kernel": "rbf"}, "kernel"),
         ({"depth": 11}, "depth"),
         ({"ridge": 0.0}, "ridge"),
@@ -319,6 +327,68 @@ def test_parameters_that_cannot_be_used(options, match):
     assert not fitted_names(teacher)
     with pytest.raises(NotFittedError):
         teacher.predict(X)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1 / 80])
+def test_weights_of_any_common_size_make_the_same_labels(scale):
+    X, y = blobs(80, 3)
+    one = KernelTeacher(random_state=0).fit(X, y)
+    other = KernelTeacher(random_state=0).fit(X, y, np.full(80, scale))
+    np.testing.assert_allclose(other.loo_proba_, one.loo_proba_, atol=1e-9)
+
+
+def test_parameters_set_after_the_fit_do_not_change_it():
+    X, y = blobs(40)
+    teacher = KernelTeacher(random_state=0).fit(X, y)
+    expected = teacher.predict_proba(X)
+    teacher.set_params(kernel="laplace", input_norm=None, input_intercept=False, bandwidth=3.0)
+    np.testing.assert_array_equal(teacher.predict_proba(X), expected)
+
+
+def test_a_copy_of_weight_zero_has_the_label_of_its_row():
+    X, y = blobs(30)
+    with_copy = np.vstack([X, X[:1], X[:1] + 9])
+    w = np.r_[np.ones(30), 0, 0]
+    teacher = KernelTeacher(ridge=1e-6, random_state=0).fit(with_copy, np.r_[y, y[0], 0], w)
+    np.testing.assert_array_equal(teacher.loo_proba_[30], teacher.loo_proba_[0])
+    np.testing.assert_allclose(teacher.loo_proba_[31:], teacher.predict_proba(X[:1] + 9))
+
+
+def test_rows_beyond_all_numbers():
+    X, y = blobs(30)
+    teacher = KernelTeacher(input_norm=None, ridge=1e-6, random_state=0).fit(X, y)
+    assert np.isfinite(teacher.predict_proba(X * 1e200)).all()
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="far from the training rows"):
+        teacher.predict_proba(np.full((1, 3), 1.7e308))
+    sphere = KernelTeacher(random_state=0).fit(X, y).predict_proba(X * 1e200)
+    assert np.isfinite(sphere).all()
+    with pytest.raises(ValueError, match="rescale X"):
+        KernelTeacher(method="margin", **AS_GIVEN).fit(X * 1e160, y)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "pcg", "nystroem"])
+def test_one_distinct_row_with_both_labels(solver):
+    teacher = KernelTeacher(solver=solver, fit_intercept=True, random_state=0)
+    P = teacher.fit([[1, 2], [1, 2]], [0, 1]).loo_proba_
+    np.testing.assert_allclose(P, 0.5)
+
+
+def test_no_margin_warns():
+    X, y = blobs(30)
+    with pytest.warns(ConvergenceWarning, match="no margin"):
+        KernelTeacher(method="margin", random_state=0).fit(
+            np.vstack([X, X[:1]]), np.append(y, 1 - y[0])
+        )
+    with pytest.raises(MemoryError, match="max_memory"):
+        KernelTeacher(method="margin", max_memory=0.01).fit(X, y)
+
+
+def test_nystroem_leaves_rows_out_at_a_small_ridge(rng):
+    X = rng.normal(size=(300, 4))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    exact = KernelTeacher(ridge=1e-6, solver="pcg", random_state=0).fit(X, y)
+    centres = KernelTeacher(ridge=1e-6, solver="nystroem", random_state=0).fit(X, y)
+    np.testing.assert_allclose(centres.loo_proba_, exact.loo_proba_, atol=0.02)
 
 
 def test_a_failed_refit_loses_nothing():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import expit, xlogy
 
-from sklearn_kd import KernelTeacher, TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
 from sklearn_kd._core import losses, solvers, targets, two_layer
 from sklearn_kd.theory import ntk_margin, required_width
 
@@ -136,6 +136,10 @@ def test_the_margin_teacher_of_several_classes():
     z = teacher.fit(X, y).decision_function(X)
     others = np.where(np.eye(3, dtype=bool)[y], -np.inf, z)
     assert (z[np.arange(40), y] - others.max(axis=1)).min() > 0.9 * teacher.margin_ > 0
+    # its own labels are in-sample, so a student gets cross-fitted ones
+    student = TwoLayerPGDClassifier(4, max_iter=5, n_init=1)
+    distilled = DistilledClassifier(teacher, student, cv="auto", random_state=0).fit(X, y)
+    assert distilled.label_source_ == "cv"
     # refitted with a ridge, it forgets what only the margin has
     teacher.set_params(method="ridge").fit(X, y)
     assert not hasattr(teacher, "draws_")

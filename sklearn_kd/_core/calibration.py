@@ -14,9 +14,10 @@ def smoothed_mass(mass: Tensor) -> Tensor:
 
     Of the weight of a label, (N + 1) / (N + 2) stays with its class, N being the weight of that
     class; the other classes share the rest. So logits that separate the classes still have a best
-    temperature above zero (Platt 1999).
+    temperature above zero (Platt 1999). N counts at least each distinct row once, so that weights
+    which sum to one do not make everything uncertain.
     """
-    totals = mass.sum(dim=0)
+    totals = torch.maximum(mass.sum(dim=0), (mass > 0).sum(dim=0).to(mass.dtype))
     kept = (totals + 1) / (totals + 2)
     spread = mass * (1 - kept) / (mass.shape[1] - 1)
     return mass * kept + spread.sum(dim=1, keepdim=True) - spread

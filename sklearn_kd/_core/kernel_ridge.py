@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_kd._core.linalg import (
+    NotPositiveDefiniteError,
     Solution,
     cholesky_,
     cholesky_solve,
@@ -87,12 +88,18 @@ class Spectrum:
 
 
 def spectrum(gram: Tensor, weights: Tensor) -> Spectrum:
-    """Eigendecomposition, 9 n^3: worth 13 solves. Overwrites ``gram`` where weights differ."""
+    """Eigendecomposition, 9 n^3: worth 13 solves. Overwrites ``gram`` where weights differ.
+
+    Eigenvalues within rounding of zero become zero; one below that is an error.
+    """
     root = weights.sqrt()
     if (weights != 1).any():
         gram.mul_(root).mul_(root[:, None])
     values, vectors = torch.linalg.eigh(gram)
-    return Spectrum(values.clamp_(min=0), vectors, root)
+    rounding = torch.finfo(values.dtype).eps * len(values) * float(values.abs().max())
+    if float(values[0]) < -10 * rounding:
+        raise NotPositiveDefiniteError(f"the kernel matrix has the eigenvalue {float(values[0]):g}")
+    return Spectrum(torch.where(values > rounding, values, 0.0), vectors, root)
 
 
 def choose_ridge(
@@ -129,13 +136,14 @@ def flow(spectrum: Spectrum, targets: Tensor, times: Sequence[float]) -> list[Te
     r"""Dual weights of gradient flow on the squared loss, at each of ``times``.
 
     The flow of :math:`\tfrac12 \sum_i w_i (f_i - y_i)^2` from f = 0 at rate one is at time t
-    :math:`f_t(x) = k(x, X) \sqrt w\, V (1 - e^{-s t}) / s\, V' \sqrt w\, Y` with the eigenvalues s;
-    where s is zero the factor is t, and its direction does not show in f.
+    :math:`f_t(x) = k(x, X) \sqrt w\, V (1 - e^{-s t}) / s\, V' \sqrt w\, Y` with the eigenvalues s.
+    Directions whose s is zero are never learned, and left out: their factor t would only
+    multiply rounding.
     """
     duals = []
     for time in times:
         s = spectrum.values
-        gains = torch.where(s > 0, -torch.expm1(-s * time) / s, min(time, torch.finfo(s.dtype).max))
+        gains = torch.where(s > 0, -torch.expm1(-s * time) / s, 0.0)
         duals.append(spectrum.dual(targets, gains))
     return duals
 
@@ -190,7 +198,9 @@ class Groups:
         n_outputs = self.n_outputs
         intercept = sums.new_zeros(shape[0], n_outputs)
         if self.free_intercept:
-            intercept = sums[:, :n_outputs] / sums[:, n_outputs:]
+            ones = sums[:, n_outputs:]
+            # a system without rows has nothing to take an offset from
+            intercept = sums[:, :n_outputs] / torch.where(ones != 0, ones, torch.inf)
             dual = dual[:, :, :n_outputs] - dual[:, :, n_outputs:] * intercept
             fitted = fitted[:, :, :n_outputs] - fitted[:, :, n_outputs:] * intercept
         rows = torch.arange(len(fitted), device=fitted.device)
@@ -270,9 +280,26 @@ def _woodbury(low_rank: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
     return factors
 
 
+def _falkon(lower: Tensor, centre_fold: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
+    """Cholesky factors of (sum w / M) T T' + lambda, of the rows and centres of each system."""
+    masses = groups.roots().square_().sum(dim=0)
+    total = lower.mT @ lower
+    factors = []
+    for system, mass in enumerate(masses):
+        out = lower[centre_fold == system - 1]
+        matrix = total - out.mT @ out
+        matrix.mul_(mass / max(1, len(lower) - len(out))).diagonal().add_(ridge)
+        # what the difference has lost to rounding
+        jitter = 10 * torch.finfo(matrix.dtype).eps * float(matrix.diagonal().max())
+        matrix.diagonal().add_(jitter)
+        factors.append(cholesky_(matrix))
+    return factors
+
+
 def fit_nystroem(
     blocks: Callable[[], Sequence[tuple[slice, Tensor]]],
     centre_gram: Tensor,
+    centre_fold: Tensor,
     groups: Groups,
     targets: Tensor,
     ridge: float,
@@ -284,18 +311,17 @@ def fit_nystroem(
     r"""Ridge regression on functions of M centres, in all systems at once. Overwrites the matrix.
 
     Minimises :math:`\sum_i w_i (y_i - k_i' \beta)^2 + \lambda \beta' K_M \beta` in the variables
-    :math:`T \beta, T' T = K_M`, preconditioned as if the centres stood for all rows (Rudi,
-    Carratino and Rosasco 2017, "Falkon"): :math:`(\sum w / M)\, T T' + \lambda`. ``blocks()``
-    goes through (rows, kernel of these rows and the centres).
+    :math:`T \beta, T' T = K_M`, each system preconditioned as if its own centres stood for all its
+    rows (Rudi, Carratino and Rosasco 2017, "Falkon"): :math:`(\sum w / M)\, T T' + \lambda`. With
+    those of all rows for the folds, a small ridge would leave errors in the directions of the rows
+    left out that no residual shows. ``centre_fold`` (centres,) is the fold of each centre;
+    ``blocks()`` goes through (rows, kernel of these rows and the centres).
     """
     n_centres = len(centre_gram)
     jitter = 10 * torch.finfo(centre_gram.dtype).eps * n_centres
     centre_gram.diagonal().add_(jitter * (float(centre_gram.diagonal().max()) or 1.0))
     lower = cholesky_(centre_gram).tril()  # T' = lower
-    inner = lower.mT @ lower
-    mass = float(groups.weights.sum()) / n_centres
-    inner.mul_(mass).diagonal().add_(ridge)
-    inner_factor = cholesky_(inner)
+    factors = _falkon(lower, centre_fold, groups, ridge)
     squares = groups.roots().square_()
 
     def back(vectors: Tensor) -> Tensor:
@@ -314,12 +340,17 @@ def fit_nystroem(
         beta = back(vectors)
         return gather(lambda rows, block: block.to(beta.dtype) @ beta).add_(vectors, alpha=ridge)
 
+    def precondition(vectors: Tensor) -> Tensor:
+        parts = vectors.tensor_split(len(factors), dim=1)
+        solved = [cholesky_solve(f, part) for f, part in zip(factors, parts, strict=True)]
+        return torch.cat(solved, dim=1)
+
     rhs_rows = groups.spread(targets)
     rhs = gather(lambda rows, block: rhs_rows[rows])
     solution = solve_refined(
         product,
         product,
-        lambda vectors: cholesky_solve(inner_factor, vectors),
+        precondition,
         rhs,
         tol=tol,
         max_iter=max_iter,

@@ -65,7 +65,11 @@ def prepare(rows: Tensor, kernel: Kernel) -> Rows:
     """Split rows into directions and lengths, where the kernel needs them."""
     if kernel.name in ("laplace", "callable"):
         return Rows(rows, rows, None)
-    lengths = torch.linalg.vector_norm(rows, dim=1)
+    # by the largest coordinate, so that no square overflows
+    largest = rows.abs().amax(dim=1)
+    lengths = largest * torch.linalg.vector_norm(
+        rows / torch.where(largest > 0, largest, 1.0)[:, None], dim=1
+    )
     if ((lengths - 1).abs() <= 8 * torch.finfo(rows.dtype).eps).all():
         return Rows(rows, rows, None)
     # a row of zeros has no direction: it keeps none, and its kernel is zero
@@ -84,9 +88,14 @@ def gram(rows: Tensor, kernel: Kernel, out: Tensor | None = None) -> Tensor:
         for start in range(0, n, TILE):
             values[start : start + TILE] = _call(kernel, rows[start : start + TILE], rows)
         for start in range(0, n, TILE):  # rounding must not make it asymmetric
-            tile = values[start : start + TILE, :start]
-            tile.add_(values[:start, start : start + TILE].mT).mul_(0.5)
-            values[:start, start : start + TILE] = tile.mT
+            tile = values[start : start + TILE, : start + TILE]
+            mirrored = values[: start + TILE, start : start + TILE].mT
+            size = float(tile.abs().max())
+            if float((tile - mirrored).abs().max()) > torch.finfo(values.dtype).eps ** 0.5 * size:
+                raise ValueError("the kernel is not symmetric: k(a, b) differs from k(b, a).")
+            mean = (tile + mirrored).mul_(0.5)
+            values[start : start + TILE, : start + TILE] = mean
+            values[: start + TILE, start : start + TILE] = mean.mT
         return values
     prepared = prepare(rows, kernel)
     scratch = _scratch(prepared)

@@ -131,7 +131,7 @@ def _independent(block: Tensor, tiny: float) -> tuple[Tensor, Tensor]:
         left = left - row.square()
         left[pivot] = -math.inf
         kept.append(pivot)
-    index = torch.tensor(kept, device=block.device)
+    index = torch.tensor(kept, dtype=torch.int64, device=block.device)
     lower: Tensor = torch.linalg.cholesky(block[index][:, index])
     return index, lower
 

@@ -426,6 +426,8 @@ def separation_margin(
     :math:`v = g/\sqrt{\|g\|^2 + \nu^2}` is determined where g = 0. It costs each margin
     0.3003 nu at most. A two-hundredth of gamma_1 for None.
     """
+    if not torch.isfinite(gram).all():
+        raise ValueError("the rows are too long for their kernel to be finite: rescale X.")
     n_outputs = targets.shape[1]
     simplex = _Simplex(targets)
     q = _rkhs_weights(gram, simplex, 1e-6, 10_000)
@@ -443,13 +445,13 @@ def separation_margin(
     n_iter, gap, converged = 0, gamma_rkhs, True
     if gamma_rkhs > least:
         q, n_iter, gap, converged = _descend(objective, q, tol, gamma_rkhs, max_iter, on_iteration)
-    n_fresh = n_pairs if len(rows) <= MERGED_ROWS else max(4 * n_pairs, FRESH)
+    n_fresh = max(n_pairs, TINY) if len(rows) <= MERGED_ROWS else max(4 * n_pairs, FRESH)
     objective.chunks = _sample(rows, n_fresh, n_outputs, generator)
     value, error, lower, logits = _estimate(objective, q, n_fresh)
     return Separation(
         gamma=max(value, lower),
         lower=lower,
-        upper=max(value + 3 * error, lower),
+        upper=max(min(value + 3 * error, gamma_rkhs), lower),
         gamma_rkhs=gamma_rkhs,
         weights=simplex.weights(q),
         coefficients=simplex.coefficients(q),

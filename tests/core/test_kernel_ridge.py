@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import calibration, kernel_ridge, kernels
+from sklearn_kd._core import calibration, kernel_ridge, kernels, linalg
 
 NTK = kernels.Kernel("ntk")
 
@@ -130,7 +130,7 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
     groups = kernel_ridge.Groups(w, fold, 5, 2, free)
     parts = [(slice(0, 25), k[:25]), (slice(25, 60), k[25:])]
     fit = kernel_ridge.fit_nystroem(
-        lambda: parts, M.clone(), groups, Y, 0.1, tol=1e-13, max_iter=300
+        lambda: parts, M.clone(), fold[:15], groups, Y, 0.1, tol=1e-13, max_iter=300
     )
     everything = torch.arange(60)
     beta, intercept = nystroem_refit(k, M, w, Y, 0.1, free, everything)
@@ -147,7 +147,14 @@ def test_centres_at_all_rows_are_the_exact_solution():
     K = kernels.gram(X, NTK)
     groups = kernel_ridge.Groups(w, torch.arange(40) % 5, 5, 2, False)
     fit = kernel_ridge.fit_nystroem(
-        lambda: [(slice(0, 40), K)], K.clone(), groups, Y, 0.1, tol=1e-13, max_iter=300
+        lambda: [(slice(0, 40), K)],
+        K.clone(),
+        torch.arange(40) % 5,
+        groups,
+        Y,
+        0.1,
+        tol=1e-13,
+        max_iter=300,
     )
     dual, _ = solve(K, w, Y, 0.1, False)
     assert torch.allclose(K @ fit.dual, K @ dual, atol=1e-8)
@@ -163,6 +170,23 @@ def test_flow_follows_its_differential_equation_and_ends_at_the_interpolant():
     assert torch.allclose(velocity, K @ (w[:, None] * (Y - K @ at)), atol=1e-7)
     (late,) = kernel_ridge.flow(spectrum, Y, [1e9])
     assert torch.allclose(K @ late, Y, atol=1e-5)
+
+
+def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
+    """Errors in the directions of rows left out have no residual to speak of."""
+    X, Y, w = problem()
+    K, fold, ridge = kernels.gram(X, NTK), torch.arange(40) % 5, 1e-9
+    groups = kernel_ridge.Groups(w, fold, 5, 2, False)
+    fit = kernel_ridge.fit_nystroem(
+        lambda: [(slice(0, 40), K)], K.clone(), fold, groups, Y, ridge, tol=1e-10, max_iter=300
+    )
+    expected = refits(K, w, Y, ridge, False, fold)
+    assert float((fit.out_of_sample - expected).norm() / expected.norm()) < 1e-2
+
+
+def test_what_has_a_negative_eigenvalue_is_an_error():
+    with pytest.raises(linalg.NotPositiveDefiniteError, match="eigenvalue -1"):
+        kernel_ridge.spectrum(-torch.eye(3, dtype=torch.float64), torch.ones(3).double())
 
 
 def test_directions_without_an_eigenvalue_stay_finite():
@@ -202,4 +226,6 @@ def test_smoothed_labels_keep_a_temperature_where_values_separate():
     assert torch.allclose(smoothed.sum(dim=1), mass.sum(dim=1))
     assert torch.allclose(smoothed[0], doubles([1 / 4, 3 / 4]))  # (N + 1) / (N + 2), N = 2
     assert hard < 1e-2 < soft
+    # weights that sum to one say no less than weights of one
+    assert torch.allclose(calibration.smoothed_mass(mass / 4), smoothed / 4)
     assert calibration.fit_temperature(torch.zeros(3, 1), mass[:3])[0] == 1.0

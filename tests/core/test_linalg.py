@@ -67,6 +67,15 @@ def test_random_pivots_end_at_the_rank():
     assert linalg.pivoted_cholesky(lambda p: zero[:, p], zero[0], 3, generator).shape == (5, 0)
 
 
+def test_pivots_that_rounding_has_used_up_are_left_out():
+    A = torch.eye(3, dtype=torch.float64)
+    # a diagonal that promises more than the columns have
+    F = linalg.pivoted_cholesky(
+        lambda p: 0 * A[:, p], A.diagonal(), 3, torch.Generator().manual_seed(0)
+    )
+    assert F.shape == (3, 0)
+
+
 def solve(A, B, tol, max_iter=500, **options):
     return linalg.solve_refined(
         lambda V: A @ V,
