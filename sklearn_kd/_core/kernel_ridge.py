@@ -90,16 +90,16 @@ class Spectrum:
 def spectrum(gram: Tensor, weights: Tensor) -> Spectrum:
     """Eigendecomposition, 9 n^3: worth 13 solves. Overwrites ``gram`` where weights differ.
 
-    Eigenvalues within rounding of zero become zero; one below that is an error.
+    Negative eigenvalues become zero; one below what rounding can do is an error.
     """
     root = weights.sqrt()
     if (weights != 1).any():
         gram.mul_(root).mul_(root[:, None])
     values, vectors = torch.linalg.eigh(gram)
-    rounding = torch.finfo(values.dtype).eps * len(values) * float(values.abs().max())
-    if float(values[0]) < -10 * rounding:
+    bound = torch.finfo(values.dtype).eps * len(values) * float(values.abs().max())
+    if float(values[0]) < -10 * bound:
         raise NotPositiveDefiniteError(f"the kernel matrix has the eigenvalue {float(values[0]):g}")
-    return Spectrum(torch.where(values > rounding, values, 0.0), vectors, root)
+    return Spectrum(values.clamp_(min=0), vectors, root)
 
 
 def choose_ridge(
@@ -137,13 +137,14 @@ def flow(spectrum: Spectrum, targets: Tensor, times: Sequence[float]) -> list[Te
 
     The flow of :math:`\tfrac12 \sum_i w_i (f_i - y_i)^2` from f = 0 at rate one is at time t
     :math:`f_t(x) = k(x, X) \sqrt w\, V (1 - e^{-s t}) / s\, V' \sqrt w\, Y` with the eigenvalues s.
-    Directions whose s is zero are never learned, and left out: their factor t would only
-    multiply rounding.
+    Directions whose s is zero, or rounding, are never learned, and left out: their factor t
+    would only multiply rounding.
     """
     duals = []
+    s = spectrum.values
+    is_learned = s > 10 * torch.finfo(s.dtype).eps * s.max()
     for time in times:
-        s = spectrum.values
-        gains = torch.where(s > 0, -torch.expm1(-s * time) / s, 0.0)
+        gains = torch.where(is_learned, -torch.expm1(-s * time) / s, 0.0)
         duals.append(spectrum.dual(targets, gains))
     return duals
 

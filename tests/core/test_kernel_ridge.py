@@ -184,6 +184,18 @@ def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
     assert float((fit.out_of_sample - expected).norm() / expected.norm()) < 1e-2
 
 
+def test_small_eigenvalues_are_kept_in_float32():
+    X = torch.from_numpy(np.random.default_rng(0).normal(size=(600, 20)))
+    X /= X.norm(dim=1, keepdim=True)
+    one = torch.ones(600)
+    narrow = kernel_ridge.spectrum(kernels.gram(X.float(), NTK), one).values
+    wide = kernel_ridge.spectrum(kernels.gram(X, NTK), one.double()).values
+    assert torch.allclose(
+        narrow.double(), wide, atol=20 * torch.finfo(torch.float32).eps * wide[-1]
+    )
+    assert float(narrow.min()) > 0.01
+
+
 def test_what_has_a_negative_eigenvalue_is_an_error():
     with pytest.raises(linalg.NotPositiveDefiniteError, match="eigenvalue -1"):
         kernel_ridge.spectrum(-torch.eye(3, dtype=torch.float64), torch.ones(3).double())
