@@ -23,9 +23,9 @@ from torch import Tensor
 #: Side of a tile: its two buffers stay in the cache of a core.
 TILE = 512
 #: 1 - |cos theta| below which a pair is computed again from its rows, so that values are right to
-#: 2e-6 and 1e-12; the second in deep networks, where errors of several layers add up, and for
-#: the distances of "laplace", which cancel more.
-NEAR = {torch.float32: (2e-3, 2e-2), torch.float64: (1e-6, 3e-5)}
+#: 2e-6 and 1e-12; the second in deep networks, where errors of several layers add up. The third is
+#: for "laplace": squared distance, relative to the sum of the squared lengths that cancel in it.
+NEAR = {torch.float32: (2e-3, 2e-2, 2e-2), torch.float64: (1e-6, 3e-5, 1e-3)}
 #: Numbers gathered at a time for such pairs.
 GATHER = 2**22
 
@@ -273,7 +273,7 @@ def _accumulate(kernel: Kernel, layers: Iterator[Layer]) -> tuple[Tensor, Tensor
 def _laplace(rows: Tensor, others: Tensor, kernel: Kernel, product: Tensor) -> Tensor:
     square = rows.square().sum(dim=1)[:, None] + others.square().sum(dim=1)
     distance = torch.sub(square, product.mul_(2), out=product)
-    pairs = (distance < NEAR[distance.dtype][1] * square).nonzero()
+    pairs = (distance < NEAR[distance.dtype][2] * square).nonzero()
     distance.clamp_(min=0).sqrt_()
     for part in torch.split(pairs, max(1, GATHER // rows.shape[1])):
         i, j = part.unbind(dim=1)
