@@ -469,21 +469,21 @@ def test_noise_labels_do_not_leak():
 
 
 @pytest.mark.parametrize(
-    "teacher",
+    ("teacher", "noise"),
     [
-        KNeighborsClassifier(1),
-        DecisionTreeClassifier(random_state=0),
-        RandomForestClassifier(50, random_state=0),
-        GradientBoostingClassifier(random_state=0),
+        (KNeighborsClassifier(1), False),
+        (KNeighborsClassifier(1), True),
+        (DecisionTreeClassifier(random_state=0), False),
+        (DecisionTreeClassifier(random_state=0), True),
+        (RandomForestClassifier(50, random_state=0), False),
+        (RandomForestClassifier(50, random_state=0), True),
+        (GradientBoostingClassifier(random_state=0), False),  # noise it does not memorise
     ],
-    ids=lambda teacher: type(teacher).__name__,
+    ids=lambda value: str(value) if isinstance(value, bool) else type(value).__name__,
 )
-@pytest.mark.parametrize("noise", [False, True])
 def test_in_sample_warns_of_a_teacher_that_memorises(teacher, noise):
     X, y = load_breast_cancer(return_X_y=True)
     if noise:
-        if isinstance(teacher, GradientBoostingClassifier):
-            pytest.skip("does not memorise noise")
         y = np.random.default_rng(0).integers(0, 2, len(y))
     model = distil(teacher, DecisionTreeClassifier(max_depth=3), cv="in-sample", random_state=0)
     with pytest.warns(InSampleLabelsWarning, match="memorised"):
