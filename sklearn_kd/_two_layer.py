@@ -389,17 +389,13 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
 
         Sets ``classes_`` (and, by validation, the features) only; see `all_or_nothing`.
         """
-        if self.width % 2:
-            raise ValueError(
-                f"width must be even (half of the neurons get the opposite sign), got {self.width}."
-            )
+        self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
         check_row_order(soft_targets, X, y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
         weights = rescale_weights(validate_sample_weight(sample_weight, X))
         soft = None
         labels = classes
         if soft_targets is not None:
-            self._check_loss(holds_out=self.early_stopping and not partial)
             soft, labels = check_soft_targets(soft_targets, y, classes=classes)
         kept = weights > 0
         if not kept.all():
@@ -412,14 +408,22 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
                 f"{type(self).__name__} needs samples of at least 2 classes, got 1 class: "
                 f"{labels.tolist()}."
             )
-        if self.class_weight is not None:
-            weights = weights * class_factors(self.class_weight, labels, codes, weights)
         self.classes_ = labels
-        return X, codes, weights, soft
+        return X, codes, self._weigh_classes(codes, weights), soft
 
-    def _check_loss(self, holds_out):
-        """Refuse the pairs of alpha and temperature that no training can honour."""
-        if self.alpha <= 1:
+    def _weigh_classes(self, codes, weights):
+        """Multiply the weights of the rows by those of their classes."""
+        if self.class_weight is None:
+            return weights
+        return weights * class_factors(self.class_weight, self.classes_, codes, weights)
+
+    def _check_values(self, has_soft_targets, holds_out):
+        """Refuse an odd width, and pairs of alpha and temperature that cannot be honoured."""
+        if self.width % 2:
+            raise ValueError(
+                f"width must be even (half of the neurons get the opposite sign), got {self.width}."
+            )
+        if not has_soft_targets or self.alpha <= 1:
             return
         if self.temperature != 1:
             raise ValueError(
@@ -441,6 +445,17 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         from sklearn_kd import _training
 
         return _training.fit(self, X, codes, weights, soft, y, **options)
+
+    @staticmethod
+    def _fit_together(students, X, codes, weights, soft, y, **options):
+        """Train many students on the same checked data in shared products; for searches.
+
+        The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
+        of `_fit_targets`, ``options`` those of `_training.fit_together`.
+        """
+        from sklearn_kd import _training
+
+        return _training.fit_together(students, X, codes, weights, soft, y, **options)
 
     def _logits(self, X):
         require_fitted(self)

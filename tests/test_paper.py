@@ -36,7 +36,7 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
         decay=False,
         generator=generator,
     )
-    rows = solvers.Rows(X, targets.fixed(Y[None, None, :]), weights)
+    rows = solvers.Rows(X, targets.Fixed(Y[None, None, :]), weights)
     solvers.train(students, rows, losses.squared_error, plan)
     work = two_layer.Workspace([width], students.output / math.sqrt(width), len(Z))
     return two_layer.forward(students.hidden, Z, work)[0, 0].numpy()

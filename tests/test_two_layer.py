@@ -563,11 +563,11 @@ def test_the_radius_tames_any_step_size():
 
 
 def test_auto_recovers_by_itself(monkeypatch):
-    from sklearn_kd import _training
+    from sklearn_kd import _settings, _training
 
     X, y = blobs()
-    monkeypatch.setattr(_training, "OUTPUT_STEP", 1e5)
-    monkeypatch.setattr(_training, "HIDDEN_STEP", 1e3)
+    monkeypatch.setattr(_settings, "OUTPUT_STEP", 1e5)
+    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e3)
     monkeypatch.setattr(_training, "RETRIES", 12)
     model = TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0)
     assert model.fit(X, y).score(X, y) > 0.9
@@ -577,14 +577,14 @@ def test_auto_recovers_by_itself(monkeypatch):
 
 
 def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
-    from sklearn_kd import _training
+    from sklearn_kd import _settings
 
     X, y = blobs(n_classes=3)
     train, attempts = solvers.train, []
     monkeypatch.setattr(solvers, "train", lambda *args: attempts.append(1) or train(*args))
     options = {"max_iter": 20, "n_init": 1, "early_stopping": False, "random_state": 0}
     for step in (0.2, 1e7):
-        monkeypatch.setattr(_training, "HIDDEN_STEP", step)
+        monkeypatch.setattr(_settings, "HIDDEN_STEP", step)
         recorder = Recorder()
         attempts.clear()
         TwoLayerPGDClassifier(8, **options).set_callbacks(recorder).fit(X, y)
@@ -595,9 +595,9 @@ def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
 
 
 def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
-    from sklearn_kd import _training
+    from sklearn_kd import _settings
 
-    monkeypatch.setattr(_training, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
     X, y = blobs()
     model = TwoLayerPGDClassifier(8, early_stopping=False, random_state=0)
     with pytest.raises(DivergenceError, match=r"'auto': set a number.*temperature or weights"):
@@ -848,9 +848,9 @@ def test_an_interrupt_keeps_the_best_weights_and_is_raised_on(
 
 @pytest.mark.parametrize("learning_rate", ["auto", 1e200])
 def test_an_interrupt_of_a_diverging_fit_is_raised_on(monkeypatch, learning_rate):
-    from sklearn_kd import _training
+    from sklearn_kd import _settings
 
-    monkeypatch.setattr(_training, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
     X, y = blobs()
     model = TwoLayerPGDClassifier(8, learning_rate=learning_rate, batch_size=16, random_state=0)
     interrupt_after(monkeypatch, 3, once=True)  # within the first epoch

@@ -6,13 +6,16 @@ A loss maps (logits, targets) to the loss of each row, shape (students, rows), a
 of each row's loss in its own logits, the shape of the logits. Both are unweighted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from sklearn_kd._core.parts import Stretch, take_stretches
+
+Loss = Callable[[Tensor, Any], tuple[Tensor, Tensor]]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +37,7 @@ def squared_error(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return residual.square().sum(dim=1).mul_(0.5), residual
 
 
-def two_term(alpha: Tensor, temperature: Tensor) -> Loss:
+class TwoTerm:
     r"""Distillation loss: alpha T^2 CE(softmax(z/T), softmax(f/T)) + (1 - alpha) CE(y, softmax(f)).
 
     ``alpha`` and ``temperature`` have shape (students,). The targets stack the tempered
@@ -42,17 +45,42 @@ def two_term(alpha: Tensor, temperature: Tensor) -> Loss:
     gradient is alpha T (mu(f/T) - mu(z/T)) + (1 - alpha)(mu(f) - y): the factor T^2 keeps the
     size of the soft gradient independent of T (Hinton et al. 2015, section 2.1).
     """
-    a = alpha.view(-1, 1, 1)
-    T = temperature.view(-1, 1, 1)
 
-    def loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __init__(self, alpha: Tensor, temperature: Tensor) -> None:
+        self.alpha, self.temperature = alpha, temperature
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and gradient of each row."""
+        a, T = self.alpha.view(-1, 1, 1), self.temperature.view(-1, 1, 1)
         n_outputs = logits.shape[1]
         soft_rows, soft_grad = cross_entropy(logits / T, targets[..., :n_outputs, :])
         hard_rows, hard_grad = cross_entropy(logits, targets[..., n_outputs:, :])
         rows = (a * T * T)[..., 0] * soft_rows + (1 - a)[..., 0] * hard_rows
         return rows, soft_grad.mul_(a * T).add_(hard_grad.mul_(1 - a))
 
-    return loss
+    def take(self, students: Tensor) -> "TwoTerm":
+        """Return the loss of some students."""
+        if len(self.alpha) == 1:
+            return self
+        return TwoTerm(self.alpha[students], self.temperature[students])
+
+
+class Joined:
+    """A loss for each stretch of students, on the list of targets of `targets.Joined`."""
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self.stretches = stretches
+
+    def __call__(self, logits: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Loss and gradient of each row."""
+        rows, gradient = torch.empty_like(logits[:, 0]), torch.empty_like(logits)
+        for (part, loss), target in zip(self.stretches, targets, strict=True):
+            rows[part], gradient[part] = loss(logits[part], target)
+        return rows, gradient
+
+    def take(self, students: Tensor) -> "Joined":
+        """Return the losses of some students."""
+        return Joined(take_stretches(self.stretches, students))
 
 
 def entropy(targets: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ is ``scale`` times ``pace``; ``pace`` has one row a neuron, (neurons, 1), where 
 in it, and is None where all move alike.
 """
 
+import copy
 from typing import Protocol
 
 import torch
@@ -20,6 +21,10 @@ class Optimizer(Protocol):
 
     def forget(self, neurons: Tensor) -> None:
         """Clear what is remembered of ``neurons`` (a mask), which may not be finite."""
+        ...
+
+    def take(self, neurons: Tensor) -> "Optimizer":
+        """Return one for some of the neurons (their indices), which goes on where this one is."""
         ...
 
     def state(self) -> list[Tensor]:
@@ -53,6 +58,12 @@ class Nesterov:
         """Stop the neurons."""
         if self.velocity is not None:
             self.velocity[neurons] = 0.0
+
+    def take(self, neurons: Tensor) -> "Nesterov":
+        """Return one for some neurons."""
+        taken = copy.copy(self)
+        taken.velocity = None if self.velocity is None else self.velocity[neurons]
+        return taken
 
     def state(self) -> list[Tensor]:
         """Return the velocity, if there is any."""
@@ -106,6 +117,13 @@ class Adam:
         """Clear both moments."""
         self.mean[neurons] = 0.0
         self.square[neurons] = 0.0
+
+    def take(self, neurons: Tensor) -> "Adam":
+        """Return one for some neurons."""
+        taken = copy.copy(self)
+        taken.mean, taken.square = self.mean[neurons], self.square[neurons]
+        taken.n_steps = self.n_steps.clone()
+        return taken
 
     def state(self) -> list[Tensor]:
         """Return both moments and the number of steps."""

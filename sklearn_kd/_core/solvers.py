@@ -1,8 +1,8 @@
 """The one training loop: projected first-order descent on any number of students at once."""
 
+import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from torch import Tensor
 from sklearn_kd._core import two_layer
 from sklearn_kd._core.losses import Loss
 from sklearn_kd._core.optimizers import Adam, Nesterov, Optimizer
-from sklearn_kd._core.targets import TargetRule
+from sklearn_kd._core.parts import take
+from sklearn_kd._core.problem import HeldOut, Outcome, Plan, Rows, Students
+
+__all__ = ["HeldOut", "Outcome", "Plan", "Rows", "Students", "train"]
 
 #: A loss this many times the untrained one (plus one) is divergence, though still finite.
 DIVERGED = 1e4
@@ -18,81 +21,8 @@ DIVERGED = 1e4
 EVALUATE_ROWS = 4096
 #: Steps between two takes of the running mean: often enough, and then free.
 AVERAGE_EVERY = 4
-
-
-@dataclass
-class Students:
-    """Networks side by side, in the layout of `two_layer`, one entry of ``widths`` a student."""
-
-    widths: Sequence[int]
-    hidden: Tensor  # (sum of widths, inputs)
-    output: Tensor  # (sum of widths, outputs)
-    initial: Tensor  # hidden weights that the projection is around
-
-    def __len__(self) -> int:
-        return len(self.widths)
-
-    def neurons(self, student: int) -> slice:
-        """Rows of ``hidden`` and ``output`` that belong to a student."""
-        start = sum(self.widths[:student])
-        return slice(start, start + self.widths[student])
-
-
-@dataclass
-class Rows:
-    """Rows to learn from or to score on."""
-
-    inputs: Tensor  # (rows, inputs)
-    rule: TargetRule
-    weights: Tensor  # (students or 1, rows), sums to one; (1, 1) where all rows weigh alike
-
-
-@dataclass
-class HeldOut:
-    """Which held-out loss scores a student, and how long training goes on without a better one.
-
-    ``rows`` are rows of their own, or the training rows with, for each student, the weights of
-    those that it leaves out. In full batch the latter cost no product of their own: their loss
-    comes with the forward pass of training. ``pool`` (students, students) says whose held-out
-    losses the score of a student adds up; a student whose row of it is zero is not scored.
-    """
-
-    rows: Rows
-    patience: int
-    pool: Tensor | None = None
-    averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
-    #: (rows,) the most that the loss of each row counts: an outlier must not decide alone
-    row_cap: Tensor | None = None
-
-
-@dataclass
-class Plan:
-    """How to train."""
-
-    step_size: Tensor  # (students,)
-    output_step_size: Tensor | None  # (students,); None: the output layer is fixed
-    max_move: Tensor  # (students,), radius / sqrt(width); inf: no projection
-    n_epochs: int
-    batch_size: int | None  # None: full batch
-    optimizer: str  # "nesterov" or "adam"
-    momentum: float
-    decay: bool  # step size falls to zero along a half cosine
-    generator: torch.Generator  # of the order of rows
-    resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `Outcome`
-
-
-@dataclass
-class Outcome:
-    """How training went. Curves have one (students,) entry an epoch."""
-
-    best_score: Tensor  # (students,); inf for a student that has none
-    best_epoch: Tensor  # (students,), epochs trained by then
-    diverged: Tensor  # (students,), bool
-    reason: str = "max_iter"  # or "early_stopping", "callback", "diverged", "interrupted"
-    losses: list[Tensor] = field(default_factory=list)
-    scores: list[Tensor] = field(default_factory=list)
-    interrupt: KeyboardInterrupt | None = None
-    optimizers: list[list[Tensor]] = field(default_factory=list)  # their states at the end
+#: Epochs without a better score of a student that has none: it never keeps its job going.
+NEVER = 2**62
 
 
 def train(
@@ -105,6 +35,9 @@ def train(
 ) -> Outcome:
     """Train ``students`` in place: to the best held-out score, else to the last step.
 
+    Students of one job end together: when none of them has improved for its patience, when all
+    have diverged, or at its last epoch. Then they leave, and the products of the others shrink.
+
     Parameters
     ----------
     students : Students
@@ -114,8 +47,7 @@ def train(
         Value and gradient in the logits.
     plan : Plan
     held_out : HeldOut, optional
-        With it, every scored student ends with the weights of its best score and training ends
-        when none has improved for ``patience`` epochs.
+        With it, every scored student ends with the weights of its best score.
     on_epoch : callable, optional
         Called with the number of epochs done and the outcome so far; True ends training.
 
@@ -127,22 +59,28 @@ def train(
         is handed back in ``interrupt`` for the caller to raise, with the best weights in place.
     """
     run = _Run(students, rows, loss, plan, held_out)
+    outcome = run.outcome
     try:
-        for epoch in range(1, plan.n_epochs + 1):
-            run.epoch(epoch)
-            if run.outcome.diverged.all():
-                run.outcome.reason = "diverged"
-            elif run.stale.min() >= run.patience:
-                run.outcome.reason = "early_stopping"
-            elif on_epoch is not None and on_epoch(epoch, run.outcome):
-                run.outcome.reason = "callback"
-            else:
-                continue
-            break
+        while True:
+            run.epoch()
+            ended = run.note_ended()
+            if not ended.all() and on_epoch is not None and on_epoch(run.n_done, outcome):
+                run.end(~ended, "callback")
+                break
+            if run.n_done >= run.first_end:
+                last = ~ended & (run.n_epochs <= run.n_done)
+                run.end(last, "max_iter")
+                ended = ended | last
+            if ended.all():
+                break
+            if ended.any():
+                run.part(ended).finish()
+                run = run.part(~ended)
     except KeyboardInterrupt as interrupt:
-        run.outcome.reason, run.outcome.interrupt = "interrupted", interrupt
+        outcome.interrupt = interrupt
+        run.end(torch.ones_like(run.diverged), "interrupted")
     run.finish()
-    return run.outcome
+    return outcome
 
 
 def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
@@ -150,7 +88,7 @@ def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
 
 
 class _Run:
-    """State of one call of `train`."""
+    """State of one call of `train`, of the students that still train."""
 
     def __init__(
         self,
@@ -160,23 +98,27 @@ class _Run:
         plan: Plan,
         held_out: HeldOut | None,
     ) -> None:
-        self.students, self.rows, self.loss, self.plan = students, rows, loss, plan
-        self.held_out = held_out
+        self.given = self.students = students
+        self.rows, self.loss, self.plan, self.held_out = rows, loss, plan, held_out
         hidden, output = students.hidden, students.output
-        device = hidden.device
-        widths = torch.tensor(students.widths, device=device)
-        self.student_of = torch.repeat_interleave(torch.arange(len(widths), device=device), widths)
-        self.inverse_sqrt = widths.to(hidden.dtype)[self.student_of].rsqrt()[:, None]
+        device, n_students = hidden.device, len(students)
+        # of the students and neurons here among those given
+        self.place = torch.arange(n_students, device=device)
+        self.neuron_place = torch.arange(len(hidden), device=device)
+        job = torch.zeros_like(self.place) if plan.job is None else plan.job
+        self.job, self.n_jobs = job, int(job.max()) + 1
+        self.n_epochs = torch.as_tensor(plan.n_epochs, device=device).expand(n_students)
+        self.first_end = int(self.n_epochs.min())
+        self.decay = torch.as_tensor(plan.decay, device=device).expand(n_students)
+        self._number()
+        self.inverse_sqrt = self._widths().rsqrt()[self.student_of][:, None]
         self.scaled_output = output * self.inverse_sqrt
         self.pace = self._pace(plan.step_size)
         self.max_move = plan.max_move[self.student_of][:, None]
-        self.is_bounded = bool(torch.isfinite(plan.max_move).any())
-        self.gradient = torch.empty_like(hidden)
         self.update = self._optimizer(hidden)
         self.trains_output = plan.output_step_size is not None
         if plan.output_step_size is not None:
             self.output_pace = self._pace(plan.output_step_size)
-            self.output_gradient = torch.empty_like(output)
             self.output_update = self._optimizer(output)
             self.initial_output = output.clone()
         for optimizer, state in zip(self._optimizers(), plan.resume or [], strict=False):
@@ -186,22 +128,16 @@ class _Run:
         self.full_batch = plan.batch_size is None or plan.batch_size >= n_rows
         self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (plan.batch_size or n_rows))
         self.is_uniform = rows.weights.shape[1] == 1
-        self.workspaces: dict[int, two_layer.Workspace] = {}
-        self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of a batch size: rows, weights
-        self.n_steps = 0
+        self.n_done = self.n_steps = 0  # epochs and steps
 
-        n_students = len(students)
-        infinite = torch.full((n_students,), math.inf, dtype=torch.float64, device=device)
-        self.outcome = Outcome(
-            best_score=infinite.clone(),
-            best_epoch=torch.zeros(n_students, dtype=torch.int64, device=device),
-            diverged=torch.zeros(n_students, dtype=torch.bool, device=device),
-        )
+        self.outcome = Outcome.empty(n_students, self.n_jobs, device)
+        self.best_score, self.best_epoch = self.outcome.best_score, self.outcome.best_epoch
+        self.diverged = self.outcome.diverged
         self.ceiling: Tensor | None = None  # loss that counts as divergence, per student
         self.averages = self.scores_in_passing = False
-        self.patience = math.inf if held_out is None else held_out.patience
-        self.stale = torch.zeros(n_students, dtype=torch.int64, device=device)
         if held_out is not None:
+            self.patience = torch.as_tensor(held_out.patience, device=device).expand(n_students)
+            self.stale = torch.zeros(n_students, dtype=torch.int64, device=device)
             self.best_hidden, self.best_output = hidden.clone(), output.clone()
             # what is scored and kept: the weights, or their running mean
             self.kept_hidden, self.kept_output = hidden, output
@@ -209,10 +145,67 @@ class _Run:
             self.scores_in_passing = self.full_batch and held_out.rows.inputs is rows.inputs
             if self.averages:
                 self.kept_hidden, self.kept_output = hidden.clone(), output.clone()
-                self.kept_scaled = self.scaled_output.clone()
             if held_out.pool is not None:
-                self.scored = held_out.pool.any(dim=1)
-                self.stale[~self.scored] = torch.iinfo(torch.int64).max // 2
+                self.scored = torch.zeros_like(self.diverged)
+                self.scored[held_out.pool[held_out.pool >= 0]] = True
+                self.stale[~self.scored] = NEVER
+
+    def _number(self) -> None:
+        """Say which student each neuron belongs to, and forget scratch of another size."""
+        widths = torch.tensor(self.students.widths, device=self.place.device)
+        self.student_of = torch.repeat_interleave(self.place.new_tensor(range(len(widths))), widths)
+        self.gradient = torch.empty_like(self.students.hidden)
+        self.output_gradient = torch.empty_like(self.students.output)
+        self.workspaces: dict[int, two_layer.Workspace] = {}
+        self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of a batch size: rows, weights
+        self.is_bounded = bool(torch.isfinite(self.plan.max_move[self.place]).any())
+        # all fall together, none do, or each by itself
+        self.falls = bool(self.decay.any())
+        self.falls_alike = bool(
+            not self.falls or (self.decay.all() and (self.n_epochs == self.n_epochs[0]).all())
+        )
+
+    def _widths(self) -> Tensor:
+        return self.students.hidden.new_tensor(self.students.widths)
+
+    def part(self, chosen: Tensor) -> "_Run":
+        """Return the run of some students (a mask).
+
+        This one is left as it was: an interrupt finds the one or the other whole.
+        """
+        if chosen.all():
+            return self
+        part = copy.copy(self)
+        students = chosen.nonzero()[:, 0]
+        neurons = chosen[self.student_of].nonzero()[:, 0]
+        part.students = self.students.take(students, neurons)
+        part.rows, part.loss = self.rows.take(students), take(self.loss, students)
+        for name in ("place", "job", "n_epochs", "decay", "best_score", "best_epoch", "diverged"):
+            setattr(part, name, getattr(self, name)[students])
+        part.ceiling = None if self.ceiling is None else self.ceiling[students]
+        for name in ("neuron_place", "inverse_sqrt", "scaled_output", "max_move"):
+            setattr(part, name, getattr(self, name)[neurons])
+        part.first_end = int(part.n_epochs.min())
+        part.pace, part.update = self._take_pace(self.pace, neurons), self.update.take(neurons)
+        if self.trains_output:
+            part.output_pace = self._take_pace(self.output_pace, neurons)
+            part.output_update = self.output_update.take(neurons)
+            part.initial_output = self.initial_output[neurons]
+        if self.held_out is not None:
+            part.held_out = self.held_out.take(students)
+            part.patience, part.stale = self.patience[students], self.stale[students]
+            part.best_hidden, part.best_output = (
+                self.best_hidden[neurons],
+                self.best_output[neurons],
+            )
+            part.kept_hidden, part.kept_output = part.students.hidden, part.students.output
+            if self.averages:
+                part.kept_hidden = self.kept_hidden[neurons]
+                part.kept_output = self.kept_output[neurons]
+            if self.held_out.pool is not None:
+                part.scored = self.scored[students]
+        part._number()
+        return part
 
     def _optimizer(self, like: Tensor) -> Optimizer:
         kind = Adam if self.plan.optimizer == "adam" else Nesterov
@@ -230,12 +223,32 @@ class _Run:
             return common, None
         return common, (step_size / common)[self.student_of][:, None]
 
-    def epoch(self, epoch: int) -> None:
+    @staticmethod
+    def _take_pace(
+        pace: tuple[float, Tensor | None], neurons: Tensor
+    ) -> tuple[float, Tensor | None]:
+        common, factors = pace
+        return common, None if factors is None else factors[neurons]
+
+    def _fallen(self, pace: tuple[float, Tensor | None]) -> tuple[float, Tensor | None]:
+        """Return the pace of this step: where step sizes decay, along a half cosine to zero."""
+        common, factors = pace
+        if self.falls_alike:
+            last = self.first_end * self.n_batches
+            share = 0.5 + 0.5 * math.cos(math.pi * self.n_steps / last) if self.falls else 1.0
+            return common * share, factors
+        last_steps = self.n_epochs * self.n_batches
+        shares = 0.5 + 0.5 * torch.cos(math.pi * self.n_steps / last_steps.double())
+        of_neuron = torch.where(self.decay, shares, 1.0)[self.student_of][:, None]
+        of_neuron = of_neuron.to(self.students.hidden.dtype)
+        return common, of_neuron if factors is None else factors * of_neuron
+
+    def epoch(self) -> None:
         """Train on every row once and keep the books."""
         inputs, weights = self.rows.inputs, self.rows.weights
         n_rows = inputs.shape[0]
         if self.full_batch:
-            losses = self._step(inputs, weights, None, epoch)
+            losses = self._step(inputs, weights, None)
         else:
             order = torch.randperm(n_rows, generator=self.plan.generator).to(inputs.device)
             losses = inputs.new_zeros(len(self.students))
@@ -249,16 +262,57 @@ class _Run:
                 gathered = torch.index_select(inputs, 0, batch, out=buffer)
                 if not self.is_uniform:
                     share = share.index_select(1, batch)
-                losses += self._step(gathered, share, batch, epoch)
+                losses += self._step(gathered, share, batch)
             losses /= self.n_batches
-        self.outcome.losses.append(losses)
+        self._record(self.outcome.losses, self.n_done, losses)
+        self.n_done += 1
         self._check_divergence(losses)
         if self.held_out is not None and not self.scores_in_passing:
-            self._note_scores(self._evaluate(self.held_out), epoch)
+            self._note_scores(self._evaluate(self.held_out), self.n_done)
+        self._publish()
 
-    def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None, epoch: int) -> Tensor:
+    def _record(self, curve: list[Tensor], epoch: int, values: Tensor) -> None:
+        """Write values of the students here into an entry of a curve of all that were given."""
+        if epoch == len(curve):
+            if self.students is self.given:
+                curve.append(values)
+                return
+            curve.append(values.new_full((len(self.given),), math.nan))
+        curve[epoch][self.place] = values
+
+    def _publish(self) -> None:
+        """Bring the outcome of the students given up to date."""
+        if self.students is not self.given:
+            for name in ("best_score", "best_epoch", "diverged"):
+                getattr(self.outcome, name)[self.place] = getattr(self, name)
+
+    def note_ended(self) -> Tensor:
+        """Mark the students of jobs that end by themselves, and write down how."""
+        ended = torch.zeros_like(self.diverged)
+        if self.held_out is not None:
+            ended = ~self._job_has(self.stale < self.patience)
+            self.end(ended, "early_stopping")
+        if self.diverged.any():
+            lost = ~self._job_has(~self.diverged)
+            self.end(lost, "diverged")
+            ended = ended | lost
+        return ended
+
+    def _job_has(self, students: Tensor) -> Tensor:
+        """Tell of each student whether one of its job is among ``students`` (a mask)."""
+        jobs = torch.zeros(self.n_jobs, dtype=torch.bool, device=students.device)
+        jobs[self.job[students]] = True
+        return jobs[self.job]
+
+    def end(self, students: Tensor, reason: str) -> None:
+        """Write down that the jobs of ``students`` (a mask) end now."""
+        if students.any():
+            for job in set(self.job[students].tolist()):
+                self.outcome.reasons[job], self.outcome.n_epochs[job] = reason, self.n_done
+
+    def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None) -> Tensor:
         """One step on these rows; the students' losses before it, (students,)."""
-        students, plan = self.students, self.plan
+        students = self.students
         work = self._workspace(inputs.shape[0])
         logits = two_layer.forward(students.hidden, inputs, work)
         row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
@@ -266,24 +320,21 @@ class _Run:
         if self.ceiling is None:
             self.ceiling = DIVERGED * (losses.abs() + 1)
         # the untrained network is not scored: all its logits may be zero, a tie for every row
-        if self.scores_in_passing and self.held_out is not None and epoch > 1:
+        if self.scores_in_passing and self.held_out is not None and self.n_done:
             held_out = _capped(row_losses, self.held_out.row_cap) * self.held_out.rows.weights
             # the forward pass comes before the step: the weights of one epoch less
-            self._note_scores(held_out.sum(dim=1).double(), epoch - 1)
+            self._note_scores(held_out.sum(dim=1).double(), self.n_done)
         residual.mul_(weights[:, None, :])
-        decay = 1.0
-        if plan.decay:
-            decay = 0.5 + 0.5 * math.cos(math.pi * self.n_steps / (plan.n_epochs * self.n_batches))
-        self.n_steps += 1
+        scale, pace = self._fallen(self.pace)
         if self.trains_output:
             two_layer.backward_output(residual, self.inverse_sqrt, work, self.output_gradient)
         two_layer.backward_hidden(residual, inputs, work, self.gradient)
-        scale, pace = self.pace
-        self.update.step(students.hidden, self.gradient, scale * decay, pace)
+        self.update.step(students.hidden, self.gradient, scale, pace)
         if self.trains_output:
-            scale, pace = self.output_pace
-            self.output_update.step(students.output, self.output_gradient, scale * decay, pace)
+            scale, pace = self._fallen(self.output_pace)
+            self.output_update.step(students.output, self.output_gradient, scale, pace)
             torch.mul(students.output, self.inverse_sqrt, out=self.scaled_output)
+        self.n_steps += 1
         if self.is_bounded:
             two_layer.project(students.hidden, students.initial, self.max_move)
         if self.averages and self.n_steps % AVERAGE_EVERY == 0:
@@ -315,8 +366,7 @@ class _Run:
         total = torch.zeros(len(self.students), dtype=torch.float64, device=rows.inputs.device)
         scaled_output = self.scaled_output
         if self.averages:
-            torch.mul(self.kept_output, self.inverse_sqrt, out=self.kept_scaled)
-            scaled_output = self.kept_scaled
+            scaled_output = self.kept_output * self.inverse_sqrt
         everything = torch.arange(n_rows, device=rows.inputs.device)
         for part in torch.split(everything, EVALUATE_ROWS):
             inputs = rows.inputs[part[0] : part[-1] + 1]
@@ -324,40 +374,39 @@ class _Run:
             logits = two_layer.forward(self.kept_hidden, inputs, work)
             row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
             share = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
-            cap = None if row_cap is None else row_cap[part]
+            cap = None if row_cap is None else row_cap[:, part]
             total += _capped(row_losses, cap).mul(share).sum(dim=1)
         return total
 
     def _note_scores(self, losses: Tensor, epoch: int) -> None:
         """Keep the weights of every student whose held-out score is its best so far."""
-        outcome = self.outcome
         scores = losses
         if self.held_out is not None and self.held_out.pool is not None:
-            scores = self.held_out.pool @ losses
-            scores[~self.scored] = math.inf
-        outcome.scores.append(scores)
-        better = scores < outcome.best_score  # NaN is never better
+            pool = self.held_out.pool
+            counted = torch.where(pool >= 0, losses, 0.0)
+            scores = torch.zeros_like(losses).index_add_(0, pool.clamp(min=0), counted)
+            scores = torch.where(self.scored, scores, math.inf)
+        self._record(self.outcome.scores, epoch - 1, scores)
+        better = scores < self.best_score  # NaN is never better
         self.stale += 1
         if better.any():
             self.stale[better] = 0
-            outcome.best_score[better] = scores[better]
-            outcome.best_epoch[better] = epoch
+            self.best_score[better] = scores[better]
+            self.best_epoch[better] = epoch
             keep = better[self.student_of][:, None]
             torch.where(keep, self.kept_hidden, self.best_hidden, out=self.best_hidden)
             torch.where(keep, self.kept_output, self.best_output, out=self.best_output)
 
     def _check_divergence(self, losses: Tensor) -> None:
-        outcome = self.outcome
         assert self.ceiling is not None  # set by the first step
-        self._reset(~(losses.abs() < self.ceiling) & ~outcome.diverged)
+        self._reset(~(losses.abs() < self.ceiling) & ~self.diverged)
 
     def _reset(self, bad: Tensor) -> None:
         """Mark students as diverged and put them back to their start, to stay there."""
-        outcome = self.outcome
         if not bad.any():
             return
-        outcome.diverged |= bad
-        outcome.best_score[bad] = math.inf
+        self.diverged |= bad
+        self.best_score[bad] = math.inf
         neurons = bad[self.student_of]
         self.students.hidden[neurons] = self.students.initial[neurons]
         self.pace = self._stopped(self.pace, neurons)
@@ -378,22 +427,25 @@ class _Run:
         return common, torch.where(neurons[:, None], 0.0, factors)
 
     def finish(self) -> None:
-        """Put the best weights back where there is a score, and leave the books in order."""
+        """Hand the best weights over where there is a score, and leave the books in order."""
         self.outcome.optimizers = [optimizer.state() for optimizer in self._optimizers()]
-        students = self.students
-        if self.outcome.interrupt is not None and self.is_bounded:
+        students, interrupted = self.students, self.outcome.interrupt is not None
+        if interrupted and self.is_bounded:
             # the interrupt may have come between a step and its projection
             two_layer.project(students.hidden, students.initial, self.max_move)
-        scored = torch.isfinite(self.outcome.best_score)
-        self._reset(self._exploded() & ~scored & ~self.outcome.diverged)
+        self._reset(self._exploded() & ~torch.isfinite(self.best_score) & ~self.diverged)
+        hidden, output = students.hidden, students.output
         if self.held_out is not None:
-            if self.scores_in_passing and self.outcome.interrupt is None:
+            if self.scores_in_passing and not interrupted:
                 # passing scores the weights before each step, so not the last ones
-                self._note_scores(self._evaluate(self.held_out), len(self.outcome.losses))
-                scored = torch.isfinite(self.outcome.best_score)
-            keep = scored[self.student_of][:, None]
-            torch.where(keep, self.best_hidden, students.hidden, out=students.hidden)
-            torch.where(keep, self.best_output, students.output, out=students.output)
+                self._note_scores(self._evaluate(self.held_out), self.n_done)
+            keep = torch.isfinite(self.best_score)[self.student_of][:, None]
+            hidden = torch.where(keep, self.best_hidden, hidden)
+            output = torch.where(keep, self.best_output, output)
+        for given, best in ((self.given.hidden, hidden), (self.given.output, output)):
+            if best is not given:
+                given[self.neuron_place] = best
+        self._publish()
 
     def _exploded(self) -> Tensor:
         """Whether the logits show divergence: a loss is taken before its step, so not the last."""

@@ -2,26 +2,52 @@
 
 A rule is called as ``rule(logits, rows, step)`` with logits (students, outputs, rows of this
 batch), the indices of those rows (None: all of them, in order) and the number of the step; it
-returns targets (students or 1, outputs of the loss, rows of this batch).
+returns targets (students or 1, outputs of the loss, rows of this batch). One that treats students
+differently has ``take(students)``, which returns the rule of some of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-TargetRule = Callable[[Tensor, Tensor | None, int], Tensor]
+from sklearn_kd._core.parts import Stretch, take_stretches
+
+#: Targets are a tensor, or one for each stretch of a `Joined` rule.
+TargetRule = Callable[[Tensor, Tensor | None, int], Any]
 
 
-def fixed(values: Tensor) -> TargetRule:
-    """Return the rule of targets that never change, (students or 1, outputs, n_rows)."""
-    # a row's targets side by side: a batch then gathers whole cache lines
-    by_row = values.mT.contiguous()
+class Fixed:
+    """Targets that never change, (students or 1, outputs, n_rows)."""
 
-    def rule(logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
-        return values if rows is None else by_row.index_select(1, rows).mT
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        # a row's targets side by side: a batch then gathers whole cache lines
+        self.by_row = values.mT.contiguous()
 
-    return rule
+    def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
+        """Return the targets of some rows."""
+        return self.values if rows is None else self.by_row.index_select(1, rows).mT
+
+    def take(self, students: Tensor) -> "Fixed":
+        """Return the rule of some students."""
+        return self if len(self.values) == 1 else Fixed(self.values[students])
+
+
+class Joined:
+    """A rule for each stretch of students; their targets are a list."""
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self.stretches = stretches
+
+    def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> list[Any]:
+        """Return the targets of each stretch."""
+        return [rule(logits[part], rows, step) for part, rule in self.stretches]
+
+    def take(self, students: Tensor) -> "Joined":
+        """Return the rules of some students."""
+        return Joined(take_stretches(self.stretches, students))
 
 
 def temper(probabilities: Tensor, temperature: Tensor) -> Tensor:
@@ -43,7 +69,7 @@ def mix(soft: Tensor, hard: Tensor, alpha: Tensor) -> Tensor:
 
 
 def two_term_targets(soft: Tensor, hard: Tensor, temperature: Tensor) -> Tensor:
-    """Tempered soft targets on top of the hard labels, for `losses.two_term`.
+    """Tempered soft targets on top of the hard labels, for `losses.TwoTerm`.
 
     ``soft`` and ``hard`` (outputs, rows) -> (students, 2 outputs, rows).
     """

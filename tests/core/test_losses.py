@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax, xlogy
 
-from sklearn_kd._core.losses import cross_entropy, entropy, squared_error, two_term
+from sklearn_kd._core.losses import TwoTerm, cross_entropy, entropy, squared_error
 from sklearn_kd._core.targets import two_term_targets
 
 ALPHAS, TEMPERATURES = [0.0, 0.3, 1.0, 1.5], [0.5, 1.0, 3.0, 10.0]
@@ -73,7 +73,7 @@ def test_two_term_value_and_gradient(n_outputs):
         T,
     )
     logits = tensor(F).repeat(len(GRID), 1, 1)
-    value, gradient = two_term(alpha, T)(logits, targets)
+    value, gradient = TwoTerm(alpha, T)(logits, targets)
     for student, (a, t) in enumerate(GRID):
         np.testing.assert_allclose(value[student], naive_two_term(F, P, Y, a, t), rtol=1e-12)
         numeric = central_difference(lambda f, a=a, t=t: naive_two_term(f, P, Y, a, t).sum(), F)
@@ -97,7 +97,7 @@ def test_teacher_is_the_fixed_point_at_every_temperature(n_outputs, T):
         torch.tensor(columns(Y, n_outputs).T.copy()),
         T,
     )
-    _, gradient = two_term(alpha, T)(tensor(teacher).repeat(2, 1, 1), targets)
+    _, gradient = TwoTerm(alpha, T)(tensor(teacher).repeat(2, 1, 1), targets)
     assert gradient.abs().max() < 1e-13
 
 
@@ -107,7 +107,7 @@ def test_tempering_one_side_only_would_have_another_fixed_point():
     one_sided = 3 * np.log(p)
     np.testing.assert_allclose(softmax(one_sided), [[0.974432, 0.022727, 0.002841]], atol=5e-7)
     targets = two_term_targets(torch.tensor(p.T.copy()), torch.zeros(3, 1).double(), T)
-    _, gradient = two_term(torch.ones(1).double(), T)(tensor(one_sided), targets)
+    _, gradient = TwoTerm(torch.ones(1).double(), T)(tensor(one_sided), targets)
     assert gradient.abs().max() > 0.5
 
 
@@ -116,7 +116,7 @@ def test_gradient_stays_of_one_size_in_the_temperature():
     F, P, Y = draw(3)
     T = torch.tensor([1e3]).double()
     targets = two_term_targets(torch.tensor(P.T.copy()), torch.tensor(Y.T.copy()), T)
-    _, gradient = two_term(torch.ones(1).double(), T)(tensor(F), targets)
+    _, gradient = TwoTerm(torch.ones(1).double(), T)(tensor(F), targets)
     centred = (F - np.log(P)) - (F - np.log(P)).mean(axis=1, keepdims=True)
     np.testing.assert_allclose(gradient[0].T, centred / 3, rtol=2e-2, atol=2e-2)
 
@@ -125,7 +125,7 @@ def test_at_temperature_one_both_terms_are_one_loss_on_mixed_targets():
     F, P, Y = draw(3)
     one = torch.ones(1).double()
     for a in ALPHAS:
-        value, gradient = two_term(a * one, one)(tensor(F), torch.cat([tensor(P), tensor(Y)], 1))
+        value, gradient = TwoTerm(a * one, one)(tensor(F), torch.cat([tensor(P), tensor(Y)], 1))
         mixed_value, mixed_gradient = cross_entropy(tensor(F), tensor(a * P + (1 - a) * Y))
         torch.testing.assert_close(value, mixed_value, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(gradient, mixed_gradient, rtol=1e-13, atol=1e-13)
@@ -166,8 +166,8 @@ def test_losses_leave_logits_and_targets_alone(n_outputs):
     for loss, target in [
         (cross_entropy, P),
         (squared_error, P),
-        (two_term(0.5 * one, one), both),
-        (two_term(0.5 * one, 3 * one), both),
+        (TwoTerm(0.5 * one, one), both),
+        (TwoTerm(0.5 * one, 3 * one), both),
     ]:
         before, target_before = logits.clone(), target.clone()
         _, gradient = loss(logits, target)

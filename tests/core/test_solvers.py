@@ -29,7 +29,7 @@ def as_targets(P, n_outputs):
 
 def make_rows(X, P, weights, n_outputs):
     share = torch.tensor(weights / weights.sum())
-    return solvers.Rows(torch.tensor(X), targets.fixed(as_targets(P, n_outputs)), share[None])
+    return solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, n_outputs)), share[None])
 
 
 def make_students(widths, n_outputs=1, seeds=None, symmetric=True):
@@ -218,7 +218,7 @@ def test_students_may_have_weights_and_targets_of_their_own():
     students = make_students([4, 4])
     values = torch.cat([as_targets(P, 1), as_targets(other, 1)])
     both = torch.tensor(np.stack([weights / weights.sum(), other_weights / other_weights.sum()]))
-    rows = solvers.Rows(torch.tensor(X), targets.fixed(values), both)
+    rows = solvers.Rows(torch.tensor(X), targets.Fixed(values), both)
     start, A = students.hidden.numpy().copy(), students.output.numpy()
     solvers.train(students, rows, losses.cross_entropy, make_plan(students, n_epochs=25))
     for s, (p, w) in enumerate([(P, weights), (other, other_weights)]):
@@ -263,7 +263,7 @@ def test_equal_weights_may_be_one_number(batch_size):
     results = []
     for weights in (torch.full((1, N), 1 / N).double(), torch.full((1, 1), 1 / N).double()):
         students = make_students([4, 2])
-        rows = solvers.Rows(torch.tensor(X), targets.fixed(as_targets(P, 1)), weights)
+        rows = solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), weights)
         plan = make_plan(students, batch_size=batch_size)
         held_out = solvers.HeldOut(rows=rows, patience=100)
         outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out)
@@ -279,7 +279,7 @@ class Recorder:
     """A rule that notes how it is called."""
 
     def __init__(self, values):
-        self.rule, self.calls = targets.fixed(values), []
+        self.rule, self.calls = targets.Fixed(values), []
 
     def __call__(self, logits, rows, step):
         self.calls.append((logits.clone(), rows, step))
@@ -423,15 +423,14 @@ def test_folds_score_held_out_training_rows(in_passing):
     fold = np.arange(20) % 2
     train = np.stack([np.full(20, 1 / 20), (fold == 0) / 10, (fold == 1) / 10])
     out = np.stack([np.zeros(20), (fold == 1) / 20, (fold == 0) / 20])
-    pool = np.zeros((3, 3))
-    pool[0, 1:] = 1
+    pool = torch.tensor([-1, 0, 0])
     students = make_students([8, 8, 8], seeds=[0, 0, 0])
     start, A = students.hidden[:8].numpy().copy(), students.output[:8].numpy()
-    rows = solvers.Rows(torch.tensor(X), targets.fixed(as_targets(P, 1)), torch.tensor(train))
+    rows = solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
     # the very tensor of the training rows: their loss comes with the forward pass of training
     inputs = rows.inputs if in_passing else rows.inputs.clone()
     left_out = solvers.Rows(inputs, rows.rule, torch.tensor(out))
-    held_out = solvers.HeldOut(rows=left_out, patience=8, pool=torch.tensor(pool))
+    held_out = solvers.HeldOut(rows=left_out, patience=8, pool=pool)
     outcome = solvers.train(
         students, rows, losses.cross_entropy, make_plan(students, 2.0, n_epochs=80), held_out
     )
@@ -461,13 +460,13 @@ def test_fold_networks_are_those_of_their_rows(batch_size):
     fold = np.arange(20) % 2
     train = np.stack([(fold == 0) / 10, (fold == 1) / 10])
     students = make_students([4, 4])
-    rows = solvers.Rows(torch.tensor(X), targets.fixed(as_targets(P, 1)), torch.tensor(train))
+    rows = solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
     left_out = solvers.Rows(rows.inputs, rows.rule, torch.tensor(train[::-1].copy()))
     held_out = solvers.HeldOut(rows=left_out, patience=100)
     # rows that a network leaves out may hold anything
     P_other = P.copy()
     P_other[fold == 1] = P[fold == 1][:, ::-1]
-    other = solvers.Rows(rows.inputs, targets.fixed(as_targets(P_other, 1)), rows.weights)
+    other = solvers.Rows(rows.inputs, targets.Fixed(as_targets(P_other, 1)), rows.weights)
     kept = []
     for training in (rows, other):
         students = make_students([4, 4])
@@ -524,7 +523,7 @@ def test_averaging_scores_and_keeps_the_running_mean():
 def test_one_row_counts_at_most_the_cap():
     students, rows, held_out, P_out, plan = held_out_problem(n_epochs=1)
     held_out.rows.inputs[0] *= 1e6
-    held_out.row_cap = torch.full((len(held_out.rows.inputs),), 2.0, dtype=torch.float64)
+    held_out.row_cap = torch.full((1, len(held_out.rows.inputs)), 2.0, dtype=torch.float64)
     outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out)
     for s in range(2):
         part = students.neurons(s)

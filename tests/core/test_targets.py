@@ -5,7 +5,7 @@ from conftest import random_proba
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._core.targets import fixed, mix, temper, two_term_targets
+from sklearn_kd._core.targets import Fixed, mix, temper, two_term_targets
 
 
 def power(P, T):
@@ -16,7 +16,7 @@ def power(P, T):
 
 def test_fixed_returns_all_rows_or_those_asked_for():
     values = torch.arange(24.0).reshape(2, 3, 4)
-    rule = fixed(values)
+    rule = Fixed(values)
     logits = torch.zeros(2, 3, 4)
     assert torch.equal(rule(logits, None, 0), values)
     rows = torch.tensor([3, 0, 0])
