@@ -243,7 +243,7 @@ def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
         fit = kernel_ridge.fit_nystroem(
             _blocks(rows, centres, kernel, spare),
             kernels.gram(centres, kernel),
-            fold[chosen],
+            chosen,
             groups,
             targets,
             ridge,
