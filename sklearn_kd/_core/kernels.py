@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Side of a tile: its two buffers stay in the cache of a core.
-TILE = 512
+#: Side of a tile: its buffers stay in the cache of a core. Tiles on the diagonal are split, so that
+#: less above it is computed in vain.
+TILE, PIECE = 512, 128
 #: 1 - |cos theta| below which a pair is computed again from its rows, so that values are right to
 #: 2e-6 and 1e-12; the second in deep networks, where errors of several layers add up. The third is
 #: for "laplace": squared distance, relative to the sum of the squared lengths that cancel in it.
@@ -100,19 +101,33 @@ def gram(rows: Tensor, kernel: Kernel, out: Tensor | None = None) -> Tensor:
         return values
     prepared = prepare(rows, kernel)
     scratch = _scratch(prepared)
-    for top in range(0, n, TILE):
-        part = slice(top, min(top + TILE, n))
-        for left in range(0, top + 1, TILE):
-            other = slice(left, min(left + TILE, n))
-            tile = _tile(prepared[part], prepared[other], kernel, scratch)
-            if left < top:
-                values[part, other] = tile
-                values[other, part] = tile.mT
-            else:  # rounding may differ above its diagonal
-                torch.tril(tile, out=values[part, other])
-                values[part, other].add_(torch.tril(tile, diagonal=-1).mT)
+    flipped = torch.empty_like(scratch[0])
+    for part, other in _lower(n):
+        tile = _tile(prepared[part], prepared[other], kernel, scratch, is_own=part == other)
+        if part != other:
+            values[part, other] = tile
+            # faster than straight from the tile into rows that are far apart in memory
+            mirrored = flipped[: tile.numel()].view(tile.mT.shape).copy_(tile.mT)
+            values[other, part] = mirrored
+        else:  # rounding may differ above its diagonal
+            torch.tril(tile, out=values[part, other])
+            values[part, other].add_(torch.tril(tile, diagonal=-1).mT)
     values.diagonal().copy_(diagonal(rows, kernel))
     return values
+
+
+def _lower(n: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of tiles that cover the lower half; squares on the diagonal."""
+    for top in range(0, n, TILE):
+        end = min(top + TILE, n)
+        for left in range(0, top, TILE):
+            yield slice(top, end), slice(left, left + TILE)
+        for row in range(top, end, PIECE):
+            for column in range(top, row + 1, PIECE):
+                yield (
+                    slice(row, min(row + PIECE, end)),
+                    slice(column, min(column + PIECE, end)),
+                )
 
 
 def cross(
@@ -157,11 +172,23 @@ def _scratch(rows: Rows) -> tuple[Tensor, Tensor]:
     return rows.given.new_empty(TILE * TILE), rows.given.new_empty(TILE * TILE)
 
 
-def _tile(rows: Rows, others: Rows, kernel: Kernel, scratch: tuple[Tensor, Tensor]) -> Tensor:
-    """Kernel of a tile, in scratch that the next tile overwrites."""
+def _tile(
+    rows: Rows,
+    others: Rows,
+    kernel: Kernel,
+    scratch: tuple[Tensor, Tensor],
+    *,
+    is_own: bool = False,
+) -> Tensor:
+    """Kernel of a tile, in scratch that the next tile overwrites; without the diagonal of its own.
+
+    ``is_own`` says that the rows are the others; their diagonal is known, and is not looked at.
+    """
     shape = len(rows), len(others)
     cosine, angle = (buffer[: shape[0] * shape[1]].view(shape) for buffer in scratch)
     torch.mm(rows.unit, others.unit.mT, out=cosine)
+    if is_own:  # else every row would be near itself, to be computed again
+        cosine.fill_diagonal_(0.0)
     if kernel.name == "laplace":
         return _laplace(rows.given, others.given, kernel, cosine)
     low, high = cosine.aminmax()
