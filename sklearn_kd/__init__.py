@@ -8,6 +8,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _ESTIMATORS = {
+    "BatchedGridSearchCV": "_search",
     "DistilledClassifier": "_distilled",
     "KernelTeacher": "_kernel_teacher",
     "TwoLayerPGDClassifier": "_two_layer",
@@ -15,6 +16,7 @@ _ESTIMATORS = {
 _MODULES = ("datasets", "exceptions", "metrics", "theory")
 
 __all__ = [
+    "BatchedGridSearchCV",
     "DistilledClassifier",
     "KernelTeacher",
     "TwoLayerPGDClassifier",

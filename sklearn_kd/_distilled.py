@@ -381,6 +381,13 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
         return self
 
+    def _adopt(self, fitted, student):
+        """Take over the fit of another with the same teacher and labels, but for its student."""
+        names = [name for name in vars(fitted) if name.endswith("_")]
+        vars(self).update({name: getattr(fitted, name) for name in names})
+        self.student_, self.temperature_ = student, float(self.temperature)
+        self._student_temperature = 1.0  # that of a student trained on the loss itself
+
     def _say(self, message, start):
         if self.verbose:
             print(f"[DistilledClassifier] {message}, {time.perf_counter() - start:.1f} s")
