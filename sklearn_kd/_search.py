@@ -224,7 +224,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             probe = group[0].probe()
             probe.fit(X, y, **fit_params)
         except Exception as error:  # what each of them would have raised
-            return {candidate: (error, 0.0) for candidate in group}
+            return dict.fromkeys(group, (error, 0.0))
         data = _student_of(probe, fitted=True)
         shared = (time.perf_counter() - before) / len(group)
         outcome, batch = {}, []
@@ -275,7 +275,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 
 
 def _inner(estimator, fitted=False):
-    """What an estimator hands its rows on to, with its parameter's name; None for a student."""
+    """Return what an estimator hands its rows on to, and under which name; None for a student."""
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         return last, name
