@@ -45,8 +45,8 @@ class BatchedGridSearchCV(GridSearchCV):
         As for GridSearchCV. Any parameter may vary except ``temperature="auto"`` of a
         DistilledClassifier, which is a search itself. Networks share products where they read the
         same inputs in the same minibatches; those that differ in ``batch_size``, ``optimizer``,
-        ``momentum``, ``class_weight``, the input switches, or in minibatches in ``random_state``,
-        train in turn.
+        ``momentum``, ``class_weight``, the input switches, or in minibatches in ``random_state``
+        (but see ``share_minibatches``), train in turn.
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True
@@ -59,6 +59,11 @@ class BatchedGridSearchCV(GridSearchCV):
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
         Score on the training rows too.
+    share_minibatches : bool, default=False
+        In minibatches, let networks with different ``random_state`` have the same order of rows and
+        the same held-out rows, so that they share products: a grid over seeds is then as fast as
+        one over widths. Their starts differ all the same. They have the same distribution as alone,
+        but not the same weights.
     max_memory : float or None, default=None
         GiB that a batch of networks may take; None: what is free. Less means smaller batches with
         the same results up to rounding.
@@ -80,7 +85,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     -----
     In full batch (up to 1,000 distinct rows by default) a network ends with the weights that it
     would have in GridSearchCV up to rounding, whatever its neighbours do, also where seeds differ.
-    In minibatches too, where ``random_state`` is an integer. Networks whose ``random_state`` is
+    In minibatches too, where ``random_state`` is an integer and minibatches are not shared. Networks whose ``random_state`` is
     None share one seed, drawn for each split: they have the same distribution as alone, and
     candidates are compared on the same start and the same minibatches.
 
@@ -106,6 +111,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             for name, constraint in GridSearchCV._parameter_constraints.items()
             if name not in ("n_jobs", "pre_dispatch")
         },
+        "share_minibatches": ["boolean"],
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
     }
 
@@ -120,6 +126,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         verbose=0,
         error_score=np.nan,
         return_train_score=False,
+        share_minibatches=False,
         max_memory=None,
     ):
         # n_jobs has no place here: the threads of the products are those of torch
@@ -131,6 +138,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.verbose = verbose
         self.error_score = error_score
         self.return_train_score = return_train_score
+        self.share_minibatches = share_minibatches
         self.max_memory = max_memory
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -241,7 +249,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 
         limit = math.inf if self.max_memory is None else self.max_memory * 2**30
         fits = batch[0][1]._fit_together(
-            [student for _, student, _ in batch], **data.data_, limit=limit, on_batch=on_batch
+            [student for _, student, _ in batch],
+            **data.data_,
+            share_minibatches=self.share_minibatches,
+            limit=limit,
+            on_batch=on_batch,
         )
         for (candidate, student, random_state), fit in zip(batch, fits, strict=True):
             student.random_state = random_state

@@ -115,8 +115,11 @@ class Job:
         )
 
 
-def prepare(est, data, *, partial=False, resume=False):
-    """Resolve a fit of ``est`` on ``data``: `Job`."""
+def prepare(est, data, *, partial=False, resume=False, like=None):
+    """Resolve a fit of ``est`` on ``data``: `Job`.
+
+    In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
+    """
     if resume:
         check_resumed(est)
     n_samples, n_features = data.X.shape
@@ -149,6 +152,8 @@ def prepare(est, data, *, partial=False, resume=False):
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
+    if like is not None and batch_size is not None:
+        order_seed, fold_seed = like.order_seed, like.fold_seed
     if resume:
         offset, scale = est.input_offset_, est.input_scale_
     elif est.input_scaling:

@@ -239,7 +239,18 @@ class Fitted:
     seconds: float = 0.0  # its share of the training time, by neurons and epochs
 
 
-def fit_together(students, X, codes, weights, soft, y, *, limit=math.inf, on_batch=None):
+def fit_together(
+    students,
+    X,
+    codes,
+    weights,
+    soft,
+    y,
+    *,
+    share_minibatches=False,
+    limit=math.inf,
+    on_batch=None,
+):
     """Train many estimators on the same data and store the results; see `fit`.
 
     Each ends with the weights that it would have alone, up to rounding. Those whose minibatches,
@@ -248,9 +259,11 @@ def fit_together(students, X, codes, weights, soft, y, *, limit=math.inf, on_bat
     Parameters
     ----------
     students : list of TwoLayerPGDClassifier
-        With ``classes_`` set, and validated parameters. Those with the same seed share minibatches.
+        With ``classes_`` set, and validated parameters.
     X, codes, weights, soft, y
         As for `fit`, without class weights.
+    share_minibatches : bool
+        Give all the order of rows and the held-out rows that the first has, whatever their seeds.
     limit : float
         Bytes that the training of a batch may take.
     on_batch : callable, optional
@@ -260,7 +273,7 @@ def fit_together(students, X, codes, weights, soft, y, *, limit=math.inf, on_bat
     -------
     list of Fitted
     """
-    fits, data_of, groups = [Fitted() for _ in students], {}, {}
+    fits, data_of, groups, first = [Fitted() for _ in students], {}, {}, None
     for number, est in enumerate(students):
         try:
             est._check_values(soft is not None, holds_out=est.early_stopping)
@@ -268,7 +281,8 @@ def fit_together(students, X, codes, weights, soft, y, *, limit=math.inf, on_bat
             if key not in data_of:
                 weighed = est._weigh_classes(codes, weights)
                 data_of[key] = TrainingData(X, codes, weighed, soft, y, len(est.classes_))
-            job = prepare(est, data_of[key])
+            job = prepare(est, data_of[key], like=first)
+            first = job if share_minibatches and first is None else first
             _check_held_out(job, soft, stacklevel=6)
             groups.setdefault((key, job.key), []).append((number, job))
         except Exception as error:  # as a fit alone would: the others go on
