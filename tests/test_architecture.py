@@ -12,7 +12,10 @@ import sklearn_kd
 ROOT = Path(sklearn_kd.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-METAS = ["_distilled.py", "_meta.py", "_row_expansion.py", "_search.py", "_teacher_labels.py"]
+METAS = [
+    *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
+    "_teacher_labels.py",
+]
 STUDENTS = {"_two_layer", "_training", "_module"}
 
 
@@ -97,7 +100,8 @@ ALLOWED = {
     "_meta": {"_validation", "exceptions"},
     "_teacher_labels": {"_validation", "exceptions"},
     "_row_expansion": {"_memory", "_teacher_labels", "_validation", "exceptions"},
-    "_search": {"_row_expansion", "_validation"},
+    "_search": {"_candidates", "_validation"},
+    "_candidates": {"_row_expansion"},
     "_distilled": {
         *("_meta", "_row_expansion", "_teacher_labels", "_validation"),
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
