@@ -13,7 +13,7 @@ _ESTIMATORS = {
     "KernelTeacher": "_kernel_teacher",
     "TwoLayerPGDClassifier": "_two_layer",
 }
-_MODULES = ("datasets", "exceptions", "metrics", "theory")
+_MODULES = ("datasets", "exceptions", "inspection", "metrics", "theory")
 
 __all__ = [
     "BatchedGridSearchCV",
@@ -22,6 +22,7 @@ __all__ = [
     "TwoLayerPGDClassifier",
     "datasets",
     "exceptions",
+    "inspection",
     "metrics",
     "theory",
 ]
