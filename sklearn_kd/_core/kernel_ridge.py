@@ -22,6 +22,7 @@ from sklearn_kd._core.linalg import (
     solve_triangular,
     symmetric_product,
     symmetric_product_exactly,
+    thin_product,
 )
 
 #: A score this many times the least is as good.
@@ -245,14 +246,14 @@ def fit_iteratively(
         return groups.scale(image, roots.double()).add_(vectors, alpha=ridge)
 
     def precondition(vectors: Tensor) -> Tensor:
-        inner = low_rank.mT @ groups.scale(vectors, roots)
+        inner = thin_product(low_rank.mT, groups.scale(vectors, roots))
         parts = [
             cholesky_solve(factor, part).to(inner.dtype)
             for factor, part in zip(
                 factors, inner.double().tensor_split(len(factors), dim=1), strict=True
             )
         ]
-        explained = groups.scale(low_rank @ torch.cat(parts, dim=1), roots)
+        explained = groups.scale(thin_product(low_rank, torch.cat(parts, dim=1)), roots)
         return (vectors - explained).div_(ridge)
 
     solution = solve_refined(
@@ -343,13 +344,15 @@ def fit_nystroem(
         total: Tensor | float = 0.0
         for rows, block in blocks():
             part = values(rows, block)
-            total = total + block.mT.to(part.dtype) @ groups.scale(part, squares[rows])
+            total = total + thin_product(block.mT.to(part.dtype), groups.scale(part, squares[rows]))
         assert isinstance(total, Tensor)
         return solve_triangular(lower.to(total.dtype), total, upper=False)
 
     def product(vectors: Tensor) -> Tensor:
         beta = back(vectors)
-        return gather(lambda rows, block: block.to(beta.dtype) @ beta).add_(vectors, alpha=ridge)
+        return gather(lambda rows, block: thin_product(block.to(beta.dtype), beta)).add_(
+            vectors, alpha=ridge
+        )
 
     def precondition(vectors: Tensor) -> Tensor:
         parts = vectors.tensor_split(len(factors), dim=1)
@@ -368,7 +371,7 @@ def fit_nystroem(
         on_iteration=on_iteration,
     )
     beta = back(solution.values)
-    fitted = torch.cat([block @ beta for _, block in blocks()])
+    fitted = torch.cat([thin_product(block, beta) for _, block in blocks()])
     # a free intercept is the offset that leaves residuals whose weighted sum is zero
     shape = len(targets), 1 + groups.n_folds, groups.n_columns
     gap = (rhs_rows - fitted).view(shape) * squares[:, :, None]

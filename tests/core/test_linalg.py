@@ -76,6 +76,14 @@ def test_pivots_that_rounding_has_used_up_are_left_out():
     assert F.shape == (3, 0)
 
 
+def test_thin_products_are_products():
+    generator = torch.Generator().manual_seed(0)
+    tall = torch.randn(70, 9, dtype=torch.float64, generator=generator)
+    few = torch.randn(9, 3, dtype=torch.float64, generator=generator)
+    assert torch.allclose(linalg.thin_product(tall, few), tall @ few)
+    assert torch.allclose(linalg.thin_product(tall.mT, tall @ few), tall.mT @ (tall @ few))
+
+
 def solve(A, B, tol, max_iter=500, **options):
     return linalg.solve_refined(
         lambda V: A @ V,
