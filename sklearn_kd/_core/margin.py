@@ -26,6 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sklearn_kd._core.simplex import Simplex, duality_gap, quadratic_program
+
 #: Entries of the largest scratch array.
 SCRATCH = 2**23
 #: Multiplications that one pass over the draws may take, where that is enough draws.
@@ -36,9 +38,6 @@ FEWEST, MOST, TINY, FRESH = 2**11, 2**16, 2**19, 2**14
 MERGED_ROWS, KEPT = 20, 10**8
 #: Multiplications that reweighting the Gram matrix may take.
 REWEIGHT = 2**28
-
-#: Steps on a quadratic program before the rows that matter are chosen anew; doubled each time.
-FIRST_STEPS = 100
 
 #: Signs of the rows of pairs (z, -z) at z, (n, pairs), and the weights of the pairs (pairs,).
 Chunk = tuple[Tensor, Tensor]
@@ -63,139 +62,6 @@ class Separation:
     converged: bool
 
 
-class _Simplex:
-    """Weights q as one vector, over rows or over pairs of a row and another class."""
-
-    def __init__(self, targets: Tensor) -> None:
-        self.targets = targets
-        self.is_binary = targets.shape[1] == 1
-        self.other = targets == 0  # the pairs of K classes
-
-    def weights(self, q: Tensor) -> Tensor:
-        """Return q as it is shown, (n,) or (n, K)."""
-        if self.is_binary:
-            return q.clone()
-        return torch.zeros_like(self.targets).masked_scatter_(self.other, q)
-
-    def vector(self, weights: Tensor) -> Tensor:
-        """Invert `weights`."""
-        return weights if self.is_binary else weights[self.other]
-
-    def coefficients(self, q: Tensor) -> Tensor:
-        """M: q_i y_i, or the sum of row i of q at its own class and -q_ij elsewhere."""
-        if self.is_binary:
-            return self.targets * q[:, None]
-        weights = self.weights(q)
-        return self.targets * weights.sum(dim=1, keepdim=True) - weights
-
-    def margins(self, logits: Tensor) -> Tensor:
-        """y_i f_i, or f_{y_i} - f_ij; adjoint of `coefficients`. Trailing axes go along."""
-        targets = self.targets.view(self.targets.shape + (1,) * (logits.ndim - 2))
-        if self.is_binary:
-            return (targets * logits)[:, 0]
-        own = (targets * logits).sum(dim=1, keepdim=True)
-        return (own - logits)[self.other]
-
-
-def project_simplex(point: Tensor) -> Tensor:
-    """Nearest point with non-negative entries that sum to one, of a vector (Held et al. 1974)."""
-    falling = point.sort(descending=True).values
-    excess = falling.cumsum(0) - 1
-    count = torch.arange(1, len(point) + 1, device=point.device, dtype=point.dtype)
-    last = int((falling * count > excess).sum()) - 1
-    nearest: Tensor = (point - excess[last] / (last + 1)).clamp_(min=0)
-    return nearest
-
-
-def _gap(gradient: Tensor, q: Tensor) -> float:
-    """Bound what a convex function can still fall by on the simplex."""
-    return float(gradient @ q - gradient.min())
-
-
-def _quadratic_program(
-    matrix: Tensor,
-    factor: float,
-    linear: Tensor,
-    simplex: _Simplex,
-    start: Tensor,
-    tol: float,
-    max_iter: int,
-) -> Tensor:
-    """Minimize factor <M, matrix M>/2 + <linear, q> to a duality gap of ``tol``.
-
-    On the rows that q rests on and those that pull it, which are few of many, in rounds that choose
-    them anew. ``max_iter`` steps with all rows, or as many with fewer as take that time.
-    """
-    q, n = start, len(matrix)
-    left, steps = float(max_iter), FIRST_STEPS
-    while True:
-        slope = simplex.margins(matrix @ simplex.coefficients(q)).mul_(factor).add_(linear)
-        if left < 1 or _gap(slope, q) <= tol:
-            return q
-        matters = (q > 0) | (slope < slope @ q)
-        by_row = simplex.weights(matters.to(q.dtype)).view(n, -1)
-        rows = (by_row > 0).any(dim=1).nonzero()[:, 0]
-        part, size = _Simplex(simplex.targets[rows]), (len(rows) / n) ** 2
-        within, taken = _accelerated(
-            matrix if len(rows) == n else matrix[rows][:, rows],
-            factor,
-            part.vector(simplex.weights(linear)[rows]),
-            part,
-            part.vector(simplex.weights(q)[rows]),
-            tol / 2,  # for the gap on all rows to be within tol
-            min(steps, math.ceil(left / size)),
-        )
-        weights = torch.zeros_like(simplex.weights(q))
-        weights[rows] = part.weights(within)
-        q = simplex.vector(weights)
-        left -= 1 + taken * size
-        steps *= 2
-
-
-def _accelerated(
-    matrix: Tensor,
-    factor: float,
-    linear: Tensor,
-    simplex: _Simplex,
-    start: Tensor,
-    tol: float,
-    max_iter: int,
-) -> tuple[Tensor, int]:
-    """Minimize likewise on all rows given; q and the number of steps.
-
-    FISTA with restarts (O'Donoghue and Candes 2015). One product with the matrix a step: the
-    gradient at an extrapolated point is extrapolated.
-    """
-
-    def gradient(point: Tensor) -> Tensor:
-        product = matrix @ simplex.coefficients(point)
-        return simplex.margins(product).mul_(factor).add_(linear)
-
-    q, g = start, gradient(start)
-    point, slope = q, g
-    curvature = factor * float(matrix.diagonal().mean().clamp(min=1e-30))
-    momentum = 1.0
-    for iteration in range(max_iter):
-        while True:
-            following = project_simplex(point - slope / curvature)
-            g_following = gradient(following)
-            move = following - point
-            if float(move @ (g_following - slope)) <= curvature * float(move @ move) * (1 + 1e-6):
-                break
-            curvature *= 2
-        if float(slope @ (following - q)) > 0:
-            momentum = 1.0
-        grown = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = (momentum - 1) / grown
-        point = following + ahead * (following - q)
-        slope = g_following + ahead * (g_following - g)
-        q, g, momentum = following, g_following, grown
-        curvature *= 0.97  # that of the first steps is seldom met again: half the steps
-        if iteration % 8 == 0 and _gap(g, q) <= tol:
-            break
-    return q, iteration + 1
-
-
 def rkhs_margin(
     gram: Tensor, targets: Tensor, *, tol: float = 1e-6, max_iter: int = 10_000
 ) -> tuple[float, Tensor]:
@@ -204,12 +70,12 @@ def rkhs_margin(
     It is one over the norm of the support vector machine without a bias; gamma is at most this.
     ``tol`` bounds the relative error of its square where the number of steps allows.
     """
-    simplex = _Simplex(targets)
+    simplex = Simplex(targets)
     q = _rkhs_weights(gram, simplex, tol, max_iter)
     return _rkhs_norm(gram, simplex.coefficients(q)), simplex.weights(q)
 
 
-def _rkhs_weights(gram: Tensor, simplex: _Simplex, tol: float, max_iter: int) -> Tensor:
+def _rkhs_weights(gram: Tensor, simplex: Simplex, tol: float, max_iter: int) -> Tensor:
     q = torch.ones_like(simplex.margins(simplex.targets))
     q /= len(q)
     square = _rkhs_norm(gram, simplex.coefficients(q)) ** 2
@@ -218,7 +84,7 @@ def _rkhs_weights(gram: Tensor, simplex: _Simplex, tol: float, max_iter: int) ->
     tol = max(tol, 1e3 * eps)
     floor = eps * float(gram.diagonal().max())
     while True:  # the tolerance is relative to what is looked for
-        q = _quadratic_program(gram, 1.0, linear, simplex, q, max(tol * square, floor), max_iter)
+        q = quadratic_program(gram, 1.0, linear, simplex, q, max(tol * square, floor), max_iter)
         before, square = square, _rkhs_norm(gram, simplex.coefficients(q)) ** 2
         if square > before / 2 or square <= floor:
             return q
@@ -298,7 +164,7 @@ class _Objective:
     """
 
     def __init__(
-        self, rows: Tensor, gram: Tensor, simplex: _Simplex, chunks: list[Chunk], smoothing: float
+        self, rows: Tensor, gram: Tensor, simplex: Simplex, chunks: list[Chunk], smoothing: float
     ) -> None:
         self.rows, self.gram, self.simplex = rows, gram, simplex
         self.chunks: Iterable[Chunk] = chunks
@@ -385,7 +251,7 @@ def _descend(
     value, slope = objective(q)
     metric, factor, scale = objective.gram, 0.0, 1.0
     for iteration in range(max_iter + 1):
-        gap = _gap(slope, q)
+        gap = duality_gap(slope, q)
         converged = gap <= tol * max(value, least)
         if on_iteration is not None:
             on_iteration(iteration, value, gap)
@@ -397,7 +263,7 @@ def _descend(
         while True:
             total = factor * scale
             linear = slope - total * simplex.margins(metric @ simplex.coefficients(q))
-            following = _quadratic_program(
+            following = quadratic_program(
                 metric, total, linear, simplex, q, enough, objective.n_inner
             )
             move = simplex.coefficients(following - q)
@@ -476,7 +342,7 @@ def separation_margin(
     if not torch.isfinite(gram).all():
         raise ValueError("the rows are too long for their kernel to be finite: rescale X.")
     n_outputs = targets.shape[1]
-    simplex = _Simplex(targets)
+    simplex = Simplex(targets)
     q = _rkhs_weights(gram, simplex, 1e-6, 10_000)
     gamma_rkhs = _rkhs_norm(gram, simplex.coefficients(q))
     # gamma_1 comes from its square: below this it is zero, and gamma with it

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import binom
 
-from sklearn_kd._core import margin
+from sklearn_kd._core import margin, simplex
 from sklearn_kd._core.margin import (
-    project_simplex,
     rkhs_margin,
     separation_margin,
     soft_logits,
     teacher_values,
 )
+from sklearn_kd._core.simplex import project_simplex
 
 
 def naive_gram(X):
@@ -320,6 +320,27 @@ def test_projection_is_the_nearest_point(entries, seed):
     other = torch.tensor(np.random.default_rng(seed).dirichlet(np.ones(len(entries))))
     # obtuse angle at the projection
     assert float((point - nearest) @ (other - nearest)) <= 1e-9
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_rows_that_do_not_matter_are_left_out_without_loss(n_outputs):
+    rng = np.random.default_rng(3)
+    X = torch.from_numpy(rng.normal(size=(200, 5)))
+    classes = torch.from_numpy(rng.integers(3, size=200))
+    targets = torch.nn.functional.one_hot(classes, 3).double()
+    X += 5 * targets @ torch.from_numpy(rng.normal(size=(3, 5)))
+    if n_outputs == 1:
+        targets = 2 * targets[:, :1] - 1
+    K = X @ X.mT + torch.eye(200)
+    pairs = simplex.Simplex(targets)
+    linear = torch.from_numpy(rng.normal(size=int(pairs.other.sum()) if n_outputs > 1 else 200))
+    start = torch.full_like(linear, 1 / len(linear))
+    q = simplex.quadratic_program(K, 2.0, linear, pairs, start, 1e-9, 5000)
+    slope = pairs.margins(K @ pairs.coefficients(q)) * 2.0 + linear
+    assert float(q.min()) >= 0
+    assert float(q.sum()) == pytest.approx(1, abs=1e-12)
+    assert simplex.duality_gap(slope, q) <= 1e-9
+    assert int((q > 0).sum()) < len(q) / 4
 
 
 # The teacher
