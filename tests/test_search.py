@@ -1,0 +1,516 @@
+"""BatchedGridSearchCV against GridSearchCV, its reference in everything but the time it takes."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import blobs, fitted_names
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd.exceptions import DivergenceError
+
+WIDTHS = {"width": [2, 4]}
+
+
+def student(**options):
+    return TwoLayerPGDClassifier(
+        **{"width": 2, "max_iter": 25, "n_init": 1, "random_state": 0, **options}
+    )
+
+
+def distilled(teacher=None, inner=None, **options):
+    teacher = LogisticRegression() if teacher is None else teacher
+    options = {"random_state": 0, **options}
+    return DistilledClassifier(teacher, student() if inner is None else inner, **options)
+
+
+def batched(estimator=None, grid=WIDTHS, **options):
+    estimator = student() if estimator is None else estimator
+    return BatchedGridSearchCV(estimator, grid, **{"cv": 3, **options})
+
+
+def table(n_classes=3, n=90, seed=0):
+    return blobs(n, n_classes, spread=3, seed=seed)
+
+
+def assert_same_results(search, expected, atol=1e-9):
+    results = search.cv_results_
+    assert list(results) == list(expected.cv_results_)
+    assert results["params"] == expected.cv_results_["params"]
+    for name, values in expected.cv_results_.items():
+        if "_test_" in name or "_train_" in name:
+            np.testing.assert_allclose(results[name], values, rtol=0, atol=atol, err_msg=name)
+    assert fitted_names(search) == fitted_names(expected)
+    assert type(search.scorer_) is type(expected.scorer_)
+    for name in ("best_params_", "best_index_", "multimetric_", "n_splits_"):
+        assert getattr(search, name, None) == getattr(expected, name, None)
+
+
+def assert_same_search(estimator, grid=WIDTHS, data=None, fit_params=None, atol=1e-9, **options):
+    """Fit both searches; return ours."""
+    X, y = table() if data is None else data
+    options = {"cv": 3, "scoring": "neg_log_loss", **options}
+    fit_params = {} if fit_params is None else fit_params
+    expected = GridSearchCV(clone(estimator), grid, **options).fit(X, y, **fit_params)
+    search = BatchedGridSearchCV(estimator, grid, **options).fit(X, y, **fit_params)
+    assert_same_results(search, expected, atol)
+    if hasattr(expected, "best_estimator_"):
+        assert type(search.best_estimator_) is type(expected.best_estimator_)
+        np.testing.assert_array_equal(search.classes_, expected.classes_)
+        np.testing.assert_allclose(
+            search.predict_proba(X), expected.predict_proba(X), rtol=0, atol=atol
+        )
+        assert search.score(X, y) == pytest.approx(expected.score(X, y), abs=atol)
+    return search
+
+
+# Scores are those of GridSearchCV
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
+@pytest.mark.parametrize("batch_size", [None, 64])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris, load_wine])
+def test_scores_are_those_of_grid_search(load, batch_size, optimizer):
+    grid = {"width": [2, 6], "radius": [1.0, None], "random_state": [0, 1]}
+    estimator = student(max_iter=50, batch_size=batch_size, optimizer=optimizer)
+    if optimizer == "nesterov":  # at the edge of stability rounding would grow
+        estimator.set_params(learning_rate=0.1)
+    assert_same_search(estimator, grid, load(return_X_y=True))
+
+
+def test_every_parameter_of_the_student_may_vary():
+    grid = [
+        {"optimizer": ["adam", "nesterov"], "momentum": [0.0, 0.5], "init": ["standard"]},
+        {"learning_rate": [0.01, "auto"], "max_iter": [1, 40], "output_layer": ["fixed"]},
+        {"input_scaling": [False, True], "input_intercept": [False, True]},
+        {"n_init": [3, "auto"], "output_layer": ["trained"], "n_iter_no_change": [3, "auto"]},
+        {"class_weight": ["balanced", {0: 1.0, 1: 2.0, 2: 3.0}, None], "early_stopping": [False]},
+        {"batch_size": [32, "auto", 1000], "validation_fraction": [0.1, 0.3]},
+        {"random_state": [1, np.random.RandomState(3)], "verbose": [0], "device": ["cpu"]},
+    ]
+    assert_same_search(student(), grid)
+
+
+def test_early_stopping_is_that_of_each_alone():
+    X, y = table(2)
+    grid = {"width": [2, 6], "learning_rate": [0.3, 3.0], "n_iter_no_change": [3, 10]}
+    for batch_size in (None, 16):
+        estimator = student(max_iter=60, batch_size=batch_size, n_init=2)
+        search = assert_same_search(estimator, grid, (X, y))
+        alone = clone(estimator).set_params(**search.best_params_).fit(X, y)
+        assert search.best_estimator_.n_iter_ == alone.n_iter_
+
+
+@pytest.mark.parametrize("cv", [KFold(3), ShuffleSplit(2, random_state=0), StratifiedKFold(2)])
+def test_splitters(cv):
+    X, y = table()  # in KFold without shuffling of sorted labels a class is missing
+    order = np.argsort(y)
+    assert_same_search(student(), WIDTHS, (X[order], y[order]), cv=cv, scoring="accuracy")
+
+
+def test_splits_as_a_generator_and_without_a_seed():
+    X, y = table()
+    splits = list(KFold(2).split(X))
+    expected = batched(cv=splits).fit(X, y).cv_results_["mean_test_score"]
+    given = batched(cv=(split for split in splits)).fit(X, y)
+    np.testing.assert_array_equal(given.cv_results_["mean_test_score"], expected)
+    # the rows that are scored are those that were not trained on
+    seen = []
+
+    def scoring(estimator, X, y):
+        seen.append((estimator.input_offset_, X))
+        return 0.0
+
+    batched(cv=ShuffleSplit(2), scoring=scoring).fit(X, y)
+    whole = X.sum(axis=0)
+    for offset, rows in seen:
+        np.testing.assert_allclose((whole - rows.sum(axis=0)) / (len(X) - len(rows)), offset)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scoring": None, "refit": False},
+        {"scoring": "roc_auc_ovr", "return_train_score": True},
+        {"scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss"},
+        {"scoring": {"a": "accuracy", "b": "f1_macro"}, "refit": False, "return_train_score": True},
+        {"refit": lambda results: int(np.argmin(results["mean_test_score"]))},
+        {"scoring": lambda e, X, y: {"a": e.score(X, y), "w": e.width}, "refit": "w"},
+    ],
+)
+def test_scorers_and_refits(options):
+    X, y = table()
+    expected = GridSearchCV(student(), WIDTHS, cv=3, **options).fit(X, y)
+    assert_same_results(batched(**options).fit(X, y), expected)
+
+
+class Seen:
+    """Scorer that keeps the estimators it is shown."""
+
+    def __init__(self):
+        self.estimators = []
+
+    def __call__(self, estimator, X, y):
+        self.estimators.append(estimator)
+        return estimator.score(X, y)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        (student(), {"width": [2, 4]}),
+        (distilled(), {"student__width": [2, 4], "alpha": [0.5, 1.0]}),
+        (make_pipeline(StandardScaler(), student()), {"twolayerpgdclassifier__width": [2, 4]}),
+    ],
+)
+def test_scorers_see_what_a_fit_leaves(estimator, grid):
+    X, y = table()
+    scorers = [Seen(), Seen()]
+    for kind, scorer in zip((GridSearchCV, BatchedGridSearchCV), scorers, strict=True):
+        kind(estimator, grid, cv=2, scoring=scorer).fit(X, y)
+    for expected, seen in zip(*(scorer.estimators for scorer in scorers), strict=True):
+        assert type(seen) is type(estimator)
+        assert vars(seen).keys() == vars(expected).keys()
+        assert str(seen) == str(expected)
+        np.testing.assert_allclose(seen.predict_proba(X), expected.predict_proba(X), atol=1e-9)
+        assert pickle.loads(pickle.dumps(seen)).score(X, y) == expected.score(X, y)
+    inner, reference = scorers[1].estimators[-1], scorers[0].estimators[-1]
+    for step in ("student_", "steps"):
+        inner, reference = getattr(inner, step, inner), getattr(reference, step, reference)
+    if isinstance(inner, list):
+        inner, reference = inner[-1][1], reference[-1][1]
+    assert inner.get_params() == reference.get_params()
+    for name in fitted_names(reference):
+        ours, theirs = getattr(inner, name), getattr(reference, name)
+        assert type(ours) is type(theirs)
+        if not isinstance(theirs, str):
+            np.testing.assert_allclose(np.array(ours, float), np.array(theirs, float), atol=1e-9)
+
+
+# Metadata
+
+
+def test_groups_and_weights():
+    y = table()[1]
+    weights = np.random.RandomState(0).uniform(0, 2, len(y))
+    weights[::7] = 0
+    assert_same_search(
+        student(),
+        {"width": [2, 4], "class_weight": [None, "balanced"]},
+        cv=GroupKFold(3),
+        fit_params={"groups": np.arange(len(y)) % 7, "sample_weight": weights},
+    )
+    assert_same_search(
+        distilled(), {"student__width": [2, 4]}, fit_params={"sample_weight": weights}
+    )
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_soft_targets_are_sliced(labelled):
+    X, y = table()
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    given = pd.DataFrame(Q, columns=[0, 1, 2]) if labelled else Q
+    grid = {"alpha": [0.0, 0.5, 1.0], "temperature": [0.5, 1.0, 3.0], "width": [2, 4]}
+    assert_same_search(student(), grid, fit_params={"soft_targets": given})
+    grid = {"alpha": [0.5, 1.0], "temperature": [1.0, 3.0], "student__width": [2, 4]}
+    search = assert_same_search(distilled(), grid, fit_params={"soft_targets": given})
+    assert search.best_estimator_.label_source_ == "given"
+
+
+def test_metadata_routing():
+    X, y = table()
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    w = np.linspace(0.5, 2, len(y))
+    with config_context(enable_metadata_routing=True):
+        one = student().set_fit_request(soft_targets=True, sample_weight=True)
+        one.set_score_request(sample_weight=True)
+        both = {"soft_targets": Q, "sample_weight": w}
+        options = {"fit_params": both, "scoring": None}
+        assert_same_search(one, {"alpha": [0.5, 1.0]}, **options)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=True), one)
+        assert_same_search(pipeline, {"twolayerpgdclassifier__alpha": [0.5, 1.0]}, **options)
+        model = DistilledClassifier(
+            LogisticRegression().set_fit_request(sample_weight=True),
+            student().set_fit_request(sample_weight=True),
+            random_state=0,
+        ).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
+        grid = {"alpha": [0.5, 1.0], "teacher__C": [0.1, 1.0]}
+        assert_same_search(model, grid, fit_params={"sample_weight": w}, scoring=None)
+        grouped = {"groups": np.arange(len(y)) % 5, "soft_targets": Q}
+        one = student().set_fit_request(soft_targets=True, sample_weight=False)
+        cv = GroupKFold(3)
+        assert_same_search(one, {"alpha": [0.5, 1.0]}, fit_params=grouped, cv=cv)
+
+
+# Candidates that fail
+
+
+@pytest.mark.parametrize("error_score", [np.nan, -7.0])
+def test_a_candidate_that_fails_leaves_the_others_alone(error_score):
+    X, y = table()
+    estimator = student(optimizer="nesterov", early_stopping=False)
+    grid = [
+        {"width": [2, 3, 4, "wide", 0], "learning_rate": [0.1, 1e200]},
+        {"class_weight": [{0: 1.0}, "balanced"], "alpha": [1.0, -1.0]},
+    ]
+    results = []
+    for kind in (GridSearchCV, BatchedGridSearchCV):
+        search = kind(estimator, grid, cv=2, error_score=error_score)
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            results.append(search.fit(X, y))
+        assert FitFailedWarning in [w.category for w in record]
+        results[-1].messages = sorted({w.category.__name__ for w in record})
+    assert results[0].messages == results[1].messages
+    scores = [search.cv_results_["mean_test_score"] for search in results]
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-12)
+    assert len(set(scores[0])) > 1
+
+
+def test_error_score_raise():
+    X, y = table()
+    for grid, match in (
+        ({"width": [2, 3]}, "width must be even"),
+        ({"learning_rate": [0.1, 1e200]}, "diverged at learning_rate=1e"),
+    ):
+        search = batched(student(optimizer="nesterov"), grid, error_score="raise")
+        with pytest.raises((ValueError, DivergenceError), match=match):
+            search.fit(X, y)
+        assert not fitted_names(search)
+
+
+def no_training(monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError("training has begun")
+
+    for kind in (TwoLayerPGDClassifier, LogisticRegression, StandardScaler):
+        monkeypatch.setattr(kind, "fit", fail)
+    monkeypatch.setattr(TwoLayerPGDClassifier, "_fit_together", fail)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid", "name"),
+    [
+        (distilled(), {"temperature": [1.0, "auto"]}, "temperature='auto'"),
+        (distilled(temperature="auto"), {"student__width": [2]}, "temperature='auto'"),
+        (
+            make_pipeline(distilled()),
+            {"distilledclassifier__temperature": ["auto"]},
+            "distilledclassifier__temperature",
+        ),
+        (distilled(), {"student": [student(), SVC()], "alpha": [1.0]}, "parameter student "),
+        (distilled(), {"student": [student(width=4)]}, "parameter student "),
+        (
+            Pipeline([("scale", StandardScaler()), ("net", student())]),
+            {"net": [student(), "passthrough"]},
+            "parameter net ",
+        ),
+        (student(), {"widht": [2, 4]}, "widht"),
+        (distilled(), {"alpha": [0.5], "student__depth": [3]}, "depth"),
+    ],
+)
+def test_what_cannot_be_batched_is_named_before_any_training(monkeypatch, estimator, grid, name):
+    X, y = table()
+    no_training(monkeypatch)
+    search = batched(estimator, grid)
+    with pytest.raises(ValueError, match=name):
+        search.fit(X, y)
+    assert not fitted_names(search)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        distilled(inner=LogisticRegression()),
+        batched(),
+        make_pipeline(student(), "passthrough"),
+    ],
+)
+def test_other_estimators_are_refused_before_any_training(monkeypatch, estimator):
+    X, y = table()
+    no_training(monkeypatch)
+    with pytest.raises(TypeError, match=r"trains a TwoLayerPGDClassifier.*GridSearchCV"):
+        batched(estimator, {}).fit(X, y)
+
+
+# What comes before the student
+
+
+class CountedTeacher(LogisticRegression):
+    fits = []
+
+    def fit(self, X, y, sample_weight=None):
+        CountedTeacher.fits.append((len(X), self.C))
+        return super().fit(X, y, sample_weight)
+
+
+class CountedScaler(TransformerMixin, BaseEstimator):
+    fits = []
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def fit(self, X, y=None):
+        CountedScaler.fits.append((len(X), self.factor))
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return (X - self.mean_) * self.factor
+
+
+@pytest.fixture
+def counts():
+    CountedTeacher.fits.clear()
+    CountedScaler.fits.clear()
+
+
+@pytest.mark.usefixtures("counts")
+def test_a_teacher_is_fitted_once_for_each_split_and_setting():
+    X, y = table()
+    model = distilled(CountedTeacher(), cv="in-sample", alpha=1.0)
+    grid = {
+        "alpha": [0.5, 1.0],
+        "temperature": [1.0, 3.0],
+        "student__width": [2, 4],
+        "student__random_state": [0, 1],
+    }
+    batched(model, grid, cv=3, refit=False).fit(X, y)
+    assert CountedTeacher.fits == [(60, 1.0)] * 3
+    CountedTeacher.fits.clear()
+    grid = {"teacher__C": [0.1, 1.0], "student__width": [2, 4, 6], "random_state": [0, 1]}
+    batched(model, grid, cv=2, refit=False).fit(X, y)
+    assert sorted(CountedTeacher.fits) == [(45, 0.1)] * 4 + [(45, 1.0)] * 4
+
+
+@pytest.mark.usefixtures("counts")
+def test_other_steps_are_fitted_once_for_each_split_and_setting():
+    X, y = table()
+    steps = Pipeline([("scale", CountedScaler()), ("net", student())])
+    grid = {"scale__factor": [1.0, 2.0], "net__width": [2, 4], "net__radius": [1.0, None]}
+    batched(steps, grid, cv=2, refit=False).fit(X, y)
+    assert sorted(CountedScaler.fits) == [(45, 1.0)] * 2 + [(45, 2.0)] * 2
+
+
+def test_distilled_scores_are_those_of_grid_search():
+    grid = [
+        {"alpha": [0.0, 0.5, 1.0], "temperature": [0.5, 3.0], "student__width": [2, 4]},
+        {"random_state": [0, 1], "teacher__C": [0.01, 1.0], "student__random_state": [None, 0]},
+        {"teacher": [LogisticRegression(), DecisionTreeClassifier(max_depth=2, random_state=0)]},
+        {"cv": [None, 2, "in-sample"], "student__alpha": [0.3]},
+    ]
+    assert_same_search(distilled(LogisticRegression(C=0.1)), grid)
+
+
+def test_unlabeled_rows_reach_the_students():
+    more = blobs(40, 3, seed=5)[0]
+    grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
+    search = assert_same_search(distilled(), grid, fit_params={"X_unlabeled": more})
+    without = assert_same_search(distilled(), grid)
+    assert search.best_score_ != without.best_score_
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        (
+            Pipeline([("pca", PCA(2, random_state=0)), ("net", student())]),
+            {"pca__n_components": [1, 2], "net__width": [2, 4], "pca": [PCA(2), "passthrough"]},
+        ),
+        (
+            distilled(inner=Pipeline([("pca", PCA(2)), ("net", student())])),
+            {"student__pca__whiten": [True, False], "student__net__width": [2, 4]},
+        ),
+        (
+            Pipeline([("scale", StandardScaler()), ("kd", distilled())]),
+            {"kd__alpha": [0.5, 1.0], "kd__student__width": [2, 4], "kd__teacher__C": [0.1, 1]},
+        ),
+        (
+            make_pipeline(make_pipeline(StandardScaler(), make_pipeline(PCA(2), student()))),
+            {"pipeline__pipeline__twolayerpgdclassifier__width": [2, 4]},
+        ),
+    ],
+)
+def test_pipelines(estimator, grid):
+    if "pca" in grid:
+        grid = [grid | {"pca": [PCA(2)]}, {"pca": ["passthrough", PCA(1)], "net__width": [2, 4]}]
+    assert_same_search(estimator, grid)
+
+
+def test_pipeline_memory(tmp_path):
+    steps = [("scale", StandardScaler()), ("net", student())]
+    assert_same_search(Pipeline(steps, memory=str(tmp_path)), {"net__width": [2, 4]})
+
+
+# Containers, seeds, life of the search
+
+
+def test_frames_and_string_labels():
+    X, y = table()
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(len(X))[::-1])
+    labels = pd.Series(np.array(["x", "y", "z"])[y], index=frame.index)
+    for estimator, grid in (
+        (student(), WIDTHS),
+        (distilled(), {"student__width": [2, 4]}),
+        (make_pipeline(StandardScaler(), student()), {"twolayerpgdclassifier__width": [2, 4]}),
+    ):
+        search = assert_same_search(estimator, grid, (frame, labels))
+        assert search.feature_names_in_.tolist() == ["a", "b", "c"]
+        assert set(search.predict(frame)) <= {"x", "y", "z"}
+    assert_same_search(student(), WIDTHS, (X.tolist(), labels.tolist()))
+    assert_same_search(student(), WIDTHS, (X.astype(np.float32), y), atol=1e-5)
+
+
+def test_no_seed_is_one_for_all_candidates_of_a_split():
+    X, y = table()
+    seen = Seen()
+    grid = {"radius": [None, 50.0, 100.0], "max_iter": [1]}
+    batched(student(random_state=None), grid, cv=2, scoring=seen, refit=False).fit(X, y)
+    starts = [estimator.initial_weights_ for estimator in seen.estimators]
+    assert all(estimator.random_state is None for estimator in seen.estimators)
+    for split in (0, 1):
+        np.testing.assert_array_equal(starts[split], starts[2 + split])
+        np.testing.assert_array_equal(starts[split], starts[4 + split])
+    assert not np.array_equal(starts[0], starts[1])
+    again = Seen()
+    batched(student(random_state=None), grid, cv=2, scoring=again, refit=False).fit(X, y)
+    assert not np.array_equal(again.estimators[0].initial_weights_, starts[0])
+
+
+def test_minibatches_can_be_shared_between_seeds():
+    X, y = table()
+    grid = {"random_state": [0, 1, 2]}
+    estimator = student(batch_size=16)
+    seen = Seen()
+    batched(estimator, grid, cv=2, share_minibatches=True, scoring=seen, refit=False).fit(X, y)
+    alone = Seen()
+    batched(estimator, grid, cv=2, scoring=alone, refit=False).fit(X, y)
+    same = [
+        np.allclose(a.hidden_weights_, b.hidden_weights_)
+        for a, b in zip(seen.estimators, alone.estimators, strict=True)
+    ]
+    assert same == [True, True, False, False, False, False]  # the first has minibatches of its own
+    for a, b in zip(seen.estimators, alone.estimators, strict=True):
+        np.testing.assert_array_equal(a.initial_weights_, b.initial_weights_)
