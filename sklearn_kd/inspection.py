@@ -108,7 +108,7 @@ class WidthCurveDisplay:
             Rows, as the estimator takes them.
         y : array-like of shape (n_samples,)
             Class labels.
-        widths : array-like of int, default=(2, 4, 8, 16, 32, 64)
+        widths : int or array-like of int, default=(2, 4, 8, 16, 32, 64)
             Neurons of the students; even, all different.
         seeds : int or array-like of int, default=5
             ``random_state`` of the students; a number k stands for 0 to k - 1. One at a time says
