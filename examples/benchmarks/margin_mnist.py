@@ -36,6 +36,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-iter", type=int, default=100)
+    parser.add_argument("--tasks", nargs="+", help="of the three names above (default: all)")
+    parser.add_argument("--verbose", action="store_true", help="tell each step")
     args = parser.parse_args()
     data = fetch_mnist()
     lines = []
@@ -43,10 +45,14 @@ def main():
         print(environment(f"{args.threads} thread(s)"))
         for seed in range(args.seeds):
             for name, X, y in tasks(data, args.rows, seed):
+                if args.tasks and name not in args.tasks:
+                    continue
                 start = time.perf_counter()
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always", ConvergenceWarning)
-                    margin = ntk_margin(X, y, max_iter=args.max_iter, random_state=seed)
+                    margin = ntk_margin(
+                        X, y, max_iter=args.max_iter, random_state=seed, verbose=args.verbose
+                    )
                 seconds = time.perf_counter() - start
                 width = required_width(margin.gamma, 0.1, len(X)).width
                 lines.append(
