@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
 
 CHEAP = {"width": 8, "n_init": 1, "max_iter": 100}
 
@@ -92,6 +92,11 @@ BOOTSTRAPPED = [
     DistilledClassifier(RandomForestClassifier(10), logistic()),
 ]
 
+# with a seed, since the checks seed what has a random_state of its own
+SEARCHES = [
+    BatchedGridSearchCV(TwoLayerPGDClassifier(**CHEAP, random_state=0), {"width": [4, 8]}, cv=2),
+]
+
 
 def expected_failures(estimator):
     teacher, check = getattr(estimator, "teacher", None), "check_sample_weight_equivalence_on_"
@@ -105,7 +110,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [*STUDENTS, *DISTILLED, *BOOTSTRAPPED], expected_failed_checks=expected_failures
+    [*STUDENTS, *DISTILLED, *BOOTSTRAPPED, *SEARCHES], expected_failed_checks=expected_failures
 )
 def test_check_estimator(estimator, check):
     check(estimator)

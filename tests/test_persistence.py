@@ -23,7 +23,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
 
 STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
@@ -44,6 +44,34 @@ def fitted(kind, dtype=np.float64):
 
 
 KINDS = ["student", "partial", "distilled", "pipeline"]
+
+
+@pytest.mark.parametrize("kind", ["student", "distilled", "pipeline"])
+def test_a_batched_search_is_kept_like_any_other(kind, tmp_path):
+    model, X = fitted(kind)
+    y = model.predict(X)
+    name = {"student": "radius", "distilled": "student__radius"}.get(kind)
+    grid = {name or "twolayerpgdclassifier__radius": [1.0, None]}
+    for scoring in (None, "accuracy", ["accuracy", "neg_log_loss"]):
+        search = BatchedGridSearchCV(
+            model,
+            grid,
+            cv=2,
+            scoring=scoring,
+            refit="accuracy" if isinstance(scoring, list) else True,
+        )
+        search.fit(X, y)
+        content = pickle.dumps(search)
+        assert b"torch" not in content
+        again = pickle.loads(content)
+        np.testing.assert_array_equal(again.predict_proba(X), search.predict_proba(X))
+        assert again.score(X, y) == search.score(X, y)
+        assert type(again.best_estimator_) is type(model)
+        assert not fitted_names(clone(search))
+        assert clone(search).fit(X, y).best_params_ == search.best_params_
+        joblib.dump(search, tmp_path / "search.joblib")
+        again = joblib.load(tmp_path / "search.joblib", mmap_mode="r")
+        np.testing.assert_array_equal(again.predict(X), search.predict(X))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -225,3 +253,19 @@ def test_string_labels_frames_and_scoring():
         model.predict(X[["b", "a", "c"]])
     scores = cross_val_score(student(), X, y, scoring="roc_auc_ovr", cv=3)
     assert scores.min() > 0.9
+
+
+def test_a_batched_search_inside_other_tools():
+    X, y = blobs(n=90, n_classes=3, spread=3)
+    grid = {"width": [2, 4]}
+    search = BatchedGridSearchCV(student(), grid, cv=2)
+    plain = GridSearchCV(student(), grid, cv=2)
+    scores = [cross_val_score(each, X, y, cv=3) for each in (search, plain)]
+    np.testing.assert_allclose(*scores)
+    outer = GridSearchCV(search, {"estimator__radius": [1.0, None]}, cv=2).fit(X, y)
+    assert type(outer.best_estimator_.best_estimator_) is TwoLayerPGDClassifier
+    ours, theirs = (
+        DistilledClassifier(teacher, LogisticRegression(), cv=2, random_state=0).fit(X, y)
+        for teacher in (search, plain)
+    )
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6)

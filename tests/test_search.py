@@ -1,8 +1,11 @@
 """BatchedGridSearchCV against GridSearchCV, its reference in everything but the time it takes."""
 
 import pickle
+import threading
+import time
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,8 +27,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from test_two_layer import Recorder
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier, _training
+from sklearn_kd._core import solvers
 from sklearn_kd.exceptions import DivergenceError
 
 WIDTHS = {"width": [2, 4]}
@@ -514,3 +519,128 @@ def test_minibatches_can_be_shared_between_seeds():
     assert same == [True, True, False, False, False, False]  # the first has minibatches of its own
     for a, b in zip(seen.estimators, alone.estimators, strict=True):
         np.testing.assert_array_equal(a.initial_weights_, b.initial_weights_)
+
+
+def test_less_memory_makes_smaller_batches_or_an_error():
+    X, y = table()
+    grid = {"width": [2, 4, 8], "n_init": [1, 2]}
+    expected = batched(grid=grid, scoring="neg_log_loss").fit(X, y)
+    with pytest.raises(MemoryError, match=r"that max_memory allows: set a smaller"):
+        batched(grid=grid, max_memory=1e-9).fit(X, y)
+    sizes, batch = [], _training.Batch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+        search = batched(grid=grid, scoring="neg_log_loss", max_memory=3e-4).fit(X, y)
+    assert len(sizes) > 4  # more than one for each split, and the refit
+    assert sum(sizes) == 3 * 6 + 1
+    assert_same_results(search, expected)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, fitted):
+    X, y = table()
+    search = batched(cv=2)
+    before = vars(search.fit(X, y)).copy() if fitted else vars(search).copy()
+    calls, fit = [], _training.fit_together
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*args, **options)
+
+    monkeypatch.setattr(_training, "fit_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    with pytest.raises(ValueError, match="fits failed"):
+        search.fit(X, np.zeros(len(y)))
+    assert vars(search) == before
+
+
+def test_an_interrupt_in_training_is_raised(monkeypatch):
+    X, y = table()
+    search, note = batched(), solvers._Run.note_ended
+
+    def interrupted(run):
+        if run.n_done == 5:
+            raise KeyboardInterrupt
+        return note(run)
+
+    monkeypatch.setattr(solvers._Run, "note_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    assert not fitted_names(search)
+
+
+def test_verbose(capsys):
+    X, y = table()
+    batched(cv=2).fit(X, y)
+    assert capsys.readouterr().out == ""
+    batched(cv=2, verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:38] for line in lines] == [
+        f"[BatchedGridSearchCV] split {split}/2: 2 fit" for split in (1, 2)
+    ]
+    batched(cv=2, verbose=2).fit(X, y)
+    assert "split 1/2: 0 of 2 done, 2 begin" in capsys.readouterr().out
+
+
+def test_fit_times_add_up():
+    X, y = table()
+    start = time.perf_counter()
+    search = batched(grid={"width": [2, 16], "max_iter": [5, 200]}, cv=2, refit=False).fit(X, y)
+    whole = time.perf_counter() - start
+    seconds = search.cv_results_["mean_fit_time"]
+    assert (seconds > 0).all()
+    assert (search.cv_results_["std_fit_time"] >= 0).all()
+    assert 0.1 * whole < 2 * seconds.sum() < whole
+    # by neurons and epochs: (max_iter, width) = (5, 2), (5, 16), (200, 2), (200, 16)
+    assert seconds.argmax() == 3
+    assert seconds[0] == seconds.min()
+
+
+def test_threads():
+    X, y = table()
+    expected = batched(scoring="neg_log_loss").fit(X, y)
+    searches = [batched(scoring="neg_log_loss") for _ in range(3)]
+    threads = [threading.Thread(target=search.fit, args=(X, y)) for search in searches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with joblib.parallel_config("threading", n_jobs=2):
+        searches.append(batched(scoring="neg_log_loss").fit(X, y))
+    for search in searches:
+        assert_same_results(search, expected)
+
+
+def test_odd_grids():
+    X, y = table()
+    grids = [
+        {},
+        [{"width": [2, 2]}, {"width": [2]}, {}],
+        {"width": np.array([2, 4]), "radius": np.array([0.5, 2.0])},
+        {"width": np.array([2, 4], dtype=object), "radius": [None]},
+    ]
+    for grid in grids:
+        assert_same_search(student(), grid, cv=2)
+    for grid in ([], {"width": []}):
+        errors = []
+        for kind in (GridSearchCV, BatchedGridSearchCV):
+            with pytest.raises(ValueError, match=r"fits|non-empty") as error:
+                kind(student(), grid).fit(X, y)
+            errors.append(str(error.value))
+        assert errors[0] == errors[1]
+
+
+def test_callbacks():
+    X, y = table()
+    with pytest.raises(ValueError, match="callbacks of the estimator"):
+        batched(student().set_callbacks(Recorder())).fit(X, y)
+    events = []
+    for kind in (GridSearchCV, BatchedGridSearchCV):
+        recorder = Recorder()
+        search = kind(student(), WIDTHS, cv=2).set_callbacks(recorder).fit(X, y)
+        events.append(recorder.events)
+        assert not hasattr(search.best_estimator_, "_skl_callbacks")
+    assert events[0] == events[1]
