@@ -24,7 +24,7 @@ the best of several restarts each, are trained with the hidden weights free and 
 `BatchedGridSearchCV` trains all students of a draw of rows that have the same labels together.
 Every number is a test accuracy in per cent, the mean and standard deviation over draws of the
 training rows and seeds of the students; soft and softened are differences to hard labels on the
-same rows from the same start. Takes about a quarter of an hour; ``--quick`` one minute.
+same rows from the same start. Takes about ten minutes; ``--quick`` one.
 """
 
 import argparse
