@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._row_expansion import student_mode
 
-__all__ = ["Candidate", "student_of"]
+__all__ = ["Candidate", "student_of", "way_to_student"]
 
 
 def _inner(estimator, fitted=False):
@@ -20,7 +20,7 @@ def _inner(estimator, fitted=False):
     return None
 
 
-def _way(estimator, fitted=False):
+def way_to_student(estimator, fitted=False):
     """Yield (name with a trailing "__" or "", estimator) down to the student."""
     prefix = ""
     while True:
@@ -33,7 +33,7 @@ def _way(estimator, fitted=False):
 
 def student_of(estimator, fitted=False):
     """Return the estimator that the others hand their rows on to in the end."""
-    return list(_way(estimator, fitted))[-1][1]
+    return list(way_to_student(estimator, fitted))[-1][1]
 
 
 def _with_student(estimator, student):
@@ -65,13 +65,13 @@ class Candidate:
 
     def __init__(self, estimator, params):
         if hasattr(estimator, "_skl_callbacks") or any(
-            hasattr(each, "_skl_callbacks") for _, each in _way(estimator)
+            hasattr(each, "_skl_callbacks") for _, each in way_to_student(estimator)
         ):
             raise ValueError(
                 "callbacks of the estimator cannot be told of fits that happen together: remove "
                 "them (set_callbacks()), or set them on the search."
             )
-        base = list(_way(estimator))
+        base = list(way_to_student(estimator))
         prefix, student = base[-1]
         if not hasattr(student, "_fit_together"):
             raise TypeError(
@@ -81,7 +81,7 @@ class Candidate:
             )
         self.params = params
         self.estimator = clone(estimator).set_params(**clone(params, safe=False))
-        way = list(_way(self.estimator))
+        way = list(way_to_student(self.estimator))
         same = [(name, type(each)) for name, each in way] == [(n, type(e)) for n, e in base]
         own = {f"{prefix}{name}" for name in student.get_params(deep=False)}
         self.losses = []  # metas that set the student's alpha and temperature
@@ -96,14 +96,20 @@ class Candidate:
                     )
         replaced = [name for name in params if f"{name}__" in [n for n, _ in [*base, *way]]]
         if replaced or not same:
+            replaced += [name for name in params if name.split("__")[-1] == "steps"]
             name = replaced[0] if replaced else next(iter(params))
             raise ValueError(
                 f"the parameter {name} cannot be batched, since it replaces what is trained: "
                 "search over its own parameters, or use GridSearchCV."
             )
         #: what comes before the student: candidates in which it is equal share it
-        self.before = tuple(
-            (name, _identity(value)) for name, value in sorted(params.items()) if name not in own
+        self.before = (
+            student_of(self.estimator).random_state is None,  # draws a seed, or does not
+            *(
+                (name, _identity(value))
+                for name, value in sorted(params.items())
+                if name not in own
+            ),
         )
 
     def probe(self):
@@ -113,9 +119,11 @@ class Candidate:
         # clone, for its metadata requests; its parameters are the candidates' own affair
         recorder = clone(student)
         recorder.__class__ = _recorder(type(student))
-        recorder.set_params(**type(student)().get_params(deep=False))
+        defaults = type(student)().get_params(deep=False)
+        # a meta draws a seed for a student that has none
+        recorder.set_params(**{**defaults, "random_state": student.random_state})
         probe = _with_student(probe, recorder)
-        for _, each in _way(probe):
+        for _, each in way_to_student(probe):
             if hasattr(each, "_get_student"):
                 each.set_params(alpha=0.5, temperature=1.0)
         return probe
@@ -123,7 +131,7 @@ class Candidate:
     def student(self, data, seed):
         """Student to train on what a probe has recorded, and the ``random_state`` to give it back.
 
-        ``data`` is the recording student, ``seed`` that of students without one.
+        ``data`` is the recording student, ``seed()`` that of students without one.
         """
         for meta in self.losses:
             meta._validate_params()
@@ -137,7 +145,7 @@ class Candidate:
             student.random_state = data.random_state
         random_state = student.random_state
         if random_state is None:
-            student.random_state = seed
+            student.random_state = seed()
         student._validate_params()
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(data, name):

@@ -97,9 +97,12 @@ def check_budget(n_bytes, device, advice, *, limit=math.inf):
     """
     available = available_bytes(device)
     if n_bytes > min(available, limit):
-        there = f"which has {available / 2**30:.1f} GiB free"
+        there = f"which has {_size(available)} free"
         if limit < available:
-            there = f"of the {limit / 2**30:.2f} GiB that max_memory allows"
-        raise MemoryError(
-            f"training needs about {n_bytes / 2**30:.2f} GiB on {device}, {there}: {advice}."
-        )
+            there = f"of the {_size(limit)} that max_memory allows"
+        raise MemoryError(f"training needs about {_size(n_bytes)} on {device}, {there}: {advice}.")
+
+
+def _size(n_bytes):
+    """Bytes in a unit that shows them."""
+    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**28 else f"{n_bytes / 2**20:.2f} MiB"

@@ -19,7 +19,7 @@ from sklearn_kd._validation import (
     _fit_context,
     _raise_for_params,
     _routing_enabled,
-    _safe_indexing,
+    _safe_split,
 )
 
 __all__ = ["BatchedGridSearchCV"]
@@ -83,7 +83,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     Notes
     -----
     In full batch (up to 1,000 distinct rows by default) a network ends with the weights that it
-    would have in GridSearchCV up to rounding, whatever its neighbours do, also where seeds differ.
+    would have in GridSearchCV up to rounding (which training that is unstable magnifies), whatever
+    its neighbours do, also where seeds differ.
     In minibatches too, where ``random_state`` is an integer and minibatches are not shared.
     Networks whose ``random_state`` is None share one seed, drawn for each split: they have the same
     distribution as alone, and candidates are compared on the same start and the same minibatches.
@@ -164,13 +165,18 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         TypeError
             For an estimator whose student is no TwoLayerPGDClassifier.
         """
+        if y is None:
+            raise ValueError("BatchedGridSearchCV needs the labels y, got None.")
         candidates = list(ParameterGrid(self.param_grid))
         students = [Candidate(self.estimator, params) for params in candidates]
+        scorers, _ = self._get_scorers()  # an error in the scoring should not wait for the training
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         fit_params, split_params = self._route(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **split_params))
+        if len(splits) != (promised := splitter.get_n_splits(X, y, **split_params)):
+            raise ValueError(f"cv made {len(splits)} splits, but its get_n_splits says {promised}.")
         fits = [
             self._train(students, X, y, fit_params, train, f"{number}/{len(splits)}")
             for number, (train, _) in enumerate(splits, start=1)
@@ -194,8 +200,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         replay.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
         replay.cv_results_["std_fit_time"] = seconds.std(axis=1)
         fitted = {name: value for name, value in vars(replay).items() if name.endswith("_")}
-        if callable(fitted["scorer_"]):  # it may have kept the estimator that hands results out
-            fitted["scorer_"], _ = self._get_scorers()
+        # those of the replay may have kept the estimator that hands results out
+        fitted["scorer_"] = getattr(scorers, "_scorers", scorers)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         vars(self).update(fitted)
@@ -213,11 +219,12 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         """Fit all candidates on one split; of each the estimator or its error, and seconds."""
         start = time.perf_counter()
         fit_params = _check_method_params(X, params=fit_params, indices=train)
-        X, y = _safe_indexing(X, train), _safe_indexing(y, train)
+        X, y = _safe_split(self.estimator, X, y, train)
         groups = {}
         for candidate in candidates:
             groups.setdefault(candidate.before, []).append(candidate)
-        seed = int(check_random_state(None).randint(2**31 - 1))
+        # one seed for all that have none, drawn where there are such
+        seed = functools.cache(lambda: int(check_random_state(None).randint(2**31 - 1)))
         outcome = {}
         for group in groups.values():
             outcome |= self._train_group(group, X, y, fit_params, seed, title, start)

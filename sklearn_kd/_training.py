@@ -290,10 +290,15 @@ def fit_together(
     done, total = 0, sum(map(len, groups.values()))
     for (key, _), group in groups.items():
         data, attempt = data_of[key], 0
-        rows = JobRows(data, group[0][1], X.dtype)
+        try:
+            rows = JobRows(data, group[0][1], X.dtype)
+        except Exception as error:  # a device that is not there, say
+            for number, _ in group:
+                fits[number].error = error
+            continue
         while group:
             again = []
-            for chunk in _chunks(group, data, rows.device, limit):
+            for chunk in _chunks(group, data, rows.device, limit, fits):
                 if on_batch is not None:
                     on_batch(done, len(chunk), total)
                 again += _fit_chunk(chunk, rows, fits, attempt)
@@ -302,13 +307,22 @@ def fit_together(
     return fits
 
 
-def _chunks(group, data, device, limit):
-    """Cut jobs into batches that stay in the cache and within the memory; a job at least each."""
+def _chunks(group, data, device, limit, fits):
+    """Cut jobs into batches that stay in the cache and within the memory; a job at least each.
+
+    A job that would not fit alone gets an error in ``fits``; one beyond the limit that the user set
+    raises it.
+    """
     # equal losses and widths stand together, which share single products
     group = sorted(group, key=lambda entry: (entry[1].loss_key, entry[1].est.width))
     chunk = []
     for number, job in group:
         own, shared = _needed([job], data)
+        try:
+            _device.check_budget(own + shared, device, ADVICE)
+        except MemoryError as error:
+            fits[number].error = error
+            continue
         _device.check_budget(own + shared, device, ADVICE, limit=limit)
         free = min(_device.available_bytes(device), limit) - shared
         jobs = [other for _, other in chunk]

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
-from sklearn_kd._candidates import _way
+from sklearn_kd._candidates import way_to_student
 from sklearn_kd._search import BatchedGridSearchCV
 
 __all__ = ["WidthCurveDisplay"]
@@ -288,7 +288,7 @@ def _check_estimator(estimator):
     """Clone of an estimator with an explicit student, and the names of its parameters."""
     if isinstance(estimator, type):
         raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
-    way = list(_way(estimator))
+    way = list(way_to_student(estimator))
     metas = [(prefix, each) for prefix, each in way if hasattr(each, "_get_student")]
     student_prefix, student = way[-1]
     if len(metas) != 1 or not hasattr(student, "_fit_together"):

@@ -24,7 +24,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KernelCenterer, StandardScaler
+from sklearn.random_projection import GaussianRandomProjection
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from test_two_layer import Recorder
@@ -644,3 +645,83 @@ def test_callbacks():
         events.append(recorder.events)
         assert not hasattr(search.best_estimator_, "_skl_callbacks")
     assert events[0] == events[1]
+
+
+def test_a_candidate_that_cannot_be_set_up_leaves_the_others_alone():
+    X, y = table()
+    grid = {"width": [2, 10**10]}
+    with pytest.warns(FitFailedWarning, match="GiB"):
+        search = batched(student(), grid, error_score=0.0, refit=False).fit(X, y)
+    assert (search.cv_results_["mean_test_score"] > 0.3).tolist() == [True, False]
+    with pytest.warns(FitFailedWarning, match="meta"):
+        search = batched(student(), {"device": ["cpu", "meta"]}, error_score=0.0).fit(X, y)
+    assert search.best_params_ == {"device": "cpu"}
+
+
+def test_steps_that_draw_after_the_student_get_their_own_seeds():
+    steps = [("zproj", GaussianRandomProjection(2)), ("net", student())]
+    assert_same_search(distilled(inner=Pipeline(steps)), {"student__net__width": [2, 4]})
+    grid = {"student__random_state": [None, 0, 3], "student__width": [2, 4]}
+    assert_same_search(distilled(), grid)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scoring": ["accuracy", "neg_log_loss"]},
+        {"scoring": {"a": "nope"}},
+        {"scoring": []},
+        {"scoring": ["accuracy"], "refit": "zz"},
+        {"scoring": "nope"},
+    ],
+)
+def test_mistakes_in_the_scoring_come_up_before_any_training(monkeypatch, options):
+    X, y = table()
+    no_training(monkeypatch)
+    with pytest.raises(ValueError, match=r"refit|nope|scoring|Empty"):
+        batched(**options).fit(X, y)
+
+
+def test_a_splitter_that_miscounts_is_refused_before_any_training(monkeypatch):
+    class Miscounting(KFold):
+        def get_n_splits(self, X=None, y=None, groups=None):
+            return 7
+
+    X, y = table()
+    no_training(monkeypatch)
+    with pytest.raises(ValueError, match="3 splits, but its get_n_splits says 7"):
+        batched(cv=Miscounting(3)).fit(X, y)
+
+
+def test_scorers_in_a_dict_leave_nothing_of_the_replay():
+    X, y = table()
+    search = batched(scoring={"a": None, "b": "f1_macro"}, refit="a").fit(X, y)
+    assert pickle.loads(pickle.dumps(search)).score(X, y) == search.score(X, y)
+
+
+def test_labels_are_needed():
+    X, _ = table()
+    with pytest.raises(ValueError, match="needs the labels y"):
+        batched().fit(X)
+
+
+def test_pairwise_steps_get_square_parts():
+    X, y = table()
+    kernel = Pipeline([("centre", KernelCenterer()), ("net", student())])
+    assert_same_search(kernel, {"net__width": [2, 4]}, data=(X @ X.T, y))
+
+
+def test_replaced_steps_are_what_is_named():
+    X, y = table()
+    pipeline = Pipeline([("c", StandardScaler()), ("n", student())])
+    grid = {"c__with_mean": [True], "steps": [[("c", StandardScaler()), ("m", student())]]}
+    with pytest.raises(ValueError, match="parameter steps cannot"):
+        batched(pipeline, grid).fit(X, y)
+
+
+def test_the_global_generator_is_left_alone_where_all_have_seeds():
+    X, y = table()
+    np.random.seed(0)
+    before = np.random.get_state()[1].copy()
+    batched().fit(X, y)
+    assert (np.random.get_state()[1] == before).all()
