@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, softplus
+from torch.nn.functional import softplus
 
 from sklearn_kd._core.parts import Stretch, take_stretches
 
@@ -27,8 +27,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if logits.shape[1] == 1:
         rows = softplus(logits).sub_(targets * logits)
         return rows[:, 0], torch.sigmoid(logits).sub_(targets)
-    log_mu = log_softmax(logits, dim=1)
-    return (targets * log_mu).sum(dim=1).neg_(), log_mu.exp_().sub_(targets)
+    # one exponential a logit where log_softmax and its inverse take two
+    shifted = logits - logits.amax(dim=1, keepdim=True)
+    rows = (targets * shifted).sum(dim=1).neg_()
+    mu = shifted.exp_()
+    total = mu.sum(dim=1, keepdim=True)
+    return rows.add_(total[:, 0].log()), mu.div_(total).sub_(targets)
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

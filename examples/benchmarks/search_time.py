@@ -1,0 +1,149 @@
+"""Time per trained model of a batched search, against one fit after the other.
+
+    SKLEARN_KD_DATA=... python examples/benchmarks/search_time.py --threads 2
+
+Every method is a whole search with its scoring, without the refit; in one run, on the same float32
+rows, folds, epochs and minibatches, no early stopping. A model is one trained network, restarts
+counted.
+
+- batched: ``BatchedGridSearchCV`` over ``TwoLayerPGDClassifier``: widths x radii x restarts
+  (``n_init``).
+- one by one: ``GridSearchCV`` over the same student and grid.
+- MLPClassifier: ``GridSearchCV`` over ``MLPClassifier``, widths x restarts (``random_state``); it
+  has no radius.
+
+The last two have ``n_jobs`` equal to ``--threads`` and one thread a fit, which suits them best.
+With ``--sweep`` the number of candidates and the width vary, a single restart and fold each. Prints
+Markdown.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from _runs import environment, markdown, thread_limit
+from _tables import load_encoded
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+
+from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd.datasets import fetch_mnist
+
+WIDTHS = [4, 6, 8, 12, 16, 20, 24, 32]
+RADII = [10.0, 100.0, None]
+RESTARTS = 4
+
+
+def load(name, max_rows):
+    """Rows and labels, float32."""
+    if name == "mnist":
+        data = fetch_mnist()
+        X, y = data.X_train, data.y_train
+    else:
+        data = load_encoded(name, 0, dtype=np.float32)
+        X, y = data.X_train, data.y_train
+        X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
+    return X[:max_rows], y[:max_rows]
+
+
+def student(epochs, batch_size, **params):
+    return TwoLayerPGDClassifier(
+        max_iter=epochs,
+        batch_size=batch_size,
+        early_stopping=False,
+        output_layer="trained",
+        random_state=0,
+        device="cpu",
+        **params,
+    )
+
+
+def mlp(epochs, batch_size):
+    return MLPClassifier(
+        max_iter=epochs, batch_size=batch_size, tol=0, n_iter_no_change=epochs, random_state=0
+    )
+
+
+def seconds_of(search, X, y):
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(X, y)
+    return time.perf_counter() - start
+
+
+def searches(methods, widths, radii, restarts, cv, epochs, batch_size, n_jobs):
+    """Yield name, number of models for each split, search, and threads."""
+    grid = {"width": widths, "radius": radii}
+    if "batched" in methods:
+        network = student(epochs, batch_size, n_init=restarts)
+        search = BatchedGridSearchCV(network, grid, cv=cv, refit=False)
+        yield "batched", len(widths) * len(radii) * restarts, search, n_jobs
+    if "one by one" in methods:
+        network = student(epochs, batch_size, n_init=restarts)
+        search = GridSearchCV(network, grid, cv=cv, refit=False, n_jobs=n_jobs)
+        yield "one by one", len(widths) * len(radii) * restarts, search, 1
+    if "MLPClassifier" in methods:
+        grid = {
+            "hidden_layer_sizes": [(width,) for width in widths],
+            "random_state": list(range(restarts)),
+        }
+        search = GridSearchCV(mlp(epochs, batch_size), grid, cv=cv, refit=False, n_jobs=n_jobs)
+        yield "MLPClassifier", len(widths) * restarts, search, 1
+
+
+def measure(title, X, y, args, methods, widths, radii, restarts, cv):
+    """Table lines of one comparison."""
+    n_splits, rows, per_model = (cv if isinstance(cv, int) else len(cv)), [], {}
+    for name, n_models, search, threads in searches(
+        methods, widths, radii, restarts, cv, args.epochs, args.batch_size, args.threads
+    ):
+        with thread_limit(threads):
+            seconds = seconds_of(search, X, y)
+        per_model[name] = seconds / (n_models * n_splits)
+        rows.append((name, n_models * n_splits, seconds))
+        print(f"{title}: {name} {seconds:.1f} s", flush=True)
+    return [
+        [title, name, n_models, f"{seconds:.1f}", f"{1e3 * seconds / n_models:.1f}"]
+        + [f"{per_model[name] / per_model['batched']:.1f}"]
+        for name, n_models, seconds in rows
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", default=["adult", "letter", "mnist"])
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--max-rows", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    methods = ["batched", "one by one", "MLPClassifier"]
+    parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
+    parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--candidates", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--widths", type=int, nargs="+", default=[8, 32, 128, 256])
+    args = parser.parse_args()
+    lines = []
+    for name in args.data:
+        X, y = load(name, args.max_rows)
+        title = f"{name}, {len(X)} x {X.shape[1]}"
+        if not args.sweep:
+            lines += measure(title, X, y, args, args.methods, WIDTHS, RADII, RESTARTS, 5)
+            continue
+        half = [(np.arange(0, len(X), 2), np.arange(1, len(X), 2))]
+        for width in args.widths:
+            for count in args.candidates:
+                radii = list(np.geomspace(10, 1000, count))
+                what = f"{title}, {count} of width {width}"
+                # MLPClassifier has no radius: restarts take as long
+                lines += measure(what, X, y, args, args.methods, [width], radii, 1, half)
+    print(environment(f"{args.threads} thread(s)"))
+    print(f"{args.epochs} epochs, minibatches of {args.batch_size}, float32.\n")
+    header = ["data", "method", "models", "s", "ms per model", "this / batched"]
+    print(markdown(header, lines))
+
+
+if __name__ == "__main__":
+    main()
