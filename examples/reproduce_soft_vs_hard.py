@@ -287,7 +287,7 @@ def smallest_width(X, y, soft, alpha, bound, args):
     frame = search(student, grid, X, y, soft, {"train": (X, y)})
     error = 1 - frame.groupby("width")["train"].mean() / 100
     enough = (error <= args.error).iloc[::-1].cummin()
-    return enough.index[enough].min() if enough.any() else np.nan
+    return float(enough.index[enough].min()) if enough.any() else np.nan
 
 
 def widths(data, args):
@@ -301,12 +301,12 @@ def widths(data, args):
         p = expit(margin.soft_logits)
         soft = np.column_stack([1 - p, p])
         far = 2 / margin.gamma * np.log(2 / (np.log(2) * args.error))
-        line = {"data": name, "rows": len(X), "1 / gamma": 1 / margin.gamma}
+        line = {"data": name, "rows": len(X), "1 / gamma": round(1 / margin.gamma, 1)}
         for kind, alpha, bound in zip(KINDS, (1.0, 0.0, 0.0), (1.0, 1.0, far), strict=True):
             line[kind] = smallest_width(X, y, soft, alpha, bound, args)
         lines.append(line)
-        print(line, flush=True)
-    frame = pd.DataFrame(lines).round(1)
+        print(", ".join(f"{key}: {value}" for key, value in line.items()), flush=True)
+    frame = pd.DataFrame(lines)
     print(f"\nSmallest width with at most {args.error:.0%} of training errors, mean of 3 seeds\n")
     print(markdown(frame), "\n")
     figure = new_figure()
