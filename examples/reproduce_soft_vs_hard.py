@@ -10,7 +10,7 @@ together in a `BatchedGridSearchCV`.
 - table: digits above 4 against the others on MNIST, all digits and without 1, 7, 4 and 9; a teacher
   of 512 neurons, students of 4, 6 and 8, on hard and on soft labels; mean and standard deviation
   over seeds, the paper's numbers beside. A seed is a whole fit: restarts, the best of which by
-  held-out loss on a tenth of the training rows is kept. The settings were chosen on 10,000 of the
+  held-out loss on a tenth of the training rows is kept. The settings were chosen on a sixth of the
   training rows (``--parts choose``), the test rows are scored once.
 - radius: what soft labels gain over hard ones, over the radius and the temperature.
 - widths: the smallest width whose training error is small enough, against the separation margin
@@ -101,8 +101,8 @@ def tasks(data):
         yield name, X, X_out, d > 4, d_out > 4
 
 
-def soft_labels(name, X, y, epochs):
-    """Probabilities of a teacher of 512 neurons for the rows it was fitted on, as in the paper."""
+def fit_teacher(name, X, y, epochs):
+    """Teacher of 512 neurons, which labels the rows it was fitted on, as in the paper."""
     start = time.perf_counter()
     teacher = TwoLayerPGDClassifier(512, max_iter=epochs, random_state=0, **TEACHER).fit(X, y)
     print(f"{name}: teacher of 512 neurons in {time.perf_counter() - start:.0f} s", flush=True)
@@ -152,7 +152,7 @@ def table(data, args):
     """Table 1: mean and standard deviation over seeds, beside the paper's numbers."""
     lines = []
     for name, X, X_out, y, y_out in tasks(data):
-        teacher = soft_labels(name, X, y, args.teacher_epochs)
+        teacher = fit_teacher(name, X, y, args.teacher_epochs)
         soft, above = teacher.predict_proba(X), 100 * teacher.score(X_out, y_out)
         start = time.perf_counter()
         student = TwoLayerPGDClassifier(
@@ -177,10 +177,10 @@ def table(data, args):
 
 
 def choose(data, args):
-    """Accuracy on 10,000 of the training rows over step sizes, layers and temperatures."""
+    """Accuracy on a sixth of the training rows over step sizes, layers and temperatures."""
     for name, X, _, y, _ in tasks(data):
         X, X_out, y, y_out = train_test_split(X, y, test_size=1 / 6, random_state=0, stratify=y)
-        soft = soft_labels(name, X, y, args.teacher_epochs).predict_proba(X)
+        soft = fit_teacher(name, X, y, args.teacher_epochs).predict_proba(X)
         student = TwoLayerPGDClassifier(max_iter=args.epochs, n_init=args.restarts, **STUDENT)
         grid = {
             "width": [4, 8],
@@ -204,7 +204,7 @@ def radius(data, args):
     """Show what soft labels gain, over the radius and the temperature."""
     radii, temperatures = [12.5, 25.0, 50.0, 100.0, 200.0, 400.0, None], [1.0, 2.0, 4.0]
     for name, X, X_out, y, y_out in tasks(data):
-        soft = soft_labels(name, X, y, args.teacher_epochs).predict_proba(X)
+        soft = fit_teacher(name, X, y, args.teacher_epochs).predict_proba(X)
         student = TwoLayerPGDClassifier(8, max_iter=args.epochs, n_init=4, **STUDENT)
         grid = {"radius": radii, "random_state": list(range(3))}
         grids = [
@@ -313,6 +313,9 @@ def widths(data, args):
     axis = None if figure is None else figure.subplots()
     for kind, exponent in zip(KINDS, (2, None, 4), strict=True):
         reached = frame[frame[kind].notna()]
+        if len(reached) < 3:
+            print(f"{kind}: reached on {len(reached)} data sets, too few for a slope")
+            continue
         x, found = np.log(reached["1 / gamma"]), np.log(reached[kind].astype(float))
         slope, offset = np.polyfit(x, found, 1)
         theory = "" if exponent is None else f", the theorem's bound: {exponent}"

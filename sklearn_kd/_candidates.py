@@ -73,21 +73,24 @@ class Candidate:
             )
         base = list(way_to_student(estimator))
         prefix, student = base[-1]
-        if not hasattr(student, "_fit_together"):
+        n_metas = sum(hasattr(each, "_get_student") for _, each in base)
+        # not of a subclass, whose own fit and parameters would be passed over
+        if "_fit_together" not in vars(type(student)) or n_metas > 1:
+            found = " > ".join(type(each).__name__ for _, each in base)
             raise TypeError(
                 "BatchedGridSearchCV trains a TwoLayerPGDClassifier, alone, as the student of a "
-                "DistilledClassifier, or as the last step of a Pipeline of either; got "
-                f"{type(student).__name__}. Use GridSearchCV for others."
+                f"DistilledClassifier, or as the last step of a Pipeline of either; got {found}. "
+                "Use GridSearchCV for others."
             )
         self.params = params
         self.estimator = clone(estimator).set_params(**clone(params, safe=False))
         way = list(way_to_student(self.estimator))
         same = [(name, type(each)) for name, each in way] == [(n, type(e)) for n, e in base]
         own = {f"{prefix}{name}" for name in student.get_params(deep=False)}
-        self.losses = []  # metas that set the student's alpha and temperature
+        self.meta = None  # sets the student's alpha and temperature
         for name, each in way:
             if hasattr(each, "_get_student"):
-                self.losses.append(each)
+                self.meta = each
                 own |= {f"{name}alpha", f"{name}temperature"}
                 if each.temperature == "auto":
                     raise ValueError(
@@ -133,14 +136,11 @@ class Candidate:
 
         ``data`` is the recording student, ``seed()`` that of students without one.
         """
-        for meta in self.losses:
+        student, meta = clone(student_of(self.estimator)), self.meta
+        if meta is not None:
             meta._validate_params()
             student_mode(meta._get_student(), meta.alpha, meta.temperature)
-        student = clone(student_of(self.estimator))
-        if self.losses:  # the innermost meta hands over its own
-            student.set_params(
-                alpha=float(self.losses[-1].alpha), temperature=float(self.losses[-1].temperature)
-            )
+            student.set_params(alpha=float(meta.alpha), temperature=float(meta.temperature))
         if student.random_state is None:  # a meta with a seed has seeded the recording one
             student.random_state = data.random_state
         random_state = student.random_state

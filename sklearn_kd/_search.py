@@ -1,6 +1,5 @@
 """BatchedGridSearchCV: a grid search whose candidates train together."""
 
-import copy
 import functools
 import math
 import time
@@ -43,9 +42,10 @@ class BatchedGridSearchCV(GridSearchCV):
     param_grid : dict or list of dict
         As for GridSearchCV. Any parameter may vary except ``temperature="auto"`` of a
         DistilledClassifier, which is a search itself. Networks share products where they read the
-        same inputs in the same minibatches; those that differ in ``batch_size``, ``optimizer``,
-        ``momentum``, ``class_weight``, the input switches, or in minibatches in ``random_state``
-        (but see ``share_minibatches``), train in turn.
+        same inputs in the same minibatches; those that differ in ``batch_size``, ``optimizer`` (or
+        in whether ``learning_rate`` is a number, which changes it), ``momentum``, ``class_weight``,
+        ``early_stopping``, ``device``, the input switches, or in minibatches in ``random_state``
+        (but see ``share_minibatches``) and ``validation_fraction``, train in turn.
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True
@@ -89,7 +89,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     Networks whose ``random_state`` is None share one seed, drawn for each split: they have the same
     distribution as alone, and candidates are compared on the same start and the same minibatches.
 
-    Candidates whose training has ended leave the products at once.
+    Candidates whose training has ended leave the products at once. Callbacks of the search hear of
+    the fits once all are done; ``verbose`` of the student prints nothing.
 
     Examples
     --------
@@ -163,7 +164,9 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         ValueError
             Before any training, for a parameter that cannot be batched, by its name.
         TypeError
-            For an estimator whose student is no TwoLayerPGDClassifier.
+            For an estimator whose student is no TwoLayerPGDClassifier, or a subclass of it.
+        MemoryError
+            Before any training, where a network would not fit into ``max_memory``.
         """
         if y is None:
             raise ValueError("BatchedGridSearchCV needs the labels y, got None.")
@@ -192,7 +195,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             error_score=self.error_score,
             return_train_score=self.return_train_score,
         )
-        replay.splits = splits
+        replay.splits, replay.title = splits, repr(self)
         if hasattr(self, "_skl_callbacks"):
             replay.set_callbacks(*self._skl_callbacks)
         replay.fit(X, y, **params)
@@ -305,6 +308,9 @@ class _Splits:
 class _Replay(GridSearchCV):
     """Search whose fits have been done; see `_handing_out`."""
 
+    def __repr__(self):  # in warnings, of the search that the user has made
+        return self.title
+
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         evaluate = functools.partial(evaluate_candidates, cv=_Splits(self.splits))
         super()._run_search(evaluate, callback_ctx=callback_ctx)
@@ -331,6 +337,6 @@ def _handing_out(estimator, results):
         vars(self).update(vars(result))
         return self
 
-    copied = copy.copy(clone(estimator))
+    copied = clone(estimator)
     copied.__class__ = type(kind.__name__, (kind,), {"fit": fit, "__module__": kind.__module__})
     return copied

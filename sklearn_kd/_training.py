@@ -24,10 +24,13 @@ __all__ = ["fit", "fit_together"]
 
 #: How often a diverged "auto" fit is tried again, at a quarter of the step size.
 RETRIES = 5
+CPU = torch.device("cpu")
 #: Bytes of the activations of a step that jobs are batched up to: more would leave the cache, less
 #: would leave single operations with little to do.
 BATCH_BYTES = 2**22
 ADVICE = "set a smaller batch_size, width or n_init"
+#: Arrays of the size of the activations and of the logits that a step needs, about.
+STEP_ARRAYS, LOGIT_ARRAYS = 3, 5
 
 
 class _Reader:
@@ -120,11 +123,18 @@ def _needed(jobs, data):
     itemsize = data.X.dtype.itemsize
     n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(jobs[0].est.input_intercept)
     n_neurons = sum(job.n_students * job.est.width for job in jobs)
+    n_logits = sum(job.n_students for job in jobs) * _n_outputs(data)
     step_rows = jobs[0].batch_size or n_rows
-    numbers = 7 * n_neurons * n_inputs + 3 * n_neurons * step_rows
+    # where students leave, those who stay are copied
+    numbers = (14 if len(jobs) > 1 else 7) * n_neurons * n_inputs
+    numbers += (STEP_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
     if jobs[0].fold is not None:  # weights of each row in each network, to train and to score
         numbers += 2 * n_rows * sum(job.n_students for job in jobs)
     return itemsize * numbers, itemsize * 2 * n_rows * n_inputs
+
+
+def _n_outputs(data):
+    return 1 if data.n_classes == 2 else data.n_classes
 
 
 def _divergence(est, diverged, stacklevel):
@@ -284,62 +294,54 @@ def fit_together(
             job = prepare(est, data_of[key], like=first)
             first = job if share_minibatches and first is None else first
             _check_held_out(job, soft, stacklevel=6)
-            groups.setdefault((key, job.key), []).append((number, job))
+            needed = sum(_needed([job], data_of[key]))
+            _device.check_budget(needed, _device.resolve_device(est.device), ADVICE)
         except Exception as error:  # as a fit alone would: the others go on
             fits[number].error = error
+            continue
+        # the user's own limit ends it all, before anything is trained
+        _device.check_budget(needed, CPU, f"{ADVICE}, or raise max_memory", limit=limit)
+        groups.setdefault((key, job.key), []).append((number, job))
     done, total = 0, sum(map(len, groups.values()))
     for (key, _), group in groups.items():
         data, attempt = data_of[key], 0
-        try:
-            rows = JobRows(data, group[0][1], X.dtype)
-        except Exception as error:  # a device that is not there, say
-            for number, _ in group:
-                fits[number].error = error
-            continue
+        rows = JobRows(data, group[0][1], X.dtype)
         while group:
             again = []
-            for chunk in _chunks(group, data, rows.device, limit, fits):
+            for chunk in _chunks(group, data, rows.device, limit):
                 if on_batch is not None:
                     on_batch(done, len(chunk), total)
-                again += _fit_chunk(chunk, rows, fits, attempt)
+                try:
+                    again += _fit_chunk(chunk, rows, fits, attempt)
+                except Exception as error:  # a device out of memory: other batches go on
+                    for number, _ in chunk:
+                        fits[number].error = fits[number].error or error
                 done += len(chunk)
             group, attempt, total = again, attempt + 1, total + len(again)
     return fits
 
 
-def _chunks(group, data, device, limit, fits):
-    """Cut jobs into batches that stay in the cache and within the memory; a job at least each.
-
-    A job that would not fit alone gets an error in ``fits``; one beyond the limit that the user set
-    raises it.
-    """
+def _chunks(group, data, device, limit):
+    """Cut jobs into batches that stay in the cache and within the memory; a job at least each."""
     # equal losses and widths stand together, which share single products
     group = sorted(group, key=lambda entry: (entry[1].loss_key, entry[1].est.width))
-    chunk = []
+    chunk, jobs = [], []
     for number, job in group:
-        own, shared = _needed([job], data)
-        try:
-            _device.check_budget(own + shared, device, ADVICE)
-        except MemoryError as error:
-            fits[number].error = error
-            continue
-        _device.check_budget(own + shared, device, ADVICE, limit=limit)
+        jobs = [*jobs, job]
+        own, shared = _needed(jobs, data)
         free = min(_device.available_bytes(device), limit) - shared
-        jobs = [other for _, other in chunk]
-        if chunk and (
-            _step_bytes([*jobs, job], data) > BATCH_BYTES or _needed([*jobs, job], data)[0] > free
-        ):
+        if chunk and (_step_bytes(jobs, data) > BATCH_BYTES or own > free):
             yield chunk
-            chunk = []
+            chunk, jobs = [], [job]
         chunk.append((number, job))
     if chunk:
         yield chunk
 
 
 def _step_bytes(jobs, data):
-    """Bytes of the activations of a step."""
-    n_neurons = sum(job.n_students * job.est.width for job in jobs)
-    return n_neurons * (jobs[0].batch_size or len(data.X)) * data.X.dtype.itemsize
+    """Bytes of the activations and logits of a step."""
+    numbers = sum(job.n_students * (job.est.width + _n_outputs(data)) for job in jobs)
+    return numbers * (jobs[0].batch_size or len(data.X)) * data.X.dtype.itemsize
 
 
 def _fit_chunk(chunk, rows, fits, attempt):
@@ -364,7 +366,10 @@ def _fit_chunk(chunk, rows, fits, attempt):
         if diverged.all() and job.est.learning_rate == "auto" and attempt < RETRIES:
             again.append((number, job))
             continue
-        fits[number].error = _divergence(job.est, diverged, stacklevel=6)
+        try:
+            fits[number].error = _divergence(job.est, diverged, stacklevel=6)
+        except Warning as warning:  # where the user makes errors of them
+            fits[number].error = warning
         if fits[number].error is None:
             vars(job.est).update(reader.final_attributes(outcome, curves))
     return again

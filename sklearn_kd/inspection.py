@@ -1,10 +1,12 @@
 """Pictures that help to decide: how wide must the student be, and do soft labels pay."""
 
+from inspect import signature
 from numbers import Integral
 
 import joblib
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
@@ -368,8 +370,15 @@ class _Scores:
         self.scorer = scorer
         self.teachers = {}  # (teacher, its score); the teacher is kept for its id to stay its own
 
-    def __call__(self, estimator, X, y):
-        scores = {"student": self.scorer(estimator, X, y)}
+    def _accept_sample_weight(self):
+        # searches ask before they hand weights on
+        accepts = getattr(self.scorer, "_accept_sample_weight", None)
+        return (
+            "sample_weight" in signature(self.scorer).parameters if accepts is None else accepts()
+        )
+
+    def __call__(self, estimator, X, y, **weights):
+        scores = {"student": self.scorer(estimator, X, y, **weights)}
         steps, distilled = [], estimator
         while isinstance(distilled, Pipeline):
             steps += distilled.steps[:-1]
@@ -378,12 +387,13 @@ class _Scores:
             return scores
         teacher = distilled.teacher_
         # a frozen teacher is the same one in every fold
-        key = id(teacher), joblib.hash((X, y))
+        frozen = isinstance(teacher, FrozenEstimator)
+        key = id(teacher), joblib.hash((X, y)) if frozen else None
         if key not in self.teachers:
             named = [(f"{number}-{name}", step) for number, (name, step) in enumerate(steps)]
             model = Pipeline([*named, ("teacher", teacher)]) if steps else teacher
             try:
-                self.teachers[key] = teacher, self.scorer(model, X, y)
+                self.teachers[key] = teacher, self.scorer(model, X, y, **weights)
             except AttributeError as error:
                 raise ValueError(
                     f"the teacher, {type(teacher).__name__}, cannot be scored by this scoring "

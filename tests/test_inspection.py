@@ -377,3 +377,24 @@ def test_without_matplotlib_the_error_comes_first_and_names_the_remedy(monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install \"sklearn-kd\[plot\]\""):
         WidthCurveDisplay.from_estimator(distilled(), *table())
+
+
+def test_weights_count_in_the_scores_too(ax):
+    X, y = table()
+    weights = np.random.RandomState(1).uniform(0.2, 3, size=len(y))
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    display = WidthCurveDisplay.from_estimator(
+        distilled(), X, y, widths=[4], seeds=1, cv=cv, fit_params={"sample_weight": weights}, ax=ax
+    )
+    expected = []
+    for train, test in cv.split(X, y):
+        model = clone(distilled(own=student(width=4, random_state=0)))
+        model.fit(X[train], y[train], sample_weight=weights[train])
+        expected.append(
+            [
+                model.score(X[test], y[test], sample_weight=weights[test]),
+                model.teacher_.score(X[test], y[test], sample_weight=weights[test]),
+            ]
+        )
+    soft, teacher = scores(display.frame, labels="soft"), scores(display.frame, labels="teacher")
+    assert_allclose(np.column_stack([soft, teacher]), expected, atol=1e-9)

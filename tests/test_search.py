@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.decomposition import PCA
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -344,6 +344,11 @@ def test_what_cannot_be_batched_is_named_before_any_training(monkeypatch, estima
     assert not fitted_names(search)
 
 
+class Sines(TwoLayerPGDClassifier):
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        return super().fit(np.sin(X), y, sample_weight, soft_targets)
+
+
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -352,6 +357,8 @@ def test_what_cannot_be_batched_is_named_before_any_training(monkeypatch, estima
         distilled(inner=LogisticRegression()),
         batched(),
         make_pipeline(student(), "passthrough"),
+        distilled(inner=distilled()),  # which of the two sets alpha?
+        Sines(),  # a fit of its own would be passed over
     ],
 )
 def test_other_estimators_are_refused_before_any_training(monkeypatch, estimator):
@@ -725,3 +732,53 @@ def test_the_global_generator_is_left_alone_where_all_have_seeds():
     before = np.random.get_state()[1].copy()
     batched().fit(X, y)
     assert (np.random.get_state()[1] == before).all()
+
+
+def test_a_network_beyond_max_memory_is_refused_before_any_training(monkeypatch):
+    X, y = table()
+    monkeypatch.setattr(_training, "Batch", None)
+    search = batched(student(), {"width": [2, 4000]}, max_memory=1e-3, error_score=0.0)
+    with pytest.raises(MemoryError, match="or raise max_memory"):
+        search.fit(X, y)
+
+
+def test_outputs_count_as_memory():
+    X, y = table()
+    many = np.arange(len(y)) % 30
+    job, wide = (
+        _training.prepare(student(), _training.TrainingData(X, codes, np.ones(len(y)), None, y, k))
+        for codes, k in ((y, 3), (many, 30))
+    )
+    few = _training._needed([job], _training.TrainingData(X, y, np.ones(len(y)), None, y, 3))
+    more = _training._needed([wide], _training.TrainingData(X, many, np.ones(len(y)), None, y, 30))
+    # five arrays of logits of each network: a restart with its folds
+    assert more[0] - few[0] == 5 * 27 * len(y) * job.n_students * X.itemsize
+
+
+def test_one_batch_that_fails_leaves_the_others_alone(monkeypatch):
+    X, y = table()
+    make = _training.Batch
+
+    def out_of_memory(rows, jobs, *rest):
+        if jobs[0].est.momentum == 0.5:
+            raise RuntimeError("out of memory")
+        return make(rows, jobs, *rest)
+
+    monkeypatch.setattr(_training, "Batch", out_of_memory)
+    with pytest.warns(FitFailedWarning, match="out of memory"):
+        search = batched(student(), {"momentum": [0.9, 0.5]}, error_score=0.0).fit(X, y)
+    assert search.best_params_ == {"momentum": 0.9}
+
+
+def test_warnings_made_errors_are_those_of_one_candidate():
+    X, y = table()
+    grid = {"learning_rate": [0.1, 300.0], "n_init": [3]}
+    estimator = student(optimizer="nesterov", early_stopping=False)
+    results = []
+    for kind in (BatchedGridSearchCV, GridSearchCV):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", ConvergenceWarning)
+            search = kind(estimator, grid, cv=3, refit=False, error_score=-1.0).fit(X, y)
+        results.append(search.cv_results_["mean_test_score"])
+    np.testing.assert_allclose(*results, atol=1e-9)

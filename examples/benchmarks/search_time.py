@@ -38,12 +38,9 @@ RESTARTS = 4
 
 def load(name, max_rows):
     """Rows and labels, float32."""
-    if name == "mnist":
-        data = fetch_mnist()
-        X, y = data.X_train, data.y_train
-    else:
-        data = load_encoded(name, 0, dtype=np.float32)
-        X, y = data.X_train, data.y_train
+    data = fetch_mnist() if name == "mnist" else load_encoded(name, 0, dtype=np.float32)
+    X, y = data.X_train, data.y_train
+    if name != "mnist":
         X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
     return X[:max_rows], y[:max_rows]
 
@@ -107,7 +104,7 @@ def measure(title, X, y, args, methods, widths, radii, restarts, cv):
         print(f"{title}: {name} {seconds:.1f} s", flush=True)
     return [
         [title, name, n_models, f"{seconds:.1f}", f"{1e3 * seconds / n_models:.1f}"]
-        + [f"{per_model[name] / per_model['batched']:.1f}"]
+        + [f"{per_model[name] / per_model['batched']:.1f}" if "batched" in per_model else ""]
         for name, n_models, seconds in rows
     ]
 

@@ -69,14 +69,17 @@ class HeldOut:
 
     def take(self, students: Tensor) -> "HeldOut":
         """Return what scores some students; those who share a score stay together."""
-        pool, cap = self.pool, self.row_cap
+        pool, cap, patience = self.pool, self.row_cap, self.patience
         if pool is not None:
             place = torch.full((len(pool) + 1,), -1, device=pool.device)  # the last is for -1
             place[students] = torch.arange(len(students), device=pool.device)
             pool = place[pool[students]]
         if cap is not None and len(cap) > 1:
             cap = cap[students]
-        return replace(self, rows=self.rows.take(students), pool=pool, row_cap=cap)
+        if isinstance(patience, Tensor):
+            patience = patience[students]
+        rows = self.rows.take(students)
+        return replace(self, rows=rows, patience=patience, pool=pool, row_cap=cap)
 
 
 @dataclass
