@@ -58,6 +58,8 @@ TEACHER = {
     "learning_rate": 0.02,
     "output_layer": "trained",
 }
+#: Radii of the projection.
+RADII = [12.5, 25.0, 50.0, 100.0, 200.0, None]
 #: Widths tried against the margin, labels with the radius, and that of the theorem for hard labels.
 WIDTHS = [2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 KINDS = ["soft, B = 1", "hard, B = 1", "hard, B of Proposition 5"]
@@ -201,21 +203,29 @@ def choose(data, args):
 
 
 def radius(data, args):
-    """Show what soft labels gain, over the radius and the temperature."""
-    radii, temperatures = [12.5, 25.0, 50.0, 100.0, 200.0, 400.0, None], [1.0, 2.0, 4.0]
+    """Show what soft labels gain, over the radius and the temperature.
+
+    "soft, T" is the distillation loss, whose optimum is the teacher's own probability whatever T
+    is; "softened, T" has softmax(ln p / T) for its targets, which take T times smaller a move.
+    """
     for name, X, X_out, y, y_out in tasks(data):
         soft = fit_teacher(name, X, y, args.teacher_epochs).predict_proba(X)
-        student = TwoLayerPGDClassifier(8, max_iter=args.epochs, n_init=4, **STUDENT)
-        grid = {"radius": radii, "random_state": list(range(3))}
-        grids = [
-            {**grid, "alpha": [0.0]},
-            {**grid, "alpha": [1.0], "temperature": temperatures},
-        ]
-        frame = search(student, grids, X, y, soft, {"test": (X_out, y_out)})
+        # a trained output layer would scale logits beyond what the radius allows
+        options = {**STUDENT, "output_layer": "fixed"}
+        student = TwoLayerPGDClassifier(8, max_iter=args.epochs, n_init=4, **options)
+        grid = {"radius": RADII, "random_state": list(range(3))}
+        parts, frames = {"test": (X_out, y_out)}, []
+        grids = [{**grid, "alpha": [0.0]}, {**grid, "alpha": [1.0], "temperature": [1.0, 4.0]}]
+        frame = search(student, grids, X, y, soft, parts)
+        names = "soft, T = " + frame.temperature.map("{:g}".format)
+        frames.append(frame.assign(labels=np.where(frame.alpha == 0, "hard", names)))
+        for T in (2, 4, 8):
+            power = soft ** (1 / T)
+            power /= power.sum(axis=1, keepdims=True)
+            frame = search(student, grid, X, y, power, parts)
+            frames.append(frame.assign(labels=f"softened, T = {T}"))
+        frame = pd.concat(frames)
         frame["radius"] = frame["radius"].astype(float).fillna(np.inf)
-        frame["labels"] = np.where(
-            frame.alpha == 0, "hard", "soft, T = " + frame.temperature.map("{:g}".format)
-        )
         mean = frame.pivot_table("test", "radius", "labels")
         spread = frame.pivot_table("test", "radius", "labels", aggfunc="std")
         shown = mean.map("{:.2f}".format) + " +- " + spread.map("{:.2f}".format)

@@ -13,8 +13,9 @@ counted.
   has no radius.
 
 The last two have ``n_jobs`` equal to ``--threads`` and one thread a fit, which suits them best.
-With ``--sweep`` the number of candidates and the width vary, a single restart and fold each. Prints
-Markdown.
+With ``--sweep`` the number of candidates and the width vary, a single restart and fold each.
+``--floor`` times a step of all candidates of one split, as the difference of two numbers of epochs,
+against the two products with the rows that it cannot do without. Prints Markdown.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import time
 import warnings
 
 import numpy as np
+import torch
 from _runs import environment, markdown, thread_limit
 from _tables import load_encoded
 from sklearn.exceptions import ConvergenceWarning
@@ -109,6 +111,35 @@ def measure(title, X, y, args, methods, widths, radii, restarts, cv):
     ]
 
 
+def floor(title, X, y, args):
+    """Table line: milliseconds of a step of all networks together, and of its two products."""
+    rows = np.arange(len(X))
+    n_steps = -(-len(X) // args.batch_size)
+    seconds = []
+    with thread_limit(args.threads):
+        for epochs in (1, 1, 1 + args.epochs):  # the first brings everything into memory
+            search = BatchedGridSearchCV(
+                student(epochs, args.batch_size, n_init=RESTARTS),
+                {"width": WIDTHS, "radius": RADII},
+                cv=[(rows, rows[:2])],
+                refit=False,
+            )
+            seconds.append(seconds_of(search, X, y))
+        step = 1e3 * (seconds[2] - seconds[1]) / (args.epochs * n_steps)
+        n_neurons = sum(WIDTHS) * len(RADII) * RESTARTS
+        W = torch.randn(n_neurons, X.shape[1] + 1)
+        batch = torch.randn(args.batch_size, X.shape[1] + 1)
+        hidden, gradient = W.new_empty(n_neurons, args.batch_size), torch.empty_like(W)
+        times = []
+        for _ in range(100):
+            start = time.perf_counter()
+            torch.mm(W, batch.T, out=hidden)
+            torch.mm(hidden, batch, out=gradient)
+            times.append(1e3 * (time.perf_counter() - start))
+    products = np.median(times)
+    return [title, n_neurons, f"{step:.2f}", f"{products:.2f}", f"{step / products:.1f}"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", default=["adult", "letter", "mnist"])
@@ -119,6 +150,7 @@ def main():
     methods = ["batched", "one by one", "MLPClassifier"]
     parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
     parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--floor", action="store_true")
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32, 128, 256])
     args = parser.parse_args()
@@ -126,6 +158,9 @@ def main():
     for name in args.data:
         X, y = load(name, args.max_rows)
         title = f"{name}, {len(X)} x {X.shape[1]}"
+        if args.floor:
+            lines.append(floor(title, X, y, args))
+            continue
         if not args.sweep:
             lines += measure(title, X, y, args, args.methods, WIDTHS, RADII, RESTARTS, 5)
             continue
@@ -139,6 +174,8 @@ def main():
     print(environment(f"{args.threads} thread(s)"))
     print(f"{args.epochs} epochs, minibatches of {args.batch_size}, float32.\n")
     header = ["data", "method", "models", "s", "ms per model", "this / batched"]
+    if args.floor:
+        header = ["data", "neurons", "ms a step", "ms of the products", "ratio"]
     print(markdown(header, lines))
 
 
