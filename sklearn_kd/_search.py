@@ -232,7 +232,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         for group in groups.values():
             outcome |= self._train_group(group, X, y, fit_params, seed, title, start)
         self._say(1, f"split {title}: {len(candidates)} fits", start)
-        return [outcome[candidate] for candidate in candidates]
+        results = [outcome[candidate] for candidate in candidates]
+        for result, _ in results:
+            if isinstance(self.error_score, str) and isinstance(result, Exception):
+                raise result  # other splits need not be trained for that
+        return results
 
     def _train_group(self, group, X, y, fit_params, seed, title, start):
         """Fit candidates that differ in their student alone."""

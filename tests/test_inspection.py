@@ -17,7 +17,13 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
-from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier, inspection
+from sklearn_kd import (
+    DistilledClassifier,
+    KernelTeacher,
+    TwoLayerPGDClassifier,
+    _training,
+    inspection,
+)
 from sklearn_kd.inspection import WidthCurveDisplay
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -257,13 +263,21 @@ def test_frames_with_text_columns_and_labels(ax):
     assert_allclose(scores(display.frame, width=8, labels="soft", seed=1), expected)
 
 
-def test_minibatches_share_products_and_learn(ax):
+def test_minibatches_share_products_and_learn(ax, monkeypatch):
+    jobs, make = [], _training.Batch
+
+    def counted(rows, batch, *rest):
+        jobs.append(len(batch))
+        return make(rows, batch, *rest)
+
+    monkeypatch.setattr(_training, "Batch", counted)
     X, y = load_breast_cancer(return_X_y=True)
     own = student(batch_size=64, max_iter=10)
     frame = WidthCurveDisplay.from_estimator(
         distilled(GaussianNB(), own), X, y, widths=[2, 8], seeds=2, cv=2, ax=ax
     ).frame
     assert frame["score"].min() > 0.8
+    assert jobs == [8, 8]  # in each fold two widths, two seeds and two kinds of labels at once
     by_seed = [scores(frame, width=2, labels="hard", seed=seed) for seed in (0, 1)]
     assert not np.array_equal(*by_seed) or not np.array_equal(
         *[scores(frame, width=2, labels="soft", seed=seed) for seed in (0, 1)]
