@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import blobs, fitted_names
 
-from sklearn_kd import KernelTeacher, TwoLayerPGDClassifier, _device
+from sklearn_kd import BatchedGridSearchCV, KernelTeacher, TwoLayerPGDClassifier, _device
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -123,6 +123,33 @@ def test_cuda_fits_the_same_kernel_teacher(solver, dtype):
     tolerance = 1e-6 if dtype == np.float64 else 2e-2
     np.testing.assert_allclose(cpu.loo_proba_, cuda.loo_proba_, atol=tolerance)
     np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+@pytest.mark.parametrize("batch_size", [None, 20])
+def test_cuda_trains_the_same_batch_of_networks(batch_size):
+    X, y = blobs(n_classes=3)
+    soft = np.full((len(y), 3), 0.1)
+    soft[np.arange(len(y)), y] = 0.8
+    # networks of several widths, bounds and losses, which leave at different times
+    grid = {
+        "width": [2, 4],
+        "radius": [2.0, None],
+        "temperature": [1.0, 3.0],
+        "max_iter": [20, 40],
+    }
+    cpu, cuda = (
+        BatchedGridSearchCV(
+            TwoLayerPGDClassifier(batch_size=batch_size, device=device, random_state=0),
+            grid,
+            cv=2,
+            scoring="neg_log_loss",
+        ).fit(X, y, soft_targets=soft)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(
+        cpu.cv_results_["mean_test_score"], cuda.cv_results_["mean_test_score"], atol=1e-6
+    )
 
 
 @needs_cuda
