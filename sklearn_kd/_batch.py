@@ -150,7 +150,7 @@ def _fold_weights(job, share):
 class Batch:
     """Networks of some jobs side by side, trained in one run of `solvers`."""
 
-    def __init__(self, rows, jobs, shrink, resumed=None):
+    def __init__(self, rows, jobs, resumed=None):
         self.rows, self.jobs = rows, jobs
         counts = [job.n_students for job in jobs]
         self.start = np.cumsum([0, *counts])
@@ -175,7 +175,7 @@ class Batch:
         if len(self.stretches) > 1:
             each_loss = [parts.Stretch(students, each.loss) for students, each in self.stretches]
             self.loss = losses.Joined(each_loss)
-        self.plan = self._plan(shrink)
+        self.plan = self._plan()
         self.train_rows, self.held_out = self._rows()
 
     def _of_student(self, values, dtype=None):
@@ -183,8 +183,7 @@ class Batch:
         counts = np.diff(self.start)
         return torch.tensor(np.repeat(values, counts), dtype=dtype, device=self.rows.device)
 
-    def _plan(self, shrink):
-        """Make a `solvers.Plan`, step sizes multiplied by ``shrink``."""
+    def _plan(self):
         jobs, dtype = self.jobs, self.students.hidden.dtype
         largest = torch.finfo(dtype).max
         ests = [job.est for job in jobs]
@@ -192,11 +191,11 @@ class Batch:
             math.inf if est.radius is None else min(est.radius / math.sqrt(est.width), largest)
             for est in ests
         ]
-        steps = [min(job.step_size * shrink, largest) for job in jobs]
+        steps = [min(job.step_size, largest) for job in jobs]
         output_steps = None
         if any(job.output_step_size is not None for job in jobs):
             output_steps = self._of_student(
-                [min((job.output_step_size or 0.0) * shrink, largest) for job in jobs], dtype
+                [min(job.output_step_size or 0.0, largest) for job in jobs], dtype
             )
         return solvers.Plan(
             step_size=self._of_student(steps, dtype),
@@ -242,9 +241,21 @@ class Batch:
         return torch.cat([c.expand(n, -1) for c, n in zip(caps, sizes, strict=True)])
 
     def train(self, on_epoch=None):
-        n_steps_rows = self.jobs[0].batch_size or len(self.rows)
-        hidden = self.students.hidden
-        with _device.thread_scope(2 * hidden.numel() * n_steps_rows):
-            return solvers.train(
-                self.students, self.train_rows, self.loss, self.plan, self.held_out, on_epoch
-            )
+        with self._threads():
+            return solvers.train(*self._problem(), on_epoch)
+
+    def training(self, *, pauses):
+        """Return training that can pause; see `solvers.Training`."""
+        return solvers.Training(*self._problem(), pauses=pauses)
+
+    def advance(self, training, until):
+        """Go on with ``training`` of this batch, up to a number of epochs or (None) to its end."""
+        with self._threads():
+            return training.advance(until)
+
+    def _problem(self):
+        return self.students, self.train_rows, self.loss, self.plan, self.held_out
+
+    def _threads(self):
+        n_step_rows = self.jobs[0].batch_size or len(self.rows)
+        return _device.thread_scope(2 * self.students.hidden.numel() * n_step_rows)

@@ -1,5 +1,6 @@
 """BatchedGridSearchCV: a grid search whose candidates train together."""
 
+import collections
 import functools
 import math
 import time
@@ -8,10 +9,11 @@ from numbers import Real
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
-from sklearn_kd._candidates import Candidate, student_of
+from sklearn_kd._candidates import Candidate
+from sklearn_kd._split_fits import SplitFits
 from sklearn_kd._validation import (
     Interval,
     _check_method_params,
@@ -22,6 +24,13 @@ from sklearn_kd._validation import (
 )
 
 __all__ = ["BatchedGridSearchCV"]
+
+#: Rounds of a search that discards candidates early. With the usual factor of 3 the first ends
+#: after a ninth of the epochs, which tells the leading third well (docs/results.md).
+N_RUNGS = 3
+_WHICH_SCORE = (
+    "halving_factor needs one score to compare candidates by: set refit to the name of a scorer."
+)
 
 
 class BatchedGridSearchCV(GridSearchCV):
@@ -58,6 +67,14 @@ class BatchedGridSearchCV(GridSearchCV):
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
         Score on the training rows too.
+    halving_factor : float or None, default=None
+        Discard candidates early: train all for a share of their epochs (``halving_factor ** -2``,
+        then ``halving_factor ** -1``, then all), and after each keep the leading
+        ``1 / halving_factor`` of them by their mean test score, the others being done. 3 saves
+        nearly half of the training, with little risk. Scores are then not those of GridSearchCV:
+        ``cv_results_`` has an entry for each candidate of each round, as that of
+        :class:`sklearn.model_selection.HalvingGridSearchCV`. All candidates of all splits stay in
+        memory until they are done. None: train all to the end.
     share_minibatches : bool, default=False
         In minibatches, let networks with different ``random_state`` have the same order of rows and
         the same held-out rows, so that they share products: a grid over seeds is then as fast as
@@ -71,10 +88,11 @@ class BatchedGridSearchCV(GridSearchCV):
     ----------
     cv_results_ : dict of arrays
         As of GridSearchCV. The fit time of a candidate is its share of the time of the split, by
-        neurons and epochs.
+        neurons and epochs. With ``halving_factor`` also ``iter``, the round from 0, and
+        ``share_of_epochs``, which each network had been trained for by then.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
 multimetric_, classes_, n_features_in_, feature_names_in_
-        As of GridSearchCV.
+        As of GridSearchCV. With ``halving_factor`` the best is one of the last round.
 
     See Also
     --------
@@ -90,7 +108,12 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     distribution as alone, and candidates are compared on the same start and the same minibatches.
 
     Candidates whose training has ended leave the products at once. Callbacks of the search hear of
-    the fits once all are done; ``verbose`` of the student prints nothing.
+    the fits once all are done, or all of a round; ``verbose`` of the student prints nothing.
+
+    References
+    ----------
+    K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
+    optimization", AISTATS 2016 (``halving_factor``).
 
     Examples
     --------
@@ -112,6 +135,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             for name, constraint in GridSearchCV._parameter_constraints.items()
             if name not in ("n_jobs", "pre_dispatch")
         },
+        "halving_factor": [Interval(Real, 1, None, closed="neither"), None],
         "share_minibatches": ["boolean"],
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
     }
@@ -127,6 +151,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         verbose=0,
         error_score=np.nan,
         return_train_score=False,
+        halving_factor=None,
         share_minibatches=False,
         max_memory=None,
     ):
@@ -139,6 +164,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.verbose = verbose
         self.error_score = error_score
         self.return_train_score = return_train_score
+        self.halving_factor = halving_factor
         self.share_minibatches = share_minibatches
         self.max_memory = max_memory
 
@@ -162,7 +188,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         Raises
         ------
         ValueError
-            Before any training, for a parameter that cannot be batched, by its name.
+            Before any training, for a parameter that cannot be batched, by its name, and for
+            ``halving_factor`` with several scores of which ``refit`` names none.
         TypeError
             For an estimator whose student is no TwoLayerPGDClassifier, or a subclass of it.
         MemoryError
@@ -173,6 +200,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         candidates = list(ParameterGrid(self.param_grid))
         students = [Candidate(self.estimator, params) for params in candidates]
         scorers, _ = self._get_scorers()  # an error in the scoring should not wait for the training
+        several = not (
+            self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)
+        )
+        if self.halving_factor is not None and several and not isinstance(self.refit, str):
+            raise ValueError(_WHICH_SCORE)
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         fit_params, split_params = self._route(params)
@@ -180,13 +212,22 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         splits = list(splitter.split(X, y, **split_params))
         if len(splits) != (promised := splitter.get_n_splits(X, y, **split_params)):
             raise ValueError(f"cv made {len(splits)} splits, but its get_n_splits says {promised}.")
-        fits = [
-            self._train(students, X, y, fit_params, train, f"{number}/{len(splits)}")
-            for number, (train, _) in enumerate(splits, start=1)
-        ]
-        results = [split[number] for number in range(len(candidates)) for split in fits]
+        shares = self._shares(len(candidates))
+        start = time.perf_counter()
+
+        def fits_of(number):
+            return SplitFits(
+                students,
+                *_safe_split(self.estimator, X, y, splits[number][0]),
+                _check_method_params(X, params=fit_params, indices=splits[number][0]),
+                lambda level, message: self._say(level, number + 1, len(splits), message, start),
+                share_minibatches=self.share_minibatches,
+                limit=math.inf if self.max_memory is None else self.max_memory * 2**30,
+                n_paused=len(splits) if len(shares) > 1 else 0,
+            )
+
         replay = _Replay(
-            _handing_out(self.estimator, [result for result, _ in results]),
+            self.estimator,
             self.param_grid,
             scoring=self.scoring,
             n_jobs=1,  # results come in the order of the splits
@@ -195,13 +236,12 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             error_score=self.error_score,
             return_train_score=self.return_train_score,
         )
-        replay.splits, replay.title = splits, repr(self)
+        replay.plan(repr(self), students, splits, fits_of, shares)
         if hasattr(self, "_skl_callbacks"):
             replay.set_callbacks(*self._skl_callbacks)
         replay.fit(X, y, **params)
-        seconds = np.reshape([seconds for _, seconds in results], (len(candidates), -1))
-        replay.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
-        replay.cv_results_["std_fit_time"] = seconds.std(axis=1)
+        replay.cv_results_["mean_fit_time"] = np.mean(replay.seconds, axis=1)
+        replay.cv_results_["std_fit_time"] = np.std(replay.seconds, axis=1)
         fitted = {name: value for name, value in vars(replay).items() if name.endswith("_")}
         # those of the replay may have kept the estimator that hands results out
         fitted["scorer_"] = getattr(scorers, "_scorers", scorers)
@@ -218,65 +258,19 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         fit_params = dict(params)
         return fit_params, {"groups": fit_params.pop("groups", None)}
 
-    def _train(self, candidates, X, y, fit_params, train, title):
-        """Fit all candidates on one split; of each the estimator or its error, and seconds."""
-        start = time.perf_counter()
-        fit_params = _check_method_params(X, params=fit_params, indices=train)
-        X, y = _safe_split(self.estimator, X, y, train)
-        groups = {}
-        for candidate in candidates:
-            groups.setdefault(candidate.before, []).append(candidate)
-        # one seed for all that have none, drawn where there are such
-        seed = functools.cache(lambda: int(check_random_state(None).randint(2**31 - 1)))
-        outcome = {}
-        for group in groups.values():
-            outcome |= self._train_group(group, X, y, fit_params, seed, title, start)
-        self._say(1, f"split {title}: {len(candidates)} fits", start)
-        results = [outcome[candidate] for candidate in candidates]
-        for result, _ in results:
-            if isinstance(self.error_score, str) and isinstance(result, Exception):
-                raise result  # other splits need not be trained for that
-        return results
+    def _shares(self, n_candidates):
+        """Shares of the epochs after which candidates are compared, the last being all of them."""
+        factor = self.halving_factor
+        if factor is None:
+            return [1.0]
+        # from one rung to the next a factor fewer: no use in more rungs than leave one candidate
+        n_rungs = min(N_RUNGS, 1 + math.floor(math.log(n_candidates, factor) + 1e-9))
+        return [factor ** -float(n) for n in reversed(range(n_rungs))]
 
-    def _train_group(self, group, X, y, fit_params, seed, title, start):
-        """Fit candidates that differ in their student alone."""
-        before = time.perf_counter()
-        try:
-            probe = group[0].probe()
-            probe.fit(X, y, **fit_params)
-        except Exception as error:  # what each of them would have raised
-            return dict.fromkeys(group, (error, 0.0))
-        data = student_of(probe, fitted=True)
-        shared = (time.perf_counter() - before) / len(group)
-        outcome, batch = {}, []
-        for candidate in group:
-            try:
-                batch.append((candidate, *candidate.student(data, seed)))
-            except Exception as error:
-                outcome[candidate] = error, shared
-        if not batch:
-            return outcome
-
-        def on_batch(done, size, total):
-            self._say(2, f"split {title}: {done} of {total} done, {size} begin", start)
-
-        limit = math.inf if self.max_memory is None else self.max_memory * 2**30
-        fits = batch[0][1]._fit_together(
-            [student for _, student, _ in batch],
-            **data.data_,
-            share_minibatches=self.share_minibatches,
-            limit=limit,
-            on_batch=on_batch,
-        )
-        for (candidate, student, random_state), fit in zip(batch, fits, strict=True):
-            student.random_state = random_state
-            result = candidate.fitted(probe, student) if fit.error is None else fit.error
-            outcome[candidate] = result, shared + fit.seconds
-        return outcome
-
-    def _say(self, level, message, start):
+    def _say(self, level, number, n_splits, message, start):
         if self.verbose >= level:
-            print(f"[BatchedGridSearchCV] {message}, {time.perf_counter() - start:.1f} s")
+            seconds = time.perf_counter() - start
+            print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")
 
     def score(self, X, y=None, **params):
         """Score of the best estimator, as of GridSearchCV.
@@ -310,34 +304,97 @@ class _Splits:
 
 
 class _Replay(GridSearchCV):
-    """Search whose fits have been done; see `_handing_out`."""
+    """Search that scores candidates which train together, in rounds; see `_handing_out`."""
+
+    def plan(self, title, candidates, splits, fits_of, shares):
+        """Say what is trained: ``fits_of`` makes the `SplitFits` of a split, by its number."""
+        self.title, self.candidates, self.splits = title, candidates, splits
+        self.fits_of, self.shares = fits_of, shares
+        self.results, self.seconds = collections.deque(), []
+        self.estimator = _handing_out(self.estimator, self.results)
 
     def __repr__(self):  # in warnings, of the search that the user has made
         return self.title
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
-        evaluate = functools.partial(evaluate_candidates, cv=_Splits(self.splits))
-        super()._run_search(evaluate, callback_ctx=callback_ctx)
+        kept, waiting = list(range(len(self.candidates))), {}
+        n_rounds = len(self.shares)
+        search = callback_ctx.subcontext(
+            task_name="search",
+            max_subtasks=len(kept) * len(self.splits) if n_rounds == 1 else n_rounds,
+            sequential_subtasks=n_rounds > 1,
+        ).call_on_fit_task_begin(estimator=self)
+        for number, share in enumerate(self.shares):
+            self._train(share, kept, waiting)
+            context, more = search, None
+            if n_rounds > 1:
+                more = {"iter": [number] * len(kept), "share_of_epochs": [share] * len(kept)}
+                context = search.subcontext(
+                    task_name="halving-iteration",
+                    max_subtasks=len(kept) * len(self.splits),
+                    sequential_subtasks=False,
+                ).call_on_fit_task_begin(estimator=self)
+            results = evaluate_candidates(
+                [self.candidates[index].params for index in kept],
+                cv=_Splits(self.splits),
+                more_results=more,
+                callback_ctx=context,
+            )
+            if n_rounds > 1:
+                context.call_on_fit_task_end(estimator=self)
+                kept = self._leading(results, kept)
+        search.call_on_fit_task_end(estimator=self)
+
+    def _train(self, share, kept, waiting):
+        """Train what is kept up to a share of its epochs, and queue the results to be scored."""
+        fits = []
+        for number in range(len(self.splits)):
+            split = waiting.pop(number, None) or self.fits_of(number)
+            fits.append(split.advance(share, [self.candidates[index] for index in kept]))
+            if share < 1:
+                waiting[number] = split
+            for result, _ in fits[-1]:
+                if isinstance(self.error_score, str) and isinstance(result, Exception):
+                    raise result  # other splits need not be trained for that
+        for of_candidate in zip(*fits, strict=True):
+            self.results.extend(result for result, _ in of_candidate)
+            self.seconds.append([seconds for _, seconds in of_candidate])
+
+    def _leading(self, results, kept):
+        """Return those of the last round that are trained on."""
+        metric = "score" if "mean_test_score" in results else self.refit
+        if f"mean_test_{metric}" not in results:
+            raise ValueError(_WHICH_SCORE)
+        scores = results[f"mean_test_{metric}"][-len(kept) :]
+        n_kept = math.ceil(len(kept) * self.shares[-2] - 1e-9)
+        best = np.argsort(-scores, kind="stable")[:n_kept]  # NaN comes last
+        return sorted(kept[place] for place in best)
+
+    @staticmethod
+    def _select_best_index(refit, refit_metric, results):
+        if callable(refit) or "iter" not in results:
+            return GridSearchCV._select_best_index(refit, refit_metric, results)
+        last = np.flatnonzero(results["iter"] == results["iter"].max())
+        return last[results[f"rank_test_{refit_metric}"][last].argmin()]
 
 
 def _handing_out(estimator, results):
-    """Clone of an estimator whose fits hand out ``results``, in turn.
+    """Clone of an estimator whose fits hand out ``results`` (a deque), in turn.
 
     Each result is a fitted estimator or an error to raise. A fit turns into an ordinary estimator
-    again, so that scorers see nothing else; once the results are used up, so does a fit for good.
+    again, so that scorers see nothing else; while there are no results, so does a fit for good.
     """
-    kind = type(estimator)
-    # an error may be that of many fits: each raises it with the trace of where it arose alone
-    remaining = iter([(result, getattr(result, "__traceback__", None)) for result in results])
+    kind, origins = type(estimator), {}
 
     @functools.wraps(kind.fit)
     def fit(self, X, y=None, **params):
         self.__class__ = kind
-        result, trace = next(remaining, (None, None))
-        if result is None:
+        if not results:
             return self.fit(X, y, **params)
+        result = results.popleft()
         if isinstance(result, Exception):
-            raise result.with_traceback(trace)
+            # it may be that of many fits: each raises it with the trace of where it arose alone
+            raise result.with_traceback(origins.setdefault(id(result), result.__traceback__))
         vars(self).update(vars(result))
         return self
 

@@ -4,7 +4,7 @@ In NumPy: `_training` has the tensors.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,8 @@ N_FOLDS = 5
 #: Step sizes of Adam under learning_rate="auto": that of the hidden layer is divided by
 #: sqrt(inputs), since a step moves every coordinate alike and so the logits by their root.
 HIDDEN_STEP, OUTPUT_STEP = 0.2, 0.05
+#: How often a diverged "auto" fit is tried again, at a quarter of the step size.
+RETRIES = 5
 #: n_init="auto" takes as many restarts as make so many neurons.
 RESTART_NEURONS = 32
 
@@ -85,6 +87,22 @@ class Job:
     scale: np.ndarray
     fold: np.ndarray | None = None  # (n_samples,) in full batch
     held: np.ndarray | None = None  # (n_samples,) mask, in minibatches
+    n_shrunk: int = 0  # how often the step size has been cut
+
+    @property
+    def can_shrink(self):
+        """Whether training that has diverged is tried again."""
+        return self.est.learning_rate == "auto" and self.n_shrunk < RETRIES
+
+    def shrunk(self):
+        """Return the same fit at a quarter of the step size."""
+        output_step = self.output_step_size and 0.25 * self.output_step_size
+        return replace(
+            self,
+            step_size=0.25 * self.step_size,
+            output_step_size=output_step,
+            n_shrunk=self.n_shrunk + 1,
+        )
 
     @property
     def n_copies(self):

@@ -1,13 +1,11 @@
 """What TwoLayerPGDClassifier.fit does with checked data: from parameters to `_core` and back.
 
-Any number of fits on the same rows train together, in shared matrix products; one fit is a batch of
-one. Apart from the estimator because it imports torch, which an estimator must not at import.
+One fit is a batch of one; `_together` has many. Apart from the estimator because it imports torch,
+which an estimator must not at import.
 """
 
 import math
-import time
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,20 +18,23 @@ from sklearn_kd._core import solvers
 from sklearn_kd._settings import TrainingData, optimizer_kind, prepare
 from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
 
-__all__ = ["fit", "fit_together"]
+__all__ = [
+    "ADVICE",
+    "Reader",
+    "check_held_out",
+    "curves_of",
+    "divergence",
+    "fit",
+    "n_outputs",
+    "needed_bytes",
+]
 
-#: How often a diverged "auto" fit is tried again, at a quarter of the step size.
-RETRIES = 5
-CPU = torch.device("cpu")
-#: Bytes of the activations of a step that jobs are batched up to: more would leave the cache, less
-#: would leave single operations with little to do.
-BATCH_BYTES = 2**22
 ADVICE = "set a smaller batch_size, width or n_init"
 #: Arrays of the size of the activations and of the logits that a step needs, about.
 STEP_ARRAYS, LOGIT_ARRAYS = 3, 5
 
 
-class _Reader:
+class Reader:
     """Reads the fitted attributes of one job off the networks of a batch."""
 
     def __init__(self, batch, number):
@@ -110,7 +111,7 @@ class _Reader:
         return stored
 
 
-def _curves(outcome):
+def curves_of(outcome):
     """Losses and scores as arrays (epochs, students) of float64, or None."""
     return [
         torch.stack(curve).double().cpu().numpy() if curve else None
@@ -118,12 +119,12 @@ def _curves(outcome):
     ]
 
 
-def _needed(jobs, data):
+def needed_bytes(jobs, data):
     """Bytes that training jobs together takes, about: beside the rows, and for the rows."""
     itemsize = data.X.dtype.itemsize
     n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(jobs[0].est.input_intercept)
     n_neurons = sum(job.n_students * job.est.width for job in jobs)
-    n_logits = sum(job.n_students for job in jobs) * _n_outputs(data)
+    n_logits = sum(job.n_students for job in jobs) * n_outputs(data)
     step_rows = jobs[0].batch_size or n_rows
     # where students leave, those who stay are copied
     numbers = (14 if len(jobs) > 1 else 7) * n_neurons * n_inputs
@@ -133,11 +134,11 @@ def _needed(jobs, data):
     return itemsize * numbers, itemsize * 2 * n_rows * n_inputs
 
 
-def _n_outputs(data):
+def n_outputs(data):
     return 1 if data.n_classes == 2 else data.n_classes
 
 
-def _divergence(est, diverged, stacklevel):
+def divergence(est, diverged, stacklevel):
     """Return an error where all networks diverged, warn where some did."""
     if est.learning_rate == "auto":
         advice = "set a number (0.01, say), and look for a temperature or weights out of proportion"
@@ -155,7 +156,7 @@ def _divergence(est, diverged, stacklevel):
     return None
 
 
-def _check_held_out(job, soft, stacklevel):
+def check_held_out(job, soft, stacklevel):
     """Say where early stopping cannot stop; an error where nothing else bounds the loss."""
     est = job.est
     if job.partial or not est.early_stopping or job.fold is not None or job.held is not None:
@@ -207,30 +208,31 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     device = _device.resolve_device(est.device)
     data = TrainingData(X, codes, weights, soft, y, len(est.classes_))
     job = prepare(est, data, partial=partial, resume=resume)
-    _check_held_out(job, soft, stacklevel=5)
-    _device.check_budget(sum(_needed([job], data)), device, ADVICE)
+    check_held_out(job, soft, stacklevel=5)
+    _device.check_budget(sum(needed_bytes([job], data)), device, ADVICE)
     rows = JobRows(data, job, est.hidden_weights_.dtype if resume else X.dtype)
     kind = optimizer_kind(job)
     # one for all attempts: callbacks are set up and torn down once
     reporter = EpochReporter(est, job.n_epochs, lambda: reader.attributes(), X, y)
-    for attempt in range(RETRIES + 1):
-        batch = Batch(rows, [job], 0.25**attempt, _resumed(est, device) if resume else None)
+    while True:
+        batch = Batch(rows, [job], _resumed(est, device) if resume else None)
         before = getattr(est, "_optimizer_state", {})
         if resume and before.get("kind") == kind:
             batch.plan.resume = [
                 [_device.to_tensor(array, device=device) for array in state]
                 for state in before["states"]
             ]
-        reader = _Reader(batch, 0)
+        reader = Reader(batch, 0)
         outcome = batch.train(lambda epoch, outcome: reader.report(epoch, outcome, reporter))  # noqa: B023
         reader.outcome = outcome
         interrupted = outcome.interrupt is not None
-        if interrupted or not reader.diverged().all() or est.learning_rate != "auto":
+        if interrupted or not (reader.diverged().all() and job.can_shrink):
             break
-    error = None if interrupted else _divergence(est, reader.diverged(), stacklevel=5)
+        job = job.shrunk()
+    error = None if interrupted else divergence(est, reader.diverged(), stacklevel=5)
     if error is not None:
         raise error
-    vars(est).update(reader.final_attributes(outcome, _curves(outcome)))
+    vars(est).update(reader.final_attributes(outcome, curves_of(outcome)))
     reporter.finish()
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends
@@ -239,137 +241,3 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return est
-
-
-@dataclass
-class Fitted:
-    """What became of one of many fits."""
-
-    error: Exception | None = None  # what a fit alone would have raised
-    seconds: float = 0.0  # its share of the training time, by neurons and epochs
-
-
-def fit_together(
-    students,
-    X,
-    codes,
-    weights,
-    soft,
-    y,
-    *,
-    share_minibatches=False,
-    limit=math.inf,
-    on_batch=None,
-):
-    """Train many estimators on the same data and store the results; see `fit`.
-
-    Each ends with the weights that it would have alone, up to rounding. Those whose minibatches,
-    inputs or optimizer differ are trained in turn (`Job.key`).
-
-    Parameters
-    ----------
-    students : list of TwoLayerPGDClassifier
-        With ``classes_`` set, and validated parameters.
-    X, codes, weights, soft, y
-        As for `fit`, without class weights.
-    share_minibatches : bool
-        Give all the order of rows and the held-out rows that the first has, whatever their seeds.
-    limit : float
-        Bytes that the training of a batch may take.
-    on_batch : callable, optional
-        Called with the number of jobs done, those in the batch that begins, and all.
-
-    Returns
-    -------
-    list of Fitted
-    """
-    fits, data_of, groups, first = [Fitted() for _ in students], {}, {}, None
-    for number, est in enumerate(students):
-        try:
-            est._check_values(soft is not None, holds_out=est.early_stopping)
-            key = repr(est.class_weight)
-            if key not in data_of:
-                weighed = est._weigh_classes(codes, weights)
-                data_of[key] = TrainingData(X, codes, weighed, soft, y, len(est.classes_))
-            job = prepare(est, data_of[key], like=first)
-            first = job if share_minibatches and first is None else first
-            _check_held_out(job, soft, stacklevel=6)
-            needed = sum(_needed([job], data_of[key]))
-            _device.check_budget(needed, _device.resolve_device(est.device), ADVICE)
-        except Exception as error:  # as a fit alone would: the others go on
-            fits[number].error = error
-            continue
-        # the user's own limit ends it all, before anything is trained
-        _device.check_budget(needed, CPU, f"{ADVICE}, or raise max_memory", limit=limit)
-        groups.setdefault((key, job.key), []).append((number, job))
-    done, total = 0, sum(map(len, groups.values()))
-    for (key, _), group in groups.items():
-        data, attempt = data_of[key], 0
-        rows = JobRows(data, group[0][1], X.dtype)
-        while group:
-            again = []
-            for chunk in _chunks(group, data, rows.device, limit):
-                if on_batch is not None:
-                    on_batch(done, len(chunk), total)
-                try:
-                    again += _fit_chunk(chunk, rows, fits, attempt)
-                except Exception as error:  # a device out of memory: other batches go on
-                    for number, _ in chunk:
-                        fits[number].error = fits[number].error or error
-                done += len(chunk)
-            group, attempt, total = again, attempt + 1, total + len(again)
-    return fits
-
-
-def _chunks(group, data, device, limit):
-    """Cut jobs into batches that stay in the cache and within the memory; a job at least each."""
-    # equal losses and widths stand together, which share single products
-    group = sorted(group, key=lambda entry: (entry[1].loss_key, entry[1].est.width))
-    chunk, jobs = [], []
-    for number, job in group:
-        jobs = [*jobs, job]
-        own, shared = _needed(jobs, data)
-        free = min(_device.available_bytes(device), limit) - shared
-        if chunk and (_step_bytes(jobs, data) > BATCH_BYTES or own > free):
-            yield chunk
-            chunk, jobs = [], [job]
-        chunk.append((number, job))
-    if chunk:
-        yield chunk
-
-
-def _step_bytes(jobs, data):
-    """Bytes of the activations and logits of a step."""
-    numbers = sum(job.n_students * (job.est.width + _n_outputs(data)) for job in jobs)
-    return numbers * (jobs[0].batch_size or len(data.X)) * data.X.dtype.itemsize
-
-
-def _fit_chunk(chunk, rows, fits, attempt):
-    """Train one batch and store what came of it; jobs to be tried again."""
-    start = time.perf_counter()
-    jobs = [job for _, job in chunk]
-    batch = Batch(rows, jobs, 0.25**attempt)
-    outcome = batch.train()
-    if outcome.interrupt is not None:
-        raise outcome.interrupt
-    curves, again = _curves(outcome), []
-    cost = [
-        job.n_students * job.est.width * max(n, 1)
-        for job, n in zip(jobs, outcome.n_epochs, strict=True)
-    ]
-    seconds = (time.perf_counter() - start) / sum(cost)
-    for place, (number, job) in enumerate(chunk):
-        reader = _Reader(batch, place)
-        reader.outcome = outcome
-        fits[number].seconds += cost[place] * seconds
-        diverged = reader.diverged()
-        if diverged.all() and job.est.learning_rate == "auto" and attempt < RETRIES:
-            again.append((number, job))
-            continue
-        try:
-            fits[number].error = _divergence(job.est, diverged, stacklevel=6)
-        except Warning as warning:  # where the user makes errors of them
-            fits[number].error = warning
-        if fits[number].error is None:
-            vars(job.est).update(reader.final_attributes(outcome, curves))
-    return again

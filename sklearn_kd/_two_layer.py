@@ -448,14 +448,14 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
 
     @staticmethod
     def _fit_together(students, X, codes, weights, soft, y, **options):
-        """Train many students on the same checked data in shared products; for searches.
+        """Return fits of many students on the same checked data, in shared products; for searches.
 
         The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
-        of `_fit_targets`, ``options`` those of `_training.fit_together`.
+        of `_fit_targets`, ``options`` and what is returned those of `_together.Together`.
         """
-        from sklearn_kd import _training
+        from sklearn_kd._together import Together
 
-        return _training.fit_together(students, X, codes, weights, soft, y, **options)
+        return Together(students, X, codes, weights, soft, y, **options)
 
     def _logits(self, X):
         require_fitted(self)

@@ -21,7 +21,7 @@ from sklearn_kd import (
     DistilledClassifier,
     KernelTeacher,
     TwoLayerPGDClassifier,
-    _training,
+    _together,
     inspection,
 )
 from sklearn_kd.inspection import WidthCurveDisplay
@@ -264,13 +264,13 @@ def test_frames_with_text_columns_and_labels(ax):
 
 
 def test_minibatches_share_products_and_learn(ax, monkeypatch):
-    jobs, make = [], _training.Batch
+    jobs, make = [], _together.Batch
 
     def counted(rows, batch, *rest):
         jobs.append(len(batch))
         return make(rows, batch, *rest)
 
-    monkeypatch.setattr(_training, "Batch", counted)
+    monkeypatch.setattr(_together, "Batch", counted)
     X, y = load_breast_cancer(return_X_y=True)
     own = student(batch_size=64, max_iter=10)
     frame = WidthCurveDisplay.from_estimator(
@@ -324,7 +324,7 @@ def test_default_student_and_estimator_are_left_alone(ax, monkeypatch):
         ({"std_display_style": "bars"}, "'bars'"),
     ],
 )
-def test_wrong_options_are_errors_before_any_training(options, message, ax, monkeypatch):
+def test_wrong_options_are_errors_before_any_together(options, message, ax, monkeypatch):
     monkeypatch.setattr(inspection, "BatchedGridSearchCV", None)
     with pytest.raises(ValueError, match=message):
         WidthCurveDisplay.from_estimator(distilled(), *table(), ax=ax, **options)
@@ -342,7 +342,7 @@ def test_wrong_options_are_errors_before_any_training(options, message, ax, monk
         (make_pipeline(StandardScaler(), distilled(alpha=0)), ValueError, "distilledcl.*__alpha=0"),
     ],
 )
-def test_wrong_estimators_are_errors_before_any_training(model, error, message, ax, monkeypatch):
+def test_wrong_estimators_are_errors_before_any_together(model, error, message, ax, monkeypatch):
     monkeypatch.setattr(inspection, "BatchedGridSearchCV", None)
     with pytest.raises(error, match=message):
         WidthCurveDisplay.from_estimator(model, *table(), ax=ax)

@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    ParameterGrid,
     ShuffleSplit,
     StratifiedKFold,
 )
@@ -30,8 +31,16 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from test_two_layer import Recorder
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier, _training
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    TwoLayerPGDClassifier,
+    _settings,
+    _together,
+    _training,
+)
 from sklearn_kd._core import solvers
+from sklearn_kd._settings import TrainingData, prepare
 from sklearn_kd.exceptions import DivergenceError
 
 WIDTHS = {"width": [2, 4]}
@@ -535,12 +544,12 @@ def test_less_memory_makes_smaller_batches_or_an_error():
     expected = batched(grid=grid, scoring="neg_log_loss").fit(X, y)
     with pytest.raises(MemoryError, match=r"that max_memory allows: set a smaller"):
         batched(grid=grid, max_memory=1e-9).fit(X, y)
-    sizes, batch = [], _training.Batch
+    sizes, batch = [], _together.Batch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+        patch.setattr(_together, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
         search = batched(grid=grid, scoring="neg_log_loss", max_memory=3e-4).fit(X, y)
-    assert len(sizes) > 4  # more than one for each split, and the refit
-    assert sum(sizes) == 3 * 6 + 1
+    assert len(sizes) > 3  # more than one for each split
+    assert sum(sizes) == 3 * 6
     assert_same_results(search, expected)
 
 
@@ -549,7 +558,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
     X, y = table()
     search = batched(cv=2)
     before = vars(search.fit(X, y)).copy() if fitted else vars(search).copy()
-    calls, fit = [], _training.fit_together
+    calls, fit = [], _together.Together
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -557,7 +566,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
             raise KeyboardInterrupt
         return fit(*args, **options)
 
-    monkeypatch.setattr(_training, "fit_together", interrupted)
+    monkeypatch.setattr(_together, "Together", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     with pytest.raises(ValueError, match="fits failed"):
@@ -736,7 +745,7 @@ def test_the_global_generator_is_left_alone_where_all_have_seeds():
 
 def test_a_network_beyond_max_memory_is_refused_before_any_training(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(_training, "Batch", None)
+    monkeypatch.setattr(_together, "Batch", None)
     search = batched(student(), {"width": [2, 4000]}, max_memory=1e-3, error_score=0.0)
     with pytest.raises(MemoryError, match="or raise max_memory"):
         search.fit(X, y)
@@ -746,25 +755,25 @@ def test_outputs_count_as_memory():
     X, y = table()
     many = np.arange(len(y)) % 30
     job, wide = (
-        _training.prepare(student(), _training.TrainingData(X, codes, np.ones(len(y)), None, y, k))
+        prepare(student(), TrainingData(X, codes, np.ones(len(y)), None, y, k))
         for codes, k in ((y, 3), (many, 30))
     )
-    few = _training._needed([job], _training.TrainingData(X, y, np.ones(len(y)), None, y, 3))
-    more = _training._needed([wide], _training.TrainingData(X, many, np.ones(len(y)), None, y, 30))
+    few = _training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))
+    more = _training.needed_bytes([wide], TrainingData(X, many, np.ones(len(y)), None, y, 30))
     # five arrays of logits of each network: a restart with its folds
     assert more[0] - few[0] == 5 * 27 * len(y) * job.n_students * X.itemsize
 
 
 def test_one_batch_that_fails_leaves_the_others_alone(monkeypatch):
     X, y = table()
-    make = _training.Batch
+    make = _together.Batch
 
     def out_of_memory(rows, jobs, *rest):
         if jobs[0].est.momentum == 0.5:
             raise RuntimeError("out of memory")
         return make(rows, jobs, *rest)
 
-    monkeypatch.setattr(_training, "Batch", out_of_memory)
+    monkeypatch.setattr(_together, "Batch", out_of_memory)
     with pytest.warns(FitFailedWarning, match="out of memory"):
         search = batched(student(), {"momentum": [0.9, 0.5]}, error_score=0.0).fit(X, y)
     assert search.best_params_ == {"momentum": 0.9}
@@ -782,3 +791,167 @@ def test_warnings_made_errors_are_those_of_one_candidate():
             search = kind(estimator, grid, cv=3, refit=False, error_score=-1.0).fit(X, y)
         results.append(search.cv_results_["mean_test_score"])
     np.testing.assert_allclose(*results, atol=1e-9)
+
+
+# Early discarding
+
+
+def halved(grid=None, **options):
+    return batched(
+        student(max_iter=27, n_iter_no_change=27),
+        grid or {"width": [2, 4, 8], "radius": [1e-3, 1.0, None]},
+        halving_factor=3,
+        **options,
+    )
+
+
+def rounds(search):
+    """Yield the numbers, in the grid, of the candidates of each round."""
+    every = list(ParameterGrid(search.param_grid))
+    results = search.cv_results_
+    for number in range(results["iter"].max() + 1):
+        yield [
+            every.index(params)
+            for params, at in zip(results["params"], results["iter"], strict=True)
+            if at == number
+        ]
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": False}, {"batch_size": 16}])
+def test_candidates_that_are_kept_end_as_if_nothing_had_been_discarded(options):
+    X, y = table()
+    search = halved(scoring="neg_log_loss")
+    search.estimator.set_params(**options)
+    search.fit(X, y)
+    whole = batched(search.estimator, search.param_grid, scoring="neg_log_loss").fit(X, y)
+    *_, last = rounds(search)
+    assert len(last) == 1
+    kept = search.cv_results_["iter"] == 2
+    for key in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(
+            search.cv_results_[key][kept], whole.cv_results_[key][last], rtol=0, atol=1e-9
+        )
+    assert search.best_index_ == np.flatnonzero(kept)[0]
+    assert search.best_params_ == whole.cv_results_["params"][last[0]]
+
+
+def test_each_round_keeps_the_leading_third_at_its_share_of_the_epochs():
+    X, y = table()
+    seen = []
+
+    def score(model, X, y):
+        seen.append((model.width, model.n_iter_))
+        return model.score(X, y)
+
+    search = halved(scoring=score, cv=2).fit(X, y)
+    results = search.cv_results_
+    assert [len(numbers) for numbers in rounds(search)] == [9, 3, 1]
+    assert [n_iter for _, n_iter in seen] == [3] * 18 + [9] * 6 + [27] * 2
+    np.testing.assert_allclose(results["share_of_epochs"], [1 / 9] * 9 + [1 / 3] * 3 + [1])
+    first, second, third = rounds(search)
+    leading = np.argsort(-results["mean_test_score"][:9], kind="stable")[:3]
+    assert second == sorted(np.array(first)[leading])
+    assert set(third) < set(second)
+    assert (results["mean_fit_time"] > 0).all()
+
+
+def test_a_round_scores_the_weights_of_shorter_training():
+    """With a constant step size training for fewer epochs is the start of training for more."""
+    X, y = table()
+    options = {"learning_rate": 0.1, "optimizer": "nesterov", "early_stopping": False}
+    short = batched(student(max_iter=3, **options), {"width": [2, 4, 8]}, scoring="neg_log_loss")
+    long = halved({"width": [2, 4, 8]}, scoring="neg_log_loss")
+    long.estimator.set_params(max_iter=9, **options)  # two rounds: three candidates, then one
+    short.fit(X, y), long.fit(X, y)
+    np.testing.assert_allclose(
+        long.cv_results_["mean_test_score"][:3], short.cv_results_["mean_test_score"], atol=1e-12
+    )
+
+
+def test_halving_through_pipelines_teachers_and_different_lengths():
+    X, y = table()
+    grid = {
+        "distilledclassifier__student__width": [2, 4],
+        "distilledclassifier__student__max_iter": [9, 18],
+        "distilledclassifier__alpha": [0.3, 1.0],
+        "standardscaler__with_mean": [True, False],
+    }
+    pipe = make_pipeline(StandardScaler(), distilled())
+    search = batched(pipe, grid, halving_factor=4, cv=2, scoring="neg_log_loss").fit(X, y)
+    whole = batched(pipe, grid, cv=2, scoring="neg_log_loss").fit(X, y)
+    assert [len(numbers) for numbers in rounds(search)] == [16, 4, 1]
+    *_, last = rounds(search)
+    assert search.best_score_ == pytest.approx(whole.cv_results_["mean_test_score"][last[0]])
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_candidates_that_fail_are_discarded_first():
+    X, y = table()
+    grid = {"learning_rate": [1e200, 0.1, 0.01], "width": [2]}
+    estimator = student(optimizer="nesterov", max_iter=9)
+    with pytest.warns(FitFailedWarning, match="diverged"):
+        search = batched(estimator, grid, halving_factor=3).fit(X, y)
+    assert np.isnan(search.cv_results_["mean_test_score"][0])
+    assert search.best_params_["learning_rate"] < 1
+    with pytest.raises(DivergenceError):
+        batched(estimator, grid, halving_factor=3, error_score="raise").fit(X, y)
+
+
+def test_attempts_at_smaller_steps_count_as_the_same_candidate(monkeypatch):
+    X, y = table()
+    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(_settings, "RETRIES", 1000)
+    estimator = student(max_iter=9, batch_size=16)
+    whole = batched(estimator, WIDTHS, scoring="neg_log_loss").fit(X, y)
+    search = batched(estimator, WIDTHS, scoring="neg_log_loss", halving_factor=2).fit(X, y)
+    last = list(rounds(search))[-1][0]
+    assert search.best_score_ == pytest.approx(whole.cv_results_["mean_test_score"][last], abs=1e-9)
+
+
+def test_few_candidates_are_not_discarded():
+    X, y = table()
+    search = halved(WIDTHS).fit(X, y)
+    assert "iter" not in search.cv_results_
+    assert_same_results(search, batched(search.estimator, WIDTHS).fit(X, y))
+
+
+def test_halving_ranks_by_the_score_that_refit_names():
+    X, y = table()
+    scoring = ["accuracy", "neg_log_loss"]
+    search = halved(scoring=scoring, refit="neg_log_loss").fit(X, y)
+    results = search.cv_results_
+    _, second, _ = rounds(search)
+    leading = np.argsort(-results["mean_test_neg_log_loss"][:9], kind="stable")[:3]
+    assert second == sorted(leading)
+    for scores in (scoring, lambda model, X, y: {"a": 1.0, "b": 0.0}):
+        with pytest.raises(ValueError, match="set refit to the name of a scorer"):
+            halved(scoring=scores, refit=False).fit(X, y)
+    chosen = halved(refit=lambda results: 4).fit(X, y)
+    assert chosen.best_index_ == 4
+
+
+def test_halving_takes_its_memory_before_any_training(monkeypatch):
+    X, y = table()
+    grid = {"width": [2, 4, 8], "n_init": [1, 2]}
+    batched(grid=grid, max_memory=3e-4).fit(X, y)
+    train = _together.Together.advance
+    monkeypatch.setattr(_together.Together, "advance", None)
+    with pytest.raises(MemoryError, match="set halving_factor=None, or raise max_memory"):
+        batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
+    monkeypatch.setattr(_together.Together, "advance", train)
+    batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
+
+
+@pytest.mark.parametrize("factor", [1, 0.5, "3"])
+def test_the_factor_is_above_one(factor):
+    with pytest.raises(ValueError, match="halving_factor"):
+        batched(halving_factor=factor).fit(*table())
+
+
+def test_callbacks_hear_of_every_round():
+    X, y = table()
+    recorder = Recorder()
+    halved(cv=2).set_callbacks(recorder).fit(X, y)
+    for event in ("begin", "end"):
+        assert recorder.events.count((event, "halving-iteration")) == 3
+        assert recorder.events.count((event, "candidate-split-evaluation")) == 2 * (9 + 3 + 1)

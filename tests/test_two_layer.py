@@ -568,10 +568,10 @@ def test_auto_recovers_by_itself(monkeypatch):
     X, y = blobs()
     monkeypatch.setattr(_settings, "OUTPUT_STEP", 1e5)
     monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e3)
-    monkeypatch.setattr(_training, "RETRIES", 12)
+    monkeypatch.setattr(_settings, "RETRIES", 12)
     model = TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0)
     assert model.fit(X, y).score(X, y) > 0.9
-    monkeypatch.setattr(_training, "RETRIES", 0)
+    monkeypatch.setattr(_settings, "RETRIES", 0)
     with pytest.raises(DivergenceError):
         TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0).fit(X, y)
 

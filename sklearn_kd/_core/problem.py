@@ -108,8 +108,8 @@ class Outcome:
     best_score: Tensor  # (students,); inf for a student that has none
     best_epoch: Tensor  # (students,), epochs trained by then
     diverged: Tensor  # (students,), bool
-    #: of each job, how it ended: "max_iter", "early_stopping", "callback", "diverged" or
-    #: "interrupted"
+    #: of each job, how it ended: "max_iter", "early_stopping", "callback", "diverged",
+    #: "interrupted" or, so far, "paused"
     reasons: list[str]
     n_epochs: list[int]  # of each job, epochs trained
     losses: list[Tensor] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from sklearn_kd._core.optimizers import Adam, Nesterov, Optimizer
 from sklearn_kd._core.parts import take
 from sklearn_kd._core.problem import HeldOut, Outcome, Plan, Rows, Students
 
-__all__ = ["HeldOut", "Outcome", "Plan", "Rows", "Students", "train"]
+__all__ = ["HeldOut", "Outcome", "Plan", "Rows", "Students", "Training", "train"]
 
 #: A loss this many times the untrained one (plus one) is divergence, though still finite.
 DIVERGED = 1e4
@@ -58,29 +58,75 @@ def train(
         is marked and goes back to its start; its neighbours do not notice. A KeyboardInterrupt
         is handed back in ``interrupt`` for the caller to raise, with the best weights in place.
     """
-    run = _Run(students, rows, loss, plan, held_out)
-    outcome = run.outcome
-    try:
-        while True:
-            run.epoch()
-            ended = run.note_ended()
-            if not ended.all() and on_epoch is not None and on_epoch(run.n_done, outcome):
-                run.end(~ended, "callback")
-                break
-            if run.n_done >= run.first_end:
-                last = ~ended & (run.n_epochs <= run.n_done)
-                run.end(last, "max_iter")
-                ended = ended | last
-            if ended.all():
-                break
-            if ended.any():
-                run.part(ended).finish()
-                run = run.part(~ended)
-    except KeyboardInterrupt as interrupt:
-        outcome.interrupt = interrupt
-        run.end(torch.ones_like(run.diverged), "interrupted")
-    run.finish()
-    return outcome
+    training = Training(students, rows, loss, plan, held_out)
+    return training.advance(on_epoch=on_epoch)
+
+
+class Training:
+    """One call of `train` that can pause.
+
+    With ``pauses``, what has been trained so far can be looked at between calls of `advance`: the
+    students given then hold their best weights, while copies of them train.
+    """
+
+    def __init__(
+        self,
+        students: Students,
+        rows: Rows,
+        loss: Loss,
+        plan: Plan,
+        held_out: HeldOut | None = None,
+        *,
+        pauses: bool = False,
+    ) -> None:
+        run = _Run(students, rows, loss, plan, held_out)
+        self.outcome = run.outcome
+        self.run: _Run | None = run.copy() if pauses else run
+
+    def advance(
+        self, until: int | None = None, on_epoch: Callable[[int, Outcome], bool] | None = None
+    ) -> Outcome:
+        """Train until all students have ended, or ``until`` epochs (if any) have been trained.
+
+        The outcome is the one object that all calls return; ``on_epoch`` is that of `train`.
+        """
+        outcome = self.outcome
+        if self.run is None:
+            return outcome
+        run: _Run = self.run
+        try:
+            while until is None or run.n_done < until:
+                run.epoch()
+                ended = run.note_ended()
+                if not ended.all() and on_epoch is not None and on_epoch(run.n_done, outcome):
+                    run.end(~ended, "callback")
+                    ended |= True
+                if run.n_done >= run.first_end:
+                    last = ~ended & (run.n_epochs <= run.n_done)
+                    run.end(last, "max_iter")
+                    ended = ended | last
+                if ended.all():
+                    self.run = None
+                    break
+                if ended.any():
+                    run.part(ended).finish()
+                    self.run = run = run.part(~ended)
+            else:
+                run = run.copy()  # of which the outcome is made, while the run goes on
+                run.end(torch.ones_like(run.diverged), "paused")
+        except KeyboardInterrupt as interrupt:
+            self.run = None
+            outcome.interrupt = interrupt
+            run.end(torch.ones_like(run.diverged), "interrupted")
+        run.finish()
+        return outcome
+
+    def leave(self, jobs: Sequence[int]) -> None:
+        """Let jobs end where training has paused; their students stay as they are."""
+        if self.run is None:
+            return
+        stays = ~torch.isin(self.run.job, self.run.job.new_tensor(jobs))
+        self.run = self.run.part(stays) if stays.any() else None
 
 
 def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
@@ -175,6 +221,13 @@ class _Run:
         """
         if chosen.all():
             return self
+        return self._part(chosen)
+
+    def copy(self) -> "_Run":
+        """Return a run that goes on by itself."""
+        return self._part(torch.ones_like(self.diverged))
+
+    def _part(self, chosen: Tensor) -> "_Run":
         part = copy.copy(self)
         students = chosen.nonzero()[:, 0]
         neurons = chosen[self.student_of].nonzero()[:, 0]

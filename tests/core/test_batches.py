@@ -118,8 +118,11 @@ def joined(jobs):
     return targets.Joined(rules), losses.Joined(each_loss)
 
 
-def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False):
-    """Train jobs side by side; of each its weights, books and curves."""
+def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, pauses=()):
+    """Train jobs side by side; of each its weights, books and curves.
+
+    ``pauses`` are pairs of the epoch of a pause and the jobs that leave there.
+    """
     n_classes = jobs[0].hard.shape[1]
     n_outputs = 1 if n_classes == 2 else n_classes
     inputs = torch.tensor(np.random.RandomState(7).normal(size=(N, D)))
@@ -169,7 +172,14 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False):
     )
     patience = of_student(jobs, [job.patience for job in jobs], torch.int64)
     held_out = solvers.HeldOut(held_out, patience, torch.from_numpy(pool)) if with_folds else None
-    outcome = solvers.train(students, rows, loss, plan, held_out)
+    if pauses:
+        training = solvers.Training(students, rows, loss, plan, held_out, pauses=True)
+        for epoch, leaving in pauses:
+            training.advance(epoch)
+            training.leave(leaving)
+        outcome = training.advance()
+    else:
+        outcome = solvers.train(students, rows, loss, plan, held_out)
     results = []
     for number, (start, end) in enumerate(pairwise(first)):
         neurons = slice(students.neurons(start).start, students.neurons(end - 1).stop)
@@ -276,3 +286,31 @@ def test_diverging_neighbours_go_unnoticed(optimizer):
     among = train([*wild[:4], *jobs, *wild[4:]], optimizer=optimizer)
     assert all(result["diverged"].all() for result in among[:4] + among[-5:])
     assert_same(jobs, among[4:-5], alone)
+
+
+@SETTINGS
+def test_pauses_change_nothing(optimizer, n_classes, with_folds, batch_size):
+    options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
+    jobs = make_jobs(40 if not with_folds else 10, n_classes, with_folds, seed=5)
+    whole = train(jobs, **options)
+    paused = train(jobs, pauses=[(1, []), (2, []), (9, []), (9, []), (10**6, [])], **options)
+    assert {result["reason"] for result in paused} >= {"max_iter"}
+    assert_same(jobs, paused, whole)
+
+
+@SETTINGS
+def test_jobs_that_leave_keep_what_a_shorter_training_gives(
+    optimizer, n_classes, with_folds, batch_size
+):
+    options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
+    jobs = make_jobs(30 if not with_folds else 10, n_classes, with_folds, seed=6)
+    jobs = [replace(job, n_epochs=40, decay=False, patience=100) for job in jobs]
+    leaving = [number for number in range(len(jobs)) if number % 3]
+    results = train(jobs, pauses=[(7, leaving)], **options)
+    short = train([replace(job, n_epochs=7) for job in jobs], **options)
+    whole = train(jobs, **options)
+    for number in range(len(jobs)):
+        left = number in leaving and short[number]["reason"] == "max_iter"
+        assert (results[number]["reason"] == "paused") == left
+        expected = {**short[number], "reason": "paused"} if left else whole[number]
+        assert_same([jobs[number]], [results[number]], [expected])
