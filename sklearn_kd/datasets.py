@@ -1,32 +1,74 @@
-"""Image data for examples, tests and benchmarks: from a local file, else from OpenML."""
+"""Image data for examples, tests and benchmarks: from a local file, else from OpenML.
+
+And what makes such data harder or smaller: noise, and subsets of classes.
+"""
 
 import os
+from numbers import Real
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.datasets import fetch_openml
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, check_array, check_random_state, check_scalar, gen_batches
 
-__all__ = ["fetch_fashion_mnist", "fetch_mnist"]
+__all__ = [
+    "add_gaussian_noise",
+    "fetch_cifar10",
+    "fetch_fashion_mnist",
+    "fetch_mnist",
+    "select_classes",
+]
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
-_SIDE = 28
-#: Both data sets have this many training rows, which come first on OpenML.
-_N_TRAIN, _N_TEST = 60_000, 10_000
-_MNIST_TRAIN_COUNTS = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
-_FASHION_TRAIN_COUNTS = (6000,) * 10
-_FASHION_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+_N_TEST = 10_000
+
+
+class _DataSet(NamedTuple):
+    title: str
+    filename: str
+    openml_name: str
+    image_shape: tuple[int, ...]  # channels, height, width
+    train_counts: tuple[int, ...]  # of the classes; the training rows come first on OpenML
+    target_names: tuple[str, ...]
+
+    @property
+    def file_shape(self):
+        """Shape of an image in a file of Keras: without an axis for grey, colours last."""
+        channels, height, width = self.image_shape
+        return (height, width) if channels == 1 else (height, width, channels)
+
+
+_MNIST = _DataSet(
+    title="MNIST handwritten digits",
+    filename="mnist.npz",
+    openml_name="mnist_784",
+    image_shape=(1, 28, 28),
+    train_counts=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    target_names=tuple("0123456789"),
+)
+_FASHION_MNIST = _DataSet(
+    title="Fashion-MNIST articles of clothing",
+    filename="fashion_mnist.npz",
+    openml_name="Fashion-MNIST",
+    image_shape=(1, 28, 28),
+    train_counts=(6000,) * 10,
+    target_names=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+)
+_CIFAR10 = _DataSet(
+    title="CIFAR-10 animals and vehicles",
+    filename="cifar10.npz",
+    openml_name="CIFAR_10",
+    image_shape=(3, 32, 32),
+    train_counts=(5000,) * 10,
+    target_names=(
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    ),
 )
 
 
@@ -41,8 +83,8 @@ def _find_file(filename, data_home):
     return None
 
 
-def _read_npz(path):
-    """Read and check the four arrays of a file in the format of Keras (uint8 pixels)."""
+def _read_npz(path, about):
+    """Read and check the four arrays of a file in the format of Keras; channels go first."""
     try:
         # NumPy leaves a file that it opened itself open where it fails.
         with path.open("rb") as file, np.load(file) as archive:
@@ -54,21 +96,25 @@ def _read_npz(path):
     if missing:
         raise ValueError(f"{path} lacks the arrays {missing}; it must have {list(_KEYS)}.")
     for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if x.shape[1:] != (_SIDE, _SIDE) or x.dtype != np.uint8:
+        if x.shape[1:] != about.file_shape or x.dtype != np.uint8:
             raise ValueError(
-                f"x_{name} of {path} must be uint8 of shape (n, {_SIDE}, {_SIDE}), got "
-                f"{x.dtype} of shape {x.shape}."
+                f"x_{name} of {path} must be uint8 of shape "
+                f"(n, {', '.join(map(str, about.file_shape))}), got {x.dtype} of shape {x.shape}."
             )
         if y.shape != (len(x),) or y.dtype.kind not in "iu":
             raise ValueError(
                 f"y_{name} of {path} must be integers of shape ({len(x)},), one for each image, "
                 f"got {y.dtype} of shape {y.shape}."
             )
+    if about.image_shape[0] > 1:
+        x_train, x_test = (np.moveaxis(x, -1, 1) for x in (x_train, x_test))
     return x_train, y_train, x_test, y_test
 
 
-def _read_openml(openml_name, train_counts, data_home):
-    """Fetch the same four arrays from OpenML, whose rows are training rows, then test rows."""
+def _read_openml(about, data_home):
+    """Fetch the same four arrays from OpenML: training rows, then test rows, channels first."""
+    openml_name, n_train = about.openml_name, sum(about.train_counts)
+    shape = (n_train + _N_TEST, int(np.prod(about.image_shape)))
     try:
         table = fetch_openml(openml_name, version=1, data_home=data_home, as_frame=False)
     except OSError as error:
@@ -78,42 +124,43 @@ def _read_openml(openml_name, train_counts, data_home):
         ) from error
     x = np.asarray(table.data)
     y = np.asarray(table.target).astype(np.int64)
-    if x.shape != (_N_TRAIN + _N_TEST, _SIDE**2):
+    if x.shape != shape:
         raise ValueError(
-            f"OpenML returned {openml_name} with shape {x.shape}, not "
-            f"{(_N_TRAIN + _N_TEST, _SIDE**2)}; clear its cache in data_home and try again."
+            f"OpenML returned {openml_name} with shape {x.shape}, not {shape}; clear its cache in "
+            "data_home and try again."
         )
-    if tuple(np.bincount(y[:_N_TRAIN], minlength=10)) != train_counts:
+    if tuple(np.bincount(y[:n_train], minlength=10)) != about.train_counts or x.max() != 255:
         raise ValueError(
-            f"the first {_N_TRAIN} rows of {openml_name} from OpenML are not the published "
-            "training rows (other class counts); use a local .npz file."
+            f"the first {n_train} rows of {openml_name} from OpenML are not the published "
+            "training rows (other class counts or pixels); use a local .npz file."
         )
-    x = x.astype(np.uint8).reshape(-1, _SIDE, _SIDE)
-    return x[:_N_TRAIN], y[:_N_TRAIN], x[_N_TRAIN:], y[_N_TRAIN:]
+    x = x.astype(np.uint8).reshape(-1, *about.image_shape)
+    return x[:n_train], y[:n_train], x[n_train:], y[n_train:]
 
 
-def _fetch(
-    title, filename, openml_name, *, train_counts, target_names, data_home, as_images, dtype,
-    download_if_missing,
-):  # fmt: skip
+def _fetch(about, *, data_home, as_images, dtype, download_if_missing):
     dtype = np.dtype(dtype)
     if dtype.kind != "f":
         raise ValueError(f"dtype must be a floating one, as pixels are in [0, 1]; got {dtype}.")
-    path = _find_file(filename, data_home)
+    path = _find_file(about.filename, data_home)
     if path is not None:
-        arrays, source = _read_npz(path), str(path)
+        arrays, source = _read_npz(path, about), str(path)
     elif download_if_missing:
-        arrays = _read_openml(openml_name, train_counts, data_home)
-        source = f"OpenML {openml_name}, version 1"
+        arrays = _read_openml(about, data_home)
+        source = f"OpenML {about.openml_name}, version 1"
     else:
         raise FileNotFoundError(
-            f"{filename} is neither in data_home={data_home!r} nor in a folder named by the "
+            f"{about.filename} is neither in data_home={data_home!r} nor in a folder named by the "
             "environment variable SKLEARN_KD_DATA, and download_if_missing=False. Put the file "
             "in one of them or allow the download from OpenML."
         )
     x_train, y_train, x_test, y_test = arrays
-    shape = (-1, 1, _SIDE, _SIDE) if as_images else (-1, _SIDE**2)
-    X_train, X_test = (x.reshape(shape).astype(dtype) for x in (x_train, x_test))
+    channels, height, width = about.image_shape
+    shape = about.image_shape if as_images else (channels * height * width,)
+    # order: a copy of colours that moved to the front would keep them last in memory
+    X_train, X_test = (
+        x.astype(dtype, order="C").reshape(len(x), *shape) for x in (x_train, x_test)
+    )
     X_train /= 255
     X_test /= 255
     return Bunch(
@@ -121,10 +168,11 @@ def _fetch(
         y_train=y_train.astype(np.int64),
         X_test=X_test,
         y_test=y_test.astype(np.int64),
-        target_names=list(target_names),
+        target_names=list(about.target_names),
         DESCR=(
-            f"{title}: {len(y_train)} training and {len(y_test)} test grey images of "
-            f"{_SIDE} x {_SIDE} pixels in [0, 1], ten classes. Source: {source}."
+            f"{about.title}: {len(y_train)} training and {len(y_test)} test "
+            f"{'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels in "
+            f"[0, 1], ten classes. Source: {source}."
         ),
         source=source,
     )
@@ -172,6 +220,7 @@ def fetch_mnist(*, data_home=None, as_images=False, dtype=np.float32, download_i
     See Also
     --------
     fetch_fashion_mnist : A harder drop-in replacement.
+    fetch_cifar10 : Colour images, harder still.
 
     References
     ----------
@@ -194,11 +243,7 @@ def fetch_mnist(*, data_home=None, as_images=False, dtype=np.float32, download_i
     ((3, 784), np.float32(1.0), array([5, 0, 4]))
     """
     return _fetch(
-        "MNIST handwritten digits",
-        "mnist.npz",
-        "mnist_784",
-        train_counts=_MNIST_TRAIN_COUNTS,
-        target_names=[str(digit) for digit in range(10)],
+        _MNIST,
         data_home=data_home,
         as_images=as_images,
         dtype=dtype,
@@ -239,13 +284,8 @@ def fetch_fashion_mnist(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no file and the download is not allowed.
-    OSError
-        If OpenML cannot be reached.
-    ValueError
-        If the file lacks an array, an array has another shape or dtype, OpenML returns other
-        rows, or ``dtype`` is not floating.
+    FileNotFoundError, OSError, ValueError
+        As :func:`fetch_mnist`.
 
     See Also
     --------
@@ -272,13 +312,187 @@ def fetch_fashion_mnist(
     ((2, 1, 28, 28), ['Ankle boot', 'T-shirt/top'])
     """
     return _fetch(
-        "Fashion-MNIST articles of clothing",
-        "fashion_mnist.npz",
-        "Fashion-MNIST",
-        train_counts=_FASHION_TRAIN_COUNTS,
-        target_names=_FASHION_NAMES,
+        _FASHION_MNIST,
         data_home=data_home,
         as_images=as_images,
         dtype=dtype,
         download_if_missing=download_if_missing,
     )
+
+
+def fetch_cifar10(*, data_home=None, as_images=False, dtype=np.float32, download_if_missing=True):
+    """Load CIFAR-10, 50,000 + 10,000 colour images of animals and vehicles.
+
+    Read from ``cifar10.npz`` in the folders of :func:`fetch_mnist`, with the same four arrays, the
+    images uint8 of shape (n, 32, 32, 3), red, green and blue last; else from OpenML ("CIFAR_10",
+    version 1).
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder searched first, and the folder of scikit-learn's OpenML cache.
+    as_images : bool, default=False
+        False gives flat rows (n, 3072), for estimators; True gives (n, 3, 32, 32), for modules.
+        Flat rows hold the red pixels, then the green, then the blue, so that
+        ``image_shape=(3, 32, 32)`` of ``ModuleClassifier`` restores the image.
+    dtype : floating numpy dtype, default=np.float32
+        Of the pixels. float64 doubles the memory, 610 MB for the training rows in float32.
+    download_if_missing : bool, default=True
+        Whether OpenML may be asked where no file is found.
+
+    Returns
+    -------
+    data : Bunch
+        ``X_train``, ``X_test`` : ndarray, pixels in [0, 1].
+        ``y_train``, ``y_test`` : ndarray of int64, the position in ``target_names``.
+        ``target_names`` : list of str, per label.
+        ``DESCR`` : str, what was read.
+        ``source`` : str, the path of the file or the name on OpenML.
+
+        Rows come in the order of the file, which may be sorted by class: shuffle before you take
+        the first ones.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        As :func:`fetch_mnist`.
+
+    See Also
+    --------
+    select_classes : The rows of some classes, such as cats and dogs.
+    add_gaussian_noise : Noise on the pixels.
+
+    References
+    ----------
+    Krizhevsky, A. (2009). Learning multiple layers of features from tiny images. Technical report,
+    University of Toronto.
+
+    Examples
+    --------
+    A folder with a file of the same format, here a tiny one of pure red:
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sklearn_kd.datasets import fetch_cifar10
+    >>> x, y = np.zeros((2, 32, 32, 3), dtype=np.uint8), np.array([3, 5])
+    >>> x[..., 0] = 255
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savez(Path(folder) / "cifar10.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    ...     images = fetch_cifar10(data_home=folder)
+    >>> images.X_train.shape, images.X_train[0, :1024].min(), images.X_train[0, 1024:].max()
+    ((2, 3072), np.float32(1.0), np.float32(0.0))
+    >>> [images.target_names[label] for label in images.y_train]
+    ['cat', 'dog']
+    """
+    return _fetch(
+        _CIFAR10,
+        data_home=data_home,
+        as_images=as_images,
+        dtype=dtype,
+        download_if_missing=download_if_missing,
+    )
+
+
+def add_gaussian_noise(X, scale, *, random_state=None):
+    """Return a copy of X with independent Gaussian noise on every value.
+
+    Parameters
+    ----------
+    X : array-like of floats, of shape (n_samples, ...)
+        Flat rows or images. Not changed.
+    scale : float
+        Standard deviation of the noise, in the unit of X: 0.1 is a tenth of the range of pixels in
+        [0, 1]. 0 adds nothing.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the noise. The same seed gives the same noise in every dtype, and ``scale`` times
+        the same draws at every scale.
+
+    Returns
+    -------
+    noisy : ndarray of the shape and dtype of X
+        Not clipped: pixels leave [0, 1], as the noise would not be Gaussian otherwise.
+
+    Raises
+    ------
+    TypeError
+        If X is not of a floating dtype.
+    ValueError
+        If ``scale`` is negative or X is not finite.
+
+    Notes
+    -----
+    Mandal, Lin and Srikant, arXiv:2412.09579, section 4 and Figure 1, add Gaussian noise to images
+    without saying at which scale of the pixels, or whether they clip.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kd.datasets import add_gaussian_noise
+    >>> X = np.full((1000, 64), 0.5)
+    >>> noisy = add_gaussian_noise(X, 0.2, random_state=0)
+    >>> noisy.mean().round(2), noisy.std().round(2)
+    (np.float64(0.5), np.float64(0.2))
+    """
+    check_scalar(scale, "scale", Real, min_val=0)
+    X = check_array(X, dtype=None, ensure_2d=False, allow_nd=True)
+    if X.dtype.kind != "f":
+        raise TypeError(
+            f"X must be floating, as the noise is, got {X.dtype}; integer pixels are X / 255 in "
+            "[0, 1]."
+        )
+    noisy = X.copy()
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    rng = np.random.default_rng(seed)
+    # blocks of rows, as the draws are float64 and X may be large
+    for rows in gen_batches(len(X), 1000):
+        noisy[rows] += scale * rng.standard_normal(X[rows].shape)
+    return noisy
+
+
+def select_classes(X, y, classes, *, target_names=None):
+    """Return the rows of X and y whose label is one of ``classes``, in their order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Flat rows or images.
+    y : array-like of shape (n_samples,)
+        Labels.
+    classes : sequence
+        Labels to keep, or their names if ``target_names`` is given; two make a binary task.
+    target_names : sequence of str, default=None
+        Name of each label 0, 1, ..., as the fetchers return them.
+
+    Returns
+    -------
+    X, y : ndarray, ndarray
+        Copies of the rows; the labels keep their values.
+
+    Raises
+    ------
+    ValueError
+        If y has no row of a class, or is not as long as X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kd.datasets import select_classes
+    >>> X, y = np.arange(4.0)[:, None], np.array([1, 0, 2, 1])
+    >>> X, y = select_classes(X, y, ("cat", "dog"), target_names=["bird", "cat", "dog"])
+    >>> X.ravel(), y
+    (array([0., 2., 3.]), array([1, 2, 1]))
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"y must have one label per row of X, {X.shape[:1]}, got {y.shape}.")
+    if isinstance(classes, str):
+        raise ValueError(f"classes must be a sequence of classes, got {classes!r}.")
+    labels = {label: label for label in np.unique(y).tolist()}
+    if target_names is not None:
+        labels = {name: label for label, name in enumerate(target_names) if label in labels}
+    unknown = [name for name in classes if name not in labels]
+    if unknown:
+        raise ValueError(f"y has no rows of the classes {unknown}, only of {list(labels)}.")
+    rows = np.isin(y, [labels[name] for name in classes])
+    return X[rows], y[rows]

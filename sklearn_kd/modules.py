@@ -1,0 +1,419 @@
+"""Torch modules for ``ModuleClassifier``: networks for rows and for small images.
+
+Importing this file imports torch; ``import sklearn_kd`` does not import this file.
+"""
+
+from numbers import Integral, Real
+
+from sklearn.utils import check_scalar
+from torch import nn
+
+__all__ = ["MLP", "VGG", "ResNet", "SmallCNN"]
+
+
+def _count(value, name, minimum=1):
+    return int(check_scalar(value, name, Integral, min_val=minimum))
+
+
+def _dropout(value, name="dropout"):
+    """Check a rate, and return the layer; at rate 0 it costs nothing and keeps names the same."""
+    check_scalar(value, name, Real, min_val=0, max_val=1, include_boundaries="left")
+    return nn.Dropout(float(value))
+
+
+def _check_shape(input_shape):
+    return tuple(_count(size, "each size in input_shape") for size in input_shape)
+
+
+def _check_image_shape(input_shape, name):
+    """Return channels, height, width; flat rows are an error."""
+    shape = _check_shape(input_shape)
+    if len(shape) != 3:
+        raise ValueError(
+            f"{name} takes images, (channels, height, width), but the inputs have shape {shape}. "
+            "Set image_shape=(channels, height, width) in ModuleClassifier, which reshapes flat "
+            "rows, or use MLP."
+        )
+    return shape
+
+
+def _convolution(n_in, n_out, *, batch_norm=True, stride=1):
+    """3 x 3 with zero padding; batch normalisation has a bias of its own."""
+    return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=not batch_norm)
+
+
+class _Network(nn.Module):
+    """Layers in a row, the last one linear, on inputs of one shape; initialised after He et al."""
+
+    def __init__(self, input_shape, layers):
+        super().__init__()
+        self.input_shape = input_shape
+        self.layers = nn.Sequential(*layers)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                # no ReLU follows the last layer, so that its weights are not scaled up for one
+                last = layer is self.layers[-1]
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if last else "relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, *input_shape)
+
+        Returns
+        -------
+        logits : Tensor of shape (n, n_outputs)
+        """
+        if tuple(x.shape[1:]) != self.input_shape:
+            wanted = ", ".join(map(str, self.input_shape))
+            raise ValueError(
+                f"{type(self).__name__} was built for inputs of shape (n, {wanted}), got "
+                f"{tuple(x.shape)}."
+            )
+        return self.layers(x)
+
+
+class MLP(_Network):
+    """Multilayer perceptron: fully connected layers with ReLU between them.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+    input_shape : tuple of int
+        Shape of one input; images are flattened. ``ModuleClassifier`` sets it.
+    width : int, default=256
+        Units of each hidden layer.
+    depth : int, default=2
+        Hidden layers; 0 is a linear model.
+    dropout : float in [0, 1), default=0.0
+        Share of the hidden units dropped in training.
+    input_dropout : float in [0, 1), default=0.0
+        Share of the inputs dropped in training.
+    batch_norm : bool, default=False
+        Whether to normalise before each ReLU. Helps deep ones.
+
+    Notes
+    -----
+    The teacher of [1]_, 784-1200-1200-10 with dropout, is ``width=1200, dropout=0.5,
+    input_dropout=0.2``; its student is ``width=800``. They also bound the norm of the weights of
+    each unit, which is the optimiser's part and not the module's.
+
+    References
+    ----------
+    .. [1] Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+       arXiv:1503.02531, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_kd.modules import MLP
+    >>> network = MLP(n_outputs=3, input_shape=(4,), width=8, depth=1)
+    >>> network(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, *, n_outputs, input_shape, width=256, depth=2, dropout=0.0, input_dropout=0.0,
+        batch_norm=False,
+    ):  # fmt: skip
+        shape = _check_shape(input_shape)
+        width, n_in = _count(width, "width"), 1
+        for size in shape:
+            n_in *= size
+        layers = [nn.Flatten(), _dropout(input_dropout, "input_dropout")]
+        for _ in range(_count(depth, "depth", minimum=0)):
+            layers += [
+                nn.Linear(n_in, width, bias=not batch_norm),
+                nn.BatchNorm1d(width) if batch_norm else nn.Identity(),
+                nn.ReLU(),
+                _dropout(dropout),
+            ]
+            n_in = width
+        super().__init__(shape, [*layers, nn.Linear(n_in, _count(n_outputs, "n_outputs"))])
+
+
+class SmallCNN(_Network):
+    """Small convolutional network, by default the five-layer student of Dong et al. (Table 2).
+
+    ``depth`` times 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max-pooling, the
+    channels doubling each time; then a hidden dense layer, dropout and the output layer. The
+    default has 32, 64 and 128 channels and 512 hidden units.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+    input_shape : tuple of int
+        (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
+    width : int, default=32
+        Channels of the first convolution; the hidden dense layer has 16 times as many units.
+    depth : int, default=3
+        Convolutions. Each halves the image: at most 3 for 8 x 8 pixels, 4 for 28 x 28, 5 for
+        32 x 32.
+    dropout : float in [0, 1), default=0.5
+        Share of the hidden dense units dropped in training; [1]_ names no rate.
+    batch_norm : bool, default=True
+        Whether to normalise before each ReLU. In training, batch normalisation needs two rows in
+        each batch.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are not images, or ``depth`` poolings do not fit into one.
+
+    References
+    ----------
+    .. [1] Dong, Hou, Lu and Zhang, "Distillation ≈ Early Stopping? Harvesting Dark Knowledge
+       Utilizing Anisotropic Information Retrieval For Overparameterized Neural Network",
+       arXiv:1910.01255, Table 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_kd.modules import SmallCNN
+    >>> network = SmallCNN(n_outputs=10, input_shape=(1, 8, 8), width=4)
+    >>> network(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(self, *, n_outputs, input_shape, width=32, depth=3, dropout=0.5, batch_norm=True):
+        shape = _check_image_shape(input_shape, "SmallCNN")
+        n_in, rows, columns = shape
+        width, depth = _count(width, "width"), _count(depth, "depth")
+        fits = min(rows, columns).bit_length() - 1
+        if depth > fits:
+            raise ValueError(
+                f"an image of {rows} x {columns} pixels can be halved {fits} times, not "
+                f"depth={depth}; "
+                + (f"set depth to at most {fits}." if fits else "use MLP for so small an image.")
+            )
+        layers = []
+        for stage in range(depth):
+            n_out = width * 2**stage
+            layers += [
+                _convolution(n_in, n_out, batch_norm=batch_norm),
+                nn.BatchNorm2d(n_out) if batch_norm else nn.Identity(),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+            n_in, rows, columns = n_out, rows // 2, columns // 2
+        layers += [
+            nn.Flatten(),
+            nn.Linear(n_in * rows * columns, 16 * width, bias=not batch_norm),
+            nn.BatchNorm1d(16 * width) if batch_norm else nn.Identity(),
+            nn.ReLU(),
+            _dropout(dropout),
+            nn.Linear(16 * width, _count(n_outputs, "n_outputs")),
+        ]
+        super().__init__(shape, layers)
+
+
+#: Convolutions before each pooling: configurations A, B, D and E of Simonyan and Zisserman.
+_VGG_STAGES = {8: (1, 1, 2, 2, 2), 10: (2, 2, 2, 2, 2), 13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}
+
+
+def _vgg_stages(n_conv):
+    """Return the published stages; below 8 convolutions the first ones of configuration A."""
+    if n_conv > 8 and n_conv not in _VGG_STAGES:
+        raise ValueError(f"n_conv must be 1 to 8 or one of 10, 13 and 16, got {n_conv}.")
+    stages = []
+    for n_layers in _VGG_STAGES.get(n_conv, _VGG_STAGES[8]):
+        if sum(stages) < n_conv:
+            stages.append(min(n_layers, n_conv - sum(stages)))
+    return stages
+
+
+class VGG(_Network):
+    """VGG network: stages of 3 x 3 convolutions, each stage before a pooling, and dense layers.
+
+    ``n_conv=8, n_dense=3`` is VGG-11, configuration A of [1]_, and ``n_conv=2, n_dense=3`` its
+    first two convolutions with the same three dense layers: the teacher (8+3) and the student
+    (2+3) of [2]_, which does not say where the student pools.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+    input_shape : tuple of int
+        (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
+    width : int, default=64
+        Channels of the first stage; they double from stage to stage up to 8 times as many. The
+        hidden dense layers have 8 times as many units too.
+    n_conv : int, default=None
+        Convolutions: 1 to 8 (the first ones of configuration A), 10 (B), 13 (D) or 16 (E). None:
+        ``depth - n_dense``, or 8 without ``depth``.
+    n_dense : int, default=3
+        Dense layers, with the output layer.
+    depth : int, default=None
+        Layers with weights, as in the names VGG-11, VGG-13, VGG-16 and VGG-19: another way to
+        give ``n_conv``.
+    dropout : float in [0, 1), default=0.5
+        Share of the hidden dense units dropped in training.
+    batch_norm : bool, default=True
+        Whether to normalise after each convolution. False for the networks of [1]_, which predate
+        it.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are not images, or there is no such configuration.
+
+    Notes
+    -----
+    The hidden dense layers have 512 units by default where [1]_ has 4096, for images of 224 x 224
+    pixels and 1000 classes. An image of one pixel in height or width is not pooled any more: of
+    the five poolings, four fit into 28 x 28 pixels and three into 8 x 8, where the convolutions
+    from the fifth on see a single pixel and use only the centre of their weights.
+
+    References
+    ----------
+    .. [1] Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+       Recognition", arXiv:1409.1556, Table 1.
+    .. [2] Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training
+       in Neural Networks", arXiv:2412.09579, section 4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_kd.modules import VGG
+    >>> network = VGG(n_outputs=1, input_shape=(3, 32, 32), width=4, n_conv=2, n_dense=3)
+    >>> network(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(
+        self, *, n_outputs, input_shape, width=64, n_conv=None, n_dense=3, depth=None, dropout=0.5,
+        batch_norm=True,
+    ):  # fmt: skip
+        shape = _check_image_shape(input_shape, "VGG")
+        n_in, rows, columns = shape
+        width, n_dense = _count(width, "width"), _count(n_dense, "n_dense")
+        if depth is not None:
+            given, n_conv = n_conv, _count(depth, "depth", minimum=n_dense + 1) - n_dense
+            if given not in (None, n_conv):
+                raise ValueError(
+                    f"depth={depth} and n_dense={n_dense} leave {n_conv} convolutions, but "
+                    f"n_conv={given}; leave out one of depth and n_conv."
+                )
+        stages = _vgg_stages(8 if n_conv is None else _count(n_conv, "n_conv"))
+        layers = []
+        for stage, n_layers in enumerate(stages):
+            n_out = width * 2 ** min(stage, 3)
+            for _ in range(n_layers):
+                layers += [
+                    _convolution(n_in, n_out, batch_norm=batch_norm),
+                    nn.BatchNorm2d(n_out) if batch_norm else nn.Identity(),
+                    nn.ReLU(),
+                ]
+                n_in = n_out
+            if min(rows, columns) > 1:
+                layers.append(nn.MaxPool2d(2))
+                rows, columns = rows // 2, columns // 2
+        layers.append(nn.Flatten())
+        n_in *= rows * columns
+        for _ in range(n_dense - 1):
+            layers += [nn.Linear(n_in, 8 * width), nn.ReLU(), _dropout(dropout)]
+            n_in = 8 * width
+        super().__init__(shape, [*layers, nn.Linear(n_in, _count(n_outputs, "n_outputs"))])
+
+
+class _Block(nn.Module):
+    """x + conv(dropout(relu(bn(conv(a))))), a = relu(bn(x)); for a new shape, projected a for x."""
+
+    def __init__(self, n_in, n_out, stride, dropout):
+        super().__init__()
+        self.activation = nn.Sequential(nn.BatchNorm2d(n_in), nn.ReLU())
+        self.residual = nn.Sequential(
+            _convolution(n_in, n_out, stride=stride),
+            nn.BatchNorm2d(n_out),
+            nn.ReLU(),
+            _dropout(dropout),
+            _convolution(n_out, n_out),
+        )
+        self.projection = None
+        if stride != 1 or n_in != n_out:
+            self.projection = nn.Conv2d(n_in, n_out, 1, stride=stride, bias=False)
+
+    def forward(self, x):
+        activated = self.activation(x)
+        shortcut = x if self.projection is None else self.projection(activated)
+        return shortcut + self.residual(activated)
+
+
+class ResNet(_Network):
+    """Residual network for small images: three stages of pre-activation basic blocks.
+
+    A 3 x 3 convolution, ``depth`` blocks of two convolutions in each stage, batch normalisation,
+    ReLU, the average over the image, and the output layer. The second and the third stage halve
+    the image and double the channels.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+    input_shape : tuple of int
+        (channels, height, width) of an image, at least 4 pixels high and wide.
+        ``ModuleClassifier`` sets it from ``image_shape``.
+    width : int, default=16
+        Channels of the first stage: 16 times the widening factor of [2]_.
+    depth : int, default=3
+        Blocks in each stage: 6 ``depth`` + 2 layers with weights, without projections.
+    dropout : float in [0, 1), default=0.0
+        Share dropped in training between the two convolutions of a block.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are not images, or too small.
+
+    Notes
+    -----
+    The sizes of ResNet-20 are the default, those of ResNet-56 ``depth=9``. The wide networks of
+    [2]_ are WRN-16-4: ``depth=2, width=64``, and WRN-28-10: ``depth=4, width=160``. Activation
+    comes before convolution, as in [1]_ and [2]_; the first ResNets (arXiv:1512.03385) have it
+    after.
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks",
+       arXiv:1603.05027.
+    .. [2] Zagoruyko and Komodakis, "Wide Residual Networks", arXiv:1605.07146, Table 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_kd.modules import ResNet
+    >>> network = ResNet(n_outputs=10, input_shape=(3, 32, 32), width=4, depth=1)
+    >>> network(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(self, *, n_outputs, input_shape, width=16, depth=3, dropout=0.0):
+        shape = _check_image_shape(input_shape, "ResNet")
+        if min(shape[1:]) < 4:
+            raise ValueError(
+                f"ResNet halves images twice, which {shape[1]} x {shape[2]} pixels do not allow; "
+                "use MLP, or SmallCNN with a small depth."
+            )
+        width, depth = _count(width, "width"), _count(depth, "depth")
+        # wide networks keep the 16 channels of narrow ones here (Table 1 of Zagoruyko)
+        n_in = min(16, width)
+        layers = [_convolution(shape[0], n_in)]
+        for stage in range(3):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(_Block(n_in, width * 2**stage, stride, dropout))
+                n_in = width * 2**stage
+        layers += [
+            nn.BatchNorm2d(n_in),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(n_in, _count(n_outputs, "n_outputs")),
+        ]
+        super().__init__(shape, layers)
