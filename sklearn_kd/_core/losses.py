@@ -3,7 +3,9 @@
 Every tensor has the layout (students, outputs, rows). One output is a two-class problem: the
 logit f of the second class, with the target its probability. K outputs are K classes.
 A loss maps (logits, targets) to the loss of each row, shape (students, rows), and the gradient
-of each row's loss in its own logits, the shape of the logits. Both are unweighted.
+of each row's loss in its own logits, the shape of the logits. Both are unweighted. The gradient
+is written over the logits: with many classes a step would otherwise spend most of its time on
+fresh memory for arrays of that size.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,18 +28,17 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     if logits.shape[1] == 1:
         rows = softplus(logits).sub_(targets * logits)
-        return rows[:, 0], torch.sigmoid(logits).sub_(targets)
+        return rows[:, 0], logits.sigmoid_().sub_(targets)
     # one exponential a logit where log_softmax and its inverse take two
-    shifted = logits - logits.amax(dim=1, keepdim=True)
-    rows = (targets * shifted).sum(dim=1).neg_()
-    mu = shifted.exp_()
-    total = mu.sum(dim=1, keepdim=True)
-    return rows.add_(total[:, 0].log()), mu.div_(total).sub_(targets)
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    rows = torch.linalg.vecdot(targets, logits, dim=1).neg_()
+    total = logits.exp_().sum(dim=1, keepdim=True)
+    return rows.add_(total[:, 0].log()), logits.div_(total).sub_(targets)
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     r"""Half the squared distance, :math:`\frac12 \|f - p\|^2`, gradient :math:`f - p`."""
-    residual = logits - targets
+    residual = logits.sub_(targets)
     return residual.square().sum(dim=1).mul_(0.5), residual
 
 
@@ -60,7 +61,7 @@ class TwoTerm:
         soft_rows, soft_grad = cross_entropy(logits / T, targets[..., :n_outputs, :])
         hard_rows, hard_grad = cross_entropy(logits, targets[..., n_outputs:, :])
         rows = (a * T * T)[..., 0] * soft_rows + (1 - a)[..., 0] * hard_rows
-        return rows, soft_grad.mul_(a * T).add_(hard_grad.mul_(1 - a))
+        return rows, hard_grad.mul_(1 - a).add_(soft_grad.mul_(a * T))
 
     def take(self, students: Tensor) -> "TwoTerm":
         """Return the loss of some students."""
@@ -77,10 +78,10 @@ class Joined:
 
     def __call__(self, logits: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and gradient of each row."""
-        rows, gradient = torch.empty_like(logits[:, 0]), torch.empty_like(logits)
+        rows = torch.empty_like(logits[:, 0])
         for (part, loss), target in zip(self.stretches, targets, strict=True):
-            rows[part], gradient[part] = loss(logits[part], target)
-        return rows, gradient
+            rows[part], _ = loss(logits[part], target)
+        return rows, logits
 
     def take(self, students: Tensor) -> "Joined":
         """Return the losses of some students."""

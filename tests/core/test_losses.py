@@ -158,7 +158,7 @@ def test_cross_entropy_less_entropy_is_the_divergence(seed, n_outputs, scale):
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_losses_leave_logits_and_targets_alone(n_outputs):
+def test_losses_write_over_the_logits_and_leave_targets_alone(n_outputs):
     F, P, Y = draw(n_outputs)
     logits, P, Y = tensor(F), tensor(columns(P, n_outputs)), tensor(columns(Y, n_outputs))
     both = torch.cat([P, Y], 1)
@@ -169,8 +169,8 @@ def test_losses_leave_logits_and_targets_alone(n_outputs):
         (TwoTerm(0.5 * one, one), both),
         (TwoTerm(0.5 * one, 3 * one), both),
     ]:
-        before, target_before = logits.clone(), target.clone()
-        _, gradient = loss(logits, target)
+        target_before, given = target.clone(), logits.clone()
+        _, gradient = loss(given, target)
+        assert gradient.data_ptr() == given.data_ptr()
         gradient.zero_()  # the caller may overwrite it
-        assert torch.equal(logits, before)
         assert torch.equal(target, target_before)
