@@ -29,6 +29,10 @@ from sklearn_kd._validation import (
 
 __all__ = ["TwoLayerPGDClassifier"]
 
+#: Standard deviations of a column that its offset may be for rows to be predicted unscaled: each
+#: factor of two costs their rounding a bit.
+MOST_SHIFT = 16
+
 
 def forward(X, hidden, output, offset, scale):
     """Logits of raw rows in NumPy, (n_samples,) or (n_samples, n_classes), a block at a time.
@@ -42,23 +46,42 @@ def forward(X, hidden, output, offset, scale):
     logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
     size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
 
-    def respond(scaled):
-        active = scaled @ hidden[:, :n_features].T
-        if hidden.shape[1] > n_features:
-            active += hidden[:, n_features]
+    hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
+    folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
+
+    def respond(rows, hidden, bias):
+        active = rows @ hidden.T
+        active += bias
         np.maximum(active, 0, out=active)
         return active @ readout
 
     for start in range(0, len(X), size):
         block = slice(start, start + size)
         with np.errstate(over="ignore", invalid="ignore"):
+            if folded is not None:
+                logits[block] = respond(X[block], *folded)
+                if np.isfinite(logits[block]).all():
+                    continue
             # in float64 until the offset is out
             scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
-            logits[block] = respond(scaled)
+            logits[block] = respond(scaled, hidden, bias)
         if not np.isfinite(logits[block]).all():
             far = np.finfo(dtype).max ** 0.25
-            logits[block] = respond(np.clip(scaled, -far, far))
+            logits[block] = respond(np.clip(scaled, -far, far), hidden, bias)
     return logits
+
+
+def _folded(hidden, bias, offset, scale, dtype):
+    """Weights and bias that take raw rows; None where an offset is so large that digits are lost.
+
+    Many rows need no scaled copy then, which takes longer than the products of a small network.
+    """
+    shift = np.abs(offset) * math.sqrt(len(offset)) / scale  # in standard deviations
+    if not (shift <= MOST_SHIFT).all():
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        folded = hidden / scale
+        return folded.astype(dtype), (bias - folded @ offset).astype(dtype)
 
 
 class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):

@@ -563,7 +563,7 @@ def test_the_radius_tames_any_step_size():
 
 
 def test_auto_recovers_by_itself(monkeypatch):
-    from sklearn_kd import _settings, _training
+    from sklearn_kd import _settings
 
     X, y = blobs()
     monkeypatch.setattr(_settings, "OUTPUT_STEP", 1e5)
@@ -1280,3 +1280,22 @@ def test_early_stopping_works_at_any_temperature(batch_size):
         assert min(curve) < 0.3 * curve[0]
         errors[temperature] = np.abs(model.predict_proba(X) - P).mean()
     assert errors[10.0] < 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shift", [0.0, 10.0, 1e3])
+def test_many_rows_are_predicted_as_each_alone(dtype, shift):
+    X, y = blobs(n_classes=3)
+    X = (X / X.std(axis=0) + shift).astype(dtype)
+    model = TwoLayerPGDClassifier(4, max_iter=30, random_state=0).fit(X, y)
+    together = model.decision_function(X)
+    alone = np.concatenate([model.decision_function(X[i : i + 1]) for i in range(len(X))])
+    digits = 1e-4 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(together, alone, rtol=0, atol=digits * np.abs(alone).max())
+    # one row so far away that products overflow leaves the others alone, and is finite itself
+    X[3] = np.finfo(dtype).max / 4
+    far = model.decision_function(X)
+    assert np.isfinite(far).all()
+    np.testing.assert_allclose(
+        np.delete(far, 3, 0), np.delete(together, 3, 0), rtol=1e-3, atol=1e-4
+    )
