@@ -11,19 +11,22 @@ _ESTIMATORS = {
     "BatchedGridSearchCV": "_search",
     "DistilledClassifier": "_distilled",
     "KernelTeacher": "_kernel_teacher",
+    "ModuleClassifier": "_module",
     "TwoLayerPGDClassifier": "_two_layer",
 }
-_MODULES = ("datasets", "exceptions", "inspection", "metrics", "theory")
+_MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
 
 __all__ = [
     "BatchedGridSearchCV",
     "DistilledClassifier",
     "KernelTeacher",
+    "ModuleClassifier",
     "TwoLayerPGDClassifier",
     "datasets",
     "exceptions",
     "inspection",
     "metrics",
+    "modules",
     "theory",
 ]
 

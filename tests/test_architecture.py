@@ -16,7 +16,7 @@ METAS = [
     *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
     *("_split_fits.py", "_teacher_labels.py"),
 ]
-STUDENTS = {"_two_layer", "_training", "_together", "_module"}
+STUDENTS = {"_two_layer", "_training", "_together", "_module", "_module_training"}
 
 
 def imports(path, *, top_level=False):
@@ -96,6 +96,14 @@ ALLOWED = {
     "_together": {"_batch", "_device", "_settings", "_training"},
     "_batch": {"_core", "_device", "_scaling"},
     "_settings": {"_held_out", "_scaling", "_validation"},
+    "_student": {"_validation"},
+    "_module": {"_base", "_built_module", "_module_training", "_student", "_validation"},
+    "_module_training": {"_augment", "_base", "_batch", "_built_module", "_checkpoint", "_device"}
+    | {"_held_out", "_module_net", "_scaling", "_validation", "exceptions"},
+    "_module_net": {"_built_module", "_core", "exceptions"},
+    "_built_module": {"_base", "_device", "_scaling"},
+    "_augment": set(),
+    "_checkpoint": set(),
     "_kernel_teacher": {"_base", "_held_out", "_scaling", "_validation"}
     | {"_kernel_fit", "_margin_fit"},
     "_kernel_fit": {"_core", "_device", "_held_out"},
@@ -124,6 +132,7 @@ def test_dependencies_point_one_way(path):
 ENGINE_ROOM = {
     *("_training.py", "_together.py", "_batch.py", "_device.py", "_kernel_fit.py"),
     *("_margin_fit.py", "modules.py"),
+    *("_module_training.py", "_module_net.py", "_built_module.py", "_augment.py", "_checkpoint.py"),
 }
 
 

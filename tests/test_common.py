@@ -21,7 +21,12 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    ModuleClassifier,
+    TwoLayerPGDClassifier,
+)
 
 CHEAP = {"width": 8, "n_init": 1, "max_iter": 100}
 
@@ -40,6 +45,22 @@ STUDENTS = [
     ),
     TwoLayerPGDClassifier(**CHEAP, learning_rate=1.0, momentum=0.9, early_stopping=False),
     TwoLayerPGDClassifier(**CHEAP, optimizer="nesterov", input_scaling=False),
+]
+
+
+def small_module(input_shape, n_outputs=2):
+    from torch import nn
+
+    hidden = nn.Linear(input_shape[0], 8)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(8, max(2, n_outputs)))
+
+
+QUICK = {"learning_rate": 0.05, "max_epochs": 60}
+MODULES = [
+    ModuleClassifier(small_module, **QUICK),
+    ModuleClassifier(
+        small_module, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=60
+    ),
 ]
 
 
@@ -76,8 +97,15 @@ DISTILLED = [
     DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(3)),
 ]
 
+DISTILLED_MODULES = [
+    DistilledClassifier(logistic(), ModuleClassifier(small_module, **QUICK)),
+    DistilledClassifier(ModuleClassifier(small_module, **QUICK), logistic()),
+]
+
 SLOW = [
     TwoLayerPGDClassifier(),
+    ModuleClassifier(small_module),
+    *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
     ExplicitSplits(logistic(), TwoLayerPGDClassifier(**CHEAP)),
     DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), temperature=2.0),
@@ -110,7 +138,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [*STUDENTS, *DISTILLED, *BOOTSTRAPPED], expected_failed_checks=expected_failures
+    [*STUDENTS, *MODULES, *DISTILLED, *BOOTSTRAPPED], expected_failed_checks=expected_failures
 )
 def test_check_estimator(estimator, check):
     check(estimator)
@@ -130,7 +158,7 @@ def test_check_estimator_with_the_defaults(estimator, check):
 
 # Checks that scikit-learn does not yield to third parties
 
-ONE_OF_EACH = [STUDENTS[0], *DISTILLED[:2]]
+ONE_OF_EACH = [STUDENTS[0], MODULES[0], *DISTILLED[:2]]
 
 
 @pytest.mark.parametrize("estimator", ONE_OF_EACH, ids=str)
@@ -151,12 +179,12 @@ def test_checks_not_yielded(estimator, check):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("estimator", [*STUDENTS[:4], DISTILLED[0]], ids=str)
+@pytest.mark.parametrize("estimator", [*STUDENTS[:4], MODULES[0], DISTILLED[0]], ids=str)
 def test_float32(estimator, n_classes):
     X, y = blobs(n_classes=n_classes, dtype=np.float32)
     before = X.copy()
     model = clone(estimator)
-    if isinstance(model, TwoLayerPGDClassifier):
+    if not isinstance(model, DistilledClassifier):
         model.set_params(random_state=0)
     else:
         model.set_params(random_state=0, student__random_state=0)
@@ -166,7 +194,8 @@ def test_float32(estimator, n_classes):
     assert model.decision_function(X).dtype == np.float32
     assert model.predict_log_proba(X).dtype == np.float32
     student = getattr(model, "student_", model)
-    assert student.hidden_weights_.dtype == student.output_weights_.dtype == np.float32
+    weights = getattr(student, "module_state_", None) or {"": student.hidden_weights_}
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
     assert model.score(X, y) > 0.8
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))

@@ -4,7 +4,13 @@ import pytest
 import torch
 from conftest import blobs, fitted_names
 
-from sklearn_kd import BatchedGridSearchCV, KernelTeacher, TwoLayerPGDClassifier, _device
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    KernelTeacher,
+    ModuleClassifier,
+    TwoLayerPGDClassifier,
+    _device,
+)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -161,6 +167,60 @@ def test_a_model_from_cuda_holds_no_torch():
     model.partial_fit(X, y)
     assert b"torch" not in pickle.dumps(model)
     model.set_params(device="cpu").partial_fit(X, y)
+
+
+def module(input_shape, n_outputs):
+    layers = torch.nn.Linear(input_shape[0], 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU()
+    return torch.nn.Sequential(*layers, torch.nn.Linear(16, n_outputs))
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 20, "scheduler": "one-cycle"}])
+def test_cuda_trains_the_same_module(dtype, options):
+    import pickle
+
+    X, y = blobs(n_classes=3, dtype=dtype)
+    options = {"learning_rate": 0.02, "max_epochs": 30, "random_state": 0, **options}
+    cpu, cuda = (
+        ModuleClassifier(module, device=device, **options).fit(X, y) for device in ("cpu", "cuda")
+    )
+    tolerance = 1e-6 if dtype == np.float64 else 1e-2
+    np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+    content = pickle.dumps(cuda)
+    assert b"torch" not in content
+    moved = pickle.loads(content).set_params(device="cpu")
+    np.testing.assert_allclose(moved.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+@pytest.mark.parametrize("mixed_precision", [True, "bfloat16", "float16"])
+def test_mixed_precision(mixed_precision, tmp_path):
+    X, y = blobs(300, n_classes=3, dtype=np.float32)
+    options = {"batch_size": 32, "learning_rate": 0.01, "max_epochs": 30, "random_state": 0}
+    half, full = (
+        ModuleClassifier(module, device="cuda", mixed_precision=precision, **options).fit(X, y)
+        for precision in (mixed_precision, False)
+    )
+    assert half.module_state_["0.weight"].dtype == np.float32
+    assert half.score(X, y) == pytest.approx(full.score(X, y), abs=0.03)
+    state = torch.cuda.get_rng_state()
+    resumed = half.set_params(checkpoint_path=tmp_path / "fit.pt").fit(X, y)
+    assert resumed.score(X, y) == pytest.approx(full.score(X, y), abs=0.03)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+@needs_cuda
+def test_a_module_beyond_the_memory_of_the_device():
+    def vast(input_shape, n_outputs):
+        layers = torch.nn.Linear(input_shape[0], 2**20), torch.nn.Linear(2**20, n_outputs)
+        return torch.nn.Sequential(*layers)
+
+    X, y = blobs(100_000, dtype=np.float32)
+    model = ModuleClassifier(vast, device="cuda", batch_size=None, early_stopping=False)
+    with pytest.raises(MemoryError, match="set a smaller batch_size"):
+        model.fit(X, y)
+    assert not fitted_names(model)
 
 
 def test_small_steps_take_one_thread_and_give_it_back():

@@ -23,7 +23,12 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    ModuleClassifier,
+    TwoLayerPGDClassifier,
+)
 
 STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
@@ -32,10 +37,26 @@ def student(**options):
     return TwoLayerPGDClassifier(**{**STUDENT, **options})
 
 
+def normalised(input_shape, n_outputs):
+    from torch import nn
+
+    layers = nn.Linear(input_shape[0], 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, n_outputs)
+    return nn.Sequential(*layers)
+
+
+def module(**options):
+    params = {"learning_rate": 0.05, "max_epochs": 40, "random_state": 0, **options}
+    return ModuleClassifier(normalised, **params)
+
+
 def fitted(kind, dtype=np.float64):
     X, y = blobs(n_classes=3, dtype=dtype)
     if kind == "student":
         return student().fit(X, y), X
+    if kind == "module":
+        return module().fit(X, y), X
+    if kind == "partial module":
+        return module().partial_fit(X, y, classes=[0, 1, 2]), X
     if kind == "partial":
         return student().partial_fit(X, y, classes=[0, 1, 2]), X
     if kind == "distilled":
@@ -43,7 +64,7 @@ def fitted(kind, dtype=np.float64):
     return make_pipeline(StandardScaler(), student()).fit(X, y), X
 
 
-KINDS = ["student", "partial", "distilled", "pipeline"]
+KINDS = ["student", "partial", "module", "partial module", "distilled", "pipeline"]
 
 
 @pytest.mark.parametrize("kind", ["student", "distilled", "pipeline"])
