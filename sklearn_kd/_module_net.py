@@ -8,6 +8,8 @@ callback of the user's listens to batches, it hears of each.
 import dis
 import math
 import time
+import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +20,12 @@ from skorch.dataset import Dataset
 
 from sklearn_kd._built_module import rows_in_a_block, to_logits
 from sklearn_kd._core.losses import Loss
-from sklearn_kd._core.solvers import DIVERGED
 from sklearn_kd.exceptions import DivergenceError
 
 __all__ = ["ModuleNet", "Problem", "TrainingRows"]
 
+#: A loss this many times that of the first epoch (plus one) is divergence, though still finite.
+DIVERGED = 1e4
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -286,8 +289,9 @@ class ModuleNet(skorch.NeuralNet):
                 loss = row_losses.mul_(weights).sum()
                 gradient.mul_(weights[:, None])
             logits.backward(self.scaler.scale(gradient))
-            if self.plan.est.clip_norm is not None:
+            if self.heard or self.plan.est.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer_)
+            if self.plan.est.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(parameters(), self.plan.est.clip_norm)
             if self.heard:
                 named = list(self.module_.named_parameters())
@@ -301,8 +305,15 @@ class ModuleNet(skorch.NeuralNet):
         else:
             step["loss"] = self.optimizer_.step(closure)
         if self.scheduled_by == "step":
-            self.schedule.step()
+            self._step_schedule()
         return step
+
+    def _step_schedule(self, *score):
+        """Change the step size; a first step that half precision has skipped is no mistake."""
+        with warnings.catch_warnings() if self.scaler.is_enabled() else nullcontext():
+            if self.scaler.is_enabled():
+                warnings.filterwarnings("ignore", "Detected call of", UserWarning)
+            self.schedule.step(*score)
 
     def _score(self, held):
         """Loss on the held-out rows, and keep the weights where it is the least so far."""
@@ -312,7 +323,8 @@ class ModuleNet(skorch.NeuralNet):
             for inputs, _ in self.get_iterator(held):
                 rows = torch.arange(start, start + len(inputs), device=inputs.device)
                 start += len(inputs)
-                losses, _ = problem.loss(self._logits(self.infer(inputs)), part.rule(None, rows, 0))
+                logits = self._logits(self.infer(inputs)).clone()  # written over
+                losses, _ = problem.loss(logits, part.rule(None, rows, 0))
                 losses = torch.minimum(losses, problem.row_cap[:, rows])
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
                 total += float((losses * share).sum(dtype=torch.float64))
@@ -338,9 +350,9 @@ class ModuleNet(skorch.NeuralNet):
         """Step the schedule of epochs; the reason why training ends now, or None."""
         n_epochs = len(self.losses)
         if self.scheduled_by == "epoch":
-            self.schedule.step()
+            self._step_schedule()
         elif self.scheduled_by == "score":
-            self.schedule.step(self.scores[-1] if self.scores else self.losses[-1])
+            self._step_schedule(self.scores[-1] if self.scores else self.losses[-1])
         if n_epochs - self.best_epoch >= self.plan.patience and self.scores:
             return "early_stopping"
         return "max_epochs" if n_epochs >= self.max_epochs else None

@@ -174,7 +174,7 @@ def ntk_margin(
     ----------
     Ji, Z., and Telgarsky, M. (2020). ICLR, arXiv:1909.12292, Assumption 2.1, eq. 5.2 (gamma_1).
 
-    Mandal, A., Lin, Y., and Srikant, R. (2024). arXiv:2412.09579, Assumption 1 (eq. 3).
+    Mandal, S., Lin, X., and Srikant, R. (2024). arXiv:2412.09579, Assumption 1 (eq. 3).
 
     Examples
     --------
@@ -302,7 +302,7 @@ def required_width(
 
     References
     ----------
-    Mandal, A., Lin, Y., and Srikant, R. (2024). arXiv:2412.09579, Theorem 2 (eq. 6), Lemma 3
+    Mandal, S., Lin, X., and Srikant, R. (2024). arXiv:2412.09579, Theorem 2 (eq. 6), Lemma 3
     (eq. 9), Corollary 4 (eq. 10) and Proposition 5 (eq. 13).
 
     Examples

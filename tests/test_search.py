@@ -39,7 +39,7 @@ from sklearn_kd import (
     _together,
     _training,
 )
-from sklearn_kd._core import solvers
+from sklearn_kd._core.run import Run
 from sklearn_kd._settings import TrainingData, prepare
 from sklearn_kd.exceptions import DivergenceError
 
@@ -576,14 +576,14 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
 
 def test_an_interrupt_in_training_is_raised(monkeypatch):
     X, y = table()
-    search, note = batched(), solvers._Run.note_ended
+    search, note = batched(), Run.note_ended
 
     def interrupted(run):
         if run.n_done == 5:
             raise KeyboardInterrupt
         return note(run)
 
-    monkeypatch.setattr(solvers._Run, "note_ended", interrupted)
+    monkeypatch.setattr(Run, "note_ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     assert not fitted_names(search)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import xlogy
 
 from sklearn_kd._core import losses, solvers, targets, two_layer
+from sklearn_kd._core.run import AVERAGE_EVERY
 
 N, D = 20, 3
 
@@ -506,8 +507,8 @@ def test_averaging_scores_and_keeps_the_running_mean():
         if best == 30:
             continue
         mean_hidden, mean_output = (t.clone() for t in path[0])
-        for step in range(solvers.AVERAGE_EVERY, best * n_batches + 1, solvers.AVERAGE_EVERY):
-            window = min(step, held_out.averaging * n_batches) / solvers.AVERAGE_EVERY
+        for step in range(AVERAGE_EVERY, best * n_batches + 1, AVERAGE_EVERY):
+            window = min(step, held_out.averaging * n_batches) / AVERAGE_EVERY
             rate = 1 / max(1, window)
             mean_hidden += rate * (path[step][0] - mean_hidden)
             mean_output += rate * (path[step][1] - mean_output)
