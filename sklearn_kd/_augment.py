@@ -75,7 +75,7 @@ def make_augmentation(augmentation, image_shape):
         if strength < 0:
             raise ValueError(f"augmentation {name!r} must not be negative, got {strength}.")
         if name != "noise":
-            if image_shape is None:
+            if image_shape is None or len(image_shape) != 3:
                 raise ValueError(
                     f"augmentation {name!r} is for images: set image_shape=(channels, height, "
                     "width)."
