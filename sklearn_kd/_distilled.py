@@ -32,6 +32,7 @@ from sklearn_kd._row_expansion import (
     student_mode,
     student_proba,
 )
+from sklearn_kd._student import row_labeler
 from sklearn_kd._teacher_labels import label_rows, merge_classes
 from sklearn_kd._validation import (
     HasMethods,
@@ -91,7 +92,6 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         calibrated teacher clearly better than the student. Above 1 (against noise in the labels
         [2]_) needs ``temperature=1`` and a student that takes ``soft_targets`` and has a finite
         radius, weight decay or early stopping: the loss has no lower bound.
-
     temperature : float or "auto", default=1.0
         T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
         is, a student that can represent the teacher's probabilities ends at them. "auto" takes
@@ -114,6 +114,9 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
         Not used with a frozen teacher, alone or as last step of a pipeline, which labels the
         rows as it is.
+    augmented_labels : {"fixed", "recomputed"}, default="fixed"
+        Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
+        its label, or gets a new one from the fitted teacher.
     n_jobs : int, default=None
         Parallel fits in cross-fitting and in the search for a temperature; the teacher's and
         student's own ``n_jobs`` are theirs.
@@ -163,7 +166,6 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     copies, up to one a class for each row. In a pipeline only the last step sees copies.
 
     Without metadata routing, sample weights go to the last steps of pipelines only.
-
     The labels are made inside ``fit``: a search leaks nothing through the teacher [3]_.
 
     References
@@ -201,6 +203,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         "alpha": [Interval(Real, 0, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cv": ["cv_object", StrOptions({"auto", "in-sample"})],
+        "augmented_labels": [StrOptions({"fixed", "recomputed"})],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -214,6 +217,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         alpha=0.5,
         temperature=1.0,
         cv="auto",
+        augmented_labels="fixed",
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -223,6 +227,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         self.alpha = alpha
         self.temperature = temperature
         self.cv = cv
+        self.augmented_labels = augmented_labels
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -352,6 +357,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
                 weight = routed["student"]["sample_weight"]
                 weight = np.append(weight, np.full(len(extra), np.mean(weight)))
                 routed["student"]["sample_weight"] = weight
+        if self.augmented_labels == "recomputed":
+            routed["student"]["labeler"] = row_labeler(labels, X_given, student)
         task.end()
         self._say(f"labels of {len(codes)} rows, source {source!r}", start)
 

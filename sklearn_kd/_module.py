@@ -288,7 +288,7 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, soft_targets=None):
+    def fit(self, X, y, sample_weight=None, soft_targets=None, labeler=None):
         """Train the module.
 
         Parameters
@@ -307,6 +307,12 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
             A teacher's probabilities at temperature one: columns in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
             classes that ``y`` lacks.
+
+        labeler : callable, default=None
+            A teacher that makes the soft targets of each batch anew, from its rows as
+            ``augmentation`` has changed them, in the units of X: it maps an ndarray
+            (n, n_features) to probabilities (n, n_classes) in the order of ``classes_``.
+            Held-out rows keep their ``soft_targets``.
 
         Returns
         -------
@@ -331,11 +337,16 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
                     "checkpoint_path cannot be used with warm_start=True, whose start it would "
                     "not know: set one of them only."
                 )
+            if labeler is not None and (soft_targets is None or self.augmentation is None):
+                raise ValueError(
+                    "labeler gives rows that augmentation changes other labels than their "
+                    "soft_targets: set augmentation and pass soft_targets, or leave it out."
+                )
             classes = self.classes_ if resume else None
             X, codes, weights, soft = self._check_data(
                 X, y, sample_weight, soft_targets, classes, reset=not resume
             )
-            return self._fit_targets(X, codes, weights, soft, y, resume=resume)
+            return self._fit_targets(X, codes, weights, soft, y, resume=resume, labeler=labeler)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):

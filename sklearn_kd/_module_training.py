@@ -227,7 +227,12 @@ def _relabel(plan, rows):
 
     def relabel(inputs, batch):
         scaled = inputs.flatten(1).cpu().numpy()
-        soft = plan.labeler((scaled * plan.scale + plan.offset).astype(scaled.dtype))
+        soft = np.asarray(plan.labeler((scaled * plan.scale + plan.offset).astype(scaled.dtype)))
+        if soft.shape != (len(scaled), len(est.classes_)):
+            raise ValueError(
+                f"labeler must return probabilities of shape {(len(scaled), len(est.classes_))}, "
+                f"a column for each of classes_, got {soft.shape}."
+            )
         index = trained if batch is None else trained[batch.cpu().numpy()]
         now = copy.copy(rows)
         now.data = SimpleNamespace(

@@ -1,6 +1,7 @@
 """What a student that takes `soft_targets` does with its data before it trains."""
 
 import numpy as np
+from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_kd._validation import (
     check_row_order,
@@ -12,7 +13,7 @@ from sklearn_kd._validation import (
     validate_sample_weight,
 )
 
-__all__ = ["check_loss", "check_partial_classes", "check_training_data"]
+__all__ = ["check_loss", "check_partial_classes", "check_training_data", "row_labeler"]
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
@@ -74,3 +75,26 @@ def check_loss(est, *, is_bounded, advice):
         raise ValueError(
             f"alpha={est.alpha} is above 1, where the loss has no least value: {advice}."
         )
+
+
+def row_labeler(labels, X, student):
+    """Return a function that asks the teacher about rows as the student has changed them.
+
+    ``labels`` are those of the teacher (`_teacher_labels`), ``X`` the rows it was fitted on.
+    """
+    if labels is None:
+        raise ValueError(
+            "augmented_labels='recomputed' needs the teacher, which soft_targets replace: leave "
+            "them out, or set augmented_labels='fixed'."
+        )
+    if not has_fit_parameter(student, "labeler"):
+        raise ValueError(
+            "augmented_labels='recomputed' needs a student that changes the rows that the teacher "
+            f"knows, a ModuleClassifier and not a pipeline; it is a {type(student).__name__}."
+        )
+    columns = getattr(X, "columns", None)
+
+    def label(rows):
+        return labels.label_more(rows if columns is None else type(X)(rows, columns=columns))
+
+    return label

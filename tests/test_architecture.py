@@ -115,7 +115,7 @@ ALLOWED = {
     "_split_fits": {"_candidates"},
     "_candidates": {"_row_expansion"},
     "_distilled": {
-        *("_meta", "_row_expansion", "_teacher_labels", "_validation"),
+        *("_meta", "_row_expansion", "_student", "_teacher_labels", "_validation"),
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
     },
 }

@@ -568,14 +568,49 @@ def test_labels_recomputed_on_what_the_module_sees():
         return teacher.predict_proba(rows / 16)
 
     student = model(image_shape=(1, 8, 8), augmentation="shift", max_epochs=40, batch_size=50)
-    student.classes_, student.n_features_in_ = np.unique(y), 64
-    weights, soft = np.ones(len(y)), teacher.predict_proba(X / 16)
-    student._fit_targets(X, y, weights, soft, y, labeler=label)
+    soft = teacher.predict_proba(X / 16)
+    student.fit(X, y, soft_targets=soft, labeler=label)
     rows = np.vstack(seen)
     assert rows.shape[1] == 64
     assert rows.min() == pytest.approx(0, abs=1e-9)  # in the units of X
     assert rows.max() == pytest.approx(16)
-    assert (student.predict(X) == y).mean() > 0.9
+    assert student.score(X, y) > 0.9
+    # a teacher that always says the same is believed, whatever the targets that came along
+    student.set_params(early_stopping=False).fit(
+        X, y, soft_targets=soft, labeler=lambda rows: np.full((len(rows), 10), 0.1)
+    )
+    assert_allclose(student.predict_proba(X), 0.1, atol=0.05)
+    with pytest.raises(ValueError, match=r"shape \(50, 10\), a column for each .* got \(50, 3\)"):
+        student.fit(X, y, soft_targets=soft, labeler=lambda rows: np.ones((len(rows), 3)))
+    for options in ({}, {"soft_targets": soft}):
+        with pytest.raises(ValueError, match="set augmentation and pass soft_targets"):
+            model().fit(X, y, labeler=label, **options)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_distilled_student_gets_labels_of_what_it_sees(as_frame):
+    import pandas as pd
+
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300] / 16, y[:300]
+    if as_frame:
+        X = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    student = model(image_shape=(1, 8, 8), augmentation="shift", max_epochs=30, batch_size=50)
+    options = {"cv": 2, "random_state": 0, "alpha": 1.0}
+    teacher = LogisticRegression(max_iter=500)
+    fixed, anew = (
+        DistilledClassifier(teacher, student, augmented_labels=labels, **options).fit(X, y)
+        for labels in ("fixed", "recomputed")
+    )
+    moved = np.roll(np.asarray(X).reshape(-1, 8, 8), 2, axis=1).reshape(-1, 64)
+    moved = pd.DataFrame(moved, columns=X.columns) if as_frame else moved
+    # a shift by two rows makes another digit of a digit, for the teacher
+    told = [(each.predict(moved) == anew.teacher_.predict(moved)).mean() for each in (fixed, anew)]
+    assert told[1] > told[0] + 0.1
+    with pytest.raises(ValueError, match="not a pipeline; it is a LogisticRegression"):
+        anew.set_params(student=teacher).fit(X, y)
+    with pytest.raises(ValueError, match="needs the teacher, which soft_targets replace"):
+        anew.set_params(student=student).fit(X, y, soft_targets=one_hot(y, 10))
 
 
 # Errors that say what to change
