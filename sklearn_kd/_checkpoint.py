@@ -23,7 +23,8 @@ def describe(value):
         parts = value.func, value.args, value.keywords
         return f"partial({', '.join(map(describe, parts))})"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {describe(value[key])}" for key in sorted(value)) + "}"
+        keys = sorted(value, key=repr)
+        return "{" + ", ".join(f"{key!r}: {describe(value[key])}" for key in keys) + "}"
     if isinstance(value, list | tuple):
         return "(" + ", ".join(map(describe, value)) + ")"
     if inspect.isclass(value) or inspect.isroutine(value):
@@ -92,7 +93,7 @@ class Checkpoint:
     def write(self, content):
         """Replace the file at once: whenever the process is killed, the old or the new is whole."""
         start = time.monotonic()
-        temporary = f"{self.path}.{os.getpid()}.tmp"
+        temporary = f"{self.path}.tmp"  # one that a killed process has left is written over
         try:
             with open(temporary, "wb") as file:
                 torch.save({"mark": self.mark, **content}, file)

@@ -224,7 +224,10 @@ class ModuleNet(skorch.NeuralNet):
     def train_with(self, on_epoch):
         """Train; ``on_epoch(net)`` is called after each epoch and may set ``net.reason`` to end."""
         self.on_epoch = on_epoch
-        self.partial_fit(self.problem.rows.X, self.problem.rows.y)
+        try:
+            self.partial_fit(self.problem.rows.X, self.problem.rows.y)
+        except _Ended:  # before the first epoch or after the last
+            self.reason = self.reason or "callback"
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train until there is a reason to end; an interrupt is kept for the caller to raise."""

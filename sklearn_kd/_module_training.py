@@ -324,7 +324,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
         reporter = EpochReporter(est, plan.n_epochs, lambda: _attributes(est, plan, net), X, y)
         net = ModuleNet(module, problem, plan, [*map(_copied, est.callbacks or ())], device)
         net.initialize()
-        if resume:
+        if resume and partial:
             _resume_optimizer(est, net)
         if before is not None:
             net.resume(before)

@@ -734,6 +734,19 @@ def test_ctrl_c_inside_a_callback_is_no_wish_to_stop():
     assert fitted.n_iter_ == 3
 
 
+class StopsAtOnce(skorch.callbacks.Callback):
+    def on_train_begin(self, net, **_):
+        raise KeyboardInterrupt
+
+
+def test_a_callback_may_stop_before_the_first_epoch():
+    X, y = blobs()
+    fitted = model(callbacks=[StopsAtOnce]).fit(X, y)
+    assert fitted.termination_condition_ == "callback"
+    assert fitted.loss_curve_ == fitted.validation_loss_curve_ == []
+    assert np.isfinite(fitted.predict_proba(X)).all()
+
+
 def test_skorch_callbacks():
     X, y = blobs(100, spread=4.0)
     stopping = skorch.callbacks.EarlyStopping(monitor="valid_loss", patience=3)
@@ -853,9 +866,15 @@ class Dies(skorch.callbacks.Callback):
             raise RuntimeError("killed")
 
 
-@pytest.mark.parametrize("early_stopping", [True, False])
-@pytest.mark.parametrize("scheduler", ["cosine", "one-cycle", "step", None])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("early_stopping", "scheduler", "optimizer"),
+    [
+        (True, "cosine", "adam"),
+        (False, "one-cycle", "adamw"),
+        (True, "step", "sgd"),
+        (False, None, "adam"),
+    ],
+)
 def test_resumed_is_the_same_bit_for_bit(tmp_path, early_stopping, scheduler, optimizer):
     X, y = blobs(100, n_classes=3)
     options = {"early_stopping": early_stopping, "scheduler": scheduler, "optimizer": optimizer}
@@ -900,11 +919,11 @@ np.savez(sys.argv[1] + ".npz", **fitted.module_state_)
     n_done = len(torch.load(path, weights_only=True)["losses"])
     assert 0 < n_done < 40
     assert start(path, 0).wait(timeout=120) == 0
-    whole = tmp_path / "whole.pt"
-    assert start(whole, 0).wait(timeout=120) == 0
-    with np.load(f"{path}.npz") as resumed, np.load(f"{whole}.npz") as expected:
-        assert resumed.files == expected.files
-        for name in expected.files:
+    X, y = blobs(100, n_classes=3)
+    expected = checkpointed().fit(X, y).module_state_
+    with np.load(f"{path}.npz") as resumed:
+        assert set(resumed.files) == expected.keys()
+        for name in resumed.files:
             assert_array_equal(resumed[name], expected[name])
 
 
