@@ -131,7 +131,8 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         `fit` goes on from the weights there are, with their input scaling.
 
     random_state : int, RandomState or None, default=None
-        Of the start, the order of rows, the held-out rows, dropout and augmentation.
+        Of the start, the order of rows, the held-out rows, dropout and augmentation. Fits in
+        several threads of one process take each other's draws, in several processes they do not.
 
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", ..., to train and to predict; "auto" takes CUDA where there is

@@ -247,7 +247,8 @@ class ModuleNet(skorch.NeuralNet):
                 self.on_epoch(self)
         except _Ended:
             self.reason = self.reason or "callback"
-            self.on_epoch(self)
+            if self.losses:
+                self.on_epoch(self)
         except KeyboardInterrupt as error:
             self.reason, self.interrupt = "interrupted", error
         return self

@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import (
     check_param_validation,
     parametrize_with_checks,
 )
+from torch import nn
 
 from sklearn_kd import (
     BatchedGridSearchCV,
@@ -48,18 +49,17 @@ STUDENTS = [
 ]
 
 
-def small_module(input_shape, n_outputs=2):
-    from torch import nn
-
-    hidden = nn.Linear(input_shape[0], 8)
-    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(8, max(2, n_outputs)))
+class SmallModule(nn.Sequential):
+    def __init__(self, input_shape, n_outputs):
+        hidden = nn.Linear(input_shape[0], 8)
+        super().__init__(hidden, nn.ReLU(), nn.Linear(8, max(2, n_outputs)))
 
 
 QUICK = {"learning_rate": 0.05, "max_epochs": 60}
 MODULES = [
-    ModuleClassifier(small_module, **QUICK),
+    ModuleClassifier(SmallModule, **QUICK),
     ModuleClassifier(
-        small_module, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=60
+        SmallModule, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=60
     ),
 ]
 
@@ -97,14 +97,15 @@ DISTILLED = [
     DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(3)),
 ]
 
+QUICKEST = {"learning_rate": 0.1, "max_epochs": 30}
 DISTILLED_MODULES = [
-    DistilledClassifier(logistic(), ModuleClassifier(small_module, **QUICK)),
-    DistilledClassifier(ModuleClassifier(small_module, **QUICK), logistic()),
+    DistilledClassifier(logistic(), ModuleClassifier(SmallModule, **QUICKEST)),
+    DistilledClassifier(ModuleClassifier(SmallModule, **QUICKEST), logistic()),
 ]
 
 SLOW = [
     TwoLayerPGDClassifier(),
-    ModuleClassifier(small_module),
+    ModuleClassifier(SmallModule),
     *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
     ExplicitSplits(logistic(), TwoLayerPGDClassifier(**CHEAP)),

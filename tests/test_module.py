@@ -739,9 +739,15 @@ class StopsAtOnce(skorch.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-def test_a_callback_may_stop_before_the_first_epoch():
+class StopsAtAStep(skorch.callbacks.Callback):
+    def on_grad_computed(self, net, **_):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("callback", [StopsAtOnce, StopsAtAStep])
+def test_a_callback_may_stop_in_the_first_epoch(callback, tmp_path):
     X, y = blobs()
-    fitted = model(callbacks=[StopsAtOnce]).fit(X, y)
+    fitted = model(callbacks=[callback], checkpoint_path=tmp_path / "fit.pt", verbose=1).fit(X, y)
     assert fitted.termination_condition_ == "callback"
     assert fitted.loss_curve_ == fitted.validation_loss_curve_ == []
     assert np.isfinite(fitted.predict_proba(X)).all()
