@@ -20,12 +20,11 @@ from skorch.dataset import Dataset
 
 from sklearn_kd._built_module import rows_in_a_block, to_logits
 from sklearn_kd._core.losses import Loss
+from sklearn_kd._core.run import DIVERGED
 from sklearn_kd.exceptions import DivergenceError
 
 __all__ = ["ModuleNet", "Problem", "TrainingRows"]
 
-#: A loss this many times that of the first epoch (plus one) is divergence, though still finite.
-DIVERGED = 1e4
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 

@@ -13,7 +13,13 @@ from sklearn_kd._validation import (
     validate_sample_weight,
 )
 
-__all__ = ["check_loss", "check_partial_classes", "check_training_data", "row_labeler"]
+__all__ = [
+    "check_loss",
+    "check_partial_classes",
+    "check_training_data",
+    "row_labeler",
+    "weigh_classes",
+]
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
@@ -39,9 +45,14 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
             f"{labels.tolist()}."
         )
     est.classes_ = labels
-    if est.class_weight is not None:
-        weights = weights * class_factors(est.class_weight, labels, codes, weights)
-    return X, codes, weights, soft
+    return X, codes, weigh_classes(est, codes, weights), soft
+
+
+def weigh_classes(est, codes, weights):
+    """Multiply the weights of the rows by those of their classes."""
+    if est.class_weight is None:
+        return weights
+    return weights * class_factors(est.class_weight, est.classes_, codes, weights)
 
 
 def check_partial_classes(est, classes):

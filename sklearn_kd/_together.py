@@ -9,6 +9,7 @@ import torch
 from sklearn_kd import _device
 from sklearn_kd._batch import Batch, JobRows
 from sklearn_kd._settings import TrainingData, prepare
+from sklearn_kd._student import weigh_classes
 from sklearn_kd._training import (
     ADVICE,
     Reader,
@@ -94,7 +95,7 @@ class Together:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
                 key = repr(est.class_weight)
                 if key not in data_of:
-                    weighed = est._weigh_classes(codes, weights)
+                    weighed = weigh_classes(est, codes, weights)
                     data_of[key] = TrainingData(X, codes, weighed, soft, y, len(est.classes_))
                 job = prepare(est, data_of[key], like=first)
                 first = job if share_minibatches and first is None else first

@@ -13,18 +13,13 @@ from sklearn_kd._base import (
     all_or_nothing,
     require_fitted,
 )
+from sklearn_kd._student import check_loss, check_partial_classes, check_training_data
 from sklearn_kd._validation import (
     Interval,
     RealNotInt,
     StrOptions,
     _fit_context,
-    check_row_order,
-    check_soft_targets,
-    class_factors,
-    encode_labels,
-    rescale_weights,
     validate_data,
-    validate_sample_weight,
 )
 
 __all__ = ["TwoLayerPGDClassifier"]
@@ -387,58 +382,18 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         """
         with all_or_nothing(self):
             first = not self.__sklearn_is_fitted__()
-            if first and classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight='balanced' needs all rows at once: pass a dict to partial_fit."
-                )
-            if not first:
-                if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-                    raise ValueError(
-                        f"classes={np.unique(classes).tolist()} is not what the first call to "
-                        f"partial_fit was given: {self.classes_.tolist()}."
-                    )
-                classes = self.classes_
+            classes = check_partial_classes(self, classes)
             X, codes, weights, soft = self._check_data(
-                X, y, sample_weight, soft_targets, np.unique(classes), reset=first, partial=True
+                X, y, sample_weight, soft_targets, classes, reset=first, partial=True
             )
             return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=not first)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, classes=None, reset=True, partial=False
     ):
-        """Return checked rows of positive weight: X, class codes, float64 weights, soft targets.
-
-        Sets ``classes_`` (and, by validation, the features) only; see `all_or_nothing`.
-        """
+        """Return checked rows; sets ``classes_``, see `check_training_data`."""
         self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
-        check_row_order(soft_targets, X, y)
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
-        weights = rescale_weights(validate_sample_weight(sample_weight, X))
-        soft = None
-        labels = classes
-        if soft_targets is not None:
-            soft, labels = check_soft_targets(soft_targets, y, classes=classes)
-        kept = weights > 0
-        if not kept.all():
-            X, y, weights = X[kept], y[kept], weights[kept]
-            soft = None if soft is None else soft[kept]
-        # a class whose rows all have weight zero is absent, unless it is named
-        labels, codes = encode_labels(y, labels)
-        if len(labels) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, got 1 class: "
-                f"{labels.tolist()}."
-            )
-        self.classes_ = labels
-        return X, codes, self._weigh_classes(codes, weights), soft
-
-    def _weigh_classes(self, codes, weights):
-        """Multiply the weights of the rows by those of their classes."""
-        if self.class_weight is None:
-            return weights
-        return weights * class_factors(self.class_weight, self.classes_, codes, weights)
+        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
 
     def _check_values(self, has_soft_targets, holds_out):
         """Refuse an odd width, and pairs of alpha and temperature that cannot be honoured."""
@@ -446,17 +401,12 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
             raise ValueError(
                 f"width must be even (half of the neurons get the opposite sign), got {self.width}."
             )
-        if not has_soft_targets or self.alpha <= 1:
-            return
-        if self.temperature != 1:
-            raise ValueError(
-                f"alpha={self.alpha} is above 1, which is defined at temperature=1 only, got "
-                f"temperature={self.temperature}."
-            )
-        if self.radius is None and not holds_out:
-            raise ValueError(
-                f"alpha={self.alpha} is above 1, where the loss has no least value: set a finite "
-                "radius or early_stopping=True (partial_fit holds nothing out: set a radius)."
+        if has_soft_targets:
+            check_loss(
+                self,
+                is_bounded=self.radius is not None or holds_out,
+                advice="set a finite radius or early_stopping=True (partial_fit holds nothing "
+                "out: set a radius)",
             )
 
     def _fit_targets(self, X, codes, weights, soft, y, **options):
