@@ -32,24 +32,37 @@ class Targets:
 
 
 class JobRows:
-    """Inputs, targets and weights of the jobs that share them (`Job.key`)."""
+    """Inputs, targets and weights of the fits that share them: scaled, on a device.
 
-    def __init__(self, data, job, dtype):
-        est = job.est
-        self.data, self.dtype = data, dtype
-        self.device = device = _device.resolve_device(est.device)
-        scaled = scale_inputs(data.X, job.offset, job.scale, intercept=est.input_intercept)
+    ``held`` is the mask of the rows that are held out, or None.
+    """
+
+    def __init__(self, data, *, dtype, device, offset, scale, intercept, held):
+        self.data, self.dtype, self.device = data, dtype, device
+        scaled = scale_inputs(data.X, offset, scale, intercept=intercept)
         inputs = _device.to_tensor(scaled, dtype=dtype, device=device)
-        self.n_outputs = 1 if data.n_classes == 2 else data.n_classes
         self.index, masks = {"all": slice(None)}, {"all": slice(None)}
-        if job.held is not None:
-            masks = {"all": ~job.held, "held": job.held}
+        if held is not None:
+            masks = {"all": ~held, "held": held}
             for name, mask in masks.items():
                 self.index[name] = torch.from_numpy(np.flatnonzero(mask)).to(device)
         #: weights of a part that sum to one, (rows,) in float64
         self.share = {name: _share(data.weights[mask]) for name, mask in masks.items()}
         self.inputs = {name: inputs[index] for name, index in self.index.items()}
         self._targets = {}
+
+    @classmethod
+    def of_job(cls, data, job, dtype):
+        """Return the rows of a job, and of all with its key."""
+        return cls(
+            data,
+            dtype=dtype,
+            device=_device.resolve_device(job.est.device),
+            offset=job.offset,
+            scale=job.scale,
+            intercept=job.est.input_intercept,
+            held=job.held,
+        )
 
     def __len__(self):
         return len(self.inputs["all"])
@@ -60,22 +73,23 @@ class JobRows:
         if self.data.soft is None:
             key = None  # neither is used
         if key not in self._targets:
-            self._targets[key] = self._make_targets(alpha, temperature)
+            data = self.data
+            self._targets[key] = self.make_targets(data.codes, data.soft, alpha, temperature)
         return self._targets[key]
 
-    def _make_targets(self, alpha, temperature):
-        data, device = self.data, self.device
-        n_classes, n_rows = data.n_classes, len(data.codes)
+    def make_targets(self, codes, soft, alpha, temperature):
+        """Targets of any rows, from their codes and soft labels (or None)."""
+        device, n_classes, n_rows = self.device, self.data.n_classes, len(codes)
         if n_classes == 2:
-            hard = (data.codes == 1).astype(self.dtype)[None]
+            hard = (codes == 1).astype(self.dtype)[None]
         else:
             hard = np.zeros((n_classes, n_rows), dtype=self.dtype)
-            hard[data.codes, np.arange(n_rows)] = 1.0
+            hard[codes, np.arange(n_rows)] = 1.0
         hard = _device.to_tensor(hard, device=device)
         nothing = torch.zeros(n_rows, device=device)
-        if data.soft is None:
+        if soft is None:
             return Targets(hard[None], losses.cross_entropy, nothing, 1.0)
-        columns = data.soft[:, 1:].T if n_classes == 2 else data.soft.T
+        columns = soft[:, 1:].T if n_classes == 2 else soft.T
         soft = _device.to_tensor(columns, dtype=self.dtype, device=device)
         a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
         if temperature == 1 or alpha == 0:
@@ -161,7 +175,7 @@ class Batch:
         inputs = rows.inputs["all"]
         self.students = resumed
         if resumed is None:
-            drawn = [w for job in jobs for w in _draw(job, inputs.shape[1], rows.n_outputs)]
+            drawn = [w for job in jobs for w in _draw(job, inputs.shape[1], rows.data.n_outputs)]
             hidden, output = (torch.cat([w[i] for w in drawn]).to(inputs) for i in (0, 1))
             widths = [job.est.width for job in jobs for _ in range(job.n_students)]
             self.students = solvers.Students(widths, hidden, output, hidden.clone())

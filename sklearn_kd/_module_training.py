@@ -1,10 +1,8 @@
 """What ModuleClassifier.fit does with checked data: from parameters to a skorch net and back."""
 
-import copy
 import inspect
 import warnings
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -27,6 +25,7 @@ from sklearn_kd._checkpoint import Checkpoint, describe
 from sklearn_kd._held_out import content_folds, is_small, random_rows
 from sklearn_kd._module_net import ModuleNet, Problem, TrainingRows
 from sklearn_kd._scaling import fit_scaling
+from sklearn_kd._settings import TrainingData
 from sklearn_kd._validation import rescale_weights
 from sklearn_kd.exceptions import EarlyStoppingWarning
 
@@ -190,13 +189,15 @@ def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler):
 def _problem(plan, X, codes, weights, soft, shape):
     """Rows and targets as tensors: `_module_net.Problem`."""
     est = plan.est
-    n_classes = len(est.classes_)
-    data = SimpleNamespace(X=X, codes=codes, weights=weights, soft=soft, n_classes=n_classes)
-    job = SimpleNamespace(
-        est=SimpleNamespace(device=est.device, input_intercept=False),
-        **{name: getattr(plan, name) for name in ("offset", "scale", "held")},
+    rows = JobRows(
+        TrainingData(X, codes, weights, soft, None, len(est.classes_)),
+        dtype=X.dtype,
+        device=_device.resolve_device(est.device),
+        offset=plan.offset,
+        scale=plan.scale,
+        intercept=False,
+        held=plan.held,
     )
-    rows = JobRows(data, job, X.dtype)
     each = rows.targets(est.alpha, est.temperature)
     labels, stretches = est.classes_[codes], [(slice(None), each)]
     held, cap, floor = None, None, rows.floor("all", each)
@@ -211,7 +212,7 @@ def _problem(plan, X, codes, weights, soft, shape):
         rows=TrainingRows(rows.part("all", stretches), shape, labels),
         held=held,
         loss=each.loss,
-        n_outputs=rows.n_outputs,
+        n_outputs=rows.data.n_outputs,
         classes=est.classes_,
         floor=floor,
         held_floor=rows.floor("held", each),
@@ -234,12 +235,7 @@ def _relabel(plan, rows):
                 f"a column for each of classes_, got {soft.shape}."
             )
         index = trained if batch is None else trained[batch.cpu().numpy()]
-        now = copy.copy(rows)
-        now.data = SimpleNamespace(
-            codes=rows.data.codes[index], soft=soft, n_classes=rows.data.n_classes
-        )
-        now._targets = {}
-        return now.targets(est.alpha, est.temperature).values
+        return rows.make_targets(rows.data.codes[index], soft, est.alpha, est.temperature).values
 
     return relabel
 

@@ -4,10 +4,12 @@ import collections
 import functools
 import math
 import time
+import warnings
 from numbers import Real
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
@@ -69,10 +71,11 @@ class BatchedGridSearchCV(GridSearchCV):
         Score on the training rows too.
     halving_factor : float or None, default=None
         Discard candidates early: train all for a share of their epochs (``halving_factor ** -2``,
-        then ``halving_factor ** -1``, then all), and after each keep the leading
-        ``1 / halving_factor`` of them by their mean test score, the others being done. 3 saves
-        nearly half of the training, with little risk. Scores are then not those of GridSearchCV:
-        ``cv_results_`` has an entry for each candidate of each round, as that of
+        then ``halving_factor ** -1``, then all), and after each round keep the leading
+        ``1 / halving_factor`` of them by their mean test score, the others being done. Fewer than
+        ``halving_factor ** 2`` candidates take two rounds, fewer than ``halving_factor`` one. 3
+        saves half of the training and more, with little risk. Scores are then not those of
+        GridSearchCV: ``cv_results_`` has an entry for each candidate of each round, as that of
         :class:`sklearn.model_selection.HalvingGridSearchCV`. All candidates of all splits stay in
         memory until they are done. None: train all to the end.
     share_minibatches : bool, default=False
@@ -88,11 +91,13 @@ class BatchedGridSearchCV(GridSearchCV):
     ----------
     cv_results_ : dict of arrays
         As of GridSearchCV. The fit time of a candidate is its share of the time of the split, by
-        neurons and epochs. With ``halving_factor`` also ``iter``, the round from 0, and
-        ``share_of_epochs``, which each network had been trained for by then.
+        neurons and epochs. After several rounds also ``iter``, the round from 0, and
+        ``share_of_epochs``, to which (rounded up to an epoch) the networks were trained by then;
+        fit times are then those of all rounds so far.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
 multimetric_, classes_, n_features_in_, feature_names_in_
-        As of GridSearchCV. With ``halving_factor`` the best is one of the last round.
+        As of GridSearchCV. After several rounds the best is one of the last, unless ``refit`` is a
+        callable.
 
     See Also
     --------
@@ -108,7 +113,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     distribution as alone, and candidates are compared on the same start and the same minibatches.
 
     Candidates whose training has ended leave the products at once. Callbacks of the search hear of
-    the fits once all are done, or all of a round; ``verbose`` of the student prints nothing.
+    the fits once all are done, or all of a round; ``verbose`` of the student prints nothing. What
+    is scored before the last round has the ``termination_condition_`` "paused".
 
     References
     ----------
@@ -189,7 +195,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         ------
         ValueError
             Before any training, for a parameter that cannot be batched, by its name, and for
-            ``halving_factor`` with several scores of which ``refit`` names none.
+            ``halving_factor`` with several scores of which ``refit`` names none (where a callable
+            returns them, after the first round).
         TypeError
             For an estimator whose student is no TwoLayerPGDClassifier, or a subclass of it.
         MemoryError
@@ -264,7 +271,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         if factor is None:
             return [1.0]
         # from one rung to the next a factor fewer: no use in more rungs than leave one candidate
-        n_rungs = min(N_RUNGS, 1 + math.floor(math.log(n_candidates, factor) + 1e-9))
+        n_rungs = min(N_RUNGS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9))
         return [factor ** -float(n) for n in reversed(range(n_rungs))]
 
     def _say(self, level, number, n_splits, message, start):
@@ -325,7 +332,14 @@ class _Replay(GridSearchCV):
             sequential_subtasks=n_rounds > 1,
         ).call_on_fit_task_begin(estimator=self)
         for number, share in enumerate(self.shares):
-            self._train(share, kept, waiting)
+            if self._train(share, kept, waiting) == 0 and number > 0:
+                warnings.warn(
+                    f"all {len(kept)} candidates left failed on their way to {share:.0%} of their "
+                    "epochs: the best is one of the round before.",
+                    FitFailedWarning,
+                    stacklevel=4,
+                )
+                break
             context, more = search, None
             if n_rounds > 1:
                 more = {"iter": [number] * len(kept), "share_of_epochs": [share] * len(kept)}
@@ -346,7 +360,10 @@ class _Replay(GridSearchCV):
         search.call_on_fit_task_end(estimator=self)
 
     def _train(self, share, kept, waiting):
-        """Train what is kept up to a share of its epochs, and queue the results to be scored."""
+        """Train what is kept up to a share of its epochs; how many fits did not fail.
+
+        Their results are queued to be scored, unless none is there.
+        """
         fits = []
         for number in range(len(self.splits)):
             split = waiting.pop(number, None) or self.fits_of(number)
@@ -356,13 +373,16 @@ class _Replay(GridSearchCV):
             for result, _ in fits[-1]:
                 if isinstance(self.error_score, str) and isinstance(result, Exception):
                     raise result  # other splits need not be trained for that
-        for of_candidate in zip(*fits, strict=True):
-            self.results.extend(result for result, _ in of_candidate)
-            self.seconds.append([seconds for _, seconds in of_candidate])
+        n_fitted = sum(not isinstance(result, Exception) for split in fits for result, _ in split)
+        if n_fitted or not self.seconds:  # in the first round failures are GridSearchCV's to tell
+            for of_candidate in zip(*fits, strict=True):
+                self.results.extend(result for result, _ in of_candidate)
+                self.seconds.append([seconds for _, seconds in of_candidate])
+        return n_fitted
 
     def _leading(self, results, kept):
         """Return those of the last round that are trained on."""
-        metric = "score" if "mean_test_score" in results else self.refit
+        metric = self.refit if f"mean_test_{self.refit}" in results else "score"
         if f"mean_test_{metric}" not in results:
             raise ValueError(_WHICH_SCORE)
         scores = results[f"mean_test_{metric}"][-len(kept) :]

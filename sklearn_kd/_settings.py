@@ -48,6 +48,11 @@ class TrainingData:
     def __post_init__(self):
         self.weights = rescale_weights(self.weights)
 
+    @property
+    def n_outputs(self):
+        """Logits: one for two classes, else one a class."""
+        return 1 if self.n_classes == 2 else self.n_classes
+
     @cached_property
     def is_small(self):
         """Whether "auto" trains in full batch."""

@@ -1,5 +1,6 @@
 """The fits of a batched search on the training rows of one split."""
 
+import copy
 import functools
 import time
 
@@ -82,12 +83,16 @@ class SplitFits:
             Of each in ``kept`` the fitted estimator, as far as it is trained, or the error of its
             fit, and its seconds so far.
         """
+        wanted = set(kept)
         for probe, shared, students, together in self.groups:
-            places = {candidate: place for place, (candidate, _) in enumerate(students)}
-            together.keep({places[candidate] for candidate in kept if candidate in places})
+            numbers = [n for n, (candidate, _) in enumerate(students) if candidate in wanted]
+            together.keep(set(numbers))
             together.advance(share)
-            for (candidate, student), fit in zip(students, together.fits, strict=True):
-                result = candidate.fitted(probe, student) if fit.error is None else fit.error
+            for number in numbers:
+                candidate, student = students[number]
+                fit = together.fits[number]
+                # a copy, since a scorer may keep the model while the student trains on
+                result = fit.error or candidate.fitted(probe, copy.copy(student))
                 self.outcome[candidate] = result, shared + fit.seconds
-        self.say(1, f"{len(kept)} fits")
+        self.say(1, f"{len(kept)} fits{'' if share == 1 else f', to {share:.0%} of their epochs'}")
         return [self.outcome[candidate] for candidate in kept]

@@ -2,6 +2,7 @@
 
 import math
 import time
+import traceback
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +17,6 @@ from sklearn_kd._training import (
     check_held_out,
     curves_of,
     divergence,
-    n_outputs,
     needed_bytes,
 )
 
@@ -41,7 +41,7 @@ class _Group:
     """Jobs that can share inputs and minibatches (`Job.key`)."""
 
     data: TrainingData
-    entries: list = field(default_factory=list)  # (number, job), not begun
+    fresh: list = field(default_factory=list)  # (number, job), not begun
     rows: JobRows | None = None  # kept while chunks are paused
     chunks: list = field(default_factory=list)  # that are paused
 
@@ -100,7 +100,7 @@ class Together:
                 job = prepare(est, data_of[key], like=first)
                 first = job if share_minibatches and first is None else first
                 check_held_out(job, soft, stacklevel=6)
-                own, shared = needed_bytes([job], data_of[key])
+                own, shared = needed_bytes([job], data_of[key], copies=self.pauses)
                 device = _device.resolve_device(est.device)
                 _device.check_budget(own + shared, device, ADVICE)
             except Exception as error:  # as a fit alone would: the others go on
@@ -108,11 +108,11 @@ class Together:
                 continue
             # the user's own limit ends it all, before anything is trained
             _device.check_budget(own + shared, CPU, f"{ADVICE}, or raise max_memory", limit=limit)
-            key = key, job.key, job.n_epochs if self.pauses else None
-            group = groups.setdefault(key, _Group(data_of[key[0]]))
-            group.entries.append((number, job))
+            alike = key, job.key, job.n_epochs if self.pauses else None
+            group = groups.setdefault(alike, _Group(data_of[key]))
+            group.fresh.append((number, job))
             needed = all_needed.setdefault(device, {})
-            needed[key] = needed.get(key, shared) + own
+            needed[alike] = needed.get(alike, shared) + own
         self.groups = list(groups.values())
         for device, needed in all_needed.items() if self.pauses else ():
             everything, advice = n_paused * sum(needed.values()), "set halving_factor=None"
@@ -121,32 +121,32 @@ class Together:
 
     def advance(self, share=1.0):
         """Train up to a share of the epochs of each fit, and store what there is by then."""
-        done = 0
-        total = sum(
-            len(group.entries) + sum(len(chunk.entries) for chunk in group.chunks)
+        self.done = 0
+        self.total = sum(
+            len(group.fresh) + sum(len(chunk.entries) for chunk in group.chunks)
             for group in self.groups
         )
         for group in self.groups:
             waiting, group.chunks = group.chunks, []
-            group.rows = rows = group.rows or JobRows(group.data, group.entries[0][1], self.dtype)
-            while waiting or group.entries:
-                fresh, group.entries = group.entries, []
-                begun = (
-                    _Chunk(chunk, rows, self.pauses)
-                    for chunk in _chunks(fresh, group.data, rows.device, self.limit)
-                )
-                for chunk in [*waiting, *begun] if self.pauses else begun:
-                    size = len(chunk.entries)
-                    if self.on_batch is not None:
-                        self.on_batch(done, size, total)
-                    again = chunk.advance(share, self.fits)
-                    done, total = done + size, total + len(again)
-                    group.entries += again
-                    if chunk.entries:
-                        group.chunks.append(chunk)
-                waiting = []
+            for chunk in waiting:
+                self._advance(group, chunk, share)
+            while group.fresh:  # also those that are tried again
+                group.rows = group.rows or JobRows.of_job(group.data, group.fresh[0][1], self.dtype)
+                fresh, group.fresh = group.fresh, []
+                for entries in _chunks(fresh, group.data, group.rows.device, self.limit):
+                    self._advance(group, _Chunk(entries, group.rows, self.pauses), share)
             if not group.chunks:
                 group.rows = None
+
+    def _advance(self, group, chunk, share):
+        size = len(chunk.entries)
+        if self.on_batch is not None:
+            self.on_batch(self.done, size, self.total)
+        again = chunk.advance(share, self.fits)
+        self.done, self.total = self.done + size, self.total + len(again)
+        group.fresh += again
+        if chunk.entries:
+            group.chunks.append(chunk)
 
     def keep(self, numbers):
         """Let all fits but those of ``numbers`` end where they are."""
@@ -154,7 +154,7 @@ class Together:
             for chunk in group.chunks:
                 chunk.keep(numbers)
             group.chunks = [chunk for chunk in group.chunks if chunk.entries]
-        self.groups = [group for group in self.groups if group.chunks or group.entries]
+        self.groups = [group for group in self.groups if group.chunks or group.fresh]
 
 
 class _Chunk:
@@ -172,7 +172,8 @@ class _Chunk:
         except Exception as error:  # a device out of memory: other batches go on
             for _, number, _ in self.entries:
                 fits[number].error = fits[number].error or error
-            self.entries = []
+            traceback.clear_frames(error.__traceback__)  # which hold the tensors
+            self.entries, self.batch, self.training = [], None, None
             return []
 
     def _advance(self, share, fits):
@@ -185,7 +186,8 @@ class _Chunk:
         outcome = self.batch.advance(self.training, until)
         if outcome.interrupt is not None:
             raise outcome.interrupt
-        curves, again = curves_of(outcome), []
+        outcome.optimizers = []  # of no use to fits that are not resumed
+        curves, again, waiting = curves_of(outcome), [], []
         costs = {
             place: job.n_students
             * job.est.width
@@ -201,7 +203,10 @@ class _Chunk:
             if diverged.all() and job.can_shrink:
                 again.append((number, job.shrunk()))
                 continue
-            if outcome.reasons[place] != "paused":
+            # the last step before a pause may diverge, which training would only see later
+            if outcome.reasons[place] == "paused" and not diverged.all():
+                waiting.append((place, number, job))
+            else:
                 try:
                     fits[number].error = divergence(job.est, diverged, stacklevel=6)
                 except Warning as warning:  # where the user makes errors of them
@@ -209,9 +214,7 @@ class _Chunk:
             if fits[number].error is None:
                 vars(job.est).update(reader.final_attributes(outcome, curves))
         self.n_epochs = list(outcome.n_epochs)
-        self.entries = [entry for entry in self.entries if outcome.reasons[entry[0]] == "paused"]
-        if not self.entries:  # the next chunk needs the memory
-            self.batch = self.training = None
+        self.keep({number for _, number, _ in waiting})
         return again
 
     def keep(self, numbers):
@@ -239,5 +242,5 @@ def _chunks(entries, data, device, limit):
 
 def _step_bytes(jobs, data):
     """Bytes of the activations and logits of a step."""
-    numbers = sum(job.n_students * (job.est.width + n_outputs(data)) for job in jobs)
+    numbers = sum(job.n_students * (job.est.width + data.n_outputs) for job in jobs)
     return numbers * (jobs[0].batch_size or len(data.X)) * data.X.dtype.itemsize

@@ -25,7 +25,6 @@ __all__ = [
     "curves_of",
     "divergence",
     "fit",
-    "n_outputs",
     "needed_bytes",
 ]
 
@@ -119,23 +118,22 @@ def curves_of(outcome):
     ]
 
 
-def needed_bytes(jobs, data):
-    """Bytes that training jobs together takes, about: beside the rows, and for the rows."""
+def needed_bytes(jobs, data, *, copies=False):
+    """Bytes that training jobs together takes, about: beside the rows, and for the rows.
+
+    ``copies`` says that the weights are copied where it pauses.
+    """
     itemsize = data.X.dtype.itemsize
     n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(jobs[0].est.input_intercept)
     n_neurons = sum(job.n_students * job.est.width for job in jobs)
-    n_logits = sum(job.n_students for job in jobs) * n_outputs(data)
+    n_logits = sum(job.n_students for job in jobs) * data.n_outputs
     step_rows = jobs[0].batch_size or n_rows
     # where students leave, those who stay are copied
-    numbers = (14 if len(jobs) > 1 else 7) * n_neurons * n_inputs
+    numbers = (14 if copies or len(jobs) > 1 else 7) * n_neurons * n_inputs
     numbers += (STEP_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
     if jobs[0].fold is not None:  # weights of each row in each network, to train and to score
         numbers += 2 * n_rows * sum(job.n_students for job in jobs)
     return itemsize * numbers, itemsize * 2 * n_rows * n_inputs
-
-
-def n_outputs(data):
-    return 1 if data.n_classes == 2 else data.n_classes
 
 
 def divergence(est, diverged, stacklevel):
@@ -210,7 +208,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     job = prepare(est, data, partial=partial, resume=resume)
     check_held_out(job, soft, stacklevel=5)
     _device.check_budget(sum(needed_bytes([job], data)), device, ADVICE)
-    rows = JobRows(data, job, est.hidden_weights_.dtype if resume else X.dtype)
+    rows = JobRows.of_job(data, job, est.hidden_weights_.dtype if resume else X.dtype)
     kind = optimizer_kind(job)
     # one for all attempts: callbacks are set up and torn down once
     reporter = EpochReporter(est, job.n_epochs, lambda: reader.attributes(), X, y)

@@ -24,8 +24,8 @@ from sklearn_kd._validation import (
 
 __all__ = ["TwoLayerPGDClassifier"]
 
-#: Standard deviations of a column that its offset may be for rows to be predicted unscaled: each
-#: factor of two costs their rounding a bit.
+#: What the offsets may add to a neuron's input, in units of that of a row of norm one, for rows to
+#: be predicted unscaled: each factor of two costs their rounding a bit.
 MOST_SHIFT = 16
 
 
@@ -42,6 +42,7 @@ def forward(X, hidden, output, offset, scale):
     size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
 
     hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
+    # few rows are scaled in less time than the weights
     folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
 
     def respond(rows, hidden, bias):
@@ -71,12 +72,14 @@ def _folded(hidden, bias, offset, scale, dtype):
 
     Many rows need no scaled copy then, which takes longer than the products of a small network.
     """
-    shift = np.abs(offset) * math.sqrt(len(offset)) / scale  # in standard deviations
-    if not (shift <= MOST_SHIFT).all():
-        return None
     with np.errstate(over="ignore", invalid="ignore"):
         folded = hidden / scale
-        return folded.astype(dtype), (bias - folded @ offset).astype(dtype)
+        shift = np.abs(folded) @ np.abs(offset)
+        if not (shift <= MOST_SHIFT * np.linalg.norm(hidden, axis=1)).all():
+            return None
+        bias = (bias - folded @ offset).astype(dtype)
+        folded = folded.astype(dtype)
+    return (folded, bias) if np.isfinite(folded).all() else None
 
 
 class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):

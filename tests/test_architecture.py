@@ -99,7 +99,7 @@ ALLOWED = {
     "_student": {"_validation"},
     "_module": {"_base", "_built_module", "_module_training", "_student", "_validation"},
     "_module_training": {"_augment", "_base", "_batch", "_built_module", "_checkpoint", "_device"}
-    | {"_held_out", "_module_net", "_scaling", "_validation", "exceptions"},
+    | {"_held_out", "_module_net", "_scaling", "_settings", "_validation", "exceptions"},
     "_module_net": {"_built_module", "_core", "exceptions"},
     "_built_module": {"_base", "_device", "_scaling"},
     "_augment": set(),

@@ -1,9 +1,11 @@
 """BatchedGridSearchCV against GridSearchCV, its reference in everything but the time it takes."""
 
+import gc
 import pickle
 import threading
 import time
 import warnings
+import weakref
 
 import joblib
 import numpy as np
@@ -908,6 +910,97 @@ def test_attempts_at_smaller_steps_count_as_the_same_candidate(monkeypatch):
     assert search.best_score_ == pytest.approx(whole.cv_results_["mean_test_score"][last], abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+@pytest.mark.parametrize("max_iter", [3, 9])
+def test_what_diverges_at_a_pause_has_failed(max_iter):
+    """With a first round of one epoch the divergence shows in the books of the next one only."""
+    X, y = table()
+    grid = {"learning_rate": [1e200, 0.1, 0.01]}
+    estimator = student(optimizer="nesterov", max_iter=max_iter)
+    with pytest.warns(FitFailedWarning, match="diverged"):
+        search = batched(estimator, grid, halving_factor=3).fit(X, y)
+    assert np.isnan(search.cv_results_["mean_test_score"][0])
+
+
+def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
+    X, y = table()
+    sizes, batch = [], _together.Batch
+    monkeypatch.setattr(_together, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+    estimator = student(max_iter=2, early_stopping=False, input_scaling=False)
+    trained = []
+    for factor in (None, 2):
+        batched(estimator, {"width": [2, 4, 6]}, cv=2, halving_factor=factor).fit(X * 1e8, y)
+        trained.append(sum(sizes))
+        sizes.clear()
+    assert trained[0] > 12  # some are tried again
+    assert trained[1] <= trained[0]
+
+
+def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
+    X, y = table()
+    advance = _together.Together.advance
+
+    def failing(self, share=1.0):
+        advance(self, share)
+        if share == 1:
+            for fit in self.fits:
+                fit.error = DivergenceError("late")
+
+    monkeypatch.setattr(_together.Together, "advance", failing)
+    with pytest.warns(FitFailedWarning, match="all 1 candidates left failed on their way to 100%"):
+        search = halved().fit(X, y)
+    assert search.cv_results_["iter"].max() == 1
+    assert search.best_score_ > 0
+
+
+def test_models_that_a_scorer_keeps_stay_as_they_were():
+    X, y = table()
+    kept = []
+
+    def score(model, X, y):
+        kept.append((model, model[-1].n_iter_, model.predict_proba(X)))
+        return model.score(X, y)
+
+    pipe = make_pipeline(StandardScaler(), student(max_iter=9))
+    grid = {"twolayerpgdclassifier__width": [2, 4, 6]}
+    rows = np.arange(len(X))
+    batched(pipe, grid, cv=[(rows, rows)], scoring=score, halving_factor=3, refit=False).fit(X, y)
+    assert len({n_iter for _, n_iter, _ in kept}) == 2
+    for model, n_iter, proba in kept:
+        assert model[-1].n_iter_ == n_iter
+        np.testing.assert_array_equal(model.predict_proba(X), proba)
+
+
+def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
+    X, y = table()
+    made, make = [], _together.Batch
+
+    def counted(*args):
+        gc.collect()
+        alive.append(sum(each() is not None for each in made))
+        batch = make(*args)
+        made.append(weakref.ref(batch))
+        return batch
+
+    def out_of_memory(self, training, until):
+        raise RuntimeError("out of memory")
+
+    alive = []
+    monkeypatch.setattr(_together, "Batch", counted)
+    monkeypatch.setattr(make, "advance", out_of_memory)
+    grid = {"momentum": [0.1, 0.2, 0.3]}
+    with pytest.raises(ValueError, match="fits failed"):
+        batched(student(), grid, error_score=0.0).fit(X, y)
+    assert len(alive) == 9
+    assert max(alive) <= 1
+
+
+def test_no_candidates_are_the_error_of_grid_search():
+    for factor in (None, 3):
+        with pytest.raises(ValueError, match="No fits were performed"):
+            batched(grid=[], halving_factor=factor).fit(*table())
+
+
 def test_few_candidates_are_not_discarded():
     X, y = table()
     search = halved(WIDTHS).fit(X, y)
@@ -923,6 +1016,9 @@ def test_halving_ranks_by_the_score_that_refit_names():
     _, second, _ = rounds(search)
     leading = np.argsort(-results["mean_test_neg_log_loss"][:9], kind="stable")[:3]
     assert second == sorted(leading)
+    two = {"score": lambda model, X, y: model.width, "b": lambda model, X, y: -model.width}
+    narrow = halved({"width": [2, 4, 8]}, scoring=two, refit="b").fit(X, y)
+    assert narrow.best_params_ == {"width": 2}
     for scores in (scoring, lambda model, X, y: {"a": 1.0, "b": 0.0}):
         with pytest.raises(ValueError, match="set refit to the name of a scorer"):
             halved(scoring=scores, refit=False).fit(X, y)

@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_kd import TwoLayerPGDClassifier
 from sklearn_kd._core import losses, solvers
+from sklearn_kd._two_layer import _folded
 from sklearn_kd.exceptions import (
     DivergenceError,
     EarlyStoppingWarning,
@@ -1298,4 +1299,31 @@ def test_many_rows_are_predicted_as_each_alone(dtype, shift):
     assert np.isfinite(far).all()
     np.testing.assert_allclose(
         np.delete(far, 3, 0), np.delete(together, 3, 0), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_prediction_of_many_rows_in_columns_of_extreme_scale():
+    rng = np.random.RandomState(5)
+    X = (rng.normal(size=(200, 2)) * [1e-40, 1.0]).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    model = TwoLayerPGDClassifier(2, max_iter=20, random_state=5).fit(X, y)
+    some = X[X[:, 0] < 0]
+    alone = [model.decision_function(row[None])[0] for row in some]
+    np.testing.assert_allclose(model.decision_function(some), alone, atol=1e-5)
+    X = np.c_[rng.normal(size=60), np.full(60, 1e308)]
+    model = TwoLayerPGDClassifier(2, max_iter=20, random_state=0).fit(X, X[:, 0] > 0)
+    with np.errstate(all="raise"):
+        assert np.isfinite(model.decision_function(X)).all()
+
+
+def test_a_constant_column_keeps_prediction_of_many_rows_fast(monkeypatch):
+    X, y = blobs()
+    X = np.c_[X, np.ones((len(X), 300))]
+    model = TwoLayerPGDClassifier(2, max_iter=20, random_state=0).fit(X, y)
+    assert _folded(
+        model.hidden_weights_[:, :-1],
+        model.hidden_weights_[:, -1],
+        model.input_offset_,
+        model.input_scale_,
+        X.dtype,
     )

@@ -29,7 +29,7 @@ def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
 
 
 class Run:
-    """State of one call of `solvers.train`, of the students that still train."""
+    """State of a `solvers.Training`, of the students that still train."""
 
     def __init__(
         self,
