@@ -366,6 +366,14 @@ class ModuleNet(skorch.NeuralNet):
         """Weights and buffers of the best epoch, of the last without held-out rows."""
         return self.module_.state_dict() if self.best is None else self.best
 
+    def is_finite(self):
+        """Tell whether the weights and buffers to keep are numbers."""
+        return all(
+            bool(value.isfinite().all())
+            for value in self.kept_state().values()
+            if value.is_floating_point()
+        )
+
     def state(self):
         """All that the rest of the training depends on."""
         device = self.problem.rows.X.device

@@ -341,6 +341,8 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
         pixels = np.prod(shape[1:], dtype=int)  # where a convolution has each weight to use
         with _device.thread_scope(n_parameters * pixels * (plan.batch_size or len(X))):
             net.train_with(on_epoch)
+    if net.interrupt is not None and not net.is_finite():
+        raise net.interrupt  # in an epoch that was diverging: there is nothing to keep
     _store(est, plan, net, partial)
     reporter.finish()
     if net.interrupt is not None:

@@ -719,6 +719,16 @@ def test_an_interrupt_keeps_the_best_weights_and_is_raised_on(
     assert fitted.fit(X, y).termination_condition_ != "interrupted"
 
 
+def test_an_interrupt_while_weights_are_no_numbers_leaves_nothing_fitted(monkeypatch):
+    X, y = blobs()
+    monkeypatch.setattr(Interrupted, "after", 3)
+    options = {"early_stopping": False, "optimizer": "sgd", "learning_rate": 1e300}
+    fitted = model(Interrupted, batch_size=16, **options)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(X * 1e10, y)
+    assert not fitted_names(fitted)
+
+
 class CtrlC(skorch.callbacks.Callback):
     def on_epoch_end(self, net, **_):
         if len(net.history) == 3:
