@@ -1,5 +1,8 @@
 """Random changes of a batch of images, drawn for each image by itself and made for all at once."""
 
+import math
+from numbers import Real
+
 import torch
 from torch.nn import functional
 
@@ -63,7 +66,9 @@ def make_augmentation(augmentation, image_shape):
     if isinstance(augmentation, str):
         augmentation = [augmentation]
     if not isinstance(augmentation, dict):
-        augmentation = {name: STRENGTHS.get(name) for name in augmentation}
+        if len(set(map(str, augmentation))) < len(augmentation):
+            raise ValueError(f"augmentation names a change twice: {list(augmentation)}.")
+        augmentation = {str(name): True for name in augmentation}
     steps = []
     for name, strength in augmentation.items():
         if name not in STEPS:
@@ -72,8 +77,10 @@ def make_augmentation(augmentation, image_shape):
                 "batch and a generator."
             )
         strength = STRENGTHS[name] if strength is True else strength
-        if strength < 0:
-            raise ValueError(f"augmentation {name!r} must not be negative, got {strength}.")
+        if not isinstance(strength, Real) or not 0 <= strength < math.inf:
+            raise ValueError(f"augmentation {name!r} must be a number >= 0, got {strength!r}.")
+        if name == "shift" and strength != int(strength):
+            raise ValueError(f"augmentation 'shift' must be whole pixels, got {strength}.")
         if name != "noise":
             if image_shape is None or len(image_shape) != 3:
                 raise ValueError(

@@ -3,6 +3,7 @@
 import inspect
 import math
 from contextlib import contextmanager
+from numbers import Integral
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -64,6 +65,8 @@ def n_outputs_of(n_classes):
 def row_shape(est):
     """Shape in which a module gets a row."""
     shape = (est.n_features_in_,) if est.image_shape is None else tuple(est.image_shape)
+    if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        raise ValueError(f"image_shape must be positive integers, got {shape}.")
     if math.prod(shape) != est.n_features_in_:
         raise ValueError(
             f"image_shape={shape} takes {math.prod(shape)} numbers a row, X has "
@@ -104,34 +107,45 @@ def check_outputs(est, module, rows):
     It also makes what is lazy in the module.
     """
     n_classes, shape = len(est.classes_), tuple(rows.shape[1:])
-    rows = rows[:2] if len(rows) > 1 else rows.expand(2, *shape)
+    rows = (rows[:2] if len(rows) > 1 else rows.expand(2, *shape)).clone()
     module.eval()
     try:
         with torch.no_grad():
             outputs = module(rows)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(
             f"the module cannot take a batch of shape (n, {', '.join(map(str, shape))}): set "
-            f"image_shape, or the sizes in module_params. It said: {error}"
+            "image_shape, the sizes in module_params, or input_scaling=False where rows are "
+            f"indices. It said: {error}"
         ) from error
-    found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if not isinstance(outputs, torch.Tensor):
+        raise ValueError(
+            f"the module returned a {type(outputs).__name__}: let it return the logits alone, as "
+            "one tensor."
+        )
+    found = tuple(outputs.shape)
     wanted = [(2, n_classes)] if n_classes > 2 else [(2, 1), (2, 2), (2,)]
     if found not in wanted:
         counts = " or ".join("(n,)" if len(w) == 1 else f"(n, {w[1]})" for w in wanted)
-        got = f"(n, {', '.join(map(str, found[1:]))})" if isinstance(found, tuple) else f"a {found}"
+        got = f"(n, {', '.join(map(str, found[1:]))})" if found else "one number"
         raise ValueError(
             f"for {n_classes} classes the module must return logits of shape {counts}, it "
             f"returned {got}: set its number of outputs in module_params, or let it take the "
             "keyword n_outputs."
         )
+    if not any(each.requires_grad for each in module.parameters()):
+        raise ValueError("the module has nothing to train: no parameter requires a gradient.")
+    others = [name for name, value in module.state_dict().items() if not torch.is_tensor(value)]
+    if others:
+        raise ValueError(f"the state of the module must be tensors; {', '.join(others)} is not.")
 
 
 def to_logits(outputs, n_outputs):
     """Bring outputs of a module to the layout of `_core.losses`, (1, n_outputs, rows)."""
-    if outputs.ndim == 1:
-        outputs = outputs.unsqueeze(1)
+    if outputs.ndim < 2:  # a number a row; squeeze() leaves none of one row's dimensions
+        outputs = outputs.reshape(-1, 1)
     if outputs.shape[1] > n_outputs:  # two classes with a logit each
         outputs = outputs[:, 1:] - outputs[:, :1]
     return outputs.T.unsqueeze(0)
@@ -156,14 +170,17 @@ def rows_in_a_block(shape, itemsize):
 
 def _ready(est, device):
     """Return the fitted module in evaluation mode, kept from one prediction to the next."""
-    state, kept = est.module_state_, _BUILT.get(est)
+    state, made_of = est.module_state_, (est.module, est.module_params, est.image_shape)
+    kept = _BUILT.get(est)
     if kept is not None and kept[0] is state and kept[1] == device:
-        return kept[2]
+        is_same = [now is then for now, then in zip(made_of, kept[2], strict=True)]
+        if all(is_same):
+            return kept[3]
     floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
     module = build(est, getattr(torch, next(floats, np.dtype(float)).name), device)
     load(module, state)
     module.eval()
-    _BUILT[est] = state, device, module
+    _BUILT[est] = state, device, made_of, module
     return module
 
 
@@ -173,8 +190,10 @@ def predict_logits(est, X):
     n_outputs = n_outputs_of(len(est.classes_))
     advice = "predict fewer rows at a time, or set device='cpu'"
     # a module that draws numbers when it predicts draws the same ones each time
-    with own_random_state(0, device), memory_errors(advice), torch.no_grad():
+    # which the start of one that is built now must not change
+    with memory_errors(advice), own_random_state(0, device):
         module = _ready(est, device)
+    with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size = rows_in_a_block(shape, X.itemsize)
         logits = np.empty((len(X), n_outputs), dtype=str(dtype).removeprefix("torch."))

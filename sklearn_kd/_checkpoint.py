@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import os
 import time
+import zipfile
 
 import numpy as np
 import torch
@@ -13,20 +14,39 @@ __all__ = ["Checkpoint", "describe"]
 
 #: Training goes on for so many times as long as the last writing took.
 WRITING_SHARE = 20
+#: Levels of nested values that `describe` goes down.
+DEEPEST = 8
 #: Parameters that may differ: they change nothing in what has been trained so far.
 FREE = {"callbacks", "checkpoint_path", "device", "max_epochs", "verbose"}
 
 
-def describe(value):
-    """Text that is the same for the same value in every process."""
+def describe(value, depth=0):
+    """Text that is the same for the same value in every process.
+
+    Functions count with their code, classes and what is nested deeper than `DEEPEST` by name.
+    """
+    if depth > DEEPEST:
+        return type(value).__qualname__
+    within = functools.partial(describe, depth=depth + 1)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, torch.Tensor):
+        return f"tensor {_digest(value.detach().cpu().numpy())}"
+    if inspect.iscode(value):
+        return within([value.co_code.hex(), value.co_names, value.co_consts])
+    if inspect.isfunction(value):  # what it does, not only its name: lambdas share one
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        inner = within([value.__code__, value.__defaults__, value.__kwdefaults__, cells])
+        digest = hashlib.sha256(inner.encode()).hexdigest()[:16]
+        return f"{value.__module__}.{value.__qualname__} {digest}"
     if isinstance(value, functools.partial):
         parts = value.func, value.args, value.keywords
-        return f"partial({', '.join(map(describe, parts))})"
+        return f"partial({', '.join(map(within, parts))})"
     if isinstance(value, dict):
         keys = sorted(value, key=repr)
-        return "{" + ", ".join(f"{key!r}: {describe(value[key])}" for key in keys) + "}"
+        return "{" + ", ".join(f"{key!r}: {within(value[key])}" for key in keys) + "}"
     if isinstance(value, list | tuple):
-        return "(" + ", ".join(map(describe, value)) + ")"
+        return "(" + ", ".join(map(within, value)) + ")"
     if inspect.isclass(value) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, np.random.RandomState):
@@ -34,7 +54,9 @@ def describe(value):
     if isinstance(value, np.ndarray):
         return f"array {_digest(value)}"
     text = repr(value)
-    return type(value).__qualname__ if " at 0x" in text else text
+    if " at 0x" in text:
+        return f"{type(value).__qualname__} {within(getattr(value, '__dict__', {}))}"
+    return text
 
 
 def _digest(array):
@@ -60,7 +82,13 @@ class Checkpoint:
     """
 
     def __init__(self, path, params, data, free=frozenset(FREE)):
-        self.path = os.fspath(path)
+        self.path = os.path.expanduser(os.fspath(path))
+        folder = os.path.dirname(self.path) or "."
+        if os.path.isdir(self.path) or not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"checkpoint_path={self.path!r} cannot be written: name a file in a folder that is "
+                "there and can be written to."
+            )
         self.mark = {name: describe(params[name]) for name in params if name not in free}
         self.mark |= {name: _digest(array) for name, array in data.items()}
         self.next_write = 0.0
@@ -70,6 +98,9 @@ class Checkpoint:
         if not os.path.exists(self.path):
             return None
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch.load does not look at checksums
+                if archive.testzip() is not None:
+                    raise ValueError("damaged")
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             mark = content.pop("mark")
         except Exception as error:

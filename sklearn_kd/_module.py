@@ -33,18 +33,18 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
     module : class or callable
         What makes the module, called with ``module_params``; never a module itself. Where it
         takes the keywords ``n_outputs`` (1 for two classes, else the number of classes) and
-        ``input_shape`` (``(n_features,)`` or ``image_shape``), it gets those too, unless they are
-        in ``module_params``. The module takes a batch of rows and returns their logits, (n, 1)
-        or (n, 2) for two classes, else (n, n_classes). It draws from torch's global generators,
-        which are seeded for the fit and put back after it.
+        ``input_shape`` (``(n_features,)`` or ``image_shape``), or any (``**kwargs``), it gets
+        those too, unless they are in ``module_params``. The module takes a batch of rows and
+        returns their logits, (n, 1) or (n, 2) for two classes, else (n, n_classes). It draws from
+        torch's global generators, which are seeded for the fit and put back after it.
 
     module_params : dict or None, default=None
         Keywords for ``module``. A grid over them:
         ``{"module_params": [{"width": 16}, {"width": 32}]}``.
 
     optimizer : {"adam", "adamw", "sgd"} or class, default="adam"
-        A class of ``torch.optim``, or one made like them, with the parameters as first argument
-        and the keyword ``lr``.
+        A class of ``torch.optim``, or one made like them: the parameters as first argument, the
+        keyword ``lr``, and a ``step`` that takes a closure.
 
     learning_rate : float, default=0.001
         Step size at the start.
@@ -58,7 +58,8 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
     scheduler : {"cosine", "one-cycle", "step"}, class or None, default=None
         How the step size changes. "cosine": along a half cosine to zero at ``max_epochs``.
         "one-cycle": up to ``learning_rate`` and down again, step by step. "step": to a tenth
-        after each third. A class of ``torch.optim.lr_scheduler`` steps once an epoch.
+        after each third. A class of ``torch.optim.lr_scheduler``, or a function of the optimizer
+        that makes one, steps once an epoch.
 
     scheduler_params : dict or None, default=None
         Keywords for the scheduler.
@@ -103,7 +104,7 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
     input_scaling : bool, default=True
         Bring the columns to mean zero and variance one, the channels of images likewise, with
         weighted statistics. Pixels from 0 to 255 then train as well as from 0 to 1. Without it
-        rows are used as given.
+        rows are used as given, as indices into an embedding have to be.
 
     augmentation : str, sequence of str, dict, callable or None, default=None
         Random changes of each training batch. "shift" (up to 2 pixels), "crop" (a window up to 4
@@ -125,7 +126,8 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         a twentieth of the time) and at the end. A `fit` that finds the file goes on from there,
         exactly as it would have without a stop (state of ``callbacks`` apart), or raises where
         other parameters or data wrote it. What has ended returns at once, and goes on where
-        ``max_epochs`` was its end and has been raised.
+        ``max_epochs`` was its end and has been raised. For single fits: in a search every fit
+        would find the file of another. A change in the source of a class goes unnoticed.
 
     warm_start : bool, default=False
         `fit` goes on from the weights there are, with their input scaling.

@@ -71,8 +71,10 @@ class Batches:
             order = torch.randperm(len(inputs), generator=self.order).to(inputs.device)
             batches = order.tensor_split(len(self))
         for batch in batches:
-            taken, weights = inputs, part.weights
-            if batch is not None:
+            weights = part.weights
+            if batch is None:
+                taken = inputs.clone()  # modules and augmentations may write over it
+            else:
                 taken = inputs.index_select(0, batch)
                 if weights.shape[1] > 1:
                     weights = weights.index_select(1, batch)
@@ -92,7 +94,7 @@ class _Blocks:
 
     def __iter__(self):
         for start in range(0, len(self.X), self.size):
-            yield self.X[start : start + self.size], None
+            yield self.X[start : start + self.size].clone(), None
 
 
 class _Ended(Exception):
@@ -275,6 +277,9 @@ class ModuleNet(skorch.NeuralNet):
                 f"learning_rate below {self.plan.est.learning_rate:g}, or set clip_norm=1.0 or "
                 "input_scaling=True, and look for a temperature or weights out of proportion."
             )
+        if not self.heard:  # what skorch's Checkpoint looks for
+            self.history.new_batch()
+            self.history.record_batch("train_loss", loss)
         self.losses.append(loss)
         self._record_loss("train_loss", loss - self.problem.floor)
 
@@ -291,6 +296,7 @@ class ModuleNet(skorch.NeuralNet):
                 row_losses, gradient = self.criterion_(logits.clone(), targets)  # written over
                 loss = row_losses.mul_(weights).sum()
                 gradient.mul_(weights[:, None])
+            step.setdefault("loss", loss)  # an optimizer may ask more than once
             logits.backward(self.scaler.scale(gradient))
             if self.heard or self.plan.est.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer_)
@@ -302,11 +308,11 @@ class ModuleNet(skorch.NeuralNet):
             return loss
 
         if self.scaler.is_enabled():  # takes no closure
-            step["loss"] = closure()
+            closure()
             self.scaler.step(self.optimizer_)
             self.scaler.update()
         else:
-            step["loss"] = self.optimizer_.step(closure)
+            self.optimizer_.step(closure)
         if self.scheduled_by == "step":
             self._step_schedule()
         return step

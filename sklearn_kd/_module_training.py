@@ -26,7 +26,7 @@ from sklearn_kd._held_out import content_folds, is_small, random_rows
 from sklearn_kd._module_net import ModuleNet, Problem, TrainingRows
 from sklearn_kd._scaling import fit_scaling
 from sklearn_kd._settings import TrainingData
-from sklearn_kd._validation import rescale_weights
+from sklearn_kd._validation import check_probabilities, rescale_weights
 from sklearn_kd.exceptions import EarlyStoppingWarning
 
 __all__ = ["fit"]
@@ -98,9 +98,16 @@ class Plan:
         return _made(kind, optimizer, options, "scheduler_params"), by
 
 
+def _plain(value):
+    """Python's own numbers for NumPy's: torch.load(weights_only=True) refuses the latter."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
 def _made(kind, first, options, name):
     try:
-        return kind(first, **options)
+        return kind(first, **{key: _plain(value) for key, value in options.items()})
     except TypeError as error:
         raise ValueError(f"{name} does not suit {describe(kind)}: {error}") from error
 
@@ -144,9 +151,9 @@ def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler):
     if batch_size == "auto":  # a call of partial_fit would be a single step in full batch
         batch_size = None if not partial and is_small(X, FULL_BATCH_ROWS) else BATCH_SIZE
     in_full = batch_size is None or batch_size >= len(X)
-    n_epochs = est.max_epochs
-    if n_epochs == "auto":
-        n_epochs = FULL_BATCH_EPOCHS if in_full else MINIBATCH_EPOCHS
+    n_epochs = FULL_BATCH_EPOCHS if in_full else MINIBATCH_EPOCHS
+    if est.max_epochs != "auto":
+        n_epochs = int(est.max_epochs)
     patience = est.n_iter_no_change
     if patience == "auto":
         patience = max(10, n_epochs // 10)
@@ -228,12 +235,14 @@ def _relabel(plan, rows):
 
     def relabel(inputs, batch):
         scaled = inputs.flatten(1).cpu().numpy()
-        soft = np.asarray(plan.labeler((scaled * plan.scale + plan.offset).astype(scaled.dtype)))
+        soft = plan.labeler((scaled * plan.scale + plan.offset).astype(scaled.dtype))
+        soft = np.asarray(soft[est.classes_] if hasattr(soft, "columns") else soft)
         if soft.shape != (len(scaled), len(est.classes_)):
             raise ValueError(
                 f"labeler must return probabilities of shape {(len(scaled), len(est.classes_))}, "
                 f"a column for each of classes_, got {soft.shape}."
             )
+        check_probabilities(soft, "what labeler returns")
         index = trained if batch is None else trained[batch.cpu().numpy()]
         return rows.make_targets(rows.data.codes[index], soft, est.alpha, est.temperature).values
 
@@ -244,6 +253,8 @@ def _map_arrays(tree, kind, change):
     """Apply a function to the leaves of nested dicts that are of a kind."""
     if isinstance(tree, dict):
         return {key: _map_arrays(value, kind, change) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):  # of LBFGS
+        return type(tree)(_map_arrays(value, kind, change) for value in tree)
     return change(tree) if isinstance(tree, kind) else tree
 
 
@@ -300,10 +311,10 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
     """
     device = _device.resolve_device(est.device)
     weights = rescale_weights(weights)
-    seeds = check_random_state(est.random_state).randint(2**31 - 1, size=4).tolist()
+    seeds = _seeds(est, resume)
     checkpoint = before = None
     if est.checkpoint_path is not None and not partial:
-        checkpoint = _checkpoint(est, X, codes, weights, soft)
+        checkpoint = _checkpoint(est, X, codes, weights, soft, labeler)
         before = checkpoint.read()
         seeds = seeds if before is None else before.pop("seeds")
     shape = row_shape(est)
@@ -325,14 +336,16 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
         if before is not None:
             net.resume(before)
 
+        n_reported = len(net.losses)
+
         def on_epoch(net):
-            epoch = len(net.losses)
-            stop = reporter(
-                epoch,
+            nonlocal n_reported
+            before, n_reported = n_reported, len(net.losses)
+            if n_reported > before and reporter(
+                n_reported,
                 lambda: net.losses[-1] - problem.floor,
                 lambda: net.scores[-1] - problem.held_floor if net.scores else None,
-            )
-            if stop:
+            ):
                 net.reason = net.reason or "callback"
             if checkpoint is not None and (net.reason or checkpoint.is_due()):
                 checkpoint.write({"seeds": seeds, **net.state()})
@@ -350,10 +363,25 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
     return est
 
 
-def _checkpoint(est, X, codes, weights, soft):
+def _seeds(est, resume):
+    """Seeds of the module, the order of rows, the held-out rows and the augmentation.
+
+    A fit that goes on from another draws anew, but holds out what was held out.
+    """
+    seeds = check_random_state(est.random_state).randint(2**31 - 1, size=4)
+    if resume:
+        again = np.random.RandomState([*seeds, est._n_fits]).randint(2**31 - 1, size=4)
+        seeds = np.where([True, True, False, True], again, seeds)
+    return seeds.tolist()
+
+
+def _checkpoint(est, X, codes, weights, soft, labeler):
     params = est.get_params(deep=False)
-    if est.scheduler in ("cosine", "one-cycle"):  # which depend on when training ends
+    if est.scheduler in ("cosine", "one-cycle", "step"):  # which depend on when training ends
         params["scheduler"] = (est.scheduler, est.max_epochs)
+    if isinstance(est.augmentation, dict):
+        params["augmentation"] = list(est.augmentation.items())  # their order counts
+    params["labeler"] = labeler is not None
     data = {"X": X, "y": codes, "sample_weight": weights, "soft_targets": soft}
     return Checkpoint(est.checkpoint_path, params, data)
 
@@ -367,6 +395,7 @@ def _store(est, plan, net, partial):
     held = problem.held is not None
     est.validation_loss_curve_ = [s - problem.held_floor for s in net.scores] if held else None
     est.termination_condition_ = net.reason
+    est._n_fits = getattr(est, "_n_fits", 0) + 1
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends
         state = _map_arrays(net.optimizer_.state_dict()["state"], torch.Tensor, _device.to_numpy)

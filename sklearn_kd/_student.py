@@ -103,6 +103,11 @@ def row_labeler(labels, X, student):
             "augmented_labels='recomputed' needs a student that changes the rows that the teacher "
             f"knows, a ModuleClassifier and not a pipeline; it is a {type(student).__name__}."
         )
+    if student.augmentation is None:
+        raise ValueError(
+            "augmented_labels='recomputed' is for a student with augmentation: set it on the "
+            "ModuleClassifier, or set augmented_labels='fixed'."
+        )
     columns = getattr(X, "columns", None)
 
     def label(rows):

@@ -548,7 +548,11 @@ def test_a_callable_augments_scaled_batches():
     [
         ("turn", "knows no 'turn'; use shift, crop, flip, noise"),
         ("shift", "is for images: set image_shape"),
-        ({"noise": -1.0}, "must not be negative"),
+        ({"noise": -1.0}, "must be a number >= 0"),
+        ({"noise": float("nan")}, "must be a number >= 0"),
+        ({"flip": "often"}, "must be a number >= 0"),
+        ({"shift": 1.5}, "must be whole pixels"),
+        (["noise", "noise"], "names a change twice"),
     ],
 )
 def test_augmentations_that_cannot_be(augmentation, message):
@@ -1014,3 +1018,221 @@ def test_soft_targets_that_name_a_class_absent_from_y():
     fitted = model(max_epochs=300).fit(X[kept], y[kept], soft_targets=frame)
     assert fitted.classes_.tolist() == [0, 1, 2]
     assert abs(fitted.predict_proba(X[kept])[:, 2] - Q[kept, 2]).mean() < 0.02
+
+
+# What a second reader found
+
+
+class InPlace(nn.Module):
+    def __init__(self, input_shape, n_outputs, inplace):
+        super().__init__()
+        self.drop = nn.Dropout(0.2, inplace=inplace)
+        self.out = nn.Linear(input_shape[0], n_outputs)
+
+    def forward(self, x):
+        return self.out(self.drop(x))
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 16}])
+def test_modules_and_augmentations_may_write_over_their_batch(options):
+    X, y = blobs()
+    before = X.copy()
+    two = [
+        model(InPlace, module_params={"inplace": inplace}, max_epochs=20, **options).fit(X, y)
+        for inplace in (False, True)
+    ]
+    assert two[0].validation_loss_curve_ == two[1].validation_loss_curve_
+    two = [
+        model(augmentation=change, max_epochs=20, **options).fit(X, y)
+        for change in (lambda batch, _: batch * 0.9, lambda batch, _: batch.mul_(0.9))
+    ]
+    assert two[0].loss_curve_ == two[1].loss_curve_
+    np.testing.assert_array_equal(X, before)
+
+
+def test_checkpoints_take_numpy_numbers(tmp_path):
+    X, y = blobs()
+    options = {
+        "checkpoint_path": tmp_path / "a.pt",
+        "optimizer_params": {"betas": (np.float64(0.9), np.float32(0.99))},
+        "scheduler": "cosine",
+    }
+    first = model(learning_rate=np.float64(0.01), max_epochs=np.int64(5), **options).fit(X, y)
+    again = model(learning_rate=0.01, max_epochs=5, **options).fit(X, y)
+    np.testing.assert_equal(again.module_state_, first.module_state_)
+
+
+def made(activation):
+    def factory(input_shape, n_outputs):
+        width = nn.Linear(input_shape[0], 4)
+        return nn.Sequential(width, activation(), nn.Linear(4, n_outputs))
+
+    return factory
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"augmentation": lambda b, g: b}, {"augmentation": lambda b, g: b * 0}),
+        ({"augmentation": lambda b, g: b * 2}, {"augmentation": lambda b, g: b * 3}),
+        ({"module": made(nn.ReLU)}, {"module": made(nn.Tanh)}),
+        (
+            {"augmentation": {"noise": 0.1, "shift": 1}, "image_shape": (1, 2, 2)},
+            {"augmentation": {"shift": 1, "noise": 0.1}, "image_shape": (1, 2, 2)},
+        ),
+    ],
+)
+def test_a_checkpoint_tells_functions_by_what_they_do(tmp_path, first, second):
+    X, y = blobs()
+    path = tmp_path / "a.pt"
+    if "image_shape" in first:
+        X = np.c_[X, X, X, X][:, :4]
+    model(**first, max_epochs=2, checkpoint_path=path).fit(X, y)
+    with pytest.raises(ValueError, match=r"differs in (augmentation|module):"):
+        model(**second, max_epochs=2, checkpoint_path=path).fit(X, y)
+
+
+def test_a_checkpoint_knows_whether_labels_are_made_anew(tmp_path):
+    X, y = blobs()
+    fits = model(augmentation="noise", max_epochs=2, checkpoint_path=tmp_path / "a.pt")
+    taught = DistilledClassifier(LogisticRegression(), fits)
+    taught.fit(X, y)
+    with pytest.raises(ValueError, match="differs in labeler"):
+        taught.set_params(augmented_labels="recomputed").fit(X, y)
+
+
+def test_damaged_checkpoints_and_folders_that_are_not_there(tmp_path):
+    X, y = blobs()
+    path = tmp_path / "a.pt"
+    model(max_epochs=2, checkpoint_path=path).fit(X, y)
+    content = bytearray(path.read_bytes())
+    start = content.find(b"data/0") + 200
+    content[start] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        model(max_epochs=2, checkpoint_path=path).fit(X, y)
+    for wrong in (tmp_path / "nowhere" / "a.pt", tmp_path):
+        with pytest.raises(ValueError, match="cannot be written"):
+            model(checkpoint_path=wrong).fit(X, y)
+
+
+def test_prediction_follows_the_parameters_whether_or_not_it_was_asked_before():
+    X, y = blobs()
+    fitted = model().fit(X, y)
+    fitted.predict(X)
+    fitted.set_params(module_params={"width": 9})
+    with pytest.raises(ValueError, match="module_state_ does not fit"):
+        fitted.predict(X)
+
+
+class Noisy(Small):
+    def forward(self, x):
+        return super().forward(x + torch.randn_like(x))
+
+
+def test_a_module_that_draws_when_it_predicts_draws_the_same():
+    X, y = blobs()
+    fitted = model(Noisy, max_epochs=3).fit(X, y)
+    first, second = fitted.predict_proba(X), fitted.predict_proba(X)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_going_on_draws_anew(how):
+    X, y = blobs()
+    drawn = []
+
+    def augment(batch, generator):
+        drawn.append(float(torch.rand(1, generator=generator)))
+        return batch
+
+    options = {"max_epochs": 1, "batch_size": None, "early_stopping": False}
+    fitted = model(augmentation=augment, warm_start=how == "warm_start", **options)
+    for _ in range(3):
+        if how == "partial_fit":
+            fitted.set_params(batch_size=len(X)).partial_fit(X, y, classes=np.unique(y))
+        else:
+            fitted.fit(X, y)
+    assert len(set(drawn)) == 3
+
+
+def test_skorch_checkpoints_are_written(tmp_path):
+    X, y = blobs()
+    keep = skorch.callbacks.Checkpoint(dirname=str(tmp_path), f_criterion=None)
+    model(callbacks=[keep], max_epochs=3).fit(X, y)
+    assert (tmp_path / "params.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda rows: np.full((len(rows), 3), 5.0), "must be probabilities"),
+        (lambda rows: np.full((len(rows), 3), 0.5), "must sum to 1"),
+        (lambda rows: np.full((len(rows), 3), np.nan), "NaN or infinity"),
+        (lambda rows: np.full((len(rows), 2), 0.5), "must return probabilities of shape"),
+    ],
+)
+def test_labels_of_a_labeler_are_checked(labels, message):
+    X, y = blobs(n_classes=3)
+    Q = one_hot(y, 3)
+    with pytest.raises(ValueError, match=message):
+        model(augmentation="noise").fit(X, y, soft_targets=Q, labeler=labels)
+
+
+class Squeezed(Small):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+def test_a_module_that_squeezes_predicts_one_row():
+    X, y = blobs()
+    fitted = model(Squeezed, max_epochs=3).fit(X, y)
+    np.testing.assert_allclose(fitted.predict_proba(X[:1]), fitted.predict_proba(X)[:1])
+
+
+def test_partial_fit_with_lbfgs_keeps_no_tensor():
+    X, y = blobs()
+    fitted = model(optimizer=torch.optim.LBFGS).partial_fit(X, y, classes=np.unique(y))
+    assert b"torch" not in pickle.dumps(vars(fitted)["_optimizer_state"]["state"])
+    fitted.partial_fit(X, y)
+
+
+class StepsWithoutAnswer(torch.optim.SGD):
+    def step(self, closure):
+        super().step(closure)
+
+
+def test_an_optimizer_may_return_nothing():
+    X, y = blobs()
+    answers, none = (
+        model(optimizer=kind, max_epochs=5).fit(X, y)
+        for kind in (torch.optim.SGD, StepsWithoutAnswer)
+    )
+    assert none.loss_curve_ == pytest.approx(answers.loss_curve_)
+
+
+class Frozen(Small):
+    def __init__(self, **params):
+        super().__init__(**params)
+        self.requires_grad_(False)
+
+
+class Tuple(Small):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [(Frozen, "nothing to train"), (Tuple, "returned a tuple: let it return the logits alone")],
+)
+def test_modules_that_cannot_be_trained(module, message):
+    X, y = blobs()
+    with pytest.raises(ValueError, match=message):
+        model(module).fit(X, y)
+
+
+@pytest.mark.parametrize("shape", [(), (-1, -2, 1), (1.0, 2.0, 1.0), ("a", 2, 1)])
+def test_image_shapes_are_positive_integers(shape):
+    with pytest.raises(ValueError, match="must be positive integers"):
+        model(image_shape=shape).fit(*blobs())
