@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._meta import (
     Subtask,
+    extend_weights,
     merge_tags,
     route_fit,
     seeded,
@@ -92,6 +93,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         calibrated teacher clearly better than the student. Above 1 (against noise in the labels
         [2]_) needs ``temperature=1`` and a student that takes ``soft_targets`` and has a finite
         radius, weight decay or early stopping: the loss has no lower bound.
+
     temperature : float or "auto", default=1.0
         T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
         is, a student that can represent the teacher's probabilities ends at them. "auto" takes
@@ -166,6 +168,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     copies, up to one a class for each row. In a pipeline only the last step sees copies.
 
     Without metadata routing, sample weights go to the last steps of pipelines only.
+
     The labels are made inside ``fit``: a search leaks nothing through the teacher [3]_.
 
     References
@@ -353,10 +356,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             X, Q = stack_rows(X, X_unlabeled), np.concatenate([Q, extra])
             codes = np.concatenate([codes, extra.argmax(axis=1)])
             y = classes[codes]
-            if "sample_weight" in routed["student"]:
-                weight = routed["student"]["sample_weight"]
-                weight = np.append(weight, np.full(len(extra), np.mean(weight)))
-                routed["student"]["sample_weight"] = weight
+            extend_weights(routed["student"], len(extra))
         if self.augmented_labels == "recomputed":
             routed["student"]["labeler"] = row_labeler(labels, X_given, student)
         task.end()

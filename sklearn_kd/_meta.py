@@ -27,6 +27,7 @@ from sklearn_kd.exceptions import IgnoredSampleWeightWarning, TransferRowsWarnin
 
 __all__ = [
     "Subtask",
+    "extend_weights",
     "merge_tags",
     "route_fit",
     "seeded",
@@ -193,6 +194,13 @@ def stack_rows(X, more):
     if sp.issparse(X) or sp.issparse(more):
         return sp.vstack([sp.csr_array(X), sp.csr_array(more)], format="csr")
     return np.concatenate([np.asarray(X), np.asarray(more)])
+
+
+def extend_weights(fit_params, n_more):
+    """Give ``n_more`` rows after the others their mean weight, where there are weights."""
+    if "sample_weight" in fit_params:
+        weights = fit_params["sample_weight"]
+        fit_params["sample_weight"] = np.append(weights, np.full(n_more, np.mean(weights)))
 
 
 def merge_tags(tags, parts):
