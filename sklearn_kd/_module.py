@@ -126,15 +126,17 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         a twentieth of the time) and at the end. A `fit` that finds the file goes on from there,
         exactly as it would have without a stop (state of ``callbacks`` apart), or raises where
         other parameters or data wrote it. What has ended returns at once, and goes on where
-        ``max_epochs`` was its end and has been raised. For single fits: in a search every fit
+        ``max_epochs`` was its end and has been raised; a lower ``max_epochs`` does not take epochs
+        back, and what early stopping has ended stays ended. For single fits: in a search every fit
         would find the file of another. A change in the source of a class goes unnoticed.
 
     warm_start : bool, default=False
         `fit` goes on from the weights there are, with their input scaling.
 
     random_state : int, RandomState or None, default=None
-        Of the start, the order of rows, the held-out rows, dropout and augmentation. Fits in
-        several threads of one process take each other's draws, in several processes they do not.
+        Of the start, the order of rows, the held-out rows, dropout and augmentation. Fits and
+        predictions in several threads of one process take each other's draws, in several
+        processes they do not.
 
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", ..., to train and to predict; "auto" takes CUDA where there is

@@ -998,7 +998,8 @@ def test_grid_over_width_and_distillation_both_ways():
     X, y = blobs(150, n_classes=3, spread=2.5)
     grid = {"module_params": [{"width": 2}, {"width": 16}]}
     search = GridSearchCV(model(), grid, cv=2, scoring="neg_log_loss").fit(X, y)
-    assert search.best_params_["module_params"]["width"] in (2, 16)
+    narrow, wide = search.cv_results_["mean_test_score"]
+    assert wide > narrow
     for teacher, student in (
         (LogisticRegression(), model()),
         (model(), LogisticRegression()),
