@@ -6,13 +6,14 @@ returns targets (students or 1, outputs of the loss, rows of this batch). One th
 differently has ``take(students)``, which returns the rule of some of them.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_kd._core.parts import Stretch, take_stretches
+from sklearn_kd._core.parts import Stretch, take, take_stretches
 
 #: Targets are a tensor, or one for each stretch of a `Joined` rule.
 TargetRule = Callable[[Tensor, Tensor | None, int], Any]
@@ -78,3 +79,155 @@ def two_term_targets(soft: Tensor, hard: Tensor, temperature: Tensor) -> Tensor:
     """
     tempered = temper(soft, temperature)
     return torch.cat([tempered, hard.expand_as(tempered)], dim=1)
+
+
+def hardmax(logits: Tensor) -> Tensor:
+    """One for the largest output of each row, shared where several are; the shape of the logits.
+
+    With one output: one where it is positive, one half where it is zero.
+    """
+    if logits.shape[1] == 1:
+        return logits.sign().add_(1).mul_(0.5)
+    largest = (logits == logits.amax(dim=1, keepdim=True)).to(logits)
+    return largest.div_(largest.sum(dim=1, keepdim=True))
+
+
+class Softmax:
+    """softmax(f / T), with one output sigmoid(f / T)."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return probabilities, the shape of the logits."""
+        if logits.shape[1] == 1:
+            return torch.sigmoid(logits / self.temperature)
+        return torch.softmax(logits / self.temperature, dim=1)
+
+
+class Ramp:
+    r"""Theorem 1's label function of outputs near -1 and 1.
+
+    :math:`h(x) = 4x/(1 - 2\rho)` for :math:`|x| \le (1 - 2\rho)/4`, the sign of x beyond;
+    rho is the largest share of wrong labels in a cluster.
+    """
+
+    def __init__(self, rho: float) -> None:
+        self.slope = 4 / (1 - 2 * rho)
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return labels in [-1, 1], the shape of the outputs."""
+        return (outputs * self.slope).clamp_(-1, 1)
+
+
+class Memory:
+    r"""Recalls earlier predictions of each row: :math:`q \leftarrow \beta q + (1 - \beta)\, p`.
+
+    ``decay`` is beta, p the probabilities of this pass. With ``lags`` what is recalled is q as it
+    was before (for beta = 0 the prediction of the previous epoch: PS-KD, Kim et al. 2021), else
+    with this pass in it (ELR, Liu et al. 2020). A row that was not seen yet has only this pass.
+    """
+
+    def __init__(self, n_rows: int, decay: float, *, lags: bool) -> None:
+        self.n_rows, self.decay, self.lags = n_rows, decay, lags
+        self.kept: Tensor | None = None  # (students, rows, outputs): a batch gathers whole lines
+        self.seen: Tensor | None = None  # (rows,)
+
+    def __call__(self, logits: Tensor, rows: Tensor | None) -> Tensor:
+        """Return the log-probabilities (with one output, log-odds) to make targets of."""
+        if self.kept is None or self.seen is None:
+            self.kept = logits.new_zeros(len(logits), self.n_rows, logits.shape[1])
+            self.seen = torch.zeros(self.n_rows, dtype=torch.bool, device=logits.device)
+        index = slice(None) if rows is None else rows
+        now = Softmax(1.0)(logits)
+        before = torch.where(self.seen[index], self.kept[:, index].mT, now)
+        now = torch.lerp(now, before, self.decay)
+        self.kept[:, index] = now.mT
+        self.seen[index] = True
+        recalled = before if self.lags else now
+        return recalled.logit() if logits.shape[1] == 1 else recalled.log()
+
+    def take(self, students: Tensor) -> "Memory":
+        """Return the memory of some students."""
+        part = copy.copy(self)
+        if self.kept is not None and self.seen is not None:
+            part.kept, part.seen = self.kept[students], self.seen.clone()
+        return part
+
+
+class Accuracy:
+    """Makes a weight of predictions, 1 - alpha_t, of their accuracy against the given labels.
+
+    ``schedule(step, accuracy)`` takes and returns a tensor (students,). ``row_weights`` (students
+    or 1, rows) are those of the rows in training; (1, 1) where all weigh alike.
+    """
+
+    def __init__(self, schedule: Callable[[int, Tensor], Tensor], row_weights: Tensor) -> None:
+        self.schedule, self.row_weights = schedule, row_weights
+
+    def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor | None, step: int) -> Tensor:
+        """Return the weight of each student, (students,)."""
+        guess = hardmax(logits)
+        right = (guess * labels).sum(dim=1)
+        if logits.shape[1] == 1:
+            right += ((1 - guess) * (1 - labels))[:, 0]
+        if self.row_weights.shape[1] == 1:
+            return self.schedule(step, right.mean(dim=1))
+        weights = self.row_weights if rows is None else self.row_weights[:, rows]
+        return self.schedule(step, (right * weights).sum(dim=1) / weights.sum(dim=1))
+
+    def take(self, students: Tensor) -> "Accuracy":
+        """Return the weight of some students."""
+        if len(self.row_weights) == 1:
+            return self
+        return Accuracy(self.schedule, self.row_weights[students])
+
+
+class SelfDistilled:
+    r"""Algorithm 1: targets :math:`\alpha_t y + (1 - \alpha_t)\, h(f)`, the labels corrected.
+
+    Parameters
+    ----------
+    labels : Fixed
+        y, as given, (1, outputs, n_rows).
+    label_function : callable
+        h, from logits to targets.
+    weight : callable
+        ``(logits, labels, rows, step)`` -> :math:`1 - \alpha_t`, (students,); clipped to [0, 1].
+    memory : callable, optional
+        ``(logits, rows)`` -> logits to make targets of in place of those of this pass.
+    corrected : Tensor of bool, optional
+        (students, n_rows), the rows whose targets are corrected; others keep their labels.
+    """
+
+    def __init__(
+        self,
+        labels: Fixed,
+        label_function: Callable[[Tensor], Tensor],
+        weight: Callable[[Tensor, Tensor, Tensor | None, int], Tensor],
+        memory: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+        corrected: Tensor | None = None,
+    ) -> None:
+        self.labels, self.label_function, self.weight = labels, label_function, weight
+        self.memory, self.corrected = memory, corrected
+        self.weights: list[Tensor] = []  # 1 - alpha_t of each step, (students,)
+
+    def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
+        """Return the targets of some rows."""
+        labels = self.labels(logits, rows, step)
+        weight = self.weight(logits, labels, rows, step).clamp(0, 1)
+        self.weights.append(weight)
+        w = weight.view(-1, 1, 1)
+        if self.corrected is not None:
+            w = w * (self.corrected if rows is None else self.corrected[:, rows])[:, None]
+        known = logits if self.memory is None else self.memory(logits, rows)
+        return torch.lerp(labels.expand_as(known), self.label_function(known), w)
+
+    def take(self, students: Tensor) -> "SelfDistilled":
+        """Return the rule of some students."""
+        part = copy.copy(self)
+        part.weight, part.memory = take(self.weight, students), take(self.memory, students)
+        if self.corrected is not None:
+            part.corrected = self.corrected[students]
+        part.weights = [weight[students] for weight in self.weights]
+        return part
