@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from sklearn_kd import datasets
+from sklearn_kd import _image_files, datasets
 from sklearn_kd.datasets import (
     add_gaussian_noise,
     fetch_cifar10,
@@ -36,7 +36,7 @@ def offline(monkeypatch):
 
     data = os.environ.get("SKLEARN_KD_DATA", "")
     monkeypatch.delenv("SKLEARN_KD_DATA", raising=False)
-    monkeypatch.setattr(datasets, "fetch_openml", refuse)
+    monkeypatch.setattr(_image_files, "fetch_openml", refuse)
     return data
 
 
@@ -175,9 +175,9 @@ def test_dtype_must_be_floating(name, dtype):
 
 
 SETS = {
-    "mnist": datasets._MNIST,
-    "fashion_mnist": datasets._FASHION_MNIST,
-    "cifar10": datasets._CIFAR10,
+    "mnist": _image_files.MNIST,
+    "fashion_mnist": _image_files.FASHION_MNIST,
+    "cifar10": _image_files.CIFAR10,
 }
 
 
@@ -196,13 +196,13 @@ def test_openml_rows_are_train_then_test(name, tmp_path, monkeypatch):
     about = SETS[name]
     if name == "cifar10":  # 60,000 of its rows take seconds
         about = about._replace(train_counts=(50,) * 10)
-        monkeypatch.setattr(datasets, "_CIFAR10", about)
+        monkeypatch.setattr(datasets, "CIFAR10", about)
 
     def fetch(openml_name, **kwargs):
         asked.update(kwargs, name=openml_name)
         return openml_table(about)
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(_image_files, "fetch_openml", fetch)
     data = FETCHERS[name](data_home=tmp_path, dtype=np.float16)
     openml_name = {"mnist": "mnist_784", "cifar10": "CIFAR_10"}.get(name, "Fashion-MNIST")
     assert asked == {"name": openml_name, "version": 1, "data_home": tmp_path, "as_frame": False}
@@ -217,13 +217,13 @@ def test_openml_rows_are_train_then_test(name, tmp_path, monkeypatch):
 
 
 def test_openml_with_other_rows_is_refused(monkeypatch):
-    table = openml_table(datasets._FASHION_MNIST)
-    monkeypatch.setattr(datasets, "fetch_openml", lambda *args, **kwargs: table)
+    table = openml_table(_image_files.FASHION_MNIST)
+    monkeypatch.setattr(_image_files, "fetch_openml", lambda *args, **kwargs: table)
     with pytest.raises(ValueError, match="not the published training rows"):
         fetch_mnist()
     # pixels in [0, 1] would be cut off to 0
-    table = openml_table(datasets._MNIST)
-    monkeypatch.setattr(datasets, "fetch_openml", lambda *args, **kwargs: table)
+    table = openml_table(_image_files.MNIST)
+    monkeypatch.setattr(_image_files, "fetch_openml", lambda *args, **kwargs: table)
     table.data //= 255
     with pytest.raises(ValueError, match="not the published training rows"):
         fetch_mnist()
@@ -236,14 +236,14 @@ def test_openml_out_of_reach(name, monkeypatch):
     def fetch(*args, **kwargs):
         raise URLError("no route")
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(_image_files, "fetch_openml", fetch)
     with pytest.raises(OSError, match=r"could not be reached.*\.npz"):
         FETCHERS[name]()
 
 
 def test_real_file(name, offline, monkeypatch):
     monkeypatch.setenv("SKLEARN_KD_DATA", offline)
-    if datasets._find_file(f"{name}.npz", None) is None:
+    if _image_files.find_file(f"{name}.npz", None) is None:
         pytest.skip(f"{name}.npz is in no folder named by SKLEARN_KD_DATA")
     data = FETCHERS[name](dtype=np.float32, as_images=True)
     assert data.X_train.shape == (sum(SETS[name].train_counts), *IMAGE_SHAPES[name])
