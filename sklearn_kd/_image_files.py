@@ -128,7 +128,7 @@ def _read_openml(about, data_home):
     return x[:n_train], y[:n_train], x[n_train:], y[n_train:]
 
 
-def load_images(about, *, data_home, as_images, dtype, download_if_missing):
+def load_images(about, data_home, as_images, dtype, download_if_missing):
     """Return the Bunch of a set of images, as :func:`sklearn_kd.datasets.fetch_mnist` says."""
     dtype = np.dtype(dtype)
     if dtype.kind != "f":

@@ -1,0 +1,286 @@
+"""Noise on labels, against counts, crosstabs and distances made here."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chisquare
+from sklearn.datasets import make_circles
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
+
+from sklearn_kd.datasets import add_label_noise
+
+N_CLASSES = 4
+Y = np.random.default_rng(0).integers(0, N_CLASSES, 8000)
+#: Rows are true classes; one of them is never wrong, and no class becomes class 3.
+T = np.array([[0.7, 0.2, 0.1, 0], [0.3, 0.6, 0.1, 0], [0, 0, 1, 0], [0.25, 0.25, 0.25, 0.25]])
+
+
+def two_blobs(n_samples=2000, distance=4.0, scales=(1.0, 1.0), seed=0):
+    """Unit Gaussians whose means are ``distance`` apart on the first axis; 0 is the boundary."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n_samples) % 2)
+    X = rng.normal(size=(n_samples, 2))
+    X[:, 0] += distance * (y - 0.5)
+    return X * scales, y
+
+
+def every_kind(X, y):
+    n_classes = len(np.unique(y))
+    even = np.full((n_classes, n_classes), 1 / n_classes)
+    return {
+        "symmetric": {"rate": 0.3},
+        "pair": {"rate": 0.3, "kind": "pair"},
+        "class-conditional": {"transition": even, "kind": "class-conditional"},
+        "feature-dependent": {"rate": 0.3, "X": X, "kind": "feature-dependent"},
+    }
+
+
+@pytest.fixture(params=["symmetric", "pair", "class-conditional", "feature-dependent"])
+def kind(request):
+    return request.param
+
+
+# --- what every kind gives ---
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["bat", "cow"]),
+        np.array(["bat", "cow"], dtype=object),
+        np.array([7, -2], dtype=np.int8),
+        np.array([1.0, 2.0], dtype=np.float32),
+        np.array([False, True]),
+    ],
+    ids=lambda names: str(names.dtype),
+)
+def test_result_is_consistent_and_labels_keep_their_dtype(kind, names):
+    X, codes = two_blobs(400)
+    y = names[codes]
+    noisy = add_label_noise(y, **every_kind(X, y)[kind], random_state=1)
+    assert noisy.y.dtype == y.dtype
+    assert noisy.y.shape == y.shape
+    np.testing.assert_array_equal(noisy.is_wrong, noisy.y != y)
+    assert noisy.is_wrong.dtype == bool
+    assert noisy.is_wrong.any()
+    assert noisy.rate == np.mean(noisy.y != y)
+    assert isinstance(noisy.rate, float)
+    np.testing.assert_array_equal(noisy.classes, np.unique(y))
+    crosstab = pd.crosstab(y, noisy.y, normalize="index")
+    np.testing.assert_allclose(noisy.transition, crosstab, rtol=1e-14)
+    np.testing.assert_array_equal(crosstab.columns, noisy.classes)
+
+
+def test_inputs_are_not_written_to(kind):
+    X, y = two_blobs(300)
+    options = every_kind(X, y)[kind]
+    before = y.copy(), {name: np.copy(value) for name, value in options.items()}
+    for array in (y, X, options.get("transition", X)):
+        array.flags.writeable = False
+    noisy = add_label_noise(y, **options, random_state=0)
+    np.testing.assert_array_equal(y, before[0])
+    for name, value in options.items():
+        np.testing.assert_array_equal(value, before[1][name])
+    assert not np.shares_memory(noisy.y, y)
+    noisy.y[0] = 1  # the copy is the caller's
+
+
+def test_lists_and_pandas_give_what_arrays_give(kind):
+    X, codes = two_blobs(300)
+    y = np.array(["bat", "cow"])[codes]
+    options = every_kind(X, y)[kind]
+    expected = add_label_noise(y, **options, random_state=0)
+    if "X" in options:
+        options["X"] = pd.DataFrame(X, columns=["height", "weight"])
+    index = np.arange(300)[::-1]
+    for same in (list(y), pd.Series(y, index=index), pd.Series(y, dtype="category")):
+        noisy = add_label_noise(same, **options, random_state=0)
+        assert isinstance(noisy.y, np.ndarray)
+        np.testing.assert_array_equal(noisy.y, expected.y)
+        np.testing.assert_array_equal(noisy.is_wrong, expected.is_wrong)
+
+
+def test_seeds(kind):
+    X, y = two_blobs(300)
+    options = every_kind(X, y)[kind]
+    np.random.seed(0)
+    untouched = np.random.get_state()[1].copy()
+    first = add_label_noise(y, **options, random_state=3)
+    np.testing.assert_array_equal(np.random.get_state()[1], untouched)
+    again = add_label_noise(y, **options, random_state=np.random.RandomState(3))
+    np.testing.assert_array_equal(first.y, again.y)
+    assert (first.y != add_label_noise(y, **options, random_state=4).y).any()
+
+
+@pytest.mark.parametrize("name", ["symmetric", "pair", "feature-dependent"])
+def test_the_rate_is_exact_and_a_higher_one_keeps_the_wrong_labels(name):
+    X, y = two_blobs(301, distance=8)
+    options = {"kind": name, "random_state": 0} | ({"X": X} if name[0] == "f" else {})
+    lower = add_label_noise(y, 0, **options)
+    np.testing.assert_array_equal(lower.y, y)
+    np.testing.assert_array_equal(lower.transition, np.eye(2))
+    for rate in (0.001, 0.1, 0.25, 0.6, 0.999, 1):
+        noisy = add_label_noise(y, rate, **options)
+        assert noisy.is_wrong.sum() == round(301 * rate)
+        np.testing.assert_array_equal(noisy.y[lower.is_wrong], lower.y[lower.is_wrong])
+        lower = noisy
+    assert noisy.is_wrong.all()
+
+
+# --- each kind ---
+
+
+def test_symmetric_noise_is_even_over_rows_and_other_classes():
+    noisy = add_label_noise(Y, 0.4, random_state=0)
+    # neither the class of a row nor its place makes it likelier to be wrong
+    by_class = np.bincount(Y[noisy.is_wrong], minlength=N_CLASSES)
+    assert chisquare(by_class, 0.4 * np.bincount(Y)).pvalue > 1e-3
+    counts = pd.crosstab(Y, noisy.y).to_numpy()
+    for k, row in enumerate(counts):
+        assert chisquare(np.delete(row, k)).pvalue > 1e-3
+    blocks = noisy.is_wrong.reshape(8, 1000).sum(axis=1)
+    assert chisquare(blocks).pvalue > 1e-3
+
+
+def test_symmetric_noise_that_may_draw_the_true_class():
+    noisy = add_label_noise(Y, 0.8, include_true=True, random_state=0)
+    wrong = 0.8 * (1 - 1 / N_CLASSES)
+    # five standard errors
+    assert abs(noisy.rate - wrong) < 5 * np.sqrt(wrong * (1 - wrong) / len(Y))
+    assert noisy.rate < 0.7
+    # at rate 1 nothing is left of the labels
+    noisy = add_label_noise(Y, 1, include_true=True, random_state=0)
+    for row in pd.crosstab(Y, noisy.y).to_numpy():
+        assert chisquare(row).pvalue > 1e-3
+    assert (add_label_noise(Y, 1, random_state=0).y != Y).all()
+
+
+def test_pair_noise_goes_to_the_next_class():
+    names = np.array(["d", "a", "c", "b"])  # sorted: a, b, c, d
+    following = {"a": "b", "b": "c", "c": "d", "d": "a"}
+    y = names[Y]
+    noisy = add_label_noise(y, 0.45, kind="pair", random_state=0)
+    expected = [following[label] for label in y[noisy.is_wrong]]
+    np.testing.assert_array_equal(noisy.y[noisy.is_wrong], expected)
+    by_class = np.bincount(Y[noisy.is_wrong])
+    assert chisquare(by_class, 0.45 * np.bincount(Y)).pvalue > 1e-3
+
+
+def test_class_conditional_noise_follows_the_matrix():
+    noisy = add_label_noise(Y, kind="class-conditional", transition=T, random_state=0)
+    counts = pd.crosstab(Y, noisy.y).reindex(columns=range(N_CLASSES)).to_numpy()
+    for row, expected in zip(counts, T, strict=True):
+        assert not row[expected == 0].any()
+        possible = expected > 0
+        if possible.sum() > 1:
+            share = expected[possible] * row.sum()
+            assert chisquare(row[possible], share).pvalue > 1e-3
+    assert noisy.rate == pytest.approx(1 - np.bincount(Y) @ T.diagonal() / len(Y), abs=0.02)
+    same = add_label_noise(Y, kind="class-conditional", transition=np.eye(N_CLASSES))
+    np.testing.assert_array_equal(same.y, Y)
+    # rows of probabilities within rounding will do
+    rounded = pd.DataFrame(T + [1e-7, 1e-7, 0, -1e-7])
+    near = add_label_noise(Y, kind="class-conditional", transition=rounded, random_state=0)
+    assert np.mean(near.y == noisy.y) > 0.999
+
+
+@pytest.mark.parametrize("scales", [(1, 1), (1e-3, 1e3)], ids=str)
+def test_feature_dependent_noise_is_near_the_boundary(scales):
+    X, y = two_blobs(scales=scales)
+    noisy = add_label_noise(y, 0.1, kind="feature-dependent", X=X, random_state=0)
+    distance = np.abs(X[:, 0]) / scales[0]
+    wrong = np.median(distance[noisy.is_wrong])
+    right = np.median(distance[~noisy.is_wrong])
+    assert wrong < 0.5 * right
+    near = distance < np.quantile(distance, 0.25)
+    assert noisy.is_wrong[near].mean() > 0.25
+    assert noisy.is_wrong[distance > np.median(distance)].mean() < 0.02
+    # the other axis says nothing
+    assert abs(np.corrcoef(np.abs(X[:, 1]), noisy.is_wrong)[0, 1]) < 0.1
+
+
+def test_feature_dependent_noise_has_the_margin_law():
+    """Few rows are wrong in proportion to 1 - margin^2, with the probabilities in closed form."""
+    X, y = two_blobs(20_000, distance=2)
+    proba = 1 / (1 + np.exp(-2 * X[:, 0]))  # of unit Gaussians at -1 and 1
+    own = np.where(y == 1, proba, 1 - proba)
+    weights = 1 - np.maximum(2 * own - 1, 0) ** 2
+    options = {"kind": "feature-dependent", "X": X}
+    wrong = sum(
+        add_label_noise(y, 0.005, **options, random_state=seed).is_wrong for seed in range(20)
+    )
+    edges = [0, 0.1, 0.3, 0.6, 0.9, 1.01]
+    expected = np.histogram(weights, edges, weights=weights)[0]
+    found = np.histogram(weights, edges, weights=wrong)[0]
+    assert chisquare(found, expected * found.sum() / expected.sum()).pvalue > 1e-3
+
+
+def test_feature_dependent_noise_goes_to_the_class_that_a_row_resembles():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 1500)
+    centres = np.array([[-3.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
+    X = centres[y] + rng.normal(size=(1500, 2))
+    noisy = add_label_noise(y, 0.15, kind="feature-dependent", X=X, random_state=0)
+    squares = ((X[:, None] - centres) ** 2).sum(axis=2)
+    squares[np.arange(len(y)), y] = np.inf
+    # estimated centres are not these: rows halfway between two others may differ
+    assert np.mean(noisy.y[noisy.is_wrong] == squares.argmin(axis=1)[noisy.is_wrong]) > 0.98
+    assert noisy.transition[0, 2] < 0.01 > noisy.transition[2, 0]
+
+
+def test_a_boundary_that_is_no_plane_needs_another_estimator():
+    X, y = make_circles(1000, noise=0.15, factor=0.4, random_state=0)
+    radius = np.hypot(*X.T)
+    options = {"kind": "feature-dependent", "X": X, "random_state": 0}
+    away = np.abs(radius - 0.7)
+    forest = RandomForestClassifier(30, random_state=0)
+    with_planes = add_label_noise(y, 0.1, **options)
+    with_forest = add_label_noise(y, 0.1, estimator=forest, **options)
+    assert away[with_forest.is_wrong].mean() < 0.6 * away[with_planes.is_wrong].mean()
+    again = add_label_noise(y, 0.1, estimator=forest, **options)
+    np.testing.assert_array_equal(with_forest.y, again.y)
+    assert not hasattr(forest, "classes_"), "a clone is fitted, not the caller's"
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "match"),
+    [
+        (Y, {"rate": -0.1}, r"rate must be a share in \[0, 1\].*got -0.1"),
+        (Y, {"rate": 30}, r"rate must be a share in \[0, 1\], such as 0.3 for 30 %, got 30"),
+        (Y, {"rate": np.nan}, r"rate must be a share in \[0, 1\].*got nan"),
+        (Y, {}, "kind='symmetric' needs rate"),
+        (Y, {"rate": 0.1, "kind": "asymmetric"}, r"one of \['symmetric', 'pair'.*'asymmetric'"),
+        (np.ones(9), {"rate": 0.1}, r"two classes or more, got \[1.0\] alone"),
+        (np.linspace(0, 1, 9), {"rate": 0.1}, "continuous"),
+        ([0, 1, np.nan], {"rate": 0.1}, "NaN"),
+        ([[0, 1], [1, 0]], {"rate": 0.1}, "1d array"),
+        (Y, {"rate": 0.1, "X": Y[:, None]}, "kind='symmetric' has no use for X"),
+        (Y, {"rate": 0.1, "transition": T}, "kind='symmetric' has no use for transition"),
+        (Y, {"rate": 0.1, "kind": "pair", "include_true": True}, "no use for include_true"),
+        (Y, {"rate": 0.1, "kind": "pair", "estimator": GaussianNB()}, "no use for estimator"),
+        (Y, {"kind": "class-conditional"}, "kind='class-conditional' needs transition"),
+        (
+            Y,
+            {"kind": "class-conditional", "transition": T, "rate": 0.1},
+            "kind='class-conditional' has no use for rate",
+        ),
+        (Y, {"kind": "class-conditional", "transition": T[:3]}, r"shape \(4, 4\).*got \(3, 4\)"),
+        (Y, {"kind": "class-conditional", "transition": T.T}, "row of transition must sum to 1"),
+        (Y, {"kind": "class-conditional", "transition": 2 * T - np.eye(4)}, r"in \[0, 1\]"),
+        (Y, {"kind": "class-conditional", "transition": T * np.nan}, "transition contains NaN"),
+        (Y, {"kind": "feature-dependent", "rate": 0.1}, "kind='feature-dependent' needs X"),
+        (Y, {"kind": "feature-dependent", "rate": 0.1, "X": np.ones((3, 2))}, "inconsistent"),
+        (
+            [0, 0, 0, 1, 1],
+            {"kind": "feature-dependent", "rate": 0.1, "X": np.ones((5, 2))},
+            "three rows of each class",
+        ),
+    ],
+)
+def test_errors_say_what_to_do(y, options, match):
+    with pytest.raises(ValueError, match=match):
+        add_label_noise(y, **options)
