@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklearn_kd._core.parts import take
 from sklearn_kd._core.targets import TargetRule
+from sklearn_kd._core.two_layer import RELU, Activation
 
 
 @dataclass
@@ -99,6 +100,7 @@ class Plan:
     #: (students,) number, from zero, of the job that each belongs to: students who end together.
     #: None: all are one.
     job: Tensor | None = None
+    activation: Activation = RELU
 
 
 @dataclass

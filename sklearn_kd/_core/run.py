@@ -302,10 +302,13 @@ class Run:
     def _workspace(self, n_rows: int) -> two_layer.Workspace:
         """Scratch for a batch size, made once."""
         if n_rows not in self.workspaces:
-            self.workspaces[n_rows] = two_layer.Workspace(
-                self.students.widths, self.scaled_output, n_rows
-            )
+            self.workspaces[n_rows] = self._new_workspace(self.scaled_output, n_rows)
         return self.workspaces[n_rows]
+
+    def _new_workspace(self, scaled_output: Tensor, n_rows: int) -> two_layer.Workspace:
+        return two_layer.Workspace(
+            self.students.widths, scaled_output, n_rows, self.plan.activation
+        )
 
     def _evaluate(self, held_out: HeldOut) -> Tensor:
         """Weighted loss of every student on held-out rows, (students,) in float64."""
@@ -318,7 +321,7 @@ class Run:
         everything = torch.arange(n_rows, device=rows.inputs.device)
         for part in torch.split(everything, EVALUATE_ROWS):
             inputs = rows.inputs[part[0] : part[-1] + 1]
-            work = two_layer.Workspace(self.students.widths, scaled_output, inputs.shape[0])
+            work = self._new_workspace(scaled_output, inputs.shape[0])
             logits = two_layer.forward(self.kept_hidden, inputs, work)
             row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
             share = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
@@ -398,6 +401,6 @@ class Run:
     def _exploded(self) -> Tensor:
         """Whether the logits show divergence: a loss is taken before its step, so not the last."""
         inputs = self.rows.inputs[:EVALUATE_ROWS]
-        work = two_layer.Workspace(self.students.widths, self.scaled_output, inputs.shape[0])
+        work = self._new_workspace(self.scaled_output, inputs.shape[0])
         logits = two_layer.forward(self.students.hidden, inputs, work)
         return ~(logits.abs().amax(dim=(1, 2)) < DIVERGED**2)

@@ -1,18 +1,43 @@
-r"""Two-layer ReLU networks side by side: initialisation, forward pass, gradient, projection.
+r"""Two-layer networks side by side: initialisation, forward pass, gradient, projection.
 
-.. math:: f(x; W, A) = m^{-1/2} \sum_j A_j \, \mathrm{relu}(\langle W_j, x \rangle)
+.. math:: f(x; W, A) = m^{-1/2} \sum_j A_j \, \phi(\langle W_j, x \rangle)
+
+phi is an `Activation`, ReLU where nothing else is asked for.
 
 The neurons of all students are stacked, so that one product with the rows serves all of them:
 ``hidden`` is (sum of widths, inputs), ``output`` (sum of widths, outputs). Students of equal
 width stand next to each other (a `Block`) and share one batched product in the second layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Activation(NamedTuple):
+    """An activation, in place: whose derivative can be told from its values, the only ones kept."""
+
+    #: z becomes phi(z)
+    forward: Callable[[Tensor], object]
+    #: (gradient, phi(z)): gradient becomes gradient * phi'(z), in one pass, no derivative in memory
+    backward: Callable[[Tensor, Tensor], object]
+
+
+def _relu_backward(gradient: Tensor, active: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(gradient, active, 0, grad_input=gradient)
+
+
+def _tanh_backward(gradient: Tensor, active: Tensor) -> None:
+    # phi' = 1 - phi^2
+    torch.ops.aten.tanh_backward.grad_input(gradient, active, grad_input=gradient)
+
+
+RELU = Activation(torch.relu_, _relu_backward)
+#: Smooth: what the theory of self-distillation asks for.
+TANH = Activation(torch.tanh_, _tanh_backward)
 
 
 class Block(NamedTuple):
@@ -71,9 +96,17 @@ class Workspace:
     scaled_output : tensor of shape (neurons, outputs)
         A / sqrt(m); kept by reference, so that later steps see it change in place.
     n_rows : int
+    activation : Activation
     """
 
-    def __init__(self, widths: Sequence[int], scaled_output: Tensor, n_rows: int) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        scaled_output: Tensor,
+        n_rows: int,
+        activation: Activation = RELU,
+    ) -> None:
+        self.activation = activation
         n_outputs = scaled_output.shape[1]
         self.hidden = scaled_output.new_empty(sum(widths), n_rows)
         self.gradient = scaled_output.new_empty(sum(widths), n_rows)
@@ -101,7 +134,7 @@ def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
     What the gradient needs stays in ``work.hidden``.
     """
     torch.mm(hidden, inputs.T, out=work.hidden)
-    work.hidden.relu_()
+    work.activation.forward(work.hidden)
     for active, output, logits in zip(
         work.block_hidden, work.block_output, work.block_logits, strict=True
     ):
@@ -110,7 +143,7 @@ def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
 
 
 def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
-    """Gradient in A, m^-1/2 sum_i residual_i relu(<W_j, x_i>), into ``out`` (neurons, outputs).
+    """Gradient in A, m^-1/2 sum_i residual_i phi(<W_j, x_i>), into ``out`` (neurons, outputs).
 
     ``residual`` (students, outputs, rows) is the weighted gradient in the logits; ``inverse_sqrt``
     (neurons, 1) is m^-1/2 of each neuron's student.
@@ -124,18 +157,16 @@ def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out
 
 
 def backward_hidden(residual: Tensor, inputs: Tensor, work: Workspace, out: Tensor) -> None:
-    """Gradient in W, sum_i residual_i a_j m^-1/2 1[<W_j, x_i> > 0] x_i, into ``out``.
+    """Gradient in W, sum_i residual_i a_j m^-1/2 phi'(<W_j, x_i>) x_i, into ``out``.
 
-    The paper's (5) drops the last x_i. ``out`` is (neurons, inputs).
+    With ReLU phi' is 1[<W_j, x_i> > 0]; the paper's (5) drops the last x_i. ``out`` is (neurons,
+    inputs).
     """
     for output, gradient, part in zip(
         work.block_output, work.block_gradient, work.per_block(residual), strict=True
     ):
         torch.bmm(output, part, out=gradient)
-    # keeps the gradient where the neuron is active: one pass, no mask in memory
-    torch.ops.aten.threshold_backward.grad_input(
-        work.gradient, work.hidden, 0, grad_input=work.gradient
-    )
+    work.activation.backward(work.gradient, work.hidden)
     torch.mm(work.gradient, inputs, out=out)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sklearn_kd._core import two_layer
-from sklearn_kd._core.two_layer import Block, Workspace, blocks, initialise
+from sklearn_kd._core.two_layer import RELU, TANH, Block, Workspace, blocks, initialise
 
 
 def generator(seed=0):
@@ -17,7 +17,7 @@ def generator(seed=0):
 class Batch:
     """Students of mixed widths side by side, with random weights and rows."""
 
-    def __init__(self, widths, n_outputs, n_rows=7, n_inputs=4, seed=0):
+    def __init__(self, widths, n_outputs, n_rows=7, n_inputs=4, seed=0, activation=RELU):
         g = generator(seed)
         self.widths, total = list(widths), sum(widths)
         self.hidden = torch.randn(total, n_inputs, generator=g, dtype=torch.float64)
@@ -26,7 +26,7 @@ class Batch:
         self.residual = torch.randn(len(widths), n_outputs, n_rows, generator=g).double()
         self.inverse_sqrt = torch.tensor(np.repeat(widths, widths) ** -0.5)[:, None]
         self.scaled = self.output * self.inverse_sqrt
-        self.work = Workspace(widths, self.scaled, n_rows)
+        self.work = Workspace(widths, self.scaled, n_rows, activation)
 
     def forward(self):
         return two_layer.forward(self.hidden, self.X, self.work)
@@ -118,9 +118,11 @@ def test_forward_against_loops(widths, n_outputs):
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_gradients_against_autograd(widths, n_outputs):
-    batch = Batch(widths, n_outputs)
-    batch.forward()
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_gradients_against_autograd(activation, widths, n_outputs):
+    ours, reference = {"relu": (RELU, torch.relu), "tanh": (TANH, torch.tanh)}[activation]
+    batch = Batch(widths, n_outputs, activation=ours)
+    logits = batch.forward()
     hidden_gradient, output_gradient = (
         torch.empty_like(batch.hidden),
         torch.empty_like(batch.output),
@@ -131,10 +133,23 @@ def test_gradients_against_autograd(widths, n_outputs):
     for student, part in batch.each():
         W = batch.hidden[part].clone().requires_grad_()
         A = batch.output[part].clone().requires_grad_()
-        f = torch.relu(batch.X @ W.T) @ A / len(W) ** 0.5
+        f = reference(batch.X @ W.T) @ A / len(W) ** 0.5
+        torch.testing.assert_close(logits[student].T, f.detach(), rtol=1e-12, atol=1e-13)
         (f * batch.residual[student].T).sum().backward()
         torch.testing.assert_close(hidden_gradient[part], W.grad, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(output_gradient[part], A.grad, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("activation", "function"), [(RELU, torch.relu), (TANH, torch.tanh)])
+def test_activations_against_finite_differences(activation, function):
+    z = torch.linspace(-4, 4, 82, dtype=torch.float64)  # without zero, where ReLU has a corner
+    incoming = torch.linspace(2, -1, 82, dtype=torch.float64)
+    active, gradient = z.clone(), incoming.clone()
+    activation.forward(active)
+    activation.backward(gradient, active)
+    torch.testing.assert_close(active, function(z))
+    slope = (function(z + 1e-6) - function(z - 1e-6)) / 2e-6
+    torch.testing.assert_close(gradient, incoming * slope, rtol=1e-7, atol=1e-9)
 
 
 @given(seed=st.integers(0, 2**16), radius=st.floats(0, 10))
