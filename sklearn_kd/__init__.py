@@ -12,6 +12,7 @@ _ESTIMATORS = {
     "DistilledClassifier": "_distilled",
     "KernelTeacher": "_kernel_teacher",
     "ModuleClassifier": "_module",
+    "SelfDistillClassifier": "_self_distill",
     "TwoLayerPGDClassifier": "_two_layer",
 }
 _MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
@@ -21,6 +22,7 @@ __all__ = [
     "DistilledClassifier",
     "KernelTeacher",
     "ModuleClassifier",
+    "SelfDistillClassifier",
     "TwoLayerPGDClassifier",
     "datasets",
     "exceptions",

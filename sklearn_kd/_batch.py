@@ -162,9 +162,12 @@ def _fold_weights(job, share):
 
 
 class Batch:
-    """Networks of some jobs side by side, trained in one run of `solvers`."""
+    """Networks of some jobs side by side, trained in one run of `solvers`.
 
-    def __init__(self, rows, jobs, resumed=None):
+    ``refinement`` (`_refinement.Refinement`) makes them correct their labels as they train.
+    """
+
+    def __init__(self, rows, jobs, resumed=None, refinement=None):
         self.rows, self.jobs = rows, jobs
         counts = [job.n_students for job in jobs]
         self.start = np.cumsum([0, *counts])
@@ -191,11 +194,19 @@ class Batch:
             self.loss = losses.Joined(each_loss)
         self.plan = self._plan()
         self.train_rows, self.held_out = self._rows()
+        if refinement is not None:
+            self.train_rows.rule = refinement.make_rule(
+                self.train_rows.rule, self.train_rows.weights, jobs[0].n_epochs, self._n_batches()
+            )
 
     def _of_student(self, values, dtype=None):
         """Tensor (students,) of a value for each job."""
         counts = np.diff(self.start)
         return torch.tensor(np.repeat(values, counts), dtype=dtype, device=self.rows.device)
+
+    def _n_batches(self):
+        size = self.jobs[0].batch_size
+        return 1 if size is None else math.ceil(len(self.train_rows.inputs) / size)
 
     def _plan(self):
         jobs, dtype = self.jobs, self.students.hidden.dtype

@@ -386,7 +386,9 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
             )
             return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=resume)
 
-    def _check_data(self, X, y, sample_weight, soft_targets, classes, *, reset, partial=False):
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
+    ):
         """Return checked rows; sets ``classes_``, see `check_training_data`."""
         if soft_targets is not None:
             check_loss(

@@ -11,6 +11,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import skorch
@@ -21,6 +22,7 @@ from skorch.dataset import Dataset
 from sklearn_kd._built_module import rows_in_a_block, to_logits
 from sklearn_kd._core.losses import Loss
 from sklearn_kd._core.run import DIVERGED
+from sklearn_kd._core.targets import Fixed
 from sklearn_kd.exceptions import DivergenceError
 
 __all__ = ["ModuleNet", "Problem", "TrainingRows"]
@@ -53,13 +55,15 @@ class Problem:
 class Batches:
     """All rows once, in batches ``(inputs, (targets, weights))``.
 
-    Their sizes are nearly equal, since BatchNorm cannot do with a last batch of one row. The
-    weights of a batch sum to about one: its loss estimates that of all rows.
+    Targets that depend on the outputs of the module are a function of its logits. The sizes are
+    nearly equal, since BatchNorm cannot do with a last batch of one row. The weights of a batch
+    sum to about one: its loss estimates that of all rows.
     """
 
-    def __init__(self, rows, size, order, augment=None, relabel=None):
+    def __init__(self, rows, size, order, augment=None, relabel=None, n_epochs=0):
         self.rows, self.size, self.order = rows, size, order
         self.augment, self.relabel = augment, relabel
+        self.n_steps = n_epochs * len(self)  # done
 
     def __len__(self):
         return 1 if self.size is None else math.ceil(len(self.rows.X) / self.size)
@@ -81,9 +85,14 @@ class Batches:
                 weights = weights * (len(inputs) / len(batch))
             if self.augment is not None:
                 taken = self.augment(taken)
-            relabels = self.relabel is not None
-            targets = self.relabel(taken, batch) if relabels else part.rule(None, batch, 0)
+            if self.relabel is not None:
+                targets = self.relabel(taken, batch)
+            elif isinstance(part.rule, Fixed):
+                targets = part.rule(None, batch, self.n_steps)
+            else:
+                targets = partial(part.rule, rows=batch, step=self.n_steps)
             yield taken, (targets, weights)
+            self.n_steps += 1
 
 
 class _Blocks:
@@ -183,7 +192,8 @@ class ModuleNet(skorch.NeuralNet):
         plan, augment = self.plan, None
         if plan.augment is not None:
             augment = lambda batch: plan.augment(batch, self.draws)  # noqa: E731
-        return Batches(dataset, plan.batch_size, self.order, augment, plan.relabel)
+        n_epochs = len(self.losses)
+        return Batches(dataset, plan.batch_size, self.order, augment, plan.relabel, n_epochs)
 
     def infer(self, x, **fit_params):
         """Return the outputs of the module."""
@@ -289,10 +299,13 @@ class ModuleNet(skorch.NeuralNet):
         parameters, step = self.module_.parameters, {}
 
         def closure():
+            nonlocal targets
             self.optimizer_.zero_grad()
             step["y_pred"] = self.infer(inputs)
             logits = self._logits(step["y_pred"])
             with torch.no_grad():
+                if callable(targets):  # once a step, however often the optimizer asks
+                    targets = targets(logits.detach())
                 row_losses, gradient = self.criterion_(logits.clone(), targets)  # written over
                 loss = row_losses.mul_(weights).sum()
                 gradient.mul_(weights[:, None])

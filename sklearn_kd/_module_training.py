@@ -23,7 +23,7 @@ from sklearn_kd._built_module import (
 )
 from sklearn_kd._checkpoint import Checkpoint, describe
 from sklearn_kd._held_out import content_folds, is_small, random_rows
-from sklearn_kd._module_net import ModuleNet, Problem, TrainingRows
+from sklearn_kd._module_net import Batches, ModuleNet, Problem, TrainingRows
 from sklearn_kd._scaling import fit_scaling
 from sklearn_kd._settings import TrainingData
 from sklearn_kd._validation import check_probabilities, rescale_weights
@@ -56,6 +56,7 @@ class Plan:
     precision: torch.dtype | None
     labeler: object = None
     relabel: object = None  # the labeler, from tensors to targets
+    refinement: object = None
 
     def make_optimizer(self, parameters):
         """Make the optimizer of ``optimizer``, ``learning_rate``, ``weight_decay``."""
@@ -145,7 +146,7 @@ def _held_rows(est, X, codes, weights, in_full, seed):
     return None
 
 
-def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler):
+def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler, refinement):
     """Resolve a fit: `Plan`."""
     batch_size = est.batch_size
     if batch_size == "auto":  # a call of partial_fit would be a single step in full batch
@@ -190,6 +191,7 @@ def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler):
         augment=make_augmentation(est.augmentation, est.image_shape),
         precision=precision,
         labeler=labeler,
+        refinement=refinement,
     )
 
 
@@ -215,8 +217,12 @@ def _problem(plan, X, codes, weights, soft, shape):
         labels = labels[~plan.held]
     if plan.labeler is not None:
         plan.relabel = _relabel(plan, rows)
+    trained = TrainingRows(rows.part("all", stretches), shape, labels)
+    if plan.refinement is not None:
+        part, n_batches = trained.part, len(Batches(trained, plan.batch_size, order=None))
+        part.rule = plan.refinement.make_rule(part.rule, part.weights, plan.n_epochs, n_batches)
     return Problem(
-        rows=TrainingRows(rows.part("all", stretches), shape, labels),
+        rows=trained,
         held=held,
         loss=each.loss,
         n_outputs=rows.data.n_outputs,
@@ -286,7 +292,19 @@ def _copied(callback):
     return clone(callback, safe=False)
 
 
-def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler=None):
+def fit(
+    est,
+    X,
+    codes,
+    weights,
+    soft,
+    y,
+    *,
+    partial=False,
+    resume=False,
+    labeler=None,
+    refinement=None,
+):
     """Train ``est`` on checked data and store the result; see `ModuleClassifier`.
 
     Parameters
@@ -308,18 +326,33 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, labeler
     labeler : callable, optional
         Makes the soft targets of a batch from its rows as they are after augmentation, in the
         units of X: (n, n_features) -> (n, n_classes).
+    refinement : _refinement.Refinement, optional
+        Corrects the labels as training goes on.
     """
     device = _device.resolve_device(est.device)
     weights = rescale_weights(weights)
     seeds = _seeds(est, resume)
     checkpoint = before = None
+    if refinement is not None and est.checkpoint_path is not None:
+        raise ValueError(
+            "checkpoint_path cannot be used where the labels are corrected, whose corrections it "
+            "would not know: set checkpoint_path=None."
+        )
     if est.checkpoint_path is not None and not partial:
         checkpoint = _checkpoint(est, X, codes, weights, soft, labeler)
         before = checkpoint.read()
         seeds = seeds if before is None else before.pop("seeds")
     shape = row_shape(est)
     plan = prepare(
-        est, X, codes, weights, partial=partial, resume=resume, seeds=seeds, labeler=labeler
+        est,
+        X,
+        codes,
+        weights,
+        partial=partial,
+        resume=resume,
+        seeds=seeds,
+        labeler=labeler,
+        refinement=refinement,
     )
     _device.check_budget(3 * X.nbytes, device, ADVICE)
     with own_random_state(seeds[0], device), memory_errors(ADVICE):

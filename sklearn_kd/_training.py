@@ -49,9 +49,9 @@ class Reader:
         self.outcome = outcome
         return reporter(
             epoch,
-            lambda: float(outcome.losses[-1][self._chosen()]) - self.floor,
+            lambda: float(outcome.losses[-1][self.chosen()]) - self.floor,
             lambda: (
-                float(outcome.scores[-1][self._chosen()]) - self.held_floor
+                float(outcome.scores[-1][self.chosen()]) - self.held_floor
                 if outcome.scores
                 else None
             ),
@@ -61,7 +61,7 @@ class Reader:
         """Tell of each restart whether it diverged."""
         return self.outcome.diverged.cpu()[self.scored].numpy()
 
-    def _chosen(self):
+    def chosen(self):
         """Index, among the students, of the best network so far."""
         outcome, scored = self.outcome, self.scored.to(self.outcome.diverged.device)
         if outcome.scores:
@@ -77,7 +77,7 @@ class Reader:
     def attributes(self):
         """Fitted attributes as the networks stand: what callbacks score, and what fit stores."""
         job, students = self.job, self.batch.students
-        neurons = students.neurons(int(self.scored[0]) if self.outcome is None else self._chosen())
+        neurons = students.neurons(int(self.scored[0]) if self.outcome is None else self.chosen())
         output = _device.to_numpy(students.output[neurons])
         return {
             "classes_": job.est.classes_,
@@ -91,7 +91,7 @@ class Reader:
     def final_attributes(self, outcome, curves):
         """All fitted attributes; ``curves`` are losses and scores, (epochs, students) or None."""
         self.outcome = outcome
-        stored, chosen = self.attributes(), self._chosen()
+        stored, chosen = self.attributes(), self.chosen()
         n_epochs = outcome.n_epochs[self.number]
         moved = stored["hidden_weights_"] - stored["initial_weights_"]
         stored["distance_from_init_"] = np.linalg.norm(moved, axis=1)
@@ -183,7 +183,7 @@ def _resumed(est, device):
     return solvers.Students([len(hidden)], hidden, output, initial)
 
 
-def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
+def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinement=None):
     """Train ``est`` on checked data and store the result; see `TwoLayerPGDClassifier`.
 
     Parameters
@@ -202,6 +202,8 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
         One epoch, nothing held out.
     resume : bool
         Go on from the fitted weights.
+    refinement : _refinement.Refinement, optional
+        Corrects the labels as training goes on.
     """
     device = _device.resolve_device(est.device)
     data = TrainingData(X, codes, weights, soft, y, len(est.classes_))
@@ -213,7 +215,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     # one for all attempts: callbacks are set up and torn down once
     reporter = EpochReporter(est, job.n_epochs, lambda: reader.attributes(), X, y)
     while True:
-        batch = Batch(rows, [job], _resumed(est, device) if resume else None)
+        batch = Batch(rows, [job], _resumed(est, device) if resume else None, refinement)
         before = getattr(est, "_optimizer_state", {})
         if resume and before.get("kind") == kind:
             batch.plan.resume = [
@@ -231,6 +233,8 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False):
     if error is not None:
         raise error
     vars(est).update(reader.final_attributes(outcome, curves_of(outcome)))
+    if refinement is not None:
+        refinement.student = reader.chosen()
     reporter.finish()
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends

@@ -1,6 +1,8 @@
 """Errors and warnings with a name, so that a user can filter or catch each one."""
 
 __all__ = [
+    "ClassCollapseWarning",
+    "CleanLabelsWarning",
     "DivergenceError",
     "EarlyStoppingWarning",
     "IgnoredSampleWeightWarning",
@@ -11,6 +13,14 @@ __all__ = [
     "TransferRowsWarning",
     "UntestedRowsWarning",
 ]
+
+
+class ClassCollapseWarning(UserWarning):
+    """A class that has rows is predicted for none of them any more."""
+
+
+class CleanLabelsWarning(UserWarning):
+    """Hardly any label looks wrong, so that correcting labels is likely to cost accuracy."""
 
 
 class DivergenceError(ArithmeticError):

@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 METAS = [
     *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
-    *("_split_fits.py", "_teacher_labels.py"),
+    *("_self_distill.py", "_split_fits.py", "_teacher_labels.py"),
 ]
 STUDENTS = {"_two_layer", "_training", "_together", "_module", "_module_training"}
 
@@ -119,6 +119,11 @@ ALLOWED = {
         *("_meta", "_row_expansion", "_student", "_teacher_labels", "_validation"),
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
     },
+    "_self_distill": {
+        *("_base", "_meta", "_refinement", "_teacher_labels", "_validation", "exceptions"),
+        "_two_layer",  # the default, not at import
+    },
+    "_refinement": {"_core", "_device"},
 }
 
 
@@ -132,7 +137,7 @@ def test_dependencies_point_one_way(path):
 #: The only modules beside `_core` that import torch when they are imported.
 ENGINE_ROOM = {
     *("_training.py", "_together.py", "_batch.py", "_device.py", "_kernel_fit.py"),
-    *("_margin_fit.py", "modules.py"),
+    *("_margin_fit.py", "_refinement.py", "modules.py"),
     *("_module_training.py", "_module_net.py", "_built_module.py", "_augment.py", "_checkpoint.py"),
 }
 

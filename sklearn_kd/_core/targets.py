@@ -155,6 +155,34 @@ class Memory:
         return part
 
 
+class Confidence:
+    """Sums up over the epochs the probability of each row's given label.
+
+    A wrong label is learnt later than a right one, so that its mean stays low even where the
+    network has memorised it in the end.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self.total: Tensor | None = None  # (students, rows)
+
+    def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor | None) -> None:
+        """Take the logits of some rows in."""
+        if self.total is None:
+            self.total = logits.new_zeros(len(logits), self.n_rows)
+        p = Softmax(1.0)(logits)
+        right = (p * labels).sum(dim=1)
+        if logits.shape[1] == 1:
+            right += ((1 - p) * (1 - labels))[:, 0]
+        self.total[:, slice(None) if rows is None else rows] += right
+
+    def take(self, students: Tensor) -> "Confidence":
+        """Return the sums of some students."""
+        part = copy.copy(self)
+        part.total = None if self.total is None else self.total[students]
+        return part
+
+
 class Accuracy:
     """Makes a weight of predictions, 1 - alpha_t, of their accuracy against the given labels.
 
@@ -198,6 +226,8 @@ class SelfDistilled:
         ``(logits, rows)`` -> logits to make targets of in place of those of this pass.
     corrected : Tensor of bool, optional
         (students, n_rows), the rows whose targets are corrected; others keep their labels.
+    watch : callable, optional
+        Called with ``(logits, labels, rows)`` of each step.
     """
 
     def __init__(
@@ -207,14 +237,17 @@ class SelfDistilled:
         weight: Callable[[Tensor, Tensor, Tensor | None, int], Tensor],
         memory: Callable[[Tensor, Tensor | None], Tensor] | None = None,
         corrected: Tensor | None = None,
+        watch: Callable[[Tensor, Tensor, Tensor | None], None] | None = None,
     ) -> None:
         self.labels, self.label_function, self.weight = labels, label_function, weight
-        self.memory, self.corrected = memory, corrected
+        self.memory, self.corrected, self.watch = memory, corrected, watch
         self.weights: list[Tensor] = []  # 1 - alpha_t of each step, (students,)
 
     def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
         """Return the targets of some rows."""
         labels = self.labels(logits, rows, step)
+        if self.watch is not None:
+            self.watch(logits, labels, rows)
         weight = self.weight(logits, labels, rows, step).clamp(0, 1)
         self.weights.append(weight)
         w = weight.view(-1, 1, 1)
@@ -226,7 +259,8 @@ class SelfDistilled:
     def take(self, students: Tensor) -> "SelfDistilled":
         """Return the rule of some students."""
         part = copy.copy(self)
-        part.weight, part.memory = take(self.weight, students), take(self.memory, students)
+        for name in ("weight", "memory", "watch"):
+            setattr(part, name, take(getattr(self, name), students))
         if self.corrected is not None:
             part.corrected = self.corrected[students]
         part.weights = [weight[students] for weight in self.weights]

@@ -1,0 +1,124 @@
+"""How SelfDistillClassifier corrects labels: the rule of targets of a fit, and what it has done.
+
+Apart from the estimator because it imports torch, which an estimator must not at import.
+"""
+
+import torch
+
+from sklearn_kd._core import targets
+from sklearn_kd._device import to_numpy
+
+__all__ = ["Refinement"]
+
+
+class Refinement:
+    """Makes the rule of targets of one fit, and reads off it how the labels were corrected.
+
+    Parameters
+    ----------
+    est : SelfDistillClassifier
+    """
+
+    def __init__(self, est):
+        self.est = est
+        self.label_function = targets.hardmax
+        if est.target == "soft":
+            self.label_function = targets.Softmax(float(est.target_temperature))
+        self.rule, self.n_batches = None, 1
+        self.student = 0  # whose network was kept, of those side by side
+
+    def make_rule(self, labels, weights, n_epochs, n_batches):
+        """Return the rule of a fit.
+
+        Parameters
+        ----------
+        labels : targets.Fixed
+            Labels as given.
+        weights : Tensor of shape (students or 1, n_rows or 1)
+            Of the rows, to each student; one that a student leaves out has none.
+        n_epochs, n_batches : int
+            Epochs at most, and steps of each.
+        """
+        memory, kept = None, self.est.memory
+        n_rows = labels.values.shape[2]
+        if kept == "previous-epoch":
+            memory = targets.Memory(n_rows, 0.0, lags=True)
+        elif kept not in (None, "auto"):
+            memory = targets.Memory(n_rows, float(kept), lags=False)
+        prior, n_steps = _largest_share(labels.values, weights), n_epochs * n_batches
+        n_plain = self.est.warm_up * n_steps
+
+        def schedule(step, accuracy):
+            if step < n_plain:
+                return torch.zeros_like(accuracy)
+            return self._weight(step, n_steps, accuracy, prior.expand_as(accuracy))
+
+        corrected = weights > 0  # rows that early stopping holds out are scored as they are given
+        self.n_batches = n_batches
+        self.rule = targets.SelfDistilled(
+            labels,
+            self.label_function,
+            targets.Accuracy(schedule, weights),
+            memory,
+            None if corrected.all() else corrected,
+            targets.Confidence(n_rows),
+        )
+        return self.rule
+
+    def _weight(self, step, n_steps, accuracy, prior):
+        """1 - alpha_t before it is clipped; tensors of shape (students,)."""
+        schedule = self.est.schedule
+        if schedule == "accuracy":
+            weight = accuracy
+        elif schedule == "chance-corrected":
+            weight = ((accuracy - prior) / (1 - prior)).clamp(min=0)
+        elif schedule == "annealed":
+            weight = torch.full_like(accuracy, step / n_steps)
+        else:
+            pairs = zip(accuracy.tolist(), prior.tolist(), strict=True)
+            weight = accuracy.new_tensor([float(schedule(step, *pair)) for pair in pairs])
+        return self.est.strength * weight
+
+    def weight_of(self, accuracy, prior):
+        """1 - alpha of predictions that do not change, a float in [0, 1]."""
+        pair = torch.tensor([[accuracy], [prior]], dtype=torch.float64)
+        return float(self._weight(0, 1, *pair).clamp(0, 1))
+
+    def weight_curve(self):
+        """Mean of 1 - alpha_t over the steps of each epoch, as an array."""
+        weights = torch.stack(self.rule.weights)[:, self.student].double()
+        return to_numpy(torch.stack([part.mean() for part in weights.split(self.n_batches)]))
+
+    def mean_confidence(self):
+        """Mean over the epochs of the probability of each row's given label, as an array."""
+        n_epochs = len(self.rule.weights) / self.n_batches
+        return to_numpy(self.rule.watch.total[self.student].double() / n_epochs)
+
+    def refine(self, decision, given, weight):
+        """Mix labels and predictions: alpha y + (1 - alpha) h(f), an array (n, n_classes).
+
+        Parameters
+        ----------
+        decision : ndarray of shape (n,) or (n, n_classes)
+            f.
+        given : ndarray of shape (n, n_classes)
+            y as indicators; zeros in a row whose label is not among the classes: h(f) alone.
+        weight : float
+            1 - alpha.
+        """
+        logits = torch.from_numpy(decision.reshape(len(decision), -1).T[None].copy())
+        corrected = to_numpy(self.label_function(logits)[0].T.to(torch.float64))
+        if decision.ndim == 1:
+            corrected = torch.from_numpy(corrected)
+            corrected = to_numpy(torch.cat([1 - corrected, corrected], dim=1))
+        share = 1 - (1 - weight) * given.sum(axis=1, keepdims=True)
+        return (1 - weight) * given + share * corrected
+
+
+def _largest_share(labels, weights):
+    """Share of the largest class, (students or 1,); labels (1, outputs, rows)."""
+    total = weights.expand(-1, labels.shape[2]).sum(dim=1, keepdim=True)
+    shares = (labels * weights[:, None]).sum(dim=2) / total
+    if shares.shape[1] == 1:
+        shares = torch.cat([shares, 1 - shares], dim=1)
+    return shares.amax(dim=1)

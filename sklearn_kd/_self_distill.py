@@ -1,0 +1,416 @@
+"""SelfDistillClassifier: a network that corrects wrong labels while it learns from them."""
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.callback import CallbackSupportMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state, indexable
+
+from sklearn_kd._base import LogitsClassifierMixin, require_fitted
+from sklearn_kd._meta import Subtask, merge_tags, seeded
+from sklearn_kd._teacher_labels import stratified_folds
+from sklearn_kd._validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    _check_y,
+    _fit_context,
+    _safe_indexing,
+    align_columns,
+    encode_labels,
+    validate_data,
+    validate_sample_weight,
+)
+from sklearn_kd.exceptions import (
+    ClassCollapseWarning,
+    CleanLabelsWarning,
+    MissingClassWarning,
+)
+
+__all__ = ["SelfDistillClassifier"]
+
+
+class SelfDistillClassifier(
+    CallbackSupportMixin, MetaEstimatorMixin, LogitsClassifierMixin, BaseEstimator
+):
+    r"""Network that corrects wrong labels by its own predictions, and says which ones are wrong.
+
+    A row is learnt as
+
+    .. math:: \hat y_t = \alpha_t\, y + (1 - \alpha_t)\, h(f_t(x)),
+
+    its given label mixed with a prediction of the network (Algorithm 1 of [1]_): what many rows
+    agree on is learnt first, and is by then trusted more than a label that contradicts it. It
+    needs no clean rows, no teacher and no noise rate.
+
+    Parameters
+    ----------
+    estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
+        The network, cloned. A wide one learns what rows have in common before it memorises single
+        labels. None: ``TwoLayerPGDClassifier(width=256)``.
+
+    target : {"hard", "soft"}, default="hard"
+        h: the most probable class, or the probabilities sharpened by ``target_temperature``.
+
+    target_temperature : float > 0, default=0.5
+        h is softmax(f / target_temperature) for ``target="soft"``. At 1 and without memory the
+        targets do no more than shorten the steps.
+
+    strength : float >= 0, default=1.0
+        Multiplies the ``schedule`` (lambda in [1]_, who set it by the noise rate: 1 up to 0.4,
+        1.5 beyond). Zero corrects nothing.
+
+    schedule : {"chance-corrected", "accuracy", "annealed"} or callable, default="chance-corrected"
+        :math:`1 - \alpha_t`, the weight of the predictions, before ``strength``; clipped to
+        [0, 1] after it. It follows the accuracy of the predictions against the given labels in the
+        batch. "accuracy" is that accuracy itself, the rule of [1]_, under which the predictions
+        of a rare class vanish: guessing the largest class is accurate. "chance-corrected":
+        ``max(0, (accuracy - prior) / (1 - prior))``, prior the share of the largest class.
+        "annealed": the share of the training that is over, as in [2]_. A callable maps
+        ``(step, accuracy, prior)`` to a number.
+
+    memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
+            default="auto"
+        Which prediction of a row. None: that of the same forward pass, as in [1]_.
+        "previous-epoch": the one of the epoch before [2]_. A number: a running mean with this
+        decay over the epochs [3]_. "previous-generation": that of a plainly trained network, which
+        makes the targets of a second one [4]_; it costs a second fit, and is what
+        early stopping goes with: a network that is stopped before it memorises is too short for
+        corrections on the way. "auto": "previous-generation" for an estimator with early
+        stopping, else None.
+
+    warm_up : float in [0, 1), default=0.05
+        Share of the epochs that go by before anything is corrected; the predictions of an untrained
+        network are arbitrary, and what they get wrong stays wrong. Not for
+        "previous-generation".
+
+    random_state : int, RandomState or None, default=None
+        Of the network, and of the folds of `find_label_errors`.
+
+    verbose : int, default=0
+        Above zero: print what was corrected.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    estimator_ : estimator
+        The fitted network.
+    refined_targets_ : ndarray of shape (n_samples, n_classes)
+        The rows' targets by the fitted network; usable as ``soft_targets`` of any student.
+    label_quality_ : ndarray of shape (n_samples,)
+        Probability of the given label, low for suspected wrong labels: of the fitted network,
+        or (where it has corrected by its own predictions, without held-out rows) its mean over the
+        epochs, which stays low even where a wrong label is memorised in the end. In-sample; see
+        `find_label_errors`.
+    noise_rate_ : float
+        Estimated share of wrong labels.
+    weight_curve_ : ndarray of shape (n_iter_,)
+        :math:`1 - \alpha_t`, its mean in each epoch.
+    n_iter_ : int
+        Epochs trained (of the second generation).
+    loss_curve_ : list of float
+        Training loss of each epoch, against the corrected targets.
+    termination_condition_ : str
+        Why the training of ``estimator_`` ended.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has such names.
+
+    See Also
+    --------
+    sklearn.semi_supervised.SelfTrainingClassifier : Predictions in place of missing labels.
+    DistilledClassifier : A student that learns from another classifier.
+
+    Notes
+    -----
+    Wrong labels are learnt last by networks that can memorise them. Where a network does not get
+    that far, or where labels are right and merely hard to learn, corrections cost accuracy.
+
+    The update of [1]_ as it is printed is
+    ``SelfDistillClassifier(network, schedule="accuracy", memory=None, warm_up=0)`` with a network
+    without early stopping.
+
+    References
+    ----------
+    .. [1] Dong, Hou, Lu and Zhang, "Distillation = Early Stopping? Harvesting Dark Knowledge
+       Utilizing Anisotropic Information Retrieval For Overparameterized Neural Network",
+       arXiv:1910.01255, Algorithm 1.
+    .. [2] Kim, Ji, Yoon and Hwang, "Self-Knowledge Distillation with Progressive Refinement of
+       Targets", ICCV 2021, equation 6.
+    .. [3] Liu, Niles-Weed, Razavian and Fernandez-Granda, "Early-Learning Regularization Prevents
+       Memorization of Noisy Labels", NeurIPS 2020, equation 9.
+    .. [4] Furlanello, Lipton, Tschannen, Itti and Anandkumar, "Born-Again Neural Networks",
+       ICML 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_kd import SelfDistillClassifier
+    >>> from sklearn_kd.datasets import add_label_noise
+    >>> X, y = load_digits(n_class=4, return_X_y=True)
+    >>> noisy = add_label_noise(y, 0.3, random_state=0)
+    >>> model = SelfDistillClassifier(random_state=0).fit(X, noisy.y)
+    >>> model.score(X, y) > 0.95
+    True
+    >>> worst = model.find_label_errors(X, noisy.y, cv="in-sample").row[:100]
+    >>> noisy.is_wrong[worst].mean() > 0.95
+    np.True_
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit"]), None],
+        "target": [StrOptions({"hard", "soft"})],
+        "target_temperature": [Interval(Real, 0, None, closed="neither")],
+        "strength": [Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions({"chance-corrected", "accuracy", "annealed"}), callable],
+        "memory": [
+            StrOptions({"auto", "previous-epoch", "previous-generation"}),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "warm_up": [Interval(Real, 0, 1, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        target="hard",
+        target_temperature=0.5,
+        strength=1.0,
+        schedule="chance-corrected",
+        memory="auto",
+        warm_up=0.05,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.target = target
+        self.target_temperature = target_temperature
+        self.strength = strength
+        self.schedule = schedule
+        self.memory = memory
+        self.warm_up = warm_up
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _get_estimator(self):
+        """Return the network to be cloned; the default one is imported when it is needed."""
+        if self.estimator is not None:
+            return self.estimator
+        from sklearn_kd._two_layer import TwoLayerPGDClassifier
+
+        return TwoLayerPGDClassifier(width=256)
+
+    @_fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
+    def fit(self, X, y, sample_weight=None):
+        """Train the network on labels that it corrects.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As the estimator takes it.
+        y : array-like of shape (n_samples,)
+            Labels, some of them wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative; a weight of zero is as good as absence.
+
+        Returns
+        -------
+        self : SelfDistillClassifier
+        """
+        rng = check_random_state(self.random_state)
+        estimator = clone(self._get_estimator())
+        if self.random_state is not None:
+            estimator = seeded(estimator, rng)
+        if not hasattr(estimator, "_fit_targets"):
+            raise TypeError(
+                "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
+                f"{type(estimator).__name__}: put the steps of a pipeline before the "
+                "SelfDistillClassifier; for other classifiers, distil the refined_targets_ of a "
+                "network with DistilledClassifier."
+            )
+        estimator._validate_params()
+        ctx = self._init_callback_context(max_subtasks=2)
+        ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows, codes, weights, _ = estimator._check_data(X, y, sample_weight, None)
+        data = (rows, codes, weights, _check_y(y, estimator=self))
+        correct = self._correct_by_own_predictions
+        if self._uses_generations(estimator):
+            correct = self._correct_by_last_generation
+        fitted = correct(estimator, X, data, ctx)
+
+        # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
+        validate_data(self, X, skip_check_array=True)
+        vars(self).update(fitted)
+        self._warn(codes, weights)
+        ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
+        return self
+
+    def _uses_generations(self, estimator):
+        if self.memory != "auto":
+            return self.memory == "previous-generation"
+        return bool(estimator.early_stopping) and self.schedule != "annealed"
+
+    def _correct_by_own_predictions(self, estimator, X, data, ctx):
+        """One network, which makes targets at each step; fitted attributes."""
+        from sklearn_kd._refinement import Refinement
+
+        rows, codes, weights, y = data
+        refinement = Refinement(self)
+        task = Subtask(ctx, "fit-estimator", self, X, y)
+        with task.begin(estimator):
+            estimator._fit_targets(rows, codes, weights, None, y, refinement=refinement)
+        curve = refinement.weight_curve()
+        fitted = self._read(estimator, refinement, X, y, curve, curve[estimator.best_iter_ - 1])
+        confidence = refinement.mean_confidence()
+        if len(confidence) == len(y):  # no row was held out or absent
+            fitted["label_quality_"] = confidence
+        task.end(fitted)
+        return fitted
+
+    def _correct_by_last_generation(self, estimator, X, data, ctx):
+        """A plain network, which makes the targets of another; fitted attributes."""
+        from sklearn_kd._refinement import Refinement
+
+        rows, codes, weights, y = data
+        if self.schedule == "annealed":
+            raise ValueError(
+                "schedule='annealed' is of targets that change with the step, which those of "
+                "memory='previous-generation' do not: set another memory or schedule."
+            )
+        refinement = Refinement(self)
+        first = copy.deepcopy(estimator)
+        task = Subtask(ctx, "fit-first-generation", self, X, y)
+        with task.begin(first):
+            first._fit_targets(rows, codes, weights, None, y)
+        task.end()
+        decision, n_classes = first.decision_function(rows), len(first.classes_)
+        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == codes
+        shares = np.bincount(codes, weights, minlength=n_classes) / weights.sum()
+        weight = refinement.weight_of(np.average(right, weights=weights), shares.max())
+        targets = refinement.refine(decision, np.eye(n_classes)[codes], weight)
+
+        estimator.set_params(alpha=1.0, temperature=1.0)
+        task = Subtask(ctx, "fit-second-generation", self, X, y)
+        with task.begin(estimator):
+            estimator._fit_targets(rows, codes, weights, targets, y)
+        curve = np.full(estimator.n_iter_, weight)
+        fitted = self._read(estimator, refinement, X, y, curve, weight)
+        task.end(fitted)
+        return fitted
+
+    def _read(self, estimator, refinement, X, y, curve, weight):
+        """Fitted attributes, ``weight`` being 1 - alpha of the refined targets."""
+        classes, decision = estimator.classes_, estimator.decision_function(X)
+        proba = estimator.predict_proba(X)
+        given = (y[:, None] == classes).astype(np.float64)
+        return {
+            "estimator_": estimator,
+            "classes_": classes,
+            "refined_targets_": refinement.refine(decision, given, weight),
+            "label_quality_": (proba * given).sum(axis=1),
+            "noise_rate_": 0.0,
+            "weight_curve_": curve,
+            "n_iter_": estimator.n_iter_,
+            "loss_curve_": estimator.loss_curve_,
+            "termination_condition_": estimator.termination_condition_,
+            "_given": y,
+        }
+
+    def _warn(self, codes, weights):
+        pass
+
+    def find_label_errors(self, X, y, *, cv=None, sample_weight=None):
+        """Rank the rows by how likely their labels are right, the most suspicious first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels, some of them wrong.
+        cv : "in-sample", None, int or splitter, default=None
+            Who judges a row. None or a number of folds: a copy of this classifier that was fitted
+            without it; five of them by default, stratified and shuffled, which need no `fit`
+            before. A splitter must test each row once. "in-sample": the fitted network, which has
+            seen the label; it takes no time and needs the rows of `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Of the rows, to the copies.
+
+        Returns
+        -------
+        errors : DataFrame of shape (n_samples, 4)
+            All rows, worst first: ``row`` (position in X), ``given_label``, ``suggested_label``
+            (the most probable) and ``label_quality`` (in [0, 1], the probability of the given
+            label). ``errors[errors.given_label != errors.suggested_label]`` are the suspects.
+        """
+        if isinstance(cv, str) and cv == "in-sample":
+            require_fitted(self)
+            y = _check_y(y, estimator=self)
+            if not np.array_equal(y, self._given):
+                raise ValueError(
+                    "cv='in-sample' needs the rows and labels that fit was given, and y is not "
+                    "those labels: pass them, or set cv=None."
+                )
+            classes, proba, quality = self.classes_, self.predict_proba(X), self.label_quality_
+        else:
+            classes, proba, quality = self._out_of_sample(X, y, cv, sample_weight)
+        order = np.argsort(quality, kind="stable")
+        return pd.DataFrame(
+            {
+                "row": order,
+                "given_label": np.asarray(y)[order],
+                "suggested_label": classes[proba.argmax(axis=1)][order],
+                "label_quality": quality[order],
+            }
+        )
+
+    def _out_of_sample(self, X, y, cv, sample_weight):
+        """Classes, probabilities and label quality by copies that were fitted without the row."""
+        rng = check_random_state(self.random_state)
+        X, y = indexable(X, y)
+        y = _check_y(y, estimator=self)
+        classes, codes = encode_labels(y)
+        weights = validate_sample_weight(sample_weight, X)
+        if cv is None or isinstance(cv, Integral):
+            seed = int(rng.randint(2**31 - 1))
+            folds = stratified_folds(codes, 5 if cv is None else int(cv), seed)
+        else:
+            folds = list(check_cv(cv, y, classifier=True).split(X, y))
+        proba = np.full((len(y), len(classes)), np.nan)
+        for train, test in folds:
+            judge = seeded(self, rng)
+            judge.fit(_safe_indexing(X, train), y[train], sample_weight=weights[train])
+            answer = judge.predict_proba(_safe_indexing(X, test))
+            proba[test] = align_columns(answer, judge.classes_, classes)
+        untested = np.isnan(proba).any(axis=1)
+        single = np.bincount(codes)[codes] == 1
+        if (untested & ~single).any() or not folds:
+            raise ValueError(
+                f"cv does not test {untested.sum()} of the {len(y)} rows, whose labels nothing "
+                "could judge: give folds that test each row once, or cv=None."
+            )
+        if untested.any():
+            warnings.warn(
+                f"the classes {classes[codes[untested]].tolist()} have one row each, whose labels "
+                "no classifier that was fitted without it could judge: they count as right.",
+                MissingClassWarning,
+                stacklevel=3,
+            )
+            proba[untested] = np.eye(len(classes))[codes[untested]]
+        return classes, proba, proba[np.arange(len(y)), codes]
+
+    def _logits(self, X):
+        require_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    def __sklearn_tags__(self):
+        return merge_tags(super().__sklearn_tags__(), [self._get_estimator()])
