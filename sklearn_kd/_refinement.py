@@ -55,6 +55,9 @@ class Refinement:
 
         corrected = weights > 0  # rows that early stopping holds out are scored as they are given
         self.n_batches = n_batches
+        recorder = vars(self.est).get("_recorder")  # that of `inspection.InformationDisplay`
+        if recorder is not None:
+            recorder.begin(self, n_rows)
         self.rule = targets.SelfDistilled(
             labels,
             self.label_function,
@@ -62,6 +65,7 @@ class Refinement:
             memory,
             None if corrected.all() else corrected,
             targets.Confidence(n_rows),
+            recorder,
         )
         return self.rule
 
@@ -94,25 +98,23 @@ class Refinement:
         n_epochs = len(self.rule.weights) / self.n_batches
         return to_numpy(self.rule.watch.total[self.student].double() / n_epochs)
 
-    def refine(self, decision, given, weight):
+    def mix(self, decision, labels, weight):
         """Mix labels and predictions: alpha y + (1 - alpha) h(f), an array (n, n_classes).
 
         Parameters
         ----------
         decision : ndarray of shape (n,) or (n, n_classes)
             f.
-        given : ndarray of shape (n, n_classes)
-            y as indicators; zeros in a row whose label is not among the classes: h(f) alone.
+        labels : ndarray of shape (n, n_classes)
+            y as indicators.
         weight : float
             1 - alpha.
         """
         logits = torch.from_numpy(decision.reshape(len(decision), -1).T[None].copy())
-        corrected = to_numpy(self.label_function(logits)[0].T.to(torch.float64))
-        if decision.ndim == 1:
-            corrected = torch.from_numpy(corrected)
-            corrected = to_numpy(torch.cat([1 - corrected, corrected], dim=1))
-        share = 1 - (1 - weight) * given.sum(axis=1, keepdims=True)
-        return (1 - weight) * given + share * corrected
+        corrected = self.label_function(logits)[0].T.to(torch.float64)
+        if corrected.shape[1] == 1:
+            corrected = torch.cat([1 - corrected, corrected], dim=1)
+        return (1 - weight) * labels + weight * to_numpy(corrected)
 
 
 def _largest_share(labels, weights):

@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state, indexable
 
 from sklearn_kd._base import LogitsClassifierMixin, require_fitted
+from sklearn_kd._label_noise import estimate_noise_rate, refine_labels
 from sklearn_kd._meta import Subtask, merge_tags, seeded
 from sklearn_kd._teacher_labels import stratified_folds
 from sklearn_kd._validation import (
@@ -34,6 +35,11 @@ from sklearn_kd.exceptions import (
 )
 
 __all__ = ["SelfDistillClassifier"]
+
+#: Below this weight of its predictions a generation makes the next one no other than itself.
+LEAST_WEIGHT = 0.1
+#: Below this share of wrong labels the data look clean.
+CLEAN = 0.05
 
 
 class SelfDistillClassifier(
@@ -80,10 +86,9 @@ class SelfDistillClassifier(
         Which prediction of a row. None: that of the same forward pass, as in [1]_.
         "previous-epoch": the one of the epoch before [2]_. A number: a running mean with this
         decay over the epochs [3]_. "previous-generation": that of a plainly trained network, which
-        makes the targets of a second one [4]_; it costs a second fit, and is what
-        early stopping goes with: a network that is stopped before it memorises is too short for
-        corrections on the way. "auto": "previous-generation" for an estimator with early
-        stopping, else None.
+        makes the targets of a second one [4]_, at the cost of a second fit. "auto":
+        "previous-generation" for an estimator with early stopping, which ends its training before
+        corrections on the way could act, else None.
 
     warm_up : float in [0, 1), default=0.05
         Share of the epochs that go by before anything is corrected; the predictions of an untrained
@@ -94,7 +99,7 @@ class SelfDistillClassifier(
         Of the network, and of the folds of `find_label_errors`.
 
     verbose : int, default=0
-        Above zero: print what was corrected.
+        Above zero: print the estimated noise rate.
 
     Attributes
     ----------
@@ -102,14 +107,20 @@ class SelfDistillClassifier(
     estimator_ : estimator
         The fitted network.
     refined_targets_ : ndarray of shape (n_samples, n_classes)
-        The rows' targets by the fitted network; usable as ``soft_targets`` of any student.
+        Probabilities of the true classes given label and network: the square of those of
+        ``estimator_``, which has seen the label and leans towards it, times the probability of the
+        label if k is the true class (``1 - noise_rate_`` for k itself, else
+        ``noise_rate_ / (n_classes - 1)``), normalised. The more labels are wrong, the sooner a
+        prediction overrules one. Usable as ``soft_targets`` of any student.
     label_quality_ : ndarray of shape (n_samples,)
-        Probability of the given label, low for suspected wrong labels: of the fitted network,
-        or (where it has corrected by its own predictions, without held-out rows) its mean over the
-        epochs, which stays low even where a wrong label is memorised in the end. In-sample; see
+        Probability of the given label, low for suspected wrong labels: the mean over the two
+        generations, else over the epochs (which stays low even where a wrong label is memorised
+        in the end), or where rows were held out that of ``estimator_``. In-sample; see
         `find_label_errors`.
     noise_rate_ : float
-        Estimated share of wrong labels.
+        Estimated share of wrong labels: those that ``estimator_`` contradicts with as much
+        confidence as it has, on average, in rows of the class that it suggests [5]_. Rows near a
+        boundary count too: it is not zero for clean labels of classes that overlap.
     weight_curve_ : ndarray of shape (n_iter_,)
         :math:`1 - \alpha_t`, its mean in each epoch.
     n_iter_ : int
@@ -147,15 +158,18 @@ class SelfDistillClassifier(
        Memorization of Noisy Labels", NeurIPS 2020, equation 9.
     .. [4] Furlanello, Lipton, Tschannen, Itti and Anandkumar, "Born-Again Neural Networks",
        ICML 2018.
+    .. [5] Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+       Labels", JAIR 2021, equations 1 to 3.
 
     Examples
     --------
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn_kd import SelfDistillClassifier
+    >>> from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
     >>> from sklearn_kd.datasets import add_label_noise
     >>> X, y = load_digits(n_class=4, return_X_y=True)
     >>> noisy = add_label_noise(y, 0.3, random_state=0)
-    >>> model = SelfDistillClassifier(random_state=0).fit(X, noisy.y)
+    >>> network = TwoLayerPGDClassifier(width=32, n_init=1)
+    >>> model = SelfDistillClassifier(network, random_state=0).fit(X, noisy.y)
     >>> model.score(X, y) > 0.95
     True
     >>> worst = model.find_label_errors(X, noisy.y, cv="in-sample").row[:100]
@@ -251,8 +265,12 @@ class SelfDistillClassifier(
         # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
         validate_data(self, X, skip_check_array=True)
         vars(self).update(fitted)
-        self._warn(codes, weights)
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
+        if self.verbose:
+            print(
+                f"[SelfDistillClassifier] about {self.noise_rate_:.1%} of the labels are wrong; "
+                f"weight of the predictions at the end {self.weight_curve_[-1]:.2f}"
+            )
         return self
 
     def _uses_generations(self, estimator):
@@ -261,7 +279,7 @@ class SelfDistillClassifier(
         return bool(estimator.early_stopping) and self.schedule != "annealed"
 
     def _correct_by_own_predictions(self, estimator, X, data, ctx):
-        """One network, which makes targets at each step; fitted attributes."""
+        """Train one network, which makes its targets at each step; return fitted attributes."""
         from sklearn_kd._refinement import Refinement
 
         rows, codes, weights, y = data
@@ -269,16 +287,24 @@ class SelfDistillClassifier(
         task = Subtask(ctx, "fit-estimator", self, X, y)
         with task.begin(estimator):
             estimator._fit_targets(rows, codes, weights, None, y, refinement=refinement)
-        curve = refinement.weight_curve()
-        fitted = self._read(estimator, refinement, X, y, curve, curve[estimator.best_iter_ - 1])
         confidence = refinement.mean_confidence()
-        if len(confidence) == len(y):  # no row was held out or absent
-            fitted["label_quality_"] = confidence
+        if len(confidence) < len(y):  # rows that were held out or absent have none
+            confidence = None
+        fitted = self._read(estimator, X, data, refinement.weight_curve(), confidence)
         task.end(fitted)
+        if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
+            warnings.warn(
+                f"the labels look clean (about {fitted['noise_rate_']:.1%} wrong), and correcting "
+                "those that are right but hard to learn is likely to cost accuracy: compare with "
+                "the estimator alone, lower strength, or set early_stopping=True on the estimator "
+                "with memory='auto'.",
+                CleanLabelsWarning,
+                stacklevel=3,
+            )
         return fitted
 
     def _correct_by_last_generation(self, estimator, X, data, ctx):
-        """A plain network, which makes the targets of another; fitted attributes."""
+        """Train a plain network, which makes the targets of another; return fitted attributes."""
         from sklearn_kd._refinement import Refinement
 
         rows, codes, weights, y = data
@@ -297,37 +323,53 @@ class SelfDistillClassifier(
         right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == codes
         shares = np.bincount(codes, weights, minlength=n_classes) / weights.sum()
         weight = refinement.weight_of(np.average(right, weights=weights), shares.max())
-        targets = refinement.refine(decision, np.eye(n_classes)[codes], weight)
+        if weight < LEAST_WEIGHT:
+            return self._read(first, X, data, np.zeros(first.n_iter_))
 
+        targets = refinement.mix(decision, np.eye(n_classes)[codes], weight)
         estimator.set_params(alpha=1.0, temperature=1.0)
         task = Subtask(ctx, "fit-second-generation", self, X, y)
         with task.begin(estimator):
             estimator._fit_targets(rows, codes, weights, targets, y)
+        given = y[:, None] == first.classes_
+        confidence = [(each.predict_proba(X) * given).sum(axis=1) for each in (first, estimator)]
         curve = np.full(estimator.n_iter_, weight)
-        fitted = self._read(estimator, refinement, X, y, curve, weight)
+        fitted = self._read(estimator, X, data, curve, np.mean(confidence, axis=0))
         task.end(fitted)
         return fitted
 
-    def _read(self, estimator, refinement, X, y, curve, weight):
-        """Fitted attributes, ``weight`` being 1 - alpha of the refined targets."""
-        classes, decision = estimator.classes_, estimator.decision_function(X)
-        proba = estimator.predict_proba(X)
-        given = (y[:, None] == classes).astype(np.float64)
+    def _read(self, estimator, X, data, curve, confidence=None):
+        """Fitted attributes; ``confidence`` in the labels is that of the estimator by default."""
+        _, codes, weights, y = data
+        classes = estimator.classes_
+        proba = estimator.predict_proba(X).astype(np.float64)
+        given = y[:, None] == classes
+        if confidence is None:
+            confidence = (proba * given).sum(axis=1)
+        trained = proba if len(codes) == len(y) else estimator.predict_proba(data[0])
+        rate = estimate_noise_rate(trained, codes, weights)
+        gone = np.bincount(codes, weights, len(classes)) > 0
+        gone[trained.argmax(axis=1)] = False
+        if gone.any():
+            warnings.warn(
+                f"the classes {classes[gone].tolist()} are predicted for none of their rows any "
+                "more: lower strength, use schedule='chance-corrected', or set "
+                "class_weight='balanced' on the estimator.",
+                ClassCollapseWarning,
+                stacklevel=4,
+            )
         return {
             "estimator_": estimator,
             "classes_": classes,
-            "refined_targets_": refinement.refine(decision, given, weight),
-            "label_quality_": (proba * given).sum(axis=1),
-            "noise_rate_": 0.0,
+            "refined_targets_": refine_labels(proba, given, rate),
+            "label_quality_": np.clip(confidence, 0, 1),
+            "noise_rate_": rate,
             "weight_curve_": curve,
             "n_iter_": estimator.n_iter_,
             "loss_curve_": estimator.loss_curve_,
             "termination_condition_": estimator.termination_condition_,
             "_given": y,
         }
-
-    def _warn(self, codes, weights):
-        pass
 
     def find_label_errors(self, X, y, *, cv=None, sample_weight=None):
         """Rank the rows by how likely their labels are right, the most suspicious first.

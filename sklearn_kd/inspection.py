@@ -1,4 +1,4 @@
-"""Pictures that help to decide: how wide must the student be, and do soft labels pay."""
+"""Pictures that help to decide: how wide must the student be, do soft or corrected labels pay."""
 
 from inspect import signature
 from numbers import Integral
@@ -11,9 +11,10 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._candidates import way_to_student
+from sklearn_kd._information import InformationDisplay, pyplot
 from sklearn_kd._search import BatchedGridSearchCV
 
-__all__ = ["WidthCurveDisplay"]
+__all__ = ["InformationDisplay", "WidthCurveDisplay"]
 
 _COLUMNS = ["width", "labels", "seed", "split", "score"]
 
@@ -160,7 +161,7 @@ class WidthCurveDisplay:
         See :class:`WidthCurveDisplay`.
         """
         if ax is None:
-            _pyplot()
+            pyplot(cls.__name__)
         _check_style(std_display_style)
         estimator, names = _check_estimator(estimator)
         widths, seeds = _check_widths(widths), _check_seeds(seeds)
@@ -234,7 +235,7 @@ class WidthCurveDisplay:
         if not len(students):
             raise ValueError("the frame has no scores of students on 'hard' or 'soft' labels.")
         if ax is None:
-            _, ax = _pyplot().subplots()
+            _, ax = pyplot(type(self).__name__).subplots()
 
         sign = -1 if negate_score else 1
         lines, bands = [], []
@@ -268,17 +269,6 @@ class WidthCurveDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_, self.fill_between_ = lines, bands or None
         return self
-
-
-def _pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            'WidthCurveDisplay draws with matplotlib, which is missing: pip install "sklearn-kd'
-            '[plot]".'
-        ) from error
-    return plt
 
 
 def _check_style(style):

@@ -80,7 +80,8 @@ def test_metas_know_the_student_protocol_and_no_student(path):
 ALLOWED = {
     "__init__": set(),
     "exceptions": set(),
-    "inspection": {"_candidates", "_search"},
+    "inspection": {"_candidates", "_information", "_search"},
+    "_information": {"_validation", "theory"},
     "metrics": {"_validation"},
     "datasets": {"_image_files", "_validation"},
     "_image_files": set(),
@@ -120,9 +121,10 @@ ALLOWED = {
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
     },
     "_self_distill": {
-        *("_base", "_meta", "_refinement", "_teacher_labels", "_validation", "exceptions"),
-        "_two_layer",  # the default, not at import
+        *("_base", "_label_noise", "_meta", "_refinement", "_teacher_labels", "_validation"),
+        *("exceptions", "_two_layer"),  # the latter for the default, not at import
     },
+    "_label_noise": set(),
     "_refinement": {"_core", "_device"},
 }
 

@@ -228,6 +228,8 @@ class SelfDistilled:
         (students, n_rows), the rows whose targets are corrected; others keep their labels.
     watch : callable, optional
         Called with ``(logits, labels, rows)`` of each step.
+    record : callable, optional
+        Called with ``(logits, targets, rows, step)`` of each step.
     """
 
     def __init__(
@@ -238,9 +240,10 @@ class SelfDistilled:
         memory: Callable[[Tensor, Tensor | None], Tensor] | None = None,
         corrected: Tensor | None = None,
         watch: Callable[[Tensor, Tensor, Tensor | None], None] | None = None,
+        record: Callable[[Tensor, Tensor, Tensor | None, int], None] | None = None,
     ) -> None:
         self.labels, self.label_function, self.weight = labels, label_function, weight
-        self.memory, self.corrected, self.watch = memory, corrected, watch
+        self.memory, self.corrected, self.watch, self.record = memory, corrected, watch, record
         self.weights: list[Tensor] = []  # 1 - alpha_t of each step, (students,)
 
     def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
@@ -254,12 +257,15 @@ class SelfDistilled:
         if self.corrected is not None:
             w = w * (self.corrected if rows is None else self.corrected[:, rows])[:, None]
         known = logits if self.memory is None else self.memory(logits, rows)
-        return torch.lerp(labels.expand_as(known), self.label_function(known), w)
+        targets = torch.lerp(labels.expand_as(known), self.label_function(known), w)
+        if self.record is not None:
+            self.record(logits, targets, rows, step)
+        return targets
 
     def take(self, students: Tensor) -> "SelfDistilled":
         """Return the rule of some students."""
         part = copy.copy(self)
-        for name in ("weight", "memory", "watch"):
+        for name in ("weight", "memory", "watch", "record"):
             setattr(part, name, take(getattr(self, name), students))
         if self.corrected is not None:
             part.corrected = self.corrected[students]
