@@ -333,11 +333,6 @@ def fit(
     weights = rescale_weights(weights)
     seeds = _seeds(est, resume)
     checkpoint = before = None
-    if refinement is not None and est.checkpoint_path is not None:
-        raise ValueError(
-            "checkpoint_path cannot be used where the labels are corrected, whose corrections it "
-            "would not know: set checkpoint_path=None."
-        )
     if est.checkpoint_path is not None and not partial:
         checkpoint = _checkpoint(est, X, codes, weights, soft, labeler)
         before = checkpoint.read()

@@ -3,10 +3,11 @@
 import copy
 import warnings
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state, indexable
@@ -40,6 +41,30 @@ __all__ = ["SelfDistillClassifier"]
 LEAST_WEIGHT = 0.1
 #: Below this share of wrong labels the data look clean.
 CLEAN = 0.05
+
+
+class Data(NamedTuple):
+    """What `fit` was given, and of it the rows of positive weight, checked."""
+
+    X: object
+    y: np.ndarray  # (n_samples,)
+    rows: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray  # with those of the classes
+    sample_weight: np.ndarray  # (n_samples,)
+
+    @property
+    def kept(self):
+        """Which rows have positive weight."""
+        return self.sample_weight > 0
+
+    def trained(self, targets):
+        """Arguments of ``_fit_targets``."""
+        return self.rows, self.codes, self.weights, targets, self.y
+
+    def given(self, classes):
+        """Labels as indicators of the classes, bool of shape (n_samples, n_classes)."""
+        return self.y[:, None] == classes
 
 
 class SelfDistillClassifier(
@@ -241,10 +266,8 @@ class SelfDistillClassifier(
         -------
         self : SelfDistillClassifier
         """
-        rng = check_random_state(self.random_state)
-        estimator = clone(self._get_estimator())
-        if self.random_state is not None:
-            estimator = seeded(estimator, rng)
+        # with a seed of its own, so that both generations hold the same rows out
+        estimator = seeded(self._get_estimator(), check_random_state(self.random_state))
         if not hasattr(estimator, "_fit_targets"):
             raise TypeError(
                 "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
@@ -253,14 +276,20 @@ class SelfDistillClassifier(
                 "network with DistilledClassifier."
             )
         estimator._validate_params()
+        if getattr(estimator, "checkpoint_path", None) is not None:
+            raise ValueError(
+                "checkpoint_path cannot be used where labels are corrected, whose corrections the "
+                "file would not have: set checkpoint_path=None on the estimator."
+            )
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, codes, weights, _ = estimator._check_data(X, y, sample_weight, None)
-        data = (rows, codes, weights, _check_y(y, estimator=self))
+        shares = validate_sample_weight(sample_weight, X)
+        data = Data(X, _check_y(y, estimator=self), rows, codes, weights, shares)
         correct = self._correct_by_own_predictions
         if self._uses_generations(estimator):
             correct = self._correct_by_last_generation
-        fitted = correct(estimator, X, data, ctx)
+        fitted = correct(estimator, data, ctx)
 
         # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
         validate_data(self, X, skip_check_array=True)
@@ -278,19 +307,18 @@ class SelfDistillClassifier(
             return self.memory == "previous-generation"
         return bool(estimator.early_stopping) and self.schedule != "annealed"
 
-    def _correct_by_own_predictions(self, estimator, X, data, ctx):
+    def _correct_by_own_predictions(self, estimator, data, ctx):
         """Train one network, which makes its targets at each step; return fitted attributes."""
         from sklearn_kd._refinement import Refinement
 
-        rows, codes, weights, y = data
         refinement = Refinement(self)
-        task = Subtask(ctx, "fit-estimator", self, X, y)
+        task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
         with task.begin(estimator):
-            estimator._fit_targets(rows, codes, weights, None, y, refinement=refinement)
+            estimator._fit_targets(*data.trained(None), refinement=refinement)
         confidence = refinement.mean_confidence()
-        if len(confidence) < len(y):  # rows that were held out or absent have none
+        if len(confidence) < len(data.y):  # rows that were held out or absent have none
             confidence = None
-        fitted = self._read(estimator, X, data, refinement.weight_curve(), confidence)
+        fitted = self._read(estimator, data, refinement.weight_curve(), confidence)
         task.end(fitted)
         if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
             warnings.warn(
@@ -303,11 +331,10 @@ class SelfDistillClassifier(
             )
         return fitted
 
-    def _correct_by_last_generation(self, estimator, X, data, ctx):
+    def _correct_by_last_generation(self, estimator, data, ctx):
         """Train a plain network, which makes the targets of another; return fitted attributes."""
         from sklearn_kd._refinement import Refinement
 
-        rows, codes, weights, y = data
         if self.schedule == "annealed":
             raise ValueError(
                 "schedule='annealed' is of targets that change with the step, which those of "
@@ -315,40 +342,41 @@ class SelfDistillClassifier(
             )
         refinement = Refinement(self)
         first = copy.deepcopy(estimator)
-        task = Subtask(ctx, "fit-first-generation", self, X, y)
+        task = Subtask(ctx, "fit-first-generation", self, data.X, data.y)
         with task.begin(first):
-            first._fit_targets(rows, codes, weights, None, y)
+            first._fit_targets(*data.trained(None))
         task.end()
-        decision, n_classes = first.decision_function(rows), len(first.classes_)
+        codes, weights, n_classes = data.codes, data.weights, len(first.classes_)
+        decision = first.decision_function(data.X)[data.kept]
         right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == codes
-        shares = np.bincount(codes, weights, minlength=n_classes) / weights.sum()
+        shares = np.bincount(codes, weights, n_classes) / weights.sum()
         weight = refinement.weight_of(np.average(right, weights=weights), shares.max())
         if weight < LEAST_WEIGHT:
-            return self._read(first, X, data, np.zeros(first.n_iter_))
+            return self._read(first, data, np.zeros(first.n_iter_))
 
         targets = refinement.mix(decision, np.eye(n_classes)[codes], weight)
         estimator.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, X, y)
+        task = Subtask(ctx, "fit-second-generation", self, data.X, data.y)
         with task.begin(estimator):
-            estimator._fit_targets(rows, codes, weights, targets, y)
-        given = y[:, None] == first.classes_
-        confidence = [(each.predict_proba(X) * given).sum(axis=1) for each in (first, estimator)]
+            estimator._fit_targets(*data.trained(targets))
+        confidence = [
+            (each.predict_proba(data.X) * data.given(each.classes_)).sum(axis=1)
+            for each in (first, estimator)
+        ]
         curve = np.full(estimator.n_iter_, weight)
-        fitted = self._read(estimator, X, data, curve, np.mean(confidence, axis=0))
+        fitted = self._read(estimator, data, curve, np.mean(confidence, axis=0))
         task.end(fitted)
         return fitted
 
-    def _read(self, estimator, X, data, curve, confidence=None):
+    def _read(self, estimator, data, curve, confidence=None):
         """Fitted attributes; ``confidence`` in the labels is that of the estimator by default."""
-        _, codes, weights, y = data
-        classes = estimator.classes_
-        proba = estimator.predict_proba(X).astype(np.float64)
-        given = y[:, None] == classes
+        classes, given = estimator.classes_, data.given(estimator.classes_)
+        proba = estimator.predict_proba(data.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
-        trained = proba if len(codes) == len(y) else estimator.predict_proba(data[0])
-        rate = estimate_noise_rate(trained, codes, weights)
-        gone = np.bincount(codes, weights, len(classes)) > 0
+        trained, shares = proba[data.kept], data.sample_weight[data.kept]
+        rate = estimate_noise_rate(trained, data.codes, shares)
+        gone = np.bincount(data.codes, minlength=len(classes)) > 0
         gone[trained.argmax(axis=1)] = False
         if gone.any():
             warnings.warn(
@@ -368,7 +396,7 @@ class SelfDistillClassifier(
             "n_iter_": estimator.n_iter_,
             "loss_curve_": estimator.loss_curve_,
             "termination_condition_": estimator.termination_condition_,
-            "_given": y,
+            "_given": data.y,
         }
 
     def find_label_errors(self, X, y, *, cv=None, sample_weight=None):
@@ -396,6 +424,7 @@ class SelfDistillClassifier(
         """
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
+            X, y = indexable(X, y)
             y = _check_y(y, estimator=self)
             if not np.array_equal(y, self._given):
                 raise ValueError(
@@ -428,26 +457,28 @@ class SelfDistillClassifier(
         else:
             folds = list(check_cv(cv, y, classifier=True).split(X, y))
         proba = np.full((len(y), len(classes)), np.nan)
+        unknown = np.bincount(codes)[codes] == 1
         for train, test in folds:
             judge = seeded(self, rng)
             judge.fit(_safe_indexing(X, train), y[train], sample_weight=weights[train])
             answer = judge.predict_proba(_safe_indexing(X, test))
             proba[test] = align_columns(answer, judge.classes_, classes)
+            unknown[test] |= ~np.isin(y[test], judge.classes_)
         untested = np.isnan(proba).any(axis=1)
-        single = np.bincount(codes)[codes] == 1
-        if (untested & ~single).any() or not folds:
+        if (untested & ~unknown).any() or not folds:
             raise ValueError(
                 f"cv does not test {untested.sum()} of the {len(y)} rows, whose labels nothing "
                 "could judge: give folds that test each row once, or cv=None."
             )
-        if untested.any():
+        if unknown.any():
             warnings.warn(
-                f"the classes {classes[codes[untested]].tolist()} have one row each, whose labels "
-                "no classifier that was fitted without it could judge: they count as right.",
+                f"no other row has the label of {unknown.sum()} rows, of the classes "
+                f"{np.unique(y[unknown]).tolist()}, where it could have been learnt: these labels "
+                "count as right.",
                 MissingClassWarning,
                 stacklevel=3,
             )
-            proba[untested] = np.eye(len(classes))[codes[untested]]
+            proba[unknown] = np.eye(len(classes))[codes[unknown]]
         return classes, proba, proba[np.arange(len(y)), codes]
 
     def _logits(self, X):
