@@ -26,6 +26,7 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
     ModuleClassifier,
+    SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
 
@@ -103,6 +104,23 @@ DISTILLED_MODULES = [
     DistilledClassifier(ModuleClassifier(SmallModule, **QUICKEST), logistic()),
 ]
 
+LAST_STEP = {**CHEAP, "early_stopping": False}
+SELF_DISTILLED = [
+    SelfDistillClassifier(TwoLayerPGDClassifier(**CHEAP)),
+    SelfDistillClassifier(TwoLayerPGDClassifier(**LAST_STEP)),
+    SelfDistillClassifier(TwoLayerPGDClassifier(**LAST_STEP), target="soft", memory=0.7),
+    SelfDistillClassifier(ModuleClassifier(SmallModule, **QUICKEST)),
+]
+SELF_DISTILLED_SLOW = [
+    SelfDistillClassifier(),
+    SelfDistillClassifier(
+        TwoLayerPGDClassifier(**CHEAP), schedule="annealed", memory="previous-epoch"
+    ),
+    SelfDistillClassifier(
+        ModuleClassifier(SmallModule, **QUICK, early_stopping=False), target="soft", memory=0.7
+    ),
+]
+
 SLOW = [
     TwoLayerPGDClassifier(),
     ModuleClassifier(SmallModule),
@@ -157,11 +175,31 @@ def test_check_estimator_with_the_defaults(estimator, check):
     check(estimator)
 
 
+CLEAN = pytest.mark.filterwarnings(  # as the labels of the checks are, and classes of few rows
+    "ignore::sklearn_kd.exceptions.CleanLabelsWarning",
+    "ignore::sklearn_kd.exceptions.ClassCollapseWarning",
+)
+
+
+@CLEAN
+@parametrize_with_checks(SELF_DISTILLED)
+def test_check_estimator_of_self_distillation(estimator, check):
+    check(estimator)
+
+
+@CLEAN
+@pytest.mark.slow
+@parametrize_with_checks(SELF_DISTILLED_SLOW)
+def test_check_estimator_of_self_distillation_with_the_defaults(estimator, check):
+    check(estimator)
+
+
 # Checks that scikit-learn does not yield to third parties
 
-ONE_OF_EACH = [STUDENTS[0], MODULES[0], *DISTILLED[:2]]
+ONE_OF_EACH = [STUDENTS[0], MODULES[0], *DISTILLED[:2], *SELF_DISTILLED[:2]]
 
 
+@CLEAN
 @pytest.mark.parametrize("estimator", ONE_OF_EACH, ids=str)
 @pytest.mark.parametrize(
     "check",
@@ -179,8 +217,11 @@ def test_checks_not_yielded(estimator, check):
 # float32: our own repetition of what the checks do in float64
 
 
+@CLEAN
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("estimator", [*STUDENTS[:4], MODULES[0], DISTILLED[0]], ids=str)
+@pytest.mark.parametrize(
+    "estimator", [*STUDENTS[:4], MODULES[0], DISTILLED[0], *SELF_DISTILLED], ids=str
+)
 def test_float32(estimator, n_classes):
     X, y = blobs(n_classes=n_classes, dtype=np.float32)
     before = X.copy()
@@ -194,7 +235,7 @@ def test_float32(estimator, n_classes):
     assert proba.dtype == np.float32
     assert model.decision_function(X).dtype == np.float32
     assert model.predict_log_proba(X).dtype == np.float32
-    student = getattr(model, "student_", model)
+    student = getattr(model, "student_", getattr(model, "estimator_", model))
     weights = getattr(student, "module_state_", None) or {"": student.hidden_weights_}
     assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
     assert model.score(X, y) > 0.8

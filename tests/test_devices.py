@@ -8,6 +8,7 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     KernelTeacher,
     ModuleClassifier,
+    SelfDistillClassifier,
     TwoLayerPGDClassifier,
     _device,
 )
@@ -191,6 +192,39 @@ def test_cuda_trains_the_same_module(dtype, options):
     assert b"torch" not in content
     moved = pickle.loads(content).set_params(device="cpu")
     np.testing.assert_allclose(moved.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
+@pytest.mark.parametrize(
+    "options",
+    [{"memory": "previous-generation"}, {}, {"memory": 0.7, "target": "soft"}],
+    ids=["two generations", "hard", "soft"],
+)
+@pytest.mark.parametrize("kind", ["network", "minibatches", "module"])
+def test_cuda_corrects_the_same_labels(kind, options):
+    import pickle
+
+    X, y = blobs(n_classes=3)
+    y[::7] = (y[::7] + 1) % 3
+    params = {"early_stopping": False, "random_state": 0}
+
+    def student(device):
+        if kind == "module":
+            return ModuleClassifier(module, device=device, max_epochs=30, **params)
+        size = 20 if kind == "minibatches" else None
+        return TwoLayerPGDClassifier(8, max_iter=30, batch_size=size, device=device, **params)
+
+    cpu, cuda = (
+        SelfDistillClassifier(student(device), **options).fit(X, y) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(cpu.predict_proba(X), cuda.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(cpu.weight_curve_, cuda.weight_curve_, atol=1e-9)
+    np.testing.assert_allclose(cpu.label_quality_, cuda.label_quality_, atol=1e-6)
+    np.testing.assert_allclose(cpu.refined_targets_, cuda.refined_targets_, atol=1e-6)
+    content = pickle.dumps(cuda)
+    assert b"torch" not in content
+    np.testing.assert_array_equal(pickle.loads(content).predict_proba(X), cuda.predict_proba(X))
 
 
 @needs_cuda

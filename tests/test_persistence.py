@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import joblib
 import numpy as np
@@ -27,8 +29,12 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
     ModuleClassifier,
+    SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
+
+# of clean labels, see test_self_distill.py
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
 
 STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
@@ -61,10 +67,19 @@ def fitted(kind, dtype=np.float64):
         return student().partial_fit(X, y, classes=[0, 1, 2]), X
     if kind == "distilled":
         return DistilledClassifier(LogisticRegression(), student()).fit(X, y), X
+    if kind == "self-distilled":
+        return SelfDistillClassifier(student(early_stopping=False)).fit(X, y), X
+    if kind == "two generations":
+        return SelfDistillClassifier(student()).fit(X, y), X
+    if kind == "self-distilled module":
+        return SelfDistillClassifier(module(early_stopping=False), memory=0.5).fit(X, y), X
     return make_pipeline(StandardScaler(), student()).fit(X, y), X
 
 
-KINDS = ["student", "partial", "module", "partial module", "distilled", "pipeline"]
+KINDS = [
+    *("student", "partial", "module", "partial module", "distilled", "pipeline"),
+    *("self-distilled", "two generations", "self-distilled module"),
+]
 
 
 @pytest.mark.parametrize("kind", ["student", "distilled", "pipeline"])
@@ -274,6 +289,33 @@ def test_string_labels_frames_and_scoring():
         model.predict(X[["b", "a", "c"]])
     scores = cross_val_score(student(), X, y, scoring="roc_auc_ovr", cv=3)
     assert scores.min() > 0.9
+
+
+def test_unpickling_a_self_distilled_network_loads_no_torch(tmp_path):
+    model, X = fitted("self-distilled")
+    joblib.dump(model, tmp_path / "model.joblib")
+    np.save(tmp_path / "X.npy", X)
+    code = """
+import sys
+import joblib, numpy as np
+model, X = joblib.load(sys.argv[1] + "/model.joblib"), np.load(sys.argv[1] + "/X.npy")
+model.predict(X), model.predict_log_proba(X), model.decision_function(X)
+model.find_label_errors(X, model._given, cv="in-sample")
+np.save(sys.argv[1] + "/proba.npy", model.predict_proba(X))
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), model.predict_proba(X))
+
+
+def test_state_of_a_self_distilled_network_is_numpy():
+    plain = (np.ndarray, int, float, str, list)
+    for kind in ("self-distilled", "two generations", "self-distilled module"):
+        model, _ = fitted(kind)
+        state = {name: vars(model)[name] for name in fitted_names(model) - {"estimator_"}}
+        assert "refined_targets_" in state
+        for name, value in state.items():
+            assert isinstance(value, plain), name
 
 
 def test_a_batched_search_inside_other_tools():
