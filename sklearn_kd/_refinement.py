@@ -81,6 +81,8 @@ class Refinement:
         else:
             pairs = zip(accuracy.tolist(), prior.tolist(), strict=True)
             weight = accuracy.new_tensor([float(schedule(step, *pair)) for pair in pairs])
+            if weight.isnan().any():
+                raise ValueError(f"schedule returned NaN in step {step}: it must return numbers.")
         return self.est.strength * weight
 
     def weight_of(self, accuracy, prior):

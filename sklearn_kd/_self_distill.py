@@ -2,20 +2,23 @@
 
 import copy
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state, indexable
 
 from sklearn_kd._base import LogitsClassifierMixin, require_fitted
-from sklearn_kd._label_noise import estimate_noise_rate, refine_labels
+from sklearn_kd._label_noise import (
+    estimate_noise_rate,
+    judge_labels,
+    own_beliefs,
+    refine_labels,
+)
 from sklearn_kd._meta import Subtask, merge_tags, seeded
-from sklearn_kd._teacher_labels import stratified_folds
 from sklearn_kd._validation import (
     HasMethods,
     Interval,
@@ -23,16 +26,12 @@ from sklearn_kd._validation import (
     StrOptions,
     _check_y,
     _fit_context,
-    _safe_indexing,
-    align_columns,
-    encode_labels,
     validate_data,
     validate_sample_weight,
 )
 from sklearn_kd.exceptions import (
     ClassCollapseWarning,
     CleanLabelsWarning,
-    MissingClassWarning,
 )
 
 __all__ = ["SelfDistillClassifier"]
@@ -132,11 +131,12 @@ class SelfDistillClassifier(
     estimator_ : estimator
         The fitted network.
     refined_targets_ : ndarray of shape (n_samples, n_classes)
-        Probabilities of the true classes given label and network: the square of those of
-        ``estimator_``, which has seen the label and leans towards it, times the probability of the
-        label if k is the true class (``1 - noise_rate_`` for k itself, else
-        ``noise_rate_ / (n_classes - 1)``), normalised. The more labels are wrong, the sooner a
-        prediction overrules one. Usable as ``soft_targets`` of any student.
+        Probabilities of the true classes, by what the network believes and how often labels are
+        wrong: the beliefs times the probability of the given label if k is the true class
+        (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalised.
+        Beliefs are the probabilities of ``estimator_`` without the label that they have learnt:
+        less its share in the targets or, where early stopping ended training before, squared.
+        Usable as ``soft_targets`` of any student.
     label_quality_ : ndarray of shape (n_samples,)
         Probability of the given label, low for suspected wrong labels: the mean over the two
         generations, else over the epochs (which stays low even where a wrong label is memorised
@@ -315,10 +315,13 @@ class SelfDistillClassifier(
         task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
         with task.begin(estimator):
             estimator._fit_targets(*data.trained(None), refinement=refinement)
-        confidence = refinement.mean_confidence()
-        if len(confidence) < len(data.y):  # rows that were held out or absent have none
-            confidence = None
-        fitted = self._read(estimator, data, refinement.weight_curve(), confidence)
+        curve, confidence, share = refinement.weight_curve(), None, None
+        if len(refinement.mean_confidence()) == len(data.codes):  # no row was held out
+            proba = estimator.predict_proba(data.X)
+            confidence = (proba * data.given(estimator.classes_)).sum(axis=1)
+            confidence[data.kept] = refinement.mean_confidence()
+            share = 1 - curve[-1] if curve[-1] >= LEAST_WEIGHT else None
+        fitted = self._read(estimator, data, curve, confidence, share)
         task.end(fitted)
         if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
             warnings.warn(
@@ -368,16 +371,21 @@ class SelfDistillClassifier(
         task.end(fitted)
         return fitted
 
-    def _read(self, estimator, data, curve, confidence=None):
-        """Fitted attributes; ``confidence`` in the labels is that of the estimator by default."""
+    def _read(self, estimator, data, curve, confidence=None, label_share=None):
+        """Fitted attributes; ``confidence`` in the labels is that of the estimator by default.
+
+        ``label_share`` is that of `own_beliefs`.
+        """
         classes, given = estimator.classes_, data.given(estimator.classes_)
         proba = estimator.predict_proba(data.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
-        trained, shares = proba[data.kept], data.sample_weight[data.kept]
-        rate = estimate_noise_rate(trained, data.codes, shares)
+        kept, beliefs = data.kept, proba.copy()
+        beliefs[kept] = own_beliefs(proba[kept], given[kept], label_share)
+        rate = estimate_noise_rate(beliefs[kept], data.codes, data.sample_weight[kept])
+        suggested = proba.argmax(axis=1)
         gone = np.bincount(data.codes, minlength=len(classes)) > 0
-        gone[trained.argmax(axis=1)] = False
+        gone[suggested[kept]] = False
         if gone.any():
             warnings.warn(
                 f"the classes {classes[gone].tolist()} are predicted for none of their rows any "
@@ -389,14 +397,15 @@ class SelfDistillClassifier(
         return {
             "estimator_": estimator,
             "classes_": classes,
-            "refined_targets_": refine_labels(proba, given, rate),
+            "refined_targets_": refine_labels(beliefs, given, rate),
             "label_quality_": np.clip(confidence, 0, 1),
             "noise_rate_": rate,
             "weight_curve_": curve,
             "n_iter_": estimator.n_iter_,
             "loss_curve_": estimator.loss_curve_,
             "termination_condition_": estimator.termination_condition_,
-            "_given": data.y,
+            "_given": data.y.copy(),
+            "_suggested": suggested,
         }
 
     def find_label_errors(self, X, y, *, cv=None, sample_weight=None):
@@ -422,64 +431,28 @@ class SelfDistillClassifier(
             (the most probable) and ``label_quality`` (in [0, 1], the probability of the given
             label). ``errors[errors.given_label != errors.suggested_label]`` are the suspects.
         """
+        X, y = indexable(X, y)
+        y = _check_y(y, estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
-            X, y = indexable(X, y)
-            y = _check_y(y, estimator=self)
             if not np.array_equal(y, self._given):
                 raise ValueError(
                     "cv='in-sample' needs the rows and labels that fit was given, and y is not "
                     "those labels: pass them, or set cv=None."
                 )
-            classes, proba, quality = self.classes_, self.predict_proba(X), self.label_quality_
+            suggested, quality = self.classes_[self._suggested], self.label_quality_
         else:
-            classes, proba, quality = self._out_of_sample(X, y, cv, sample_weight)
+            rng = check_random_state(self.random_state)
+            suggested, quality = judge_labels(self, X, y, cv, sample_weight, rng)
         order = np.argsort(quality, kind="stable")
         return pd.DataFrame(
             {
                 "row": order,
-                "given_label": np.asarray(y)[order],
-                "suggested_label": classes[proba.argmax(axis=1)][order],
+                "given_label": y[order],
+                "suggested_label": suggested[order],
                 "label_quality": quality[order],
             }
         )
-
-    def _out_of_sample(self, X, y, cv, sample_weight):
-        """Classes, probabilities and label quality by copies that were fitted without the row."""
-        rng = check_random_state(self.random_state)
-        X, y = indexable(X, y)
-        y = _check_y(y, estimator=self)
-        classes, codes = encode_labels(y)
-        weights = validate_sample_weight(sample_weight, X)
-        if cv is None or isinstance(cv, Integral):
-            seed = int(rng.randint(2**31 - 1))
-            folds = stratified_folds(codes, 5 if cv is None else int(cv), seed)
-        else:
-            folds = list(check_cv(cv, y, classifier=True).split(X, y))
-        proba = np.full((len(y), len(classes)), np.nan)
-        unknown = np.bincount(codes)[codes] == 1
-        for train, test in folds:
-            judge = seeded(self, rng)
-            judge.fit(_safe_indexing(X, train), y[train], sample_weight=weights[train])
-            answer = judge.predict_proba(_safe_indexing(X, test))
-            proba[test] = align_columns(answer, judge.classes_, classes)
-            unknown[test] |= ~np.isin(y[test], judge.classes_)
-        untested = np.isnan(proba).any(axis=1)
-        if (untested & ~unknown).any() or not folds:
-            raise ValueError(
-                f"cv does not test {untested.sum()} of the {len(y)} rows, whose labels nothing "
-                "could judge: give folds that test each row once, or cv=None."
-            )
-        if unknown.any():
-            warnings.warn(
-                f"no other row has the label of {unknown.sum()} rows, of the classes "
-                f"{np.unique(y[unknown]).tolist()}, where it could have been learnt: these labels "
-                "count as right.",
-                MissingClassWarning,
-                stacklevel=3,
-            )
-            proba[unknown] = np.eye(len(classes))[codes[unknown]]
-        return classes, proba, proba[np.arange(len(y)), codes]
 
     def _logits(self, X):
         require_fitted(self)

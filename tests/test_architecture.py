@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 METAS = [
     *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
-    *("_self_distill.py", "_split_fits.py", "_teacher_labels.py"),
+    *("_label_noise.py", "_self_distill.py", "_split_fits.py", "_teacher_labels.py"),
 ]
 STUDENTS = {"_two_layer", "_training", "_together", "_module", "_module_training"}
 
@@ -121,10 +121,10 @@ ALLOWED = {
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
     },
     "_self_distill": {
-        *("_base", "_label_noise", "_meta", "_refinement", "_teacher_labels", "_validation"),
-        *("exceptions", "_two_layer"),  # the latter for the default, not at import
+        *("_base", "_label_noise", "_meta", "_refinement", "_validation", "exceptions"),
+        "_two_layer",  # the default, not at import
     },
-    "_label_noise": set(),
+    "_label_noise": {"_meta", "_teacher_labels", "_validation", "exceptions"},
     "_refinement": {"_core", "_device"},
 }
 

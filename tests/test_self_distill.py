@@ -1089,7 +1089,7 @@ def test_folds_that_leave_rows_out():
     X, y, _ = noisy_blobs()
     model = SelfDistillClassifier(cheap(max_iter=5))
     for cv in (ShuffleSplit(2, random_state=0), [(np.arange(50), np.arange(50, 90))]):
-        with pytest.raises(ValueError, match=r"cv does not test \d+ of the 90 rows"):
+        with pytest.raises(ValueError, match=r"cv tests \d+ of the 90 rows once"):
             model.find_label_errors(X, y, cv=cv)
 
 

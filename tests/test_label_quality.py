@@ -1,0 +1,145 @@
+"""How many labels are wrong, what the right ones are, and the warnings that follow from it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+from sklearn.model_selection import RepeatedStratifiedKFold
+
+from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd._label_noise import estimate_noise_rate, own_beliefs, refine_labels
+from sklearn_kd.datasets import add_label_noise
+from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
+
+DIGITS, TRUTH = load_digits(n_class=4, return_X_y=True)
+
+
+def long_network(**params):
+    """A network that memorises digits when it is trained plainly."""
+    params = {"width": 128, "max_iter": 200, "n_init": 1, "early_stopping": False} | params
+    return TwoLayerPGDClassifier(**params, random_state=0)
+
+
+def random_proba(rng, n, n_classes):
+    return rng.dirichlet(np.ones(n_classes), size=n)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_noise_rate_counts_confident_contradictions(n_classes):
+    rng = np.random.default_rng(n_classes)
+    proba, codes = random_proba(rng, 200, n_classes), rng.integers(n_classes, size=200)
+    weights = rng.uniform(0.5, 2, size=200)
+    threshold = [
+        np.average(proba[codes == k, k], weights=weights[codes == k]) for k in range(n_classes)
+    ]
+    counts = np.zeros((n_classes, n_classes))
+    for p, code, weight in zip(proba, codes, weights, strict=True):
+        confident = [k for k in range(n_classes) if p[k] >= threshold[k]]
+        if confident:
+            counts[code, max(confident, key=lambda k: p[k])] += weight
+    mass = np.array([weights[codes == k].sum() for k in range(n_classes)])
+    joint = counts / counts.sum(axis=1, keepdims=True) * mass[:, None] / mass.sum()
+    assert estimate_noise_rate(proba, codes, weights) == pytest.approx(1 - np.trace(joint))
+
+
+def test_noise_rate_of_a_network_that_knows():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=3000)
+    noisy = add_label_noise(truth, 0.3, random_state=0)
+    proba = np.where(np.eye(3)[truth] == 1, 0.8, 0.1)
+    assert estimate_noise_rate(proba, noisy.y, np.ones(3000)) == pytest.approx(0.3)
+    assert estimate_noise_rate(proba, truth, np.ones(3000)) == 0
+    # a class without rows has no part in it
+    wider = np.column_stack([proba, np.zeros(3000)])
+    assert estimate_noise_rate(wider, noisy.y, np.ones(3000)) == pytest.approx(0.3)
+    # weights are repetitions
+    times = rng.integers(1, 4, size=3000)
+    repeated = estimate_noise_rate(
+        proba.repeat(times, 0), noisy.y.repeat(times), np.ones(sum(times))
+    )
+    assert estimate_noise_rate(proba, noisy.y, times) == pytest.approx(repeated)
+
+
+def test_beliefs_are_what_is_left_without_the_label():
+    rng = np.random.default_rng(1)
+    beliefs, given = random_proba(rng, 50, 4), np.eye(4)[rng.integers(4, size=50)] == 1
+    learnt = 0.4 * given + 0.6 * beliefs  # a network that has learnt its targets
+    assert_allclose(own_beliefs(learnt, given, 0.4), beliefs)
+    squares = own_beliefs(beliefs, given, None)
+    assert_allclose(squares, beliefs**2 / (beliefs**2).sum(axis=1, keepdims=True))
+    # nothing left: the label has been learnt and no more
+    assert_array_equal(own_beliefs(0.3 * given[:1], given[:1], 0.4), 0.3 * given[:1])
+
+
+def test_refined_labels_are_bayes_rule():
+    proba = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6]])
+    given = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]) == 1
+    refined = refine_labels(proba, given, 0.2)
+    assert_allclose(refined[0], np.array([0.05, 0.24, 0.02]) / 0.31)
+    assert_allclose(refined[1], [0.9, 0.1, 0.0])  # the label has no probability: any other
+    assert_allclose(refined[2], proba[2])  # a label that is no class tells nothing
+    # without noise the label stands, also against a prediction without doubt
+    assert_allclose(refine_labels(proba, given, 0.0)[:2], given[:2])
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_rate_and_labels_of_noisy_digits(early_stopping, rate):
+    noisy = add_label_noise(TRUTH, rate, random_state=0)
+    network = long_network(early_stopping=early_stopping)
+    model = SelfDistillClassifier(network).fit(DIGITS, noisy.y)
+    assert model.noise_rate_ == pytest.approx(rate, abs=0.05)
+    refined = model.refined_targets_.argmax(axis=1)
+    assert np.mean(refined == TRUTH) > 0.95
+    assert np.mean(refined == TRUTH) > np.mean(model.predict(DIGITS) == TRUTH) - 0.005
+
+
+def test_clean_labels_warn_where_correcting_them_costs():
+    model = SelfDistillClassifier(long_network(max_iter=60))
+    with pytest.warns(CleanLabelsWarning, match="look clean"):
+        model.fit(DIGITS, TRUTH)
+    noisy = add_label_noise(TRUTH, 0.2, random_state=0).y
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(DIGITS, noisy)
+        # nothing is corrected, or by a generation that stopped early
+        model.set_params(strength=0.0).fit(DIGITS, TRUTH)
+        network = long_network(early_stopping=True, width=16)
+        SelfDistillClassifier(network).fit(DIGITS, TRUTH)
+
+
+def test_a_class_that_is_lost_warns():
+    rng = np.random.default_rng(0)
+    y = (np.arange(300) < 15).astype(int)
+    X = rng.normal(size=(300, 5)) + 1.5 * y[:, None]
+    network = long_network(max_iter=100, width=32)
+    with pytest.warns(ClassCollapseWarning, match=r"classes \[1\]"):
+        SelfDistillClassifier(network, schedule="accuracy", warm_up=0.01).fit(X, y)
+
+
+def test_predictions_of_little_weight_make_no_second_generation():
+    noisy = add_label_noise(TRUTH, 0.2, random_state=0).y
+    network = long_network(early_stopping=True, width=8)
+    model = SelfDistillClassifier(network, strength=0.1).fit(DIGITS, noisy)
+    assert not model.weight_curve_.any()
+    plain = network.fit(DIGITS, noisy)
+    assert_array_equal(model.predict_proba(DIGITS), plain.predict_proba(DIGITS))
+    assert model.set_params(strength=0.5).fit(DIGITS, noisy).weight_curve_.all()
+
+
+def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=2))
+    with pytest.raises(ValueError, match="never or more often"):
+        model.find_label_errors(DIGITS, TRUTH, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2))
+    for cv in (0, 1, -3, True):
+        with pytest.raises(ValueError, match="no number of folds"):
+            model.find_label_errors(DIGITS, TRUTH, cv=cv)
+
+
+def test_a_schedule_that_returns_no_number():
+    with pytest.raises(ValueError, match="schedule returned NaN in step"):
+        SelfDistillClassifier(
+            long_network(width=4, max_iter=30), schedule=lambda step, accuracy, prior: np.nan
+        ).fit(DIGITS, TRUTH)
