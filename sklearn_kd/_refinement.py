@@ -3,6 +3,7 @@
 Apart from the estimator because it imports torch, which an estimator must not at import.
 """
 
+import numpy as np
 import torch
 
 from sklearn_kd._core import targets
@@ -75,7 +76,9 @@ class Refinement:
         if schedule == "accuracy":
             weight = accuracy
         elif schedule == "chance-corrected":
-            weight = ((accuracy - prior) / (1 - prior)).clamp(min=0)
+            # a class may have all of the weight, to rounding
+            least = torch.finfo(prior.dtype).tiny
+            weight = ((accuracy - prior) / (1 - prior).clamp(min=least)).clamp(min=0)
         elif schedule == "annealed":
             weight = torch.full_like(accuracy, step / n_steps)
         else:
@@ -90,15 +93,25 @@ class Refinement:
         pair = torch.tensor([[accuracy], [prior]], dtype=torch.float64)
         return float(self._weight(0, 1, *pair).clamp(0, 1))
 
-    def weight_curve(self):
-        """Mean of 1 - alpha_t over the steps of each epoch, as an array."""
-        weights = torch.stack(self.rule.weights)[:, self.student].double()
-        return to_numpy(torch.stack([part.mean() for part in weights.split(self.n_batches)]))
+    def weight_curve(self, n_epochs):
+        """Mean of 1 - alpha_t over the steps of each epoch that was trained to its end."""
+        weights = self.rule.weights[: n_epochs * self.n_batches]
+        if not weights:
+            return np.zeros(0)
+        steps = torch.stack(weights)[:, self.student].double()
+        return to_numpy(steps.view(-1, self.n_batches).mean(dim=1))
 
     def mean_confidence(self):
         """Mean over the epochs of the probability of each row's given label, as an array."""
-        n_epochs = len(self.rule.weights) / self.n_batches
-        return to_numpy(self.rule.watch.total[self.student].double() / n_epochs)
+        watch = self.rule.watch
+        if watch.total is None:
+            return np.zeros(0)
+        return to_numpy(watch.total[self.student].double() / watch.n_seen.clamp(min=1))
+
+    def needed_bytes(self, n_students, n_rows, n_outputs, itemsize):
+        """Bytes of what is kept of every row, about."""
+        n_arrays = 1 + n_outputs * (self.est.memory not in (None, "auto"))
+        return itemsize * n_students * n_rows * n_arrays
 
     def mix(self, decision, labels, weight):
         """Mix labels and predictions: alpha y + (1 - alpha) h(f), an array (n, n_classes).

@@ -83,7 +83,7 @@ class SelfDistillClassifier(
     ----------
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
         The network, cloned. A wide one learns what rows have in common before it memorises single
-        labels. None: ``TwoLayerPGDClassifier(width=256)``.
+        labels. None: ``TwoLayerPGDClassifier(width=256)``; to search over its parameters, give it.
 
     target : {"hard", "soft"}, default="hard"
         h: the most probable class, or the probabilities sharpened by ``target_temperature``.
@@ -94,7 +94,10 @@ class SelfDistillClassifier(
 
     strength : float >= 0, default=1.0
         Multiplies the ``schedule`` (lambda in [1]_, who set it by the noise rate: 1 up to 0.4,
-        1.5 beyond). Zero corrects nothing.
+        1.5 beyond, for "accuracy"). Zero corrects nothing. With ``memory=None`` a prediction
+        outlives a wrong label only at a weight above one half, which "chance-corrected" with
+        strength 1 has up to a noise rate of ``(K - 1) / (2 K)``, K being the number of classes
+        (even ones): 0.25 for two, 0.45 for ten. Raise it where more labels are wrong.
 
     schedule : {"chance-corrected", "accuracy", "annealed"} or callable, default="chance-corrected"
         :math:`1 - \alpha_t`, the weight of the predictions, before ``strength``; clipped to
@@ -103,16 +106,17 @@ class SelfDistillClassifier(
         of a rare class vanish: guessing the largest class is accurate. "chance-corrected":
         ``max(0, (accuracy - prior) / (1 - prior))``, prior the share of the largest class.
         "annealed": the share of the training that is over, as in [2]_. A callable maps
-        ``(step, accuracy, prior)`` to a number.
+        ``(step, accuracy, prior)`` to a number; with "previous-generation" once, with step 0.
 
     memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
             default="auto"
         Which prediction of a row. None: that of the same forward pass, as in [1]_.
         "previous-epoch": the one of the epoch before [2]_. A number: a running mean with this
         decay over the epochs [3]_. "previous-generation": that of a plainly trained network, which
-        makes the targets of a second one [4]_, at the cost of a second fit. "auto":
-        "previous-generation" for an estimator with early stopping, which ends its training before
-        corrections on the way could act, else None.
+        makes the targets of a second one [4]_, at the cost of a second fit; where its weight would
+        be below 0.1 it is kept as it is. "auto": "previous-generation" for an estimator with
+        early stopping, which ends its training before corrections on the way could act, and a
+        schedule that follows the accuracy; else None.
 
     warm_up : float in [0, 1), default=0.05
         Share of the epochs that go by before anything is corrected; the predictions of an untrained
@@ -134,9 +138,9 @@ class SelfDistillClassifier(
         Probabilities of the true classes, by what the network believes and how often labels are
         wrong: the beliefs times the probability of the given label if k is the true class
         (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalised.
-        Beliefs are the probabilities of ``estimator_`` without the label that they have learnt:
-        less its share in the targets or, where early stopping ended training before, squared.
-        Usable as ``soft_targets`` of any student.
+        Beliefs are the probabilities of ``estimator_`` without the labels it has seen: less their
+        share in the targets where these have been learnt, else squared. Usable as
+        ``soft_targets`` of any student.
     label_quality_ : ndarray of shape (n_samples,)
         Probability of the given label, low for suspected wrong labels: the mean over the two
         generations, else over the epochs (which stays low even where a wrong label is memorised
@@ -147,11 +151,12 @@ class SelfDistillClassifier(
         confidence as it has, on average, in rows of the class that it suggests [5]_. Rows near a
         boundary count too: it is not zero for clean labels of classes that overlap.
     weight_curve_ : ndarray of shape (n_iter_,)
-        :math:`1 - \alpha_t`, its mean in each epoch.
+        :math:`1 - \alpha_t`, its mean in each epoch; zeros where the first generation was kept.
     n_iter_ : int
         Epochs trained (of the second generation).
     loss_curve_ : list of float
-        Training loss of each epoch, against the corrected targets.
+        Training loss of each epoch against the corrected targets: of the second generation their
+        KL divergence, else the cross-entropy.
     termination_condition_ : str
         Why the training of ``estimator_`` ended.
     n_features_in_ : int
@@ -266,8 +271,8 @@ class SelfDistillClassifier(
         -------
         self : SelfDistillClassifier
         """
-        # with a seed of its own, so that both generations hold the same rows out
-        estimator = seeded(self._get_estimator(), check_random_state(self.random_state))
+        rng = check_random_state(self.random_state)
+        estimator = seeded(self._get_estimator(), rng)
         if not hasattr(estimator, "_fit_targets"):
             raise TypeError(
                 "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
@@ -276,6 +281,10 @@ class SelfDistillClassifier(
                 "network with DistilledClassifier."
             )
         estimator._validate_params()
+        if isinstance(estimator.random_state, np.random.RandomState):
+            # a number, so that both generations hold the same rows out
+            seed = int(estimator.random_state.randint(2**31 - 1))
+            estimator.set_params(random_state=seed)
         if getattr(estimator, "checkpoint_path", None) is not None:
             raise ValueError(
                 "checkpoint_path cannot be used where labels are corrected, whose corrections the "
@@ -298,14 +307,14 @@ class SelfDistillClassifier(
         if self.verbose:
             print(
                 f"[SelfDistillClassifier] about {self.noise_rate_:.1%} of the labels are wrong; "
-                f"weight of the predictions at the end {self.weight_curve_[-1]:.2f}"
+                f"weight of the predictions {self.weight_curve_[-1:].sum():.2f}"
             )
         return self
 
     def _uses_generations(self, estimator):
         if self.memory != "auto":
             return self.memory == "previous-generation"
-        return bool(estimator.early_stopping) and self.schedule != "annealed"
+        return bool(estimator.early_stopping) and self.schedule in ("chance-corrected", "accuracy")
 
     def _correct_by_own_predictions(self, estimator, data, ctx):
         """Train one network, which makes its targets at each step; return fitted attributes."""
@@ -315,13 +324,13 @@ class SelfDistillClassifier(
         task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
         with task.begin(estimator):
             estimator._fit_targets(*data.trained(None), refinement=refinement)
-        curve, confidence, share = refinement.weight_curve(), None, None
+        curve, confidence = refinement.weight_curve(estimator.n_iter_), None
         if len(refinement.mean_confidence()) == len(data.codes):  # no row was held out
-            proba = estimator.predict_proba(data.X)
+            proba = estimator.predict_proba(data.X).astype(np.float64)
             confidence = (proba * data.given(estimator.classes_)).sum(axis=1)
             confidence[data.kept] = refinement.mean_confidence()
-            share = 1 - curve[-1] if curve[-1] >= LEAST_WEIGHT else None
-        fitted = self._read(estimator, data, curve, confidence, share)
+        weight = None if estimator.early_stopping else curve[-1:].sum()
+        fitted = self._read(estimator, data, curve, confidence, weight)
         task.end(fitted)
         if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
             warnings.warn(
@@ -330,7 +339,7 @@ class SelfDistillClassifier(
                 "the estimator alone, lower strength, or set early_stopping=True on the estimator "
                 "with memory='auto'.",
                 CleanLabelsWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return fitted
 
@@ -344,7 +353,7 @@ class SelfDistillClassifier(
                 "memory='previous-generation' do not: set another memory or schedule."
             )
         refinement = Refinement(self)
-        first = copy.deepcopy(estimator)
+        first = copy.copy(estimator)  # as checked, with the callbacks of the estimator
         task = Subtask(ctx, "fit-first-generation", self, data.X, data.y)
         with task.begin(first):
             first._fit_targets(*data.trained(None))
@@ -371,28 +380,30 @@ class SelfDistillClassifier(
         task.end(fitted)
         return fitted
 
-    def _read(self, estimator, data, curve, confidence=None, label_share=None):
+    def _read(self, estimator, data, curve, confidence=None, weight=None):
         """Fitted attributes; ``confidence`` in the labels is that of the estimator by default.
 
-        ``label_share`` is that of `own_beliefs`.
+        ``weight`` is that of `own_beliefs`.
         """
         classes, given = estimator.classes_, data.given(estimator.classes_)
         proba = estimator.predict_proba(data.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
         kept, beliefs = data.kept, proba.copy()
-        beliefs[kept] = own_beliefs(proba[kept], given[kept], label_share)
+        beliefs[kept] = own_beliefs(proba[kept], given[kept], weight)
         rate = estimate_noise_rate(beliefs[kept], data.codes, data.sample_weight[kept])
         suggested = proba.argmax(axis=1)
         gone = np.bincount(data.codes, minlength=len(classes)) > 0
         gone[suggested[kept]] = False
         if gone.any():
+            advice = "lower strength"
+            if self.schedule == "accuracy":
+                advice += ", or set schedule='chance-corrected'"
             warnings.warn(
-                f"the classes {classes[gone].tolist()} are predicted for none of their rows any "
-                "more: lower strength, use schedule='chance-corrected', or set "
-                "class_weight='balanced' on the estimator.",
+                f"the classes {classes[gone].tolist()} are predicted for none of their rows: the "
+                f"estimator alone may do better; {advice}.",
                 ClassCollapseWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return {
             "estimator_": estimator,
@@ -408,7 +419,7 @@ class SelfDistillClassifier(
             "_suggested": suggested,
         }
 
-    def find_label_errors(self, X, y, *, cv=None, sample_weight=None):
+    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
         """Rank the rows by how likely their labels are right, the most suspicious first.
 
         Parameters
@@ -416,11 +427,14 @@ class SelfDistillClassifier(
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels, some of them wrong.
-        cv : "in-sample", None, int or splitter, default=None
+        cv : "in-sample", None, int, splitter or iterable of splits, default=None
             Who judges a row. None or a number of folds: a copy of this classifier that was fitted
             without it; five of them by default, stratified and shuffled, which need no `fit`
             before. A splitter must test each row once. "in-sample": the fitted network, which has
-            seen the label; it takes no time and needs the rows of `fit`.
+            seen the label; it takes no time, needs the rows and labels of `fit` in their order,
+            and looks at the labels only.
+        groups : array-like of shape (n_samples,), default=None
+            For a splitter that keeps groups together.
         sample_weight : array-like of shape (n_samples,), default=None
             Of the rows, to the copies.
 
@@ -429,12 +443,19 @@ class SelfDistillClassifier(
         errors : DataFrame of shape (n_samples, 4)
             All rows, worst first: ``row`` (position in X), ``given_label``, ``suggested_label``
             (the most probable) and ``label_quality`` (in [0, 1], the probability of the given
-            label). ``errors[errors.given_label != errors.suggested_label]`` are the suspects.
+            label). Its index is that of X where X is a DataFrame. About ``noise_rate_`` times
+            the number of rows are wrong.
         """
         X, y = indexable(X, y)
         y = _check_y(y, estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            if groups is not None or sample_weight is not None:
+                raise ValueError(
+                    "groups and sample_weight are for the copies of cv: leave them out with "
+                    "cv='in-sample', where nothing is fitted."
+                )
             if not np.array_equal(y, self._given):
                 raise ValueError(
                     "cv='in-sample' needs the rows and labels that fit was given, and y is not "
@@ -443,7 +464,8 @@ class SelfDistillClassifier(
             suggested, quality = self.classes_[self._suggested], self.label_quality_
         else:
             rng = check_random_state(self.random_state)
-            suggested, quality = judge_labels(self, X, y, cv, sample_weight, rng)
+            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
+            suggested, quality = judge_labels(self, X, y, cv, **more)
         order = np.argsort(quality, kind="stable")
         return pd.DataFrame(
             {
@@ -451,7 +473,8 @@ class SelfDistillClassifier(
                 "given_label": y[order],
                 "suggested_label": suggested[order],
                 "label_quality": quality[order],
-            }
+            },
+            index=X.index[order] if hasattr(X, "iloc") else None,
         )
 
     def _logits(self, X):

@@ -209,7 +209,11 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinem
     data = TrainingData(X, codes, weights, soft, y, len(est.classes_))
     job = prepare(est, data, partial=partial, resume=resume)
     check_held_out(job, soft, stacklevel=5)
-    _device.check_budget(sum(needed_bytes([job], data)), device, ADVICE)
+    needed = sum(needed_bytes([job], data))
+    if refinement is not None:
+        sizes = job.n_students, len(X), data.n_outputs, X.dtype.itemsize
+        needed += refinement.needed_bytes(*sizes)
+    _device.check_budget(needed, device, ADVICE)
     rows = JobRows.of_job(data, job, est.hidden_weights_.dtype if resume else X.dtype)
     kind = optimizer_kind(job)
     # one for all attempts: callbacks are set up and torn down once

@@ -3,13 +3,17 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import load_digits
-from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd._core import targets
 from sklearn_kd._label_noise import estimate_noise_rate, own_beliefs, refine_labels
+from sklearn_kd._refinement import Refinement
 from sklearn_kd.datasets import add_label_noise
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 
@@ -63,14 +67,17 @@ def test_noise_rate_of_a_network_that_knows():
 
 
 def test_beliefs_are_what_is_left_without_the_label():
-    rng = np.random.default_rng(1)
-    beliefs, given = random_proba(rng, 50, 4), np.eye(4)[rng.integers(4, size=50)] == 1
+    given = np.eye(3)[[0, 1, 2, 0]] == 1
+    beliefs = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01], [0.01, 0.01, 0.98], [1.0, 0, 0]])
     learnt = 0.4 * given + 0.6 * beliefs  # a network that has learnt its targets
-    assert_allclose(own_beliefs(learnt, given, 0.4), beliefs)
-    squares = own_beliefs(beliefs, given, None)
-    assert_allclose(squares, beliefs**2 / (beliefs**2).sum(axis=1, keepdims=True))
-    # nothing left: the label has been learnt and no more
-    assert_array_equal(own_beliefs(0.3 * given[:1], given[:1], 0.4), 0.3 * given[:1])
+    assert_allclose(own_beliefs(learnt, given, 0.6), beliefs)
+    squares = learnt**2 / (learnt**2).sum(axis=1, keepdims=True)
+    assert_allclose(own_beliefs(learnt, given, None), squares)
+    assert_allclose(own_beliefs(learnt, given, 0.0), squares)
+    # one that has not: its doubts are no contradictions
+    unsure = np.tile([0.4, 0.3, 0.3], (4, 1))
+    squares = unsure**2 / (unsure**2).sum(axis=1, keepdims=True)
+    assert_allclose(own_beliefs(unsure, given, 0.6), squares)
 
 
 def test_refined_labels_are_bayes_rule():
@@ -94,6 +101,90 @@ def test_rate_and_labels_of_noisy_digits(early_stopping, rate):
     refined = model.refined_targets_.argmax(axis=1)
     assert np.mean(refined == TRUTH) > 0.95
     assert np.mean(refined == TRUTH) > np.mean(model.predict(DIGITS) == TRUTH) - 0.005
+
+
+NETWORKS = {
+    "narrow": {"width": 16, "max_iter": 300},
+    "short": {"width": 64, "max_iter": 40},
+    "long": {"width": 128, "max_iter": 400},
+    "stopped": {"width": 32, "early_stopping": True},
+}
+
+
+@pytest.mark.parametrize("memory", [None, "auto"])
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_refined_labels_are_no_worse_than_given(rate, kind, memory):
+    X, truth = load_breast_cancer(return_X_y=True)
+    noisy = add_label_noise(truth, rate, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CleanLabelsWarning)
+        model = SelfDistillClassifier(long_network(**NETWORKS[kind]), memory=memory)
+        model.fit(X, noisy.y)
+    right = np.mean(model.refined_targets_.argmax(axis=1) == truth)
+    assert right > (0.9 if rate else 0.95)
+    assert model.noise_rate_ == pytest.approx(rate, abs=0.06)
+
+
+def test_in_sample_asks_for_the_rows_of_fit():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(DIGITS, TRUTH)
+    for arguments in ({"groups": TRUTH}, {"sample_weight": np.ones(len(TRUTH))}):
+        with pytest.raises(ValueError, match="are for the copies of cv"):
+            model.find_label_errors(DIGITS, TRUTH, cv="in-sample", **arguments)
+    with pytest.raises(ValueError, match="features"):
+        model.find_label_errors(DIGITS[:, :5], TRUTH, cv="in-sample")
+
+
+def test_the_index_of_a_frame_goes_with_its_rows():
+    X = (
+        pd.DataFrame(DIGITS)
+        .add_prefix("pixel")
+        .set_index(np.random.RandomState(0).permutation(720))
+    )
+    y = pd.Series(TRUTH, index=X.index)
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(X, y)
+    for cv in ("in-sample", 2):
+        errors = model.find_label_errors(X, y, cv=cv)
+        assert_array_equal(errors.index, X.index[errors.row])
+        assert_array_equal(y[errors.index], errors.given_label)
+    assert isinstance(model.find_label_errors(DIGITS, TRUTH, cv=2).index, pd.RangeIndex)
+
+
+def test_folds_by_group_and_as_masks():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30), random_state=0)
+    groups = np.arange(len(TRUTH)) % 3
+    by_group = model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3), groups=groups)
+    masks = [(groups != group, groups == group) for group in range(3)]
+    assert sorted(by_group.row) == list(range(len(TRUTH)))
+    with pytest.raises(ValueError, match="groups"):
+        model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3))
+    indices = [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in masks]
+    answers = [model.find_label_errors(DIGITS, TRUTH, cv=cv) for cv in (masks, indices)]
+    assert answers[0].equals(answers[1])
+
+
+def test_a_class_of_all_the_weight():
+    X, y = DIGITS.astype(np.float32), (TRUTH == 0).astype(int)
+    weights = np.where(y == 1, 1.0, 1e-9)  # the share of the class is one in float32
+    network = long_network(width=8, max_iter=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClassCollapseWarning)
+        warnings.simplefilter("ignore", CleanLabelsWarning)
+        model = SelfDistillClassifier(network).fit(X, y, sample_weight=weights)
+    assert not model.weight_curve_.any()
+
+
+def test_rows_out_of_training_keep_their_labels():
+    labels = targets.Fixed(torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]].T[None])
+    weights = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
+    refinement = Refinement(SelfDistillClassifier(schedule=lambda *_: 1.0, warm_up=0.0))
+    rule = refinement.make_rule(labels, weights, n_epochs=2, n_batches=1)
+    logits = torch.zeros(2, 3, 4, dtype=torch.float64)
+    logits[:, 1] = 1.0  # the predictions are of the second class
+    answer = rule(logits, None, 0).numpy()
+    for student, row in np.ndindex(2, 4):
+        expected = np.eye(3)[1] if weights[student, row] else labels.values[0, :, row].numpy()
+        assert_array_equal(answer[student, :, row], expected)
 
 
 def test_clean_labels_warn_where_correcting_them_costs():
@@ -133,6 +224,8 @@ def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
     model = SelfDistillClassifier(long_network(width=4, max_iter=2))
     with pytest.raises(ValueError, match="never or more often"):
         model.find_label_errors(DIGITS, TRUTH, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2))
+    with pytest.raises(ValueError, match="'in-sample', None, a number"):
+        model.find_label_errors(DIGITS, TRUTH, cv="insample")
     for cv in (0, 1, -3, True):
         with pytest.raises(ValueError, match="no number of folds"):
             model.find_label_errors(DIGITS, TRUTH, cv=cv)

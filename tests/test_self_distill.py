@@ -498,7 +498,8 @@ def test_the_last_generation_makes_the_targets_of_the_next(kind, n_classes, targ
     if kind == "module":
         student = module(early_stopping=True, max_epochs=40)
     options = {"target": target, "schedule": schedule, "strength": 0.9}
-    model = SelfDistillClassifier(student, **options).fit(X, y, sample_weight=weights)
+    model = SelfDistillClassifier(student, **options, memory="previous-generation")
+    model.fit(X, y, sample_weight=weights)
     first = clone(student).fit(X, y, sample_weight=weights)
     naive = NaiveTargets(y, weights, 1, {**options, "warm_up": 0.0})
     Q = naive(first.predict_proba(X), range(len(X)), 0)
@@ -520,6 +521,7 @@ def test_auto_memory_goes_by_early_stopping():
             (student, "accuracy", None),
             (stopped, "accuracy", "previous-generation"),
             (stopped, "annealed", None),
+            (stopped, halfway, None),
         ]:
             fits = [
                 SelfDistillClassifier(net, schedule=schedule, memory=each).fit(X, y)

@@ -165,21 +165,26 @@ class Confidence:
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows
         self.total: Tensor | None = None  # (students, rows)
+        self.n_seen: Tensor | None = None  # (rows,)
 
     def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor | None) -> None:
         """Take the logits of some rows in."""
-        if self.total is None:
+        if self.total is None or self.n_seen is None:
             self.total = logits.new_zeros(len(logits), self.n_rows)
+            self.n_seen = torch.zeros(self.n_rows, dtype=torch.int64, device=logits.device)
         p = Softmax(1.0)(logits)
         right = (p * labels).sum(dim=1)
         if logits.shape[1] == 1:
             right += ((1 - p) * (1 - labels))[:, 0]
-        self.total[:, slice(None) if rows is None else rows] += right
+        index = slice(None) if rows is None else rows
+        self.total[:, index] += right
+        self.n_seen[index] += 1
 
     def take(self, students: Tensor) -> "Confidence":
         """Return the sums of some students."""
         part = copy.copy(self)
-        part.total = None if self.total is None else self.total[students]
+        if self.total is not None and self.n_seen is not None:
+            part.total, part.n_seen = self.total[students], self.n_seen.clone()
         return part
 
 
