@@ -1,0 +1,46 @@
+"""What SelfDistillClassifier must hold on real tables; skipped where they are not there."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Import the benchmark as one does that is run: its folder is on the path."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        module = importlib.import_module("self_distill_tables")
+        try:
+            importlib.import_module("_tables").table_path("sick")
+        except SystemExit as reason:
+            pytest.skip(str(reason))
+        yield module
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in ("self_distill_tables", "_tables", "_runs"):
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+@pytest.mark.parametrize("table", ["mammography", "sick"])
+def test_a_rare_class_is_found_as_often_as_by_plain_training(table, rate, tables):
+    runs = [tables.run(table, seed, rate, width=256, max_rows=3000) for seed in range(3)]
+    lost = [run["plain"]["recall"] - run["self"]["recall"] for run in runs]
+    assert np.mean(lost) <= 0.02
+
+
+def test_clean_labels_cost_less_than_half_a_point(tables):
+    runs = [
+        tables.run(table, seed=0, rate=0.0, width=256, max_rows=1500)
+        for table in tables.CLASSIFICATION
+    ]
+    lost = [run["plain"]["accuracy"] - run["self"]["accuracy"] for run in runs]
+    assert np.mean(lost) <= 0.005
