@@ -171,7 +171,9 @@ class SelfDistillClassifier(
     Notes
     -----
     Wrong labels are learnt last by networks that can memorise them. Where a network does not get
-    that far, or where labels are right and merely hard to learn, corrections cost accuracy.
+    that far, or where labels are right and merely hard to learn, corrections cost accuracy. No
+    class vanishes by "chance-corrected", but with ``memory=None`` a rare one that is learnt late
+    still loses rows to corrections: look at its recall.
 
     The update of [1]_ as it is printed is
     ``SelfDistillClassifier(network, schedule="accuracy", memory=None, warm_up=0)`` with a network

@@ -351,8 +351,8 @@ def test_what_is_read_is_that_of_the_network_kept(n_classes, early_stopping):
         assert_allclose(model.label_quality_, naive.confidence / 25, atol=1e-9)
 
 
-def test_held_out_rows_are_scored_as_they_are_given():
-    """Nothing is corrected, or all but held-out rows: the score of the first epoch is the same."""
+def test_a_weight_of_zero_leaves_the_held_out_scores_of_a_plain_fit():
+    """That held-out rows keep their labels otherwise is tested in test_label_quality."""
     X, y = few_rows(3, n=60)
     net = network(early_stopping=True, max_iter=1, batch_size=None)
     fits = [
@@ -361,7 +361,6 @@ def test_held_out_rows_are_scored_as_they_are_given():
     ]
     for fitted, weight in zip(fits, (0.0, 1.0), strict=True):
         assert fitted.weight_curve_.tolist() == [weight]
-    # those of a fold are untouched by the labels that they have, as in a plain fit
     plain = clone(net).fit(X, y)
     assert fits[0].estimator_.validation_loss_curve_ == plain.validation_loss_curve_
     assert fits[1].estimator_.validation_loss_curve_ != plain.validation_loss_curve_
