@@ -67,14 +67,11 @@ class JobRows:
     def __len__(self):
         return len(self.inputs["all"])
 
-    def targets(self, alpha, temperature):
-        """Targets of all rows, made once for each pair."""
-        key = alpha, temperature
-        if self.data.soft is None:
-            key = None  # neither is used
+    def targets(self, soft, alpha, temperature):
+        """Targets of all rows, made once for each loss and array of soft labels (or None)."""
+        key = None if soft is None else (id(soft), alpha, temperature)
         if key not in self._targets:
-            data = self.data
-            self._targets[key] = self.make_targets(data.codes, data.soft, alpha, temperature)
+            self._targets[key] = self.make_targets(self.data.codes, soft, alpha, temperature)
         return self._targets[key]
 
     def make_targets(self, codes, soft, alpha, temperature):
@@ -182,7 +179,9 @@ class Batch:
             hidden, output = (torch.cat([w[i] for w in drawn]).to(inputs) for i in (0, 1))
             widths = [job.est.width for job in jobs for _ in range(job.n_students)]
             self.students = solvers.Students(widths, hidden, output, hidden.clone())
-        self.targets = [rows.targets(*job.loss_key) for job in jobs]
+        self.targets = [
+            rows.targets(job.soft, float(job.est.alpha), float(job.est.temperature)) for job in jobs
+        ]
         self.stretches = []
         for each, start, end in zip(self.targets, self.start, self.start[1:], strict=False):
             if self.stretches and self.stretches[-1][1] is each:

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._row_expansion import student_mode
 
-__all__ = ["Candidate", "student_of", "way_to_student"]
+__all__ = ["SEARCHED", "Candidate", "student_of", "way_to_student"]
 
 
 def _inner(estimator, fitted=False):
@@ -47,6 +47,10 @@ def _with_student(estimator, student):
     else:
         estimator.steps = [*estimator.steps[:-1], (name, _with_student(inner, student))]
     return estimator
+
+
+#: Parameters of a meta that "auto" makes a search of, and what they can be instead.
+SEARCHED = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 
 
 @functools.cache
@@ -91,12 +95,19 @@ class Candidate:
         for name, each in way:
             if hasattr(each, "_get_student"):
                 self.meta = each
-                own |= {f"{name}alpha", f"{name}temperature"}
-                if each.temperature == "auto":
-                    raise ValueError(
-                        f"{name}temperature='auto' cannot be batched, since it is a search of its "
-                        "own: give numbers, in the grid."
-                    )
+                #: whether what reaches the student depends on alpha: labels that are mixed before,
+                #: a prior that is corrected
+                self.mixes = not (
+                    each.augmentation is each.class_weight is each.class_prior is None
+                )
+                if not self.mixes:
+                    own |= {f"{name}alpha", f"{name}temperature"}
+                for param, number in SEARCHED.items():
+                    if getattr(each, param) == "auto":
+                        raise ValueError(
+                            f"{name}{param}='auto' cannot be batched, since it is a search of its "
+                            f"own: set {name}{param}={number}, say, or put values in the grid."
+                        )
         replaced = [name for name in params if f"{name}__" in [n for n, _ in [*base, *way]]]
         if replaced or not same:
             replaced += [name for name in params if name.split("__")[-1] == "steps"]
@@ -127,7 +138,7 @@ class Candidate:
         recorder.set_params(**{**defaults, "random_state": student.random_state})
         probe = _with_student(probe, recorder)
         for _, each in way_to_student(probe):
-            if hasattr(each, "_get_student"):
+            if hasattr(each, "_get_student") and not self.mixes:
                 each.set_params(alpha=0.5, temperature=1.0)
         return probe
 
@@ -140,7 +151,8 @@ class Candidate:
         if meta is not None:
             meta._validate_params()
             student_mode(meta._get_student(), meta.alpha, meta.temperature)
-            student.set_params(alpha=float(meta.alpha), temperature=float(meta.temperature))
+            loss = data if self.mixes else meta  # the recording student has what is left to do
+            student.set_params(alpha=float(loss.alpha), temperature=float(loss.temperature))
         if student.random_state is None:  # a meta with a seed has seeded the recording one
             student.random_state = data.random_state
         random_state = student.random_state

@@ -4,54 +4,22 @@ import copy
 import time
 from numbers import Integral, Real
 
-import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_kd._meta import (
-    Subtask,
-    extend_weights,
-    merge_tags,
-    route_fit,
-    seeded,
-    stack_rows,
-    student_has,
-    warn_if_sliceable,
-    without_own_requests,
-)
-from sklearn_kd._row_expansion import (
-    StudentFit,
-    choose_temperature,
-    student_decision,
-    student_labels,
-    student_log_proba,
-    student_mode,
-    student_proba,
-)
-from sklearn_kd._student import row_labeler
-from sklearn_kd._teacher_labels import label_rows, merge_classes
+from sklearn_kd._answers import Answers
+from sklearn_kd._distillation import distill
+from sklearn_kd._meta import merge_tags, student_has, without_own_requests
 from sklearn_kd._validation import (
     HasMethods,
     Interval,
     StrOptions,
-    _check_method_params,
-    _check_y,
     _fit_context,
-    _num_samples,
     _raise_for_params,
-    _safe_indexing,
-    align_columns,
-    check_row_order,
-    check_soft_targets,
-    encode_labels,
-    last_step,
     validate_data,
-    validate_sample_weight,
 )
 
 __all__ = ["DistilledClassifier"]
@@ -87,18 +55,16 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         ``soft_targets`` or ``sample_weight``. None is ``TwoLayerPGDClassifier()``. It is cloned;
         ``alpha`` and ``temperature`` are set on a clone that has them, whatever the student's
         own are.
-    alpha : float, default=0.5
-        Weight of the teacher's labels, the hard labels having ``1 - alpha``. Half and half did
-        best under forests, whose own probabilities are too cautious. Raise it to 1 for a
-        calibrated teacher clearly better than the student. Above 1 (against noise in the labels
-        [2]_) needs ``temperature=1`` and a student that takes ``soft_targets`` and has a finite
-        radius, weight decay or early stopping: the loss has no lower bound.
-
-    temperature : float or "auto", default=1.0
+    alpha : float or "auto", default="auto"
+        Weight of the teacher's labels, the hard labels having ``1 - alpha``. "auto" takes 0, 0.5
+        or 1, see Notes. Above 1 (against noise in the labels [2]_) needs T = 1 and a student that
+        takes ``soft_targets`` and has a finite radius, weight decay or early stopping: the loss
+        has no lower bound.
+    temperature : float or "auto", default="auto"
         T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
-        is, a student that can represent the teacher's probabilities ends at them. "auto" takes
-        the one of 0.5, 1, 2, 3, 5 whose student has the least log loss on held-out hard labels.
-        Row expansion takes T other than 1 for ``alpha=1`` only.
+        is, a student that can represent the teacher's probabilities ends at them. "auto" takes 1
+        or 3, with a number for ``alpha`` one of 0.5, 1, 2, 3, 5. Row expansion takes T other
+        than 1 for ``alpha=1`` only.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How the training rows get labels from fits that have not seen them.
 
@@ -115,12 +81,35 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
           :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` tells.
 
         Not used with a frozen teacher, alone or as last step of a pipeline, which labels the
-        rows as it is.
+        rows as it is. For rows in groups or in time give the splitter that keeps them apart.
+    calibration : "temperature" or None, default="temperature"
+        Sharpen or soften labels of rows that the teacher has not been fitted on, by the
+        temperature at which their log loss is least: a forest's votes are too cautious, a boosted
+        ensemble's probabilities too sure. Not done to labels of a frozen teacher, in-sample ones,
+        ``soft_targets``, and calibrated decision values.
+    augmentation : "auto", "munge", "gibbs", callable or None, default="auto"
+        Transfer rows: more rows like those of X (and ``X_unlabeled``) for the teacher to label.
+        "munge" and "gibbs" are those of :func:`sklearn_kd.datasets.make_transfer_rows`, made
+        before any encoding, from a DataFrame or a dense array. A callable is called as
+        ``augmentation(X, n_rows, seed)`` and returns rows in the container of X. "auto" tries
+        "gibbs" on up to 256 columns, and keeps none where they do not pay.
+    n_augmented : int or "auto", default="auto"
+        Number of transfer rows. "auto" is four times the rows of X; with ``augmentation="auto"``
+        as many or four times as many are tried.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
         its label, or gets a new one from the fitted teacher.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in both parts of the loss: those of soft labels count each class
+        by its weight. Leave the teacher unweighted, whose labels would be weighted twice.
+        Needs T = 1.
+    class_prior : "uniform", "training", array-like of shape (n_classes,) or None, default=None
+        Shares of the classes where the student will predict. Its probabilities are multiplied by
+        these over the shares that it learnt from, and normalised [5]_: "uniform" makes rare
+        classes as likely as others without weighting the loss, "training" undoes
+        ``class_weight``. None leaves them.
     n_jobs : int, default=None
-        Parallel fits in cross-fitting and in the search for a temperature; the teacher's and
+        Parallel fits in cross-fitting and in trials of students one by one; the teacher's and
         student's own ``n_jobs`` are theirs.
     random_state : int, RandomState instance or None, default=None
         Of the folds. Unless it is None, it also seeds each ``random_state`` in teacher and
@@ -137,10 +126,24 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         unnecessary.
     classes_ : ndarray of shape (n_classes,)
         Sorted labels of ``y``, of a frozen teacher and of labelled ``soft_targets``.
-    temperature_ : float
-        The temperature used.
-    label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given"}
-        Where the labels of the training rows came from.
+    alpha_, temperature_ : float
+        Those used.
+    label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
+        Where the labels of the training rows came from; "hard": from ``y`` alone, since "auto"
+        found no gain, of which :class:`~sklearn_kd.exceptions.NoGainWarning` tells.
+    label_temperature_ : float
+        What the labels were calibrated by: below 1 they were sharpened. Absent without a teacher.
+    n_augmented_ : int
+        Transfer rows that the student was fitted on.
+    copy_share_ : float
+        Share of rows drawn that were copies of training rows, and thrown away; NaN without
+        transfer rows and for those of a callable.
+    candidates_ : dict of ndarray of shape (n_candidates,) or None
+        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
+        held-out ``loss``, its ``gain`` over the first candidate (hard labels for
+        ``alpha="auto"``) and ``accuracy_gain``, with standard errors ``gain_error`` and
+        ``accuracy_gain_error``, and which was ``chosen``. None where there was no choice, or
+        too few rows.
     n_features_in_ : int
         Number of features seen during fit, where X has one.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -152,10 +155,22 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     Notes
     -----
+    "auto" is a trial on the training rows: a quarter of them is held out; teacher and candidates
+    are fitted on the rest, transfer rows made of it; and the setting of the least log loss on the
+    hard labels held out is taken (the share of errors for a student without probabilities). Hard
+    labels are taken where they are better by more than a standard error, in loss or accuracy. With
+    ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried too. Candidates of a
+    TwoLayerPGDClassifier train in the same matrix products and a short schedule (on up to 1,333
+    rows twice, with two quarters held out in turn); other students have fewer candidates, each
+    fitted on a quarter of the rows. With a splitter or splits for ``cv`` the last of them says
+    which rows are held out. Below 100 distinct rows, or where a single split is all there is,
+    there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
+
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
-    memorises), and one of the student; ``temperature="auto"`` adds fifteen fits of the student on
-    2/3 of the rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
+    memorises), and one of the student. A trial adds the same for the teacher on 3/4 of the rows,
+    and for the student about the time of one or two fits on the same rows. Row expansion trains
+    on up to ``n_samples * n_classes`` copies in memory.
 
     Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are
     tempered before the fit, :math:`softmax(z / T)`, and :math:`softmax(T \ln g)` is predicted,
@@ -180,6 +195,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     .. [3] Pocket foundation models (2026). arXiv:2605.18654 (out-of-fold labels).
     .. [4] J. Platt (1999). Probabilistic outputs for support vector machines and comparisons to
        regularized likelihood methods.
+    .. [5] A. K. Menon, S. Jayasumana, A. S. Rawat, H. Jain, A. Veit, S. Kumar (2021). Long-tail
+       learning via logit adjustment. arXiv:2007.07314.
 
     Examples
     --------
@@ -192,7 +209,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> forest = RandomForestClassifier(50)
     >>> linear = make_pipeline(StandardScaler(), LogisticRegression())
-    >>> small = DistilledClassifier(forest, linear, random_state=0).fit(X[::2], y[::2])
+    >>> small = DistilledClassifier(forest, linear, alpha=0.5, random_state=0)
+    >>> small = small.fit(X[::2], y[::2])
     >>> small.label_source_
     'oob'
     >>> bool(small.score(X[1::2], y[1::2]) > small.teacher_.score(X[1::2], y[1::2]))
@@ -203,10 +221,15 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         # some meta-estimators have predict only after fit
         "teacher": [HasMethods(["fit"]), None],
         "student": [HasMethods(["fit"]), None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cv": ["cv_object", StrOptions({"auto", "in-sample"})],
+        "calibration": [StrOptions({"temperature"}), None],
+        "augmentation": [StrOptions({"auto", "munge", "gibbs"}), callable, None],
+        "n_augmented": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "augmented_labels": [StrOptions({"fixed", "recomputed"})],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_prior": ["array-like", StrOptions({"uniform", "training"}), None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -217,10 +240,15 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         teacher=None,
         student=None,
         *,
-        alpha=0.5,
-        temperature=1.0,
+        alpha="auto",
+        temperature="auto",
         cv="auto",
+        calibration="temperature",
+        augmentation="auto",
+        n_augmented="auto",
         augmented_labels="fixed",
+        class_weight=None,
+        class_prior=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -230,7 +258,12 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         self.alpha = alpha
         self.temperature = temperature
         self.cv = cv
+        self.calibration = calibration
+        self.augmentation = augmentation
+        self.n_augmented = n_augmented
         self.augmented_labels = augmented_labels
+        self.class_weight = class_weight
+        self.class_prior = class_prior
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -269,7 +302,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
             More rows, for the teacher to label. Each has the mean weight of the others. Where
             the loss has a hard term (``alpha`` other than 1), its label is the teacher's most
-            probable class.
+            probable class. (A transfer row has a hard label at T other than 1 only.)
         **params : dict
             Metadata that teacher, student or the splitter ``cv`` have requested, such as
             ``groups``. Needs metadata routing.
@@ -280,110 +313,13 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             The fitted classifier.
         """
         _raise_for_params(params, self, "fit")
-        needs_teacher = soft_targets is None or X_unlabeled is not None
-        teacher = self._get_teacher() if needs_teacher else self.teacher
-        rng = check_random_state(self.random_state)
-        fold_seed, search_seed = (int(seed) for seed in rng.randint(2**31 - 1, size=2))
-        student = self._get_student()
-        if self.random_state is not None:
-            teacher = None if teacher is None else seeded(teacher, rng)
-            student = seeded(student, rng)
-        mode = student_mode(student, self.alpha, self.temperature)
-
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-
-        check_row_order(soft_targets, X, y)
-        y = _check_y(y, estimator=self)
-        X, y = indexable(X, y)
-        X_given, n_given = X, _num_samples(y)
-        warn_if_sliceable(X_unlabeled, n_given)
-        given = classes = None
-        if soft_targets is not None:
-            given, classes = check_soft_targets(soft_targets, y)
-        rows = np.arange(n_given)
-        if sample_weight is not None:
-            sample_weight = validate_sample_weight(sample_weight, X)
-            rows = np.flatnonzero(sample_weight)
-        if len(rows) < n_given:
-            # weight zero is absence, for whoever ignores weights and for the folds too
-            params = _check_method_params(X, params=params, indices=rows)
-            X, y, sample_weight = _safe_indexing(X, rows), y[rows], sample_weight[rows]
-            given = None if given is None else given[rows]
-        frozen = isinstance(last_step(teacher), FrozenEstimator)
-        given_classes = classes
-        classes, _ = encode_labels(y, classes)
-        if frozen and needs_teacher:
-            classes = merge_classes(classes, last_step(teacher))
-        if len(classes) < 2:
-            raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-        routed = route_fit(
-            self, teacher if needs_teacher and not frozen else None, student, sample_weight, params
-        )
-
-        start = time.perf_counter()
-        task = Subtask(ctx, "fit-teacher", self, X, y)
-        labels = None
-        if needs_teacher:
-            labels = label_rows(
-                teacher,
-                X,
-                y,
-                classes,
-                cv=self.cv,
-                sample_weight=sample_weight,
-                fit_params=routed["teacher"],
-                split_params=routed["splitter"],
-                rows=rows,
-                n_given=n_given,
-                n_jobs=self.n_jobs,
-                seed=fold_seed,
-                propagate=task.begin,
-                needs_labels=given is None,
-            )
-            classes = labels.classes
-        else:
-            with task.begin(None):
-                pass
-        if given is None:
-            Q, source = labels.proba, labels.source
-        else:
-            Q, source = align_columns(given, given_classes, classes), "given"
-        _, codes = encode_labels(y, classes)
-        n_labeled = len(codes)
-        if X_unlabeled is not None:
-            extra = labels.label_more(X_unlabeled)
-            X, Q = stack_rows(X, X_unlabeled), np.concatenate([Q, extra])
-            codes = np.concatenate([codes, extra.argmax(axis=1)])
-            y = classes[codes]
-            extend_weights(routed["student"], len(extra))
-        if self.augmented_labels == "recomputed":
-            routed["student"]["labeler"] = row_labeler(labels, X_given, student)
-        task.end()
-        self._say(f"labels of {len(codes)} rows, source {source!r}", start)
-
-        start = time.perf_counter()
-        task = Subtask(ctx, "fit-student", self, X, y)
-        job = StudentFit(student, mode, float(self.alpha), classes)
-        data = (X, y, codes, Q, routed["student"])
-        temperature = self.temperature
-        if temperature == "auto":
-            temperature = choose_temperature(job, data, n_labeled, search_seed, self.n_jobs)
-        fitted = {
-            "student_": job.fit(*data, float(temperature), propagate=task.begin),
-            "classes_": classes,
-            "temperature_": float(temperature),
-            "label_source_": source,
-            # what the probabilities of the student itself are tempered by
-            "_student_temperature": float(temperature) if mode == "expansion" else 1.0,
-            **({} if labels is None else {"teacher_": labels.teacher}),
-        }
-        task.end(fitted)
-        self._say(f"student {type(last_step(student)).__name__}, T = {temperature:g}", start)
-
+        fitted = distill(self, ctx, X, y, sample_weight, soft_targets, X_unlabeled, params)
         # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
-        validate_data(self, X_given, skip_check_array=True)
-        vars(self).pop("teacher_", None)
+        validate_data(self, X, skip_check_array=True)
+        for name in ("teacher_", "label_temperature_"):
+            vars(self).pop(name, None)
         vars(self).update(fitted)
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
         return self
@@ -392,12 +328,19 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         """Take over the fit of another with the same teacher and labels, but for its student."""
         names = [name for name in vars(fitted) if name.endswith("_")]
         vars(self).update({name: getattr(fitted, name) for name in names})
-        self.student_, self.temperature_ = student, float(self.temperature)
+        self.student_ = student
+        self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
         self._student_temperature = 1.0  # that of a student trained on the loss itself
+        self._log_prior = fitted._log_prior
 
     def _say(self, message, start):
         if self.verbose:
             print(f"[DistilledClassifier] {message}, {time.perf_counter() - start:.1f} s")
+
+    def _answers(self):
+        check_is_fitted(self)
+        temperature = self._student_temperature
+        return Answers(self.student_, self.classes_, temperature, self._log_prior)
 
     def predict(self, X):
         """Labels that the student predicts.
@@ -411,8 +354,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         y : ndarray of shape (n_samples,)
             Class labels.
         """
-        check_is_fitted(self)
-        return student_labels(self.student_, X, self.classes_)
+        return self._answers().labels(X)
 
     @available_if(student_has("predict_proba"))
     def predict_proba(self, X):
@@ -427,8 +369,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
         """
-        check_is_fitted(self)
-        return student_proba(self.student_, X, self.classes_, self._student_temperature)
+        return self._answers().proba(X)
 
     @available_if(student_has("predict_proba"))
     def predict_log_proba(self, X):
@@ -443,8 +384,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         log_proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``; -inf for a class that the student never saw.
         """
-        check_is_fitted(self)
-        return student_log_proba(self.student_, X, self.classes_, self._student_temperature)
+        return self._answers().log_proba(X)
 
     @available_if(student_has("decision_function"))
     def decision_function(self, X):
@@ -460,8 +400,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
             One value per row for two classes. A class that the student never saw has a value
             below all others of its row.
         """
-        check_is_fitted(self)
-        return student_decision(self.student_, X, self.classes_, self._student_temperature)
+        return self._answers().decision(X)
 
     def without_teacher(self):
         """Copy that has dropped the teacher: small on disk, predicts the same.

@@ -1,12 +1,14 @@
-"""Which training rows are held out to decide when training stops."""
+"""Which training rows are held out: to decide when training stops, or what to train on."""
 
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 __all__ = [
     "content_folds",
     "copies_among",
+    "grouped_folds",
     "is_small",
     "merge_rows",
     "random_rows",
@@ -61,6 +63,37 @@ def content_folds(X, codes, weights, n_folds, rng):
     distinct = merge_rows(X, codes, weights)
     fold = stratified_folds(distinct.mass, n_folds, rng)
     return None if fold is None else fold[distinct.group]
+
+
+def grouped_folds(X, codes, weights, n_folds, seed):
+    """Stratified folds of rows in any container, and the number of distinct rows.
+
+    As `content_folds`, but not blind to transformations of the columns: equal rows share a fold,
+    and which one depends on what the distinct rows are. Rows that cannot be compared (objects in
+    an array) are all distinct, in the order they came.
+    """
+    _, group = np.unique(_hash_rows(X), return_inverse=True)
+    mass = np.zeros((group.max() + 1, codes.max() + 1))
+    np.add.at(mass, (group, codes), weights)
+    fold = stratified_folds(mass, n_folds, np.random.RandomState(seed))
+    return (np.zeros(len(codes), int) if fold is None else fold[group]), len(mass)
+
+
+def _hash_rows(X):
+    """One number a row, the same for equal rows."""
+    if hasattr(X, "iloc"):
+        import pandas as pd
+
+        try:
+            return pd.util.hash_pandas_object(X, index=False).to_numpy()
+        except TypeError:  # cells that have no hash
+            return np.arange(len(X))
+    if sp.issparse(X):
+        return X @ np.random.RandomState(0).standard_normal(X.shape[1])
+    X = np.asarray(X)
+    if X.dtype.kind in "biuf" and X.ndim == 2:
+        return _row_hashes(X.astype(np.float64) + 0.0)  # no -0.0
+    return np.arange(len(X))
 
 
 def _sortable(X):

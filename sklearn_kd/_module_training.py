@@ -207,7 +207,7 @@ def _problem(plan, X, codes, weights, soft, shape):
         intercept=False,
         held=plan.held,
     )
-    each = rows.targets(est.alpha, est.temperature)
+    each = rows.targets(rows.data.soft, est.alpha, est.temperature)
     labels, stretches = est.classes_[codes], [(slice(None), each)]
     held, cap, floor = None, None, rows.floor("all", each)
     if plan.held is not None:

@@ -9,61 +9,21 @@ from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
-from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_kd._answers import mix, temper
 from sklearn_kd._memory import check_copies
-from sklearn_kd._teacher_labels import stratified_folds
 from sklearn_kd._validation import (
     _check_method_params,
     _num_samples,
     _routing_enabled,
     _safe_indexing,
-    align_columns,
     fit_parameter_key,
     last_step,
     step_parameter,
 )
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
-__all__ = [
-    "StudentFit",
-    "choose_temperature",
-    "student_decision",
-    "student_labels",
-    "student_log_proba",
-    "student_mode",
-    "student_proba",
-]
-
-#: Candidates of ``temperature="auto"``.
-_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
-
-
-def temper(Q, temperature):
-    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row; zeros stay zero."""
-    if temperature == 1:
-        return Q
-    # the largest probability of a row becomes 1, so that no row underflows
-    powers = (Q / Q.max(axis=1, keepdims=True)) ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def untemper_log(log_g, temperature):
-    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row; inverts :func:`temper`."""
-    if temperature == 1:
-        return log_g
-    z = temperature * log_g
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-
-
-def mix(Q, codes, alpha):
-    """Return ``alpha Q + (1 - alpha) onehot(codes)``."""
-    if alpha == 1:
-        return Q
-    mixed = alpha * Q
-    mixed[np.arange(len(codes)), codes] += 1 - alpha
-    return mixed
+__all__ = ["StudentFit", "fit_head", "student_mode"]
 
 
 def expand_rows(Q, sample_weight=None):
@@ -107,6 +67,22 @@ def balance_classes(student, Q, sample_weight=None):
     return Q * (mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0)))
 
 
+def fit_head(student, X, y, params):
+    """Fit the steps of a pipeline before the last; they, and the rows as they leave them."""
+    head, head_params = student[:-1], {}
+    if _routing_enabled() and params:
+        wanted = get_routing_for_object(head).consumes("fit_transform", params)
+        head_params = {key: params[key] for key in wanted}
+    n_samples = _num_samples(X)
+    X = head.fit_transform(X, y, **head_params)
+    if _num_samples(X) != n_samples:
+        raise ValueError(
+            f"the student's steps before the last made {_num_samples(X)} rows of "
+            f"{n_samples}; soft labels need the rows they belong to."
+        )
+    return head, X
+
+
 def fit_expanded(student, X, y, Q, classes, params, propagate):
     """Fit an unfitted student on the copies of :func:`expand_rows`, in place.
 
@@ -131,17 +107,7 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
         if _routing_enabled() and params:
             routed = process_routing(student, "fit", **params)[name]["fit"]
         if len(student.steps) > 1:
-            head, head_params = student[:-1], {}
-            if _routing_enabled() and params:
-                wanted = get_routing_for_object(head).consumes("fit_transform", params)
-                head_params = {key: params[key] for key in wanted}
-            n_samples = _num_samples(X)
-            X = head.fit_transform(X, y, **head_params)
-            if _num_samples(X) != n_samples:
-                raise ValueError(
-                    f"the student's steps before the last made {_num_samples(X)} rows of "
-                    f"{n_samples}; soft labels need the rows they belong to."
-                )
+            head, X = fit_head(student, X, y, params)
             # with memory= the head has fitted copies of its steps
             student.steps = [*head.steps, (name, last)]
         fit_expanded(last, X, y, Q, classes, routed, propagate)
@@ -158,23 +124,24 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
 class StudentFit:
     """How labels reach a student: natively, mixed beforehand, or by row expansion."""
 
-    def __init__(self, student, mode, alpha, classes):
-        self.student, self.mode, self.alpha, self.classes = student, mode, alpha, classes
+    def __init__(self, student, mode, classes):
+        self.student, self.mode, self.classes = student, mode, classes
 
-    def fit(self, X, y, codes, Q, params, temperature, *, propagate=lambda _: nullcontext()):
-        """Return a fitted clone."""
+    def fit(self, material, *, propagate=lambda _: nullcontext()):
+        """Return a clone fitted on a `Material`."""
+        X, y, codes, Q, params, alpha, temperature = material
         student = clone(self.student)
         if self.mode == "expansion":
             switch_off_validation_split(student)
-            Q = mix(temper(Q, temperature), codes, self.alpha)
+            Q = mix(temper(Q, temperature), codes, alpha)
             Q = balance_classes(student, Q, params.get("sample_weight"))
             fit_expanded(student, X, y, Q, self.classes, params, propagate)
             return student
         if self.mode == "native":
-            loss = {"alpha": self.alpha, "temperature": temperature}
+            loss = {"alpha": alpha, "temperature": temperature}
             student.set_params(**{step_parameter(student, name): loss[name] for name in loss})
         else:
-            Q = mix(Q, codes, self.alpha)
+            Q = mix(Q, codes, alpha)
         index = X.index if hasattr(X, "iloc") else None
         targets = pd.DataFrame(Q, columns=self.classes, index=index)
         params = {**params, "soft_targets": targets}
@@ -188,21 +155,12 @@ class StudentFit:
             student.fit(X, y, **params)
         return student
 
-    def held_out_loss(self, data, temperature, train, test, weight):
-        """Mean log loss on hard labels of ``test`` of a student fitted on ``train``."""
-        X, y, codes, Q, params = data
-        params = _check_method_params(X, params=params, indices=train)
-        student = self.fit(
-            _safe_indexing(X, train), y[train], codes[train], Q[train], params, temperature
-        )
-        own = temperature if self.mode == "expansion" else 1.0
-        proba = student_proba(student, _safe_indexing(X, test), self.classes, own)
-        of_label = proba[np.arange(len(test)), codes[test]].astype(np.float64)
-        return np.average(-np.log(np.maximum(of_label, 1e-15)), weights=weight[test])
-
 
 def student_mode(student, alpha, temperature):
-    """Return "native", "mixed" (native without parameters for the loss) or "expansion"."""
+    """Return "native", "mixed" (native without parameters for the loss) or "expansion".
+
+    An ``alpha`` or ``temperature`` of "auto" will be what the student can honour.
+    """
     last = last_step(student)
     name = type(last).__name__
     # not is_classifier: third parties may not say what they are
@@ -222,6 +180,10 @@ def student_mode(student, alpha, temperature):
             "sample_weight."
         )
     pair = f"alpha={alpha!r}, temperature={temperature!r}"
+    if alpha == "auto":
+        alpha = 1.0
+    if temperature == "auto":
+        temperature = 1.0
     if alpha > 1 and (mode != "native" or temperature != 1):
         raise ValueError(
             f"{pair}: alpha above 1 needs temperature=1 and a student whose fit takes soft_targets "
@@ -238,78 +200,3 @@ def student_mode(student, alpha, temperature):
             "it can honour temperature=1 only."
         )
     return mode
-
-
-def choose_temperature(job, data, n_labeled, seed, n_jobs):
-    """Return the candidate with the least held-out log loss in three stratified folds."""
-    X, _, codes, _, params = data
-    if not hasattr(job.student, "predict_proba"):
-        raise TypeError(
-            'temperature="auto" needs a student with predict_proba; give a number instead.'
-        )
-    if np.sum(np.bincount(codes[:n_labeled]) >= 3) < 2:
-        raise ValueError(
-            'temperature="auto" holds rows out and needs two classes of at least three rows; give '
-            "a number instead."
-        )
-    unlabeled = np.arange(n_labeled, _num_samples(X))
-    weight = params.get("sample_weight", np.ones(len(codes)))
-    folds = stratified_folds(codes[:n_labeled], 3, seed)
-    losses = Parallel(n_jobs=n_jobs)(
-        delayed(job.held_out_loss)(data, T, np.append(train, unlabeled), test, weight)
-        for T in _TEMPERATURES
-        for train, test in folds
-    )
-    return _TEMPERATURES[np.reshape(losses, (len(_TEMPERATURES), -1)).mean(axis=1).argmin()]
-
-
-def classes_of(student, default):
-    """Columns of a fitted student."""
-    return np.asarray(getattr(student, "classes_", default))
-
-
-def student_proba(student, X, classes, temperature):
-    """Probabilities of a fitted student in the columns of ``classes``, untempered."""
-    proba = np.asarray(student.predict_proba(X))
-    if temperature != 1:
-        proba = temper(proba, 1 / temperature)
-    return align_columns(proba, classes_of(student, classes), classes)
-
-
-def student_log_proba(student, X, classes, temperature):
-    """Logarithm of `student_proba`; -inf for a class that the student never saw."""
-    if hasattr(student, "predict_log_proba"):
-        log_g = np.asarray(student.predict_log_proba(X))
-    else:
-        with np.errstate(divide="ignore"):
-            log_g = np.log(np.asarray(student.predict_proba(X)))
-    log_g = untemper_log(log_g, temperature)
-    return align_columns(log_g, classes_of(student, classes), classes, fill=-np.inf)
-
-
-def student_decision(student, X, classes, temperature):
-    """Decision values, untempered; below all others of its row for a class never seen."""
-    values = np.asarray(student.decision_function(X)) * temperature
-    known = classes_of(student, classes)
-    if len(known) == len(classes):
-        return values
-    if values.ndim == 1:
-        values = np.column_stack([-values, values])
-    lowest = values.min(axis=1, keepdims=True) - 1
-    return lowest + align_columns(values - lowest, known, classes)
-
-
-def student_labels(student, X, classes):
-    """Labels that a fitted student predicts, in the dtype of ``classes``."""
-    labels = np.asarray(student.predict(X))
-    if labels.dtype == classes.dtype:
-        return labels
-    # string labels come back as objects from a student that read them from a DataFrame; a cast
-    # must not make a label out of something else
-    unknown = set(labels.ravel().tolist()) - set(classes.tolist())
-    if unknown:
-        raise ValueError(
-            f"the student {type(last_step(student)).__name__} predicts {next(iter(unknown))!r}, "
-            f"which is not one of the classes {classes.tolist()}: is it a classifier?"
-        )
-    return labels.astype(classes.dtype)

@@ -51,12 +51,13 @@ class BatchedGridSearchCV(GridSearchCV):
         A pipeline ends with either. Callbacks of its own cannot be told of fits that happen
         together: set them on the search.
     param_grid : dict or list of dict
-        As for GridSearchCV. Any parameter may vary except ``temperature="auto"`` of a
-        DistilledClassifier, which is a search itself. Networks share products where they read the
-        same inputs in the same minibatches; those that differ in ``batch_size``, ``optimizer`` (or
-        in whether ``learning_rate`` is a number, which changes it), ``momentum``, ``class_weight``,
-        ``early_stopping``, ``device``, the input switches, or in minibatches in ``random_state``
-        (but see ``share_minibatches``) and ``validation_fraction``, train in turn.
+        As for GridSearchCV. Any parameter may vary. ``alpha``, ``temperature`` and ``augmentation``
+        of a DistilledClassifier must not be "auto", which is a search itself. Networks share
+        products where they read the same inputs in the same minibatches; those that differ in
+        ``batch_size``, ``optimizer`` (or in whether ``learning_rate`` is a number, which changes
+        it), ``momentum``, ``class_weight``, ``early_stopping``, ``device``, the input switches, or
+        in minibatches in ``random_state`` (but see ``share_minibatches``) and
+        ``validation_fraction``, train in turn.
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True

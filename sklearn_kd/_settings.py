@@ -92,6 +92,7 @@ class Job:
     scale: np.ndarray
     fold: np.ndarray | None = None  # (n_samples,) in full batch
     held: np.ndarray | None = None  # (n_samples,) mask, in minibatches
+    soft: np.ndarray | None = None  # (n_samples, n_classes)
     n_shrunk: int = 0  # how often the step size has been cut
 
     @property
@@ -122,7 +123,7 @@ class Job:
     @property
     def loss_key(self):
         """What the targets depend on beside the data."""
-        return float(self.est.alpha), float(self.est.temperature)
+        return float(self.est.alpha), float(self.est.temperature), id(self.soft)
 
     @property
     def key(self):
@@ -138,10 +139,12 @@ class Job:
         )
 
 
-def prepare(est, data, *, partial=False, resume=False, like=None):
+def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
     """Resolve a fit of ``est`` on ``data``: `Job`.
 
     In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
+    ``effort`` is the share of its epochs that the whole schedule is squeezed into; below 1, early
+    stopping in full batch holds one fold out and trains no network for each.
     """
     if resume:
         check_resumed(est)
@@ -158,6 +161,7 @@ def prepare(est, data, *, partial=False, resume=False, like=None):
         n_epochs = FULL_BATCH_STEPS
         if batch_size is not None:
             n_epochs = max(FEWEST_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
+    n_epochs = max(1, math.ceil(effort * n_epochs))
     patience = est.n_iter_no_change
     if patience == "auto":
         patience = max(10, n_epochs // 5)
@@ -198,10 +202,13 @@ def prepare(est, data, *, partial=False, resume=False, like=None):
         seeds=random.randint(2**31 - 1, size=1 if partial else n_restarts),
         offset=offset,
         scale=scale,
+        soft=data.soft,
     )
     if est.early_stopping and not partial:
         if batch_size is None:
             job.fold = data.folds(fold_seed)
+            if effort < 1 and job.fold is not None:
+                job.held, job.fold = job.fold == 0, None
         else:
             rows_random = np.random.RandomState(fold_seed)
             held = random_rows(data.codes, est.validation_fraction, rows_random)

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_kd._label_calibration import (
+    apply_decision_map,
+    fit_decision_map,
+    fit_temperature,
+    sharpen,
+)
 from sklearn_kd._validation import (
     _check_method_params,
     _num_samples,
@@ -27,7 +32,7 @@ from sklearn_kd.exceptions import (
     UntestedRowsWarning,
 )
 
-__all__ = ["TeacherLabels", "label_rows", "merge_classes", "stratified_folds"]
+__all__ = ["TeacherLabels", "label_rows", "merge_classes", "stratified_folds", "user_folds"]
 
 #: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
 #: targets of the user's: a float32 softmax over many classes, averaged, is off by more.
@@ -44,13 +49,22 @@ class TeacherLabels:
     teacher: Any
     #: ``(slope, offsets)`` where the teacher only has decision values.
     decision_map: tuple | None = None
+    #: What its probabilities are calibrated by, or None; see `sharpen`.
+    temperature: float | None = None
 
-    def label_more(self, X):
+    def label_more(self, X, *, calibrated=True):
         """Probabilities of the fitted teacher for rows it was not fitted on."""
         values, is_proba = _respond(self.teacher, X, self.classes)
-        if is_proba:
-            return _fill(values)
-        return _apply_decision_map(values, *self.decision_map)
+        if not is_proba:
+            return apply_decision_map(values, *self.decision_map)
+        return sharpen(_fill(values), self.temperature if calibrated else None)
+
+    def calibrate(self, codes, weight, unseen):
+        """Calibrate the labels of rows that the teacher had not been fitted on, in place."""
+        if self.decision_map is None and unseen.any():
+            self.proba = np.array(self.proba)
+            self.temperature = fit_temperature(self.proba[unseen], codes[unseen], weight[unseen])
+            self.proba[unseen] = sharpen(self.proba[unseen], self.temperature)
 
 
 def merge_classes(present, teacher):
@@ -75,12 +89,11 @@ def label_rows(
     cv,
     sample_weight=None,
     fit_params,
-    split_params,
-    rows,
-    n_given,
+    folds=None,
     n_jobs,
     seed,
     propagate,
+    calibrate=False,
     needs_labels=True,
 ):
     """Fit the teacher on all rows and give each row its probabilities.
@@ -93,17 +106,19 @@ def label_rows(
     classes : ndarray of shape (n_classes,)
         Sorted labels; those of the result are their union with the teacher's.
     cv : as in :class:`~sklearn_kd.DistilledClassifier`
+        Where it is no text, ``folds`` are those of it.
     sample_weight : ndarray of shape (n_samples,) or None
         For the calibration of decision values; the teacher's own are in ``fit_params``.
-    fit_params, split_params : dict
-        Metadata for the teacher's ``fit`` and the splitter's ``split``.
-    rows : ndarray of shape (n_samples,)
-        Positions of these rows among the ``n_given`` that the user passed, to which explicit
-        splits refer.
-    n_given : int
+    fit_params : dict
+        Metadata for the teacher's ``fit``.
+    folds : list of (train, test), optional
+        Of these rows.
     n_jobs, seed : int or None, int
     propagate : callable
         Context manager around the fit on all rows, called with the estimator or None.
+    calibrate : bool
+        Calibrate out-of-sample probabilities (not those of a frozen teacher: which rows it has
+        seen is unknown).
     needs_labels : bool
         False: fit only, to label other rows. ``proba`` of the result may be None.
 
@@ -158,13 +173,12 @@ def label_rows(
         own = align_columns(own, _classes_of(fitted), classes)
 
     proba = np.eye(len(classes))[codes]  # rows that no fold tests keep their hard labels
-    decision_map = None
+    unseen, decision_map = ~wanted, None
     if wanted.any():
         if isinstance(cv, str):
             folds = stratified_folds(codes, 5, seed)
             _warn_single_rows(codes, classes, wanted)
         else:
-            folds = _user_folds(cv, X, y, rows, n_given, split_params)
             _check_tested(folds, len(codes))
         folds = [(train, test[wanted[test]]) for train, test in folds]
         folds = [(train, test) for train, test in folds if len(test)]
@@ -182,12 +196,16 @@ def label_rows(
             total = np.zeros_like(proba)
             np.add.at(total, row_of, folded.proba)
             proba[times > 0] = total[times > 0] / times[times > 0, None]
+            unseen |= times > 0
     if own is not None:
         proba[~wanted] = _check_teacher_proba(own[~wanted], fitted)
     if decision_map is None and not hasattr(fitted, "predict_proba"):
         # nothing was cross-fitted; rows to come are labelled by a map of the training values
         decision_map = done(*_respond(fitted, X, classes), everything, source).decision_map
-    return TeacherLabels(proba, classes, source, fitted, decision_map)
+    labels = TeacherLabels(proba, classes, source, fitted, decision_map)
+    if calibrate:
+        labels.calibrate(codes, weight, unseen)
+    return labels
 
 
 def stratified_folds(codes, n_splits, seed):
@@ -210,8 +228,11 @@ def stratified_folds(codes, n_splits, seed):
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
 
 
-def _user_folds(cv, X, y, rows, n_given, split_params):
-    """Folds of a splitter on these rows, or explicit ones of all rows the user passed."""
+def user_folds(cv, X, y, rows, n_given, split_params):
+    """Folds of a splitter on these rows, or explicit ones of all rows that the user passed.
+
+    ``rows`` are the positions of these among those ``n_given``.
+    """
     explicit = isinstance(cv, Iterable) and not hasattr(cv, "split")
     splitter = check_cv(cv, y, classifier=True)
     folds = splitter.split(X, y, **split_params)
@@ -322,80 +343,8 @@ def _fill(values):
 def _as_probabilities(values, is_proba, codes, weight):
     if is_proba:
         return _fill(values), None
-    decision_map = _fit_decision_map(values, codes, weight)
-    return _apply_decision_map(values, *decision_map), decision_map
-
-
-def _logits(values, slope, offsets):
-    return np.where(np.isnan(values), -np.inf, slope * values + offsets)
-
-
-def _apply_decision_map(values, slope, offsets):
-    return softmax(_logits(values, slope, offsets), axis=1)
-
-
-def _fit_decision_map(values, codes, weight, *, max_iter=100, tol=1e-14):
-    r"""Slope and offsets that turn decision values into probabilities.
-
-    .. math:: p = \mathrm{softmax}(a F + b), \qquad
-              \min_{a, b} -\sum_i w_i \sum_k t_{ik} \ln p_{ik}
-
-    with Platt's targets ``t``: (N + 1) / (N + 2) for the label of a row, N the weight of its
-    class, the rest shared by the other classes; they keep the optimum finite where the values
-    separate the classes. For two classes this is Platt's sigmoid. Newton's method with
-    backtracking; the problem is convex.
-    """
-    n_classes = values.shape[1]
-    known = ~np.isnan(values)
-    use = known[np.arange(len(codes)), codes]
-    values, codes, weight, known = values[use], codes[use], weight[use], known[use]
-    scale = np.abs(values[known]).max(initial=0.0)
-    if not scale > 0:
-        scale = 1.0
-    F = np.where(known, values, 0.0) / scale
-    mass = np.bincount(codes, weights=weight, minlength=n_classes)[codes]
-    target = np.repeat(1 / (mass + 2) / (n_classes - 1), n_classes).reshape(F.shape)
-    target[np.arange(len(codes)), codes] = (mass + 1) / (mass + 2)
-    target *= known
-    target /= target.sum(axis=1, keepdims=True)
-    block = np.where(known, 0.0, -np.inf)
-
-    def logits(theta):
-        return theta[0] * F + theta[1:] + block
-
-    def loss(theta):
-        # 0 * -inf: a class that the fold's teacher never saw has target zero
-        log_p = np.where(known, log_softmax(logits(theta), axis=1), 0.0)
-        return -weight @ (target * log_p).sum(axis=1)
-
-    theta = np.zeros(n_classes + 1)
-    theta[0] = 1.0
-    value = loss(theta)
-    for _ in range(max_iter):
-        P = softmax(logits(theta), axis=1)
-        WP = weight[:, None] * P
-        residual = weight[:, None] * (P - target)
-        gradient = np.append((residual * F).sum(), residual.sum(axis=0))
-        mean = (P * F).sum(axis=1)
-        hessian = np.empty((n_classes + 1, n_classes + 1))
-        hessian[0, 0] = (WP * (F - mean[:, None]) ** 2).sum()
-        hessian[0, 1:] = hessian[1:, 0] = (WP * (F - mean[:, None])).sum(axis=0)
-        hessian[1:, 1:] = np.diag(WP.sum(axis=0)) - WP.T @ P
-        # equal offsets for all classes change nothing: lstsq takes the shortest step
-        step = np.linalg.lstsq(hessian, -gradient, rcond=1e-13)[0]
-        decrement = -gradient @ step
-        if not decrement > tol * weight.sum():
-            break
-        size = 1.0
-        # close to the optimum the loss no longer resolves the step, and Newton needs no brake
-        brake = decrement > 1e-9 * weight.sum()
-        while (
-            brake and size > 1e-10 and loss(theta + size * step) > value - 1e-4 * size * decrement
-        ):
-            size /= 2
-        theta = theta + size * step
-        value = loss(theta)
-    return theta[0] / scale, theta[1:]
+    decision_map = fit_decision_map(values, codes, weight)
+    return apply_decision_map(values, *decision_map), decision_map
 
 
 def _warn_missing(values, classes, who):

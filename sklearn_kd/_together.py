@@ -57,13 +57,16 @@ class Together:
     students : list of TwoLayerPGDClassifier
         With ``classes_`` set, and validated parameters.
     X, codes, weights, soft, y
-        As for `_training.fit`, without class weights.
+        As for `_training.fit`, without class weights; ``soft`` may be a list of soft labels, those
+        of each student.
     share_minibatches : bool
         Give all the order of rows and the held-out rows that the first has, whatever their seeds.
     limit : float
         Bytes that training may take.
     on_batch : callable, optional
         Called with the number of jobs done, those in the batch that begins, and all.
+    effort : float
+        Share of its epochs that the schedule of each fit is squeezed into.
     n_paused : int
         How many such objects wait at the same time for `advance` to be called again; each keeps
         all its networks. 0: it is called once.
@@ -85,19 +88,22 @@ class Together:
         share_minibatches=False,
         limit=math.inf,
         on_batch=None,
+        effort=1.0,
         n_paused=0,
     ):
         self.fits, self.limit, self.on_batch = [Fitted() for _ in students], limit, on_batch
         self.pauses, self.dtype = n_paused > 0, X.dtype
         data_of, groups, first, all_needed = {}, {}, None, {}
-        for number, est in enumerate(students):
+        softs = soft if isinstance(soft, list) else [soft] * len(students)
+        for number, (est, soft) in enumerate(zip(students, softs, strict=True)):
             try:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
                 key = repr(est.class_weight)
                 if key not in data_of:
                     weighed = weigh_classes(est, codes, weights)
-                    data_of[key] = TrainingData(X, codes, weighed, soft, y, len(est.classes_))
-                job = prepare(est, data_of[key], like=first)
+                    data_of[key] = TrainingData(X, codes, weighed, None, y, len(est.classes_))
+                job = prepare(est, data_of[key], like=first, effort=effort)
+                job.soft = soft
                 first = job if share_minibatches and first is None else first
                 check_held_out(job, soft, stacklevel=6)
                 own, shared = needed_bytes([job], data_of[key], copies=self.pauses)

@@ -8,6 +8,7 @@ __all__ = [
     "IgnoredSampleWeightWarning",
     "InSampleLabelsWarning",
     "MissingClassWarning",
+    "NoGainWarning",
     "PrecisionWarning",
     "SoftTargetsAlignmentWarning",
     "TransferRowsWarning",
@@ -46,6 +47,10 @@ class MissingClassWarning(UserWarning):
     """A teacher (or one of its folds) never saw a class and gives it probability zero."""
 
 
+class NoGainWarning(UserWarning):
+    """A teacher's labels were no better than hard ones on held-out rows, and are not used."""
+
+
 class PrecisionWarning(UserWarning):
     """A column has lost its digits: its spread is near the resolution of its dtype."""
 
@@ -58,7 +63,11 @@ class SoftTargetsAlignmentWarning(UserWarning):
 
 
 class TransferRowsWarning(UserWarning):
-    """``X_unlabeled`` is as long as ``X``: a search would slice it like metadata."""
+    """Transfer rows may not be what they should: see the message.
+
+    ``X_unlabeled`` is as long as ``X``, so that a search would slice it like metadata; or rows
+    that were made are copies of those there are, or cannot be made.
+    """
 
 
 class UntestedRowsWarning(UserWarning):

@@ -10,11 +10,30 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
-from sklearn_kd._candidates import way_to_student
+from sklearn_kd._candidates import SEARCHED, way_to_student
 from sklearn_kd._information import InformationDisplay, pyplot
+from sklearn_kd._report import DistillationReport, distillation_report
+from sklearn_kd._report_displays import DistillationDisplay, FidelityDisplay
 from sklearn_kd._search import BatchedGridSearchCV
+from sklearn_kd._should_distill import (
+    DistillationAdvice,
+    DistillationCost,
+    Estimate,
+    should_distill,
+)
 
-__all__ = ["InformationDisplay", "WidthCurveDisplay"]
+__all__ = [
+    "DistillationAdvice",
+    "DistillationCost",
+    "DistillationDisplay",
+    "DistillationReport",
+    "Estimate",
+    "FidelityDisplay",
+    "InformationDisplay",
+    "WidthCurveDisplay",
+    "distillation_report",
+    "should_distill",
+]
 
 _COLUMNS = ["width", "labels", "seed", "split", "score"]
 
@@ -60,8 +79,10 @@ class WidthCurveDisplay:
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> forest = RandomForestClassifier(50, random_state=0)
     >>> student = TwoLayerPGDClassifier(max_iter=50, n_init=1)
+    >>> fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+    >>> model = DistilledClassifier(forest, student, **fixed)
     >>> display = WidthCurveDisplay.from_estimator(
-    ...     DistilledClassifier(forest, student), X, y, widths=[2, 4, 8], seeds=2, cv=2
+    ...     model, X, y, widths=[2, 4, 8], seeds=2, cv=2
     ... )
     >>> [line.get_label() for line in display.lines_]
     ['hard labels', 'soft labels', 'teacher']
@@ -146,7 +167,7 @@ class WidthCurveDisplay:
             For another estimator or student, or for several scorers.
         ValueError
             For widths or seeds that are no such, for ``alpha=0`` (soft labels would be hard ones)
-            and for ``temperature="auto"``.
+            and for ``alpha``, ``temperature`` or ``augmentation`` of "auto".
 
         Notes
         -----
@@ -294,10 +315,12 @@ def _check_estimator(estimator):
     estimator = clone(estimator)
     if meta.student is None:
         estimator.set_params(**{f"{prefix}student": student})
-    if meta.temperature == "auto":
-        raise ValueError(
-            f"{prefix}temperature='auto' is a search of its own for each student: give a number."
-        )
+    for name, value in SEARCHED.items():
+        if getattr(meta, name) == "auto":
+            raise ValueError(
+                f"{prefix}{name}='auto' is a search of its own for each student: set "
+                f"{prefix}{name}={value}, say."
+            )
     if meta.alpha == 0:
         raise ValueError(
             f"{prefix}alpha=0 trains on hard labels alone: give soft labels a weight above 0."

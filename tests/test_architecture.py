@@ -15,6 +15,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 METAS = [
     *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
     *("_label_noise.py", "_self_distill.py", "_split_fits.py", "_teacher_labels.py"),
+    *("_answers.py", "_choice.py", "_distillation.py", "_lesson.py", "_report.py"),
+    *("_measure.py", "_should_distill.py"),
 ]
 STUDENTS = {"_two_layer", "_training", "_together", "_module", "_module_training"}
 
@@ -80,10 +82,20 @@ def test_metas_know_the_student_protocol_and_no_student(path):
 ALLOWED = {
     "__init__": set(),
     "exceptions": set(),
-    "inspection": {"_candidates", "_information", "_search"},
+    "inspection": {"_candidates", "_information", "_report", "_report_displays", "_search"}
+    | {"_should_distill"},
+    "_should_distill": {"_distilled", "_meta", "_row_expansion", "_teacher_labels"}
+    | {"_unseen_losses", "_validation"},
+    "_unseen_losses": {"_label_calibration", "_meta", "_teacher_labels", "_validation"},
+    "_report": {"_distilled", "_measure", "_report_displays"},
+    "_report_displays": {"_information", "_measure", "_validation", "metrics"},
+    "_measure": {"_distilled", "_meta", "_validation", "metrics"},
     "_information": {"_validation", "theory"},
     "metrics": {"_validation"},
-    "datasets": {"_image_files", "_validation"},
+    "datasets": {"_image_files", "_transfer_rows", "_validation", "_wrong_labels"},
+    "_wrong_labels": {"_validation"},
+    "_transfer_rows": {"_mixed_table", "_validation"},
+    "_mixed_table": set(),
     "_image_files": set(),
     "modules": set(),
     "theory": {"_validation", "_device", "_core"},
@@ -111,13 +123,21 @@ ALLOWED = {
     "_kernel_fit": {"_core", "_device", "_held_out"},
     "_margin_fit": {"_core", "_device", "_held_out"},
     "_meta": {"_validation", "exceptions"},
-    "_teacher_labels": {"_validation", "exceptions"},
-    "_row_expansion": {"_memory", "_teacher_labels", "_validation", "exceptions"},
+    "_teacher_labels": {"_label_calibration", "_validation", "exceptions"},
+    "_label_calibration": set(),
+    "_answers": {"_validation"},
+    "_row_expansion": {"_answers", "_memory", "_validation", "exceptions"},
+    "_lesson": {"_answers", "_meta", "_teacher_labels", "_validation"},
+    "_choice": {"_answers", "_held_out", "_lesson", "_row_expansion", "_validation", "exceptions"},
+    "_distillation": {
+        *("_answers", "_choice", "_lesson", "_meta", "_row_expansion", "_student"),
+        *("_teacher_labels", "_transfer_rows", "_validation", "exceptions"),
+    },
     "_search": {"_candidates", "_split_fits", "_validation"},
     "_split_fits": {"_candidates"},
     "_candidates": {"_row_expansion"},
     "_distilled": {
-        *("_meta", "_row_expansion", "_student", "_teacher_labels", "_validation"),
+        *("_answers", "_distillation", "_meta", "_validation"),
         *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
     },
     "_self_distill": {

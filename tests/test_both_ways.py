@@ -82,11 +82,14 @@ PAIRS = {
 }
 
 
+TAUGHT = {"alpha": 1.0, "temperature": 1.0, "calibration": None, "augmentation": None}
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_students_learn_what_the_teacher_says(digits, name):
     X, y, X_test, y_test = digits
     teacher, student = (clone(each) for each in PAIRS[name])
-    model = DistilledClassifier(teacher, student, alpha=1.0, cv=2, random_state=0).fit(X, y)
+    model = DistilledClassifier(teacher, student, **TAUGHT, cv=2, random_state=0).fit(X, y)
     assert model.score(X_test, y_test) > 0.9
     taught = model.teacher_.predict_proba(X_test)
     assert fidelity_score(taught, model.predict_proba(X_test)) > 0.8
@@ -96,9 +99,9 @@ def test_a_skorch_net_of_the_users_teaches(digits):
     X, y, X_test, y_test = digits
     teacher = skorch_net().fit(X, y)
     student = network(SmallCNN, width=2, depth=1)
-    model = DistilledClassifier(FrozenEstimator(teacher), student, alpha=1.0).fit(X, y)
+    model = DistilledClassifier(FrozenEstimator(teacher), student, **TAUGHT).fit(X, y)
     assert model.label_source_ == "frozen"
     assert model.score(X_test, y_test) > 0.9
     # it is the net that is learnt from, not the labels
-    turned = DistilledClassifier(FrozenEstimator(teacher), student, alpha=1.0).fit(X, (y + 1) % 3)
+    turned = DistilledClassifier(FrozenEstimator(teacher), student, **TAUGHT).fit(X, (y + 1) % 3)
     np.testing.assert_allclose(turned.predict_proba(X_test), model.predict_proba(X_test), atol=1e-5)

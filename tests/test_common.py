@@ -156,6 +156,10 @@ def expected_failures(estimator):
     return {f"{check}dense_data": reason, f"{check}sparse_data": reason}
 
 
+NO_GAIN = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+
+
+@NO_GAIN
 @parametrize_with_checks(
     [*STUDENTS, *MODULES, *DISTILLED, *BOOTSTRAPPED], expected_failed_checks=expected_failures
 )
@@ -169,6 +173,7 @@ def test_check_estimator_of_a_search(estimator, check):
     check(estimator)
 
 
+@NO_GAIN
 @pytest.mark.slow
 @parametrize_with_checks(SLOW, expected_failed_checks=expected_failures)
 def test_check_estimator_with_the_defaults(estimator, check):

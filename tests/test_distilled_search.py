@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FIXED
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -24,7 +25,7 @@ from sklearn_kd import DistilledClassifier
 
 
 def distilled(**params):
-    params = {"random_state": 0, **params}
+    params = {**FIXED, "random_state": 0, **params}
     return DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=1e-3), **params)
 
 
@@ -55,7 +56,7 @@ def test_grid_search_over_nested_parameters_with_loky():
     X, y = three_classes()
     grid = {"student__max_depth": [1, 4], "teacher__n_estimators": [5, 20]}
     model = DistilledClassifier(
-        RandomForestClassifier(random_state=0), DecisionTreeClassifier(random_state=0)
+        RandomForestClassifier(random_state=0), DecisionTreeClassifier(random_state=0), **FIXED
     )
     with joblib.parallel_config("loky"):
         search = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(X, y)
@@ -108,9 +109,9 @@ def test_cached_pipeline(tmp_path):
         np.testing.assert_allclose(cached.predict_proba(X), plain.predict_proba(X), rtol=1e-12)
     # a cache inside teacher and student: their steps are then clones
     part = make_pipeline(StandardScaler(), LogisticRegression(), memory=str(tmp_path))
-    model = DistilledClassifier(clone(part), clone(part), random_state=0).fit(X, y)
+    model = DistilledClassifier(clone(part), clone(part), **FIXED, random_state=0).fit(X, y)
     part.set_params(memory=None)
-    expected = DistilledClassifier(clone(part), clone(part), random_state=0).fit(X, y)
+    expected = DistilledClassifier(clone(part), clone(part), **FIXED, random_state=0).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
 
 

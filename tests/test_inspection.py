@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FIXED
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
@@ -43,7 +44,7 @@ def student(**params):
 def distilled(teacher=None, own=None, **params):
     own = student() if own is None else own
     teacher = LogisticRegression() if teacher is None else teacher
-    return DistilledClassifier(teacher, own, **{"random_state": 0, **params})
+    return DistilledClassifier(teacher, own, **{**FIXED, "random_state": 0, **params})
 
 
 def table(n=60):
@@ -98,7 +99,8 @@ def test_soft_labels_are_the_teachers_and_hard_ones_need_none(ax):
     X, y = load_breast_cancer(return_X_y=True)
     X, y = X[:120], y[:120]
     cv = StratifiedKFold(2)
-    model = DistilledClassifier(KernelTeacher(), student(), alpha=1.0, random_state=0)
+    fixed = {**FIXED, "alpha": 1.0, "calibration": None}
+    model = DistilledClassifier(KernelTeacher(), student(), **fixed, random_state=0)
     frame = WidthCurveDisplay.from_estimator(
         model, X, y, widths=4, seeds=2, cv=cv, scoring="neg_log_loss", ax=ax
     ).frame
@@ -295,7 +297,7 @@ def test_default_student_and_estimator_are_left_alone(ax, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(inspection, "BatchedGridSearchCV", Search)
-    model = DistilledClassifier(GaussianNB())
+    model = DistilledClassifier(GaussianNB(), **FIXED)
     with pytest.raises(KeyboardInterrupt):
         WidthCurveDisplay.from_estimator(model, *table(), ax=ax)
     assert model.student is None

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import skorch
 import torch
-from conftest import blobs, central_difference, fitted_names, naive_log_proba, one_hot, random_proba
+from conftest import (
+    FIXED,
+    blobs,
+    central_difference,
+    fitted_names,
+    naive_log_proba,
+    one_hot,
+    random_proba,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax, xlogy
 from sklearn.base import clone
@@ -603,7 +611,9 @@ def test_a_distilled_student_gets_labels_of_what_it_sees(as_frame):
     options = {"cv": 2, "random_state": 0, "alpha": 1.0}
     teacher = LogisticRegression(max_iter=500)
     fixed, anew = (
-        DistilledClassifier(teacher, student, augmented_labels=labels, **options).fit(X, y)
+        DistilledClassifier(teacher, student, augmented_labels=labels, **{**FIXED, **options}).fit(
+            X, y
+        )
         for labels in ("fixed", "recomputed")
     )
     moved = np.roll(np.asarray(X).reshape(-1, 8, 8), 2, axis=1).reshape(-1, 64)
@@ -1005,7 +1015,7 @@ def test_grid_over_width_and_distillation_both_ways():
         (model(), LogisticRegression()),
         (model(module_params={"width": 32}), model(module_params={"width": 4})),
     ):
-        distilled = DistilledClassifier(teacher, student, temperature=1.0).fit(X, y)
+        distilled = DistilledClassifier(teacher, student, **FIXED).fit(X, y)
         assert distilled.score(X, y) > 0.75
 
 
@@ -1096,7 +1106,7 @@ def test_a_checkpoint_tells_functions_by_what_they_do(tmp_path, first, second):
 def test_a_checkpoint_knows_whether_labels_are_made_anew(tmp_path):
     X, y = blobs()
     fits = model(augmentation="noise", max_epochs=2, checkpoint_path=tmp_path / "a.pt")
-    taught = DistilledClassifier(LogisticRegression(), fits)
+    taught = DistilledClassifier(LogisticRegression(), fits, **FIXED)
     taught.fit(X, y)
     with pytest.raises(ValueError, match="differs in labeler"):
         taught.set_params(augmented_labels="recomputed").fit(X, y)

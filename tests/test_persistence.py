@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import blobs, fitted_names, one_hot
+from conftest import FIXED, blobs, fitted_names, one_hot
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -66,7 +66,7 @@ def fitted(kind, dtype=np.float64):
     if kind == "partial":
         return student().partial_fit(X, y, classes=[0, 1, 2]), X
     if kind == "distilled":
-        return DistilledClassifier(LogisticRegression(), student()).fit(X, y), X
+        return DistilledClassifier(LogisticRegression(), student(), **FIXED).fit(X, y), X
     if kind == "self-distilled":
         return SelfDistillClassifier(student(early_stopping=False)).fit(X, y), X
     if kind == "two generations":

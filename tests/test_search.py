@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import blobs, fitted_names
+from conftest import FIXED, blobs, fitted_names
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
@@ -57,6 +57,7 @@ def student(**options):
 def distilled(teacher=None, inner=None, **options):
     teacher = LogisticRegression() if teacher is None else teacher
     options = {"random_state": 0, **options}
+    options = {**FIXED, **options}
     return DistilledClassifier(teacher, student() if inner is None else inner, **options)
 
 
@@ -268,6 +269,7 @@ def test_metadata_routing():
         model = DistilledClassifier(
             LogisticRegression().set_fit_request(sample_weight=True),
             student().set_fit_request(sample_weight=True),
+            **FIXED,
             random_state=0,
         ).set_fit_request(sample_weight=True)
         model.set_score_request(sample_weight=True)

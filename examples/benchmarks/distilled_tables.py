@@ -1,79 +1,255 @@
-"""A network of 16 neurons distilled from a 500-tree forest against the same one on hard labels.
+"""Students distilled from four teachers, against the same students on hard labels, on 24 tables.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/distilled_tables.py --jobs 2 --json runs.jsonl
 
-All defaults, unless ``--alpha`` or ``--temperature`` says otherwise. The same encoded float64
-arrays go to all; every fit has one thread. A forest of 500 trees takes gigabytes on the largest
-tables, hence the limit of ``--max-rows`` training rows. Finished fits are appended to the file of
-``--json`` and not repeated. Prints Markdown.
+All defaults: what is compared is ``DistilledClassifier(teacher, student)`` with the student alone,
+early stopping included. Students share the fits of a teacher. The same encoded float64 arrays go to
+all; every fit has one thread. A forest of 500 trees takes gigabytes on the largest tables, hence
+the limit of ``--max-rows`` training rows. Finished fits are appended to the file of ``--json`` and
+not repeated. Prints Markdown; ``--plot`` draws ranks with the critical difference. ``--levers``
+teaches with each means alone and with all together instead.
 """
 
 import argparse
+import copy
+import functools
+import pickle
+import time
+import warnings
 
-from _runs import (
-    below_text,
-    compare,
-    environment,
-    markdown,
-    per_table,
-    run_cells,
-    test_scores,
-    timed_fit,
-)
+import joblib
+import numpy as np
+from _runs import below_text, compare, environment, markdown, run_cells
 from _tables import CLASSIFICATION, load_encoded
-from sklearn.ensemble import RandomForestClassifier
+from scipy.stats import friedmanchisquare, rankdata, studentized_range
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+)
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
+from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
+from sklearn_kd.exceptions import NoGainWarning
+from sklearn_kd.metrics import agreement_score, expected_calibration_error
 
-METHODS = {"distilled": "distilled", "hard": "hard labels", "teacher": "teacher"}
+TEACHERS = ("forest", "boosting", "kernel", "stack")
+STUDENTS = ("8", "16", "64", "tree")
+FITS = {}
+#: Settings that each add one means to hard labels, and what the defaults make of all.
+LEVERS = {
+    "in-sample": {"alpha": 0.5, "cv": "in-sample"},
+    "out-of-fold": {"alpha": 0.5, "calibration": None},
+    "calibrated": {"alpha": 0.5},
+    "calibrated, alpha=1": {"alpha": 1.0},
+    "calibrated, T=3": {"alpha": 0.5, "temperature": 3.0},
+    "calibrated, munge": {"alpha": 0.5, "augmentation": "munge"},
+    "calibrated, gibbs": {"alpha": 0.5, "augmentation": "gibbs"},
+    "auto, no transfer rows": {"alpha": "auto", "temperature": "auto"},
+    "auto": {"alpha": "auto", "temperature": "auto", "augmentation": "auto"},
+}
 
 
-def run(table, seed, width, n_trees, max_rows, **params):
-    """Fit and score teacher and both students on one split."""
-    data = load_encoded(table, seed, max_rows=max_rows)
-    network = TwoLayerPGDClassifier(width, random_state=seed)
+def make_teacher(name, n_trees, seed):
+    """Teacher by name, unfitted."""
     forest = RandomForestClassifier(n_trees, n_jobs=1, random_state=seed)
-    distilled = DistilledClassifier(forest, network, random_state=seed, **params)
-    seconds = {
-        "hard": timed_fit(network, data.X_train, data.y_train),
-        "distilled": timed_fit(distilled, data.X_train, data.y_train),
-        "teacher": timed_fit(forest, data.X_train, data.y_train),
+    boosting = HistGradientBoostingClassifier(random_state=seed)
+    kernel = KernelTeacher(random_state=seed)
+    if name == "stack":
+        parts = [("forest", forest), ("boosting", boosting), ("kernel", kernel)]
+        return remembering(StackingClassifier)(parts, cv=3)
+    teacher = {"forest": forest, "boosting": boosting, "kernel": kernel}[name]
+    return remembering(type(teacher))(**teacher.get_params(deep=False))
+
+
+@functools.cache
+def remembering(kind):
+    """Subclass of a teacher whose fits are made once for the same rows: students share them."""
+
+    def fit(self, X, y, sample_weight=None):
+        key = joblib.hash((kind.__name__, self.get_params(), X, y, sample_weight))
+        if key not in FITS:
+            if len(FITS) > 40:  # those of earlier cells
+                FITS.clear()
+            weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+            FITS[key] = vars(kind(**self.get_params(deep=False)).fit(X, y, **weights))
+        vars(self).update(FITS[key])
+        return self
+
+    return type(kind.__name__, (kind,), {"fit": fit})
+
+
+def make_student(name, seed):
+    """Student by name, unfitted: a number is the width of a network."""
+    if name == "tree":
+        return DecisionTreeClassifier(max_depth=6, random_state=seed)
+    return TwoLayerPGDClassifier(int(name), random_state=seed)
+
+
+def scores(model, data, n_latency=50):
+    """Scores on the test rows, bytes and the median time of a row."""
+    proba = model.predict_proba(data.X_test)
+    y, classes = data.y_test, model.classes_
+    known = np.isin(y, classes)
+    of_label = np.where(y[:, None] == classes, proba, 0.0).sum(axis=1)
+    auc = np.nan
+    if len(np.unique(y)) == len(classes):
+        auc = roc_auc_score(
+            y, proba[:, 1] if len(classes) == 2 else proba, multi_class="ovr", labels=classes
+        )
+    times = []
+    for row in range(n_latency):
+        rows = data.X_test[row : row + 1]
+        start = time.perf_counter()
+        model.predict_proba(rows)
+        times.append(time.perf_counter() - start)
+    return {
+        "accuracy": accuracy_score(y, classes[proba.argmax(axis=1)]),
+        "balanced_accuracy": balanced_accuracy_score(y, classes[proba.argmax(axis=1)]),
+        "log_loss": float(-np.log(np.clip(of_label, 1e-15, 1)).mean()),
+        "auc": auc,
+        "calibration_error": expected_calibration_error(y[known], proba[known], labels=classes),
+        "bytes": len(pickle.dumps(model)),
+        "latency_ms": 1000 * float(np.median(times)),
     }
-    proba_teacher, y_teacher = forest.predict_proba(data.X_test), forest.predict(data.X_test)
+
+
+def fit_distilled(teacher, student, data, seed, **params):
+    """Distilled model and its scores."""
+    model = DistilledClassifier(teacher, student, random_state=seed, **params)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoGainWarning)
+        model.fit(data.X_train, data.y_train)
+    seconds = time.perf_counter() - start
+    result = scores(model.without_teacher(), data)
+    labels = model.teacher_.predict(data.X_test)
+    result["agreement"] = agreement_score(labels, model.predict(data.X_test))
+    result["fit_seconds"] = seconds
+    result["chosen"] = [model.label_source_, model.alpha_, model.temperature_, model.n_augmented_]
+    return model, result
+
+
+def run(table, seed, teacher, students, n_trees, max_rows, levers):
+    """Fit and score a teacher and students, taught and alone, on one split."""
+    data = load_encoded(table, seed, max_rows=max_rows)
     result = {"n_train": len(data.y_train), "n_features": data.X_train.shape[1]}
-    result["label_source"] = distilled.label_source_
-    for method, model in {"teacher": forest, "hard": network, "distilled": distilled}.items():
-        proba = model.predict_proba(data.X_test)
-        result[method] = {
-            **test_scores(model, data.X_test, data.y_test),
-            "calibration_error": expected_calibration_error(
-                data.y_test, proba, labels=model.classes_
-            ),
-            "agreement": agreement_score(y_teacher, model.predict(data.X_test)),
-            "fidelity": fidelity_score(proba_teacher, proba),
-            "fit_seconds": seconds[method],
-        }
+    taught_by = make_teacher(teacher, n_trees, seed)
+    for name in students:
+        student = make_student(name, seed)
+        start = time.perf_counter()
+        alone = student.fit(data.X_train, data.y_train)
+        result[f"hard {name}"] = {"fit_seconds": time.perf_counter() - start, **scores(alone, data)}
+        if levers:
+            fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+            for lever, params in LEVERS.items():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # in-sample labels that are memorised
+                    _, scored = fit_distilled(taught_by, student, data, seed, **{**fixed, **params})
+                result[f"{lever} {name}"] = scored
+            continue
+        model, result[f"distilled {name}"] = fit_distilled(taught_by, student, data, seed)
+        if "teacher" not in result:
+            fitted = copy.copy(model.teacher_)
+            fitted.__class__ = type(fitted).__base__  # what can be pickled
+            result["teacher"] = {"fit_seconds": np.nan, **scores(fitted, data)}
     return result
 
 
-def mean_score(rows, method, score):
-    """Mean over tables of the mean over seeds."""
-    tables = dict.fromkeys(row["table"] for row in rows)
-    means = []
-    for table in tables:
-        values = [row[method][score] for row in rows if row["table"] == table]
-        means.append(sum(values) / len(values))
-    return sum(means) / len(means)
+def mean_of(rows, method, score):
+    """Mean over seeds of a score, by table."""
+    tables = list(dict.fromkeys(row["table"] for row in rows))
+    return np.array(
+        [np.nanmean([row[method][score] for row in rows if row["table"] == t]) for t in tables]
+    )
 
 
-def number_or_auto(text):
-    return text if text == "auto" else float(text)
+def recovered(rows, ours, hard):
+    """Shares of the teacher's lead in accuracy recovered, on tables where it leads by a point."""
+    hard, ours, teacher = (mean_of(rows, method, "accuracy") for method in (hard, ours, "teacher"))
+    leads = teacher - hard > 0.01
+    return (ours - hard)[leads] / (teacher - hard)[leads]
+
+
+def comparison(rows, teacher, name, ours=None):
+    """One line: a taught student against the same student on hard labels."""
+    ours, hard = ours or f"distilled {name}", f"hard {name}"
+    total = compare(rows, ours, hard)
+    gain = mean_of(rows, ours, "accuracy") - mean_of(rows, hard, "accuracy")
+    line = [teacher, name if "distilled" in ours else ours.rsplit(" ", 1)[0], total["n_tables"]]
+    line += [f"{100 * gain.mean():+.2f}", int((gain >= 0).sum()), below_text(total["below"])]
+    after, before = total["log_loss"]
+    line += [total["better_log_loss"], f"{before:.4f} -> {after:.4f}"]
+    if "teacher" not in rows[0]:
+        return line
+    shares = recovered(rows, ours, hard)
+    line.append(f"{np.median(shares):.0%} of {len(shares)}" if len(shares) else "no lead")
+    auc = mean_of(rows, ours, "auc") / mean_of(rows, "teacher", "auc")
+    size = mean_of(rows, ours, "bytes") / mean_of(rows, "teacher", "bytes")
+    line += [f"{np.nanmean(auc):.1%}", f"{np.median(size):.2%}"]
+    line.append(f"{np.median(mean_of(rows, ours, 'latency_ms')):.2f}")
+    line.append(f"{np.median(mean_of(rows, 'teacher', 'latency_ms')):.1f}")
+    return line
+
+
+HEADER = ["teacher", "student", "tables", "accuracy, points", "not worse", "clearly below"]
+HEADER += ["log loss better", "log loss"]
+AGAINST_TEACHER = ["lead recovered, median", "AUC kept", "bytes of the teacher's", "ms a row"]
+AGAINST_TEACHER += ["ms, teacher"]
+
+
+def critical_difference(ranks, alpha=0.05):
+    """Nemenyi's: mean ranks (tables, methods) that differ by less are level."""
+    n_tables, n_methods = ranks.shape
+    q = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
+    return q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_tables))
+
+
+def plot_ranks(named, path):
+    """Draw mean ranks of methods, (name: losses by table), and bars of those that are level."""
+    from matplotlib.figure import Figure
+
+    names = list(named)
+    ranks = rankdata(np.column_stack([named[name] for name in names]), axis=1)
+    mean, gap = ranks.mean(axis=0), critical_difference(ranks)
+    order = np.argsort(mean)
+    figure = Figure(figsize=(8, 0.5 + 0.35 * len(names)), layout="constrained")
+    ax = figure.subplots()
+    ax.plot(mean[order], np.arange(len(names)), "o", color="black")
+    for place, index in enumerate(order):
+        ax.plot(
+            [mean[index], mean[index] + gap], [place, place], color="grey", linewidth=3, alpha=0.4
+        )
+    ax.set_yticks(np.arange(len(names)), [names[index] for index in order])
+    ax.invert_yaxis()
+    p = friedmanchisquare(*ranks.T).pvalue
+    ax.set_xlabel(f"mean rank in log loss, {len(ranks)} tables; bar: critical difference {gap:.2f}")
+    ax.set_title(f"Friedman p = {p:.1g}", loc="right", fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def per_table(rows, name):
+    """One line for each table: teacher, hard and distilled student."""
+    header = ["table", "rows", "accuracy, teacher", "hard", "distilled", "log loss, teacher"]
+    header += ["hard", "distilled", "chosen"]
+    lines = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        mine = [row for row in rows if row["table"] == table]
+        methods = ("teacher", f"hard {name}", f"distilled {name}")
+        line = [table, mine[0]["n_train"]]
+        for score in ("accuracy", "log_loss"):
+            line += [f"{np.mean([row[m][score] for row in mine]):.4f}" for m in methods]
+        chosen = [row[methods[2]]["chosen"] for row in mine]
+        line.append(", ".join(f"{s} {a:g}/{t:g}/{n}" for s, a, t, n in chosen))
+        lines.append(line)
+    return markdown(header, lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--teachers", nargs="+", default=TEACHERS, choices=TEACHERS)
+    parser.add_argument("--students", nargs="+", default=STUDENTS, metavar="WIDTH|tree")
     parser.add_argument("--trees", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=5, help="splits, and seeds of the fits")
     parser.add_argument("--tables", nargs="+", default=CLASSIFICATION, metavar="NAME")
@@ -82,47 +258,43 @@ def main():
         "--max-rows", type=int, default=20_000, help="training rows to keep (default: %(default)s)"
     )
     parser.add_argument("--json", metavar="FILE", help="finished fits, to go on from")
-    parser.add_argument("--alpha", type=float, help="of DistilledClassifier")
-    parser.add_argument("--temperature", type=number_or_auto, help="of DistilledClassifier")
+    parser.add_argument("--levers", action="store_true", help="each means alone and together")
+    parser.add_argument("--plot", metavar="FILE", help="picture of the ranks")
+    parser.add_argument("--details", action="store_true", help="a line for each table too")
     args = parser.parse_args()
-    params = {"alpha": args.alpha, "temperature": args.temperature}
-    params = {name: value for name, value in params.items() if value is not None}
-    fixed = {"width": args.width, "n_trees": args.trees, "max_rows": args.max_rows, **params}
+    fixed = {"n_trees": args.trees, "max_rows": args.max_rows, "levers": args.levers}
     cells = [
-        {"table": table, "seed": seed, **fixed}
-        for table in args.tables
+        {"table": table, "seed": seed, "teacher": teacher, "students": list(args.students), **fixed}
         for seed in range(args.seeds)
+        for teacher in args.teachers
+        for table in args.tables
     ]
     rows = run_cells(cells, run, jobs=args.jobs, path=args.json)
     print(environment(f"one thread a fit, {args.jobs} at a time"))
-    print(f"Width {args.width}, {args.trees} trees, at most {args.max_rows:,} training rows.")
-    print(f"DistilledClassifier({', '.join(f'{k}={v!r}' for k, v in params.items())}).")
-    print(f"{len(rows)} of {len(cells)} runs. Means over tables of means over seeds.\n")
-    if rows:
-        scores = ["accuracy", "log_loss", "calibration_error", "agreement", "fidelity"]
-        print(
-            markdown(
-                ["", *(score.replace("_", " ") for score in scores)],
-                [
-                    [title, *(f"{mean_score(rows, method, score):.4f}" for score in scores)]
-                    for method, title in METHODS.items()
-                ],
-            )
-        )
-        print()
-        lines = []
-        for ours, theirs in (("distilled", "hard"), ("distilled", "teacher"), ("hard", "teacher")):
-            total = compare(rows, ours, theirs)
-            lines.append(
-                [f"{METHODS[ours]} against {METHODS[theirs]}", total["n_tables"]]
-                + [f"{100 * (total['accuracy'][0] - total['accuracy'][1]):+.2f}"]
-                + [total["wins"], total["losses"], below_text(total["below"])]
-                + [f"{total['better_log_loss']} of {total['n_tables']}"]
-            )
-        header = ["", "tables", "accuracy, points", "wins", "losses", "tables below"]
-        print(markdown([*header, "log loss better"], lines))
-        print()
-        print(per_table(rows, METHODS, difference=("distilled", "hard")))
+    print(
+        f"{args.trees} trees, at most {args.max_rows:,} training rows, seeds 0 to {args.seeds - 1};"
+    )
+    print(f"{len(rows)} of {len(cells)} runs.\n")
+    lines, losses = [], {}
+    for teacher in args.teachers:
+        mine = [row for row in rows if row["teacher"] == teacher]
+        if not mine:
+            continue
+        for name in args.students:
+            if args.levers:
+                lines += [comparison(mine, teacher, name, f"{lever} {name}") for lever in LEVERS]
+                continue
+            lines.append(comparison(mine, teacher, name))
+            losses.setdefault(f"hard, {name}", mean_of(mine, f"hard {name}", "log_loss"))
+            losses[f"{teacher}, {name}"] = mean_of(mine, f"distilled {name}", "log_loss")
+    print(markdown(HEADER + ([] if args.levers else AGAINST_TEACHER), lines))
+    if args.details and not args.levers:
+        for teacher in args.teachers:
+            for name in args.students:
+                mine = [row for row in rows if row["teacher"] == teacher]
+                print(f"\n{teacher}, {name}\n\n{per_table(mine, name)}")
+    if args.plot and len({len(loss) for loss in losses.values()}) == 1:
+        plot_ranks(losses, args.plot)
     if len(rows) < len(cells):
         raise SystemExit(1)
 

@@ -1,0 +1,110 @@
+"""Labels before and after the student: mixed and tempered, and its answers without either."""
+
+import numpy as np
+from scipy.special import log_softmax
+
+from sklearn_kd._validation import align_columns, last_step
+
+__all__ = ["Answers", "mix", "temper", "untemper_log"]
+
+
+def temper(Q, temperature):
+    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row; zeros stay zero."""
+    if temperature == 1:
+        return Q
+    # the largest probability of a row becomes 1, so that no row underflows
+    powers = (Q / Q.max(axis=1, keepdims=True)) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def untemper_log(log_g, temperature):
+    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row; inverts :func:`temper`."""
+    return log_g if temperature == 1 else log_softmax(temperature * log_g, axis=1)
+
+
+def mix(Q, codes, alpha):
+    """Return ``alpha Q + (1 - alpha) onehot(codes)``."""
+    if alpha == 1:
+        return Q
+    mixed = alpha * Q
+    mixed[np.arange(len(codes)), codes] += 1 - alpha
+    return mixed
+
+
+class Answers:
+    r"""Answers of a fitted student.
+
+    Parameters
+    ----------
+    student : estimator
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns, of which the student may lack some.
+    temperature : float
+        T by which the labels it was fitted on were tempered: :math:`\mathrm{softmax}(T \ln g)`.
+    log_prior : ndarray of shape (n_classes,) or None
+        Added to the logarithms of the probabilities, which are then normalised.
+    """
+
+    def __init__(self, student, classes, temperature=1.0, log_prior=None):
+        self.student, self.classes = student, classes
+        self.temperature, self.log_prior = temperature, log_prior
+
+    @property
+    def known(self):
+        """Labels that the student's own columns are for."""
+        return np.asarray(getattr(self.student, "classes_", self.classes))
+
+    def proba(self, X):
+        """Probabilities, (n_samples, n_classes)."""
+        if self.log_prior is not None:
+            return np.exp(self.log_proba(X))
+        proba = temper(np.asarray(self.student.predict_proba(X)), 1 / self.temperature)
+        return align_columns(proba, self.known, self.classes)
+
+    def log_proba(self, X):
+        """Logarithm of `proba`; -inf for a class that the student never saw."""
+        if hasattr(self.student, "predict_log_proba"):
+            log_g = np.asarray(self.student.predict_log_proba(X))
+        else:
+            with np.errstate(divide="ignore"):
+                log_g = np.log(np.asarray(self.student.predict_proba(X)))
+        log_g = untemper_log(log_g, self.temperature)
+        log_g = align_columns(log_g, self.known, self.classes, fill=-np.inf)
+        if self.log_prior is None:
+            return log_g
+        return log_softmax(log_g + self.log_prior.astype(log_g.dtype), axis=1)
+
+    def decision(self, X):
+        """Decision values; below all others of its row for a class that was never seen.
+
+        With a prior they are log-odds of two classes, log-probabilities of more.
+        """
+        if self.log_prior is not None:
+            log_g = self.log_proba(X)
+            return log_g[:, 1] - log_g[:, 0] if len(self.classes) == 2 else log_g
+        values = np.asarray(self.student.decision_function(X)) * self.temperature
+        known = self.known
+        if len(known) == len(self.classes):
+            return values
+        if values.ndim == 1:
+            values = np.column_stack([-values, values])
+        lowest = values.min(axis=1, keepdims=True) - 1
+        return lowest + align_columns(values - lowest, known, self.classes)
+
+    def labels(self, X):
+        """Predicted labels, in the dtype of the classes."""
+        if self.log_prior is not None:
+            return self.classes[self.log_proba(X).argmax(axis=1)]
+        labels = np.asarray(self.student.predict(X))
+        if labels.dtype == self.classes.dtype:
+            return labels
+        # string labels come back as objects from a student that read them from a DataFrame; a
+        # cast must not make a label out of something else
+        unknown = set(labels.ravel().tolist()) - set(self.classes.tolist())
+        if unknown:
+            raise ValueError(
+                f"the student {type(last_step(self.student)).__name__} predicts "
+                f"{next(iter(unknown))!r}, which is not one of the classes "
+                f"{self.classes.tolist()}: is it a classifier?"
+            )
+        return labels.astype(self.classes.dtype)

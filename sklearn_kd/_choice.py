@@ -1,0 +1,300 @@
+"""Which labels a student learns most from, by rows that neither teacher nor student has seen."""
+
+import itertools
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_kd._answers import Answers
+from sklearn_kd._held_out import grouped_folds
+from sklearn_kd._lesson import Setting
+from sklearn_kd._row_expansion import StudentFit, fit_head
+from sklearn_kd._validation import _num_samples, _routing_enabled, last_step
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning, TransferRowsWarning
+
+__all__ = ["Choice", "choose", "settings_to_try"]
+
+#: alpha="auto" chooses among these and hard labels, temperature="auto" beside it among 1 and 3.
+#: Which pairs are left out was seldom best (docs/results.md).
+ALPHAS, TEMPERATURES = (0.5, 1.0), (1.0, 3.0)
+#: temperature="auto" with a number for alpha.
+ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
+#: What "auto" is where too few distinct rows are there to choose on, and what it hopes to beat.
+USUAL = Setting(0.5, 1.0, "own")
+FEWEST_ROWS = 100
+#: Rows are held out by quarters. Networks that train together do so on three of them, in a
+#: seventh of the epochs; other students are fitted one after the other, each on one.
+N_FOLDS, TRAINED_TOGETHER, TRAINED_ALONE = 4, 3, 1
+EFFORT = 0.15
+#: Up to so many rows networks are trained twice, with another quarter held out: one says little.
+FEW_ROWS = 1333
+#: A row's probability of its label counts as this at least: one row must not decide alone.
+LEAST_PROBABILITY = 1e-6
+#: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred:
+#: a trial is short, its rows are few, and on most tables soft labels pay (docs/results.md).
+SLACK = 1.0
+
+
+class Choice(NamedTuple):
+    """A setting, and what it was chosen from (None: from nothing)."""
+
+    setting: Setting
+    candidates: dict | None
+
+
+def settings_to_try(mode, alpha, temperature, sources, batched):
+    """Return settings without transfer rows that a student of ``mode`` can honour.
+
+    The first is what the others are compared with: hard labels, if ``alpha`` is "auto".
+    """
+    if alpha != "auto":
+        temperatures = ALL_TEMPERATURES if temperature == "auto" else (temperature,)
+        pairs, tried = [(alpha, T) for T in temperatures], []
+    else:
+        temperatures = TEMPERATURES if temperature == "auto" else (temperature,)
+        pairs, tried = list(itertools.product(ALPHAS, temperatures)), [Setting(0.0, 1.0, "hard")]
+    for source, (a, T) in itertools.product(sources, pairs):
+        honoured = T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1)
+        if alpha == temperature == "auto":
+            honoured &= T == 1 or (a == 0.5 and source == "own")
+        if honoured:
+            tried.append(Setting(a, T, source))
+    if alpha == "auto" and not batched:
+        # one after the other, students have time for few: in-sample labels are nearly hard as it is
+        usual = {"hard": 0.0, "own": 0.5, "in-sample": 1.0}
+        few = [s for s in tried if s.alpha == usual[s.source]]
+        tried = few if len(few) > 1 else tried
+    return tried
+
+
+def is_batched(student):
+    """Whether candidates of a student train in the same matrix products."""
+    # not a subclass, whose own fit would be passed over
+    return "_fit_together" in vars(type(last_step(student)))
+
+
+class _Trial:
+    """A part of the rows to teach on, and the others to judge by."""
+
+    def __init__(self, student, mode, rows, make_lesson, most, train, test):
+        self.student, self.mode, self.share = student, mode, len(train) / len(rows)
+        self.lesson = make_lesson(rows.take(train), round(most * self.share))
+        held = rows.take(test)
+        self.X, self.weight = held.X, np.ones(len(test)) if held.weight is None else held.weight
+        self.codes = np.searchsorted(self.lesson.classes, held.y)
+        self.losses, self.mistakes = {}, {}
+
+    def run(self, settings, n_jobs):
+        """Note the loss of each held-out row under each setting."""
+        if is_batched(self.student):
+            batch = lambda setting: setting.n_augmented  # noqa: E731
+            for _, group in itertools.groupby(sorted(settings, key=batch), key=batch):
+                group = list(group)
+                self._note(group, self._fit_together(group))
+            return
+        job = StudentFit(self.student, self.mode, self.lesson.classes)
+        fits = Parallel(n_jobs=n_jobs)(
+            delayed(_attempt)(job.fit, self._material(setting)) for setting in settings
+        )
+        self._note(settings, fits)
+
+    def _material(self, setting):
+        n_augmented = round(setting.n_augmented * self.share)
+        return self.lesson.material(setting._replace(n_augmented=n_augmented))
+
+    def _note(self, settings, fits):
+        for setting, student in zip(settings, fits, strict=True):
+            if isinstance(student, Exception):
+                self.losses[setting] = self.mistakes[setting] = np.full(len(self.codes), np.inf)
+                self.error = student
+            else:
+                self.losses[setting], self.mistakes[setting] = self._judge(student, setting)
+
+    def _judge(self, student, setting):
+        """Return the log loss of each held-out row, and whether its label is wrong."""
+        tempered = setting.temperature if self.mode == "expansion" else 1.0
+        answers = Answers(student, self.lesson.classes, tempered)
+        if not hasattr(student, "predict_proba"):
+            wrong = (answers.labels(self.X) != self.lesson.classes[self.codes]).astype(float)
+            return wrong, wrong
+        proba = answers.proba(self.X)
+        of_label = proba[np.arange(len(self.codes)), self.codes].astype(np.float64)
+        wrong = (proba.argmax(axis=1) != self.codes).astype(float)
+        return -np.log(np.maximum(of_label, LEAST_PROBABILITY)), wrong
+
+    def _fit_together(self, settings):
+        """Fit networks on the same rows, in shared products and a short schedule."""
+        materials = [self._material(setting) for setting in settings]
+        X, y, _, _, params, *_ = materials[0]
+        student, head = clone(self.student), None
+        if isinstance(student, Pipeline) and len(student.steps) > 1:
+            head, X = fit_head(student, X, y, {} if _routing_enabled() else params)
+        last, students, softs = last_step(student), [], []
+        one_start = {"n_init": 1, "random_state": _seed_of(last)}
+        for material in materials:
+            loss = {"alpha": material.alpha, "temperature": material.temperature}
+            network = clone(last).set_params(**loss, **one_start)
+            network._validate_params()
+            soft = pd.DataFrame(material.Q, columns=self.lesson.classes)
+            class_weight, network.class_weight = network.class_weight, None
+            with warnings.catch_warnings():
+                # rows and columns are in order here
+                warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+                X_checked, codes, weights, soft = network._check_data(
+                    X, y, params.get("sample_weight"), soft
+                )
+            network.class_weight = class_weight
+            students.append(network)
+            softs.append(soft)
+        together = students[0]._fit_together(
+            students, X_checked, codes, weights, softs, y, effort=EFFORT
+        )
+        together.advance()
+        return [
+            fit.error or (network if head is None else Pipeline([*head.steps, ("last", network)]))
+            for network, fit in zip(students, together.fits, strict=True)
+        ]
+
+
+def _seed_of(student):
+    """Return a seed that all candidates share, so that they differ in their labels alone."""
+    return 0 if student.random_state is None else student.random_state
+
+
+def _attempt(fit, *args):
+    try:
+        return fit(*args)
+    except Exception as error:  # one candidate that diverges must not cost the others
+        return error
+
+
+def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
+    """Find the setting of the least held-out loss: `Choice`.
+
+    Parameters
+    ----------
+    student : estimator
+        Unfitted.
+    mode : str
+        Of `student_mode`.
+    rows : Rows
+    make_lesson : callable
+        ``make_lesson(rows, n_augmented)`` has a teacher label some of the rows, seeing no others.
+    settings : list of Setting
+        To be tried first, without transfer rows.
+    counts : list of int
+        Transfer rows that the best soft labels are tried with. The numbers are for a fit on all
+        rows, in a trial there are fewer in proportion.
+    seed : int
+        Of the rows held out, where there are no folds to take them from.
+    n_jobs : int or None
+    """
+    if len(settings) == 1 and not counts:
+        return Choice(settings[0], None)
+    splits = _splits(rows, seed, is_batched(student))
+    if not splits:
+        soft = [setting for setting in settings if setting.source != "hard"]
+        return Choice(min(soft, key=lambda s: s[:3] != USUAL[:3]), None)
+    most = max([*counts, *(setting.n_augmented for setting in settings)])
+    trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
+    for trial in trials:
+        trial.run(settings, n_jobs)
+    if counts:
+        soft = [setting for setting in settings if setting.source != "hard"]
+        mean, *_ = _compare(trials, "losses", soft)
+        best = soft[int(mean.argmin())]
+        try:
+            n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
+        except (TypeError, ValueError) as error:
+            n_made = 0
+            warnings.warn(
+                f"no transfer rows were made: {error} Set augmentation=None.",
+                TransferRowsWarning,
+                stacklevel=4,
+            )
+        # of a table of few categories there may be few that are new
+        counts = [count for count in counts if n_made >= trial.share * count / 2]
+        for trial in trials:
+            trial.run([best._replace(n_augmented=count) for count in counts], n_jobs)
+    return _verdict(trials)
+
+
+def _compare(trials, name, settings):
+    """Return the means of a measure on held-out rows, and the gains over the first setting.
+
+    With the standard errors of the gains, all (settings,).
+    """
+    weight = np.concatenate([trial.weight for trial in trials])
+    share = weight / weight.sum()
+    values = np.array(
+        [np.concatenate([getattr(trial, name)[s] for trial in trials]) for s in settings]
+    )
+    with np.errstate(invalid="ignore"):  # the loss of a fit that failed is infinite
+        gains = values[0] - values
+        gain = gains @ share
+        error = np.sqrt(((gains - gain[:, None]) ** 2) @ share**2)
+    return values @ share, gain, error
+
+
+def _verdict(trials):
+    """Choose, and lay out what there was to choose from."""
+    settings = list(trials[0].losses)
+    loss, gain, error = _compare(trials, "losses", settings)
+    if not np.isfinite(loss).any():
+        raise trials[0].error
+    chosen = int(loss.argmin())
+    _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
+    if settings[0].source == "hard":
+        with np.errstate(invalid="ignore"):
+            level = (gain > -SLACK * error) & (accuracy_gain >= -SLACK * accuracy_error)
+        level[0] = False
+        chosen = int(np.where(level, loss, np.inf).argmin()) if level.any() else 0
+    sources = {"own": trials[0].lesson.source}
+    candidates = {
+        "alpha": np.array([s.alpha for s in settings]),
+        "temperature": np.array([s.temperature for s in settings]),
+        "label_source": np.array([sources.get(s.source, s.source) for s in settings]),
+        "n_augmented": np.array([s.n_augmented for s in settings]),
+        "loss": loss,
+        "gain": gain,
+        "gain_error": error,
+        "accuracy_gain": accuracy_gain,
+        "accuracy_gain_error": accuracy_error,
+        "chosen": np.arange(len(settings)) == chosen,
+    }
+    return Choice(settings[chosen], candidates)
+
+
+def _splits(rows, seed, batched):
+    """Pairs of positions to train and to judge on; none where there are too few rows."""
+    codes = np.unique(rows.y, return_inverse=True)[1]
+    if rows.folds is None:
+        n_trained = TRAINED_TOGETHER if batched else TRAINED_ALONE
+        weight = np.ones(len(codes)) if rows.weight is None else rows.weight
+        fold, n_distinct = grouped_folds(rows.X, codes, weight, N_FOLDS, seed)
+        if n_distinct < FEWEST_ROWS:
+            return []
+        turns = 2 if batched and n_distinct <= FEW_ROWS else 1
+        pairs = [
+            (np.flatnonzero(turned < n_trained), np.flatnonzero(turned >= n_trained))
+            for turned in ((fold + turn) % N_FOLDS for turn in range(turns))
+        ]
+    else:  # the last fold of the user's, which keeps groups, or the future, apart
+        pairs = rows.folds[-1:]
+        train, test = pairs[0]
+        labelled = np.isin(train, np.concatenate([test for _, test in rows.folds])).any()
+        if len(train) + len(test) < FEWEST_ROWS or not labelled:
+            return []  # a single split leaves no row of its training part that it labels
+    splits = []
+    for train, test in pairs:
+        # a class that would be left without training rows is not judged by
+        lost = ~np.isin(codes[test], codes[train])
+        train, test = np.sort(np.append(train, test[lost])), test[~lost]
+        if len(test) and len(np.unique(codes[train])) > 1:
+            splits.append((train, test))
+    return splits

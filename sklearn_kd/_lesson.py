@@ -1,0 +1,209 @@
+"""What a student is taught: rows, the labels that a teacher gave them, and more rows near them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sklearn_kd._answers import mix
+from sklearn_kd._meta import extend_weights, stack_rows
+from sklearn_kd._teacher_labels import label_rows
+from sklearn_kd._validation import (
+    _check_method_params,
+    _num_samples,
+    _safe_indexing,
+    align_columns,
+    class_factors,
+    encode_labels,
+)
+
+__all__ = ["Lesson", "Material", "Rows", "Setting"]
+
+
+class Setting(NamedTuple):
+    """One way to teach: weights of the two losses, whose labels, and how many transfer rows."""
+
+    alpha: float
+    temperature: float
+    #: "own": those that ``cv`` asks for (or given ones); "in-sample"; "hard": none
+    source: str
+    n_augmented: int = 0
+
+
+@dataclass
+class Rows:
+    """Rows of positive weight, and what is routed along with them."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    given: np.ndarray | None  # soft targets of the user's, (n_samples, n_classes)
+    params: dict  # of the fits of "teacher" and "student"
+    folds: list | None  # (train, test), where ``cv`` says which
+
+    def __len__(self):
+        return len(self.y)
+
+    def take(self, part):
+        """Return some of them, sorted, with what is left of the folds that can train."""
+        folds = self.folds
+        if folds is not None:
+            place = np.full(len(self), -1)
+            place[part] = np.arange(len(part))
+            folds = [tuple(place[rows][place[rows] >= 0] for rows in fold) for fold in folds]
+            y = self.y[part]
+            folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
+        return replace(
+            self,
+            X=_safe_indexing(self.X, part),
+            y=self.y[part],
+            weight=None if self.weight is None else self.weight[part],
+            given=None if self.given is None else self.given[part],
+            params={
+                key: _check_method_params(self.X, params=params, indices=part)
+                for key, params in self.params.items()
+            },
+            folds=folds,
+        )
+
+
+class Material(NamedTuple):
+    """What `StudentFit.fit` takes: rows, hard labels, their codes, soft labels, metadata, loss."""
+
+    X: Any
+    y: np.ndarray
+    codes: np.ndarray
+    Q: np.ndarray
+    params: dict
+    alpha: float
+    temperature: float
+
+
+class Lesson:
+    """Rows that a teacher has labelled.
+
+    Parameters
+    ----------
+    rows : Rows
+    teacher : estimator or None
+        Unfitted or frozen; None where given labels are all there is to be.
+    classes : ndarray
+        Sorted labels; ``self.classes`` is their union with the teacher's.
+    X_unlabeled : rows or None
+        Labelled by the teacher.
+    augment : callable or None
+        ``(X, n_rows, sample_weight) -> rows, share of copies``, makes transfer rows.
+    n_augmented : int
+        The most transfer rows that a setting will ask for.
+    class_weight : dict, "balanced" or None
+    options : dict
+        Of `label_rows`, beside what comes with the rows.
+    """
+
+    def __init__(
+        self,
+        rows,
+        teacher,
+        classes,
+        *,
+        X_unlabeled=None,
+        augment=None,
+        n_augmented=0,
+        class_weight=None,
+        **options,
+    ):
+        self.rows, self.X_unlabeled = rows, X_unlabeled
+        self.augment, self.most, self.class_weight = augment, n_augmented, class_weight
+        self.labels = None
+        if teacher is not None:
+            self.labels = label_rows(
+                teacher,
+                rows.X,
+                rows.y,
+                classes,
+                sample_weight=rows.weight,
+                fit_params=rows.params["teacher"],
+                folds=rows.folds,
+                **options,
+            )
+        self.classes = classes if self.labels is None else self.labels.classes
+        _, self.codes = encode_labels(rows.y, self.classes)
+        self.given = rows.given
+        if self.given is not None:
+            self.given = align_columns(self.given, classes, self.classes)
+
+    @property
+    def source(self):
+        """Where the labels of "own" come from."""
+        return self.labels.source if self.given is None else "given"
+
+    @cached_property
+    def in_sample(self):
+        """The fitted teacher's labels for its own rows."""
+        return self.labels.label_more(self.rows.X, calibrated=False)
+
+    @cached_property
+    def transfer_rows(self):
+        """As many transfer rows as a setting may ask for, and the share of copies drawn."""
+        X, weight = self.rows.X, self.rows.weight
+        if self.X_unlabeled is not None:
+            X = stack_rows(X, self.X_unlabeled)
+            weight = (
+                None
+                if weight is None
+                else np.append(weight, np.full(_num_samples(self.X_unlabeled), weight.mean()))
+            )
+        return self.augment(X, self.most, weight)
+
+    def material(self, setting):
+        """Rows and labels of a setting: `Material`."""
+        rows, Q, alpha = self.rows, self._labels_of(setting.source), setting.alpha
+        X, y, codes, params = rows.X, rows.y, self.codes, dict(rows.params["student"])
+        more, n_more = [], 0 if setting.source == "hard" else setting.n_augmented
+        if self.X_unlabeled is not None and setting.source != "hard":
+            more.append(self.X_unlabeled)
+        if n_more:
+            made, _ = self.transfer_rows
+            more.append(_safe_indexing(made, np.arange(min(n_more, _num_samples(made)))))
+        # transfer rows have no hard label, which at T = 1 can be said by mixing beforehand
+        mixed = setting.temperature == 1 and (n_more or self.class_weight is not None)
+        if mixed:
+            Q, alpha = mix(Q, codes, alpha), 1.0
+        for extra in more:
+            answer = self.labels.label_more(extra)
+            guess = answer.argmax(axis=1)
+            if mixed and extra is self.X_unlabeled:
+                answer = mix(answer, guess, setting.alpha)
+            X, Q = stack_rows(X, extra), np.concatenate([Q, answer])
+            codes = np.concatenate([codes, guess])
+            extend_weights(params, len(answer))
+        if more:
+            y = self.classes[codes]
+        if self.class_weight is not None:
+            Q, params["sample_weight"] = self._weigh(Q, params.get("sample_weight"))
+        return Material(X, y, codes, Q, params, alpha, setting.temperature)
+
+    def _labels_of(self, source):
+        if source == "hard":
+            return np.eye(len(self.classes))[self.codes]
+        if source == "in-sample":
+            return self.in_sample
+        return self.labels.proba if self.given is None else self.given
+
+    def _weigh(self, Q, weight):
+        r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.
+
+        So both parts of the mixed label q are weighted. A weight of the row by its hard label
+        alone would leave the soft part where it was: at any x, rows of every label ask for the
+        same soft one.
+        """
+        weight = np.ones(len(Q)) if weight is None else weight
+        n_own = len(self.codes)  # "balanced" counts labels, not the teacher's guesses
+        factors = np.ones(len(self.classes))
+        factors[self.codes] = class_factors(
+            self.class_weight, self.classes, self.codes, weight[:n_own]
+        )
+        Q = Q * factors
+        mass = Q.sum(axis=1)
+        return Q / mass[:, None], weight * mass
