@@ -14,7 +14,7 @@ from sklearn_kd._answers import Answers
 from sklearn_kd._held_out import grouped_folds
 from sklearn_kd._lesson import Setting
 from sklearn_kd._row_expansion import StudentFit, fit_head
-from sklearn_kd._validation import _num_samples, _routing_enabled, last_step
+from sklearn_kd._validation import _num_samples, last_step
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning, TransferRowsWarning
 
 __all__ = ["Choice", "choose", "settings_to_try"]
@@ -27,10 +27,11 @@ ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
 #: What "auto" is where too few distinct rows are there to choose on, and what it hopes to beat.
 USUAL = Setting(0.5, 1.0, "own")
 FEWEST_ROWS = 100
-#: Rows are held out by quarters. Networks that train together do so on three of them, in a
-#: seventh of the epochs; other students are fitted one after the other, each on one.
+#: Rows are held out by quarters. Networks that train together do so on three of them, all in a
+#: tenth of the epochs and then the finalists in half of them: hard labels take longer to learn, and
+#: longer to be learnt by heart. Other students are fitted one after the other, each on one quarter.
 N_FOLDS, TRAINED_TOGETHER, TRAINED_ALONE = 4, 3, 1
-EFFORT = 0.15
+HEAT, FINAL = 0.1, 0.5
 #: Up to so many rows networks are trained twice, with another quarter held out: one says little.
 FEW_ROWS = 1333
 #: A row's probability of its label counts as this at least: one row must not decide alone.
@@ -89,13 +90,13 @@ class _Trial:
         self.codes = np.searchsorted(self.lesson.classes, held.y)
         self.losses, self.mistakes = {}, {}
 
-    def run(self, settings, n_jobs):
+    def run(self, settings, n_jobs, effort):
         """Note the loss of each held-out row under each setting."""
         if is_batched(self.student):
             batch = lambda setting: setting.n_augmented  # noqa: E731
             for _, group in itertools.groupby(sorted(settings, key=batch), key=batch):
                 group = list(group)
-                self._note(group, self._fit_together(group))
+                self._note(group, self._fit_together(group, effort))
             return
         job = StudentFit(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(
@@ -127,13 +128,13 @@ class _Trial:
         wrong = (proba.argmax(axis=1) != self.codes).astype(float)
         return -np.log(np.maximum(of_label, LEAST_PROBABILITY)), wrong
 
-    def _fit_together(self, settings):
+    def _fit_together(self, settings, effort):
         """Fit networks on the same rows, in shared products and a short schedule."""
         materials = [self._material(setting) for setting in settings]
         X, y, _, _, params, *_ = materials[0]
         student, head = clone(self.student), None
         if isinstance(student, Pipeline) and len(student.steps) > 1:
-            head, X = fit_head(student, X, y, {} if _routing_enabled() else params)
+            head, X = fit_head(student, X, y, params)
         last, students, softs = last_step(student), [], []
         one_start = {"n_init": 1, "random_state": _seed_of(last)}
         for material in materials:
@@ -152,7 +153,7 @@ class _Trial:
             students.append(network)
             softs.append(soft)
         together = students[0]._fit_together(
-            students, X_checked, codes, weights, softs, y, effort=EFFORT
+            students, X_checked, codes, weights, softs, y, effort=effort
         )
         together.advance()
         return [
@@ -202,12 +203,20 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
         return Choice(min(soft, key=lambda s: s[:3] != USUAL[:3]), None)
     most = max([*counts, *(setting.n_augmented for setting in settings)])
     trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
-    for trial in trials:
-        trial.run(settings, n_jobs)
+    batched = is_batched(student)
+
+    def run(settings, effort):
+        for trial in trials:
+            trial.run(settings, n_jobs, effort)
+
+    def best_of(settings):
+        loss, *_ = _compare(trials, "losses", settings)
+        return settings[int(loss.argmin())]
+
+    first = settings[0]
+    run(settings, HEAT if batched else 1.0)
+    best = plain = best_of([s for s in settings if s.source != "hard"])
     if counts:
-        soft = [setting for setting in settings if setting.source != "hard"]
-        mean, *_ = _compare(trials, "losses", soft)
-        best = soft[int(mean.argmin())]
         try:
             n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
         except (TypeError, ValueError) as error:
@@ -218,10 +227,16 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
                 stacklevel=4,
             )
         # of a table of few categories there may be few that are new
-        counts = [count for count in counts if n_made >= trial.share * count / 2]
-        for trial in trials:
-            trial.run([best._replace(n_augmented=count) for count in counts], n_jobs)
-    return _verdict(trials)
+        counts = [count for count in counts if n_made >= trials[0].share * count / 2]
+        with_more = [plain._replace(n_augmented=count) for count in counts]
+        run(with_more, HEAT if batched else 1.0)
+        best = best_of([plain, *with_more])
+    rounds = [_describe(trials, list(trials[0].losses), HEAT if batched else 1.0)]
+    finalists = list(dict.fromkeys([first, plain, best]))
+    if batched and len(finalists) > 1:
+        run(finalists, FINAL)
+        rounds.append(_describe(trials, finalists, FINAL))
+    return _verdict(trials, rounds)
 
 
 def _compare(trials, name, settings):
@@ -241,32 +256,42 @@ def _compare(trials, name, settings):
     return values @ share, gain, error
 
 
-def _verdict(trials):
-    """Choose, and lay out what there was to choose from."""
-    settings = list(trials[0].losses)
+def _describe(trials, settings, effort):
+    """Lay out a round: settings, and what they came to."""
     loss, gain, error = _compare(trials, "losses", settings)
-    if not np.isfinite(loss).any():
-        raise trials[0].error
-    chosen = int(loss.argmin())
     _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
-    if settings[0].source == "hard":
-        with np.errstate(invalid="ignore"):
-            level = (gain > -SLACK * error) & (accuracy_gain >= -SLACK * accuracy_error)
-        level[0] = False
-        chosen = int(np.where(level, loss, np.inf).argmin()) if level.any() else 0
     sources = {"own": trials[0].lesson.source}
-    candidates = {
+    return settings, {
         "alpha": np.array([s.alpha for s in settings]),
         "temperature": np.array([s.temperature for s in settings]),
         "label_source": np.array([sources.get(s.source, s.source) for s in settings]),
         "n_augmented": np.array([s.n_augmented for s in settings]),
+        "share_of_epochs": np.full(len(settings), effort),
         "loss": loss,
         "gain": gain,
         "gain_error": error,
         "accuracy_gain": accuracy_gain,
         "accuracy_gain_error": accuracy_error,
-        "chosen": np.arange(len(settings)) == chosen,
     }
+
+
+def _verdict(trials, rounds):
+    """Choose by the last round."""
+    settings, last = rounds[-1]
+    loss = last["loss"]
+    if not np.isfinite(loss).any():
+        raise trials[0].error
+    chosen = int(loss.argmin())
+    if settings[0].source == "hard":
+        with np.errstate(invalid="ignore"):
+            level = (last["gain"] > -SLACK * last["gain_error"]) & (
+                last["accuracy_gain"] >= -SLACK * last["accuracy_gain_error"]
+            )
+        level[0] = False
+        chosen = int(np.where(level, loss, np.inf).argmin()) if level.any() else 0
+    candidates = {name: np.concatenate([table[name] for _, table in rounds]) for name in last}
+    n_candidates = len(candidates["loss"])
+    candidates["chosen"] = np.arange(n_candidates) == n_candidates - len(settings) + chosen
     return Choice(settings[chosen], candidates)
 
 

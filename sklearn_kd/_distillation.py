@@ -246,7 +246,8 @@ def _is_table(X, most_columns):
 
 
 def _warn_no_gain(candidates):
-    best = np.nanargmax(candidates["gain"][1:]) + 1
+    last = candidates["share_of_epochs"] == candidates["share_of_epochs"][-1]
+    best = np.nanargmax(np.where(last & ~candidates["chosen"], candidates["gain"], -np.inf))
 
     def gained(name):
         return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"

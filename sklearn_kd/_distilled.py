@@ -139,11 +139,11 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         Share of rows drawn that were copies of training rows, and thrown away; NaN without
         transfer rows and for those of a callable.
     candidates_ : dict of ndarray of shape (n_candidates,) or None
-        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
-        held-out ``loss``, its ``gain`` over the first candidate (hard labels for
-        ``alpha="auto"``) and ``accuracy_gain``, with standard errors ``gain_error`` and
-        ``accuracy_gain_error``, and which was ``chosen``. None where there was no choice, or
-        too few rows.
+        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``,
+        ``share_of_epochs``, the held-out ``loss``, its ``gain`` over the first candidate of the
+        round (hard labels for ``alpha="auto"``) and ``accuracy_gain``, with standard errors
+        ``gain_error`` and ``accuracy_gain_error``, and which was ``chosen``. None where there was
+        no choice, or too few rows.
     n_features_in_ : int
         Number of features seen during fit, where X has one.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -160,9 +160,10 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     hard labels held out is taken (the share of errors for a student without probabilities). Hard
     labels are taken where they are better by more than a standard error, in loss or accuracy. With
     ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried too. Candidates of a
-    TwoLayerPGDClassifier train in the same matrix products and a short schedule (on up to 1,333
-    rows twice, with two quarters held out in turn); other students have fewer candidates, each
-    fitted on a quarter of the rows. With a splitter or splits for ``cv`` the last of them says
+    TwoLayerPGDClassifier train in the same matrix products, all in a tenth of the epochs, and in
+    half of them hard labels against the best soft ones (on up to 1,333 rows twice, with two
+    quarters held out in turn); other students have fewer candidates, each fitted once on a quarter
+    of the rows. With a splitter or splits for ``cv`` the last of them says
     which rows are held out. Below 100 distinct rows, or where a single split is all there is,
     there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
 
