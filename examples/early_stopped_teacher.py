@@ -136,7 +136,9 @@ def run(options):
             model = clone(student).set_params(random_state=seed)
             if labels is not None:
                 alpha, temperature = options.alpha, columns["temperature"]
-                model = DistilledClassifier(student=model, alpha=alpha, temperature=temperature)
+                model = DistilledClassifier(
+                    student=model, alpha=alpha, temperature=temperature, augmentation=None
+                )
             model.fit(X, y, **({} if labels is None else {"soft_targets": labels}))
             lines.append({**columns, "seed": seed, "accuracy": 100 * model.score(X_test, y_test)})
 

@@ -152,7 +152,8 @@ class Experiment:
                     fixed |= {"alpha": alphas, "student__random_state": seeds}
                     grids.append(grid | fixed)
             score = Accuracies()
-            model = DistilledClassifier(None, student, random_state=draw)
+            as_they_are = {"temperature": 1.0, "calibration": None, "augmentation": None}
+            model = DistilledClassifier(None, student, **as_they_are, random_state=draw)
             start = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # teachers of few epochs

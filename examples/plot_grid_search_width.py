@@ -78,6 +78,10 @@ def make_model():
     distil = DistilledClassifier(
         RandomForestClassifier(100, min_samples_leaf=5, random_state=0),
         TwoLayerPGDClassifier(max_iter=100, random_state=0),  # enough here, and quick
+        # the search scores every width with the same labels: "auto" would be a search in each fit
+        alpha=0.5,
+        temperature=1.0,
+        augmentation=None,
         random_state=0,
     )
     return Pipeline([("prepare", prepare), ("distil", distil)])

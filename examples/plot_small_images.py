@@ -112,7 +112,9 @@ def main():
                     model.fit(X, y)
                 else:
                     more = X_unlabeled if kind == "more images" else None
-                    model = DistilledClassifier(FrozenEstimator(teacher), model)
+                    # images are no table: nothing to choose, no rows to make
+                    fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+                    model = DistilledClassifier(FrozenEstimator(teacher), model, **fixed)
                     model.fit(X, y, soft_targets=labels, X_unlabeled=more)
                     model = model.student_  # what one would deploy
                 scores.append((*key, kind, model.score(X_test, y_test)))

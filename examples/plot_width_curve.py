@@ -43,7 +43,8 @@ def main():
     X, y = load_digits(return_X_y=True)
     forest = RandomForestClassifier(200, random_state=0)
     student = TwoLayerPGDClassifier(max_iter=60)  # epochs: enough here, and quick
-    model = DistilledClassifier(forest, student, random_state=0)  # alpha=0.5: half and half
+    half_and_half = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+    model = DistilledClassifier(forest, student, **half_and_half, random_state=0)
     display = WidthCurveDisplay.from_estimator(
         model, X, y, widths=[2, 4, 8, 16, 32], seeds=3, cv=3, scoring="accuracy"
     )

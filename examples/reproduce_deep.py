@@ -92,7 +92,11 @@ def run(X, y, image_shape, noise, seed, args):
     teacher = network(TEACHER, args.width, image_shape, args, seed).fit(X_train, y_train)
     student = network(STUDENT, args.student_width, image_shape, args, seed)
     taught = DistilledClassifier(
-        FrozenEstimator(teacher), student, alpha=1.0, temperature=args.temperature
+        FrozenEstimator(teacher),
+        student,
+        alpha=1.0,
+        temperature=args.temperature,
+        augmentation=None,
     )
     models = {
         "teacher": teacher,

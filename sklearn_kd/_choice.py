@@ -260,11 +260,11 @@ def _describe(trials, settings, effort):
     """Lay out a round: settings, and what they came to."""
     loss, gain, error = _compare(trials, "losses", settings)
     _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
-    sources = {"own": trials[0].lesson.source}
+    source_of = trials[0].lesson.source_of
     return settings, {
         "alpha": np.array([s.alpha for s in settings]),
         "temperature": np.array([s.temperature for s in settings]),
-        "label_source": np.array([sources.get(s.source, s.source) for s in settings]),
+        "label_source": np.array([source_of(s) for s in settings]),
         "n_augmented": np.array([s.n_augmented for s in settings]),
         "share_of_epochs": np.full(len(settings), effort),
         "loss": loss,

@@ -32,10 +32,11 @@ from sklearn_kd.exceptions import (
     InSampleLabelsWarning,
     MissingClassWarning,
     NoGainWarning,
+    TransferRowsWarning,
     UntestedRowsWarning,
 )
 
-__all__ = ["distill"]
+__all__ = ["Distillation"]
 
 #: Transfer rows that augmentation="auto" tries, in multiples of the rows, and how many
 #: n_augmented="auto" makes otherwise. A student that is no network of ours tries the last.
@@ -44,131 +45,173 @@ COUNTS, COUNT = (1, 4), 4
 MOST_COLUMNS = 256
 
 
-def distill(est, ctx, X, y, sample_weight, soft_targets, X_unlabeled, params):
-    """Return the attributes of a fitted ``est``, a DistilledClassifier with callback context."""
-    needs_teacher = (
-        soft_targets is None or X_unlabeled is not None or est.augmentation not in (None, "auto")
-    )
-    rng = check_random_state(est.random_state)
-    fold_seed, choice_seed, row_seed = (int(s) for s in rng.randint(2**31 - 1, size=3))
-    teacher, student = est._get_teacher() if needs_teacher else None, est._get_student()
-    if est.random_state is not None:
-        teacher = None if teacher is None else seeded(teacher, rng)
-        student = seeded(student, rng)
-    mode = student_mode(student, est.alpha, est.temperature)
-    _check_options(est, student)
-    X_given = X
-    check_row_order(soft_targets, X, y)
-    y = _check_y(y, estimator=est)
-    warn_if_sliceable(X_unlabeled, len(y))
-    frozen = isinstance(last_step(teacher), FrozenEstimator)
-    rows, classes = _check_rows(
-        est, X, y, sample_weight, soft_targets, params, None if frozen else teacher, student
-    )
-    own_classes = classes
-    if frozen:
-        classes = merge_classes(classes, last_step(teacher))
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+class Distillation:
+    """What a fit of ``est``, a DistilledClassifier, finds out on its way, and its steps."""
 
-    def augment(X, n_rows, weight):
-        if callable(est.augmentation):
-            made = est.augmentation(X, n_rows, row_seed)
-            return made, np.nan
-        method = "gibbs" if est.augmentation == "auto" else est.augmentation
-        return make_transfer_rows(
-            X,
-            n_rows,
-            method=method,
-            sample_weight=weight,
-            random_state=row_seed,
-            return_copies=True,
+    def __init__(self, est, X, y, sample_weight, soft_targets, X_unlabeled, params):
+        self.est, self.X_given, self.X_unlabeled = est, X, X_unlabeled
+        needs_teacher = (
+            soft_targets is None
+            or X_unlabeled is not None
+            or est.augmentation not in (None, "auto")
         )
+        rng = check_random_state(est.random_state)
+        self.fold_seed, self.choice_seed, self.row_seed = (
+            int(seed) for seed in rng.randint(2**31 - 1, size=3)
+        )
+        self.teacher = est._get_teacher() if needs_teacher else None
+        self.student = est._get_student()
+        if est.random_state is not None:
+            self.teacher = None if self.teacher is None else seeded(self.teacher, rng)
+            self.student = seeded(self.student, rng)
+        self.mode = student_mode(self.student, est.alpha, est.temperature)
+        _check_options(est, self.student)
+        check_row_order(soft_targets, X, y)
+        y = _check_y(y, estimator=est)
+        warn_if_sliceable(X_unlabeled, len(y))
+        self.frozen = isinstance(last_step(self.teacher), FrozenEstimator)
+        fitted_teacher = None if self.frozen else self.teacher
+        self.rows, self.classes = _check_rows(
+            est, X, y, sample_weight, soft_targets, params, fitted_teacher, self.student
+        )
+        classes = self.classes
+        if self.frozen:
+            classes = merge_classes(classes, last_step(self.teacher))
+        if len(classes) < 2:
+            raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
 
-    def make_lesson(rows, n_augmented, *, needs_labels=rows.given is None, propagate=_nothing):
+    def choose(self):
+        """Find the setting to teach with, on held-out rows where there is a choice: `Choice`."""
+        settings, counts = self._options()
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            # the fit on all rows says these, if they concern it
+            for category in (InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning):
+                warnings.simplefilter("ignore", category)
+            choice = choose(
+                self.student,
+                self.mode,
+                self.rows,
+                self._lesson,
+                settings,
+                counts,
+                seed=self.choice_seed,
+                n_jobs=self.est.n_jobs,
+            )
+        if choice.candidates is not None:
+            self._say(f"chose among {len(choice.candidates['alpha'])} ways to teach", start)
+        if choice.setting.source == "hard":
+            _warn_no_gain(choice.candidates)
+        return choice
+
+    def prepare(self, setting, ctx):
+        """Have the teacher label all rows: `Lesson` and `Material`."""
+        start, rows = time.perf_counter(), self.rows
+        task = Subtask(ctx, "fit-teacher", self.est, rows.X, rows.y)
+        if self.teacher is None:
+            with task.begin(None):
+                pass
+        # in-sample labels need none, but for the calibration of those of transfer rows
+        needs_labels = setting.source == "own" or setting.n_augmented > 0
+        lesson = self._lesson(
+            rows, setting.n_augmented, needs_labels=needs_labels, propagate=task.begin
+        )
+        material = lesson.material(setting)
+        if setting.n_augmented and self.est.augmentation != "auto":
+            _warn_if_few(setting.n_augmented, *lesson.transfer_rows)
+        if self.est.augmented_labels == "recomputed":
+            material.params["labeler"] = row_labeler(lesson.labels, self.X_given, self.student)
+        task.end()
+        source = lesson.source_of(setting)
+        self._say(f"labels of {len(material.codes)} rows, source {source!r}", start)
+        return lesson, material
+
+    def teach(self, choice, lesson, material, ctx):
+        """Fit the student, and return all fitted attributes."""
+        start, setting = time.perf_counter(), choice.setting
+        task = Subtask(ctx, "fit-student", self.est, material.X, material.y)
+        job = StudentFit(self.student, self.mode, lesson.classes)
+        made, copies = lesson.transfer_rows if setting.n_augmented else ([], np.nan)
+        fitted = {
+            "student_": job.fit(material, propagate=task.begin),
+            "classes_": lesson.classes,
+            "alpha_": float(setting.alpha),
+            "temperature_": float(setting.temperature),
+            "label_source_": lesson.source_of(setting),
+            "n_augmented_": _num_samples(made),
+            "copy_share_": float(copies),
+            "candidates_": choice.candidates,
+            # what the probabilities of the student itself are tempered by
+            "_student_temperature": setting.temperature if self.mode == "expansion" else 1.0,
+            "_log_prior": _prior_shift(self.est.class_prior, material, lesson),
+        }
+        if lesson.labels is not None:
+            fitted["teacher_"] = lesson.labels.teacher
+            fitted["label_temperature_"] = lesson.labels.temperature or 1.0
+        task.end(fitted)
+        name = type(last_step(self.student)).__name__
+        self._say(f"student {name}, T = {setting.temperature:g}", start)
+        return fitted
+
+    def _lesson(self, rows, n_augmented, *, needs_labels=True, propagate=lambda _: nullcontext()):
+        est = self.est
         return Lesson(
             rows,
-            teacher,
-            own_classes,
-            X_unlabeled=X_unlabeled,
-            augment=augment,
+            self.teacher,
+            self.classes,
+            X_unlabeled=self.X_unlabeled,
+            augment=self._augment,
             n_augmented=n_augmented,
             class_weight=est.class_weight,
             cv=est.cv,
             calibrate=est.calibration is not None,
-            needs_labels=needs_labels,
+            needs_labels=needs_labels and rows.given is None,
             n_jobs=est.n_jobs,
-            seed=fold_seed,
+            seed=self.fold_seed,
             propagate=propagate,
         )
 
-    settings, counts = _options(est, mode, rows, teacher, student)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        # the fit on all rows says these, if they concern it
-        for category in (InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning):
-            warnings.simplefilter("ignore", category)
-        choice = choose(
-            student,
-            mode,
-            rows,
-            make_lesson,
-            settings,
-            counts,
-            seed=choice_seed,
-            n_jobs=est.n_jobs,
+    def _augment(self, X, n_rows, weight):
+        """Transfer rows, and the share of copies among those drawn."""
+        method = self.est.augmentation
+        if callable(method):
+            return method(X, n_rows, self.row_seed), np.nan
+        return make_transfer_rows(
+            X,
+            n_rows,
+            method="gibbs" if method == "auto" else method,
+            sample_weight=weight,
+            random_state=self.row_seed,
+            return_copies=True,
         )
-    setting = choice.setting
-    if choice.candidates is not None:
-        est._say(f"chose among {len(choice.candidates['alpha'])} ways to teach", start)
 
-    start = time.perf_counter()
-    task = Subtask(ctx, "fit-teacher", est, rows.X, rows.y)
-    if teacher is None:
-        with task.begin(None):
-            pass
-    lesson = make_lesson(
-        rows,
-        setting.n_augmented,
-        # in-sample labels need none, but for the calibration of those of transfer rows
-        needs_labels=rows.given is None and (setting.source == "own" or setting.n_augmented > 0),
-        propagate=task.begin,
-    )
-    classes = lesson.classes
-    material = lesson.material(setting)
-    if est.augmented_labels == "recomputed":
-        material.params["labeler"] = row_labeler(lesson.labels, X_given, student)
-    task.end()
-    source = lesson.source if setting.source == "own" else setting.source
-    est._say(f"labels of {len(material.codes)} rows, source {source!r}", start)
-    if source == "hard":
-        _warn_no_gain(choice.candidates)
+    def _options(self):
+        """Return settings to try, and the numbers of transfer rows to try with the best of them."""
+        est, rows, batched = self.est, self.rows, is_batched(self.student)
+        own_labels = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
+        sources = ["own"]
+        if est.alpha == "auto" and own_labels and not self.frozen:
+            sources.append("in-sample")
+        temperature = est.temperature
+        if temperature == "auto" and (est.class_weight is not None or self.mode == "mixed"):
+            temperature = 1.0
+        settings = settings_to_try(self.mode, est.alpha, temperature, sources, batched)
+        n_augmented = est.n_augmented
+        if est.augmentation == "auto":
+            tried = COUNTS if batched else COUNTS[-1:]
+            counts = [n_augmented] if n_augmented != "auto" else [k * len(rows) for k in tried]
+            can_be_made = self.teacher is not None and _is_table(rows.X, MOST_COLUMNS)
+            return settings, counts if can_be_made else []
+        if est.augmentation is not None:
+            n_augmented = COUNT * len(rows) if n_augmented == "auto" else n_augmented
+            settings = [
+                s if s.source == "hard" else s._replace(n_augmented=n_augmented) for s in settings
+            ]
+        return settings, []
 
-    start = time.perf_counter()
-    task = Subtask(ctx, "fit-student", est, material.X, material.y)
-    fitted = {
-        "student_": StudentFit(student, mode, classes).fit(material, propagate=task.begin),
-        "classes_": classes,
-        "alpha_": float(setting.alpha),
-        "temperature_": float(setting.temperature),
-        "label_source_": source,
-        "n_augmented_": _num_samples(lesson.transfer_rows[0]) if setting.n_augmented else 0,
-        "copy_share_": lesson.transfer_rows[1] if setting.n_augmented else np.nan,
-        "candidates_": choice.candidates,
-        # what the probabilities of the student itself are tempered by
-        "_student_temperature": float(setting.temperature) if mode == "expansion" else 1.0,
-        "_log_prior": _prior_shift(est, material, lesson),
-    }
-    if lesson.labels is not None:
-        fitted["teacher_"] = lesson.labels.teacher
-        fitted["label_temperature_"] = lesson.labels.temperature or 1.0
-    task.end(fitted)
-    est._say(f"student {type(last_step(student)).__name__}, T = {setting.temperature:g}", start)
-    return fitted
-
-
-def _nothing(_):
-    return nullcontext()
+    def _say(self, message, start):
+        if self.est.verbose:
+            print(f"[DistilledClassifier] {message}, {time.perf_counter() - start:.1f} s")
 
 
 def _check_rows(est, X, y, sample_weight, soft_targets, params, teacher, student):
@@ -215,34 +258,22 @@ def _check_options(est, student):
         )
 
 
-def _options(est, mode, rows, teacher, student):
-    """Return settings to try, and the numbers of transfer rows to try with the best of them."""
-    own_labels = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
-    sources = ["own"]
-    if est.alpha == "auto" and own_labels and not isinstance(last_step(teacher), FrozenEstimator):
-        sources.append("in-sample")
-    temperature = est.temperature
-    if est.class_weight is not None or (temperature == "auto" and mode == "mixed"):
-        temperature = 1.0
-    settings = settings_to_try(mode, est.alpha, temperature, sources, is_batched(student))
-    n_augmented = est.n_augmented
-    if est.augmentation == "auto":
-        can_be_made = teacher is not None and _is_table(rows.X, MOST_COLUMNS)
-        tried = COUNTS if is_batched(student) else COUNTS[-1:]
-        counts = [n_augmented] if n_augmented != "auto" else [k * len(rows) for k in tried]
-        return settings, counts if can_be_made else []
-    if est.augmentation is not None:
-        n_augmented = COUNT * len(rows) if n_augmented == "auto" else n_augmented
-        settings = [
-            s if s.source == "hard" else s._replace(n_augmented=n_augmented) for s in settings
-        ]
-    return settings, []
-
-
 def _is_table(X, most_columns):
     """Whether X is what `make_transfer_rows` takes, and not too wide."""
     is_taken = hasattr(X, "iloc") or (isinstance(X, np.ndarray) and X.ndim == 2)
     return is_taken and X.shape[1] <= most_columns
+
+
+def _warn_if_few(n_wanted, made, copies):
+    n_made = _num_samples(made)
+    if n_made < n_wanted / 2:
+        warnings.warn(
+            f"{n_made} transfer rows were made in place of {n_wanted}: of the rows drawn "
+            f"{copies:.0%} were copies of training rows. Set augmentation=None, or a smaller "
+            "n_augmented.",
+            TransferRowsWarning,
+            stacklevel=5,
+        )
 
 
 def _warn_no_gain(candidates):
@@ -261,21 +292,21 @@ def _warn_no_gain(candidates):
     )
 
 
-def _prior_shift(est, material, lesson):
+def _prior_shift(class_prior, material, lesson):
     """Logarithms of what the probabilities of each class are multiplied by, or None."""
-    if est.class_prior is None:
+    if class_prior is None:
         return None
     n_classes, rows = len(lesson.classes), lesson.rows
-    if isinstance(est.class_prior, str):
+    if isinstance(class_prior, str):
         wanted = np.ones(n_classes)
-        if est.class_prior == "training":
+        if class_prior == "training":
             wanted = np.bincount(lesson.codes, weights=rows.weight, minlength=n_classes)
     else:
-        wanted = np.asarray(est.class_prior, dtype=np.float64)
+        wanted = np.asarray(class_prior, dtype=np.float64)
         if wanted.shape != (n_classes,) or not (wanted >= 0).all() or not wanted.sum() > 0:
             raise ValueError(
                 f"class_prior must be {n_classes} non-negative numbers, one for each class of "
-                f"{lesson.classes.tolist()}, got {est.class_prior!r}."
+                f"{lesson.classes.tolist()}, got {class_prior!r}."
             )
     weight = material.params.get("sample_weight", np.ones(len(material.codes)))
     learnt = weight @ mix(material.Q, material.codes, material.alpha)

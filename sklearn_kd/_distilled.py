@@ -1,7 +1,6 @@
 """DistilledClassifier: any classifier compressed into another one."""
 
 import copy
-import time
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
@@ -11,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._answers import Answers
-from sklearn_kd._distillation import distill
+from sklearn_kd._distillation import Distillation
 from sklearn_kd._meta import merge_tags, student_has, without_own_requests
 from sklearn_kd._validation import (
     HasMethods,
@@ -316,7 +315,9 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         _raise_for_params(params, self, "fit")
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        fitted = distill(self, ctx, X, y, sample_weight, soft_targets, X_unlabeled, params)
+        work = Distillation(self, X, y, sample_weight, soft_targets, X_unlabeled, params)
+        choice = work.choose()
+        fitted = work.teach(choice, *work.prepare(choice.setting, ctx), ctx)
         # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
         validate_data(self, X, skip_check_array=True)
         for name in ("teacher_", "label_temperature_"):
@@ -333,10 +334,6 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
         self._student_temperature = 1.0  # that of a student trained on the loss itself
         self._log_prior = fitted._log_prior
-
-    def _say(self, message, start):
-        if self.verbose:
-            print(f"[DistilledClassifier] {message}, {time.perf_counter() - start:.1f} s")
 
     def _answers(self):
         check_is_fitted(self)

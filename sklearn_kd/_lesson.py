@@ -133,9 +133,10 @@ class Lesson:
         if self.given is not None:
             self.given = align_columns(self.given, classes, self.classes)
 
-    @property
-    def source(self):
-        """Where the labels of "own" come from."""
+    def source_of(self, setting):
+        """Where the labels of a setting come from."""
+        if setting.source != "own":
+            return setting.source
         return self.labels.source if self.given is None else "given"
 
     @cached_property
@@ -165,7 +166,9 @@ class Lesson:
             more.append(self.X_unlabeled)
         if n_more:
             made, _ = self.transfer_rows
-            more.append(_safe_indexing(made, np.arange(min(n_more, _num_samples(made)))))
+            n_more = min(n_more, _num_samples(made))
+            if n_more:
+                more.append(_safe_indexing(made, np.arange(n_more)))
         # transfer rows have no hard label, which at T = 1 can be said by mixing beforehand
         mixed = setting.temperature == 1 and (n_more or self.class_weight is not None)
         if mixed:

@@ -42,7 +42,7 @@ def load(name, max_rows):
 def train(X, y, args):
     network = TwoLayerPGDClassifier(args.width, max_iter=20, random_state=0)
     forest = RandomForestClassifier(args.trees, n_jobs=1, random_state=0)
-    distilled = DistilledClassifier(forest, network, random_state=0)
+    distilled = DistilledClassifier(forest, network, alpha=0.5, augmentation=None, random_state=0)
     mlp = MLPClassifier((args.width,), max_iter=20, random_state=0)
     for model in (network, distilled, mlp):
         timed_fit(model, X, y)
