@@ -93,10 +93,11 @@ class _Trial:
     def run(self, settings, n_jobs, effort):
         """Note the loss of each held-out row under each setting."""
         if is_batched(self.student):
-            batch = lambda setting: setting.n_augmented  # noqa: E731
-            for _, group in itertools.groupby(sorted(settings, key=batch), key=batch):
-                group = list(group)
-                self._note(group, self._fit_together(group, effort))
+            batches = {}  # those on the same rows
+            for setting in settings:
+                batches.setdefault(self.lesson.rows_of(setting), []).append(setting)
+            for batch in batches.values():
+                self._note(batch, self._fit_together(batch, effort))
             return
         job = StudentFit(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(

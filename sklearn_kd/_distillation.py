@@ -5,6 +5,7 @@ import warnings
 from contextlib import nullcontext
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, indexable
 
@@ -20,6 +21,7 @@ from sklearn_kd._validation import (
     _check_method_params,
     _check_y,
     _num_samples,
+    _routing_enabled,
     _safe_indexing,
     check_row_order,
     check_soft_targets,
@@ -66,6 +68,10 @@ class Distillation:
             self.student = seeded(self.student, rng)
         self.mode = student_mode(self.student, est.alpha, est.temperature)
         _check_options(est, self.student)
+        if est.class_weight is not None and _routing_enabled():
+            # the weights are made here: nobody else can have asked for them
+            self.student = clone(self.student)
+            last_step(self.student).set_fit_request(sample_weight=True)
         check_row_order(soft_targets, X, y)
         y = _check_y(y, estimator=est)
         warn_if_sliceable(X_unlabeled, len(y))

@@ -157,6 +157,10 @@ class Lesson:
             )
         return self.augment(X, self.most, weight)
 
+    def rows_of(self, setting):
+        """Tell which rows a setting is for: the same for equal rows."""
+        return setting.source == "hard" and self.X_unlabeled is not None, setting.n_augmented
+
     def material(self, setting):
         """Rows and labels of a setting: `Material`."""
         rows, Q, alpha = self.rows, self._labels_of(setting.source), setting.alpha

@@ -198,7 +198,7 @@ def stack_rows(X, more):
 
 def extend_weights(fit_params, n_more):
     """Give ``n_more`` rows after the others their mean weight, where there are weights."""
-    if "sample_weight" in fit_params:
+    if fit_params.get("sample_weight") is not None:
         weights = fit_params["sample_weight"]
         fit_params["sample_weight"] = np.append(weights, np.full(n_more, np.mean(weights)))
 

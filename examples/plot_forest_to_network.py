@@ -1,0 +1,228 @@
+"""From a forest to a network of 16 neurons, end to end, on a table of mixed types.
+
+    SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py
+    SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py forest_to_network.png
+
+Without a path the picture is shown in a window. The table is ``adult``: who earns more than 50,000
+dollars a year, by 14 columns of numbers and text, with missing cells. It is read from
+``tabular/adult.csv.gz`` in a folder of ``SKLEARN_KD_DATA``, else fetched from OpenML, and where
+neither can be had a table of tumours bundled with scikit-learn takes its place, which has numbers
+alone; the first line printed says which. Of adult's 48,842 rows 4,000 train (``--rows``) and 10,000
+test, and the forest has 100 trees (``--trees``), so that all of it takes under a minute on two
+cores.
+
+Teacher and student are pipelines that take the raw frame, and so is what comes out:
+
+1. the teacher: an encoder and a forest;
+2. the student on hard labels: an encoder and a network;
+3. the same student in a `DistilledClassifier` with its defaults, which has the teacher label the
+   rows and more rows made of them, and tries on held-out rows how to learn from these.
+"""
+
+import argparse
+import os
+import pickle
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.calibration import calibration_curve
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.datasets import fetch_openml, load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd.inspection import FidelityDisplay
+from sklearn_kd.metrics import expected_calibration_error
+
+TEACHER, HARD, DISTILLED = "teacher: the forest", "student, hard labels", "student, distilled"
+
+
+def load_table():
+    """Return a raw frame, its labels, and where they came from."""
+    for folder in filter(None, os.environ.get("SKLEARN_KD_DATA", "").split(os.pathsep)):
+        path = Path(folder) / "tabular" / "adult.csv.gz"
+        if path.is_file():
+            X = pd.read_csv(path)
+            return as_text(X), X.pop("target").to_numpy(dtype=str), f"adult, {path}"
+    try:
+        X, y = fetch_openml("adult", version=2, return_X_y=True, as_frame=True, n_retries=1)
+        return as_text(X), y.to_numpy(dtype=str), "adult, version 2 of OpenML"
+    except OSError as error:
+        reason = f"no tabular/adult.csv.gz in SKLEARN_KD_DATA, and no OpenML: {error}"
+    data = load_breast_cancer(as_frame=True)
+    y = data.target_names[data.target]
+    return data.data, y, f"breast cancer, bundled with scikit-learn: numbers alone ({reason})"
+
+
+def as_text(X):
+    """Frame whose columns are numbers or text, whatever pandas made of the latter."""
+    text = X.columns.difference(X.select_dtypes("number").columns)
+    X[text] = X[text].astype(object)
+    return X
+
+
+def encoder():
+    """Numbers and text, to the columns of each; missing cells are told from the others."""
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    text = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="(missing)"),
+        OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False),
+    )
+    return make_column_transformer(
+        (numbers, make_column_selector(dtype_include="number")),
+        (text, make_column_selector(dtype_exclude="number")),
+    )
+
+
+def one_row(predict, X, n_rows=200):
+    """Median milliseconds for a single row, given as a frame of one line."""
+    times = []
+    for number in range(n_rows):
+        row = X.iloc[[number % len(X)]]
+        start = time.perf_counter()
+        predict(row)
+        times.append(time.perf_counter() - start)
+    return 1000 * np.median(times)
+
+
+def measure(model, X_test, y_test):
+    """One line of the table."""
+    y_pred, proba = model.predict(X_test), model.predict_proba(X_test)
+    return {
+        "accuracy": accuracy_score(y_test, y_pred),
+        "balanced accuracy": balanced_accuracy_score(y_test, y_pred),
+        "log loss": log_loss(y_test, proba, labels=model.classes_),
+        "calibration error": expected_calibration_error(y_test, proba, labels=model.classes_),
+        "bytes": len(pickle.dumps(model)),
+        "one row, ms": one_row(model.predict_proba, X_test),
+    }
+
+
+def print_choice(model):
+    """Say what "auto" has chosen, and from what."""
+    print("\nWhat was tried on held-out rows; gains are over hard labels, in the same round:\n")
+    tried = pd.DataFrame(model.candidates_).drop(columns="accuracy_gain_error")
+    tried["chosen"] = np.where(tried["chosen"], "<-", "")
+    print(tried.round(4).to_string(index=False))
+    if model.label_source_ == "hard":
+        print("\nChosen: hard labels, since the teacher's did not pay.")
+        return
+    sources = {"cv": "by forests that had not seen the row", "in-sample": "by the forest itself"}
+    print(
+        f"\nChosen: alpha = {model.alpha_:g}, temperature = {model.temperature_:g}, labels ", end=""
+    )
+    print(f'made {sources[model.label_source_]} ("{model.label_source_}"),')
+    print(
+        f"calibrated by T = {model.label_temperature_:.2f} where they were out of sample, and ",
+        end="",
+    )
+    print(f"{model.n_augmented_:,} transfer rows.")
+
+
+def draw(models, X_test, y_test):
+    """Student against teacher, and how far each can be trusted; None without matplotlib."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        return None
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    proba = {name: model.predict_proba(X_test) for name, model in models.items()}
+    display = FidelityDisplay.from_predictions(proba[TEACHER], proba[DISTILLED], ax=left)
+    left.set_title(f"Distilled student and teacher: {left.get_title()}", fontsize="medium")
+    # the legend of points as faint as these says nothing unless they are made opaque in it
+    for handle in left.legend(loc="lower right", fontsize="small").legend_handles:
+        handle.set_alpha(1)
+    assert display.ax_ is left
+
+    positive = models[TEACHER].classes_[1]
+    styles = {TEACHER: ("D", "black"), HARD: ("s", "C0"), DISTILLED: ("o", "C1")}
+    right.plot([0, 1], [0, 1], "--", color="grey", label="as it should be")
+    for name, (marker, color) in styles.items():
+        n_bins = min(10, len(X_test) // 30)
+        curve = calibration_curve(
+            y_test == positive, proba[name][:, 1], n_bins=n_bins, strategy="quantile"
+        )
+        right.plot(curve[1], curve[0], marker=marker, color=color, label=name)
+    right.set(xlabel=f"Probability of {positive!r} that the model predicts, mean of a bin")
+    right.set(ylabel="Share of such rows in the bin")
+    right.set_title(f"Reliability, {n_bins} bins of equally many test rows", fontsize="medium")
+    right.legend(loc="upper left", fontsize="small")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
+    parser.add_argument("--rows", type=int, default=4000, help="training rows, at most")
+    parser.add_argument("--trees", type=int, default=100)
+    args = parser.parse_args()
+
+    X, y, source = load_table()
+    print(f"Table: {source}")
+    n_train = min(args.rows, round(0.75 * len(y)))
+    n_test = min(10_000, len(y) - n_train)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=n_train, test_size=n_test, stratify=y, random_state=0
+    )
+    n_text = X.shape[1] - X.select_dtypes("number").shape[1]
+    print(
+        f"{n_train:,} training and {n_test:,} test rows of {len(y):,}, {X.shape[1]} columns, ",
+        end="",
+    )
+    print(f"{n_text} of them text, {X.isna().to_numpy().sum():,} cells missing")
+
+    # The whole pipeline is the teacher, not the forest alone: it then takes raw rows, and rows to
+    # learn more from ("transfer rows") are made before the encoding, where a text column has one
+    # of its words and not a bit of each. The price: a pipeline hides the out-of-bag votes of its
+    # forest, so that labels come from five more forests, each without a fifth of the rows. To have
+    # out-of-bag labels, which cost no fit, encode first and let the forest itself be the teacher:
+    # make_pipeline(encoder(), DistilledClassifier(forest, network)).
+    forest = RandomForestClassifier(args.trees, random_state=0)
+    teacher = make_pipeline(encoder(), forest)
+    student = make_pipeline(encoder(), TwoLayerPGDClassifier(16, random_state=0))
+
+    start = time.perf_counter()
+    hard = clone(student).fit(X_train, y_train)
+    middle = time.perf_counter()
+    distilled = DistilledClassifier(teacher, student, random_state=0).fit(X_train, y_train)
+    print(f"Fitted in {middle - start:.1f} s (student, hard labels) and ", end="")
+    print(f"{time.perf_counter() - middle:.1f} s (teacher, labels, choice and student)\n")
+
+    small = distilled.without_teacher()  # what one would deploy
+    models = {TEACHER: distilled.teacher_, HARD: hard, DISTILLED: small}
+    table = pd.DataFrame({name: measure(model, X_test, y_test) for name, model in models.items()}).T
+    formats = dict.fromkeys(table.columns[:4], "{:.4f}".format)
+    formats |= {"bytes": "{:,.0f}".format, "one row, ms": "{:.2f}".format}
+    print(table.to_string(formatters=formats))
+    prepare = distilled.student_[0]
+    print(
+        f"\nOf a student's time {one_row(prepare.transform, X_test):.2f} ms are the encoder's, and ",
+        end="",
+    )
+    print(f"{len(pickle.dumps(prepare)):,} of its bytes.")
+    print_choice(distilled)
+
+    figure = draw(models, X_test, y_test)
+    if figure is None:
+        print('\nno picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
+    elif args.path is None:
+        import matplotlib.pyplot as plt
+
+        plt.show()
+    else:
+        figure.savefig(args.path, dpi=120)
+        print(f"\npicture: {args.path}")
+
+
+if __name__ == "__main__":
+    main()
