@@ -253,7 +253,8 @@ def _compare(trials, name, settings):
     with np.errstate(invalid="ignore"):  # the loss of a fit that failed is infinite
         gains = values[0] - values
         gain = gains @ share
-        error = np.sqrt(((gains - gain[:, None]) ** 2) @ share**2)
+        variance = ((gains - gain[:, None]) ** 2) @ share**2
+        error = np.sqrt(variance / (1 - (share**2).sum()))  # a single row is one error off zero
     return values @ share, gain, error
 
 
@@ -286,7 +287,7 @@ def _verdict(trials, rounds):
     if settings[0].source == "hard":
         with np.errstate(invalid="ignore"):
             level = (last["gain"] > -SLACK * last["gain_error"]) & (
-                last["accuracy_gain"] >= -SLACK * last["accuracy_gain_error"]
+                last["accuracy_gain"] >= -SLACK * last["accuracy_gain_error"] - 1e-12
             )
         level[0] = False
         chosen = int(np.where(level, loss, np.inf).argmin()) if level.any() else 0

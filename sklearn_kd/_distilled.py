@@ -154,23 +154,24 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     Notes
     -----
-    "auto" is a trial on the training rows: a quarter of them is held out; teacher and candidates
-    are fitted on the rest, transfer rows made of it; and the setting of the least log loss on the
-    hard labels held out is taken (the share of errors for a student without probabilities). Hard
-    labels are taken where they are better by more than a standard error, in loss or accuracy. With
-    ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried too. Candidates of a
-    TwoLayerPGDClassifier train in the same matrix products, all in a tenth of the epochs, and in
-    half of them hard labels against the best soft ones (on up to 1,333 rows twice, with two
-    quarters held out in turn); other students have fewer candidates, each fitted once on a quarter
-    of the rows. With a splitter or splits for ``cv`` the last of them says
+    "auto" is a trial on the training rows: a quarter of them is held out (three quarters for a
+    student that is no TwoLayerPGDClassifier); teacher and candidates are fitted on the rest,
+    transfer rows made of it; and the setting of the least log loss on the hard labels held out is
+    taken (the share of errors for a student without probabilities), without class weights and
+    before ``class_prior``. Hard labels are taken where they are better by more than a standard
+    error, in loss or accuracy. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried
+    too. Candidates of a TwoLayerPGDClassifier train in the same matrix products, all in a tenth
+    of the epochs, and in half of them hard labels against the best soft ones (on up to 1,333 rows
+    twice, with two quarters held out in turn); other students have fewer candidates, each fitted
+    once on a quarter of the rows. With a splitter or splits for ``cv`` the last of them says
     which rows are held out. Below 100 distinct rows, or where a single split is all there is,
     there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
-    memorises), and one of the student. A trial adds the same for the teacher on 3/4 of the rows,
-    and for the student about the time of one or two fits on the same rows. Row expansion trains
-    on up to ``n_samples * n_classes`` copies in memory.
+    memorises), and one of the student. A trial adds the same for the teacher on the rows that are
+    not held out (twice on up to 1,333 rows), and for the student about the time of one or two fits
+    on the same rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
 
     Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are
     tempered before the fit, :math:`softmax(z / T)`, and :math:`softmax(T \ln g)` is predicted,
@@ -302,7 +303,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
             More rows, for the teacher to label. Each has the mean weight of the others. Where
             the loss has a hard term (``alpha`` other than 1), its label is the teacher's most
-            probable class. (A transfer row has a hard label at T other than 1 only.)
+            probable class. (A transfer row has a hard label at T other than 1 only.) Not used
+            where "auto" ends at hard labels.
         **params : dict
             Metadata that teacher, student or the splitter ``cv`` have requested, such as
             ``groups``. Needs metadata routing.

@@ -20,6 +20,8 @@ SCARCE, TELLING = 0.05, 100
 SWEEPS = 2
 #: Rows that share the random halves of a sweep, so that their neighbours are searched together.
 BLOCK = 1000
+#: Blocks at least: in a table of few attributes some halves make copies alone.
+FEWEST_BLOCKS = 8
 
 
 def make_transfer_rows(
@@ -237,7 +239,7 @@ def _draw_gibbs(table, sources, n_neighbors, rng):
     n_attributes = len(table.attributes)
     donor = np.repeat(sources[:, None], n_attributes, axis=1)
     for _ in range(SWEEPS):
-        for rows in gen_batches(len(sources), BLOCK):
+        for rows in gen_batches(len(sources), min(BLOCK, -(-len(sources) // FEWEST_BLOCKS))):
             order = rng.permutation(n_attributes)
             n_given = max(1, (n_attributes + rng.randint(2)) // 2)
             block = donor[rows]
