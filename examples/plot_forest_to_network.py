@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.calibration import calibration_curve
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import fetch_openml, load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
@@ -39,7 +38,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd.inspection import FidelityDisplay
+from sklearn_kd.inspection import DistillationDisplay, FidelityDisplay
 from sklearn_kd.metrics import expected_calibration_error
 
 TEACHER, HARD, DISTILLED = "teacher: the forest", "student, hard labels", "student, distilled"
@@ -82,15 +81,16 @@ def encoder():
     )
 
 
-def one_row(predict, X, n_rows=200):
-    """Median milliseconds for a single row, given as a frame of one line."""
-    times = []
+def one_row(calls, X, n_rows=50):
+    """Median milliseconds of calls, by name, for a single row, given as a frame of one line."""
+    times = {name: [] for name in calls}
     for number in range(n_rows):
         row = X.iloc[[number % len(X)]]
-        start = time.perf_counter()
-        predict(row)
-        times.append(time.perf_counter() - start)
-    return 1000 * np.median(times)
+        for name, call in calls.items():  # in turns: a busy machine is so for all
+            start = time.perf_counter()
+            call(row)
+            times[name].append(time.perf_counter() - start)
+    return {name: 1000 * np.median(seconds) for name, seconds in times.items()}
 
 
 def measure(model, X_test, y_test):
@@ -102,12 +102,14 @@ def measure(model, X_test, y_test):
         "log loss": log_loss(y_test, proba, labels=model.classes_),
         "calibration error": expected_calibration_error(y_test, proba, labels=model.classes_),
         "bytes": len(pickle.dumps(model)),
-        "one row, ms": one_row(model.predict_proba, X_test),
     }
 
 
 def print_choice(model):
     """Say what "auto" has chosen, and from what."""
+    if model.candidates_ is None:
+        print("\nToo few rows to try settings on: the usual ones were taken.")
+        return
     print("\nWhat was tried on held-out rows; gains are over hard labels, in the same round:\n")
     tried = pd.DataFrame(model.candidates_).drop(columns="accuracy_gain_error")
     tried["chosen"] = np.where(tried["chosen"], "<-", "")
@@ -116,46 +118,36 @@ def print_choice(model):
         print("\nChosen: hard labels, since the teacher's did not pay.")
         return
     sources = {"cv": "by forests that had not seen the row", "in-sample": "by the forest itself"}
-    print(
-        f"\nChosen: alpha = {model.alpha_:g}, temperature = {model.temperature_:g}, labels ", end=""
-    )
-    print(f'made {sources[model.label_source_]} ("{model.label_source_}"),')
-    print(
-        f"calibrated by T = {model.label_temperature_:.2f} where they were out of sample, and ",
-        end="",
-    )
-    print(f"{model.n_augmented_:,} transfer rows.")
+    print(f"\nChosen: alpha = {model.alpha_:g}, temperature = {model.temperature_:g}, ", end="")
+    print(f"{model.n_augmented_:,} transfer rows, and labels made")
+    print(f'{sources[model.label_source_]} (label_source_ = "{model.label_source_}").')
 
 
-def draw(models, X_test, y_test):
-    """Student against teacher, and how far each can be trusted; None without matplotlib."""
+def draw(models, table, X_test):
+    """Student against teacher, and log loss against size and speed; None without matplotlib."""
     try:
         import matplotlib.pyplot as plt
     except ImportError:
         return None
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
-    proba = {name: model.predict_proba(X_test) for name, model in models.items()}
-    display = FidelityDisplay.from_predictions(proba[TEACHER], proba[DISTILLED], ax=left)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(12, 5), width_ratios=[1, 1.3], layout="constrained"
+    )
+    proba = [models[name].predict_proba(X_test) for name in (TEACHER, DISTILLED)]
+    FidelityDisplay.from_predictions(*proba, ax=left)
     left.set_title(f"Distilled student and teacher: {left.get_title()}", fontsize="medium")
-    # the legend of points as faint as these says nothing unless they are made opaque in it
+    # points as faint as these are not to be seen in a legend
     for handle in left.legend(loc="lower right", fontsize="small").legend_handles:
         handle.set_alpha(1)
-    assert display.ax_ is left
-
-    positive = models[TEACHER].classes_[1]
-    styles = {TEACHER: ("D", "black"), HARD: ("s", "C0"), DISTILLED: ("o", "C1")}
-    right.plot([0, 1], [0, 1], "--", color="grey", label="as it should be")
-    for name, (marker, color) in styles.items():
-        n_bins = min(10, len(X_test) // 30)
-        curve = calibration_curve(
-            y_test == positive, proba[name][:, 1], n_bins=n_bins, strategy="quantile"
-        )
-        right.plot(curve[1], curve[0], marker=marker, color=color, label=name)
-    right.set(xlabel=f"Probability of {positive!r} that the model predicts, mean of a bin")
-    right.set(ylabel="Share of such rows in the bin")
-    right.set_title(f"Reliability, {n_bins} bins of equally many test rows", fontsize="medium")
-    right.legend(loc="upper left", fontsize="small")
-    for axis in (left, right):
+    names = {"model": ["teacher", "hard", "distilled"], "log_loss": table["log loss"]}
+    names |= {"bytes": table["bytes"], "latency_p50_ms": table["one row, ms"]}
+    # one split into training and test rows: a fold without others, hence without error bars
+    frame = pd.DataFrame(names).assign(fold=0, n_train=1, n_test=len(X_test))
+    display = DistillationDisplay(frame=frame, score_name="log_loss").plot(right)
+    for axis, name in zip(display.ax_, ("bytes", "latency_p50_ms"), strict=True):
+        ends = frame[name].iloc[:2]  # the teacher's, and about that of both students
+        axis.set_xticks(ends, [f"{end:,.0f}" if end > 100 else f"{end:.1f}" for end in ends])
+        axis.minorticks_off()
+    for axis in (left, *display.ax_):
         axis.grid(alpha=0.3)
     return figure
 
@@ -199,20 +191,28 @@ def main():
     print(f"{time.perf_counter() - middle:.1f} s (teacher, labels, choice and student)\n")
 
     small = distilled.without_teacher()  # what one would deploy
+    classes = small.classes_
     models = {TEACHER: distilled.teacher_, HARD: hard, DISTILLED: small}
     table = pd.DataFrame({name: measure(model, X_test, y_test) for name, model in models.items()}).T
+    prepare = distilled.student_[0]
+    calls = {name: model.predict_proba for name, model in models.items()}
+    milliseconds = one_row({**calls, "encoder": prepare.transform}, X_test)
+    table["one row, ms"] = pd.Series(milliseconds)
     formats = dict.fromkeys(table.columns[:4], "{:.4f}".format)
     formats |= {"bytes": "{:,.0f}".format, "one row, ms": "{:.2f}".format}
     print(table.to_string(formatters=formats))
-    prepare = distilled.student_[0]
-    print(
-        f"\nOf a student's time {one_row(prepare.transform, X_test):.2f} ms are the encoder's, and ",
-        end="",
-    )
-    print(f"{len(pickle.dumps(prepare)):,} of its bytes.")
+    losses = [
+        -np.log(model.predict_proba(X_test)[np.arange(n_test), np.searchsorted(classes, y_test)])
+        for model in (small, hard)
+    ]
+    change = losses[0] - losses[1]
+    error = change.std() / np.sqrt(n_test)  # of the test rows alone, not of other training rows
+    print(f"\nLog loss, distilled less hard labels: {change.mean():+.4f} +- {error:.4f}")
+    print(f"In every model the encoder has about {milliseconds['encoder']:.1f} ms and ", end="")
+    print(f"{len(pickle.dumps(prepare)):,} bytes.")
     print_choice(distilled)
 
-    figure = draw(models, X_test, y_test)
+    figure = draw(models, table, X_test)
     if figure is None:
         print('\nno picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
     elif args.path is None:

@@ -63,16 +63,20 @@ class Answers:
 
     def log_proba(self, X):
         """Logarithm of `proba`; -inf for a class that the student never saw."""
-        if hasattr(self.student, "predict_log_proba"):
-            log_g = np.asarray(self.student.predict_log_proba(X))
-        else:
-            with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore"):
+            if hasattr(self.student, "predict_log_proba"):
+                log_g = np.asarray(self.student.predict_log_proba(X))
+            else:
                 log_g = np.log(np.asarray(self.student.predict_proba(X)))
         log_g = untemper_log(log_g, self.temperature)
         log_g = align_columns(log_g, self.known, self.classes, fill=-np.inf)
         if self.log_prior is None:
             return log_g
-        return log_softmax(log_g + self.log_prior.astype(log_g.dtype), axis=1)
+        shifted = log_g + self.log_prior.astype(log_g.dtype)
+        # sure of classes that cannot be: what is left is the prior
+        lost = np.isneginf(shifted).all(axis=1)
+        shifted[lost] = self.log_prior
+        return log_softmax(shifted, axis=1)
 
     def decision(self, X):
         """Decision values; below all others of its row for a class that was never seen.

@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._answers import Answers
-from sklearn_kd._held_out import grouped_folds
+from sklearn_kd._held_out import group_rows, grouped_folds
 from sklearn_kd._lesson import Setting
 from sklearn_kd._row_expansion import StudentFit, fit_head
-from sklearn_kd._validation import _num_samples, last_step
-from sklearn_kd.exceptions import SoftTargetsAlignmentWarning, TransferRowsWarning
+from sklearn_kd._validation import _num_samples, last_step, step_parameter
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 __all__ = ["Choice", "choose", "settings_to_try"]
 
@@ -24,8 +25,7 @@ __all__ = ["Choice", "choose", "settings_to_try"]
 ALPHAS, TEMPERATURES = (0.5, 1.0), (1.0, 3.0)
 #: temperature="auto" with a number for alpha.
 ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
-#: What "auto" is where too few distinct rows are there to choose on, and what it hopes to beat.
-USUAL = Setting(0.5, 1.0, "own")
+#: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
 FEWEST_ROWS = 100
 #: Rows are held out by quarters. Networks that train together do so on three of them, all in a
 #: tenth of the epochs and then the finalists in half of them: hard labels take longer to learn, and
@@ -87,8 +87,9 @@ class _Trial:
         self.lesson = make_lesson(rows.take(train), round(most * self.share))
         held = rows.take(test)
         self.X, self.weight = held.X, np.ones(len(test)) if held.weight is None else held.weight
+        self.group = group_rows(held.X)
         self.codes = np.searchsorted(self.lesson.classes, held.y)
-        self.losses, self.mistakes = {}, {}
+        self.losses, self.mistakes, self.error = {}, {}, None
 
     def run(self, settings, n_jobs, effort):
         """Note the loss of each held-out row under each setting."""
@@ -137,10 +138,10 @@ class _Trial:
         if isinstance(student, Pipeline) and len(student.steps) > 1:
             head, X = fit_head(student, X, y, params)
         last, students, softs = last_step(student), [], []
-        one_start = {"n_init": 1, "random_state": _seed_of(last)}
+        seed = {"random_state": _seed_of(last)}
         for material in materials:
             loss = {"alpha": material.alpha, "temperature": material.temperature}
-            network = clone(last).set_params(**loss, **one_start)
+            network = clone(last).set_params(**loss, **seed)
             network._validate_params()
             soft = pd.DataFrame(material.Q, columns=self.lesson.classes)
             class_weight, network.class_weight = network.class_weight, None
@@ -165,7 +166,7 @@ class _Trial:
 
 def _seed_of(student):
     """Return a seed that all candidates share, so that they differ in their labels alone."""
-    return 0 if student.random_state is None else student.random_state
+    return student.random_state if isinstance(student.random_state, Integral) else 0
 
 
 def _attempt(fit, *args):
@@ -201,7 +202,11 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
     splits = _splits(rows, seed, is_batched(student))
     if not splits:
         soft = [setting for setting in settings if setting.source != "hard"]
-        return Choice(min(soft, key=lambda s: s[:3] != USUAL[:3]), None)
+        usual = min(soft, key=lambda s: (s.temperature != 1, s.alpha != 0.5, s.source != "own"))
+        return Choice(usual, None)
+    key = step_parameter(student, "checkpoint_path")
+    if key in student.get_params():  # that of the fit on all rows
+        student = clone(student).set_params(**{key: None})
     most = max([*counts, *(setting.n_augmented for setting in settings)])
     trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
     batched = is_batched(student)
@@ -218,15 +223,7 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
     run(settings, HEAT if batched else 1.0)
     best = plain = best_of([s for s in settings if s.source != "hard"])
     if counts:
-        try:
-            n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
-        except (TypeError, ValueError) as error:
-            n_made = 0
-            warnings.warn(
-                f"no transfer rows were made: {error} Set augmentation=None.",
-                TransferRowsWarning,
-                stacklevel=4,
-            )
+        n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
         # of a table of few categories there may be few that are new
         counts = [count for count in counts if n_made >= trials[0].share * count / 2]
         with_more = [plain._replace(n_augmented=count) for count in counts]
@@ -250,11 +247,15 @@ def _compare(trials, name, settings):
     values = np.array(
         [np.concatenate([getattr(trial, name)[s] for trial in trials]) for s in settings]
     )
-    with np.errstate(invalid="ignore"):  # the loss of a fit that failed is infinite
+    first = np.cumsum([0, *(trial.group.max() + 1 for trial in trials)])
+    group = np.concatenate([t.group + start for t, start in zip(trials, first, strict=False)])
+    with np.errstate(invalid="ignore", divide="ignore"):  # a fit that failed, a single row
         gains = values[0] - values
         gain = gains @ share
-        variance = ((gains - gain[:, None]) ** 2) @ share**2
-        error = np.sqrt(variance / (1 - (share**2).sum()))  # a single row is one error off zero
+        # copies of a row are one observation, and a weight of k is k copies
+        parts = [np.bincount(group, weights=share * row) for row in gains - gain[:, None]]
+        of_group = np.bincount(group, weights=share)
+        error = np.sqrt(np.square(parts).sum(axis=1) / (1 - np.square(of_group).sum()))
     return values @ share, gain, error
 
 
@@ -281,12 +282,13 @@ def _verdict(trials, rounds):
     """Choose by the last round."""
     settings, last = rounds[-1]
     loss = last["loss"]
-    if not np.isfinite(loss).any():
-        raise trials[0].error
-    chosen = int(loss.argmin())
-    if settings[0].source == "hard":
+    taught = np.isfinite(loss) & np.array([s.source != "hard" for s in settings])
+    if not taught.any():
+        raise next(trial.error for trial in trials if trial.error is not None)
+    chosen = int(np.where(taught, loss, np.inf).argmin())
+    if settings[0].source == "hard" and np.isfinite(loss[0]):
         with np.errstate(invalid="ignore"):
-            level = (last["gain"] > -SLACK * last["gain_error"]) & (
+            level = (last["gain"] >= -SLACK * last["gain_error"] - 1e-12) & (
                 last["accuracy_gain"] >= -SLACK * last["accuracy_gain_error"] - 1e-12
             )
         level[0] = False
@@ -300,12 +302,14 @@ def _verdict(trials, rounds):
 def _splits(rows, seed, batched):
     """Pairs of positions to train and to judge on; none where there are too few rows."""
     codes = np.unique(rows.y, return_inverse=True)[1]
+    group = group_rows(rows.X)
+    n_distinct = group.max() + 1
+    if n_distinct < FEWEST_ROWS:
+        return []
     if rows.folds is None:
         n_trained = TRAINED_TOGETHER if batched else TRAINED_ALONE
         weight = np.ones(len(codes)) if rows.weight is None else rows.weight
-        fold, n_distinct = grouped_folds(rows.X, codes, weight, N_FOLDS, seed)
-        if n_distinct < FEWEST_ROWS:
-            return []
+        fold = grouped_folds(group, codes, weight, N_FOLDS, seed)
         turns = 2 if batched and n_distinct <= FEW_ROWS else 1
         pairs = [
             (np.flatnonzero(turned < n_trained), np.flatnonzero(turned >= n_trained))
@@ -315,13 +319,15 @@ def _splits(rows, seed, batched):
         pairs = rows.folds[-1:]
         train, test = pairs[0]
         labelled = np.isin(train, np.concatenate([test for _, test in rows.folds])).any()
-        if len(train) + len(test) < FEWEST_ROWS or not labelled:
-            return []  # a single split leaves no row of its training part that it labels
+        if not labelled:
+            return []  # a single split labels no row of its training part
     splits = []
     for train, test in pairs:
-        # a class that would be left without training rows is not judged by
+        # a class without training rows is not judged by; it may not cross the user's folds
         lost = ~np.isin(codes[test], codes[train])
-        train, test = np.sort(np.append(train, test[lost])), test[~lost]
+        if rows.folds is None:
+            train = np.sort(np.append(train, test[lost]))
+        test = test[~lost]
         if len(test) and len(np.unique(codes[train])) > 1:
             splits.append((train, test))
     return splits

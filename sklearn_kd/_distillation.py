@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, indexable
 
 from sklearn_kd._answers import mix
-from sklearn_kd._choice import choose, is_batched, settings_to_try
+from sklearn_kd._choice import FEWEST_ROWS, choose, is_batched, settings_to_try
 from sklearn_kd._lesson import Lesson, Rows
 from sklearn_kd._meta import Subtask, route_fit, seeded, warn_if_sliceable
 from sklearn_kd._row_expansion import StudentFit, student_mode
@@ -29,6 +29,7 @@ from sklearn_kd._validation import (
     fit_parameter_key,
     last_step,
     validate_sample_weight,
+    warn_caller,
 )
 from sklearn_kd.exceptions import (
     InSampleLabelsWarning,
@@ -43,6 +44,8 @@ __all__ = ["Distillation"]
 #: Transfer rows that augmentation="auto" tries, in multiples of the rows, and how many
 #: n_augmented="auto" makes otherwise. A student that is no network of ours tries the last.
 COUNTS, COUNT = (1, 4), 4
+#: Rows that are made to see whether a table has others than its own.
+N_PROBED = 1000
 #: Columns up to which "auto" makes transfer rows: images are no tables.
 MOST_COLUMNS = 256
 
@@ -117,8 +120,9 @@ class Distillation:
         if self.teacher is None:
             with task.begin(None):
                 pass
-        # in-sample labels need none, but for the calibration of those of transfer rows
-        needs_labels = setting.source == "own" or setting.n_augmented > 0
+        # in-sample labels need none, but for the calibration of those of more rows
+        has_more = setting.n_augmented > 0 or self.X_unlabeled is not None
+        needs_labels = setting.source == "own" or (setting.source != "hard" and has_more)
         lesson = self._lesson(
             rows, setting.n_augmented, needs_labels=needs_labels, propagate=task.begin
         )
@@ -144,7 +148,7 @@ class Distillation:
             "alpha_": float(setting.alpha),
             "temperature_": float(setting.temperature),
             "label_source_": lesson.source_of(setting),
-            "n_augmented_": _num_samples(made),
+            "n_augmented_": min(_num_samples(made), setting.n_augmented),
             "copy_share_": float(copies),
             "candidates_": choice.candidates,
             # what the probabilities of the student itself are tempered by
@@ -191,6 +195,32 @@ class Distillation:
             return_copies=True,
         )
 
+    def _can_augment(self):
+        """Whether "auto" can make rows: of a table that is not too wide, which has others."""
+        X = self.rows.X
+        is_table = hasattr(X, "iloc") or isinstance(X, np.ndarray)
+        above_one = self.est.alpha != "auto" and self.est.alpha > 1  # which cannot be mixed
+        if (
+            self.teacher is None
+            or above_one
+            or not is_table
+            or X.ndim != 2
+            or X.shape[1] > MOST_COLUMNS
+        ):
+            return False
+        n_rows = min(len(self.rows), N_PROBED)
+        try:
+            made, _ = self._augment(X, n_rows, self.rows.weight)
+        except (TypeError, ValueError) as error:
+            # of a few rows the trial will say why it makes nothing of them
+            if len(self.rows) >= FEWEST_ROWS:
+                warn_caller(
+                    f"no transfer rows were made: {error} Set augmentation=None.",
+                    TransferRowsWarning,
+                )
+            return False
+        return len(made) >= n_rows / 2
+
     def _options(self):
         """Return settings to try, and the numbers of transfer rows to try with the best of them."""
         est, rows, batched = self.est, self.rows, is_batched(self.student)
@@ -206,8 +236,17 @@ class Distillation:
         if est.augmentation == "auto":
             tried = COUNTS if batched else COUNTS[-1:]
             counts = [n_augmented] if n_augmented != "auto" else [k * len(rows) for k in tried]
-            can_be_made = self.teacher is not None and _is_table(rows.X, MOST_COLUMNS)
-            return settings, counts if can_be_made else []
+            if self._can_augment():
+                return settings, counts
+            if n_augmented != "auto":
+                warn_caller(
+                    f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows are "
+                    "tried: they are made of a DataFrame or a dense array of up to "
+                    f"{MOST_COLUMNS} columns with rows to spare, labelled by a teacher, for alpha "
+                    "up to 1.",
+                    TransferRowsWarning,
+                )
+            return settings, []
         if est.augmentation is not None:
             n_augmented = COUNT * len(rows) if n_augmented == "auto" else n_augmented
             settings = [
@@ -246,6 +285,12 @@ def _check_rows(est, X, y, sample_weight, soft_targets, params, teacher, student
 
 def _check_options(est, student):
     """Refuse parameters that do not go together."""
+    plain = est.class_weight is None and est.augmentation in (None, "auto")
+    if est.alpha != "auto" and est.alpha > 1 and not plain:
+        raise ValueError(
+            f"alpha={est.alpha} is above 1, where labels leave the simplex: it goes with neither "
+            "class_weight nor augmentation."
+        )
     if est.class_weight is not None:
         if est.temperature not in (1, "auto"):
             raise ValueError(
@@ -257,6 +302,12 @@ def _check_options(est, student):
                 "class_weight needs a student whose fit takes sample_weight; "
                 f"{type(last_step(student)).__name__} does not."
             )
+    own_weight = last_step(student).get_params(deep=False).get("class_weight")
+    if est.class_prior is not None and own_weight is not None:
+        raise ValueError(
+            f"class_prior with class_weight={own_weight!r} of the student, whose effect on its "
+            "probabilities is unknown: set class_weight of DistilledClassifier."
+        )
     if est.class_prior is not None and not hasattr(student, "predict_proba"):
         raise TypeError(
             "class_prior corrects probabilities and needs a student with predict_proba; "
@@ -264,21 +315,14 @@ def _check_options(est, student):
         )
 
 
-def _is_table(X, most_columns):
-    """Whether X is what `make_transfer_rows` takes, and not too wide."""
-    is_taken = hasattr(X, "iloc") or (isinstance(X, np.ndarray) and X.ndim == 2)
-    return is_taken and X.shape[1] <= most_columns
-
-
 def _warn_if_few(n_wanted, made, copies):
     n_made = _num_samples(made)
     if n_made < n_wanted / 2:
-        warnings.warn(
+        warn_caller(
             f"{n_made} transfer rows were made in place of {n_wanted}: of the rows drawn "
             f"{copies:.0%} were copies of training rows. Set augmentation=None, or a smaller "
             "n_augmented.",
             TransferRowsWarning,
-            stacklevel=5,
         )
 
 
@@ -289,12 +333,11 @@ def _warn_no_gain(candidates):
     def gained(name):
         return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"
 
-    warnings.warn(
+    warn_caller(
         "the teacher's labels did not pay on held-out rows: the best of them gained "
         f"{gained('gain')} in loss and {gained('accuracy_gain')} in accuracy over hard labels, on "
         "which the student is therefore fitted. Set alpha to a number to distil all the same.",
         NoGainWarning,
-        stacklevel=5,
     )
 
 
@@ -309,7 +352,8 @@ def _prior_shift(class_prior, material, lesson):
             wanted = np.bincount(lesson.codes, weights=rows.weight, minlength=n_classes)
     else:
         wanted = np.asarray(class_prior, dtype=np.float64)
-        if wanted.shape != (n_classes,) or not (wanted >= 0).all() or not wanted.sum() > 0:
+        is_valid = (wanted >= 0).all() and 0 < wanted.sum() < np.inf
+        if wanted.shape != (n_classes,) or not is_valid:
             raise ValueError(
                 f"class_prior must be {n_classes} non-negative numbers, one for each class of "
                 f"{lesson.classes.tolist()}, got {class_prior!r}."

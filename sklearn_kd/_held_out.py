@@ -8,6 +8,7 @@ import scipy.sparse as sp
 __all__ = [
     "content_folds",
     "copies_among",
+    "group_rows",
     "grouped_folds",
     "is_small",
     "merge_rows",
@@ -65,18 +66,25 @@ def content_folds(X, codes, weights, n_folds, rng):
     return None if fold is None else fold[distinct.group]
 
 
-def grouped_folds(X, codes, weights, n_folds, seed):
-    """Stratified folds of rows in any container, and the number of distinct rows.
+def group_rows(X):
+    """Return the number of the distinct row that each row of any container is.
 
-    As `content_folds`, but not blind to transformations of the columns: equal rows share a fold,
-    and which one depends on what the distinct rows are. Rows that cannot be compared (objects in
-    an array) are all distinct, in the order they came.
+    The numbers depend on what the distinct rows are, not on their order. Rows that cannot be
+    compared (objects in an array) are all distinct.
     """
-    _, group = np.unique(_hash_rows(X), return_inverse=True)
+    return np.unique(_hash_rows(X), return_inverse=True)[1]
+
+
+def grouped_folds(group, codes, weights, n_folds, seed):
+    """Stratified folds of rows, of which those of a group share one.
+
+    As `content_folds` for the groups of `group_rows`, but not blind to transformations of the
+    columns.
+    """
     mass = np.zeros((group.max() + 1, codes.max() + 1))
     np.add.at(mass, (group, codes), weights)
     fold = stratified_folds(mass, n_folds, np.random.RandomState(seed))
-    return (np.zeros(len(codes), int) if fold is None else fold[group]), len(mass)
+    return np.zeros(len(codes), int) if fold is None else fold[group]
 
 
 def _hash_rows(X):
@@ -89,8 +97,14 @@ def _hash_rows(X):
         except TypeError:  # cells that have no hash
             return np.arange(len(X))
     if sp.issparse(X):
+        X = sp.csr_array(X, copy=True)
+        if X.dtype.kind == "f":
+            X.data[np.isnan(X.data)] = np.pi  # NaN would be all that is left of a row
         return X @ np.random.RandomState(0).standard_normal(X.shape[1])
-    X = np.asarray(X)
+    try:
+        X = np.asarray(X)
+    except ValueError:  # ragged
+        return np.arange(len(X))
     if X.dtype.kind in "biuf" and X.ndim == 2:
         return _row_hashes(X.astype(np.float64) + 0.0)  # no -0.0
     return np.arange(len(X))

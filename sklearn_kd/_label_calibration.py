@@ -94,22 +94,21 @@ def _smoothed_targets(codes, weight, n_classes):
     return target
 
 
-def sharpen(proba, temperature):
+def sharpen(proba, temperature, known):
     r"""Return :math:`\mathrm{softmax}(\ln((p + \delta) / (1 + K \delta)) / T)`, row by row.
 
-    Classes that have probability zero in all rows keep it: the teacher never saw them. Without a
-    temperature (None) nothing changes.
+    K counts the classes that the teacher knows (a mask of the columns); the others keep their
+    probability of zero. Without a temperature (None) nothing changes.
     """
     if temperature is None:
         return proba
-    known = (proba > 0).any(axis=0)
     z = np.log(proba[:, known] + SMOOTHING) / temperature
     sharp = np.zeros_like(proba)
     sharp[:, known] = softmax(z, axis=1)
     return sharp
 
 
-def fit_temperature(proba, codes, weight):
+def fit_temperature(proba, codes, weight, known):
     """Temperature at which the probabilities of rows not seen have the least log loss.
 
     Above 1 for a teacher that is too sure of itself, below 1 for one, like most forests, that is
@@ -120,11 +119,12 @@ def fit_temperature(proba, codes, weight):
     proba : ndarray of shape (n_samples, n_classes)
     codes : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
+    known : ndarray of bool of shape (n_classes,)
+        Classes that the teacher knows.
     """
-    n_classes = proba.shape[1]
-    z = np.log(proba + SMOOTHING)
+    z = np.log(proba[:, known] + SMOOTHING)
     z -= z.mean(axis=1, keepdims=True)
-    target = _smoothed_targets(codes, weight, n_classes)
+    target = _smoothed_targets(np.cumsum(known)[codes] - 1, weight, np.count_nonzero(known))
 
     def loss(slope):
         return -weight @ (target * log_softmax(slope * z, axis=1)).sum(axis=1)

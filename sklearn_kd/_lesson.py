@@ -158,8 +158,10 @@ class Lesson:
         return self.augment(X, self.most, weight)
 
     def rows_of(self, setting):
-        """Tell which rows a setting is for: the same for equal rows."""
-        return setting.source == "hard" and self.X_unlabeled is not None, setting.n_augmented
+        """Tell which rows and weights a setting is for: the same for equal ones."""
+        alone = setting.source == "hard" and self.X_unlabeled is not None
+        # class weights of soft labels are of their own
+        return alone, setting.n_augmented, self.class_weight is not None and setting
 
     def material(self, setting):
         """Rows and labels of a setting: `Material`."""
@@ -182,7 +184,8 @@ class Lesson:
             guess = answer.argmax(axis=1)
             if mixed and extra is self.X_unlabeled:
                 answer = mix(answer, guess, setting.alpha)
-            X, Q = stack_rows(X, extra), np.concatenate([Q, answer])
+            source = "X_unlabeled" if extra is self.X_unlabeled else "what augmentation returns"
+            X, Q = stack_rows(X, extra, source), np.concatenate([Q, answer])
             codes = np.concatenate([codes, guess])
             extend_weights(params, len(answer))
         if more:
@@ -211,6 +214,9 @@ class Lesson:
         factors[self.codes] = class_factors(
             self.class_weight, self.classes, self.codes, weight[:n_own]
         )
+        if isinstance(self.class_weight, dict):  # classes that only the teacher knows
+            for code in np.setdiff1d(np.arange(len(factors)), self.codes):
+                factors[code] = self.class_weight.get(self.classes[code], 1.0)
         Q = Q * factors
         mass = Q.sum(axis=1)
         return Q / mass[:, None], weight * mass

@@ -1,7 +1,6 @@
 """What a meta-estimator does with sub-estimators: seeds, metadata, callback tasks, more rows."""
 
 import copy
-import warnings
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -22,6 +21,7 @@ from sklearn_kd._validation import (
     _routing_enabled,
     fit_parameter_key,
     last_step,
+    warn_caller,
 )
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning, TransferRowsWarning
 
@@ -140,32 +140,30 @@ def _warn_weights_ignored(role, estimator, other):
             "takes sample_weight by metadata routing only (set_config(enable_metadata_routing=True)"
             " and set_fit_request(sample_weight=True) on the estimators in it)"
         )
-    warnings.warn(
+    warn_caller(
         f"the {role} {type(last).__name__} {reason}: the weights are used for the {other} only.",
         IgnoredSampleWeightWarning,
-        stacklevel=5,
     )
 
 
 def warn_if_sliceable(X_unlabeled, n_samples):
     """Warn where a search would take more rows for metadata of those it slices."""
     if X_unlabeled is not None and _num_samples(X_unlabeled) == n_samples:
-        warnings.warn(
+        warn_caller(
             f"X_unlabeled has as many rows as X ({n_samples}), so that a search or a "
             "cross-validation takes it for metadata of these rows and slices it.",
             TransferRowsWarning,
-            stacklevel=4,
         )
 
 
-def _joint_dtype(name, X, more):
+def _joint_dtype(name, X, more, source):
     """Dtype that a column of ``more`` needs for X to keep its own; an error where none will do."""
     wanted, given = X[name].dtype, more[name].dtype
     if isinstance(wanted, pd.CategoricalDtype):
         unknown = set(more[name].dropna().unique()) - set(wanted.categories)
         if unknown:
             raise ValueError(
-                f"column {name!r} of X_unlabeled has the categories {sorted(map(str, unknown))}, "
+                f"column {name!r} of {source} has the categories {sorted(map(str, unknown))}, "
                 "which the column in X does not have: drop those rows, or add the categories to X."
             )
         return wanted
@@ -173,23 +171,25 @@ def _joint_dtype(name, X, more):
     return wanted if both_floats else given
 
 
-def stack_rows(X, more):
-    """Rows of ``more`` after those of X, in the container of X."""
+def stack_rows(X, more, source="X_unlabeled"):
+    """Rows of ``more``, which are from ``source``, after those of X, in the container of X."""
     if isinstance(X, list) and isinstance(more, list):
         return X + more
     if hasattr(X, "iloc") and hasattr(more, "iloc"):
         if set(X.columns) != set(more.columns):
             raise ValueError(
-                "X_unlabeled must have the columns of X; they differ in "
+                f"{source} must have the columns of X; they differ in "
                 f"{sorted(map(str, set(X.columns) ^ set(more.columns)))}."
             )
-        more = more[X.columns].astype({name: _joint_dtype(name, X, more) for name in X.columns})
+        more = more[X.columns].astype(
+            {name: _joint_dtype(name, X, more, source) for name in X.columns}
+        )
         return pd.concat([X, more], ignore_index=True)
     if hasattr(X, "columns") or hasattr(more, "columns"):
-        raise TypeError("X_unlabeled must be a pandas DataFrame if X is one, and only then.")
+        raise TypeError(f"{source} must be a pandas DataFrame if X is one, and only then.")
     if _num_features(X) != _num_features(more):
         raise ValueError(
-            f"X_unlabeled has {_num_features(more)} features, but X has {_num_features(X)}."
+            f"{source} has {_num_features(more)} features, but X has {_num_features(X)}."
         )
     if sp.issparse(X) or sp.issparse(more):
         return sp.vstack([sp.csr_array(X), sp.csr_array(more)], format="csr")

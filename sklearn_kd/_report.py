@@ -455,6 +455,12 @@ def distillation_report(
     if distiller is None:
         distiller = DistilledClassifier()
     check_distiller(distiller, "distiller")
+    for name in ("class_weight", "class_prior"):
+        if getattr(distiller, name) is not None:
+            raise ValueError(
+                f"{name} of distiller would count as a gain of distillation, since the student on "
+                f"hard labels has none: set {name}=None, or class_weight of the student."
+            )
     distiller = clone(distiller)
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})

@@ -143,8 +143,9 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
     """Resolve a fit of ``est`` on ``data``: `Job`.
 
     In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
-    ``effort`` is the share of its epochs that the whole schedule is squeezed into; below 1, early
-    stopping in full batch holds one fold out and trains no network for each.
+    ``effort`` is the share of its epochs that the whole schedule is squeezed into. Below 1 a fit is
+    a trial: of one start, in half of that where a fit has no more, and with one fold held out by
+    early stopping in full batch in place of a network for each.
     """
     if resume:
         check_resumed(est)
@@ -161,7 +162,10 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
         n_epochs = FULL_BATCH_STEPS
         if batch_size is not None:
             n_epochs = max(FEWEST_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
-    n_epochs = max(1, math.ceil(effort * n_epochs))
+    n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
+    if effort < 1:
+        n_epochs = max(1, math.ceil(effort * n_epochs * min(n_restarts, 2) / 2))
+        n_restarts = 1
     patience = est.n_iter_no_change
     if patience == "auto":
         patience = max(10, n_epochs // 5)
@@ -176,7 +180,6 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
     else:
         step = output_step = _inverse_curvature(data, est)
     trained = est.output_layer == "trained" or (est.output_layer == "auto" and data.n_classes > 2)
-    n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
     if like is not None and batch_size is not None:

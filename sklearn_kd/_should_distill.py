@@ -80,8 +80,9 @@ class DistillationAdvice:
     the rows it was fitted to. Below zero, the labels are likely to do harm.
 
     ``cost`` is in seconds: ``teacher_fit`` and ``student_fit``, medians over folds, and
-    ``distilled``, about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows at
-    most, one fit after the other.
+    ``distilled``, about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with
+    numbers for ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other;
+    its defaults try more, and take two to five times as long.
 
     ``frame`` has two lines for each fold, with the columns ``split`` (from 0), ``model`` ("teacher"
     or "student"), ``n_train``, ``held_out`` and ``training`` (weighted mean losses on the fold's
@@ -395,11 +396,11 @@ def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
         f"{levels['student']:.3g} on rows held out (the teacher's is {levels['teacher']:.3g})"
     )
     if decision == "yes":
-        return f"{sentence}; distilling {n_samples} rows takes up to about {cost.distilled:.1f} s."
+        return f"{sentence}; distilling {n_samples} rows takes about {cost.distilled:.1f} s."
     if decision == "undecided":
         return (
             f"{sentence}; the interval reaches above the margin of {margin:.2g} without the gain "
-            "being sure. More rows narrow it; distilling takes up to about "
+            "being sure. More rows narrow it; distilling takes about "
             f"{cost.distilled:.1f} s."
         )
     if gain.upper < 0:

@@ -25,6 +25,7 @@ from sklearn_kd._validation import (
     check_probabilities,
     encode_labels,
     last_step,
+    warn_caller,
 )
 from sklearn_kd.exceptions import (
     InSampleLabelsWarning,
@@ -57,14 +58,20 @@ class TeacherLabels:
         values, is_proba = _respond(self.teacher, X, self.classes)
         if not is_proba:
             return apply_decision_map(values, *self.decision_map)
-        return sharpen(_fill(values), self.temperature if calibrated else None)
+        return sharpen(_fill(values), self.temperature if calibrated else None, self._known)
+
+    @property
+    def _known(self):
+        """Which classes the teacher knows."""
+        return np.isin(self.classes, _classes_of(self.teacher))
 
     def calibrate(self, codes, weight, unseen):
         """Calibrate the labels of rows that the teacher had not been fitted on, in place."""
         if self.decision_map is None and unseen.any():
             self.proba = np.array(self.proba)
-            self.temperature = fit_temperature(self.proba[unseen], codes[unseen], weight[unseen])
-            self.proba[unseen] = sharpen(self.proba[unseen], self.temperature)
+            P, known = self.proba[unseen], self._known
+            self.temperature = fit_temperature(P, codes[unseen], weight[unseen], known)
+            self.proba[unseen] = sharpen(P, self.temperature, known)
 
 
 def merge_classes(present, teacher):
@@ -258,11 +265,10 @@ def _check_tested(folds, n_samples):
             "test each row, or cv='auto'."
         )
     if share < 0.5:
-        warnings.warn(
+        warn_caller(
             f"the folds of cv test {share:.0%} of the rows; the others keep their hard labels. "
             "Give folds that test each row, or cv='auto'.",
             UntestedRowsWarning,
-            stacklevel=5,
         )
 
 
@@ -350,23 +356,21 @@ def _as_probabilities(values, is_proba, codes, weight):
 def _warn_missing(values, classes, who):
     missing = np.isnan(values).all(axis=0)
     if len(values) and missing.any():
-        warnings.warn(
+        warn_caller(
             f"{who} never saw the classes {classes[missing].tolist()} of y and gives them "
             "probability zero.",
             MissingClassWarning,
-            stacklevel=5,
         )
 
 
 def _warn_missing_in_folds(answers, classes):
     missing = np.array([np.isnan(answer).all(axis=0) for answer in answers])
     if missing.any():
-        warnings.warn(
+        warn_caller(
             f"in {missing.any(axis=1).sum()} of {len(answers)} folds the training rows lack one of "
             f"the classes {classes[missing.any(axis=0)].tolist()}, and the teacher of that fold "
             "gives it probability zero; use fewer folds, stratified ones, or cv='auto'.",
             MissingClassWarning,
-            stacklevel=5,
         )
 
 
@@ -374,12 +378,11 @@ def _warn_single_rows(codes, classes, wanted):
     counts = np.bincount(codes, minlength=len(classes))
     single = np.unique(codes[wanted & (counts[codes] == 1)])
     if len(single):
-        warnings.warn(
+        warn_caller(
             f"the classes {classes[single].tolist()} have one row each: a teacher that labels it "
             "without having been fitted on it cannot know its class. Those rows keep their hard "
             "labels.",
             MissingClassWarning,
-            stacklevel=5,
         )
 
 
@@ -418,9 +421,8 @@ def _warn_if_memorised(teacher, X, y, codes, classes, weight, fit_params, proba,
             f"their Brier score is {inside:.3g}, but {outside:.3g} on a fifth of the rows that the "
             "teacher was not fitted on"
         )
-    warnings.warn(
+    warn_caller(
         f"the teacher has memorised the rows it labels ({reason}), so that its labels say little "
         "more than y. Use cv='auto' for labels by teachers that have not seen the row.",
         InSampleLabelsWarning,
-        stacklevel=5,
     )

@@ -1,5 +1,6 @@
 """What comes in is checked here. The only module that imports private names of scikit-learn."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -54,6 +55,7 @@ __all__ = [
     "step_parameter",
     "validate_data",
     "validate_sample_weight",
+    "warn_caller",
 ]
 
 #: Standard deviation of the number of agreeing rows, in random orders of them, from which on
@@ -262,6 +264,18 @@ def check_row_order(soft_targets, X, y):
                 f"soft_targets.loc[{name}.index] if its rows go by label, or "
                 f"soft_targets.set_axis({name}.index) if they are in the order of {name}."
             )
+
+
+#: Packages whose frames are between a warning and the call that it is for.
+_INNER = {"contextlib", "joblib", "sklearn", "sklearn_kd"}
+
+
+def warn_caller(message, category):
+    """Warn where the user called: outside of this package, scikit-learn and joblib."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INNER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def last_step(estimator):
