@@ -291,17 +291,11 @@ def _check_options(est, student):
             f"alpha={est.alpha} is above 1, where labels leave the simplex: it goes with neither "
             "class_weight nor augmentation."
         )
-    if est.class_weight is not None:
-        if est.temperature not in (1, "auto"):
-            raise ValueError(
-                f"class_weight needs temperature=1, got {est.temperature!r}: at another, class "
-                "weights of the two parts of the loss are no weights of rows."
-            )
-        if fit_parameter_key(student, "sample_weight") is None:
-            raise TypeError(
-                "class_weight needs a student whose fit takes sample_weight; "
-                f"{type(last_step(student)).__name__} does not."
-            )
+    if est.class_weight is not None and fit_parameter_key(student, "sample_weight") is None:
+        raise TypeError(
+            "class_weight needs a student whose fit takes sample_weight; "
+            f"{type(last_step(student)).__name__} does not."
+        )
     own_weight = last_step(student).get_params(deep=False).get("class_weight")
     if est.class_prior is not None and own_weight is not None:
         raise ValueError(

@@ -94,14 +94,15 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         "gibbs" on up to 256 columns, and keeps none where they do not pay.
     n_augmented : int or "auto", default="auto"
         Number of transfer rows. "auto" is four times the rows of X; with ``augmentation="auto"``
-        as many or four times as many are tried.
+        as many or four times as many are tried. Rows are counted, not weights, so that with
+        transfer rows a weight of k is not k copies.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
         its label, or gets a new one from the fitted teacher.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in both parts of the loss: those of soft labels count each class
-        by its weight. Leave the teacher unweighted, whose labels would be weighted twice.
-        Needs T = 1.
+        by its weight. Leave the teacher unweighted, whose labels would be weighted twice. At T
+        other than 1 the two parts of a row share one weight; "auto" then keeps T = 1.
     class_prior : "uniform", "training", array-like of shape (n_classes,) or None, default=None
         Shares of the classes where the student will predict. Its probabilities are multiplied by
         these over the shares that it learnt from, and normalised [5]_: "uniform" makes rare

@@ -191,7 +191,8 @@ class Lesson:
         if more:
             y = self.classes[codes]
         if self.class_weight is not None:
-            Q, params["sample_weight"] = self._weigh(Q, params.get("sample_weight"))
+            Q, mass = self._weigh(Q, codes, alpha, params.get("sample_weight"))
+            params["sample_weight"] = mass
         return Material(X, y, codes, Q, params, alpha, setting.temperature)
 
     def _labels_of(self, source):
@@ -201,12 +202,12 @@ class Lesson:
             return self.in_sample
         return self.labels.proba if self.given is None else self.given
 
-    def _weigh(self, Q, weight):
+    def _weigh(self, Q, codes, alpha, weight):
         r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.
 
-        So both parts of the mixed label q are weighted. A weight of the row by its hard label
-        alone would leave the soft part where it was: at any x, rows of every label ask for the
-        same soft one.
+        A weight of the row by its hard label alone would leave the soft part where it was: at any
+        x, rows of every label ask for the same soft one. At T = 1 q is mixed, and ``alpha`` 1. At
+        another T hard and soft part of a row have one weight, the mean of theirs.
         """
         weight = np.ones(len(Q)) if weight is None else weight
         n_own = len(self.codes)  # "balanced" counts labels, not the teacher's guesses
@@ -219,4 +220,4 @@ class Lesson:
                 factors[code] = self.class_weight.get(self.classes[code], 1.0)
         Q = Q * factors
         mass = Q.sum(axis=1)
-        return Q / mass[:, None], weight * mass
+        return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[codes])

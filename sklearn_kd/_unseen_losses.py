@@ -196,7 +196,9 @@ def fold_losses(fits, folds, classes, codes, weight, decide_by, alpha, calibrate
         given = codes[of_others[apart]], weight[of_others[apart]]
         if teacher.is_proba:
             q, q_training = _fill(q), _fill(q_training)
-            labels = sharpen(q, fit_temperature(_fill(known), *given)) if calibrate else q
+            seen = ~np.isnan(known).all(axis=0)  # classes that the teachers know
+            T = fit_temperature(_fill(known), *given, seen) if calibrate else None
+            labels = sharpen(q, T, seen)
         else:
             decision_map = fit_decision_map(known, *given)
             q, q_training = (apply_decision_map(each, *decision_map) for each in (q, q_training))

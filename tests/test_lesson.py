@@ -155,6 +155,15 @@ def test_temperature_of_weights_is_that_of_copies():
     assert fit_temperature(P, codes, np.ones(80), known) != pytest.approx(copies, rel=1e-2)
 
 
+def test_temperature_is_blind_to_classes_that_the_teacher_does_not_know():
+    rng = np.random.default_rng(0)
+    P, codes = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
+    wider, known = np.insert(P, 1, 0.0, axis=1), np.array([True, False, True, True])
+    T = fit_temperature(P, codes, np.ones(80), np.ones(3, dtype=bool))
+    other = fit_temperature(wider, codes + (codes > 0), np.ones(80), known)
+    assert other == pytest.approx(T, rel=1e-6)
+
+
 @pytest.mark.parametrize("T", [0.3, 1.0, 4.0])
 def test_sharpen_is_its_formula(T):
     assert SMOOTHING == 0.01
@@ -341,15 +350,18 @@ def test_class_weights_of_a_network_are_those_of_copies():
     assert np.abs(plain.predict_proba(X) - model.predict_proba(X)).max() > 0.02
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_class_weight_needs_temperature_one(temperature):
-    X, y = blobs(40)
-    model = fixed(LogisticRegression(), SoftmaxStudent(), class_weight="balanced")
-    with pytest.raises(ValueError, match="class_weight needs temperature=1"):
-        model.set_params(temperature=temperature).fit(X, y)
-    model.set_params(temperature=1.0).fit(X, y)
-    with pytest.raises(ValueError, match="class_weight"):
-        model.set_params(class_weight={0: -1.0}).fit(X, y)
+@pytest.mark.parametrize("T", [2.0, 5.0])
+def test_class_weights_at_another_temperature_are_those_of_the_labels(T):
+    X, y = blobs(120, 3)
+    v = np.array([1.0, 4.0, 0.5])
+    frozen = FrozenEstimator(LogisticRegression(C=0.1).fit(X, y))
+    params = {"alpha": 1.0, "temperature": T, "class_weight": dict(enumerate(v))}
+    model = fixed(frozen, SoftmaxStudent(l2=1e-2), **params).fit(X, y)
+    weighted = frozen.predict_proba(X) * v
+    by_hand = SoftmaxStudent(l2=1e-2, alpha=1.0, temperature=T)
+    mass = weighted.sum(axis=1)
+    by_hand.fit(X, y, sample_weight=mass, soft_targets=weighted / mass[:, None])
+    assert_allclose(model.predict_proba(X), by_hand.predict_proba(X), rtol=1e-6)
 
 
 def test_automatic_temperature_with_class_weights_is_one():

@@ -204,8 +204,9 @@ def test_labels_are_calibrated_by_the_other_folds():
         Q[part == k], S[part == k] = (m.predict_proba(X[part == k]) for m in fits)
     for k in range(3):
         here, others = part == k, part != k
-        T = fit_temperature(Q[others], y[others], np.ones(100))
-        mixed[here] = (S[here] + sharpen(Q[here], T)) / 2
+        known = np.ones(2, dtype=bool)
+        T = fit_temperature(Q[others], y[others], np.ones(100), known)
+        mixed[here] = (S[here] + sharpen(Q[here], T, known)) / 2
     assert_allclose(advice.label_gain.value, log_loss(y, S) - log_loss(y, mixed))
     frozen = FrozenEstimator(teacher.fit(X, y))
     as_it_is = should_distill(frozen, student, X, y, calibration=None)

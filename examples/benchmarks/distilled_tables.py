@@ -150,10 +150,10 @@ def run(table, seed, teacher, students, n_trees, max_rows, levers):
                 result[f"{lever} {name}"] = scored
             continue
         model, result[f"distilled {name}"] = fit_distilled(taught_by, student, data, seed)
-        if "teacher" not in result:
+        if "taught by" not in result:
             fitted = copy.copy(model.teacher_)
             fitted.__class__ = type(fitted).__base__  # what can be pickled
-            result["teacher"] = {"fit_seconds": np.nan, **scores(fitted, data)}
+            result["taught by"] = {"fit_seconds": np.nan, **scores(fitted, data)}
     return result
 
 
@@ -167,7 +167,9 @@ def mean_of(rows, method, score):
 
 def recovered(rows, ours, hard):
     """Shares of the teacher's lead in accuracy recovered, on tables where it leads by a point."""
-    hard, ours, teacher = (mean_of(rows, method, "accuracy") for method in (hard, ours, "teacher"))
+    hard, ours, teacher = (
+        mean_of(rows, method, "accuracy") for method in (hard, ours, "taught by")
+    )
     leads = teacher - hard > 0.01
     return (ours - hard)[leads] / (teacher - hard)[leads]
 
@@ -181,15 +183,15 @@ def comparison(rows, teacher, name, ours=None):
     line += [f"{100 * gain.mean():+.2f}", int((gain >= 0).sum()), below_text(total["below"])]
     after, before = total["log_loss"]
     line += [total["better_log_loss"], f"{before:.4f} -> {after:.4f}"]
-    if "teacher" not in rows[0]:
+    if "taught by" not in rows[0]:
         return line
     shares = recovered(rows, ours, hard)
     line.append(f"{np.median(shares):.0%} of {len(shares)}" if len(shares) else "no lead")
-    auc = mean_of(rows, ours, "auc") / mean_of(rows, "teacher", "auc")
-    size = mean_of(rows, ours, "bytes") / mean_of(rows, "teacher", "bytes")
+    auc = mean_of(rows, ours, "auc") / mean_of(rows, "taught by", "auc")
+    size = mean_of(rows, ours, "bytes") / mean_of(rows, "taught by", "bytes")
     line += [f"{np.nanmean(auc):.1%}", f"{np.median(size):.2%}"]
     line.append(f"{np.median(mean_of(rows, ours, 'latency_ms')):.2f}")
-    line.append(f"{np.median(mean_of(rows, 'teacher', 'latency_ms')):.1f}")
+    line.append(f"{np.median(mean_of(rows, 'taught by', 'latency_ms')):.1f}")
     return line
 
 
@@ -236,7 +238,7 @@ def per_table(rows, name):
     lines = []
     for table in dict.fromkeys(row["table"] for row in rows):
         mine = [row for row in rows if row["table"] == table]
-        methods = ("teacher", f"hard {name}", f"distilled {name}")
+        methods = ("taught by", f"hard {name}", f"distilled {name}")
         line = [table, mine[0]["n_train"]]
         for score in ("accuracy", "log_loss"):
             line += [f"{np.mean([row[m][score] for row in mine]):.4f}" for m in methods]
