@@ -171,7 +171,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
     memorises), and one of the student. A trial adds the same for the teacher on the rows that are
-    not held out (twice on up to 1,333 rows), and for the student about the time of one or two fits
+    not held out (twice on up to 1,333 rows), and for the student about the time of one to four fits
     on the same rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
 
     Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are

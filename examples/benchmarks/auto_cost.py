@@ -1,4 +1,4 @@
-"""What "auto" costs, beside one fit of the student on the same rows; promised: 3 times at most.
+"""What "auto" costs, beside one fit of the student on the same rows; wanted: 3 times at most.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/auto_cost.py --json runs.jsonl
 
