@@ -212,7 +212,7 @@ class Distillation:
         try:
             made, _ = self._augment(X, n_rows, self.rows.weight)
         except (TypeError, ValueError) as error:
-            # of a few rows the trial will say why it makes nothing of them
+            # without a trial none would have been made
             if len(self.rows) >= FEWEST_ROWS:
                 warn_caller(
                     f"no transfer rows were made: {error} Set augmentation=None.",
