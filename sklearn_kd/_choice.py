@@ -317,10 +317,9 @@ def _splits(rows, seed, batched):
         ]
     else:  # the last fold of the user's, which keeps groups, or the future, apart
         pairs = rows.folds[-1:]
-        train, test = pairs[0]
-        labelled = np.isin(train, np.concatenate([test for _, test in rows.folds])).any()
-        if not labelled:
-            return []  # a single split labels no row of its training part
+        kept = rows.take(np.sort(pairs[0][0])).folds
+        if not any(len(test) for _, test in kept):
+            return []  # of one split or two halves, no fold labels a row of the training part
     splits = []
     for train, test in pairs:
         # a class without training rows is not judged by; it may not cross the user's folds

@@ -165,8 +165,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     of the epochs, and in half of them hard labels against the best soft ones (on up to 1,333 rows
     twice, with two quarters held out in turn); other students have fewer candidates, each fitted
     once on a quarter of the rows. With a splitter or splits for ``cv`` the last of them says
-    which rows are held out. Below 100 distinct rows, or where a single split is all there is,
-    there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
+    which rows are held out. Below 100 distinct rows, or where a single split or two halves are
+    all there is, there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it

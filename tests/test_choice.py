@@ -735,6 +735,15 @@ def test_what_auto_is_for_row_expansion_without_a_trial(params, expected):
     assert (model.alpha_, model.temperature_) == expected
 
 
+@pytest.mark.parametrize("cv", [2, KFold(2, shuffle=True, random_state=0)])
+def test_two_halves_are_no_trial(cv):
+    # of the half that is trained on, no fold would label a row
+    X, y = overlapping(150)
+    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), cv=cv).fit(X, y)
+    assert model.candidates_ is None
+    assert (model.alpha_, model.label_source_) == (0.5, "cv")
+
+
 def test_a_single_split_is_no_trial():
     X, y = overlapping()
     split = [(np.arange(0, 160, 2), np.arange(1, 160, 2))]
