@@ -16,6 +16,8 @@ from sklearn_kd import DistilledClassifier, ModuleClassifier, TwoLayerPGDClassif
 from sklearn_kd.metrics import fidelity_score
 from sklearn_kd.modules import MLP, VGG, SmallCNN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def digits():

@@ -1134,6 +1134,7 @@ def test_interrupted_while_rows_are_made():
     assert not fitted_names(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "student",
     [TwoLayerPGDClassifier(4, max_iter=60), DecisionTreeClassifier(max_depth=4, max_features=1)],

@@ -921,6 +921,7 @@ def test_resumed_is_the_same_bit_for_bit(tmp_path, early_stopping, scheduler, op
     assert_array_equal(done.predict_proba(X), whole.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_sigkill(tmp_path):
     path = tmp_path / "fit.pt"
     code = """

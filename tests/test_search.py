@@ -901,6 +901,7 @@ def test_candidates_that_fail_are_discarded_first():
         batched(estimator, grid, halving_factor=3, error_score="raise").fit(X, y)
 
 
+@pytest.mark.slow
 def test_attempts_at_smaller_steps_count_as_the_same_candidate(monkeypatch):
     X, y = table()
     monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
