@@ -17,6 +17,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distilled import DistilledClassifier
 from sklearn_kd._meta import route_fit
+from sklearn_kd._teacher_labels import ROW_SUM_TOLERANCE
 from sklearn_kd._validation import (
     _num_samples,
     _routing_enabled,
@@ -52,8 +53,6 @@ COSTS = ["bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_se
 _BULK_ROWS = 10_000
 #: Calls before the clock starts: imports, caches and thread pools of the first ones are not it.
 _WARM_UP = 10
-#: A float32 softmax over many classes sums to one no better than this (`_teacher_labels`).
-_ROW_SUM_TOLERANCE = 1e-3
 #: From here on rows are divided by their sum, which the log loss asks for.
 _ROUNDING = 1e-9
 
@@ -118,7 +117,7 @@ def model_probabilities(model, X, classes):
         return None
     P = np.asarray(model.predict_proba(X), dtype=np.float64)
     name = f"the probabilities of {type(last_step(model)).__name__}"
-    check_probabilities(P, name, _ROW_SUM_TOLERANCE)
+    check_probabilities(P, name, ROW_SUM_TOLERANCE)
     P = np.clip(P, 0.0, 1.0)
     total = P.sum(axis=1, keepdims=True)
     # only what came in single precision: rounding again would part rows that are tied

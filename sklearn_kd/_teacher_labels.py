@@ -33,7 +33,14 @@ from sklearn_kd.exceptions import (
     UntestedRowsWarning,
 )
 
-__all__ = ["TeacherLabels", "label_rows", "merge_classes", "stratified_folds", "user_folds"]
+__all__ = [
+    "ROW_SUM_TOLERANCE",
+    "TeacherLabels",
+    "label_rows",
+    "merge_classes",
+    "stratified_folds",
+    "user_folds",
+]
 
 #: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
 #: targets of the user's: a float32 softmax over many classes, averaged, is off by more.

@@ -1,6 +1,10 @@
 """Independent references in plain NumPy, data, and settings that all tests share."""
 
+import importlib
 import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +208,21 @@ def blobs(n=80, n_classes=2, n_features=3, seed=0, spread=1.5, dtype=np.float64)
 def fitted_names(estimator):
     """Return what a fit has left."""
     return {name for name in vars(estimator) if name.endswith("_") and not name.startswith("__")}
+
+
+@contextmanager
+def benchmark_on_tables(name):
+    """Import a benchmark as one does that is run, its folder on the path; skip without tables."""
+    folder = str(Path(__file__).parents[1] / "examples" / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(name)
+        try:
+            importlib.import_module("_tables").table_path("sick")
+        except SystemExit as reason:
+            pytest.skip(str(reason))
+        yield module
+    finally:
+        sys.path.remove(folder)
+        for each in (name, "_tables", "_runs"):
+            sys.modules.pop(each, None)

@@ -89,7 +89,7 @@ ALLOWED = {
     "_unseen_losses": {"_label_calibration", "_meta", "_teacher_labels", "_validation"},
     "_report": {"_distilled", "_measure", "_report_displays"},
     "_report_displays": {"_information", "_measure", "_validation", "metrics"},
-    "_measure": {"_distilled", "_meta", "_validation", "metrics"},
+    "_measure": {"_distilled", "_meta", "_teacher_labels", "_validation", "metrics"},
     "_information": {"_validation", "theory"},
     "metrics": {"_validation"},
     "datasets": {"_image_files", "_transfer_rows", "_validation", "_wrong_labels"},

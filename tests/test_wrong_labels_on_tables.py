@@ -1,32 +1,16 @@
 """What SelfDistillClassifier must hold on real tables; skipped where they are not there."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
+from conftest import benchmark_on_tables
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def tables():
-    """Import the benchmark as one does that is run: its folder is on the path."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        module = importlib.import_module("self_distill_tables")
-        try:
-            importlib.import_module("_tables").table_path("sick")
-        except SystemExit as reason:
-            pytest.skip(str(reason))
+    with benchmark_on_tables("self_distill_tables") as module:
         yield module
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("self_distill_tables", "_tables", "_runs"):
-            sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
