@@ -39,15 +39,16 @@ class Answers:
     student : estimator
     classes : ndarray of shape (n_classes,)
         Labels of the columns, of which the student may lack some.
-    temperature : float
-        T by which the labels it was fitted on were tempered: :math:`\mathrm{softmax}(T \ln g)`.
+    power : float
+        What its probabilities g are raised to, then normalised: :math:`\mathrm{softmax}(c \ln g)`.
+        T, where it was fitted on labels tempered by that.
     log_prior : ndarray of shape (n_classes,) or None
         Added to the logarithms of the probabilities, which are then normalised.
     """
 
-    def __init__(self, student, classes, temperature=1.0, log_prior=None):
+    def __init__(self, student, classes, power=1.0, log_prior=None):
         self.student, self.classes = student, classes
-        self.temperature, self.log_prior = temperature, log_prior
+        self.power, self.log_prior = power, log_prior
 
     @property
     def known(self):
@@ -58,7 +59,7 @@ class Answers:
         """Probabilities, (n_samples, n_classes)."""
         if self.log_prior is not None:
             return np.exp(self.log_proba(X))
-        proba = temper(np.asarray(self.student.predict_proba(X)), 1 / self.temperature)
+        proba = temper(np.asarray(self.student.predict_proba(X)), 1 / self.power)
         return align_columns(proba, self.known, self.classes)
 
     def log_proba(self, X):
@@ -68,7 +69,7 @@ class Answers:
                 log_g = np.asarray(self.student.predict_log_proba(X))
             else:
                 log_g = np.log(np.asarray(self.student.predict_proba(X)))
-        log_g = untemper_log(log_g, self.temperature)
+        log_g = untemper_log(log_g, self.power)
         log_g = align_columns(log_g, self.known, self.classes, fill=-np.inf)
         if self.log_prior is None:
             return log_g
@@ -86,7 +87,7 @@ class Answers:
         if self.log_prior is not None:
             log_g = self.log_proba(X)
             return log_g[:, 1] - log_g[:, 0] if len(self.classes) == 2 else log_g
-        values = np.asarray(self.student.decision_function(X)) * self.temperature
+        values = np.asarray(self.student.decision_function(X)) * self.power
         known = self.known
         if len(known) == len(self.classes):
             return values

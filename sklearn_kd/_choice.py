@@ -1,6 +1,5 @@
 """Which labels a student learns most from, by rows that neither teacher nor student has seen."""
 
-import itertools
 import warnings
 from numbers import Integral
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._answers import Answers
 from sklearn_kd._held_out import group_rows, grouped_folds
+from sklearn_kd._label_calibration import fit_student_temperature
 from sklearn_kd._lesson import Setting
 from sklearn_kd._row_expansion import StudentFit, fit_head
 from sklearn_kd._validation import _num_samples, last_step, step_parameter
@@ -20,32 +20,39 @@ from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 __all__ = ["Choice", "choose", "settings_to_try"]
 
-#: alpha="auto" chooses among these and hard labels, temperature="auto" beside it among 1 and 3.
-#: Which pairs are left out was seldom best (docs/results.md).
-ALPHAS, TEMPERATURES = (0.5, 1.0), (1.0, 3.0)
+#: alpha="auto" chooses among hard labels and these, by where labels come from. What is left out was
+#: seldom best (docs/results.md).
+ALPHAS = {"own": (0.25, 0.5), "in-sample": (0.5, 1.0)}
+#: alpha and T that temperature="auto" tries beside them.
+HOT = (0.5, 3.0)
 #: temperature="auto" with a number for alpha.
 ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
 #: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
 FEWEST_ROWS = 100
-#: Rows are held out by quarters. Networks that train together do so on three of them, all in a
-#: tenth of the epochs and then the finalists in half of them: hard labels take longer to learn, and
-#: longer to be learnt by heart. Other students are fitted one after the other, each on one quarter.
+#: Rows are held out by quarters. Networks that train together do so on three of them, in a quarter
+#: of their epochs, where most are as good as they get. Other students are fitted one after the
+#: other, each on one quarter.
 N_FOLDS, TRAINED_TOGETHER, TRAINED_ALONE = 4, 3, 1
-HEAT, FINAL = 0.1, 0.5
+EFFORT = 0.25
 #: Up to so many rows networks are trained twice, with another quarter held out: one says little.
 FEW_ROWS = 1333
 #: A row's probability of its label counts as this at least: one row must not decide alone.
 LEAST_PROBABILITY = 1e-6
-#: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred:
-#: a trial is short, its rows are few, and on most tables soft labels pay (docs/results.md).
-SLACK = 1.0
+#: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred
+#: where the teacher has less loss than they: held-out rows are few, and on most tables soft labels
+#: pay. Under another teacher they must be better at all.
+SLACK = 2.0
+#: And those that T other than 1 and transfer rows must be better by than labels without either,
+#: which on most tables do as well, and never badly.
+CAUTION = 1.0
 
 
 class Choice(NamedTuple):
-    """A setting, and what it was chosen from (None: from nothing)."""
+    """A setting, what it was chosen from (None: nothing), and what the student is calibrated by."""
 
     setting: Setting
     candidates: dict | None
+    temperature: float = 1.0
 
 
 def settings_to_try(mode, alpha, temperature, sources, batched):
@@ -53,24 +60,29 @@ def settings_to_try(mode, alpha, temperature, sources, batched):
 
     The first is what the others are compared with: hard labels, if ``alpha`` is "auto".
     """
-    if alpha != "auto":
-        temperatures = ALL_TEMPERATURES if temperature == "auto" else (temperature,)
-        pairs, tried = [(alpha, T) for T in temperatures], []
-    else:
-        temperatures = TEMPERATURES if temperature == "auto" else (temperature,)
-        pairs, tried = list(itertools.product(ALPHAS, temperatures)), [Setting(0.0, 1.0, "hard")]
-    for source, (a, T) in itertools.product(sources, pairs):
-        honoured = T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1)
-        if alpha == temperature == "auto":
-            honoured &= T == 1 or (a == 0.5 and source == "own")
-        if honoured:
-            tried.append(Setting(a, T, source))
+    tried = [Setting(0.0, 1.0, "hard")] if alpha == "auto" else []
+    for source in sources:
+        for a, T in _pairs(alpha, temperature, source):
+            if T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1):
+                tried.append(Setting(a, T, source))
     if alpha == "auto" and not batched:
         # one after the other, students have time for few: in-sample labels are nearly hard as it is
         usual = {"hard": 0.0, "own": 0.5, "in-sample": 1.0}
         few = [s for s in tried if s.alpha == usual[s.source]]
         tried = few if len(few) > 1 else tried
     return tried
+
+
+def _pairs(alpha, temperature, source):
+    """Pairs of alpha and T for the labels of a source."""
+    if alpha != "auto":
+        return [(alpha, T) for T in (ALL_TEMPERATURES if temperature == "auto" else [temperature])]
+    pairs = [(a, 1.0 if temperature == "auto" else temperature) for a in ALPHAS[source]]
+    if source == "own" and temperature == "auto":
+        pairs.append(HOT)
+    if source == "own" and temperature not in ("auto", 1):
+        pairs.append((1.0, temperature))  # all that row expansion can do
+    return pairs
 
 
 def is_batched(student):
@@ -89,16 +101,16 @@ class _Trial:
         self.X, self.weight = held.X, np.ones(len(test)) if held.weight is None else held.weight
         self.group = group_rows(held.X)
         self.codes = np.searchsorted(self.lesson.classes, held.y)
-        self.losses, self.mistakes, self.error = {}, {}, None
+        self.log_proba, self.losses, self.mistakes, self.error = {}, {}, {}, None
 
-    def run(self, settings, n_jobs, effort):
+    def run(self, settings, n_jobs):
         """Note the loss of each held-out row under each setting."""
         if is_batched(self.student):
             batches = {}  # those on the same rows
             for setting in settings:
                 batches.setdefault(self.lesson.rows_of(setting), []).append(setting)
             for batch in batches.values():
-                self._note(batch, self._fit_together(batch, effort))
+                self._note(batch, self._fit_together(batch))
             return
         job = StudentFit(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(
@@ -125,12 +137,18 @@ class _Trial:
         if not hasattr(student, "predict_proba"):
             wrong = (answers.labels(self.X) != self.lesson.classes[self.codes]).astype(float)
             return wrong, wrong
-        proba = answers.proba(self.X)
-        of_label = proba[np.arange(len(self.codes)), self.codes].astype(np.float64)
-        wrong = (proba.argmax(axis=1) != self.codes).astype(float)
-        return -np.log(np.maximum(of_label, LEAST_PROBABILITY)), wrong
+        proba = answers.proba(self.X).astype(np.float64)
+        self.log_proba[setting] = np.log(np.maximum(proba, LEAST_PROBABILITY))
+        return _errors(proba, self.codes)
 
-    def _fit_together(self, settings, effort):
+    def judge_teacher(self):
+        """Return the loss of the teacher's own labels of each row trained on, and weights."""
+        lesson, weight = self.lesson, self.lesson.rows.weight
+        loss, wrong = _errors(lesson.own_labels, lesson.codes)
+        has_proba = hasattr(self.student, "predict_proba")
+        return (loss if has_proba else wrong), np.ones(len(loss)) if weight is None else weight
+
+    def _fit_together(self, settings):
         """Fit networks on the same rows, in shared products and a short schedule."""
         materials = [self._material(setting) for setting in settings]
         X, y, _, _, params, *_ = materials[0]
@@ -155,13 +173,20 @@ class _Trial:
             students.append(network)
             softs.append(soft)
         together = students[0]._fit_together(
-            students, X_checked, codes, weights, softs, y, effort=effort
+            students, X_checked, codes, weights, softs, y, effort=EFFORT
         )
         together.advance()
         return [
             fit.error or (network if head is None else Pipeline([*head.steps, ("last", network)]))
             for network, fit in zip(students, together.fits, strict=True)
         ]
+
+
+def _errors(proba, codes):
+    """Return the log loss of each row, and whether its label is wrong."""
+    of_label = proba[np.arange(len(codes)), codes]
+    wrong = (proba.argmax(axis=1) != codes).astype(float)
+    return -np.log(np.maximum(of_label, LEAST_PROBABILITY)), wrong
 
 
 def _seed_of(student):
@@ -176,7 +201,7 @@ def _attempt(fit, *args):
         return error
 
 
-def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
+def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, seed, n_jobs):
     """Find the setting of the least held-out loss: `Choice`.
 
     Parameters
@@ -190,14 +215,16 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
         ``make_lesson(rows, n_augmented)`` has a teacher label some of the rows, seeing no others.
     settings : list of Setting
         To be tried first, without transfer rows.
-    counts : list of int
-        Transfer rows that the best soft labels are tried with. The numbers are for a fit on all
-        rows, in a trial there are fewer in proportion.
+    n_more : int
+        Transfer rows that the best soft labels are tried with, beside none. The number is for a fit
+        on all rows, in a trial there are fewer in proportion.
+    calibrate : bool
+        Whether a network may be calibrated on the rows held out.
     seed : int
         Of the rows held out, where there are no folds to take them from.
     n_jobs : int or None
     """
-    if len(settings) == 1 and not counts:
+    if len(settings) == 1 and not n_more:
         return Choice(settings[0], None)
     splits = _splits(rows, seed, is_batched(student))
     if not splits:
@@ -207,34 +234,38 @@ def choose(student, mode, rows, make_lesson, settings, counts, *, seed, n_jobs):
     key = step_parameter(student, "checkpoint_path")
     if key in student.get_params():  # that of the fit on all rows
         student = clone(student).set_params(**{key: None})
-    most = max([*counts, *(setting.n_augmented for setting in settings)])
+    most = max([n_more, *(setting.n_augmented for setting in settings)])
     trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
-    batched = is_batched(student)
 
-    def run(settings, effort):
+    def run(settings):
         for trial in trials:
-            trial.run(settings, n_jobs, effort)
+            trial.run(settings, n_jobs)
+
+    def better_than(plain, others):
+        _, gain, error = _compare(trials, "losses", [plain, *others])
+        with np.errstate(invalid="ignore"):
+            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the plain one failed
+        return [s for s, better in zip(others, is_better[1:], strict=True) if better]
 
     def best_of(settings):
         loss, *_ = _compare(trials, "losses", settings)
         return settings[int(loss.argmin())]
 
-    first = settings[0]
-    run(settings, HEAT if batched else 1.0)
-    best = plain = best_of([s for s in settings if s.source != "hard"])
-    if counts:
+    run(settings)
+    taught = [setting for setting in settings if setting.source != "hard"]
+    plain = [setting for setting in taught if setting.temperature == 1] or taught
+    others = [setting for setting in taught if setting not in plain]
+    taught = [*plain, *better_than(best_of(plain), others)]
+    if n_more:
         n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
         # of a table of few categories there may be few that are new
-        counts = [count for count in counts if n_made >= trials[0].share * count / 2]
-        with_more = [plain._replace(n_augmented=count) for count in counts]
-        run(with_more, HEAT if batched else 1.0)
-        best = best_of([plain, *with_more])
-    rounds = [_describe(trials, list(trials[0].losses), HEAT if batched else 1.0)]
-    finalists = list(dict.fromkeys([first, plain, best]))
-    if batched and len(finalists) > 1:
-        run(finalists, FINAL)
-        rounds.append(_describe(trials, finalists, FINAL))
-    return _verdict(trials, rounds)
+        if n_made >= trials[0].share * n_more / 2:
+            best = best_of(taught)
+            with_more = best._replace(n_augmented=n_more)
+            run([with_more])
+            settings = [*settings, with_more]
+            taught += better_than(best, [with_more])
+    return _verdict(trials, settings, taught, calibrate)
 
 
 def _compare(trials, name, settings):
@@ -259,44 +290,48 @@ def _compare(trials, name, settings):
     return values @ share, gain, error
 
 
-def _describe(trials, settings, effort):
-    """Lay out a round: settings, and what they came to."""
+def _teacher_loss(trials):
+    """Mean loss of the teacher's labels of the rows that are trained on."""
+    values, weights = zip(*(trial.judge_teacher() for trial in trials), strict=True)
+    return np.average(np.concatenate(values), weights=np.concatenate(weights))
+
+
+def _verdict(trials, settings, taught, calibrate):
+    """Choose the best of the settings ``taught``, or the first of all if that is hard labels."""
     loss, gain, error = _compare(trials, "losses", settings)
     _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
-    source_of = trials[0].lesson.source_of
-    return settings, {
+    allowed = np.isfinite(loss) & np.array([setting in taught for setting in settings])
+    if not allowed.any():
+        raise next(trial.error for trial in trials if trial.error is not None)
+    if settings[0].source == "hard" and np.isfinite(loss[0]):
+        slack = SLACK if _teacher_loss(trials) < loss[0] else 0.0
+        with np.errstate(invalid="ignore"):
+            allowed &= (gain >= -slack * error - 1e-12) & (
+                accuracy_gain >= -slack * accuracy_error - 1e-12
+            )
+    chosen = int(np.where(allowed, loss, np.inf).argmin()) if allowed.any() else 0
+    setting, source_of = settings[chosen], trials[0].lesson.source_of
+    candidates = {
         "alpha": np.array([s.alpha for s in settings]),
         "temperature": np.array([s.temperature for s in settings]),
         "label_source": np.array([source_of(s) for s in settings]),
         "n_augmented": np.array([s.n_augmented for s in settings]),
-        "share_of_epochs": np.full(len(settings), effort),
         "loss": loss,
         "gain": gain,
         "gain_error": error,
         "accuracy_gain": accuracy_gain,
         "accuracy_gain_error": accuracy_error,
+        "chosen": np.arange(len(settings)) == chosen,
     }
-
-
-def _verdict(trials, rounds):
-    """Choose by the last round."""
-    settings, last = rounds[-1]
-    loss = last["loss"]
-    taught = np.isfinite(loss) & np.array([s.source != "hard" for s in settings])
-    if not taught.any():
-        raise next(trial.error for trial in trials if trial.error is not None)
-    chosen = int(np.where(taught, loss, np.inf).argmin())
-    if settings[0].source == "hard" and np.isfinite(loss[0]):
-        with np.errstate(invalid="ignore"):
-            level = (last["gain"] >= -SLACK * last["gain_error"] - 1e-12) & (
-                last["accuracy_gain"] >= -SLACK * last["accuracy_gain_error"] - 1e-12
-            )
-        level[0] = False
-        chosen = int(np.where(level, loss, np.inf).argmin()) if level.any() else 0
-    candidates = {name: np.concatenate([table[name] for _, table in rounds]) for name in last}
-    n_candidates = len(candidates["loss"])
-    candidates["chosen"] = np.arange(n_candidates) == n_candidates - len(settings) + chosen
-    return Choice(settings[chosen], candidates)
+    temperature = 1.0
+    # labels of rows not seen have been calibrated themselves
+    if calibrate and setting.source == "in-sample" and is_batched(trials[0].student):
+        temperature = fit_student_temperature(
+            np.concatenate([trial.log_proba[setting] for trial in trials]),
+            np.concatenate([trial.codes for trial in trials]),
+            np.concatenate([trial.weight for trial in trials]),
+        )
+    return Choice(setting, candidates, temperature)
 
 
 def _splits(rows, seed, batched):

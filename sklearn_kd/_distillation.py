@@ -41,11 +41,10 @@ from sklearn_kd.exceptions import (
 
 __all__ = ["Distillation"]
 
-#: Transfer rows that augmentation="auto" tries, in multiples of the rows, and how many
-#: n_augmented="auto" makes otherwise. A student that is no network of ours tries the last.
-COUNTS, COUNT = (1, 4), 4
+#: Transfer rows of n_augmented="auto", in multiples of the rows.
+COUNT = 4
 #: Rows that are made to see whether a table has others than its own.
-N_PROBED = 1000
+N_PROBED = 200
 #: Columns up to which "auto" makes transfer rows: images are no tables.
 MOST_COLUMNS = 256
 
@@ -55,6 +54,7 @@ class Distillation:
 
     def __init__(self, est, X, y, sample_weight, soft_targets, X_unlabeled, params):
         self.est, self.X_given, self.X_unlabeled = est, X, X_unlabeled
+        self.obstacle = None  # why "auto" makes no transfer rows
         needs_teacher = (
             soft_targets is None
             or X_unlabeled is not None
@@ -91,7 +91,7 @@ class Distillation:
 
     def choose(self):
         """Find the setting to teach with, on held-out rows where there is a choice: `Choice`."""
-        settings, counts = self._options()
+        settings, n_more = self._options()
         start = time.perf_counter()
         with warnings.catch_warnings():
             # the fit on all rows says these, if they concern it
@@ -103,7 +103,8 @@ class Distillation:
                 self.rows,
                 self._lesson,
                 settings,
-                counts,
+                n_more,
+                calibrate=self.est.calibration is not None and not self._weighs_classes(),
                 seed=self.choice_seed,
                 n_jobs=self.est.n_jobs,
             )
@@ -142,6 +143,7 @@ class Distillation:
         task = Subtask(ctx, "fit-student", self.est, material.X, material.y)
         job = StudentFit(self.student, self.mode, lesson.classes)
         made, copies = lesson.transfer_rows if setting.n_augmented else ([], np.nan)
+        self._warn_if_not_tried(choice.candidates)
         fitted = {
             "student_": job.fit(material, propagate=task.begin),
             "classes_": lesson.classes,
@@ -151,8 +153,9 @@ class Distillation:
             "n_augmented_": min(_num_samples(made), setting.n_augmented),
             "copy_share_": float(copies),
             "candidates_": choice.candidates,
-            # what the probabilities of the student itself are tempered by
-            "_student_temperature": setting.temperature if self.mode == "expansion" else 1.0,
+            "student_temperature_": choice.temperature,
+            # of the student's own probabilities
+            "_power": (setting.temperature if self.mode == "expansion" else 1) / choice.temperature,
             "_log_prior": _prior_shift(self.est.class_prior, material, lesson),
         }
         if lesson.labels is not None:
@@ -186,14 +189,18 @@ class Distillation:
         method = self.est.augmentation
         if callable(method):
             return method(X, n_rows, self.row_seed), np.nan
-        return make_transfer_rows(
-            X,
-            n_rows,
-            method="gibbs" if method == "auto" else method,
-            sample_weight=weight,
-            random_state=self.row_seed,
-            return_copies=True,
-        )
+        params = {"sample_weight": weight, "random_state": self.row_seed, "return_copies": True}
+        if method != "auto":
+            return make_transfer_rows(X, n_rows, method=method, **params)
+        try:
+            return make_transfer_rows(X, n_rows, method="gibbs", **params)
+        except (TypeError, ValueError) as error:
+            self.obstacle = error
+            return _safe_indexing(X, np.arange(0)), np.nan
+
+    def _weighs_classes(self):
+        own = last_step(self.student).get_params(deep=False).get("class_weight")
+        return self.est.class_weight is not None or own is not None
 
     def _can_augment(self):
         """Whether "auto" can make rows: of a table that is not too wide, which has others."""
@@ -206,23 +213,14 @@ class Distillation:
             or not is_table
             or X.ndim != 2
             or X.shape[1] > MOST_COLUMNS
+            or len(self.rows) < FEWEST_ROWS  # there will be no trial
         ):
             return False
-        n_rows = min(len(self.rows), N_PROBED)
-        try:
-            made, _ = self._augment(X, n_rows, self.rows.weight)
-        except (TypeError, ValueError) as error:
-            # without a trial none would have been made
-            if len(self.rows) >= FEWEST_ROWS:
-                warn_caller(
-                    f"no transfer rows were made: {error} Set augmentation=None.",
-                    TransferRowsWarning,
-                )
-            return False
-        return len(made) >= n_rows / 2
+        made, _ = self._augment(X, N_PROBED, self.rows.weight)
+        return len(made) >= N_PROBED / 2
 
     def _options(self):
-        """Return settings to try, and the numbers of transfer rows to try with the best of them."""
+        """Return settings to try, and the number of transfer rows to try with the best of them."""
         est, rows, batched = self.est, self.rows, is_batched(self.student)
         own_labels = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
         sources = ["own"]
@@ -232,27 +230,35 @@ class Distillation:
         if temperature == "auto" and (est.class_weight is not None or self.mode == "mixed"):
             temperature = 1.0
         settings = settings_to_try(self.mode, est.alpha, temperature, sources, batched)
-        n_augmented = est.n_augmented
+        n_augmented = COUNT * len(rows) if est.n_augmented == "auto" else est.n_augmented
         if est.augmentation == "auto":
-            tried = COUNTS if batched else COUNTS[-1:]
-            counts = [n_augmented] if n_augmented != "auto" else [k * len(rows) for k in tried]
-            if self._can_augment():
-                return settings, counts
-            if n_augmented != "auto":
-                warn_caller(
-                    f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows are "
-                    "tried: they are made of a DataFrame or a dense array of up to "
-                    f"{MOST_COLUMNS} columns with rows to spare, labelled by a teacher, for alpha "
-                    "up to 1.",
-                    TransferRowsWarning,
-                )
-            return settings, []
+            return settings, n_augmented if self._can_augment() else 0
         if est.augmentation is not None:
-            n_augmented = COUNT * len(rows) if n_augmented == "auto" else n_augmented
             settings = [
                 s if s.source == "hard" else s._replace(n_augmented=n_augmented) for s in settings
             ]
-        return settings, []
+        return settings, 0
+
+    def _warn_if_not_tried(self, candidates):
+        """Say why there were no transfer rows in a trial that was to have some."""
+        est = self.est
+        if est.augmentation != "auto":
+            return
+        if self.obstacle is not None:
+            warn_caller(
+                f"no transfer rows were made: {self.obstacle} Set augmentation=None.",
+                TransferRowsWarning,
+            )
+        elif est.n_augmented != "auto" and (
+            candidates is None or not candidates["n_augmented"].any()
+        ):
+            warn_caller(
+                f"n_augmented={est.n_augmented} with augmentation='auto', but no transfer rows "
+                "were tried: they are made of a DataFrame or a dense array of up to "
+                f"{MOST_COLUMNS} columns with rows to spare and combinations of values that it "
+                "lacks, labelled by a teacher, for alpha up to 1.",
+                TransferRowsWarning,
+            )
 
     def _say(self, message, start):
         if self.est.verbose:
@@ -321,8 +327,7 @@ def _warn_if_few(n_wanted, made, copies):
 
 
 def _warn_no_gain(candidates):
-    last = candidates["share_of_epochs"] == candidates["share_of_epochs"][-1]
-    best = np.nanargmax(np.where(last & ~candidates["chosen"], candidates["gain"], -np.inf))
+    best = np.nanargmax(np.where(candidates["chosen"], -np.inf, candidates["gain"]))
 
     def gained(name):
         return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"

@@ -55,10 +55,10 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         ``alpha`` and ``temperature`` are set on a clone that has them, whatever the student's
         own are.
     alpha : float or "auto", default="auto"
-        Weight of the teacher's labels, the hard labels having ``1 - alpha``. "auto" takes 0, 0.5
-        or 1, see Notes. Above 1 (against noise in the labels [2]_) needs T = 1 and a student that
-        takes ``soft_targets`` and has a finite radius, weight decay or early stopping: the loss
-        has no lower bound.
+        Weight of the teacher's labels, the hard labels having ``1 - alpha``. "auto" takes 0, 0.25,
+        0.5 or 1, see Notes. Above 1 (against noise in the labels [2]_) needs T = 1 and a student
+        that takes ``soft_targets`` and has a finite radius, weight decay or early stopping: the
+        loss has no lower bound.
     temperature : float or "auto", default="auto"
         T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
         is, a student that can represent the teacher's probabilities ends at them. "auto" takes 1
@@ -85,7 +85,9 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         Sharpen or soften labels of rows that the teacher has not been fitted on, by the
         temperature at which their log loss is least: a forest's votes are too cautious, a boosted
         ensemble's probabilities too sure. Not done to labels of a frozen teacher, in-sample ones,
-        ``soft_targets``, and calibrated decision values.
+        ``soft_targets``, and calibrated decision values. A TwoLayerPGDClassifier for which "auto"
+        takes in-sample labels is calibrated itself, by the rows held out in the trial (unless
+        classes are weighted).
     augmentation : "auto", "munge", "gibbs", callable or None, default="auto"
         Transfer rows: more rows like those of X (and ``X_unlabeled``) for the teacher to label.
         "munge" and "gibbs" are those of :func:`sklearn_kd.datasets.make_transfer_rows`, made
@@ -93,9 +95,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         ``augmentation(X, n_rows, seed)`` and returns rows in the container of X. "auto" tries
         "gibbs" on up to 256 columns, and keeps none where they do not pay.
     n_augmented : int or "auto", default="auto"
-        Number of transfer rows. "auto" is four times the rows of X; with ``augmentation="auto"``
-        as many or four times as many are tried. Rows are counted, not weights, so that with
-        transfer rows a weight of k is not k copies.
+        Number of transfer rows. "auto" is four times the rows of X. Rows are counted, not weights,
+        so that with transfer rows a weight of k is not k copies.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
         its label, or gets a new one from the fitted teacher.
@@ -133,17 +134,20 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         found no gain, of which :class:`~sklearn_kd.exceptions.NoGainWarning` tells.
     label_temperature_ : float
         What the labels were calibrated by: below 1 they were sharpened. Absent without a teacher.
+    student_temperature_ : float
+        What the logarithms of the student's probabilities are divided by: 1 unless "auto" has taken
+        in-sample labels, see ``calibration``.
     n_augmented_ : int
         Transfer rows that the student was fitted on.
     copy_share_ : float
         Share of rows drawn that were copies of training rows, and thrown away; NaN without
         transfer rows and for those of a callable.
     candidates_ : dict of ndarray of shape (n_candidates,) or None
-        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``,
-        ``share_of_epochs``, the held-out ``loss``, its ``gain`` over the first candidate of the
-        round (hard labels for ``alpha="auto"``) and ``accuracy_gain``, with standard errors
-        ``gain_error`` and ``accuracy_gain_error``, and which was ``chosen``. None where there was
-        no choice, or too few rows.
+        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
+        held-out ``loss``, its ``gain`` over the first candidate (hard labels for
+        ``alpha="auto"``) and ``accuracy_gain``, with standard errors ``gain_error`` and
+        ``accuracy_gain_error``, and which was ``chosen``. None where there was no choice, or too
+        few rows.
     n_features_in_ : int
         Number of features seen during fit, where X has one.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -159,14 +163,15 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     student that is no TwoLayerPGDClassifier); teacher and candidates are fitted on the rest,
     transfer rows made of it; and the setting of the least log loss on the hard labels held out is
     taken (the share of errors for a student without probabilities), without class weights and
-    before ``class_prior``. Hard labels are taken where they are better by more than a standard
-    error, in loss or accuracy. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried
-    too. Candidates of a TwoLayerPGDClassifier train in the same matrix products, all in a tenth
-    of the epochs, and in half of them hard labels against the best soft ones (on up to 1,333 rows
-    twice, with two quarters held out in turn); other students have fewer candidates, each fitted
-    once on a quarter of the rows. With a splitter or splits for ``cv`` the last of them says
-    which rows are held out. Below 100 distinct rows, or where a single split or two halves are
-    all there is, there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
+    before ``class_prior``. Hard labels are taken where they are better by more than two standard
+    errors, in loss or accuracy; transfer rows, which are tried with the best soft labels, where
+    they are better by more than one. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are
+    tried too. Candidates of a TwoLayerPGDClassifier train in the same matrix products, in a quarter
+    of the epochs (on up to 1,333 rows twice, with two quarters held out in turn); other students
+    have fewer candidates, each fitted once on a quarter of the rows. With a splitter or splits for
+    ``cv`` the last of them says which rows are held out. Below 100 distinct rows, or where a single
+    split or two halves are all there is, there is no trial, and "auto" means ``alpha=0.5``, T = 1
+    and no transfer rows.
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
@@ -335,13 +340,12 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         vars(self).update({name: getattr(fitted, name) for name in names})
         self.student_ = student
         self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
-        self._student_temperature = 1.0  # that of a student trained on the loss itself
+        self.student_temperature_ = self._power = 1.0  # a student trained on the loss itself
         self._log_prior = fitted._log_prior
 
     def _answers(self):
         check_is_fitted(self)
-        temperature = self._student_temperature
-        return Answers(self.student_, self.classes_, temperature, self._log_prior)
+        return Answers(self.student_, self.classes_, self._power, self._log_prior)
 
     def predict(self, X):
         """Labels that the student predicts.

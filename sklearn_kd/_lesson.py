@@ -139,6 +139,11 @@ class Lesson:
             return setting.source
         return self.labels.source if self.given is None else "given"
 
+    @property
+    def own_labels(self):
+        """Those that ``cv`` asks for, or given ones."""
+        return self.labels.proba if self.given is None else self.given
+
     @cached_property
     def in_sample(self):
         """The fitted teacher's labels for its own rows."""
@@ -200,7 +205,7 @@ class Lesson:
             return np.eye(len(self.classes))[self.codes]
         if source == "in-sample":
             return self.in_sample
-        return self.labels.proba if self.given is None else self.given
+        return self.own_labels
 
     def _weigh(self, Q, codes, alpha, weight):
         r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.

@@ -144,8 +144,8 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
 
     In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
     ``effort`` is the share of its epochs that the whole schedule is squeezed into. Below 1 a fit is
-    a trial: of one start, in half of that where a fit has no more, and with one fold held out by
-    early stopping in full batch in place of a network for each.
+    a trial: of two starts at most, in half of that where a fit has one, and with one fold held out
+    by early stopping in full batch in place of a network for each.
     """
     if resume:
         check_resumed(est)
@@ -164,8 +164,8 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
             n_epochs = max(FEWEST_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     if effort < 1:
-        n_epochs = max(1, math.ceil(effort * n_epochs * min(n_restarts, 2) / 2))
-        n_restarts = 1
+        n_restarts = min(n_restarts, 2)
+        n_epochs = max(1, math.ceil(effort * n_epochs * n_restarts / 2))
     patience = est.n_iter_no_change
     if patience == "auto":
         patience = max(10, n_epochs // 5)

@@ -128,7 +128,10 @@ ALLOWED = {
     "_answers": {"_validation"},
     "_row_expansion": {"_answers", "_memory", "_validation", "exceptions"},
     "_lesson": {"_answers", "_meta", "_teacher_labels", "_validation"},
-    "_choice": {"_answers", "_held_out", "_lesson", "_row_expansion", "_validation", "exceptions"},
+    "_choice": {
+        *("_answers", "_held_out", "_label_calibration", "_lesson", "_row_expansion"),
+        *("_validation", "exceptions"),
+    },
     "_distillation": {
         *("_answers", "_choice", "_lesson", "_meta", "_row_expansion", "_student"),
         *("_teacher_labels", "_transfer_rows", "_validation", "exceptions"),
