@@ -15,6 +15,9 @@ __all__ = ["Batch", "JobRows"]
 #: Epochs of minibatches that the weights kept by early stopping are averaged over: it takes out
 #: the noise that a step size which has not fallen yet leaves in them.
 AVERAGING_EPOCHS = 6
+#: Bytes of targets that are laid out for each student, so that one loss serves them all: more would
+#: take longer to read than single losses take to call.
+JOINT_BYTES = 2**22
 #: The most that a held-out row's loss counts beyond its least, ln 1000, in units of the loss
 #: (`Targets`): one row far outside the others would otherwise end training in its first epochs
 #: (electricity has prices at 100 deviations).
@@ -158,6 +161,29 @@ def _fold_weights(job, share):
     return np.tile(train, (n_restarts, 1)), np.tile(held_out, (n_restarts, 1)), pool
 
 
+def _laid_out(stretches):
+    """Join neighbouring stretches of the cross-entropy: many short losses take long to call."""
+    joined, size = [], 0
+    for students, each in stretches:
+        n_students = students.stop - students.start
+        values = each.values
+        size += n_students * values[0].numel() * values.element_size()
+        last = joined[-1][1] if joined else None
+        is_alike = last is not None and last.loss is each.loss is losses.cross_entropy
+        if is_alike and size <= JOINT_BYTES:
+            before = joined.pop()[0]
+            of_each = [
+                t.values.expand(part.stop - part.start, -1, -1)
+                for part, t in ((before, last), (students, each))
+            ]
+            students = slice(before.start, students.stop)
+            each = replace(each, values=torch.cat(of_each))
+        else:
+            size = n_students * values[0].numel() * values.element_size()
+        joined.append((students, each))
+    return joined
+
+
 class Batch:
     """Networks of some jobs side by side, trained in one run of `solvers`.
 
@@ -187,9 +213,10 @@ class Batch:
             if self.stretches and self.stretches[-1][1] is each:
                 start = self.stretches.pop()[0].start
             self.stretches.append((slice(int(start), int(end)), each))
-        self.loss = self.stretches[0][1].loss
-        if len(self.stretches) > 1:
-            each_loss = [parts.Stretch(students, each.loss) for students, each in self.stretches]
+        self.learnt = _laid_out(self.stretches)
+        self.loss = self.learnt[0][1].loss
+        if len(self.learnt) > 1:
+            each_loss = [parts.Stretch(students, each.loss) for students, each in self.learnt]
             self.loss = losses.Joined(each_loss)
         self.plan = self._plan()
         self.train_rows, self.held_out = self._rows()
@@ -242,14 +269,14 @@ class Batch:
             train, out, pool = (np.concatenate([w[i] for w in each]) for i in range(3))
             first = np.repeat(self.start[:-1], np.diff(self.start))
             pool = torch.from_numpy(np.where(pool < 0, -1, pool + first)).to(rows.device)
-            train_rows = rows.part("all", self.stretches, train)
+            train_rows = rows.part("all", self.learnt, train)
             out = _device.to_tensor(out, dtype=rows.dtype, device=rows.device)
             held_rows, cap = replace(train_rows, weights=out), self._row_cap("all")
             return train_rows, solvers.HeldOut(held_rows, patience, pool, row_cap=cap)
-        train_rows = rows.part("all", self.stretches)
+        train_rows = rows.part("all", self.learnt)
         if jobs[0].held is None:
             return train_rows, None
-        held_rows = rows.part("held", self.stretches)
+        held_rows = rows.part("held", self.learnt)
         cap = self._row_cap("held")
         return train_rows, solvers.HeldOut(held_rows, patience, None, AVERAGING_EPOCHS, cap)
 

@@ -29,22 +29,23 @@ HOT = (0.5, 3.0)
 ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
 #: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
 FEWEST_ROWS = 100
-#: Rows are held out by quarters. Networks that train together do so on three of them, in a quarter
-#: of their epochs, where most are as good as they get. Other students are fitted one after the
-#: other, each on one quarter.
+#: Rows are held out by quarters. Networks that train together do so on three of them, in a fifth
+#: of their epochs, where most are as good as they get; for T other than 1 and transfer rows, beside
+#: the best labels without, a twelfth tells. Other students are fitted one after the other, each on
+#: one quarter.
 N_FOLDS, TRAINED_TOGETHER, TRAINED_ALONE = 4, 3, 1
-EFFORT = 0.25
+EFFORT, BRIEF_EFFORT = 0.2, 0.08
 #: Up to so many rows networks are trained twice, with another quarter held out: one says little.
-FEW_ROWS = 1333
+FEW_ROWS = 1000
 #: A row's probability of its label counts as this at least: one row must not decide alone.
 LEAST_PROBABILITY = 1e-6
 #: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred
 #: where the teacher has less loss than they: held-out rows are few, and on most tables soft labels
 #: pay. Under another teacher they must be better at all.
 SLACK = 2.0
-#: And those that T other than 1 and transfer rows must be better by than labels without either,
-#: which on most tables do as well, and never badly.
-CAUTION = 1.0
+#: And those that T other than 1 and transfer rows must be better by than the best labels without
+#: either, which on most tables do as well, and never badly.
+CAUTION = 1.5
 
 
 class Choice(NamedTuple):
@@ -103,20 +104,34 @@ class _Trial:
         self.codes = np.searchsorted(self.lesson.classes, held.y)
         self.log_proba, self.losses, self.mistakes, self.error = {}, {}, {}, None
 
-    def run(self, settings, n_jobs):
+    def run(self, settings, n_jobs, effort=EFFORT):
         """Note the loss of each held-out row under each setting."""
         if is_batched(self.student):
             batches = {}  # those on the same rows
             for setting in settings:
                 batches.setdefault(self.lesson.rows_of(setting), []).append(setting)
             for batch in batches.values():
-                self._note(batch, self._fit_together(batch))
+                self._note(batch, self._fit_together(batch, effort))
             return
         job = StudentFit(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(
             delayed(_attempt)(job.fit, self._material(setting)) for setting in settings
         )
         self._note(settings, fits)
+
+    def run_beside(self, plain, others, n_jobs):
+        """Note the loss of others as that of a setting known, and what they add to it in brief."""
+        if not is_batched(self.student):
+            self.run(others, n_jobs)
+            return
+        known = self.losses[plain], self.mistakes[plain], self.log_proba.get(plain)
+        self.run([plain, *others], n_jobs, BRIEF_EFFORT)
+        for noted, values in zip((self.losses, self.mistakes), known, strict=False):
+            for setting in others:
+                if np.isfinite(values + noted[plain]).all():
+                    noted[setting] = noted[setting] + (values - noted[plain])
+            noted[plain] = values
+        self.log_proba[plain] = known[-1]
 
     def _material(self, setting):
         n_augmented = round(setting.n_augmented * self.share)
@@ -148,7 +163,7 @@ class _Trial:
         has_proba = hasattr(self.student, "predict_proba")
         return (loss if has_proba else wrong), np.ones(len(loss)) if weight is None else weight
 
-    def _fit_together(self, settings):
+    def _fit_together(self, settings, effort):
         """Fit networks on the same rows, in shared products and a short schedule."""
         materials = [self._material(setting) for setting in settings]
         X, y, _, _, params, *_ = materials[0]
@@ -173,7 +188,7 @@ class _Trial:
             students.append(network)
             softs.append(soft)
         together = students[0]._fit_together(
-            students, X_checked, codes, weights, softs, y, effort=EFFORT
+            students, X_checked, codes, weights, softs, y, effort=effort
         )
         together.advance()
         return [
@@ -237,34 +252,29 @@ def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, see
     most = max([n_more, *(setting.n_augmented for setting in settings)])
     trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
 
-    def run(settings):
-        for trial in trials:
-            trial.run(settings, n_jobs)
-
-    def better_than(plain, others):
-        _, gain, error = _compare(trials, "losses", [plain, *others])
-        with np.errstate(invalid="ignore"):
-            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the plain one failed
-        return [s for s, better in zip(others, is_better[1:], strict=True) if better]
-
     def best_of(settings):
         loss, *_ = _compare(trials, "losses", settings)
         return settings[int(loss.argmin())]
 
-    run(settings)
-    taught = [setting for setting in settings if setting.source != "hard"]
-    plain = [setting for setting in taught if setting.temperature == 1] or taught
-    others = [setting for setting in taught if setting not in plain]
-    taught = [*plain, *better_than(best_of(plain), others)]
+    soft = [s for s in settings if s.source != "hard"]
+    taught = [s for s in soft if s.temperature == 1] or soft
+    others = [s for s in soft if s not in taught]
+    for trial in trials:
+        trial.run([s for s in settings if s not in others], n_jobs)
+    best = best_of(taught)
     if n_more:
         n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
         # of a table of few categories there may be few that are new
         if n_made >= trials[0].share * n_more / 2:
-            best = best_of(taught)
-            with_more = best._replace(n_augmented=n_more)
-            run([with_more])
-            settings = [*settings, with_more]
-            taught += better_than(best, [with_more])
+            others.append(best._replace(n_augmented=n_more))
+            settings = [*settings, others[-1]]
+    if others:
+        for trial in trials:
+            trial.run_beside(best, others, n_jobs)
+        _, gain, error = _compare(trials, "losses", [best, *others])
+        with np.errstate(invalid="ignore"):
+            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the best failed
+        taught += [s for s, better in zip(others, is_better[1:], strict=True) if better]
     return _verdict(trials, settings, taught, calibrate)
 
 

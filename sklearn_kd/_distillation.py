@@ -42,7 +42,7 @@ from sklearn_kd.exceptions import (
 __all__ = ["Distillation"]
 
 #: Transfer rows of n_augmented="auto", in multiples of the rows.
-COUNT = 4
+COUNT = 3
 #: Rows that are made to see whether a table has others than its own.
 N_PROBED = 200
 #: Columns up to which "auto" makes transfer rows: images are no tables.

@@ -95,7 +95,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         ``augmentation(X, n_rows, seed)`` and returns rows in the container of X. "auto" tries
         "gibbs" on up to 256 columns, and keeps none where they do not pay.
     n_augmented : int or "auto", default="auto"
-        Number of transfer rows. "auto" is four times the rows of X. Rows are counted, not weights,
+        Number of transfer rows. "auto" is three times the rows of X. Rows are counted, not weights,
         so that with transfer rows a weight of k is not k copies.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
@@ -164,19 +164,20 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     transfer rows made of it; and the setting of the least log loss on the hard labels held out is
     taken (the share of errors for a student without probabilities), without class weights and
     before ``class_prior``. Hard labels are taken where they are better by more than two standard
-    errors, in loss or accuracy; transfer rows, which are tried with the best soft labels, where
-    they are better by more than one. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are
-    tried too. Candidates of a TwoLayerPGDClassifier train in the same matrix products, in a quarter
-    of the epochs (on up to 1,333 rows twice, with two quarters held out in turn); other students
-    have fewer candidates, each fitted once on a quarter of the rows. With a splitter or splits for
-    ``cv`` the last of them says which rows are held out. Below 100 distinct rows, or where a single
-    split or two halves are all there is, there is no trial, and "auto" means ``alpha=0.5``, T = 1
-    and no transfer rows.
+    errors, in loss or accuracy, and under a teacher of more loss than theirs where they are better
+    at all; T other than 1 and transfer rows, which are tried beside the best labels without, where
+    they are better by more than one and a half. With ``alpha="auto"`` and ``cv="auto"`` in-sample
+    labels are tried too. Candidates of a TwoLayerPGDClassifier train in the same matrix products,
+    in a fifth of the epochs (T and transfer rows in a twelfth; on up to 1,000 rows twice, with two
+    quarters held out in turn); other students have fewer candidates, each fitted once on a quarter
+    of the rows. With a splitter or splits for ``cv`` the last of them says which rows are held
+    out. Below 100 distinct rows, or where a single split or two halves are all there is, there is
+    no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
     memorises), and one of the student. A trial adds the same for the teacher on the rows that are
-    not held out (twice on up to 1,333 rows), and for the student about the time of one to four fits
+    not held out (twice on up to 1,000 rows), and for the student about the time of one or two fits
     on the same rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
 
     Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are

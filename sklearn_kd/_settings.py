@@ -123,7 +123,7 @@ class Job:
     @property
     def loss_key(self):
         """What the targets depend on beside the data."""
-        return float(self.est.alpha), float(self.est.temperature), id(self.soft)
+        return float(self.est.temperature), float(self.est.alpha), id(self.soft)
 
     @property
     def key(self):

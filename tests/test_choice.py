@@ -192,7 +192,7 @@ def test_no_row_outside_the_fold_gets_into_a_fit(student, params):
         answered = [asked for what, _, asked in (e for e in LOG if e[0] == "answers")]
         assert not any(asked & values_in(X[test]) for asked in answered)
         if params:
-            assert model.n_augmented_ == 4 * len(train)
+            assert model.n_augmented_ == 3 * len(train)
 
 
 @pytest.mark.parametrize("augmentation", ["auto", "munge", "gibbs"])
@@ -222,6 +222,7 @@ def test_markers_of_the_test_fold_never_show_up(augmentation):
         make_pipeline(Marked(), SoftmaxStudent(l2=1e-2)),
         alpha=0.5,
         augmentation=augmentation,
+        n_augmented=500,
         random_state=0,
     )
     n_fits = 0
@@ -480,14 +481,14 @@ def test_candidates_are_those_of_the_trial_by_hand(name, weighted):
     if not params:
         sources[0] = "hard"
     assert table["label_source"].tolist() == sources
-    # the least loss; T other than 1 where it is better by a standard error
+    # the least loss; T other than 1 where it is better by one and a half standard errors
     loss = losses @ share
     soft = [i for i, (alpha, _) in enumerate(settings) if alpha]
     plain = min((i for i in soft if settings[i][1] == 1), key=lambda i: loss[i])
     for i in soft:
         gains = losses[plain] - losses[i]
         spread = np.sqrt(share**2 @ (gains - gains @ share) ** 2 / (1 - sum(share**2)))
-        if settings[i][1] != 1 and gains @ share <= spread:
+        if settings[i][1] != 1 and gains @ share <= 1.5 * spread:
             loss[i] = np.inf
     # hard labels where they are better; by two standard errors, if the teacher's loss is less
     if not params:
@@ -522,7 +523,7 @@ def test_candidates_are_consistent(student, data):
     assert model.label_source_ == table["label_source"][chosen]
     assert model.n_augmented_ == table["n_augmented"][chosen]
     assert {"cv", "in-sample", "hard"} == set(table["label_source"])
-    assert set(table["n_augmented"]) == {0, 640}
+    assert set(table["n_augmented"]) == {0, 480}
 
 
 # ---- hard labels, soft labels
@@ -663,7 +664,7 @@ def test_numbers_are_not_searched(student):
     assert set(model.candidates_["alpha"]) == {alpha}
     assert set(model.candidates_["temperature"]) == {1.0}
     assert 0 in model.candidates_["n_augmented"]
-    assert model.candidates_["n_augmented"].max() == 480
+    assert model.candidates_["n_augmented"].max() == 360
 
 
 # ---- too few rows
@@ -943,13 +944,13 @@ def test_frames_with_text(student):
     teacher = make_pipeline(clone(encode), LogisticRegression())
     model = DistilledClassifier(teacher, part, random_state=0)
     quietly(model, frame, y)
-    assert model.candidates_["n_augmented"].max() == 480
+    assert model.candidates_["n_augmented"].max() == 360
     assert model.score(frame, y) > 0.6
     assert_array_equal(model.feature_names_in_, frame.columns)
     index = quietly(clone(model), frame.reset_index(drop=True), pd.Series(y))
     assert_array_equal(index.predict_proba(frame), model.predict_proba(frame))
     model.set_params(alpha=0.5, augmentation="munge").fit(frame, y)
-    assert model.n_augmented_ == 480
+    assert model.n_augmented_ == 360
 
 
 def test_sparse_matrices_and_lists_have_no_transfer_rows():
@@ -985,7 +986,7 @@ def test_wide_tables_have_no_transfer_rows():
     X, y = rng.normal(size=(120, 257)), np.arange(120) % 2
     base = DistilledClassifier(LogisticRegression(), LogisticRegression(), alpha=0.5)
     assert base.set_params(temperature=1.0).fit(X, y).candidates_ is None
-    assert base.fit(X[:, :256], y).candidates_["n_augmented"].tolist() == [0, 480]
+    assert base.fit(X[:, :256], y).candidates_["n_augmented"].tolist() == [0, 360]
 
 
 def with_infinite_values(n_infinite, **params):

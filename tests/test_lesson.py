@@ -586,10 +586,10 @@ def test_transfer_rows_have_calibrated_labels_and_no_hard_part(method, alpha):
     assert np.isnan(raw.copy_share_)
 
 
-def test_number_of_transfer_rows_is_four_times_the_rows():
+def test_number_of_transfer_rows_is_three_times_the_rows():
     X, y = blobs(60, 2)
     model = fixed(LogisticRegression(), Recording(l2=1e-3), augmentation="munge").fit(X, y)
-    assert model.n_augmented_ == 240
+    assert model.n_augmented_ == 180
     assert len(model.student_.rows_) == 300
     assert model.student_.weight_ is None
 
