@@ -600,6 +600,55 @@ def test_soft_labels_win_where_the_teacher_knows(student, frozen):
     assert off[0] < 0.7 * off[1]
 
 
+class SureOfItsOwn(Oracle):
+    """Knows the truth about the rows it was fitted on, but is too sure of it; of others nothing."""
+
+    def fit(self, X, y):
+        self.known_ = values_in(X)
+        return super().fit(X, y)
+
+    def predict_proba(self, X):
+        P = super().predict_proba(X) ** 4
+        P /= P.sum(axis=1, keepdims=True)
+        new = [not values_in(row) <= self.known_ for row in np.asarray(X)]
+        P[new] = 0.5
+        return P
+
+
+def test_a_network_of_in_sample_labels_is_calibrated():
+    X, y, coef = noisy_labels(600, 12)
+    student = network(max_iter=2000, early_stopping=False)
+    params = {"temperature": 1.0, "augmentation": None, "random_state": 0}
+    base = DistilledClassifier(SureOfItsOwn(coef), student, **params)
+    model = clone(base).fit(X, y)
+    assert model.label_source_ == "in-sample"
+    assert model.student_temperature_ > 1.1, model.student_temperature_
+    T, fresh = model.student_temperature_, noisy_labels(2000, 12)[0]
+    own = model.student_.predict_proba(fresh) ** (1 / T)
+    proba = own / own.sum(axis=1, keepdims=True)
+    assert_allclose(model.predict_proba(fresh), proba, rtol=1e-5)
+    assert_allclose(np.exp(model.predict_log_proba(fresh)), proba, rtol=1e-5)
+    logits = model.student_.decision_function(fresh) / T
+    assert_allclose(model.decision_function(fresh), logits, rtol=1e-5)
+    assert_array_equal(model.predict(fresh), model.student_.predict(fresh))
+    # and this is better
+    truth = Oracle(coef).fit(X, y).predict_proba(fresh)
+    plain = model.student_.predict_proba(fresh)
+    assert -(truth * np.log(proba)).sum() < -(truth * np.log(plain)).sum()
+
+    for change in ({"calibration": None}, {"class_weight": "balanced"}, {"alpha": 1.0}):
+        other = quietly(clone(base).set_params(**change), X, y)
+        assert other.student_temperature_ == 1.0
+
+
+def test_labels_of_rows_not_seen_leave_the_network_as_it_is():
+    X, y, coef = noisy_labels(300, 20)
+    model = DistilledClassifier(Oracle(coef), network(max_iter=600), cv=3, augmentation=None)
+    model.set_params(random_state=0).fit(X, y)
+    assert model.label_source_ == "cv"
+    assert model.student_temperature_ == 1.0
+
+
 def test_soft_labels_as_good_as_hard_ones_are_taken():
     # hard ones are for where they are better: here neither makes an error
     X, y = blobs(200, 2, spread=0.3)
@@ -607,6 +656,27 @@ def test_soft_labels_as_good_as_hard_ones_are_taken():
     model.set_params(random_state=0).fit(X, y)
     assert (model.candidates_["loss"] == 0).all()
     assert model.label_source_ != "hard"
+
+
+# ---- what it costs
+
+
+@pytest.mark.parametrize("student", ["native", "expansion"])
+def test_a_trial_one_by_one_trains_on_twice_the_rows_at_most(student):
+    X, y = overlapping(240, 2)
+
+    class Counting(StandardScaler):
+        def fit_transform(self, X, y=None):
+            LOG.append(len(X))
+            return super().fit_transform(X)
+
+    last = {"native": SoftmaxStudent(l2=1e-2), "expansion": LogisticRegression()}[student]
+    model = DistilledClassifier(GaussianNB(), make_pipeline(Counting(), last), random_state=0)
+    model = quietly(model, X, y)
+    *trial, final = LOG
+    assert sorted(trial)[-1] > 200  # with transfer rows
+    assert sum(trial) <= 2 * 240 + len(trial)
+    assert final == 240 + model.n_augmented_
 
 
 # ---- numbers are honoured

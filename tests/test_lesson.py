@@ -22,7 +22,12 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._label_calibration import SMOOTHING, fit_temperature, sharpen
+from sklearn_kd._label_calibration import (
+    SMOOTHING,
+    fit_student_temperature,
+    fit_temperature,
+    sharpen,
+)
 from sklearn_kd.exceptions import MissingClassWarning, NoGainWarning, TransferRowsWarning
 
 
@@ -153,6 +158,30 @@ def test_temperature_of_weights_is_that_of_copies():
     copies = fit_temperature(P.repeat(times, 0), codes.repeat(times), np.ones(times.sum()), known)
     assert fit_temperature(P, codes, times.astype(float), known) == pytest.approx(copies, rel=1e-5)
     assert fit_temperature(P, codes, np.ones(80), known) != pytest.approx(copies, rel=1e-2)
+
+
+@pytest.mark.parametrize("n_rows", [5, 50, 2000])
+def test_student_temperature_has_the_least_penalised_loss(n_rows):
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(3), size=n_rows)
+    codes = np.array([rng.choice(3, p=p) for p in P])
+    w = rng.uniform(0.2, 2, n_rows)
+    sure = 3 * np.log(P)  # by T = 3
+    T = fit_student_temperature(sure, codes, w)
+
+    def loss(T):
+        z = log_softmax(sure / T, axis=1)[np.arange(n_rows), codes]
+        return -w @ z + np.log(T) ** 2 / (2 * 0.3**2)
+
+    grid = np.geomspace(T / 1.01, T * 1.01, 101)
+    assert abs(np.argmin([loss(t) for t in grid]) - 50) <= 1
+    if n_rows == 5:  # few rows do not move it far
+        assert abs(np.log(T)) < 0.15
+    if n_rows == 2000:
+        assert pytest.approx(3, rel=0.1) == T
+    copies = np.repeat(np.arange(n_rows), 2)
+    doubled = fit_student_temperature(sure[copies], codes[copies], w[copies] / 2)
+    assert doubled == pytest.approx(T, rel=1e-5)
 
 
 def test_temperature_is_blind_to_classes_that_the_teacher_does_not_know():
@@ -590,7 +619,7 @@ def test_number_of_transfer_rows_is_three_times_the_rows():
     X, y = blobs(60, 2)
     model = fixed(LogisticRegression(), Recording(l2=1e-3), augmentation="munge").fit(X, y)
     assert model.n_augmented_ == 180
-    assert len(model.student_.rows_) == 300
+    assert len(model.student_.rows_) == 240
     assert model.student_.weight_ is None
 
 
