@@ -644,6 +644,20 @@ def test_chosen_settings_are_in_the_frame():
     assert frame.loc[frame["model"] != "distilled", ["alpha", "n_augmented"]].isna().all(axis=None)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+def test_what_auto_chooses_in_each_fold_is_in_the_frame():
+    X, y = table(3, 240)
+    folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(X, y))
+    frame = quick(forest(), tree(random_state=0), X, y, cv=folds).frame
+    own = frame[frame["model"] == "distilled"]
+    for (train, _), (_, line) in zip(folds, own.iterrows(), strict=True):
+        model = DistilledClassifier(forest(), tree(random_state=0))
+        model.set_params(random_state=int(line["seed"])).fit(X[train], y[train])
+        assert model.candidates_ is not None
+        for name in ("alpha", "temperature", "label_source", "n_augmented"):
+            assert line[name] == getattr(model, f"{name}_")
+
+
 def test_models_without_probabilities():
     X, y = table(3)
     report = quick(DecisionOnly(), tree(), X, y)

@@ -148,6 +148,9 @@ def test_intervals_of_the_gap_cover_the_gap_of_other_fits():
         truth.append(losses[0] - losses[1])
     covered = np.mean([e.lower <= np.mean(truth) <= e.upper for e in found])
     assert covered >= 0.9
+    # and not by being wide
+    error = np.std([e.value for e in found], ddof=1)
+    assert np.mean([e.upper - e.lower for e in found]) < 3 * 2 * 1.96 * error
 
 
 # Against computations by hand
