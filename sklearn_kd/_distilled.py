@@ -3,7 +3,7 @@
 import copy
 from numbers import Integral, Real
 
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
@@ -414,12 +414,14 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         Returns
         -------
         small : DistilledClassifier
-            Fitted, with ``teacher=None`` and the same student. To be fitted again it needs a
+            Fitted, with ``teacher=None`` and ``student`` unfitted. To be fitted again it needs a
             teacher or ``soft_targets``.
         """
         check_is_fitted(self)
         small = copy.copy(self)
         small.teacher = None
+        if self.student is not None:
+            small.student = clone(self.student)  # it may have been fitted before
         vars(small).pop("teacher_", None)
         return small
 

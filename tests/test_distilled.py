@@ -1186,6 +1186,16 @@ def test_without_teacher():
         clone(model).without_teacher()
 
 
+def test_without_teacher_holds_one_student():
+    X, y = three_classes()
+    forest = RandomForestClassifier(50, random_state=0).fit(X, y)  # as student, by mistake fitted
+    model = distil(LogisticRegression(), forest).fit(X, y)
+    small = model.without_teacher()
+    assert not hasattr(small.student, "estimators_")
+    assert len(model.student.estimators_) == 50  # the user's own is left alone
+    assert len(pickle.dumps(small)) < 1.1 * len(pickle.dumps(model.student_))
+
+
 def test_torch_stays_away_from_fits_without_it():
     code = """
 import sys
