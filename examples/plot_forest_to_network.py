@@ -110,7 +110,7 @@ def print_choice(model):
     if model.candidates_ is None:
         print("\nToo few rows to try settings on: the usual ones were taken.")
         return
-    print("\nWhat was tried on held-out rows; gains are over hard labels, in the same round:\n")
+    print("\nWhat was tried on held-out rows; gains are over hard labels:\n")
     tried = pd.DataFrame(model.candidates_).drop(columns="accuracy_gain_error")
     tried["chosen"] = np.where(tried["chosen"], "<-", "")
     print(tried.round(4).to_string(index=False))

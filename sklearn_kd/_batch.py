@@ -166,22 +166,18 @@ def _laid_out(stretches):
     joined, size = [], 0
     for students, each in stretches:
         n_students = students.stop - students.start
-        values = each.values
-        size += n_students * values[0].numel() * values.element_size()
-        last = joined[-1][1] if joined else None
-        is_alike = last is not None and last.loss is each.loss is losses.cross_entropy
-        if is_alike and size <= JOINT_BYTES:
-            before = joined.pop()[0]
-            of_each = [
-                t.values.expand(part.stop - part.start, -1, -1)
-                for part, t in ((before, last), (students, each))
-            ]
-            students = slice(before.start, students.stop)
-            each = replace(each, values=torch.cat(of_each))
+        values = each.values.expand(n_students, -1, -1)
+        size += values.numel() * values.element_size()
+        alike = joined and joined[-1][1].loss is each.loss is losses.cross_entropy
+        if alike and size <= JOINT_BYTES:
+            before, _, all_values = joined[-1]
+            joined[-1] = slice(before.start, students.stop), each, [*all_values, values]
         else:
-            size = n_students * values[0].numel() * values.element_size()
-        joined.append((students, each))
-    return joined
+            joined.append((students, each, [values]))
+    return [
+        (students, each if len(values) == 1 else replace(each, values=torch.cat(values)))
+        for students, each, values in joined
+    ]
 
 
 class Batch:

@@ -26,7 +26,7 @@ ALPHAS = {"own": (0.25, 0.5), "in-sample": (0.5, 1.0)}
 #: alpha and T that temperature="auto" tries beside them.
 HOT = (0.5, 3.0)
 #: temperature="auto" with a number for alpha.
-ALL_TEMPERATURES = (0.5, 1.0, 2.0, 3.0, 5.0)
+ALL_TEMPERATURES = (1.0, 0.5, 2.0, 3.0, 5.0)
 #: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
 FEWEST_ROWS = 100
 #: Rows are held out by quarters. Networks that train together do so on three of them, in a fifth
@@ -40,9 +40,9 @@ FEW_ROWS = 1000
 #: A row's probability of its label counts as this at least: one row must not decide alone.
 LEAST_PROBABILITY = 1e-6
 #: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred
-#: where the teacher has less loss than they: held-out rows are few, and on most tables soft labels
-#: pay. Under another teacher they must be better at all.
-SLACK = 2.0
+#: where the teacher has less loss than they, and under another teacher: held-out rows are few, and
+#: on most tables soft labels pay (docs/results.md).
+SLACK, SLACK_OF_WORSE = 2.0, 0.5
 #: And those that T other than 1 and transfer rows must be better by than the best labels without
 #: either, which on most tables do as well, and never badly.
 CAUTION = 1.5
@@ -63,26 +63,26 @@ def settings_to_try(mode, alpha, temperature, sources, batched):
     """
     tried = [Setting(0.0, 1.0, "hard")] if alpha == "auto" else []
     for source in sources:
-        for a, T in _pairs(alpha, temperature, source):
+        for a, T in _pairs(mode, alpha, temperature, source):
             if T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1):
                 tried.append(Setting(a, T, source))
     if alpha == "auto" and not batched:
         # one after the other, students have time for few: in-sample labels are nearly hard as it is
         usual = {"hard": 0.0, "own": 0.5, "in-sample": 1.0}
-        few = [s for s in tried if s.alpha == usual[s.source]]
-        tried = few if len(few) > 1 else tried
+        off = {s: abs(s.alpha - usual[s.source]) for s in tried}
+        tried = [s for s in tried if off[s] == min(off[o] for o in tried if o.source == s.source)]
     return tried
 
 
-def _pairs(alpha, temperature, source):
+def _pairs(mode, alpha, temperature, source):
     """Pairs of alpha and T for the labels of a source."""
     if alpha != "auto":
         return [(alpha, T) for T in (ALL_TEMPERATURES if temperature == "auto" else [temperature])]
     pairs = [(a, 1.0 if temperature == "auto" else temperature) for a in ALPHAS[source]]
     if source == "own" and temperature == "auto":
         pairs.append(HOT)
-    if source == "own" and temperature not in ("auto", 1):
-        pairs.append((1.0, temperature))  # all that row expansion can do
+    if mode == "expansion" and temperature not in ("auto", 1):
+        return [(1.0, temperature)]  # all that it can do
     return pairs
 
 
@@ -99,7 +99,8 @@ class _Trial:
         self.student, self.mode, self.share = student, mode, len(train) / len(rows)
         self.lesson = make_lesson(rows.take(train), round(most * self.share))
         held = rows.take(test)
-        self.X, self.weight = held.X, np.ones(len(test)) if held.weight is None else held.weight
+        self.held, self.X = held, held.X
+        self.weight = np.ones(len(test)) if held.weight is None else held.weight
         self.group = group_rows(held.X)
         self.codes = np.searchsorted(self.lesson.classes, held.y)
         self.log_proba, self.losses, self.mistakes, self.error = {}, {}, {}, None
@@ -124,14 +125,18 @@ class _Trial:
         if not is_batched(self.student):
             self.run(others, n_jobs)
             return
-        known = self.losses[plain], self.mistakes[plain], self.log_proba.get(plain)
+        losses, mistakes, log_proba = (
+            noted.get(plain) for noted in (self.losses, self.mistakes, self.log_proba)
+        )
         self.run([plain, *others], n_jobs, BRIEF_EFFORT)
-        for noted, values in zip((self.losses, self.mistakes), known, strict=False):
+        for noted, known in ((self.losses, losses), (self.mistakes, mistakes)):
+            brief, noted[plain] = noted[plain], known
             for setting in others:
-                if np.isfinite(values + noted[plain]).all():
-                    noted[setting] = noted[setting] + (values - noted[plain])
-            noted[plain] = values
-        self.log_proba[plain] = known[-1]
+                with np.errstate(invalid="ignore"):  # one of them failed
+                    added = known + (noted[setting] - brief)
+                noted[setting] = np.where(np.isnan(added), np.inf, added)
+        for setting in (plain, *others):
+            self.log_proba[setting] = log_proba
 
     def _material(self, setting):
         n_augmented = round(setting.n_augmented * self.share)
@@ -157,11 +162,9 @@ class _Trial:
         return _errors(proba, self.codes)
 
     def judge_teacher(self):
-        """Return the loss of the teacher's own labels of each row trained on, and weights."""
-        lesson, weight = self.lesson, self.lesson.rows.weight
-        loss, wrong = _errors(lesson.own_labels, lesson.codes)
-        has_proba = hasattr(self.student, "predict_proba")
-        return (loss if has_proba else wrong), np.ones(len(loss)) if weight is None else weight
+        """Return the loss of each held-out row under the teacher's labels, or given ones."""
+        loss, wrong = _errors(self.lesson.labels_of(self.held), self.codes)
+        return loss if hasattr(self.student, "predict_proba") else wrong
 
     def _fit_together(self, settings, effort):
         """Fit networks on the same rows, in shared products and a short schedule."""
@@ -200,8 +203,9 @@ class _Trial:
 def _errors(proba, codes):
     """Return the log loss of each row, and whether its label is wrong."""
     of_label = proba[np.arange(len(codes)), codes]
+    loss = -np.log(np.maximum(of_label, LEAST_PROBABILITY))
     wrong = (proba.argmax(axis=1) != codes).astype(float)
-    return -np.log(np.maximum(of_label, LEAST_PROBABILITY)), wrong
+    return np.where(np.isnan(loss), np.inf, loss), wrong
 
 
 def _seed_of(student):
@@ -271,9 +275,10 @@ def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, see
     if others:
         for trial in trials:
             trial.run_beside(best, others, n_jobs)
-        _, gain, error = _compare(trials, "losses", [best, *others])
+        first = best_of([s for s in settings if s.source == "hard" or s == best])
+        _, gain, error = _compare(trials, "losses", [first, *others])
         with np.errstate(invalid="ignore"):
-            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the best failed
+            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the first failed
         taught += [s for s, better in zip(others, is_better[1:], strict=True) if better]
     return _verdict(trials, settings, taught, calibrate)
 
@@ -300,21 +305,24 @@ def _compare(trials, name, settings):
     return values @ share, gain, error
 
 
-def _teacher_loss(trials):
-    """Mean loss of the teacher's labels of the rows that are trained on."""
-    values, weights = zip(*(trial.judge_teacher() for trial in trials), strict=True)
-    return np.average(np.concatenate(values), weights=np.concatenate(weights))
-
-
 def _verdict(trials, settings, taught, calibrate):
     """Choose the best of the settings ``taught``, or the first of all if that is hard labels."""
     loss, gain, error = _compare(trials, "losses", settings)
     _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
     allowed = np.isfinite(loss) & np.array([setting in taught for setting in settings])
     if not allowed.any():
-        raise next(trial.error for trial in trials if trial.error is not None)
+        for trial in trials:
+            if trial.error is not None:
+                raise trial.error
+        name = type(last_step(trials[0].student)).__name__
+        raise ValueError(
+            f"the probabilities of the student {name} are not finite on held-out rows, whatever "
+            "the labels: look for values of X or a step size out of proportion."
+        )
     if settings[0].source == "hard" and np.isfinite(loss[0]):
-        slack = SLACK if _teacher_loss(trials) < loss[0] else 0.0
+        weight = np.concatenate([trial.weight for trial in trials])
+        of_teacher = np.concatenate([trial.judge_teacher() for trial in trials])
+        slack = SLACK if np.average(of_teacher, weights=weight) < loss[0] else SLACK_OF_WORSE
         with np.errstate(invalid="ignore"):
             allowed &= (gain >= -slack * error - 1e-12) & (
                 accuracy_gain >= -slack * accuracy_error - 1e-12
@@ -336,10 +344,13 @@ def _verdict(trials, settings, taught, calibrate):
     temperature = 1.0
     # labels of rows not seen have been calibrated themselves
     if calibrate and setting.source == "in-sample" and is_batched(trials[0].student):
+        weight = np.concatenate([trial.weight for trial in trials])
+        n_distinct = sum(trial.group.max() + 1 for trial in trials)
         temperature = fit_student_temperature(
             np.concatenate([trial.log_proba[setting] for trial in trials]),
             np.concatenate([trial.codes for trial in trials]),
-            np.concatenate([trial.weight for trial in trials]),
+            # copies are one observation
+            weight * (n_distinct / weight.sum()),
         )
     return Choice(setting, candidates, temperature)
 

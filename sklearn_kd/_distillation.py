@@ -202,7 +202,7 @@ class Distillation:
         own = last_step(self.student).get_params(deep=False).get("class_weight")
         return self.est.class_weight is not None or own is not None
 
-    def _can_augment(self):
+    def _can_augment(self, n_augmented):
         """Whether "auto" can make rows: of a table that is not too wide, which has others."""
         X = self.rows.X
         is_table = hasattr(X, "iloc") or isinstance(X, np.ndarray)
@@ -216,8 +216,9 @@ class Distillation:
             or len(self.rows) < FEWEST_ROWS  # there will be no trial
         ):
             return False
-        made, _ = self._augment(X, N_PROBED, self.rows.weight)
-        return len(made) >= N_PROBED / 2
+        n_probed = min(N_PROBED, n_augmented)
+        made, _ = self._augment(X, n_probed, self.rows.weight)
+        return len(made) >= n_probed / 2
 
     def _options(self):
         """Return settings to try, and the number of transfer rows to try with the best of them."""
@@ -232,7 +233,7 @@ class Distillation:
         settings = settings_to_try(self.mode, est.alpha, temperature, sources, batched)
         n_augmented = COUNT * len(rows) if est.n_augmented == "auto" else est.n_augmented
         if est.augmentation == "auto":
-            return settings, n_augmented if self._can_augment() else 0
+            return settings, n_augmented if self._can_augment(n_augmented) else 0
         if est.augmentation is not None:
             settings = [
                 s if s.source == "hard" else s._replace(n_augmented=n_augmented) for s in settings
@@ -240,7 +241,7 @@ class Distillation:
         return settings, 0
 
     def _warn_if_not_tried(self, candidates):
-        """Say why there were no transfer rows in a trial that was to have some."""
+        """Say why "auto" has not tried transfer rows, where that is not its own decision."""
         est = self.est
         if est.augmentation != "auto":
             return
@@ -327,13 +328,14 @@ def _warn_if_few(n_wanted, made, copies):
 
 
 def _warn_no_gain(candidates):
-    best = np.nanargmax(np.where(candidates["chosen"], -np.inf, candidates["gain"]))
+    taught = (candidates["label_source"] != "hard") & np.isfinite(candidates["gain"])
+    best = np.argmax(np.where(taught, candidates["gain"], -np.inf))
 
     def gained(name):
         return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"
 
     warn_caller(
-        "the teacher's labels did not pay on held-out rows: the best of them gained "
+        "the teacher's labels did not pay on held-out rows: those of the least loss gained "
         f"{gained('gain')} in loss and {gained('accuracy_gain')} in accuracy over hard labels, on "
         "which the student is therefore fitted. Set alpha to a number to distil all the same.",
         NoGainWarning,

@@ -146,8 +146,9 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
         held-out ``loss``, its ``gain`` over the first candidate (hard labels for
         ``alpha="auto"``) and ``accuracy_gain``, with standard errors ``gain_error`` and
-        ``accuracy_gain_error``, and which was ``chosen``. None where there was no choice, or too
-        few rows.
+        ``accuracy_gain_error``, and which was ``chosen``. For T and transfer rows of a network
+        these are those of the best labels without, and what they add in brief. None where there
+        was no choice, or too few rows.
     n_features_in_ : int
         Number of features seen during fit, where X has one.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -164,15 +165,16 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     transfer rows made of it; and the setting of the least log loss on the hard labels held out is
     taken (the share of errors for a student without probabilities), without class weights and
     before ``class_prior``. Hard labels are taken where they are better by more than two standard
-    errors, in loss or accuracy, and under a teacher of more loss than theirs where they are better
-    at all; T other than 1 and transfer rows, which are tried beside the best labels without, where
-    they are better by more than one and a half. With ``alpha="auto"`` and ``cv="auto"`` in-sample
-    labels are tried too. Candidates of a TwoLayerPGDClassifier train in the same matrix products,
-    in a fifth of the epochs (T and transfer rows in a twelfth; on up to 1,000 rows twice, with two
-    quarters held out in turn); other students have fewer candidates, each fitted once on a quarter
-    of the rows. With a splitter or splits for ``cv`` the last of them says which rows are held
-    out. Below 100 distinct rows, or where a single split or two halves are all there is, there is
-    no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
+    errors, in loss or accuracy, and under a teacher of more loss than theirs (on the rows held
+    out, of which a frozen one may know some) by more than half of one; T other than 1 and transfer
+    rows, which are tried beside the best labels without, where they are better by more than one
+    and a half. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried too. Candidates
+    of a TwoLayerPGDClassifier train in the same matrix products, in a fifth of the epochs (T and
+    transfer rows in a twelfth; half of that where a fit has one start; on up to 1,000 rows twice,
+    with two quarters held out in turn); other students have fewer candidates, each fitted once on
+    a quarter of the rows. With a splitter or splits for ``cv`` the last of them says which rows
+    are held out. Below 100 distinct rows, or where a single split or two halves are all there is,
+    there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it

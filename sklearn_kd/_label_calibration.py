@@ -1,4 +1,4 @@
-"""Maps that make answers honest probabilities, fitted to y on rows that gave them unseen."""
+"""Maps that make answers honest probabilities, fitted to y on rows not seen before."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -19,7 +19,7 @@ SMOOTHING = 0.01
 #: Bounds of the temperature of labels: beyond, the labels are hard or even.
 COLDEST, HOTTEST = 0.05, 20.0
 #: Standard deviation of the logarithm of a student's temperature, of which that of networks taught
-#: in-sample labels on the 24 tables has 0.29 (docs/results.md).
+#: in-sample labels on the 24 tables has 0.3 (docs/results.md).
 SPREAD = 0.3
 
 

@@ -129,9 +129,8 @@ class Lesson:
             )
         self.classes = classes if self.labels is None else self.labels.classes
         _, self.codes = encode_labels(rows.y, self.classes)
-        self.given = rows.given
-        if self.given is not None:
-            self.given = align_columns(self.given, classes, self.classes)
+        self.known = classes  # of given labels
+        self.given = self._align(rows.given)
 
     def source_of(self, setting):
         """Where the labels of a setting come from."""
@@ -139,10 +138,13 @@ class Lesson:
             return setting.source
         return self.labels.source if self.given is None else "given"
 
-    @property
-    def own_labels(self):
-        """Those that ``cv`` asks for, or given ones."""
-        return self.labels.proba if self.given is None else self.given
+    def _align(self, given):
+        return None if given is None else align_columns(given, self.known, self.classes)
+
+    def labels_of(self, others):
+        """Labels of other `Rows`, of which the teacher has seen none: its own, or given ones."""
+        given = self._align(others.given)
+        return self.labels.label_more(others.X) if given is None else given
 
     @cached_property
     def in_sample(self):
@@ -205,7 +207,7 @@ class Lesson:
             return np.eye(len(self.classes))[self.codes]
         if source == "in-sample":
             return self.in_sample
-        return self.own_labels
+        return self.labels.proba if self.given is None else self.given
 
     def _weigh(self, Q, codes, alpha, weight):
         r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.

@@ -1,5 +1,6 @@
 """What "auto" chooses on held-out rows, and that nothing of a held-out row gets into a fit."""
 
+import itertools
 import warnings
 from functools import partial
 
@@ -39,6 +40,8 @@ from sklearn_kd import (
     KernelTeacher,
     TwoLayerPGDClassifier,
 )
+from sklearn_kd._choice import _Trial
+from sklearn_kd._lesson import Lesson, Rows, Setting
 from sklearn_kd.exceptions import (
     DivergenceError,
     IgnoredSampleWeightWarning,
@@ -280,9 +283,14 @@ def test_rows_held_out_by_the_trial_are_nowhere_in_it(student, augmentation):
     for values in asked + made:
         assert any(not values & held for held in held_out)
     assert len(made) == (len(held_out) if augmentation == "callable" else 0)
-    # and then all rows
-    assert LOG[judged[-1][0] + 1][0] == "teacher"
-    assert LOG[judged[-1][0] + 1][1] == values_in(X)
+    # then these judge the teachers that have not seen them, and then there are all rows
+    after = LOG[judged[-1][0] + 1 :]
+    n_asked = [what for what, *_ in after].index("teacher")
+    assert n_asked == len(held_out)
+    for what, seen, held in after[:n_asked]:
+        assert what == "answers"
+        assert not seen & held
+    assert after[n_asked][1] == values_in(X)
 
 
 @pytest.mark.parametrize("routed", [False, True])
@@ -389,7 +397,8 @@ def trial_by_hand(X, y, w, splits, settings, student):
         part, held = np.intersect1d(part, train), np.intersect1d(held, train)
         teacher = LogisticRegression(C=0.05).fit(X[part], y[part], w[part])
         P[held] = teacher.predict_proba(X[held])
-    Q = sharpen_by_hand(P[train], temperature_by_hand(P[train], codes[train], w[train]))
+    temperature = temperature_by_hand(P[train], codes[train], w[train])
+    Q = sharpen_by_hand(P[train], temperature)
     hard = np.eye(len(classes))[codes[train]]
     losses, errors = [], []
     for alpha, T in settings:
@@ -412,9 +421,12 @@ def trial_by_hand(X, y, w, splits, settings, student):
             proba /= proba.sum(axis=1, keepdims=True)
         losses.append(-np.log(proba[np.arange(len(test)), codes[test]]))
         errors.append((proba.argmax(axis=1) != codes[test]).astype(float))
-    of_label = Q[np.arange(len(train)), codes[train]]
-    own = -np.log(of_label) if hasattr(student, "predict_proba") else Q.argmax(1) != codes[train]
-    return np.array(losses), np.array(errors), np.average(own, weights=w[train])
+    teacher = LogisticRegression(C=0.05).fit(X[train], y[train], w[train])
+    Q = sharpen_by_hand(teacher.predict_proba(X[test]), temperature)
+    own = -np.log(Q[np.arange(len(test)), codes[test]])
+    if not hasattr(student, "predict_proba"):
+        own = Q.argmax(axis=1) != codes[test]
+    return np.array(losses), np.array(errors), np.average(own, weights=w[test])
 
 
 TRIALS = {
@@ -428,12 +440,12 @@ TRIALS = {
     "alpha": (
         {"alpha": 0.7},
         SoftmaxStudent(l2=1e-2),
-        [(0.7, T) for T in (0.5, 1.0, 2.0, 3.0, 5.0)],
+        [(0.7, T) for T in (1.0, 0.5, 2.0, 3.0, 5.0)],
     ),
     "expansion alpha": (
         {"alpha": 1.0},
         LogisticRegression(tol=1e-9, max_iter=1000),
-        [(1.0, T) for T in (0.5, 1.0, 2.0, 3.0, 5.0)],
+        [(1.0, T) for T in (1.0, 0.5, 2.0, 3.0, 5.0)],
     ),
 }
 
@@ -481,18 +493,21 @@ def test_candidates_are_those_of_the_trial_by_hand(name, weighted):
     if not params:
         sources[0] = "hard"
     assert table["label_source"].tolist() == sources
-    # the least loss; T other than 1 where it is better by one and a half standard errors
+    # the least loss; T other than 1 where it is better by one and a half standard errors (than hard
+    # labels, if those are better than the best at T = 1)
     loss = losses @ share
     soft = [i for i, (alpha, _) in enumerate(settings) if alpha]
     plain = min((i for i in soft if settings[i][1] == 1), key=lambda i: loss[i])
+    first = plain if params or loss[plain] <= loss[0] else 0
     for i in soft:
-        gains = losses[plain] - losses[i]
+        gains = losses[first] - losses[i]
         spread = np.sqrt(share**2 @ (gains - gains @ share) ** 2 / (1 - sum(share**2)))
         if settings[i][1] != 1 and gains @ share <= 1.5 * spread:
             loss[i] = np.inf
-    # hard labels where they are better; by two standard errors, if the teacher's loss is less
+    # hard labels where they are better by half a standard error, by two if the teacher's loss is
+    # less than theirs
     if not params:
-        slack = 2 if teacher_loss < losses[0] @ share else 0
+        slack = 2 if teacher_loss < losses[0] @ share else 0.5
         level = (table["gain"] >= -slack * table["gain_error"] - 1e-12) & (
             table["accuracy_gain"] >= -slack * table["accuracy_gain_error"] - 1e-12
         )
@@ -603,7 +618,7 @@ def test_soft_labels_win_where_the_teacher_knows(student, frozen):
 class SureOfItsOwn(Oracle):
     """Knows the truth about the rows it was fitted on, but is too sure of it; of others nothing."""
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         self.known_ = values_in(X)
         return super().fit(X, y)
 
@@ -636,9 +651,13 @@ def test_a_network_of_in_sample_labels_is_calibrated():
     plain = model.student_.predict_proba(fresh)
     assert -(truth * np.log(proba)).sum() < -(truth * np.log(plain)).sum()
 
-    for change in ({"calibration": None}, {"class_weight": "balanced"}, {"alpha": 1.0}):
-        other = quietly(clone(base).set_params(**change), X, y)
+    weighted = clone(student).set_params(class_weight="balanced")
+    for change in ({"calibration": None}, {"class_weight": "balanced"}, {"student": weighted}):
+        other = clone(base).set_params(**change).fit(X, y)
+        assert other.label_source_ == "in-sample"
         assert other.student_temperature_ == 1.0
+    scaled = clone(base).fit(X, y, sample_weight=np.full(600, 1e-3))
+    assert scaled.student_temperature_ == pytest.approx(T, rel=1e-3)
 
 
 def test_labels_of_rows_not_seen_leave_the_network_as_it_is():
@@ -656,6 +675,98 @@ def test_soft_labels_as_good_as_hard_ones_are_taken():
     model.set_params(random_state=0).fit(X, y)
     assert (model.candidates_["loss"] == 0).all()
     assert model.label_source_ != "hard"
+
+
+def test_what_is_tried_in_brief_counts_by_what_it_adds():
+    X, y = overlapping(40, 2)
+    rows = Rows(X, y, None, None, {"teacher": {}, "student": {}}, None)
+    lesson = partial(Lesson, teacher=None, classes=np.array([0, 1]))
+    trial = _Trial(
+        network(), "native", rows, lambda r, _: lesson(r), 0, *np.split(np.arange(40), 2)
+    )
+    plain, *others = (Setting(0.5, T, "own") for T in (1.0, 2.0, 3.0))
+    numbers = np.random.default_rng(0).uniform(size=(2, 4, 20))
+    trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
+    trial.log_proba[plain] = "at length"
+    ran = []
+
+    def run(settings, n_jobs, effort):
+        ran.append((settings, effort))
+        for number, setting in enumerate(settings, 1):
+            trial.losses[setting], trial.mistakes[setting] = numbers[:, number]
+            trial.log_proba[setting] = "in brief"
+
+    trial.run = run
+    trial.run_beside(plain, others, None)
+    ((settings, effort),) = ran
+    assert settings == [plain, *others]
+    assert effort < 0.2
+    for noted, (known, brief, *each) in zip((trial.losses, trial.mistakes), numbers, strict=True):
+        assert_allclose(noted[plain], known)
+        for setting, values in zip(others, each, strict=True):
+            assert_allclose(noted[setting], known + values - brief)
+    assert set(trial.log_proba.values()) == {"at length"}
+    for failed in (0, 1):  # at length, in brief
+        numbers[:, failed] = np.inf
+        trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
+        trial.run_beside(plain, others, None)
+        assert all((trial.losses[setting] == np.inf).all() for setting in others)
+
+
+def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():
+    X, y, coef = noisy_labels(120, 30)
+    student = TwoLayerPGDClassifier(4, random_state=0)
+    model = DistilledClassifier(Oracle(coef), student, random_state=0).fit(X, y)
+    assert model.n_augmented_ == 360
+    with_more = model.candidates_["n_augmented"] > 0
+    assert_array_equal(model.candidates_["chosen"], with_more)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_loss_for_all_candidates_is_that_of_each(n_classes, monkeypatch):
+    X, y = overlapping(150, n_classes)
+    model = DistilledClassifier(GaussianNB(), network(), random_state=0, augmentation=None)
+    together = quietly(clone(model), X, y).candidates_["loss"]
+    monkeypatch.setattr("sklearn_kd._batch.JOINT_BYTES", 0)
+    assert_allclose(quietly(model, X, y).candidates_["loss"], together, rtol=1e-9)
+
+
+class Undefined(SoftmaxStudent):
+    def predict_proba(self, X):
+        return np.full((len(X), 3), np.nan)
+
+
+def test_students_whose_probabilities_are_not_numbers_are_told():
+    X, y = overlapping(150)
+    model = DistilledClassifier(LogisticRegression(), Undefined(), random_state=0)
+    with pytest.raises(ValueError, match="Undefined are not finite on held-out rows"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("n", [80, 150])
+def test_row_expansion_at_a_temperature_has_labels_of_rows_not_seen(n):
+    X, y = overlapping(n)
+    model = DistilledClassifier(RandomForestClassifier(10), LogisticRegression(), temperature=2.0)
+    quietly(model.set_params(augmentation=None, random_state=0), X, y)
+    if n == 80:
+        assert (model.label_source_, model.alpha_) == ("oob", 1.0)
+    else:
+        assert set(model.candidates_["label_source"]) == {"hard", "oob", "in-sample"}
+
+
+@pytest.mark.parametrize("n_augmented", [10, 300])
+def test_as_many_rows_as_are_asked_for_must_be_new(n_augmented):
+    grid = np.array(list(itertools.product(range(5), range(6), range(6))), dtype=float)
+    X = grid[np.random.RandomState(0).permutation(180)[:130]]
+    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), alpha=0.5)
+    model.set_params(temperature=1.0, n_augmented=n_augmented, random_state=0)
+    y = (X.sum(axis=1) > 6).astype(int)
+    if n_augmented == 10:
+        assert model.fit(X, y).candidates_["n_augmented"].tolist() == [0, 10]
+    else:
+        with pytest.warns(TransferRowsWarning, match="n_augmented=300 with augmentation='auto'"):
+            model.fit(X, y)
+        assert model.candidates_ is None
 
 
 # ---- what it costs
