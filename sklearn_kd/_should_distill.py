@@ -82,7 +82,7 @@ class DistillationAdvice:
     ``cost`` is in seconds: ``teacher_fit`` and ``student_fit``, medians over folds, and
     ``distilled``, about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with
     numbers for ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other;
-    its defaults try more, and take two to three times as long.
+    its defaults try more, and take two to four times as long.
 
     ``frame`` has two lines for each fold, with the columns ``split`` (from 0), ``model`` ("teacher"
     or "student"), ``n_train``, ``held_out`` and ``training`` (weighted mean losses on the fold's
