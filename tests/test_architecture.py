@@ -219,10 +219,10 @@ def test_unpickling_and_predicting_load_no_torch(kind, tmp_path):
     import pickle
 
     import numpy as np
-    from conftest import blobs
     from sklearn.linear_model import LogisticRegression
 
     from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+    from tests._helpers.data import blobs
 
     X, y = blobs(n_classes=3)
     model = TwoLayerPGDClassifier(4, max_iter=10, random_state=0)

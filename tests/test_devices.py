@@ -1,8 +1,8 @@
+"""All estimators on a CUDA device, and where there is none."""
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from conftest import blobs, fitted_names
 
 from sklearn_kd import (
     BatchedGridSearchCV,
@@ -12,70 +12,10 @@ from sklearn_kd import (
     TwoLayerPGDClassifier,
     _device,
 )
+from tests._helpers.data import blobs
+from tests._helpers.estimators import fitted_names
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-
-
-def test_resolve():
-    assert _device.resolve_device("cpu") == torch.device("cpu")
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert _device.resolve_device("auto").type == expected
-
-
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [
-        ("gpu", "'gpu' is not a device; use 'auto'"),
-        ("", "not a device"),
-        ("meta", "'meta' is not supported"),
-        ("mps", "'mps' is not supported"),
-        ("cuda:99", "torch sees .* CUDA devices; use device='cpu'"),
-    ],
-)
-def test_devices_that_are_not_there(device, message):
-    with pytest.raises(ValueError, match=message):
-        _device.resolve_device(device)
-    X, y = blobs()
-    student = TwoLayerPGDClassifier(4, max_iter=2, device=device)
-    with pytest.raises(ValueError, match=message):
-        student.fit(X, y)
-    assert not fitted_names(student)
-
-
-@without_cuda
-def test_cuda_is_not_replaced_by_the_cpu():
-    X, y = blobs()
-    for device in ("cuda", "cuda:0"):
-        with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
-            TwoLayerPGDClassifier(4, max_iter=2, device=device).fit(X, y)
-
-
-def test_to_tensor_shares_or_copies():
-    array = np.arange(6.0).reshape(2, 3)
-    assert _device.to_tensor(array).data_ptr() == array.ctypes.data
-    assert _device.to_tensor(array, dtype=np.float32).dtype == torch.float32
-    for given in (pd.DataFrame(array).to_numpy(), array.T, array[::-1], array[:, ::2]):
-        given.flags.writeable = False
-        tensor = _device.to_tensor(given)  # no warning of torch's
-        np.testing.assert_array_equal(tensor.numpy(), given)
-        tensor.zero_()
-    np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3))
-
-
-def test_to_numpy_copies():
-    tensor = torch.arange(10.0)
-    array = _device.to_numpy(tensor[2:4])
-    assert array.base is None
-    tensor.zero_()
-    assert array.tolist() == [2, 3]
-
-
-def test_budget():
-    cpu = torch.device("cpu")
-    _device.check_budget(1, cpu, "nothing to do")
-    with pytest.raises(MemoryError, match=r"needs about 1048576\.00 GiB on cpu.*free: buy more"):
-        _device.check_budget(2**50, cpu, "buy more")
 
 
 def test_a_fit_that_would_not_fit_says_what_to_set(monkeypatch):
@@ -255,15 +195,3 @@ def test_a_module_beyond_the_memory_of_the_device():
     with pytest.raises(MemoryError, match="set a smaller batch_size"):
         model.fit(X, y)
     assert not fitted_names(model)
-
-
-def test_small_steps_take_one_thread_and_give_it_back():
-    before = torch.get_num_threads()
-    with _device.thread_scope(0):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-    with pytest.raises(RuntimeError, match="inside"), _device.thread_scope(0):
-        raise RuntimeError("inside")
-    assert torch.get_num_threads() == before
-    with _device.thread_scope(_device.ONE_THREAD_STEP):
-        assert torch.get_num_threads() == before

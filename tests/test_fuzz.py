@@ -4,13 +4,13 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from conftest import fitted_names
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 from sklearn_kd import TwoLayerPGDClassifier, exceptions
 from sklearn_kd.exceptions import DivergenceError
+from tests._helpers.estimators import fitted_names
 
 ALLOWED_ERRORS = (ValueError, TypeError, DivergenceError)
 ALLOWED_WARNINGS = (
@@ -18,7 +18,6 @@ ALLOWED_WARNINGS = (
     DataConversionWarning,  # y as a column
     *(getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Warning")),
 )
-
 MAGNITUDES = [1e-300, 1e-200, 1e-30, 1e-3, 1.0, 1.0, 1.0, 1e6, 1e30, 1e200, 1e300]
 
 

@@ -9,7 +9,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FIXED, blobs, fitted_names, one_hot
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -32,10 +31,11 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
+from tests._helpers.data import FIXED, blobs, one_hot
+from tests._helpers.estimators import fitted_names
 
-# of clean labels, see test_self_distill.py
+# of clean labels, see _self_distillation
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
-
 STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
 

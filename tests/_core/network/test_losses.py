@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax, xlogy
+
+from sklearn_kd._core.losses import TwoTerm, cross_entropy, entropy, squared_error
+from sklearn_kd._core.targets import two_term_targets
+from tests._helpers.data import random_proba
+from tests._helpers.references import central_difference, naive_kl, naive_log_proba, naive_proba
+
+ALPHAS, TEMPERATURES = [0.0, 0.3, 1.0, 1.5], [0.5, 1.0, 3.0, 10.0]
+GRID = [(a, T) for a in ALPHAS for T in TEMPERATURES]
+
+
+def tensor(F):
+    """(rows, outputs) as one student's (1, outputs, rows)."""
+    return torch.tensor(np.ascontiguousarray(F.T))[None]
+
+
+def columns(P, n_outputs):
+    return P[:, 1:] if n_outputs == 1 else P
+
+
+def tempered(P, T):
+    return softmax(np.log(P) / T, axis=1)
+
+
+def naive_two_term(F, P, Y, alpha, T):
+    """Per row, as maths.md 6 has it (cross-entropy for KL: they differ by a constant)."""
+    soft = -(tempered(P, T) * naive_log_proba(F / T)).sum(axis=1)
+    hard = -(Y * naive_log_proba(F)).sum(axis=1)
+    return alpha * T**2 * soft + (1 - alpha) * hard
+
+
+def draw(n_outputs, n=6, seed=0):
+    rng = np.random.RandomState(seed)
+    n_classes = max(2, n_outputs)
+    F = rng.normal(scale=3, size=(n, n_outputs))
+    return F, random_proba(rng, n, n_classes), np.eye(n_classes)[rng.randint(n_classes, size=n)]
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4])
+def test_cross_entropy_value_and_gradient(n_outputs):
+    F, P, _ = draw(n_outputs)
+    value, gradient = cross_entropy(tensor(F), tensor(columns(P, n_outputs)))
+    np.testing.assert_allclose(value[0], -(P * naive_log_proba(F)).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(
+        gradient[0].T, columns(naive_proba(F) - P, n_outputs), rtol=1e-12, atol=1e-15
+    )
+    numeric = central_difference(lambda f: -(P * naive_log_proba(f)).sum(), F)
+    np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4])
+def test_squared_error_value_and_gradient(n_outputs):
+    F, P, _ = draw(n_outputs)
+    P = columns(P, n_outputs)
+    value, gradient = squared_error(tensor(F), tensor(P))
+    np.testing.assert_allclose(value[0], [0.5 * np.sum(r**2) for r in F - P], rtol=1e-14)
+    numeric = central_difference(lambda f: 0.5 * ((f - P) ** 2).sum(), F)
+    np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_two_term_value_and_gradient(n_outputs):
+    # one student for each pair, all in one call
+    F, P, Y = draw(n_outputs)
+    alpha, T = torch.tensor(GRID, dtype=torch.float64).T
+    targets = two_term_targets(
+        torch.tensor(columns(P, n_outputs).T.copy()),
+        torch.tensor(columns(Y, n_outputs).T.copy()),
+        T,
+    )
+    logits = tensor(F).repeat(len(GRID), 1, 1)
+    value, gradient = TwoTerm(alpha, T)(logits, targets)
+    for student, (a, t) in enumerate(GRID):
+        np.testing.assert_allclose(value[student], naive_two_term(F, P, Y, a, t), rtol=1e-12)
+        numeric = central_difference(lambda f, a=a, t=t: naive_two_term(f, P, Y, a, t).sum(), F)
+        np.testing.assert_allclose(gradient[student].T, numeric, atol=2e-7)
+        f = torch.tensor(F, requires_grad=True)
+        full = f if n_outputs > 1 else torch.cat([torch.zeros_like(f), f], dim=1)
+        soft = -(torch.tensor(tempered(P, t)) * torch.log_softmax(full / t, 1)).sum()
+        hard = -(torch.tensor(Y) * torch.log_softmax(full, 1)).sum()
+        (a * t**2 * soft + (1 - a) * hard).backward()
+        np.testing.assert_allclose(gradient[student].T, f.grad, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("T", TEMPERATURES)
+def test_teacher_is_the_fixed_point_at_every_temperature(n_outputs, T):
+    _, P, Y = draw(n_outputs)
+    teacher = np.log(P[:, 1:] / P[:, :1]) if n_outputs == 1 else np.log(P)
+    alpha, T = torch.tensor([1.0, 1.0]).double(), torch.tensor([T, 2.0]).double()
+    targets = two_term_targets(
+        torch.tensor(columns(P, n_outputs).T.copy()),
+        torch.tensor(columns(Y, n_outputs).T.copy()),
+        T,
+    )
+    _, gradient = TwoTerm(alpha, T)(tensor(teacher).repeat(2, 1, 1), targets)
+    assert gradient.abs().max() < 1e-13
+
+
+def test_tempering_one_side_only_would_have_another_fixed_point():
+    # maths.md 6: (.7, .2, .1) at T = 3 would become (.974432, .022727, .002841)
+    p, T = np.array([[0.7, 0.2, 0.1]]), torch.tensor([3.0]).double()
+    one_sided = 3 * np.log(p)
+    np.testing.assert_allclose(softmax(one_sided), [[0.974432, 0.022727, 0.002841]], atol=5e-7)
+    targets = two_term_targets(torch.tensor(p.T.copy()), torch.zeros(3, 1).double(), T)
+    _, gradient = TwoTerm(torch.ones(1).double(), T)(tensor(one_sided), targets)
+    assert gradient.abs().max() > 0.5
+
+
+def test_gradient_stays_of_one_size_in_the_temperature():
+    # T^2 makes the soft gradient tend to (f - z) / K, both centred, instead of to zero
+    F, P, Y = draw(3)
+    T = torch.tensor([1e3]).double()
+    targets = two_term_targets(torch.tensor(P.T.copy()), torch.tensor(Y.T.copy()), T)
+    _, gradient = TwoTerm(torch.ones(1).double(), T)(tensor(F), targets)
+    centred = (F - np.log(P)) - (F - np.log(P)).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(gradient[0].T, centred / 3, rtol=2e-2, atol=2e-2)
+
+
+def test_at_temperature_one_both_terms_are_one_loss_on_mixed_targets():
+    F, P, Y = draw(3)
+    one = torch.ones(1).double()
+    for a in ALPHAS:
+        value, gradient = TwoTerm(a * one, one)(tensor(F), torch.cat([tensor(P), tensor(Y)], 1))
+        mixed_value, mixed_gradient = cross_entropy(tensor(F), tensor(a * P + (1 - a) * Y))
+        torch.testing.assert_close(value, mixed_value, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(gradient, mixed_gradient, rtol=1e-13, atol=1e-13)
+
+
+def test_entropy():
+    P = np.array([[0.7, 0.2, 0.1], [1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(entropy(torch.tensor(P.T)), [0.801819, 0, np.log(3)], atol=5e-7)
+    binary = torch.tensor([[0.5, 1.0, 0.0, 0.25]]).double()
+    np.testing.assert_allclose(entropy(binary), [np.log(2), 0, 0, 0.562335], atol=5e-7)
+    outside = torch.tensor([[1.3, -0.2]]).double()
+    assert entropy(outside).tolist() == [0, 0]
+
+
+@given(seed=st.integers(0, 2**16), n_outputs=st.sampled_from([1, 2, 5]), scale=st.floats(0, 1e4))
+def test_cross_entropy_less_entropy_is_the_divergence(seed, n_outputs, scale):
+    rng = np.random.RandomState(seed)
+    n_classes = max(2, n_outputs)
+    P, F = random_proba(rng, 5, n_classes, 0.3), rng.normal(size=(5, n_outputs)) * scale
+    target = tensor(columns(P, n_outputs))
+    value, gradient = cross_entropy(tensor(F), target)
+    divergence = (value - entropy(target))[0].numpy()
+    assert np.isfinite(divergence).all()
+    np.testing.assert_allclose(divergence, naive_kl(P, F), rtol=1e-9, atol=1e-9)
+    assert (divergence > -1e-9 * (1 + scale)).all()
+    if n_outputs > 1:  # shifting all logits changes nothing
+        assert gradient.sum(dim=1).abs().max() < 1e-12
+    assert gradient.abs().max() <= 1 + 1e-12
+    np.testing.assert_allclose(entropy(target)[0], -xlogy(P, P).sum(axis=1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_losses_write_over_the_logits_and_leave_targets_alone(n_outputs):
+    F, P, Y = draw(n_outputs)
+    logits, P, Y = tensor(F), tensor(columns(P, n_outputs)), tensor(columns(Y, n_outputs))
+    both = torch.cat([P, Y], 1)
+    one = torch.ones(1).double()
+    for loss, target in [
+        (cross_entropy, P),
+        (squared_error, P),
+        (TwoTerm(0.5 * one, one), both),
+        (TwoTerm(0.5 * one, 3 * one), both),
+    ]:
+        target_before, given = target.clone(), logits.clone()
+        _, gradient = loss(given, target)
+        assert gradient.data_ptr() == given.data_ptr()
+        gradient.zero_()  # the caller may overwrite it
+        assert torch.equal(target, target_before)

@@ -1,0 +1,228 @@
+"""DistilledClassifier as an estimator: inputs, errors, persistence and reproducibility."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import (
+    LogisticRegression,
+    RidgeClassifier,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from tests._helpers.distillation import Interrupted, distil, three_classes
+from tests._helpers.estimators import SoftmaxStudent
+
+
+def test_float32_stays_float32():
+    X, y = three_classes()
+    X = X.astype(np.float32)
+    model = distil(LogisticRegression(), LogisticRegression(), temperature=2.0)
+    model.fit(X, y)
+    assert model.predict_proba(X).dtype == model.student_.predict_proba(X).dtype
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [{"alpha": -0.1}, {"temperature": 0}, {"temperature": "cold"}])
+def test_parameter_constraints(params):
+    X, y = three_classes()
+    with pytest.raises(ValueError, match=next(iter(params))):
+        distil(LogisticRegression(), LogisticRegression(), **params).fit(X, y)
+
+
+# ---- errors and what fit leaves behind
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_small_input_gives_a_clear_error_or_probabilities(data):
+    n = data.draw(st.integers(1, 14), "n")
+    rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
+    X = rng.normal(size=(n, 2)) * data.draw(st.sampled_from([1.0, 1e-6, 1e6, 0.0]), "scale")
+    y = rng.integers(0, data.draw(st.integers(1, 4), "classes"), n)
+    if data.draw(st.booleans(), "nan"):
+        X[0, 0] = np.nan
+    weight = data.draw(st.sampled_from([None, "some", "zeros"]), "weight")
+    weight = {"some": rng.integers(0, 3, n), "zeros": np.zeros(n)}.get(weight)
+    soft = data.draw(st.sampled_from([None, "right", "wide", "sum"]), "soft")
+    if soft:
+        K = len(np.unique(y)) + (soft == "wide")
+        soft = rng.dirichlet(np.ones(K), n) * (1.1 if soft == "sum" else 1)
+    draw = {
+        "teacher": [LogisticRegression(), RidgeClassifier(), RandomForestClassifier(3)],
+        "student": [DecisionTreeClassifier(), SoftmaxStudent(l2=0.1), LogisticRegression()],
+        "alpha": [0.0, 0.5, 1.0],
+        "temperature": [0.2, 1.0, 4.0, "auto"],
+        "cv": ["auto", "in-sample", 2, None],
+    }
+    model = distil(
+        **{name: data.draw(st.sampled_from(draw[name]), name) for name in draw}, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.fit(X, y, sample_weight=weight, soft_targets=soft)
+        except ValueError as error:
+            message = str(error)
+    if not hasattr(model, "classes_"):
+        assert len(message) > 20
+        return
+    X = rng.normal(size=(5, 2))
+    proba = model.predict_proba(X)
+    assert proba.shape == (5, len(model.classes_))
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+def test_clear_errors():
+    X, y = three_classes()
+    logistic = LogisticRegression()
+    with pytest.raises(ValueError, match="two classes"):
+        distil(logistic, logistic).fit(X, np.zeros(len(y)))
+    with pytest.raises(ValueError, match="two classes"):
+        distil(logistic, logistic).fit(X, y, sample_weight=(y == 1).astype(float))
+    with pytest.raises(ValueError, match="NaN"):
+        distil(logistic, logistic).fit(np.where(X > 3, np.nan, X), y)
+    with pytest.raises(ValueError, match="inconsistent"):
+        distil(logistic, logistic).fit(X, y[:-1])
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        distil(logistic, logistic).fit(X, y, groups=y)
+
+
+@pytest.mark.parametrize("interrupted", ["teacher", "student"])
+def test_interrupt_is_raised_on_and_leaves_nothing_half_fitted(interrupted):
+    X, y = three_classes()
+    model = distil(LogisticRegression(), LogisticRegression())
+    broken = clone(model).set_params(**{interrupted: Interrupted()})
+    before = set(vars(broken))
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(X, y)
+    assert set(vars(broken)) == before
+    with pytest.raises(NotFittedError):
+        broken.predict(X)
+    # a fit that worked before stays whole
+    fitted = model.fit(X, y)
+    proba, state = fitted.predict_proba(X), dict(vars(fitted))
+    fitted.set_params(**{interrupted: Interrupted()})
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(X[:, :1], np.where(y == 0, 7, y))
+    np.testing.assert_array_equal(fitted.predict_proba(X), proba)
+    assert {k for k in vars(fitted) if vars(fitted)[k] is not state[k]} == {interrupted}
+
+
+def test_without_teacher():
+    X, y = three_classes()
+    model = distil(
+        RandomForestClassifier(50, random_state=0), LogisticRegression(), temperature=2.0
+    ).fit(X, y)
+    small = model.without_teacher()
+    assert len(pickle.dumps(small)) < 0.1 * len(pickle.dumps(model))
+    assert not hasattr(small, "teacher_")
+    assert small.teacher is None
+    assert hasattr(model, "teacher_")
+    again = pickle.loads(pickle.dumps(small))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    again.fit(X, y, soft_targets=model.predict_proba(X))  # needs none
+    assert again.label_source_ == "given"
+    with config_context(enable_metadata_routing=True):
+        again.fit(X, y, soft_targets=model.predict_proba(X))
+    with pytest.raises(NotFittedError):
+        clone(model).without_teacher()
+
+
+def test_without_teacher_holds_one_student():
+    X, y = three_classes()
+    forest = RandomForestClassifier(50, random_state=0).fit(X, y)  # as student, by mistake fitted
+    model = distil(LogisticRegression(), forest).fit(X, y)
+    small = model.without_teacher()
+    assert not hasattr(small.student, "estimators_")
+    assert len(model.student.estimators_) == 50  # the user's own is left alone
+    assert len(pickle.dumps(small)) < 1.1 * len(pickle.dumps(model.student_))
+
+
+def test_torch_stays_away_from_fits_without_it():
+    code = """
+import sys
+from sklearn.linear_model import LogisticRegression
+from sklearn_kd import DistilledClassifier
+X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
+model = DistilledClassifier(LogisticRegression(), LogisticRegression()).fit(X, y)
+model.predict_proba(X)
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pickle_copy_and_clone():
+    X, y = three_classes(names=["a", "b", "c"])
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-3)).fit(X, y)
+    stored = pickle.dumps(model)
+    assert b"torch" not in stored
+    for other in (pickle.loads(stored), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+    assert not hasattr(clone(model), "student_")
+
+
+def test_same_seed_same_fit_whatever_n_jobs():
+    X, y = three_classes()
+    model = distil(LogisticRegression(), LogisticRegression(), random_state=3)
+    first = clone(model).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(clone(model).fit(X, y).predict_proba(X), first)
+    two = clone(model).set_params(n_jobs=2).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(two, first, rtol=1e-9)
+    other = clone(model).set_params(random_state=4).fit(X, y).predict_proba(X)
+    assert not np.array_equal(other, first)
+
+
+def test_one_seed_makes_teacher_and_student_reproducible():
+    X, y = three_classes()
+    model = distil(
+        make_pipeline(RandomForestClassifier(5, max_features=1)),
+        DecisionTreeClassifier(max_features=1, max_depth=3),
+        random_state=0,
+    )
+    first, second = clone(model).fit(X, y), clone(model).fit(X, y)
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    assert model.teacher[-1].random_state is None
+    model.set_params(student__random_state=7)
+    assert model.fit(X, y).student_.random_state == 7
+    model.set_params(random_state=None)
+    assert model.fit(X, y).teacher_[-1].random_state is None
+
+
+def test_verbose(capsys):
+    X, y = three_classes()
+    distil(LogisticRegression(), LogisticRegression(), verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "'cv'" in lines[0]
+    assert "LogisticRegression" in lines[1]
+
+
+def test_tags_are_those_of_both():
+    tags = distil(LogisticRegression(), LogisticRegression()).__sklearn_tags__()
+    assert tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    hist = HistGradientBoostingClassifier()
+    tags = distil(hist, hist).__sklearn_tags__()
+    assert tags.input_tags.allow_nan
+    assert not distil(hist, LogisticRegression()).__sklearn_tags__().input_tags.sparse
+    frozen = FrozenEstimator(LogisticRegression())
+    assert not distil(frozen, LogisticRegression()).__sklearn_tags__()._skip_test

@@ -1,0 +1,123 @@
+"""Students without soft_targets learn from weighted copies of each row."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from scipy.special import softmax
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import _memory
+from sklearn_kd._validation import last_step
+from tests._helpers.distillation import distil, three_classes
+
+
+def expand(X, y, Q, w=None):
+    """Row expansion written out, row by row."""
+    rows, labels, weights = [], [], []
+    classes = np.unique(y)
+    for i, q in enumerate(Q):
+        for k, mass in enumerate(q):
+            if mass > 0:
+                rows.append(X[i])
+                labels.append(classes[k])
+                weights.append(mass * (1 if w is None else w[i]))
+    return np.array(rows), np.array(labels), np.array(weights)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("alpha", "temperature"), [(1.0, 1.0), (1.0, 3.0), (0.3, 1.0), (0.0, 1.0)])
+def test_row_expansion_equals_the_explicit_one(alpha, temperature, weighted):
+    X, y = three_classes(names=["b", "a", "c"])
+    w = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    Q[::7] = [0, 1, 0]  # copies of weight zero
+    model = distil(
+        DummyClassifier(), LogisticRegression(), alpha=alpha, temperature=temperature
+    ).fit(X, y, sample_weight=w, soft_targets=Q)
+    onehot = (y[:, None] == np.unique(y)).astype(float)
+    with np.errstate(divide="ignore"):
+        labels = softmax(np.log(Q) / temperature, axis=1)
+    student = LogisticRegression()
+    rows, names, weights = expand(X, y, alpha * labels + (1 - alpha) * onehot, w)
+    student.fit(rows, names, sample_weight=weights)
+    np.testing.assert_allclose(model.student_.coef_, student.coef_, rtol=1e-9)
+    expected = student.predict_proba(X) ** temperature
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-8)
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(expected), rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(model.predict(X), student.predict(X))
+    assert model.label_source_ == "given"
+    assert not hasattr(model, "teacher_")
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("names", [[0, 1, 2], ["b", "a", "c"]])
+def test_balanced_class_weight_counts_rows_and_not_copies(names, weighted, in_pipeline):
+    X, y = three_classes(names=names)
+    keep = np.r_[np.flatnonzero(y == names[0])[:8], np.flatnonzero(y != names[0])]
+    X, y = X[keep], y[keep]
+    w = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    balanced = LogisticRegression(class_weight="balanced")
+    student = make_pipeline(balanced) if in_pipeline else balanced
+    model = distil(student=student, alpha=0.5).fit(X, y, sample_weight=w, soft_targets=Q)
+    mixed = 0.5 * Q + 0.5 * (y[:, None] == np.unique(y))
+    rows, labels, weights = expand(X, y, mixed, w)
+    mass = np.array([weights[labels == label].sum() for label in np.unique(y)])
+    weights = weights * (mass.sum() / 3 / mass)[np.searchsorted(np.unique(y), labels)]
+    expected = LogisticRegression().fit(rows, labels, sample_weight=weights)
+    np.testing.assert_allclose(last_step(model.student_).coef_, expected.coef_, rtol=1e-5)
+    assert balanced.class_weight == "balanced"
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array, pd.DataFrame, np.ndarray.tolist])
+def test_copies_that_would_not_fit_are_not_made(convert, monkeypatch):
+    X, y = three_classes()
+    Q = np.eye(3)[y] * 0.7 + 0.1
+    model = distil(student=DecisionTreeClassifier())
+    monkeypatch.setattr(_memory, "free_bytes", lambda: 3 * X.nbytes - 1)
+    if convert is np.ndarray.tolist:  # of which only the pointers are copied
+        model.fit(convert(X), y, soft_targets=Q)
+        return
+    with pytest.raises(MemoryError, match=r"450 copies of 150 rows.*float32"):
+        model.fit(convert(X), y, soft_targets=Q)
+    Q = np.where(np.eye(3)[y] == 1, 0.75, 0.0) + 0.25 * np.eye(3)[0]  # two copies at most
+    model.fit(convert(X), y, soft_targets=Q)
+
+
+def test_student_pipeline_preprocesses_each_row_once():
+    X, y = three_classes()
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    Q[y == 0] = [1, 0, 0]  # those rows have one copy, the others three
+    student = make_pipeline(make_pipeline(StandardScaler()), make_pipeline(LogisticRegression()))
+    model = distil(DummyClassifier(), student).fit(X, y, soft_targets=Q)
+    np.testing.assert_allclose(model.student_[0][0].mean_, X.mean(axis=0))
+    rows, labels, weights = expand(StandardScaler().fit_transform(X), y, Q)
+    expected = LogisticRegression().fit(rows, labels, sample_weight=weights)
+    np.testing.assert_allclose(model.student_[-1][-1].coef_, expected.coef_, rtol=1e-9)
+    assert not hasattr(student[0][0], "mean_")
+
+
+def test_class_without_mass_is_a_column_of_zeros():
+    X, y = three_classes()
+    Q = np.where(y[:, None] == 0, [0.9, 0.1, 0.0], [0.2, 0.8, 0.0])
+    for temperature in (1.0, 2.0):
+        model = distil(DummyClassifier(), LogisticRegression(), temperature=temperature).fit(
+            X, y, soft_targets=Q
+        )
+        proba = model.predict_proba(X)
+        assert proba.shape == (len(X), 3)
+        assert (proba[:, 2] == 0).all()
+        np.testing.assert_allclose(proba.sum(axis=1), 1)
+        assert np.isneginf(model.predict_log_proba(X)[:, 2]).all()
+        decision = model.decision_function(X)
+        np.testing.assert_array_equal(decision.argmax(axis=1), proba.argmax(axis=1))
+        np.testing.assert_array_equal(decision.argmin(axis=1), 2)

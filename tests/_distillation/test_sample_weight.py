@@ -1,0 +1,108 @@
+"""Sample weights reach the teacher, the folds and the student."""
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import (
+    LogisticRegression,
+)
+from sklearn.model_selection import (
+    GridSearchCV,
+    PredefinedSplit,
+)
+from sklearn.pipeline import make_pipeline
+
+from sklearn_kd.exceptions import (
+    IgnoredSampleWeightWarning,
+)
+from tests._helpers.distillation import distil, three_classes
+from tests._helpers.estimators import SoftmaxStudent
+
+# ---- weights
+
+
+@pytest.mark.parametrize("cv", ["auto", 3, "explicit", "predefined"])
+def test_zero_weight_is_absence(cv):
+    X, y = three_classes()
+    rng = np.random.default_rng(0)
+    w = rng.integers(0, 3, len(y)).astype(float)
+    groups = rng.integers(0, 3, len(y))
+    keep = w > 0
+    cv_all = cv_kept = cv
+    if cv == "explicit":
+        cv_all = [(np.flatnonzero(groups != g), groups == g) for g in range(3)]
+        cv_kept = [(groups[keep] != g, np.flatnonzero(groups[keep] == g)) for g in range(3)]
+    elif cv == "predefined":
+        cv_all, cv_kept = PredefinedSplit(groups), PredefinedSplit(groups[keep])
+    model = distil(LogisticRegression(), LogisticRegression(), random_state=0)
+    first = clone(model).set_params(cv=cv_all).fit(X, y, sample_weight=w)
+    second = clone(model).set_params(cv=cv_kept).fit(X[keep], y[keep], sample_weight=w[keep])
+    np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-9)
+    np.testing.assert_array_equal(first.teacher_.coef_, second.teacher_.coef_)
+
+
+def test_explicit_splits_beyond_the_rows_are_an_error():
+    X, y = three_classes()
+    model = distil(
+        LogisticRegression(), LogisticRegression(), cv=[(np.arange(100), np.arange(100, 200))]
+    )
+    with pytest.raises(IndexError):
+        model.fit(X, y)
+
+
+def test_weights_that_one_of_the_two_cannot_use():
+    class NoWeights(SoftmaxStudent):
+        def fit(self, X, y, soft_targets=None):
+            return super().fit(X, y, soft_targets=soft_targets)
+
+    X, y = three_classes()
+    w = np.linspace(0.5, 2, len(y))
+    with pytest.warns(IgnoredSampleWeightWarning, match="teacher LinearDiscriminantAnalysis"):
+        distil(LinearDiscriminantAnalysis(), LogisticRegression()).fit(X, y, w)
+    with pytest.warns(IgnoredSampleWeightWarning, match="student NoWeights"):
+        distil(LogisticRegression(), NoWeights()).fit(X, y, w)
+    with pytest.raises(ValueError, match="weight"):
+        distil(LogisticRegression(), LogisticRegression()).fit(X, y, 0 * w)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        VotingClassifier([("one", LogisticRegression())], voting="soft"),
+        StackingClassifier([("one", LogisticRegression())], cv=2),
+        GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2),
+    ],
+    ids=lambda teacher: type(teacher).__name__,
+)
+def test_a_teacher_that_takes_weights_by_routing_is_told_so(teacher):
+    X, y = three_classes()
+    w = np.linspace(0.5, 2, len(y))
+    model = distil(teacher, LogisticRegression(), cv=2)
+    name = type(teacher).__name__
+    with pytest.warns(IgnoredSampleWeightWarning, match=f"{name} .*metadata routing only"):
+        model.fit(X, y, sample_weight=w)
+    with config_context(enable_metadata_routing=True):
+        asking = LogisticRegression().set_fit_request(sample_weight=True)
+        asking.set_score_request(sample_weight=True)
+        part = {"estimator": asking} if name == "GridSearchCV" else {"one": clone(asking)}
+        if name == "StackingClassifier":
+            part["final_estimator"] = clone(asking)
+        model.set_params(teacher=clone(teacher).set_params(**part), student=asking)
+        model.fit(X, y, sample_weight=w)  # without a warning
+
+
+def test_weights_reach_the_last_step_of_pipelines():
+    X, y = three_classes()
+    w = np.linspace(0.1, 3, len(y))
+    pipeline = make_pipeline(make_pipeline(LogisticRegression()))
+    for student in (LogisticRegression(), SoftmaxStudent(l2=1e-3)):
+        deep = make_pipeline(make_pipeline(clone(student)))
+        first = distil(pipeline, deep, random_state=0).fit(X, y, w)
+        second = distil(LogisticRegression(), student, random_state=0).fit(X, y, w)
+        np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-7)

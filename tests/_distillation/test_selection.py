@@ -1,0 +1,512 @@
+"""What "auto" chooses on held-out rows."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    RandomForestClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import (
+    LogisticRegression,
+)
+from sklearn.model_selection import (
+    KFold,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._choice import _Trial
+from sklearn_kd._lesson import Lesson, Rows, Setting
+from sklearn_kd._teacher_labels import (
+    stratified_folds,
+)
+from sklearn_kd.exceptions import (
+    NoGainWarning,
+    TransferRowsWarning,
+)
+from tests._helpers.data import blobs
+from tests._helpers.distillation import distil, labels_of, three_classes
+from tests._helpers.estimators import Oracle, SoftmaxStudent
+from tests._helpers.selection import (
+    LOG,
+    PLAIN_STUDENTS,
+    Noise,
+    network,
+    noisy_labels,
+    overlapping,
+    quietly,
+    values_in,
+)
+
+# ---- temperature="auto"
+
+
+def test_automatic_temperature_has_the_least_held_out_loss():
+    X, y = three_classes(200)
+    model = distil(
+        LogisticRegression(),
+        DecisionTreeClassifier(max_depth=3),
+        temperature="auto",
+        random_state=0,
+    ).fit(X, y)
+    seeds = np.random.RandomState(0).randint(2**31 - 1, size=2)
+    Q = labels_of(LogisticRegression(), X, y, seed=int(seeds[0])).proba
+    losses = {}
+    for T in (0.5, 1.0, 2.0, 3.0, 5.0):
+        losses[T] = 0.0
+        for train, test in stratified_folds(y, 3, int(seeds[1])):
+            one = distil(DummyClassifier(), DecisionTreeClassifier(max_depth=3), temperature=T).fit(
+                X[train], y[train], soft_targets=Q[train]
+            )
+            proba = one.predict_proba(X[test])[np.arange(len(test)), y[test]]
+            losses[T] -= np.log(np.maximum(proba, 1e-15)).mean()
+    assert model.temperature_ == min(losses, key=losses.get)
+    assert clone(model).fit(X, y).temperature_ == model.temperature_
+
+
+def test_automatic_temperature_of_a_native_student_with_weights_and_more_rows():
+    X, y = three_classes(90)
+    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-2), alpha=0.5, temperature="auto")
+    model.fit(X, y, sample_weight=np.linspace(0.5, 2, 90), X_unlabeled=X[:50] + 0.1)
+    assert model.student_.temperature == model.temperature_
+
+
+@pytest.fixture(autouse=True)
+def empty_log():
+    LOG.clear()
+
+
+# ---- the candidates
+
+
+def sharpen_by_hand(P, T):
+    powers = (P + 0.01) ** (1 / T)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def temperature_by_hand(P, codes, w):
+    K = P.shape[1]
+    mass = np.array([w[codes == k].sum() for k in range(K)])[codes]
+    target = np.repeat(1 / (mass + 2) / (K - 1), K).reshape(-1, K)
+    target[np.arange(len(codes)), codes] = (mass + 1) / (mass + 2)
+    grid = np.geomspace(0.05, 20, 400)
+    for _ in range(4):
+        losses = [-w @ (target * np.log(sharpen_by_hand(P, T))).sum(axis=1) for T in grid]
+        best = int(np.argmin(losses))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        grid = np.linspace(low, high, 41)
+    return grid[20]
+
+
+def trial_by_hand(X, y, w, splits, settings, student):
+    """Losses and errors (settings, rows) on the last fold, labels from the others."""
+    train, test = splits[-1]
+    classes = np.unique(y)
+    codes = np.searchsorted(classes, y)
+    P = np.full((len(y), len(classes)), np.nan)
+    for part, held in splits[:-1]:
+        part, held = np.intersect1d(part, train), np.intersect1d(held, train)
+        teacher = LogisticRegression(C=0.05).fit(X[part], y[part], w[part])
+        P[held] = teacher.predict_proba(X[held])
+    temperature = temperature_by_hand(P[train], codes[train], w[train])
+    Q = sharpen_by_hand(P[train], temperature)
+    hard = np.eye(len(classes))[codes[train]]
+    losses, errors = [], []
+    for alpha, T in settings:
+        taught = clone(student)
+        if isinstance(student, SoftmaxStudent):
+            taught.set_params(alpha=alpha, temperature=T)
+            labels = pd.DataFrame(Q if alpha else hard, columns=classes)
+            taught.fit(X[train], y[train], sample_weight=w[train], soft_targets=labels)
+            proba = taught.predict_proba(X[test])
+        else:
+            target = Q ** (1 / T) / (Q ** (1 / T)).sum(axis=1, keepdims=True)
+            target = alpha * target + (1 - alpha) * hard
+            rows = np.repeat(train, len(classes))
+            taught.fit(X[rows], np.tile(classes, len(train)), (w[train, None] * target).ravel())
+            if not hasattr(taught, "predict_proba"):
+                errors.append((taught.predict(X[test]) != y[test]).astype(float))
+                losses.append(errors[-1])
+                continue
+            proba = taught.predict_proba(X[test]) ** T
+            proba /= proba.sum(axis=1, keepdims=True)
+        losses.append(-np.log(proba[np.arange(len(test)), codes[test]]))
+        errors.append((proba.argmax(axis=1) != codes[test]).astype(float))
+    teacher = LogisticRegression(C=0.05).fit(X[train], y[train], w[train])
+    Q = sharpen_by_hand(teacher.predict_proba(X[test]), temperature)
+    own = -np.log(Q[np.arange(len(test)), codes[test]])
+    if not hasattr(student, "predict_proba"):
+        own = Q.argmax(axis=1) != codes[test]
+    return np.array(losses), np.array(errors), np.average(own, weights=w[test])
+
+
+TRIALS = {
+    "native": (
+        {},
+        SoftmaxStudent(l2=1e-2),
+        [(0.0, 1.0), (0.5, 1.0), (0.5, 3.0)],
+    ),
+    "expansion": ({}, LogisticRegression(tol=1e-9, max_iter=1000), [(0.0, 1.0), (0.5, 1.0)]),
+    "decision": ({}, LinearSVC(tol=1e-9, max_iter=100000), [(0.0, 1.0), (0.5, 1.0)]),
+    "alpha": (
+        {"alpha": 0.7},
+        SoftmaxStudent(l2=1e-2),
+        [(0.7, T) for T in (1.0, 0.5, 2.0, 3.0, 5.0)],
+    ),
+    "expansion alpha": (
+        {"alpha": 1.0},
+        LogisticRegression(tol=1e-9, max_iter=1000),
+        [(1.0, T) for T in (1.0, 0.5, 2.0, 3.0, 5.0)],
+    ),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", TRIALS)
+def test_candidates_are_those_of_the_trial_by_hand(name, weighted):
+    params, student, settings = TRIALS[name]
+    # with the other seed the errors of the two differ
+    X, y = overlapping(160, seed=9 if name == "decision" else 0)
+    y = np.array(["a", "b", "c"])[y]
+    w = np.random.default_rng(0).uniform(0.3, 2, 160) if weighted else None
+    splits = list(KFold(4, shuffle=True, random_state=0).split(X))
+    model = DistilledClassifier(
+        LogisticRegression(C=0.05), student, cv=splits, augmentation=None, **params
+    )
+    model.set_params(random_state=0)
+    quietly(model, X, y, sample_weight=w)
+    table = model.candidates_
+    assert list(zip(table["alpha"], table["temperature"], strict=True)) == settings
+    ones = np.ones(160) if w is None else w
+    losses, errors, teacher_loss = trial_by_hand(X, y, ones, splits, settings, student)
+    share = ones[splits[-1][1]] / ones[splits[-1][1]].sum()
+    for values, loss, gain, error in (
+        (losses, "loss", "gain", "gain_error"),
+        (errors, None, "accuracy_gain", "accuracy_gain_error"),
+    ):
+        if loss:
+            assert_allclose(table[loss], values @ share, rtol=1e-4)
+        gains = values[0] - values
+        means = gains @ share
+        assert_allclose(table[gain], means, rtol=1e-3, atol=1e-6)
+        by_hand = [
+            np.sqrt(
+                sum(s**2 * (g - mean) ** 2 for s, g in zip(share, row, strict=True))
+                / (1 - sum(share**2))
+            )
+            for row, mean in zip(gains, means, strict=True)
+        ]
+        assert_allclose(table[error], by_hand, rtol=1e-3, atol=1e-7)
+        if not weighted:
+            assert_allclose(by_hand, gains.std(axis=1, ddof=1) / np.sqrt(gains.shape[1]))
+    assert (table["n_augmented"] == 0).all()
+    sources = ["cv"] * len(settings)
+    if not params:
+        sources[0] = "hard"
+    assert table["label_source"].tolist() == sources
+    # the least loss; T other than 1 where it is better by one and a half standard errors (than hard
+    # labels, if those are better than the best at T = 1)
+    loss = losses @ share
+    soft = [i for i, (alpha, _) in enumerate(settings) if alpha]
+    plain = min((i for i in soft if settings[i][1] == 1), key=lambda i: loss[i])
+    first = plain if params or loss[plain] <= loss[0] else 0
+    for i in soft:
+        gains = losses[first] - losses[i]
+        spread = np.sqrt(share**2 @ (gains - gains @ share) ** 2 / (1 - sum(share**2)))
+        if settings[i][1] != 1 and gains @ share <= 1.5 * spread:
+            loss[i] = np.inf
+    # hard labels where they are better by half a standard error, by two if the teacher's loss is
+    # less than theirs
+    if not params:
+        slack = 2 if teacher_loss < losses[0] @ share else 0.5
+        level = (table["gain"] >= -slack * table["gain_error"] - 1e-12) & (
+            table["accuracy_gain"] >= -slack * table["accuracy_gain_error"] - 1e-12
+        )
+        loss = np.where(level & (np.arange(len(loss)) > 0), loss, np.inf)
+    chosen = int(loss.argmin()) if np.isfinite(loss).any() else 0
+    assert_array_equal(np.flatnonzero(table["chosen"]), [chosen])
+    assert (model.alpha_, model.temperature_) == settings[chosen]
+
+
+@pytest.mark.parametrize("student", PLAIN_STUDENTS)
+@pytest.mark.parametrize("data", ["noisy", "blobs"])
+def test_candidates_are_consistent(student, data):
+    X, y, *_ = noisy_labels(160) if data == "noisy" else overlapping()
+    model = DistilledClassifier(LogisticRegression(), PLAIN_STUDENTS[student], random_state=0)
+    table = quietly(model, X, y).candidates_
+    assert len({len(column) for column in table.values()}) == 1
+    assert table["label_source"][0] == "hard"
+    assert_allclose(table["gain"], table["loss"][0] - table["loss"], atol=1e-12)
+    for name in ("gain", "gain_error", "accuracy_gain", "accuracy_gain_error"):
+        assert table[name][0] == 0
+        assert (np.abs(table[name][1:]) >= 0).all()
+    hard = table["label_source"] == "hard"
+    assert (table["alpha"][hard] == 0).all()
+    assert (table["n_augmented"][hard] == 0).all()
+    (chosen,) = np.flatnonzero(table["chosen"])
+    assert model.alpha_ == table["alpha"][chosen]
+    assert model.temperature_ == table["temperature"][chosen]
+    assert model.label_source_ == table["label_source"][chosen]
+    assert model.n_augmented_ == table["n_augmented"][chosen]
+    assert {"cv", "in-sample", "hard"} == set(table["label_source"])
+    assert set(table["n_augmented"]) == {0, 480}
+
+
+# ---- hard labels, soft labels
+
+
+HARD = {
+    "network": network(),
+    "logistic": LogisticRegression(),
+    "balanced": LogisticRegression(class_weight="balanced"),
+    "native": SoftmaxStudent(l2=1e-2),
+    "tree": DecisionTreeClassifier(max_depth=3, random_state=0),
+    "pipeline": make_pipeline(StandardScaler(), network(class_weight="balanced")),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("student", HARD)
+def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
+    X, y = blobs(240, 3, spread=1.0)
+    keep = (y > 0) | (np.arange(240) % 2 == 0)
+    X, y = X[keep], np.array(["a", "b", "c"])[y[keep]]
+    student = HARD[student]
+    w = np.random.default_rng(0).uniform(0.3, 2, len(y)) if weighted else None
+    key = f"{student.steps[-1][0]}__sample_weight" if hasattr(student, "steps") else "sample_weight"
+    teacher = make_pipeline(StandardScaler(), Noise())
+    model = DistilledClassifier(teacher, student, random_state=0)
+    with pytest.warns(NoGainWarning, match="did not pay") as record:
+        model.fit(X, y, sample_weight=w)
+    assert len(record) == 1
+    assert (model.label_source_, model.alpha_, model.temperature_) == ("hard", 0.0, 1.0)
+    assert model.n_augmented_ == 0
+    assert np.isnan(model.copy_share_)
+    plain = clone(student)
+    plain.fit(X, y, **({key: w} if weighted else {}))
+    assert_allclose(model.predict_proba(X), plain.predict_proba(X), rtol=1e-7, atol=1e-12)
+    assert_array_equal(model.predict(X), plain.predict(X))
+    assert (model.candidates_["gain"][1:] < 0).all()
+
+
+def test_hard_labels_with_class_weights():
+    X, y = blobs(240, 3, spread=1.0)
+    weights = {0: 1.0, 1: 3.0, 2: 0.5}
+    student = LogisticRegression(tol=1e-9, max_iter=1000)
+    model = DistilledClassifier(Noise(), student, class_weight=weights, random_state=0)
+    with pytest.warns(NoGainWarning):
+        model.fit(X, y)
+    plain = clone(student).set_params(class_weight=weights).fit(X, y)
+    assert_allclose(model.predict_proba(X), plain.predict_proba(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("student", ["network", "expansion", "native"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_soft_labels_win_where_the_teacher_knows(student, frozen):
+    X, y, coef = noisy_labels(300, 20)
+    teacher = Oracle(coef)
+    if frozen:
+        teacher = FrozenEstimator(teacher.fit(X, y))
+    student = {
+        "network": network(max_iter=600, early_stopping=False),
+        "expansion": LogisticRegression(C=1e4, max_iter=1000),
+        "native": SoftmaxStudent(l2=1e-4),
+    }[student]
+    model = DistilledClassifier(teacher, student, augmentation=None, random_state=0).fit(X, y)
+    table = model.candidates_
+    # the labels of this teacher are the truth, in-sample too
+    assert model.label_source_ in ({"frozen"} if frozen else {"cv", "in-sample"})
+    assert model.alpha_ in (0.5, 1.0)
+    (chosen,) = np.flatnonzero(table["chosen"])
+    assert table["gain"][chosen] > 2 * table["gain_error"][chosen]
+    fresh, fresh_y, _ = noisy_labels(4000, 20)
+    truth = Oracle(coef).fit(fresh, fresh_y).predict_proba(fresh)
+    hard = clone(student).fit(X, y)
+    off = [np.abs(m.predict_proba(fresh) - truth).mean() for m in (model, hard)]
+    assert off[0] < 0.7 * off[1]
+
+
+class SureOfItsOwn(Oracle):
+    """Knows the truth about the rows it was fitted on, but is too sure of it; of others nothing."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.known_ = values_in(X)
+        return super().fit(X, y)
+
+    def predict_proba(self, X):
+        P = super().predict_proba(X) ** 4
+        P /= P.sum(axis=1, keepdims=True)
+        new = [not values_in(row) <= self.known_ for row in np.asarray(X)]
+        P[new] = 0.5
+        return P
+
+
+def test_a_network_of_in_sample_labels_is_calibrated():
+    X, y, coef = noisy_labels(600, 12)
+    student = network(max_iter=2000, early_stopping=False)
+    params = {"temperature": 1.0, "augmentation": None, "random_state": 0}
+    base = DistilledClassifier(SureOfItsOwn(coef), student, **params)
+    model = clone(base).fit(X, y)
+    assert model.label_source_ == "in-sample"
+    assert model.student_temperature_ > 1.1, model.student_temperature_
+    T, fresh = model.student_temperature_, noisy_labels(2000, 12)[0]
+    own = model.student_.predict_proba(fresh) ** (1 / T)
+    proba = own / own.sum(axis=1, keepdims=True)
+    assert_allclose(model.predict_proba(fresh), proba, rtol=1e-5)
+    assert_allclose(np.exp(model.predict_log_proba(fresh)), proba, rtol=1e-5)
+    logits = model.student_.decision_function(fresh) / T
+    assert_allclose(model.decision_function(fresh), logits, rtol=1e-5)
+    assert_array_equal(model.predict(fresh), model.student_.predict(fresh))
+    # and this is better
+    truth = Oracle(coef).fit(X, y).predict_proba(fresh)
+    plain = model.student_.predict_proba(fresh)
+    assert -(truth * np.log(proba)).sum() < -(truth * np.log(plain)).sum()
+
+    weighted = clone(student).set_params(class_weight="balanced")
+    for change in ({"calibration": None}, {"class_weight": "balanced"}, {"student": weighted}):
+        other = clone(base).set_params(**change).fit(X, y)
+        assert other.label_source_ == "in-sample"
+        assert other.student_temperature_ == 1.0
+    scaled = clone(base).fit(X, y, sample_weight=np.full(600, 1e-3))
+    assert scaled.student_temperature_ == pytest.approx(T, rel=1e-3)
+
+
+def test_labels_of_rows_not_seen_leave_the_network_as_it_is():
+    X, y, coef = noisy_labels(300, 20)
+    model = DistilledClassifier(Oracle(coef), network(max_iter=600), cv=3, augmentation=None)
+    model.set_params(random_state=0).fit(X, y)
+    assert model.label_source_ == "cv"
+    assert model.student_temperature_ == 1.0
+
+
+def test_soft_labels_as_good_as_hard_ones_are_taken():
+    # hard ones are for where they are better: here neither makes an error
+    X, y = blobs(200, 2, spread=0.3)
+    model = DistilledClassifier(LogisticRegression(), LinearSVC(), augmentation=None)
+    model.set_params(random_state=0).fit(X, y)
+    assert (model.candidates_["loss"] == 0).all()
+    assert model.label_source_ != "hard"
+
+
+def test_what_is_tried_in_brief_counts_by_what_it_adds():
+    X, y = overlapping(40, 2)
+    rows = Rows(X, y, None, None, {"teacher": {}, "student": {}}, None)
+    lesson = partial(Lesson, teacher=None, classes=np.array([0, 1]))
+    trial = _Trial(
+        network(), "native", rows, lambda r, _: lesson(r), 0, *np.split(np.arange(40), 2)
+    )
+    plain, *others = (Setting(0.5, T, "own") for T in (1.0, 2.0, 3.0))
+    numbers = np.random.default_rng(0).uniform(size=(2, 4, 20))
+    trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
+    trial.log_proba[plain] = "at length"
+    ran = []
+
+    def run(settings, n_jobs, effort):
+        ran.append((settings, effort))
+        for number, setting in enumerate(settings, 1):
+            trial.losses[setting], trial.mistakes[setting] = numbers[:, number]
+            trial.log_proba[setting] = "in brief"
+
+    trial.run = run
+    trial.run_beside(plain, others, None)
+    ((settings, effort),) = ran
+    assert settings == [plain, *others]
+    assert effort < 0.2
+    for noted, (known, brief, *each) in zip((trial.losses, trial.mistakes), numbers, strict=True):
+        assert_allclose(noted[plain], known)
+        for setting, values in zip(others, each, strict=True):
+            assert_allclose(noted[setting], known + values - brief)
+    assert set(trial.log_proba.values()) == {"at length"}
+    for failed in (0, 1):  # at length, in brief
+        numbers[:, failed] = np.inf
+        trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
+        trial.run_beside(plain, others, None)
+        assert all((trial.losses[setting] == np.inf).all() for setting in others)
+
+
+def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():
+    X, y, coef = noisy_labels(120, 30)
+    student = TwoLayerPGDClassifier(4, random_state=0)
+    model = DistilledClassifier(Oracle(coef), student, random_state=0).fit(X, y)
+    assert model.n_augmented_ == 360
+    with_more = model.candidates_["n_augmented"] > 0
+    assert_array_equal(model.candidates_["chosen"], with_more)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_loss_for_all_candidates_is_that_of_each(n_classes, monkeypatch):
+    X, y = overlapping(150, n_classes)
+    model = DistilledClassifier(GaussianNB(), network(), random_state=0, augmentation=None)
+    together = quietly(clone(model), X, y).candidates_["loss"]
+    monkeypatch.setattr("sklearn_kd._batch.JOINT_BYTES", 0)
+    assert_allclose(quietly(model, X, y).candidates_["loss"], together, rtol=1e-9)
+
+
+class Undefined(SoftmaxStudent):
+    def predict_proba(self, X):
+        return np.full((len(X), 3), np.nan)
+
+
+def test_students_whose_probabilities_are_not_numbers_are_told():
+    X, y = overlapping(150)
+    model = DistilledClassifier(LogisticRegression(), Undefined(), random_state=0)
+    with pytest.raises(ValueError, match="Undefined are not finite on held-out rows"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("n", [80, 150])
+def test_row_expansion_at_a_temperature_has_labels_of_rows_not_seen(n):
+    X, y = overlapping(n)
+    model = DistilledClassifier(RandomForestClassifier(10), LogisticRegression(), temperature=2.0)
+    quietly(model.set_params(augmentation=None, random_state=0), X, y)
+    if n == 80:
+        assert (model.label_source_, model.alpha_) == ("oob", 1.0)
+    else:
+        assert set(model.candidates_["label_source"]) == {"hard", "oob", "in-sample"}
+
+
+@pytest.mark.parametrize("n_augmented", [10, 300])
+def test_as_many_rows_as_are_asked_for_must_be_new(n_augmented):
+    grid = np.array(list(itertools.product(range(5), range(6), range(6))), dtype=float)
+    X = grid[np.random.RandomState(0).permutation(180)[:130]]
+    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), alpha=0.5)
+    model.set_params(temperature=1.0, n_augmented=n_augmented, random_state=0)
+    y = (X.sum(axis=1) > 6).astype(int)
+    if n_augmented == 10:
+        assert model.fit(X, y).candidates_["n_augmented"].tolist() == [0, 10]
+    else:
+        with pytest.warns(TransferRowsWarning, match="n_augmented=300 with augmentation='auto'"):
+            model.fit(X, y)
+        assert model.candidates_ is None
+
+
+# ---- what it costs
+
+
+@pytest.mark.parametrize("student", ["native", "expansion"])
+def test_a_trial_one_by_one_trains_on_twice_the_rows_at_most(student):
+    X, y = overlapping(240, 2)
+
+    class Counting(StandardScaler):
+        def fit_transform(self, X, y=None):
+            LOG.append(len(X))
+            return super().fit_transform(X)
+
+    last = {"native": SoftmaxStudent(l2=1e-2), "expansion": LogisticRegression()}[student]
+    model = DistilledClassifier(GaussianNB(), make_pipeline(Counting(), last), random_state=0)
+    model = quietly(model, X, y)
+    *trial, final = LOG
+    assert sorted(trial)[-1] > 200  # with transfer rows
+    assert sum(trial) <= 2 * 240 + len(trial)
+    assert final == 240 + model.n_augmented_

@@ -1,0 +1,13 @@
+"""Digits and networks for tests of label quality."""
+
+from sklearn.datasets import load_digits
+
+from sklearn_kd import TwoLayerPGDClassifier
+
+DIGITS, TRUTH = load_digits(n_class=4, return_X_y=True)
+
+
+def long_network(**params):
+    """A network that memorises digits when it is trained plainly."""
+    params = {"width": 128, "max_iter": 200, "n_init": 1, "early_stopping": False} | params
+    return TwoLayerPGDClassifier(**params, random_state=0)

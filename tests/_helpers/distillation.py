@@ -1,0 +1,122 @@
+"""Students, teachers, data and naive formulas for tests of DistilledClassifier."""
+
+import warnings
+from functools import partial
+
+import numpy as np
+from scipy.special import expit, log_softmax
+from sklearn.datasets import make_blobs
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import (
+    LogisticRegression,
+)
+
+from sklearn_kd import DistilledClassifier
+from sklearn_kd._teacher_labels import (
+    label_rows,
+    user_folds,
+)
+from tests._helpers.data import blobs
+from tests._helpers.estimators import SoftmaxStudent
+
+# the teacher's labels alone, as they are: what most of these tests are about
+distil = partial(
+    DistilledClassifier, alpha=1.0, temperature=1.0, calibration=None, augmentation=None
+)
+
+
+class Interrupted(LogisticRegression):
+    def fit(self, X, y, sample_weight=None):
+        raise KeyboardInterrupt
+
+
+def three_classes(n=150, seed=0, names=None):
+    X, y = make_blobs(n, centers=3, cluster_std=2.5, random_state=seed)
+    return X, y if names is None else np.array(names)[y]
+
+
+def free_logistic():
+    """Logistic regression without a penalty, converged."""
+    return LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10, max_iter=1000)
+
+
+# ---- the teacher's labels
+
+
+def labels_of(teacher, X, y, cv="auto", seed=0, **changes):
+    """Soft labels of the rows, and where they are from."""
+    rows = np.arange(len(y))
+    arguments = {
+        "cv": cv,
+        "fit_params": {},
+        "folds": None if isinstance(cv, str) else user_folds(cv, X, y, rows, len(y), {}),
+        "n_jobs": None,
+        "seed": seed,
+        "propagate": lambda _: warnings.catch_warnings(),
+    }
+    return label_rows(teacher, X, y, np.unique(y), **{**arguments, **changes})
+
+
+class Recording(SoftmaxStudent):
+    """Native student that keeps all that it was fitted on."""
+
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        super().fit(X, y, sample_weight, soft_targets)
+        self.rows_, self.labels_, self.weight_ = X, np.asarray(y), sample_weight
+        return self
+
+
+def fixed(teacher, student, **params):
+    """Classifier that chooses nothing."""
+    params = {"alpha": 1.0, "temperature": 1.0, "augmentation": None, "random_state": 0, **params}
+    return DistilledClassifier(teacher, student, **params)
+
+
+def oracle_data(n, coef=(2.0, -1.0), seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, len(coef)))
+    return X, (rng.random(n) < expit(X @ np.array(coef))).astype(int)
+
+
+def frozen_teacher(n_classes=3):
+    """A teacher of other rows of the same blobs."""
+    X, y = blobs(300, n_classes)
+    return FrozenEstimator(LogisticRegression(C=0.1).fit(X, y))
+
+
+# ---- calibration
+
+
+def sharpen_by_hand(P, T):
+    """Loops; zeros where no row has the class."""
+    S = np.zeros_like(P)
+    for i, p in enumerate(P):
+        for k in range(P.shape[1]):
+            if P[:, k].max() > 0:
+                S[i, k] = (p[k] + 0.01) ** (1 / T)
+        S[i] /= S[i].sum()
+    return S
+
+
+def brute_temperature(P, codes, w=None):
+    """Least of `smoothed_loss` on a grid, then on a finer one."""
+    w = np.ones(len(P)) if w is None else w
+    K = P.shape[1]
+    mass = np.array([w[codes == k].sum() for k in range(K)])[codes]
+    target = np.where(
+        np.eye(K)[codes] == 1,
+        ((mass + 1) / (mass + 2))[:, None],
+        (1 / (mass + 2) / (K - 1))[:, None],
+    )
+    z = np.log(P + 0.01)
+    grid = np.geomspace(0.05, 20, 401)
+    for _ in range(4):
+        losses = [-w @ (target * log_softmax(z / T, axis=1)).sum(axis=1) for T in grid]
+        best = int(np.argmin(losses))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        grid = np.linspace(low, high, 41)
+    return grid[20]
+
+
+def converged(**params):
+    return LogisticRegression(tol=1e-10, max_iter=5000, **params)

@@ -1,0 +1,32 @@
+"""Mixed tables for tests of transfer rows."""
+
+import numpy as np
+import pandas as pd
+
+
+def mixed_frame(n=120, seed=0):
+    rng = np.random.RandomState(seed)
+    frame = pd.DataFrame(
+        {
+            "float": rng.normal(size=n),
+            "single": rng.normal(size=n).astype(np.float32),
+            "count": rng.poisson(30, n),
+            "small": rng.randint(0, 200, n).astype(np.uint8),
+            "whole": rng.randint(0, 50, n).astype(np.float64),
+            "flag": rng.rand(n) < 0.4,
+            "word": rng.choice(["a", "b", "c"], n),
+            "object": np.array(rng.choice(["x", "y"], n), dtype=object),
+            "level": pd.Categorical(
+                rng.choice(["l", "m", "h"], n), categories=["l", "m", "h", "u"]
+            ),
+            "day": pd.date_range("2020-01-01", periods=30).to_numpy()[rng.randint(0, 30, n)],
+            "nullable": pd.array(rng.randint(0, 90, n), dtype="Int64"),
+            "maybe": pd.array(rng.rand(n) < 0.5, dtype="boolean"),
+            "constant": 7,
+            "nothing": np.nan,
+        },
+        index=rng.permutation(n) + 1000,
+    )
+    for column in ("float", "word", "object", "level", "day", "nullable", "maybe"):
+        frame.loc[frame.index[rng.rand(n) < 0.1], column] = None
+    return frame

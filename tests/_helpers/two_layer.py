@@ -1,0 +1,41 @@
+"""Settings and assertions for tests of TwoLayerPGDClassifier."""
+
+import copy
+
+import numpy as np
+
+from tests._helpers.estimators import fitted_names
+from tests._helpers.references import naive_proba
+
+#: Plain projected gradient descent, as the theory has it.
+PGD = {
+    "momentum": 0.0,
+    "optimizer": "nesterov",
+    "batch_size": None,
+    "n_init": 1,
+    "early_stopping": False,
+}
+FAST = {"width": 4, "max_iter": 20, "n_init": 1, "random_state": 0}
+
+
+def soft_labels(X, n_classes, seed=0):
+    """Return probabilities of a linear teacher and labels drawn from them."""
+    rng = np.random.RandomState(seed)
+    F = X @ rng.normal(size=(X.shape[1], 1 if n_classes == 2 else n_classes))
+    P = naive_proba(F)
+    return P, np.array([rng.choice(n_classes, p=p) for p in P])
+
+
+def signs(model):
+    """Output weights as (width, outputs)."""
+    return model.output_weights_.reshape(len(model.hidden_weights_), -1)
+
+
+def state_of(model):
+    return {name: copy.deepcopy(getattr(model, name)) for name in fitted_names(model)}
+
+
+def assert_same_state(model, state):
+    assert fitted_names(model) == set(state)
+    for name, value in state.items():
+        np.testing.assert_equal(getattr(model, name), value)

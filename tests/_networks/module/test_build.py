@@ -1,0 +1,110 @@
+"""Modules that cannot be built or trained: errors that say what to change."""
+
+import pickle
+
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from torch import nn
+
+from sklearn_kd.exceptions import DivergenceError
+from tests._helpers.data import blobs
+from tests._helpers.estimators import fitted_names
+from tests._helpers.modules import Small, model
+
+# Errors that say what to change
+
+
+def test_a_module_in_place_of_a_class():
+    X, y = blobs()
+    with pytest.raises(TypeError, match=r"instance of Linear: pass module=Linear and what"):
+        model(nn.Linear(3, 1)).fit(X, y)
+    with pytest.raises(TypeError, match=r"must make a torch.nn.Module, made a dict"):
+        model(dict).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"module_params": {"n_outputs": 4}}, r"for 3 classes .* \(n, 3\), it returned \(n, 4\)"),
+        ({"module_params": {"input_shape": (7,)}}, r"cannot take a batch of shape \(n, 3\)"),
+        ({"image_shape": (1, 2, 2)}, r"\(1, 2, 2\) takes 4 numbers a row, X has 3 features"),
+        ({"optimizer": "adamax"}, "'adamax' is not known: use adam, adamw, sgd"),
+        ({"optimizer_params": {"nesterov": True}}, r"optimizer_params does not suit torch.*nest"),
+        ({"scheduler": "linear"}, "'linear' is not known: use cosine, step, one-cycle"),
+        ({"scheduler": "step", "scheduler_params": {"T": 1}}, "scheduler_params does not suit"),
+        ({"mixed_precision": True, "device": "cpu"}, "needs a CUDA device and float32 rows"),
+        ({"warm_start": True, "checkpoint_path": "x"}, "set one of them only"),
+        ({"learning_rate": 1e30, "optimizer": "sgd"}, None),
+    ],
+)
+def test_errors_leave_nothing_fitted(options, message):
+    X, y = blobs(n_classes=3)
+    fitted = model(**options)
+    error = ValueError
+    if message is None:
+        error, message = DivergenceError, r"loss was .* in epoch \d+: choose a learning_rate below"
+    with pytest.raises(error, match=message):
+        fitted.fit(X, y)
+    assert not fitted_names(fitted)
+    good = model().fit(X, y)
+    before = good.predict_proba(X)
+    with pytest.raises(error, match=message):
+        good.set_params(**options).fit(X, y)
+    good.set_params(**{name: model().get_params()[name] for name in options})
+    assert_array_equal(good.predict_proba(X), before)
+
+
+class Hungry(Small):
+    def forward(self, x):
+        if self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+        return super().forward(x)
+
+
+def test_out_of_memory():
+    X, y = blobs()
+    with pytest.raises(MemoryError, match=r"set a smaller batch_size.*Tried to allocate 1 PiB"):
+        model(Hungry).fit(X, y)
+
+    def vast(input_shape, n_outputs):
+        return nn.Linear(2**50, 2)
+
+    with pytest.raises(MemoryError, match="memory is full: set a smaller batch_size"):
+        model(vast).fit(X, y)
+
+
+def test_weights_that_no_longer_fit():
+    X, y = blobs()
+    fitted = model().fit(X, y).set_params(module_params={"width": 4})
+    with pytest.raises(ValueError, match=r"module_state_ does not fit .* call fit again"):
+        pickle.loads(pickle.dumps(fitted)).predict(X)
+    with pytest.raises(ValueError, match="does not fit"):
+        fitted.partial_fit(X, y)
+
+
+class Frozen(Small):
+    def __init__(self, **params):
+        super().__init__(**params)
+        self.requires_grad_(False)
+
+
+class Tuple(Small):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [(Frozen, "nothing to train"), (Tuple, "returned a tuple: let it return the logits alone")],
+)
+def test_modules_that_cannot_be_trained(module, message):
+    X, y = blobs()
+    with pytest.raises(ValueError, match=message):
+        model(module).fit(X, y)
+
+
+@pytest.mark.parametrize("shape", [(), (-1, -2, 1), (1.0, 2.0, 1.0), ("a", 2, 1)])
+def test_image_shapes_are_positive_integers(shape):
+    with pytest.raises(ValueError, match="must be positive integers"):
+        model(image_shape=shape).fit(*blobs())

@@ -1,0 +1,131 @@
+"""ModuleClassifier as an estimator: warm start, partial_fit, searches and prediction."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_kd import DistilledClassifier
+from tests._helpers.data import FIXED, blobs
+from tests._helpers.modules import Small, model
+
+# Going on
+
+
+def test_warm_start_goes_on():
+    X, y = blobs(n_classes=3)
+    options = {"optimizer": "sgd", "early_stopping": False, "warm_start": True}
+    fitted = model(**options, max_epochs=10).fit(X, y)
+    first = fitted.loss_curve_
+    fitted.fit(X, y)
+    whole = model(**{**options, "warm_start": False}, max_epochs=20).fit(X, y)
+    assert_allclose(first + fitted.loss_curve_, whole.loss_curve_, rtol=1e-12)
+    assert_allclose(fitted.predict_proba(X), whole.predict_proba(X), rtol=1e-12)
+    offset = fitted.input_offset_
+    fitted.fit(X[y < 2] + 5, y[y < 2])
+    assert fitted.predict_proba(X).shape == (len(X), 3)
+    assert_array_equal(fitted.input_offset_, offset)
+    with pytest.raises(ValueError, match="not among the classes"):
+        fitted.fit(X, y + 1)
+
+
+def test_partial_fit_goes_on_with_the_optimizer(rng):
+    X, y = blobs(90, n_classes=3)
+    options = {"batch_size": None, "early_stopping": False, "max_epochs": 6}
+    whole = model(**options).fit(X, y)
+    parts = model(**options)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        parts.partial_fit(X, y)
+    for _ in range(6):
+        parts = pickle.loads(pickle.dumps(parts.partial_fit(X, y, classes=[0, 1, 2])))
+        assert parts.n_iter_ == 1
+    assert_allclose(parts.predict_proba(X), whole.predict_proba(X), rtol=1e-10)
+    assert b"torch" not in pickle.dumps(parts)
+    with pytest.raises(ValueError, match="not what the first call"):
+        parts.partial_fit(X, y, classes=[0, 1])
+    parts.set_params(learning_rate=1e-9).partial_fit(X[:1], y[:1])
+    assert_allclose(parts.predict_proba(X), whole.predict_proba(X), atol=1e-6)
+    parts.set_params(optimizer="sgd").partial_fit(X, y)  # another: begins anew
+    with pytest.raises(ValueError, match="needs all rows at once"):
+        parts.set_params(class_weight="balanced").partial_fit(X, y)
+
+
+# With the others
+
+
+def test_grid_over_width_and_distillation_both_ways():
+    X, y = blobs(150, n_classes=3, spread=2.5)
+    grid = {"module_params": [{"width": 2}, {"width": 16}]}
+    search = GridSearchCV(model(), grid, cv=2, scoring="neg_log_loss").fit(X, y)
+    narrow, wide = search.cv_results_["mean_test_score"]
+    assert wide > narrow
+    for teacher, student in (
+        (LogisticRegression(), model()),
+        (model(), LogisticRegression()),
+        (model(module_params={"width": 32}), model(module_params={"width": 4})),
+    ):
+        distilled = DistilledClassifier(teacher, student, **FIXED).fit(X, y)
+        assert distilled.score(X, y) > 0.75
+
+
+def test_soft_targets_that_name_a_class_absent_from_y():
+    import pandas as pd
+
+    X, y = blobs(90, n_classes=3)
+    Q = LogisticRegression().fit(X, y).predict_proba(X)
+    kept = y != 2
+    frame = pd.DataFrame(Q[kept], columns=[0, 1, 2])
+    fitted = model(max_epochs=300).fit(X[kept], y[kept], soft_targets=frame)
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    assert abs(fitted.predict_proba(X[kept])[:, 2] - Q[kept, 2]).mean() < 0.02
+
+
+def test_prediction_follows_the_parameters_whether_or_not_it_was_asked_before():
+    X, y = blobs()
+    fitted = model().fit(X, y)
+    fitted.predict(X)
+    fitted.set_params(module_params={"width": 9})
+    with pytest.raises(ValueError, match="module_state_ does not fit"):
+        fitted.predict(X)
+
+
+class Noisy(Small):
+    def forward(self, x):
+        return super().forward(x + torch.randn_like(x))
+
+
+def test_a_module_that_draws_when_it_predicts_draws_the_same():
+    X, y = blobs()
+    fitted = model(Noisy, max_epochs=3).fit(X, y)
+    first, second = fitted.predict_proba(X), fitted.predict_proba(X)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_going_on_draws_anew(how):
+    X, y = blobs()
+    drawn = []
+
+    def augment(batch, generator):
+        drawn.append(float(torch.rand(1, generator=generator)))
+        return batch
+
+    options = {"max_epochs": 1, "batch_size": None, "early_stopping": False}
+    fitted = model(augmentation=augment, warm_start=how == "warm_start", **options)
+    for _ in range(3):
+        if how == "partial_fit":
+            fitted.set_params(batch_size=len(X)).partial_fit(X, y, classes=np.unique(y))
+        else:
+            fitted.fit(X, y)
+    assert len(set(drawn)) == 3
+
+
+def test_partial_fit_with_lbfgs_keeps_no_tensor():
+    X, y = blobs()
+    fitted = model(optimizer=torch.optim.LBFGS).partial_fit(X, y, classes=np.unique(y))
+    assert b"torch" not in pickle.dumps(vars(fitted)["_optimizer_state"]["state"])
+    fitted.partial_fit(X, y)

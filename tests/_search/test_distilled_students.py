@@ -1,0 +1,81 @@
+"""Batched searches over students inside a DistilledClassifier."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+)
+from tests._helpers.data import FIXED
+from tests._helpers.selection import network, overlapping
+
+# ---- batched searches
+
+
+@pytest.mark.parametrize("in_grid", [False, True])
+@pytest.mark.parametrize("name", ["alpha", "temperature", "augmentation"])
+def test_batched_searches_refuse_auto_by_name(name, in_grid):
+    X, y = overlapping()
+    model = DistilledClassifier(LogisticRegression(), network(), **FIXED)
+    grid = {"student__width": [2, 4]}
+    if in_grid:
+        grid[name] = [FIXED[name], "auto"]
+    else:
+        model.set_params(**{name: "auto"})
+    with pytest.raises(ValueError, match=f"{name}='auto' cannot be batched"):
+        BatchedGridSearchCV(model, grid, cv=2).fit(X, y)
+    pipeline = make_pipeline(StandardScaler(), model)
+    grid = {f"distilledclassifier__{key}": values for key, values in grid.items()}
+    with pytest.raises(ValueError, match=f"distilledclassifier__{name}='auto' cannot be batched"):
+        BatchedGridSearchCV(pipeline, grid, cv=2).fit(X, y)
+
+
+SEARCHES = {
+    "munge": {"augmentation": "munge", "n_augmented": 80},
+    "class_weight": {"class_weight": "balanced"},
+    "class_prior": {"class_prior": "uniform"},
+    "all": {
+        "augmentation": "gibbs",
+        "n_augmented": 80,
+        "class_weight": "balanced",
+        "class_prior": "training",
+    },
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_batched_searches_are_grid_searches(name):
+    X, y = overlapping(120)
+    keep = (y > 0) | (np.arange(120) % 3 == 0)
+    X, y = X[keep], y[keep]
+    params = {"sample_weight": np.linspace(0.5, 2, len(y))} if name == "all" else {}
+    student = network(max_iter=30, early_stopping=False, n_init=1)
+    model = DistilledClassifier(LogisticRegression(), student, random_state=0)
+    model.set_params(**{**FIXED, **SEARCHES[name]})
+    grid = {"alpha": [0.0, 0.4, 1.0]}
+    if "class_weight" not in SEARCHES[name]:
+        grid = [grid, {"alpha": [0.5], "temperature": [2.0]}]
+    scoring = ["neg_log_loss", "accuracy"]
+    options = {"cv": 2, "scoring": scoring, "refit": "neg_log_loss"}
+    expected = GridSearchCV(model, grid, **options).fit(X, y, **params)
+    search = BatchedGridSearchCV(model, grid, **options).fit(X, y, **params)
+    for score in scoring:
+        for fold in range(2):
+            key = f"split{fold}_test_{score}"
+            assert_allclose(search.cv_results_[key], expected.cv_results_[key], rtol=1e-6)
+    # the settings differ: that they agree says something
+    assert len(np.unique(expected.cv_results_["mean_test_neg_log_loss"].round(6))) > 2
+    assert search.best_params_ == expected.best_params_
+    best = search.best_estimator_
+    assert_allclose(best.predict_proba(X), expected.best_estimator_.predict_proba(X), rtol=1e-6)
+    assert best.n_augmented_ == SEARCHES[name].get("n_augmented", 0)
+    assert best.alpha_ == search.best_params_["alpha"]

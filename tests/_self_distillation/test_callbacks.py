@@ -1,0 +1,158 @@
+"""Callbacks of SelfDistillClassifier, and fits that do not end."""
+
+import copy
+
+import pytest
+import skorch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from sklearn_kd import (
+    SelfDistillClassifier,
+    TwoLayerPGDClassifier,
+)
+from tests._helpers.self_distillation import (
+    FORMS,
+    cheap,
+    module,
+    noisy_blobs,
+)
+
+# these have tests of their own; here labels are often clean, or rows few
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
+]
+
+
+# Callbacks, and fits that do not end
+
+
+class Listens:
+    """Notes the tasks that begin; a callback."""
+
+    def __init__(self):
+        self.begun = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, **_):
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **_):
+        pass
+
+
+class StopsAfter(Listens):
+    """Ends training after some epochs."""
+
+    def __init__(self, n_epochs):
+        super().__init__()
+        self.n_epochs = n_epochs
+
+    def on_fit_task_end(self, estimator, context, **_):
+        return context.task_name == "epochs" and context.task_id + 1 == self.n_epochs
+
+
+class Raises(Listens):
+    """Ends training by an error."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_fit_task_end(self, estimator, context, **_):
+        if context.task_name == "epochs":
+            raise self.error
+
+
+def test_callbacks_see_labelled_subtasks():
+    X, y, _ = noisy_blobs()
+    for form, expected in [
+        ("last step", ["fit-estimator"]),
+        ("default", ["fit-first-generation", "fit-second-generation"]),
+    ]:
+        listens = Listens()
+        model = clone(FORMS[form]).set_callbacks(listens).fit(X, y)
+        assert listens.begun[1:] == expected
+        assert not hasattr(model.estimator_, "_skl_callbacks")
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_a_callback_may_stop_training(batch_size):
+    X, y, _ = noisy_blobs()
+    net = cheap(early_stopping=False, batch_size=batch_size, learning_rate=0.5)
+    shorter = SelfDistillClassifier(clone(net).set_params(max_iter=7), warm_up=0).fit(X, y)
+    model = SelfDistillClassifier(net.set_callbacks(StopsAfter(7)), warm_up=0).fit(X, y)
+    assert model.termination_condition_ == "callback"
+    assert model.n_iter_ == len(model.weight_curve_) == len(model.loss_curve_) == 7
+    assert_array_equal(model.weight_curve_, shorter.weight_curve_)
+    assert_array_equal(model.predict_proba(X), shorter.predict_proba(X))
+    assert_allclose(model.label_quality_, shorter.label_quality_, rtol=1e-12)
+
+
+class Stops(skorch.callbacks.Callback):
+    """Interrupts a module after its second epoch."""
+
+    def on_epoch_end(self, net, **_):
+        if len(net.history) == 2:
+            raise MemoryError("no more")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("form", ["default", "last step"])
+def test_a_fit_that_is_cut_short_leaves_nothing(form, error):
+    X, y, _ = noisy_blobs()
+    for before in (clone(FORMS[form]), clone(FORMS[form]).fit(X, y)):
+        broken = copy.deepcopy(before)
+        broken.estimator.set_callbacks(Raises(error()))
+        state = dict(vars(broken))
+        with pytest.raises(error):
+            broken.fit(X[:, :2], (y + 1) % 2)
+        assert vars(broken).keys() == state.keys()
+        assert all(vars(broken)[name] is value for name, value in state.items())
+        if hasattr(before, "classes_"):
+            assert_array_equal(broken.predict_proba(X), before.predict_proba(X))
+        else:
+            with pytest.raises(NotFittedError):
+                broken.predict(X)
+
+
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_an_interrupt_in_either_generation(monkeypatch, which):
+    X, y, _ = noisy_blobs()
+    model = SelfDistillClassifier(cheap())
+    whole, calls = TwoLayerPGDClassifier._fit_targets, []
+
+    def cut_short(self, *args, **options):
+        calls.append(1)
+        whole(self, *args, **options)
+        if len(calls) == {"first": 1, "second": 2}[which]:
+            self.termination_condition_ = "interrupted"
+            raise KeyboardInterrupt
+        return self
+
+    monkeypatch.setattr(TwoLayerPGDClassifier, "_fit_targets", cut_short)
+    before = dict(vars(model))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert len(calls) == {"first": 1, "second": 2}[which]
+    assert vars(model) == before
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_a_failing_module_leaves_nothing():
+    X, y, _ = noisy_blobs()
+    for early_stopping in (True, False):
+        student = module(max_epochs=5, callbacks=[Stops()], early_stopping=early_stopping)
+        model = SelfDistillClassifier(student)
+        before = dict(vars(model))
+        with pytest.raises(MemoryError):
+            model.fit(X, y)
+        assert vars(model) == before

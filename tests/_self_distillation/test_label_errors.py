@@ -1,0 +1,190 @@
+"""find_label_errors: which rows have wrong labels."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import (
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+
+from sklearn_kd import (
+    SelfDistillClassifier,
+)
+from sklearn_kd.exceptions import MissingClassWarning
+from tests._helpers.self_distillation import (
+    FORMS,
+    cheap,
+    noisy_blobs,
+)
+
+# these have tests of their own; here labels are often clean, or rows few
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
+]
+
+
+# Label errors
+
+
+def assert_table(errors, X, y):
+    assert errors.columns.tolist() == ["row", "given_label", "suggested_label", "label_quality"]
+    assert sorted(errors.row) == list(range(len(X)))
+    assert_array_equal(errors.given_label, y[errors.row])
+    assert errors.label_quality.is_monotonic_increasing
+    assert errors.label_quality.between(0, 1).all()
+    assert set(errors.suggested_label) <= set(y)
+    assert errors.index.tolist() == list(range(len(X)))
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [None, 2, KFold(3, shuffle=True, random_state=0), StratifiedKFold(3), "in-sample", "splits"],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["default", "last step", "module"])
+def test_wrong_labels_come_first(form, cv):
+    X, y, clean = noisy_blobs(n=120)
+    model = clone(FORMS[form])
+    if cv == "splits":
+        cv = list(KFold(3).split(X))
+    model.set_params(random_state=0)
+    if isinstance(cv, str):
+        model.fit(X, y)
+    state = dict(vars(model))
+    errors = model.find_label_errors(X, y, cv=cv)
+    assert_table(errors, X, y)
+    wrong = (y != clean)[errors.row]
+    assert average_precision_score(wrong, 1 - errors.label_quality) > 0.9
+    suspects = errors[errors.given_label != errors.suggested_label]
+    assert (suspects.suggested_label == clean[suspects.row]).mean() > 0.85
+    assert vars(model) == state  # nothing is fitted by it
+    assert errors.equals(model.find_label_errors(X, y, cv=cv))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", ["default", "last step"])
+def test_out_of_sample_is_a_fit_on_the_other_folds(form, weighted):
+    X, y, _ = noisy_blobs()
+    w = np.random.RandomState(0).uniform(0.3, 2, 90) if weighted else None
+    cv = StratifiedKFold(3, shuffle=True, random_state=1)
+    errors = clone(FORMS[form]).find_label_errors(X, y, cv=cv, sample_weight=w)
+    proba = np.full((90, 3), np.nan)
+    for train, test in cv.split(X, y):
+        judge = clone(FORMS[form]).fit(
+            X[train], y[train], sample_weight=w if w is None else w[train]
+        )
+        proba[test] = judge.predict_proba(X[test])
+    quality = proba[np.arange(90), y]
+    assert_allclose(errors.label_quality, quality[errors.row], atol=1e-12)
+    assert_allclose(errors.label_quality, np.sort(quality), atol=1e-12)
+    assert_array_equal(errors.suggested_label, proba.argmax(axis=1)[errors.row])
+
+
+@pytest.mark.parametrize(("cv", "n_folds"), [(None, 5), (3, 3), (KFold(4), 4)])
+def test_no_row_is_judged_by_a_fit_that_has_seen_it(monkeypatch, cv, n_folds):
+    X, y, _ = noisy_blobs()
+    X = np.column_stack([X, np.arange(90.0)])  # a name for each row
+    trained, tested = [], []
+    fit, predict_proba = SelfDistillClassifier.fit, SelfDistillClassifier.predict_proba
+
+    def watched_fit(self, X, y, sample_weight=None):
+        trained.append(X[:, -1])
+        return fit(self, X, y, sample_weight=sample_weight)
+
+    def watched_predict_proba(self, X):
+        tested.append(X[:, -1])
+        return predict_proba(self, X)
+
+    monkeypatch.setattr(SelfDistillClassifier, "fit", watched_fit)
+    monkeypatch.setattr(SelfDistillClassifier, "predict_proba", watched_predict_proba)
+    SelfDistillClassifier(cheap(max_iter=5)).find_label_errors(X, y, cv=cv)
+    assert len(trained) == len(tested) == n_folds
+    for seen, judged in zip(trained, tested, strict=True):
+        assert_array_equal(np.sort(np.r_[seen, judged]), np.arange(90))
+    assert_array_equal(np.sort(np.concatenate(tested)), np.arange(90))
+
+
+def test_a_label_does_not_testify_for_itself():
+    """Over the labels that a row may be given its qualities sum to one; its class does not move."""
+    X, y, _ = noisy_blobs(n=60)
+    total, suggested = 0.0, set()
+    for label in range(3):
+        given_ = y.copy()
+        given_[7] = label
+        model = SelfDistillClassifier(cheap(early_stopping=False))
+        errors = model.find_label_errors(X, given_, cv=KFold(3)).set_index("row")
+        total += errors.label_quality[7]
+        suggested.add(errors.suggested_label[7])
+    assert total == pytest.approx(1)
+    assert len(suggested) == 1
+
+
+def test_folds_depend_on_the_seed():
+    X, y, _ = noisy_blobs()
+    first, same, other = (
+        SelfDistillClassifier(cheap(), random_state=seed).find_label_errors(X, y)
+        for seed in (0, 0, 1)
+    )
+    assert first.equals(same)
+    assert not first.equals(other)
+
+
+def test_folds_that_leave_rows_out():
+    X, y, _ = noisy_blobs()
+    model = SelfDistillClassifier(cheap(max_iter=5))
+    for cv in (ShuffleSplit(2, random_state=0), [(np.arange(50), np.arange(50, 90))]):
+        with pytest.raises(ValueError, match=r"cv tests \d+ of the 90 rows once"):
+            model.find_label_errors(X, y, cv=cv)
+
+
+def test_a_class_of_one_row_cannot_be_judged():
+    X, y, _ = noisy_blobs()
+    y[11] = 8
+    model = SelfDistillClassifier(cheap(max_iter=10))
+    with pytest.warns(MissingClassWarning, match=r"label of 1 rows, of the classes \[8\]"):
+        errors = model.find_label_errors(X, y)
+    assert_table(errors, X, y)
+    row = errors.set_index("row").loc[11]
+    assert row.label_quality == 1
+    assert row.suggested_label == row.given_label == 8
+
+
+def test_a_class_that_a_fold_has_to_itself_cannot_be_judged():
+    X, y, _ = noisy_blobs()
+    order = np.argsort(y, kind="stable")
+    X, y = X[order], y[order]
+    own = np.flatnonzero(y == 1)
+    rest = np.random.RandomState(0).permutation(np.flatnonzero(y != 1))
+    tests = [own, rest[::2], rest[1::2]]
+    cv = [(np.setdiff1d(np.arange(90), test), test) for test in tests]
+    model = SelfDistillClassifier(cheap(max_iter=10))
+    with pytest.warns(
+        MissingClassWarning, match=rf"label of {len(own)} rows, of the classes \[1\]"
+    ):
+        errors = model.find_label_errors(X, y, cv=cv)
+    assert_table(errors, X, y)
+    assert set(errors.row[errors.label_quality == 1]) >= set(own)
+    quality = errors.set_index("row").label_quality
+    assert (quality[rest] < 1).all()
+
+
+def test_in_sample_needs_a_fit_and_its_labels():
+    X, y, _ = noisy_blobs()
+    model = clone(FORMS["last step"])
+    with pytest.raises(NotFittedError):
+        model.find_label_errors(X, y, cv="in-sample")
+    model.fit(X, y)
+    for other in (y[::-1], y[:-1], (y + 1) % 3):
+        with pytest.raises(ValueError, match="not those labels: pass them, or set cv=None"):
+            model.find_label_errors(X[: len(other)], other, cv="in-sample")
+    errors = model.find_label_errors(X, y, cv="in-sample")
+    assert_array_equal(errors.label_quality, np.sort(model.label_quality_))
+    assert_array_equal(errors.suggested_label, model.predict(X)[errors.row])
+    with pytest.raises(ValueError, match="cv"):
+        model.find_label_errors(X, y, cv="out-of-sample")

@@ -1,0 +1,35 @@
+"""Counting distinct rows by hashes."""
+
+import numpy as np
+import pytest
+
+from sklearn_kd._held_out import is_small
+
+
+def test_small_counts_distinct_rows():
+    X = np.random.RandomState(0).normal(size=(100, 3))
+    assert is_small(X, 100)
+    assert not is_small(X, 99)
+    copies = np.tile(X, (10, 1))
+    assert is_small(copies, 100)
+    assert not is_small(copies, 99)
+    assert not is_small(np.zeros((2001, 1)), 100)  # not worth a look
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.arange(500.0)[:, None],
+        lambda: np.indices((20, 25)).reshape(2, -1).T.astype(float),
+        lambda: np.eye(200),
+        lambda: np.random.RandomState(0).randint(0, 2, size=(700, 12)).astype(float),
+        lambda: 2.0 ** np.arange(-60, 60)[:, None],
+    ],
+)
+def test_hashes_tell_distinct_rows_apart(make, dtype):
+    X = make().astype(dtype)
+    n = len(np.unique(X, axis=0))
+    X = np.tile(X, (3, 1))
+    assert is_small(X, n)
+    assert not is_small(X, n - 1)
