@@ -43,7 +43,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch.func import functional_call, grad, vmap
 
-from sklearn_kd._core import kernels, losses, targets
+from sklearn_kd._core.kernel import kernels
+from sklearn_kd._core.network import losses, self_distillation, targets
 from sklearn_kd.datasets import fetch_cifar10
 from sklearn_kd.modules import ResNet, SmallCNN
 from sklearn_kd.theory import information_ratio
@@ -152,8 +153,8 @@ def train(network, X, y, args, *, schedule=None, step_size=0.1, note=None):
 
     rule = targets.Fixed(given[None, None])
     if schedule is not None:
-        weight_of = targets.Accuracy(weigh, given.new_ones(1, 1))
-        rule = targets.SelfDistilled(rule, targets.hardmax, weight_of)
+        weight_of = self_distillation.Accuracy(weigh, given.new_ones(1, 1))
+        rule = self_distillation.SelfDistilled(rule, self_distillation.hardmax, weight_of)
     optimizer = torch.optim.SGD(network.parameters(), step_size, momentum=0.9, weight_decay=5e-4)
     generator = torch.Generator().manual_seed(args.seed)
     order, weight = [], 0.0
@@ -183,7 +184,7 @@ def along_training(network, data, test, batches, args, **options):
     images, path, notes = X[np.concatenate(batches)], [], []
 
     def note(step, weight):
-        h = targets.hardmax(outputs(network, images)).cpu().numpy().reshape(batches.shape)
+        h = self_distillation.hardmax(outputs(network, images)).cpu().numpy().reshape(batches.shape)
         labels = 2 * h - 1  # without corrections, the predictions themselves
         if options["schedule"] is not None:  # 1 - alpha is that of the last minibatch
             labels = (1 - weight) * given[batches] + weight * labels

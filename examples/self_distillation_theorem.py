@@ -33,7 +33,7 @@ import math
 import numpy as np
 import torch
 
-from sklearn_kd._core import losses, solvers, targets, two_layer
+from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
 
 CLUSTERS, SIZE, N_INPUTS, WIDTH, N_STARTS = 4, 15, 50, 200, 5
 WRONG, RHO = 3, 0.2
@@ -72,16 +72,16 @@ def train(X, y, taus):
     # W_j ~ N(0, 1), not in pairs; half of the output layer is 1, half -1, over sqrt(width)
     hidden = torch.tensor(np.concatenate(starts * (n_students // N_STARTS))).float()
     signs = torch.tensor([1.0, -1.0]).repeat_interleave(WIDTH // 2)
-    students = solvers.Students(
+    students = problem.Students(
         [WIDTH] * n_students, hidden, signs.repeat(n_students)[:, None], hidden.clone()
     )
     tau = torch.tensor(taus)
-    rule = targets.SelfDistilled(
+    rule = self_distillation.SelfDistilled(
         targets.Fixed(y[None, None]),
-        targets.Ramp(RHO),
+        self_distillation.Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
-    plan = solvers.Plan(
+    plan = problem.Plan(
         # the paper sums the losses of rows, here is their mean: n eta = 1 / (2 Gamma^2)
         step_size=torch.full((n_students,), 0.5),
         output_step_size=None,
@@ -92,9 +92,9 @@ def train(X, y, taus):
         momentum=0.0,
         decay=False,
         generator=torch.Generator(),
-        activation=two_layer.TANH,
+        activation=layers.TANH,
     )
-    rows = solvers.Rows(X, rule, torch.full((1, 1), 1 / n_rows))
+    rows = problem.Rows(X, rule, torch.full((1, 1), 1 / n_rows))
     path = []
 
     def note(epoch, outcome):
@@ -103,7 +103,7 @@ def train(X, y, taus):
             path.append((signs @ active / math.sqrt(WIDTH)).numpy())
         return False
 
-    solvers.train(students, rows, losses.squared_error, plan, on_epoch=note)
+    training.train(students, rows, losses.squared_error, plan, on_epoch=note)
     return np.stack(path)
 
 

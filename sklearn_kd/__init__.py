@@ -8,12 +8,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _ESTIMATORS = {
-    "BatchedGridSearchCV": "_search",
-    "DistilledClassifier": "_distilled",
-    "KernelTeacher": "_kernel_teacher",
-    "ModuleClassifier": "_module",
-    "SelfDistillClassifier": "_self_distill",
-    "TwoLayerPGDClassifier": "_two_layer",
+    "BatchedGridSearchCV": "_search.batched_grid_search",
+    "DistilledClassifier": "_distillation.classifier",
+    "KernelTeacher": "_kernel.teacher",
+    "ModuleClassifier": "_networks.module.classifier",
+    "SelfDistillClassifier": "_self_distillation.classifier",
+    "TwoLayerPGDClassifier": "_networks.two_layer.classifier",
 }
 _MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
 

@@ -5,19 +5,14 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from sklearn_kd._validation import (
+from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.validation import (
     check_probabilities,
     check_unit_interval,
-    encode_labels,
     validate_sample_weight,
 )
 
-__all__ = [
-    "agreement_score",
-    "expected_calibration_error",
-    "fidelity_score",
-    "soft_log_loss",
-]
+__all__ = ["agreement_score", "expected_calibration_error", "fidelity_score", "soft_log_loss"]
 
 
 def _weighted_mean(values, sample_weight):

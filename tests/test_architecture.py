@@ -1,6 +1,7 @@
-"""The walls of the house: who imports what, and what stays unloaded."""
+"""The folders of the package: who imports whom, and what stays unloaded."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,60 @@ import sklearn_kd
 ROOT = Path(sklearn_kd.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-METAS = [
-    *("_candidates.py", "_distilled.py", "_meta.py", "_row_expansion.py", "_search.py"),
-    *("_label_noise.py", "_self_distill.py", "_split_fits.py", "_teacher_labels.py"),
-    *("_answers.py", "_choice.py", "_distillation.py", "_lesson.py", "_report.py"),
-    *("_measure.py", "_should_distill.py"),
-]
-STUDENTS = {"_two_layer", "_training", "_together", "_module", "_module_training"}
+
+#: Floor of each folder or top-level file. A file imports from lower floors and from its own folder.
+FLOORS = {
+    "exceptions": 1,
+    "_core": 1,
+    "_utils": 2,
+    "modules": 2,
+    "_tables": 3,
+    "_networks": 3,
+    "_kernel": 3,
+    "_search": 3,
+    "datasets": 3,
+    "theory": 3,
+    "metrics": 3,
+    "_distillation": 4,
+    "_self_distillation": 4,
+    "inspection": 5,
+    "export": 5,
+    "": 6,  # the package itself
+}
+#: The only folder that others on its floor may import.
+SHARED = "_tables"
+#: Public folders: a thin `__init__` over private files.
+PUBLIC = {"datasets", "theory", "inspection", "export"}
+#: The only modules outside `_core` that import torch, directly or not, when they are imported.
+IMPORT_TORCH = {
+    "modules",
+    "_utils.device",
+    "_kernel.ridge_fit",
+    "_kernel.margin_fit",
+    "_networks.training_data",
+    "_networks.two_layer.stacked",
+    "_networks.two_layer.training",
+    "_networks.two_layer.joint_training",
+    "_networks.module.build",
+    "_networks.module.checkpoint",
+    "_networks.module.image_augmentation",
+    "_networks.module.net",
+    "_networks.module.training",
+    "_self_distillation.corrected_targets",
+}
+
+
+def module_of(path):
+    """Return the dotted name of a file below the package: "" for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def folder_of(module):
+    return module.split(".")[0]
 
 
 def imports(path, *, top_level=False):
@@ -40,145 +88,110 @@ def _outside_functions(tree):
             yield from _outside_functions(node)
 
 
-def own(path, **options):
-    """Return which of our modules a file imports, by their last name."""
-    found = set()
+def own_imports(path, **options):
+    """Yield (module, name or None) of the imports from this package, below its root."""
     for module, name in imports(path, **options):
-        parts = module.split(".")
-        if parts[0] == "sklearn_kd":
-            found.add(parts[1] if len(parts) > 1 else name)
-    return found
+        if module.split(".")[0] != "sklearn_kd":
+            continue
+        inner = module.removeprefix("sklearn_kd").lstrip(".")
+        as_module = f"{inner}.{name}".lstrip(".")
+        yield (as_module, None) if as_module in MODULES else (inner, name)
 
 
 def roots(path, **options):
     return {module.split(".")[0] for module, _ in imports(path, **options)}
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "_core"], ids=str)
-def test_core_knows_torch_and_the_standard_library_only(path):
-    allowed = {*sys.stdlib_module_names, "torch", "sklearn_kd"}
-    assert roots(path) <= allowed
-    assert own(path) <= {"_core"}
+def test_each_folder_has_a_floor():
+    assert {folder_of(module) for module in MODULES} <= FLOORS.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_only_validation_imports_private_names_of_scikit_learn(path):
+def test_imports_go_down(path):
+    here = folder_of(module_of(path))
+    for module, _ in own_imports(path):
+        there = folder_of(module)
+        shared = there == SHARED and FLOORS[here] == FLOORS[SHARED]
+        assert there == here or shared or FLOORS[there] < FLOORS[here], f"{here} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_the_two_kinds_of_network_do_not_know_each_other(path):
+    other = {"two_layer": "module", "module": "two_layer"}.get(path.parent.name)
+    if path.parent.parent.name == "_networks":
+        assert not any(module.startswith(f"_networks.{other}") for module, _ in own_imports(path))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith("_core")], ids=str)
+def test_core_knows_torch_and_the_standard_library_only(path):
+    assert roots(path) <= {*sys.stdlib_module_names, "torch", "sklearn_kd"}
+    assert {folder_of(module) for module, _ in own_imports(path)} <= {"_core"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_one_module_imports_private_names_of_scikit_learn(path):
     private = [
         (module, name)
         for module, name in imports(path)
         if module.split(".")[0] == "sklearn"
         and any(part.startswith("_") for part in [*module.split("."), name or ""])
     ]
-    assert path.name == "_validation.py" or not private
-
-
-@pytest.mark.parametrize("path", [ROOT / name for name in METAS], ids=METAS)
-def test_metas_know_the_student_protocol_and_no_student(path):
-    assert not own(path, top_level=True) & STUDENTS
-    assert not own(path) & {"_training", "_together", "_core"}
-
-
-#: What each module may import; `_core` has a test of its own.
-ALLOWED = {
-    "__init__": set(),
-    "exceptions": set(),
-    "inspection": {"_candidates", "_information", "_report", "_report_displays", "_search"}
-    | {"_should_distill"},
-    "_should_distill": {"_distilled", "_meta", "_row_expansion", "_teacher_labels"}
-    | {"_unseen_losses", "_validation"},
-    "_unseen_losses": {"_label_calibration", "_meta", "_teacher_labels", "_validation"},
-    "_report": {"_distilled", "_measure", "_report_displays"},
-    "_report_displays": {"_information", "_measure", "_validation", "metrics"},
-    "_measure": {"_distilled", "_meta", "_teacher_labels", "_validation", "metrics"},
-    "_information": {"_validation", "theory"},
-    "metrics": {"_validation"},
-    "datasets": {"_image_files", "_transfer_rows", "_validation", "_wrong_labels"},
-    "_wrong_labels": {"_validation"},
-    "_transfer_rows": {"_mixed_table", "_validation"},
-    "_mixed_table": set(),
-    "_image_files": set(),
-    "modules": set(),
-    "theory": {"_validation", "_device", "_core"},
-    "_validation": {"exceptions"},
-    "_device": {"_memory", "exceptions"},
-    "_scaling": {"exceptions"},
-    "_held_out": set(),
-    "_memory": set(),
-    "_base": {"_validation", "_device", "exceptions"},
-    "_two_layer": {"_base", "_student", "_validation", "_together", "_training"},
-    "_training": {"_base", "_batch", "_core", "_device", "_settings", "exceptions"},
-    "_together": {"_batch", "_device", "_settings", "_student", "_training"},
-    "_batch": {"_core", "_device", "_scaling"},
-    "_settings": {"_held_out", "_scaling", "_validation"},
-    "_student": {"_validation"},
-    "_module": {"_base", "_built_module", "_module_training", "_student", "_validation"},
-    "_module_training": {"_augment", "_base", "_batch", "_built_module", "_checkpoint", "_device"}
-    | {"_held_out", "_module_net", "_scaling", "_settings", "_validation", "exceptions"},
-    "_module_net": {"_built_module", "_core", "exceptions"},
-    "_built_module": {"_base", "_device", "_scaling"},
-    "_augment": set(),
-    "_checkpoint": set(),
-    "_kernel_teacher": {"_base", "_held_out", "_scaling", "_validation"}
-    | {"_kernel_fit", "_margin_fit"},
-    "_kernel_fit": {"_core", "_device", "_held_out"},
-    "_margin_fit": {"_core", "_device", "_held_out"},
-    "_meta": {"_validation", "exceptions"},
-    "_teacher_labels": {"_label_calibration", "_validation", "exceptions"},
-    "_label_calibration": set(),
-    "_answers": {"_validation"},
-    "_row_expansion": {"_answers", "_memory", "_validation", "exceptions"},
-    "_lesson": {"_answers", "_meta", "_teacher_labels", "_validation"},
-    "_choice": {
-        *("_answers", "_held_out", "_label_calibration", "_lesson", "_row_expansion"),
-        *("_validation", "exceptions"),
-    },
-    "_distillation": {
-        *("_answers", "_choice", "_lesson", "_meta", "_row_expansion", "_student"),
-        *("_teacher_labels", "_transfer_rows", "_validation", "exceptions"),
-    },
-    "_search": {"_candidates", "_split_fits", "_validation"},
-    "_split_fits": {"_candidates"},
-    "_candidates": {"_row_expansion"},
-    "_distilled": {
-        *("_answers", "_distillation", "_meta", "_validation"),
-        *("_two_layer", "_kernel_teacher"),  # the defaults, not at import
-    },
-    "_self_distill": {
-        *("_base", "_label_noise", "_meta", "_refinement", "_validation", "exceptions"),
-        "_two_layer",  # the default, not at import
-    },
-    "_label_noise": {"_meta", "_teacher_labels", "_validation", "exceptions"},
-    "_refinement": {"_core", "_device"},
-}
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent == ROOT], ids=str)
-def test_dependencies_point_one_way(path):
-    assert path.stem in ALLOWED, "say what the new module may import"
-    assert own(path) <= ALLOWED[path.stem]
-    assert {f"{name}.py" for name in ALLOWED} <= {path.name for path in FILES}
-
-
-#: The only modules beside `_core` that import torch when they are imported.
-ENGINE_ROOM = {
-    *("_training.py", "_together.py", "_batch.py", "_device.py", "_kernel_fit.py"),
-    *("_margin_fit.py", "_refinement.py", "modules.py"),
-    *("_module_training.py", "_module_net.py", "_built_module.py", "_augment.py", "_checkpoint.py"),
-}
+    assert module_of(path) == "_utils.sklearn_compat" or not private
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_only_the_engine_room_imports_torch(path):
-    engine_room = path.parent.name == "_core" or path.name in ENGINE_ROOM
-    loaded = roots(path, top_level=True) & {"torch", "skorch"}
-    assert engine_room or not loaded
-    # nor through one of them
-    assert engine_room or not {f"{name}.py" for name in own(path, top_level=True)} & ENGINE_ROOM
+def test_default_estimators_are_imported_inside_functions(path):
+    if FLOORS[folder_of(module_of(path))] == 4:
+        estimators = {"_networks", "_kernel"}
+        found = {folder_of(module) for module, _ in own_imports(path, top_level=True)}
+        assert not found & estimators
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_no_file_is_longer_than_a_reader_bears(path):
-    assert len(path.read_text().splitlines()) <= 500
+def longest_chain(top_level=True):
+    """Return the longest chain of files that import each other; a circle is an error."""
+    graph = {
+        name: {module for module, _ in own_imports(path, top_level=top_level)} - {name}
+        for name, path in MODULES.items()
+        if name
+    }
+
+    @functools.cache
+    def chain(name, above=()):
+        assert name not in above, f"a circle: {(*above, name)}"
+        below = [chain(other, (*above, name)) for other in sorted(graph[name]) if other in graph]
+        return (name, *max(below, key=len, default=()))
+
+    return max((chain(name) for name in graph), key=len)
+
+
+def test_imports_have_no_circle():
+    assert longest_chain()
+
+
+@functools.cache
+def loads(module):
+    """Return whether importing a module of this package loads torch or skorch."""
+    path = MODULES[module]
+    if roots(path, top_level=True) & {"torch", "skorch"}:
+        return True
+    return any(
+        loads(other) for other, _ in own_imports(path, top_level=True) if other not in ("", module)
+    )
+
+
+def test_torch_is_loaded_by_the_modules_that_train_only():
+    found = {module for module in MODULES if not module.startswith("_core") and loads(module)}
+    assert found == IMPORT_TORCH
+
+
+def test_faces_of_public_folders_are_thin():
+    for folder in PUBLIC & {folder_of(module) for module in MODULES}:
+        tree = ast.parse(MODULES[folder].read_text())
+        kinds = {type(node) for node in tree.body[1:]}
+        assert kinds == {ast.ImportFrom, ast.Assign}, folder
+    for module, path in MODULES.items():
+        if path.name == "__init__.py" and module and folder_of(module) not in PUBLIC:
+            assert not ast.parse(path.read_text()).body, f"{module}/__init__.py is not empty"
 
 
 def in_a_fresh_interpreter(code, *arguments):
@@ -202,7 +215,6 @@ for name in sklearn_kd.__all__:
     assert name in dir(sklearn_kd)
     if name != "modules":  # torch's own
         getattr(sklearn_kd, name)
-import sklearn_kd._two_layer, sklearn_kd._distilled
 assert "torch" not in sys.modules and "skorch" not in sys.modules
 try:
     sklearn_kd.nothing

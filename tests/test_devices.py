@@ -10,8 +10,8 @@ from sklearn_kd import (
     ModuleClassifier,
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
-    _device,
 )
+from sklearn_kd._networks.two_layer import training
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 
@@ -26,7 +26,7 @@ def test_a_fit_that_would_not_fit_says_what_to_set(monkeypatch):
         asked.append(n_bytes)
         raise MemoryError(f"needs {n_bytes}: {advice}")
 
-    monkeypatch.setattr(_device, "check_budget", refuse)
+    monkeypatch.setattr(training, "check_budget", refuse)
     for width in (4, 400):
         student = TwoLayerPGDClassifier(width, max_iter=2)
         with pytest.raises(MemoryError, match="set a smaller batch_size, width or n_init"):

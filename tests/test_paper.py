@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit, xlogy
 
 from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
-from sklearn_kd._core import losses, solvers, targets, two_layer
+from sklearn_kd._core.network import layers, losses, problem, targets, training
 from sklearn_kd.theory import ntk_margin, required_width
 
 AS_GIVEN = {"input_scaling": False, "input_intercept": False}
@@ -22,10 +22,10 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
     """Logits at Z of a network trained by small steps on the summed squared loss."""
     X, Z, Y = (torch.from_numpy(np.asarray(a, dtype=float)) for a in (X, Z, Y))
     generator = torch.Generator().manual_seed(seed)
-    hidden, output = two_layer.initialise(width, X.shape[1], 1, symmetric=True, generator=generator)
-    students = solvers.Students([width], hidden, output, hidden.clone())
+    hidden, output = layers.initialise(width, X.shape[1], 1, symmetric=True, generator=generator)
+    students = problem.Students([width], hidden, output, hidden.clone())
     weights = torch.full((1, 1), 1 / len(X), dtype=torch.float64)
-    plan = solvers.Plan(
+    plan = problem.Plan(
         step_size=torch.tensor([len(X) * time / n_steps], dtype=torch.float64),
         output_step_size=None,
         max_move=torch.tensor([math.inf], dtype=torch.float64),
@@ -36,10 +36,10 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
         decay=False,
         generator=generator,
     )
-    rows = solvers.Rows(X, targets.Fixed(Y[None, None, :]), weights)
-    solvers.train(students, rows, losses.squared_error, plan)
-    work = two_layer.Workspace([width], students.output / math.sqrt(width), len(Z))
-    return two_layer.forward(students.hidden, Z, work)[0, 0].numpy()
+    rows = problem.Rows(X, targets.Fixed(Y[None, None, :]), weights)
+    training.train(students, rows, losses.squared_error, plan)
+    work = layers.Workspace([width], students.output / math.sqrt(width), len(Z))
+    return layers.forward(students.hidden, Z, work)[0, 0].numpy()
 
 
 def test_finite_networks_converge_to_the_kernel_at_every_time():
@@ -80,14 +80,14 @@ def plain_pgd(width, radius, step_size, n_iter, seed):
 
 def test_theorem_2_soft_labels():
     """Width, step and steps of the sharp form keep the average risk below beta, 20 of 20 times."""
-    from sklearn_kd import theory
+    from sklearn_kd.theory import _required_width
 
     X, y, beta, delta = np.eye(2), np.array([0, 1]), 0.01, 0.1
     teacher = KernelTeacher(method="margin", input_norm=None, random_state=0, **AS_GIVEN)
     P = teacher.fit(X, y).predict_proba(X)
     untrained = float((xlogy(P, P) - P * math.log(0.5)).sum(axis=1).mean())
     assert beta < untrained / 2  # the untrained network would do otherwise
-    width = theory._soft_width(beta, len(X), delta, 1.0, "sharp")
+    width = _required_width._soft_width(beta, len(X), delta, 1.0, "sharp")
     assert width == pytest.approx(1661.893, abs=1e-3)
     width, n_iter = 2 * math.ceil(width / 2), math.ceil(2 / beta)
     for seed in range(20):

@@ -1,8 +1,8 @@
-r"""Other methods against wrong labels, as losses and rules of targets for `_core.solvers`.
+r"""Other methods against wrong labels, as losses and rules of targets for the training loop.
 
-Layouts and contracts are those of `_core.losses` and `_core.targets`, with one output for each of
-at least two classes. y is the label as given (one for its class), :math:`p = \mu(f)` the softmax
-of this forward pass. A rule with a memory serves one network a run.
+Layouts and contracts are those of `_core.network.losses` and `_core.network.targets`, with one
+output for each of at least two classes. y is the label as given (one for its class),
+:math:`p = \mu(f)` the softmax of this forward pass. A rule with a memory serves one network a run.
 
 The definitions are those of the papers; where a paper leaves a detail open, that of its authors'
 code. In particular
@@ -22,7 +22,7 @@ beyond empirical risk minimization", arXiv:2002.10319, algorithm 1.
 
 import torch
 
-from sklearn_kd._core.losses import cross_entropy
+from sklearn_kd._core.network.losses import cross_entropy
 
 #: ELR: probabilities closer to zero or one than this are moved there.
 CLAMP = 1e-4

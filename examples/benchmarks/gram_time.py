@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from _runs import environment, markdown, thread_limit
 
-from sklearn_kd._core import kernels
+from sklearn_kd._core.kernel import kernels
 from sklearn_kd.datasets import fetch_mnist
 
 

@@ -42,8 +42,8 @@ METHODS = {
 
 def solve_alone(X, y, ridge=0.05):
     """Seconds of the solve for one-hot targets and of its parts, residual and peak memory."""
-    from sklearn_kd import _kernel_fit
-    from sklearn_kd._core import kernels, linalg
+    from sklearn_kd._core.kernel import kernels, linalg
+    from sklearn_kd._kernel import ridge_fit
 
     parts = {}
 
@@ -57,7 +57,7 @@ def solve_alone(X, y, ridge=0.05):
     start = time.perf_counter()
     rows = torch.from_numpy(X / np.linalg.norm(X, axis=1, keepdims=True))
     targets = torch.from_numpy(np.eye(y.max() + 1, dtype=np.float32)[y]) - 1 / (y.max() + 1)
-    out = _kernel_fit._square(rows)
+    out = ridge_fit._square(rows)
     gram = timed("Gram", kernels.gram, rows, kernels.Kernel("ntk"), out=out)
     generator = torch.Generator().manual_seed(0)
     factor = timed(
@@ -65,7 +65,7 @@ def solve_alone(X, y, ridge=0.05):
         linalg.pivoted_cholesky,
         lambda pivots: gram[pivots].mT,
         gram.diagonal().clone(),
-        _kernel_fit.RANK,
+        ridge_fit.RANK,
         generator,
     )
     inner = timed("inner products", torch.mm, factor.mT, factor).double()
@@ -88,8 +88,8 @@ def solve_alone(X, y, ridge=0.05):
         lambda vectors: timed("exact residuals", product_exactly, vectors),
         lambda vectors: timed("preconditioner", precondition, vectors),
         targets,
-        tol=_kernel_fit.TOLERANCE[rows.dtype],
-        max_iter=_kernel_fit.MAX_ITER,
+        tol=ridge_fit.TOLERANCE[rows.dtype],
+        max_iter=ridge_fit.MAX_ITER,
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.perf_counter() - start
@@ -100,7 +100,7 @@ def solve_alone(X, y, ridge=0.05):
 
 def measure(name, task, n_rows, threads, svc_rows):
     """Fit and score one method; runs in a process of its own."""
-    from sklearn_kd import _kernel_fit
+    from sklearn_kd._kernel import ridge_fit
 
     data = fetch_mnist()
     X, y, X_test, y_test = data.X_train[:n_rows], data.y_train[:n_rows], data.X_test, data.y_test
@@ -125,9 +125,9 @@ def measure(name, task, n_rows, threads, svc_rows):
 
         setattr(module, function, wrapped)
 
-    timed(_kernel_fit, "_ridge", "ridge")
-    timed(_kernel_fit, "_solve", "solve")
-    timed(_kernel_fit, "merge_rows", "merge")
+    timed(ridge_fit, "_ridge", "ridge")
+    timed(ridge_fit, "_solve", "solve")
+    timed(ridge_fit, "merge_rows", "merge")
     with thread_limit(threads), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         start = time.perf_counter()

@@ -51,10 +51,11 @@ from _noisy_baselines import (
 from _runs import environment, markdown, run_cells
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd._core import losses, solvers, targets, two_layer
-from sklearn_kd._scaling import fit_scaling, scale_inputs
-from sklearn_kd._settings import BATCH_SIZE, HIDDEN_STEP, OUTPUT_STEP
-from sklearn_kd.datasets import add_label_noise, fetch_fashion_mnist, fetch_mnist
+from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
+from sklearn_kd._networks.two_layer.fit_plan import BATCH_SIZE, HIDDEN_STEP, OUTPUT_STEP
+from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
+from sklearn_kd.datasets import fetch_fashion_mnist, fetch_mnist
+from sklearn_kd.datasets._label_noise import add_label_noise
 
 FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
 #: lambda of the paper's Algorithm 1 at these rates of noise; for MNIST that of CIFAR-10.
@@ -103,7 +104,7 @@ def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
         return fixed, SoftBootstrap(0.95)
     if method == "reed_hard":
         weight = labels.new_tensor([0.2])
-        rule = targets.SelfDistilled(fixed, targets.hardmax, lambda *_: weight)
+        rule = self_distillation.SelfDistilled(fixed, self_distillation.hardmax, lambda *_: weight)
         return rule, losses.cross_entropy
     if method == "gce":
         return fixed, GeneralisedCrossEntropy(0.7)
@@ -118,8 +119,8 @@ def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
         def schedule(step, accuracy):
             return strength * ((accuracy - prior) / (1 - prior)).clamp(min=0)
 
-        weight = targets.Accuracy(schedule, labels.new_ones(1, 1))
-        rule = targets.SelfDistilled(fixed, targets.hardmax, weight)
+        weight = self_distillation.Accuracy(schedule, labels.new_ones(1, 1))
+        rule = self_distillation.SelfDistilled(fixed, self_distillation.hardmax, weight)
         return rule, losses.cross_entropy
     return fixed, losses.cross_entropy
 
@@ -136,11 +137,9 @@ def one_hot(codes, n_classes, dtype):
 def network(n_inputs, n_outputs, width, seeds, dtype):
     """One untrained student, zero for every row."""
     start = torch.Generator().manual_seed(int(seeds[2]))
-    hidden, output = two_layer.initialise(
-        width, n_inputs, n_outputs, symmetric=True, generator=start
-    )
+    hidden, output = layers.initialise(width, n_inputs, n_outputs, symmetric=True, generator=start)
     hidden, output = hidden.to(dtype), output.to(dtype)
-    return solvers.Students([width], hidden, output, hidden.clone())
+    return problem.Students([width], hidden, output, hidden.clone())
 
 
 def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=None, **settings):
@@ -156,8 +155,8 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
     labels = one_hot(codes, n_classes, inputs.dtype)
     rule, loss = rule_and_loss(method, labels, n_steps=n_steps, **settings)
     students = network(n_inputs, n_classes, width, seeds, inputs.dtype)
-    rows = solvers.Rows(inputs, rule, inputs.new_full((1, 1), 1 / n_rows))
-    plan = solvers.Plan(
+    rows = problem.Rows(inputs, rule, inputs.new_full((1, 1), 1 / n_rows))
+    plan = problem.Plan(
         step_size=inputs.new_tensor([HIDDEN_STEP / math.sqrt(n_inputs)]),
         output_step_size=inputs.new_tensor([OUTPUT_STEP]),
         max_move=inputs.new_tensor([math.inf]),
@@ -174,7 +173,7 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
             on_epoch(n_done, students)
         return False
 
-    outcome = solvers.train(students, rows, loss, plan, on_epoch=after_epoch)
+    outcome = training.train(students, rows, loss, plan, on_epoch=after_epoch)
     if outcome.diverged.any():
         raise FloatingPointError(f"{method} diverged")
     return students

@@ -1,1 +1,0 @@
-"""The mathematics: tensors in, tensors out. Imports torch and the standard library only."""

@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import _memory
-from sklearn_kd._validation import last_step
+from sklearn_kd._utils import memory
+from sklearn_kd._utils.sub_estimators import last_step
 from tests._helpers.distillation import distil, three_classes
 
 
@@ -83,7 +83,7 @@ def test_copies_that_would_not_fit_are_not_made(convert, monkeypatch):
     X, y = three_classes()
     Q = np.eye(3)[y] * 0.7 + 0.1
     model = distil(student=DecisionTreeClassifier())
-    monkeypatch.setattr(_memory, "free_bytes", lambda: 3 * X.nbytes - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 3 * X.nbytes - 1)
     if convert is np.ndarray.tolist:  # of which only the pointers are copied
         model.fit(convert(X), y, soft_targets=Q)
         return

@@ -18,9 +18,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kd.exceptions import (
-    IgnoredSampleWeightWarning,
-)
+from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from tests._helpers.distillation import distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 

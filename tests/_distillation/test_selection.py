@@ -26,15 +26,11 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._choice import _Trial
-from sklearn_kd._lesson import Lesson, Rows, Setting
-from sklearn_kd._teacher_labels import (
-    stratified_folds,
-)
-from sklearn_kd.exceptions import (
-    NoGainWarning,
-    TransferRowsWarning,
-)
+from sklearn_kd._distillation.selection import _Trial
+from sklearn_kd._distillation.settings import Setting
+from sklearn_kd._distillation.training_set import Lesson, Rows
+from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
 from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import Oracle, SoftmaxStudent
@@ -449,7 +445,7 @@ def test_one_loss_for_all_candidates_is_that_of_each(n_classes, monkeypatch):
     X, y = overlapping(150, n_classes)
     model = DistilledClassifier(GaussianNB(), network(), random_state=0, augmentation=None)
     together = quietly(clone(model), X, y).candidates_["loss"]
-    monkeypatch.setattr("sklearn_kd._batch.JOINT_BYTES", 0)
+    monkeypatch.setattr("sklearn_kd._networks.two_layer.stacked.JOINT_BYTES", 0)
     assert_allclose(quietly(model, X, y).candidates_["loss"], together, rtol=1e-9)
 
 

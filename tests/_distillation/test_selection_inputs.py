@@ -22,10 +22,7 @@ from sklearn_kd import (
     DistilledClassifier,
     TwoLayerPGDClassifier,
 )
-from sklearn_kd.exceptions import (
-    DivergenceError,
-    TransferRowsWarning,
-)
+from sklearn_kd.exceptions import DivergenceError, TransferRowsWarning
 from tests._helpers.data import FIXED
 from tests._helpers.estimators import Oracle, SoftmaxStudent, fitted_names
 from tests._helpers.selection import (

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sklearn_kd._validation import last_step
+from sklearn_kd._utils.sub_estimators import last_step
 from tests._helpers.distillation import Interrupted, distil, free_logistic, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 

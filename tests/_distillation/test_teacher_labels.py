@@ -34,16 +34,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd._answers import temper
-from sklearn_kd._label_calibration import fit_decision_map
-from sklearn_kd._teacher_labels import (
-    stratified_folds,
-)
-from sklearn_kd.exceptions import (
-    InSampleLabelsWarning,
-    MissingClassWarning,
-    UntestedRowsWarning,
-)
+from sklearn_kd._utils.calibration import fit_decision_map
+from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd._utils.labels import temper
+from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
 from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import LeaveOneOut, SoftmaxStudent
 

@@ -20,11 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._meta import stack_rows
-from sklearn_kd.exceptions import (
-    SoftTargetsAlignmentWarning,
-    TransferRowsWarning,
-)
+from sklearn_kd._utils.containers import stack_rows
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning, TransferRowsWarning
 from tests._helpers.data import blobs
 from tests._helpers.distillation import (
     Recording,

@@ -12,10 +12,8 @@ from sklearn.linear_model import (
 )
 
 from sklearn_kd import DistilledClassifier
-from sklearn_kd._teacher_labels import (
-    label_rows,
-    user_folds,
-)
+from sklearn_kd._distillation.teacher_labels import label_rows
+from sklearn_kd._utils.folds import user_folds
 from tests._helpers.data import blobs
 from tests._helpers.estimators import SoftmaxStudent
 

@@ -16,9 +16,7 @@ from sklearn_kd import (
     DistilledClassifier,
     TwoLayerPGDClassifier,
 )
-from sklearn_kd.exceptions import (
-    NoGainWarning,
-)
+from sklearn_kd.exceptions import NoGainWarning
 from tests._helpers.data import blobs
 from tests._helpers.estimators import SoftmaxStudent
 

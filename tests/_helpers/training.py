@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sklearn_kd._core import solvers, targets, two_layer
+from sklearn_kd._core.network import layers, problem, targets
 from tests._helpers.data import random_proba
 
 N, D = 20, 3
@@ -27,19 +27,19 @@ def as_targets(P, n_outputs):
 
 def make_rows(X, P, weights, n_outputs):
     share = torch.tensor(weights / weights.sum())
-    return solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, n_outputs)), share[None])
+    return problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, n_outputs)), share[None])
 
 
 def make_students(widths, n_outputs=1, seeds=None, symmetric=True):
     seeds = range(len(widths)) if seeds is None else seeds
     drawn = [
-        two_layer.initialise(
+        layers.initialise(
             m, D, n_outputs, symmetric=symmetric, generator=torch.Generator().manual_seed(s)
         )
         for m, s in zip(widths, seeds, strict=True)
     ]
     hidden, output = (torch.cat([d[i] for d in drawn]) for i in (0, 1))
-    return solvers.Students(list(widths), hidden, output, hidden.clone())
+    return problem.Students(list(widths), hidden, output, hidden.clone())
 
 
 def make_plan(students, step_size=0.5, **options):
@@ -54,7 +54,7 @@ def make_plan(students, step_size=0.5, **options):
     options.setdefault("momentum", 0.0)
     options.setdefault("decay", False)
     options.setdefault("generator", torch.Generator().manual_seed(0))
-    return solvers.Plan(step_size, **options)
+    return problem.Plan(step_size, **options)
 
 
 # Early stopping
@@ -64,7 +64,7 @@ def held_out_problem(batch_size=None, **options):
     X, P, weights = make_data(n=16)
     X_out, P_out, _ = make_data(n=30, seed=7)  # other labels: training soon hurts
     students = make_students([8, 2], symmetric=False)
-    held_out = solvers.HeldOut(
+    held_out = problem.HeldOut(
         rows=make_rows(X_out, P_out, np.ones(30), 1), patience=options.pop("patience", 5)
     )
     options = {"n_epochs": 60, "batch_size": batch_size, **options}

@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier, _kernel_fit
+from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
+from sklearn_kd._kernel import ridge_fit
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 
@@ -408,7 +409,7 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch):
         raise AssertionError("allocated")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_kernel_fit.kernels, "gram", forbidden)
+        patch.setattr(ridge_fit.kernels, "gram", forbidden)
         tiny = 2e-4  # GiB
         for options in ({"solver": "cholesky"}, {"solver": "pcg"}, {"training_time": 1.0}):
             with pytest.raises(MemoryError, match=r"needs about .* of the .* max_memory allows: "):
@@ -419,13 +420,13 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch):
 
 def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
     X, y = blobs(300)
-    monkeypatch.setattr(_kernel_fit, "RIDGE_ROWS", 50)
-    monkeypatch.setattr(_kernel_fit, "N_COMPONENTS", 20)
-    monkeypatch.setattr(_kernel_fit, "STREAM_ROWS", 64)
-    monkeypatch.setattr(_kernel_fit, "RANK", 10)
+    monkeypatch.setattr(ridge_fit, "RIDGE_ROWS", 50)
+    monkeypatch.setattr(ridge_fit, "N_COMPONENTS", 20)
+    monkeypatch.setattr(ridge_fit, "STREAM_ROWS", 64)
+    monkeypatch.setattr(ridge_fit, "RANK", 10)
     with caplog.at_level("INFO", logger="sklearn_kd"):
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "cholesky"
-        monkeypatch.setattr(_kernel_fit, "CHOLESKY_ROWS", {"cpu": 100, "cuda": 100})
+        monkeypatch.setattr(ridge_fit, "CHOLESKY_ROWS", {"cpu": 100, "cuda": 100})
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "pcg"
         small = KernelTeacher(random_state=0, max_memory=4e-4).fit(X, y)
         assert small.solver_ == "nystroem"
@@ -438,8 +439,8 @@ def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
 def test_centres_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
     X, y = blobs(200, 3)
     kept = KernelTeacher(solver="nystroem", n_components=30, random_state=0).fit(X, y)
-    monkeypatch.setattr(_kernel_fit, "STREAM_ROWS", 37)
-    monkeypatch.setattr(_kernel_fit, "KEPT_SHARE", 0.0)
+    monkeypatch.setattr(ridge_fit, "STREAM_ROWS", 37)
+    monkeypatch.setattr(ridge_fit, "KEPT_SHARE", 0.0)
     streamed = KernelTeacher(
         solver="nystroem", n_components=30, random_state=0, ridge=kept.ridge_
     ).fit(X, y)
@@ -448,7 +449,7 @@ def test_centres_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
 
 def test_what_does_not_converge_warns(monkeypatch):
     X, y = blobs(100)
-    monkeypatch.setattr(_kernel_fit, "MAX_ITER", 2)
+    monkeypatch.setattr(ridge_fit, "MAX_ITER", 2)
     with pytest.warns(ConvergenceWarning, match="relative residual"):
         KernelTeacher(solver="pcg", ridge=1e-6, random_state=0).fit(X, y)
 

@@ -8,10 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd.exceptions import (
-    DivergenceError,
-    SoftTargetsAlignmentWarning,
-)
+from sklearn_kd.exceptions import DivergenceError, SoftTargetsAlignmentWarning
 from tests._helpers.data import blobs, random_proba
 from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import FAST, assert_same_state, soft_labels, state_of

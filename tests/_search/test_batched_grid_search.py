@@ -22,14 +22,11 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import (
-    BatchedGridSearchCV,
-    DistilledClassifier,
-    _together,
-    _training,
-)
-from sklearn_kd._core.run import Run
-from sklearn_kd._settings import TrainingData, prepare
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
+from sklearn_kd._core.network.run import Run
+from sklearn_kd._networks.training_data import TrainingData
+from sklearn_kd._networks.two_layer import joint_training, stacked, training
+from sklearn_kd._networks.two_layer.fit_plan import prepare
 from tests._helpers.data import FIXED
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.searches import (
@@ -280,9 +277,9 @@ def test_less_memory_makes_smaller_batches_or_an_error():
     expected = batched(grid=grid, scoring="neg_log_loss").fit(X, y)
     with pytest.raises(MemoryError, match=r"that max_memory allows: set a smaller"):
         batched(grid=grid, max_memory=1e-9).fit(X, y)
-    sizes, batch = [], _together.Batch
+    sizes, batch = [], stacked.Batch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_together, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+        patch.setattr(joint_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
         search = batched(grid=grid, scoring="neg_log_loss", max_memory=3e-4).fit(X, y)
     assert len(sizes) > 3  # more than one for each split
     assert sum(sizes) == 3 * 6
@@ -294,7 +291,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
     X, y = table()
     search = batched(cv=2)
     before = vars(search.fit(X, y)).copy() if fitted else vars(search).copy()
-    calls, fit = [], _together.Together
+    calls, fit = [], joint_training.Together
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -302,7 +299,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
             raise KeyboardInterrupt
         return fit(*args, **options)
 
-    monkeypatch.setattr(_together, "Together", interrupted)
+    monkeypatch.setattr(joint_training, "Together", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     with pytest.raises(ValueError, match="fits failed"):
@@ -421,7 +418,7 @@ def test_the_global_generator_is_left_alone_where_all_have_seeds():
 
 def test_a_network_beyond_max_memory_is_refused_before_any_training(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(_together, "Batch", None)
+    monkeypatch.setattr(joint_training, "Batch", None)
     search = batched(student(), {"width": [2, 4000]}, max_memory=1e-3, error_score=0.0)
     with pytest.raises(MemoryError, match="or raise max_memory"):
         search.fit(X, y)
@@ -434,7 +431,7 @@ def test_outputs_count_as_memory():
         prepare(student(), TrainingData(X, codes, np.ones(len(y)), None, y, k))
         for codes, k in ((y, 3), (many, 30))
     )
-    few = _training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))
-    more = _training.needed_bytes([wide], TrainingData(X, many, np.ones(len(y)), None, y, 30))
+    few = training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))
+    more = training.needed_bytes([wide], TrainingData(X, many, np.ones(len(y)), None, y, 30))
     # five arrays of logits of each network: a restart with its folds
     assert more[0] - few[0] == 5 * 27 * len(y) * job.n_students * X.itemsize

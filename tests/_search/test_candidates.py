@@ -14,11 +14,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sklearn_kd import (
-    BatchedGridSearchCV,
-    TwoLayerPGDClassifier,
-    _together,
-)
+from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd._networks.two_layer import joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import fitted_names
 from tests._helpers.searches import batched, distilled, student, table
@@ -164,14 +161,14 @@ def test_a_splitter_that_miscounts_is_refused_before_any_training(monkeypatch):
 
 def test_one_batch_that_fails_leaves_the_others_alone(monkeypatch):
     X, y = table()
-    make = _together.Batch
+    make = stacked.Batch
 
     def out_of_memory(rows, jobs, *rest):
         if jobs[0].est.momentum == 0.5:
             raise RuntimeError("out of memory")
         return make(rows, jobs, *rest)
 
-    monkeypatch.setattr(_together, "Batch", out_of_memory)
+    monkeypatch.setattr(joint_training, "Batch", out_of_memory)
     with pytest.warns(FitFailedWarning, match="out of memory"):
         search = batched(student(), {"momentum": [0.9, 0.5]}, error_score=0.0).fit(X, y)
     assert search.best_params_ == {"momentum": 0.9}

@@ -12,10 +12,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import (
-    _settings,
-    _together,
-)
+from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import Recorder
 from tests._helpers.searches import (
@@ -134,8 +131,8 @@ def test_candidates_that_fail_are_discarded_first():
 @pytest.mark.slow
 def test_attempts_at_smaller_steps_count_as_the_same_candidate(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
-    monkeypatch.setattr(_settings, "RETRIES", 1000)
+    monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(fit_plan, "RETRIES", 1000)
     estimator = student(max_iter=9, batch_size=16)
     whole = batched(estimator, WIDTHS, scoring="neg_log_loss").fit(X, y)
     search = batched(estimator, WIDTHS, scoring="neg_log_loss", halving_factor=2).fit(X, y)
@@ -157,8 +154,8 @@ def test_what_diverges_at_a_pause_has_failed(max_iter):
 
 def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
     X, y = table()
-    sizes, batch = [], _together.Batch
-    monkeypatch.setattr(_together, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+    sizes, batch = [], stacked.Batch
+    monkeypatch.setattr(joint_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
     estimator = student(max_iter=2, early_stopping=False, input_scaling=False)
     trained = []
     for factor in (None, 2):
@@ -171,7 +168,7 @@ def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
 
 def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
     X, y = table()
-    advance = _together.Together.advance
+    advance = joint_training.Together.advance
 
     def failing(self, share=1.0):
         advance(self, share)
@@ -179,7 +176,7 @@ def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
             for fit in self.fits:
                 fit.error = DivergenceError("late")
 
-    monkeypatch.setattr(_together.Together, "advance", failing)
+    monkeypatch.setattr(joint_training.Together, "advance", failing)
     with pytest.warns(FitFailedWarning, match="all 1 candidates left failed on their way to 100%"):
         search = halved().fit(X, y)
     assert search.cv_results_["iter"].max() == 1
@@ -206,7 +203,7 @@ def test_models_that_a_scorer_keeps_stay_as_they_were():
 
 def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
     X, y = table()
-    made, make = [], _together.Batch
+    made, make = [], stacked.Batch
 
     def counted(*args):
         gc.collect()
@@ -219,7 +216,7 @@ def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
         raise RuntimeError("out of memory")
 
     alive = []
-    monkeypatch.setattr(_together, "Batch", counted)
+    monkeypatch.setattr(joint_training, "Batch", counted)
     monkeypatch.setattr(make, "advance", out_of_memory)
     grid = {"momentum": [0.1, 0.2, 0.3]}
     with pytest.raises(ValueError, match="fits failed"):
@@ -263,11 +260,11 @@ def test_halving_takes_its_memory_before_any_training(monkeypatch):
     X, y = table()
     grid = {"width": [2, 4, 8], "n_init": [1, 2]}
     batched(grid=grid, max_memory=3e-4).fit(X, y)
-    train = _together.Together.advance
-    monkeypatch.setattr(_together.Together, "advance", None)
+    train = joint_training.Together.advance
+    monkeypatch.setattr(joint_training.Together, "advance", None)
     with pytest.raises(MemoryError, match="set halving_factor=None, or raise max_memory"):
         batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
-    monkeypatch.setattr(_together.Together, "advance", train)
+    monkeypatch.setattr(joint_training.Together, "advance", train)
     batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
 
 

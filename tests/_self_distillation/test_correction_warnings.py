@@ -8,9 +8,9 @@ import torch
 from numpy.testing import assert_array_equal
 
 from sklearn_kd import SelfDistillClassifier
-from sklearn_kd._core import targets
-from sklearn_kd._refinement import Refinement
-from sklearn_kd.datasets import add_label_noise
+from sklearn_kd._core.network import targets
+from sklearn_kd._self_distillation.corrected_targets import Refinement
+from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 from tests._helpers.digits import DIGITS, TRUTH, long_network
 

@@ -10,8 +10,12 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold
 
 from sklearn_kd import SelfDistillClassifier
-from sklearn_kd._label_noise import estimate_noise_rate, own_beliefs, refine_labels
-from sklearn_kd.datasets import add_label_noise
+from sklearn_kd._self_distillation.label_quality import (
+    estimate_noise_rate,
+    own_beliefs,
+    refine_labels,
+)
+from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import CleanLabelsWarning
 from tests._helpers.digits import DIGITS, TRUTH, long_network
 

@@ -11,7 +11,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
-from sklearn_kd.datasets import add_label_noise
+from sklearn_kd.datasets._label_noise import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.self_distillation import Small
 

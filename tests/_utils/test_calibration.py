@@ -6,8 +6,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 
-from sklearn_kd._core import calibration
-from sklearn_kd._label_calibration import (
+from sklearn_kd._core.kernel import calibration
+from sklearn_kd._utils.calibration import (
     SMOOTHING,
     apply_decision_map,
     fit_decision_map,

@@ -5,9 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_kd import (
-    TwoLayerPGDClassifier,
-    _device,
+from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd._utils.device import (
+    ONE_THREAD_STEP,
+    check_budget,
+    resolve_device,
+    thread_scope,
+    to_numpy,
+    to_tensor,
 )
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
@@ -16,9 +21,9 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
 
 
 def test_resolve():
-    assert _device.resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
     expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert _device.resolve_device("auto").type == expected
+    assert resolve_device("auto").type == expected
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def test_resolve():
 )
 def test_devices_that_are_not_there(device, message):
     with pytest.raises(ValueError, match=message):
-        _device.resolve_device(device)
+        resolve_device(device)
     X, y = blobs()
     student = TwoLayerPGDClassifier(4, max_iter=2, device=device)
     with pytest.raises(ValueError, match=message):
@@ -51,11 +56,11 @@ def test_cuda_is_not_replaced_by_the_cpu():
 
 def test_to_tensor_shares_or_copies():
     array = np.arange(6.0).reshape(2, 3)
-    assert _device.to_tensor(array).data_ptr() == array.ctypes.data
-    assert _device.to_tensor(array, dtype=np.float32).dtype == torch.float32
+    assert to_tensor(array).data_ptr() == array.ctypes.data
+    assert to_tensor(array, dtype=np.float32).dtype == torch.float32
     for given in (pd.DataFrame(array).to_numpy(), array.T, array[::-1], array[:, ::2]):
         given.flags.writeable = False
-        tensor = _device.to_tensor(given)  # no warning of torch's
+        tensor = to_tensor(given)  # no warning of torch's
         np.testing.assert_array_equal(tensor.numpy(), given)
         tensor.zero_()
     np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3))
@@ -63,7 +68,7 @@ def test_to_tensor_shares_or_copies():
 
 def test_to_numpy_copies():
     tensor = torch.arange(10.0)
-    array = _device.to_numpy(tensor[2:4])
+    array = to_numpy(tensor[2:4])
     assert array.base is None
     tensor.zero_()
     assert array.tolist() == [2, 3]
@@ -71,18 +76,18 @@ def test_to_numpy_copies():
 
 def test_budget():
     cpu = torch.device("cpu")
-    _device.check_budget(1, cpu, "nothing to do")
+    check_budget(1, cpu, "nothing to do")
     with pytest.raises(MemoryError, match=r"needs about 1048576\.00 GiB on cpu.*free: buy more"):
-        _device.check_budget(2**50, cpu, "buy more")
+        check_budget(2**50, cpu, "buy more")
 
 
 def test_small_steps_take_one_thread_and_give_it_back():
     before = torch.get_num_threads()
-    with _device.thread_scope(0):
+    with thread_scope(0):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-    with pytest.raises(RuntimeError, match="inside"), _device.thread_scope(0):
+    with pytest.raises(RuntimeError, match="inside"), thread_scope(0):
         raise RuntimeError("inside")
     assert torch.get_num_threads() == before
-    with _device.thread_scope(_device.ONE_THREAD_STEP):
+    with thread_scope(ONE_THREAD_STEP):
         assert torch.get_num_threads() == before

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._held_out import content_folds, random_rows
+from sklearn_kd._utils.folds import content_folds, random_rows
 
 
 def data(seed=0, n=40, n_classes=3):

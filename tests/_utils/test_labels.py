@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._answers import temper, untemper_log
-from sklearn_kd._validation import (
-    align_columns,
-    encode_labels,
-)
+from sklearn_kd._utils.labels import align_columns, encode_labels, temper, untemper_log
 
 Y = np.array(["b", "a", "c", "a"])
 

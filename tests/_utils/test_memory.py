@@ -1,7 +1,7 @@
 """Free memory."""
 
-from sklearn_kd import _memory
+from sklearn_kd._utils import memory
 
 
 def test_free_memory_is_told():
-    assert 2**20 < _memory.free_bytes() < 2**60
+    assert 2**20 < memory.free_bytes() < 2**60

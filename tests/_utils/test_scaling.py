@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd._scaling import fit_scaling, scale_inputs
+from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd.exceptions import PrecisionWarning
 
 

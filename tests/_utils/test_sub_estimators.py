@@ -6,11 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._validation import (
-    fit_parameter_key,
-    last_step,
-    step_parameter,
-)
+from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, step_parameter
 
 
 def test_pipelines_are_followed_to_their_last_step():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_kd._held_out import is_small
+from sklearn_kd._utils.unique_rows import is_small
 
 
 def test_small_counts_distinct_rows():

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._validation import (
+from sklearn_kd._utils.validation import (
     check_row_order,
     check_soft_targets,
     rescale_weights,

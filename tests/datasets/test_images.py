@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from sklearn_kd import _image_files, datasets
 from sklearn_kd.datasets import (
+    _image_files,
+    _images,
     add_gaussian_noise,
     fetch_cifar10,
     fetch_fashion_mnist,
@@ -196,7 +197,7 @@ def test_openml_rows_are_train_then_test(name, tmp_path, monkeypatch):
     about = SETS[name]
     if name == "cifar10":  # 60,000 of its rows take seconds
         about = about._replace(train_counts=(50,) * 10)
-        monkeypatch.setattr(datasets, "CIFAR10", about)
+        monkeypatch.setattr(_images, "CIFAR10", about)
 
     def fetch(openml_name, **kwargs):
         asked.update(kwargs, name=openml_name)

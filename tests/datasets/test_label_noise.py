@@ -8,7 +8,7 @@ from sklearn.datasets import make_circles
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_kd.datasets import add_label_noise
+from sklearn_kd.datasets._label_noise import add_label_noise
 
 N_CLASSES = 4
 Y = np.random.default_rng(0).integers(0, N_CLASSES, 8000)

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from sklearn_kd import _transfer_rows
-from sklearn_kd._mixed_table import MixedTable
-from sklearn_kd._transfer_rows import make_transfer_rows
+from sklearn_kd._tables.mixed_table import MixedTable
+from sklearn_kd.datasets import _transfer_rows
+from sklearn_kd.datasets._transfer_rows import make_transfer_rows
 from tests._helpers.tables import mixed_frame
 
 METHODS = ["munge", "gibbs"]

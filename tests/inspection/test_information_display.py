@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier, inspection
-from sklearn_kd.datasets import add_label_noise
-from sklearn_kd.inspection import InformationDisplay
+from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.inspection._information_display import InformationDisplay
 from sklearn_kd.theory import information_ratio
 
 figure = pytest.importorskip("matplotlib.figure")

@@ -33,8 +33,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier, _measure
-from sklearn_kd._report import DistillationReport, distillation_report
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd.inspection import _measurements
+from sklearn_kd.inspection._report import DistillationReport, distillation_report
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly
@@ -148,7 +149,7 @@ def test_rarer_class_decides_the_average_precision():
     got = line_of(report.frame, "hard", 0, report.frame["seed"][0])["average_precision"]
     assert_allclose(got, average_precision_score(y[test] == "bee", P[:, 1]))
     # even classes: the second
-    scorer = _measure._Scorer(np.array([0, 1]), np.array([5, 5]), None)
+    scorer = _measurements._Scorer(np.array([0, 1]), np.array([5, 5]), None)
     assert scorer.rarer == 1
 
 
@@ -275,17 +276,17 @@ class Slow:
 
 def test_measures_of_a_model_of_known_speed():
     X = np.zeros((40, 2))
-    seconds = _measure.model_latency(Slow(), X, 20)
+    seconds = _measurements.model_latency(Slow(), X, 20)
     assert len(seconds) == 20
     assert 0.005 <= np.percentile(seconds, 50) < 0.015
     assert np.percentile(seconds, 99) >= 0.02
-    assert len(_measure.model_latency(Slow(), X[:3], 20)) == 3
-    assert 40 / 0.02 < _measure.model_throughput(Slow(), X) <= 40 / 0.005
+    assert len(_measurements.model_latency(Slow(), X[:3], 20)) == 3
+    assert 40 / 0.02 < _measurements.model_throughput(Slow(), X) <= 40 / 0.005
     many = np.zeros((10_001, 1))
-    assert _measure.model_throughput(Slow(), many) <= 10_000 / 0.005
-    assert _measure.model_bytes(tree()) == len(pickle.dumps(tree()))
+    assert _measurements.model_throughput(Slow(), many) <= 10_000 / 0.005
+    assert _measurements.model_bytes(tree()) == len(pickle.dumps(tree()))
     with pytest.raises(TypeError, match="function cannot be pickled"):
-        _measure.model_bytes(lambda: 0)
+        _measurements.model_bytes(lambda: 0)
 
 
 def frame_of(hard, distilled, teacher=None, column="accuracy", n_train=200, n_test=100, **more):
@@ -337,7 +338,7 @@ def test_interval_covers_the_mean_of_correlated_folds():
     d = 0.3 + shared + rng.normal(size=(n_draws, n_folds)) * np.sqrt(1 - rho)
     frame = pd.DataFrame({"fold": np.arange(n_folds), "n_train": 400, "n_test": 100})
     for own in d:
-        mean, error, n = _measure.over_folds(frame.assign(d=own), "d")
+        mean, error, n = _measurements.over_folds(frame.assign(d=own), "d")
         assert n == n_folds
         quantile = stats.t.ppf(0.975, n_folds - 1)
         covered += abs(mean - 0.3) <= quantile * error

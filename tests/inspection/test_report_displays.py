@@ -17,8 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier
-from sklearn_kd._report import distillation_report
-from sklearn_kd._report_displays import DistillationDisplay, FidelityDisplay
+from sklearn_kd.inspection._distillation_display import DistillationDisplay
+from sklearn_kd.inspection._fidelity_display import FidelityDisplay
+from sklearn_kd.inspection._report import distillation_report
 from sklearn_kd.metrics import agreement_score, fidelity_score
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly

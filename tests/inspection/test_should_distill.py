@@ -22,9 +22,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd._label_calibration import fit_temperature, sharpen
-from sklearn_kd._should_distill import should_distill
+from sklearn_kd._utils.calibration import fit_temperature, sharpen
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
+from sklearn_kd.inspection._should_distill import should_distill
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, Oracle
 

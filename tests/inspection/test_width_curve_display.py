@@ -17,14 +17,9 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
-from sklearn_kd import (
-    DistilledClassifier,
-    KernelTeacher,
-    TwoLayerPGDClassifier,
-    _together,
-    inspection,
-)
-from sklearn_kd.inspection import WidthCurveDisplay
+from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
+from sklearn_kd._networks.two_layer import joint_training, stacked
+from sklearn_kd.inspection import WidthCurveDisplay, _width_curve_display
 from tests._helpers.data import FIXED
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -265,13 +260,13 @@ def test_frames_with_text_columns_and_labels(ax):
 
 
 def test_minibatches_share_products_and_learn(ax, monkeypatch):
-    jobs, make = [], _together.Batch
+    jobs, make = [], stacked.Batch
 
     def counted(rows, batch, *rest):
         jobs.append(len(batch))
         return make(rows, batch, *rest)
 
-    monkeypatch.setattr(_together, "Batch", counted)
+    monkeypatch.setattr(joint_training, "Batch", counted)
     X, y = load_breast_cancer(return_X_y=True)
     own = student(batch_size=64, max_iter=10)
     frame = WidthCurveDisplay.from_estimator(
@@ -295,7 +290,7 @@ def test_default_student_and_estimator_are_left_alone(ax, monkeypatch):
         def fit(self, X, y):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspection, "BatchedGridSearchCV", Search)
+    monkeypatch.setattr(_width_curve_display, "BatchedGridSearchCV", Search)
     model = DistilledClassifier(GaussianNB(), **FIXED)
     with pytest.raises(KeyboardInterrupt):
         WidthCurveDisplay.from_estimator(model, *table(), ax=ax)
@@ -326,7 +321,7 @@ def test_default_student_and_estimator_are_left_alone(ax, monkeypatch):
     ],
 )
 def test_wrong_options_are_errors_before_any_together(options, message, ax, monkeypatch):
-    monkeypatch.setattr(inspection, "BatchedGridSearchCV", None)
+    monkeypatch.setattr(_width_curve_display, "BatchedGridSearchCV", None)
     with pytest.raises(ValueError, match=message):
         WidthCurveDisplay.from_estimator(distilled(), *table(), ax=ax, **options)
 
@@ -344,7 +339,7 @@ def test_wrong_options_are_errors_before_any_together(options, message, ax, monk
     ],
 )
 def test_wrong_estimators_are_errors_before_any_together(model, error, message, ax, monkeypatch):
-    monkeypatch.setattr(inspection, "BatchedGridSearchCV", None)
+    monkeypatch.setattr(_width_curve_display, "BatchedGridSearchCV", None)
     with pytest.raises(error, match=message):
         WidthCurveDisplay.from_estimator(model, *table(), ax=ax)
 
@@ -388,7 +383,7 @@ def test_frames_that_are_none(ax):
 
 
 def test_without_matplotlib_the_error_comes_first_and_names_the_remedy(monkeypatch):
-    monkeypatch.setattr(inspection, "BatchedGridSearchCV", None)
+    monkeypatch.setattr(_width_curve_display, "BatchedGridSearchCV", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install \"sklearn-kd\[plot\]\""):
         WidthCurveDisplay.from_estimator(distilled(), *table())

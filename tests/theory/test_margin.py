@@ -8,9 +8,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_kd.theory import (
-    ntk_margin,
-)
+from sklearn_kd.theory import ntk_margin
 from tests._helpers.circles import circle
 
 T = math.pi / 3

@@ -7,10 +7,7 @@ import pytest
 from scipy.special import expit, rel_entr
 from scipy.stats import entropy
 
-from sklearn_kd import theory
-from sklearn_kd.theory import (
-    required_width,
-)
+from sklearn_kd.theory import _required_width, required_width
 
 # Width
 
@@ -19,9 +16,9 @@ GAMMA_2 = 0.25 + math.sqrt(2) / 8
 
 def test_check_values_of_theorem_2():
     setting = {"n_samples": 2, "delta": 0.1, "min_norm": 1.0}
-    printed = theory._soft_width(0.01, constants="published", **setting)
+    printed = _required_width._soft_width(0.01, constants="published", **setting)
     assert printed == pytest.approx(49242.7, abs=0.05)
-    assert theory._soft_width(0.01, constants="sharp", **setting) == pytest.approx(
+    assert _required_width._soft_width(0.01, constants="sharp", **setting) == pytest.approx(
         1661.893, abs=5e-4
     )
     # the bracket as printed, with the constants that its argument and the sharper bound give
@@ -37,7 +34,7 @@ def test_check_values_of_proposition_5():
     assert published.step_size == 1
     assert published.width == 59718
     widths = [
-        theory._hard_width(GAMMA_2, published.radius, 2, 0.1, 1.0, constants)
+        _required_width._hard_width(GAMMA_2, published.radius, 2, 0.1, 1.0, constants)
         for constants in ("published", "proof")
     ]
     np.testing.assert_allclose(widths, [59716.88, 29527.20], atol=5e-3)
@@ -93,7 +90,7 @@ def test_no_sharp_constant_is_worse_than_the_printed_one():
 @pytest.mark.parametrize("gamma", [1e-4, 0.01, 0.2, 0.5])
 def test_lemma_3_both_ways(gamma):
     """The sharp factor is below that of Pinsker, and that below the bound with 8.34."""
-    sharp = 1 / theory._risk_per_error(gamma)
+    sharp = 1 / _required_width._risk_per_error(gamma)
     pinsker = 2 / math.tanh(gamma / 2) ** 2
     assert sharp <= pinsker * (1 + 1e-6)
     assert pinsker <= 8.34 / gamma**2 < 32 / gamma**2

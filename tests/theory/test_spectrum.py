@@ -6,10 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sklearn_kd.theory import (
-    information_ratio,
-    kernel_spectrum,
-)
+from sklearn_kd.theory import information_ratio, kernel_spectrum
 from tests._helpers.circles import circle
 
 # Spectrum

@@ -14,8 +14,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._core.targets import Fixed
-from sklearn_kd._scaling import fit_scaling
+from sklearn_kd._core.network.targets import Fixed
+from sklearn_kd._utils.scaling import fit_scaling
 
 FOLDER = Path(__file__).parents[1]
 MODULES = ["_tables", "_runs", "_noisy_baselines", "noisy_labels"]

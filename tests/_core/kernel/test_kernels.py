@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import kernels
-from sklearn_kd._core.kernels import Kernel
+from sklearn_kd._core.kernel import kernels
+from sklearn_kd._core.kernel.kernels import Kernel
 
 DTYPES = [torch.float32, torch.float64]
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import linalg
+from sklearn_kd._core.kernel import linalg
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -8,8 +8,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import binom
 
-from sklearn_kd._core import margin, simplex
-from sklearn_kd._core.margin import (
+from sklearn_kd._core.kernel import margin, simplex
+from sklearn_kd._core.kernel.margin import (
     rkhs_margin,
     separation_margin,
     soft_logits,

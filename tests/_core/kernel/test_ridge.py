@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import kernel_ridge, kernels, linalg
+from sklearn_kd._core.kernel import kernels, linalg
+from sklearn_kd._core.kernel import ridge as ridge_module
 
 NTK = kernels.Kernel("ntk")
 
@@ -50,7 +51,7 @@ def refits(K, w, Y, ridge, free, fold):
 def test_leave_one_out_equals_a_refit_without_the_row(free):
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
-    fit = kernel_ridge.fit_exactly(K.clone(), w, Y, 0.1, free_intercept=free)
+    fit = ridge_module.fit_exactly(K.clone(), w, Y, 0.1, free_intercept=free)
     dual, intercept = solve(K, w, Y, 0.1, free)
     assert torch.allclose(fit.dual, dual, atol=1e-11)
     assert torch.allclose(fit.intercept, intercept, atol=1e-11)
@@ -62,9 +63,9 @@ def test_check_values():
     angles = doubles([0, math.pi / 3, 2 * math.pi / 3])
     X = torch.stack([angles.cos(), angles.sin()], dim=1)
     K, y, one = kernels.gram(X, NTK), doubles([[1], [-1], [1]]), torch.ones(3, dtype=torch.float64)
-    fit = kernel_ridge.fit_exactly(K.clone(), one, y, 0.1, free_intercept=False)
+    fit = ridge_module.fit_exactly(K.clone(), one, y, 0.1, free_intercept=False)
     np.testing.assert_allclose(fit.out_of_sample[:, 0], [-0.576923, 0.645161, -0.576923], atol=5e-7)
-    (dual,) = kernel_ridge.flow(kernel_ridge.spectrum(K.clone(), one), y, [2.0])
+    (dual,) = ridge_module.flow(ridge_module.spectrum(K.clone(), one), y, [2.0])
     np.testing.assert_allclose((K @ dual)[:, 0], [0.380412, -0.311196, 0.380412], atol=5e-7)
     at = kernels.cross(doubles([[0.0, 1.0]]), X, NTK) @ dual
     assert float(at) == pytest.approx(-0.034004, abs=5e-7)
@@ -81,8 +82,8 @@ def test_ridge_of_the_least_score_of_refits(free):
         seen.append(loo)
         return float((w[:, None] * (loo - Y) ** 2).sum())
 
-    spectrum = kernel_ridge.spectrum(K.clone(), w)
-    chosen = kernel_ridge.choose_ridge(spectrum, Y, ridges, score, free_intercept=free)
+    spectrum = ridge_module.spectrum(K.clone(), w)
+    chosen = ridge_module.choose_ridge(spectrum, Y, ridges, score, free_intercept=free)
     losses = []
     for ridge, loo in zip(ridges, seen, strict=True):
         expected = refits(K, w, Y, ridge, free, torch.arange(len(X)))
@@ -98,10 +99,10 @@ def test_conjugate_gradients_equal_refits_of_every_fold(rank, free):
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
     fold = torch.arange(40) % 5
-    groups = kernel_ridge.Groups(w, fold, 5, 2, free)
+    groups = ridge_module.Groups(w, fold, 5, 2, free)
     values, vectors = torch.linalg.eigh(K)
     low_rank = vectors[:, 40 - rank :] * values[40 - rank :].clamp(min=0).sqrt()
-    fit = kernel_ridge.fit_iteratively(K, low_rank, groups, Y, 0.05, tol=1e-12, max_iter=200)
+    fit = ridge_module.fit_iteratively(K, low_rank, groups, Y, 0.05, tol=1e-12, max_iter=200)
     dual, intercept = solve(K, w, Y, 0.05, free)
     assert fit.residual <= 1e-12
     assert torch.allclose(fit.dual, dual, atol=1e-9)
@@ -127,9 +128,9 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
     centres = X[:15]
     k, M = kernels.cross(X, centres, NTK), kernels.gram(centres, NTK)
     fold = torch.arange(60) % 5
-    groups = kernel_ridge.Groups(w, fold, 5, 2, free)
+    groups = ridge_module.Groups(w, fold, 5, 2, free)
     parts = [(slice(0, 25), k[:25]), (slice(25, 60), k[25:])]
-    fit = kernel_ridge.fit_nystroem(
+    fit = ridge_module.fit_nystroem(
         lambda: parts, M.clone(), torch.arange(15), groups, Y, 0.1, tol=1e-13, max_iter=300
     )
     everything = torch.arange(60)
@@ -145,8 +146,8 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
 def test_centres_at_all_rows_are_the_exact_solution():
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
-    groups = kernel_ridge.Groups(w, torch.arange(40) % 5, 5, 2, False)
-    fit = kernel_ridge.fit_nystroem(
+    groups = ridge_module.Groups(w, torch.arange(40) % 5, 5, 2, False)
+    fit = ridge_module.fit_nystroem(
         lambda: [(slice(0, 40), K)],
         K.clone(),
         torch.arange(40),
@@ -163,12 +164,12 @@ def test_centres_at_all_rows_are_the_exact_solution():
 def test_flow_follows_its_differential_equation_and_ends_at_the_interpolant():
     X, Y, w = problem(n=12)
     K = kernels.gram(X, NTK)
-    spectrum = kernel_ridge.spectrum(K.clone(), w)
+    spectrum = ridge_module.spectrum(K.clone(), w)
     step, time = 1e-5, 0.7
-    before, at, after = kernel_ridge.flow(spectrum, Y, [time - step, time, time + step])
+    before, at, after = ridge_module.flow(spectrum, Y, [time - step, time, time + step])
     velocity = K @ (after - before) / (2 * step)
     assert torch.allclose(velocity, K @ (w[:, None] * (Y - K @ at)), atol=1e-7)
-    (late,) = kernel_ridge.flow(spectrum, Y, [1e9])
+    (late,) = ridge_module.flow(spectrum, Y, [1e9])
     assert torch.allclose(K @ late, Y, atol=1e-5)
 
 
@@ -176,8 +177,8 @@ def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
     """Errors in the directions of rows left out have no residual to speak of."""
     X, Y, w = problem()
     K, fold, ridge = kernels.gram(X, NTK), torch.arange(40) % 5, 1e-9
-    groups = kernel_ridge.Groups(w, fold, 5, 2, False)
-    fit = kernel_ridge.fit_nystroem(
+    groups = ridge_module.Groups(w, fold, 5, 2, False)
+    fit = ridge_module.fit_nystroem(
         lambda: [(slice(0, 40), K)],
         K.clone(),
         torch.arange(40),
@@ -198,8 +199,8 @@ def test_folds_converge_as_fast_as_all_rows_with_few_centres():
     K = kernels.gram(X, NTK)
     steps = []
     for n_folds in (1, 5):  # without the one fold there is no row
-        groups = kernel_ridge.Groups(w, torch.arange(1500) // 3 % n_folds, n_folds, 1, False)
-        fit = kernel_ridge.fit_nystroem(
+        groups = ridge_module.Groups(w, torch.arange(1500) // 3 % n_folds, n_folds, 1, False)
+        fit = ridge_module.fit_nystroem(
             lambda: [(slice(0, 1500), K[:, centres])],
             K[centres][:, centres].clone(),
             centres,
@@ -217,8 +218,8 @@ def test_small_eigenvalues_are_kept_in_float32():
     X = torch.from_numpy(np.random.default_rng(0).normal(size=(600, 20)))
     X /= X.norm(dim=1, keepdim=True)
     one = torch.ones(600)
-    narrow = kernel_ridge.spectrum(kernels.gram(X.float(), NTK), one).values
-    wide = kernel_ridge.spectrum(kernels.gram(X, NTK), one.double()).values
+    narrow = ridge_module.spectrum(kernels.gram(X.float(), NTK), one).values
+    wide = ridge_module.spectrum(kernels.gram(X, NTK), one.double()).values
     assert torch.allclose(
         narrow.double(), wide, atol=20 * torch.finfo(torch.float32).eps * wide[-1]
     )
@@ -227,13 +228,13 @@ def test_small_eigenvalues_are_kept_in_float32():
 
 def test_what_has_a_negative_eigenvalue_is_an_error():
     with pytest.raises(linalg.NotPositiveDefiniteError, match="eigenvalue -1"):
-        kernel_ridge.spectrum(-torch.eye(3, dtype=torch.float64), torch.ones(3).double())
+        ridge_module.spectrum(-torch.eye(3, dtype=torch.float64), torch.ones(3).double())
 
 
 def test_directions_without_an_eigenvalue_stay_finite():
     K = torch.ones(4, 4, dtype=torch.float64)
     one = torch.ones(4, dtype=torch.float64)
-    (dual,) = kernel_ridge.flow(
-        kernel_ridge.spectrum(K.clone(), one), torch.eye(4).double(), [1e300]
+    (dual,) = ridge_module.flow(
+        ridge_module.spectrum(K.clone(), one), torch.eye(4).double(), [1e300]
     )
     assert torch.isfinite(dual).all()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._core.simplex import project_simplex
+from sklearn_kd._core.kernel.simplex import project_simplex
 
 
 @given(

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.special import xlogy
 
-from sklearn_kd._core import losses, solvers, targets
-from sklearn_kd._core.run import AVERAGE_EVERY
+from sklearn_kd._core.network import losses, problem, targets
+from sklearn_kd._core.network import training as network_training
+from sklearn_kd._core.network.run import AVERAGE_EVERY
 from tests._helpers.references import naive_kl, naive_logits, naive_pgd
 from tests._helpers.training import (
     as_targets,
@@ -36,7 +37,7 @@ def test_early_stopping_restores_the_best_scored_weights(batch_size):
         kept.append(students.hidden.clone())
         scores.append([score_of(students, s, held_out.rows, P_out) for s in range(2)])
 
-    outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
+    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
     scores = np.array(scores)
     floor = float(losses.entropy(as_targets(P_out, 1)).mean())
     reported = torch.stack(outcome.scores).numpy()
@@ -63,12 +64,12 @@ def test_folds_score_held_out_training_rows(in_passing):
     pool = torch.tensor([-1, 0, 0])
     students = make_students([8, 8, 8], seeds=[0, 0, 0])
     start, A = students.hidden[:8].numpy().copy(), students.output[:8].numpy()
-    rows = solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
+    rows = problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
     # the very tensor of the training rows: their loss comes with the forward pass of training
     inputs = rows.inputs if in_passing else rows.inputs.clone()
-    left_out = solvers.Rows(inputs, rows.rule, torch.tensor(out))
-    held_out = solvers.HeldOut(rows=left_out, patience=8, pool=pool)
-    outcome = solvers.train(
+    left_out = problem.Rows(inputs, rows.rule, torch.tensor(out))
+    held_out = problem.HeldOut(rows=left_out, patience=8, pool=pool)
+    outcome = network_training.train(
         students, rows, losses.cross_entropy, make_plan(students, 2.0, n_epochs=80), held_out
     )
     paths = [naive_pgd(X, P, start, A, step_size=2.0, n_steps=80, weights=w)[0] for w in train]
@@ -97,19 +98,19 @@ def test_fold_networks_are_those_of_their_rows(batch_size):
     fold = np.arange(20) % 2
     train = np.stack([(fold == 0) / 10, (fold == 1) / 10])
     students = make_students([4, 4])
-    rows = solvers.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
-    left_out = solvers.Rows(rows.inputs, rows.rule, torch.tensor(train[::-1].copy()))
-    held_out = solvers.HeldOut(rows=left_out, patience=100)
+    rows = problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
+    left_out = problem.Rows(rows.inputs, rows.rule, torch.tensor(train[::-1].copy()))
+    held_out = problem.HeldOut(rows=left_out, patience=100)
     # rows that a network leaves out may hold anything
     P_other = P.copy()
     P_other[fold == 1] = P[fold == 1][:, ::-1]
-    other = solvers.Rows(rows.inputs, targets.Fixed(as_targets(P_other, 1)), rows.weights)
+    other = problem.Rows(rows.inputs, targets.Fixed(as_targets(P_other, 1)), rows.weights)
     kept = []
     for training in (rows, other):
         students = make_students([4, 4])
         plan = make_plan(students, n_epochs=15, batch_size=batch_size)
         path = []
-        solvers.train(
+        network_training.train(
             students,
             training,
             losses.cross_entropy,
@@ -136,7 +137,7 @@ def test_averaging_scores_and_keeps_the_running_mean():
         return rule(logits, index, step)
 
     rows.rule = recording
-    outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out)
+    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out)
     n_batches = 4
     for s in range(2):
         best = int(outcome.best_epoch[s])
@@ -161,7 +162,7 @@ def test_one_row_counts_at_most_the_cap():
     students, rows, held_out, P_out, plan = held_out_problem(n_epochs=1)
     held_out.rows.inputs[0] *= 1e6
     held_out.row_cap = torch.full((1, len(held_out.rows.inputs)), 2.0, dtype=torch.float64)
-    outcome = solvers.train(students, rows, losses.cross_entropy, plan, held_out)
+    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out)
     for s in range(2):
         part = students.neurons(s)
         F = naive_logits(

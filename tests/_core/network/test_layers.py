@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sklearn_kd._core import two_layer
-from sklearn_kd._core.two_layer import RELU, TANH, Block, Workspace, blocks, initialise
+from sklearn_kd._core.network import layers
+from sklearn_kd._core.network.layers import RELU, TANH, Block, Workspace, blocks, initialise
 from tests._helpers.references import naive_logits
 
 
@@ -29,7 +29,7 @@ class Batch:
         self.work = Workspace(widths, self.scaled, n_rows, activation)
 
     def forward(self):
-        return two_layer.forward(self.hidden, self.X, self.work)
+        return layers.forward(self.hidden, self.X, self.work)
 
     def each(self):
         start = 0
@@ -84,7 +84,7 @@ def test_symmetric_network_starts_at_zero(rng, n_outputs):
     X = rng.normal(size=(50, 5)) * 10 ** rng.uniform(-3, 3, size=(50, 1))
     size = np.linalg.norm(X, axis=1, keepdims=True)
     assert np.abs(naive_logits(X, W.numpy(), A.numpy()) / size).max() < 1e-13
-    logits = two_layer.forward(W, torch.tensor(X), Workspace([64], A / 8, 50))
+    logits = layers.forward(W, torch.tensor(X), Workspace([64], A / 8, 50))
     assert np.abs(logits[0].T.numpy() / size).max() < 1e-13
     W, A = initialise(64, 5, n_outputs, symmetric=False, generator=generator())
     assert np.abs(naive_logits(X, W.numpy(), A.numpy()) / size).max() > 0.1
@@ -128,8 +128,8 @@ def test_gradients_against_autograd(activation, widths, n_outputs):
         torch.empty_like(batch.output),
     )
     # in the order of the solver: the output's gradient reads the activations
-    two_layer.backward_output(batch.residual, batch.inverse_sqrt, batch.work, output_gradient)
-    two_layer.backward_hidden(batch.residual, batch.X, batch.work, hidden_gradient)
+    layers.backward_output(batch.residual, batch.inverse_sqrt, batch.work, output_gradient)
+    layers.backward_hidden(batch.residual, batch.X, batch.work, hidden_gradient)
     for student, part in batch.each():
         W = batch.hidden[part].clone().requires_grad_()
         A = batch.output[part].clone().requires_grad_()
@@ -157,7 +157,7 @@ def test_projection_is_the_euclidean_one(seed, radius):
     g = np.random.RandomState(seed)
     W0, W = g.normal(size=(2, 3, 4)) * 10 ** g.uniform(-2, 2)
     hidden = torch.tensor(W)
-    two_layer.project(hidden, torch.tensor(W0), torch.full((3, 1), radius, dtype=torch.float64))
+    layers.project(hidden, torch.tensor(W0), torch.full((3, 1), radius, dtype=torch.float64))
     P = hidden.numpy()
     distance = np.linalg.norm(P - W0, axis=1)
     assert (distance <= radius * (1 + 1e-12) + 1e-12).all()
@@ -176,6 +176,6 @@ def test_projection_without_a_bound_or_a_move_changes_nothing(rng):
     limits = torch.tensor([[np.inf], [np.inf], [1e-3], [0.5]], dtype=torch.float64)
     W[3] = W0[3]
     hidden = torch.tensor(W)
-    two_layer.project(hidden, torch.tensor(W0), limits)
+    layers.project(hidden, torch.tensor(W0), limits)
     np.testing.assert_allclose(hidden[[0, 1, 3]], W[[0, 1, 3]], rtol=1e-14, atol=1e-15)
     assert np.linalg.norm(hidden[2].numpy() - W0[2]) == pytest.approx(1e-3)

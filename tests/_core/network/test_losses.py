@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax, xlogy
 
-from sklearn_kd._core.losses import TwoTerm, cross_entropy, entropy, squared_error
-from sklearn_kd._core.targets import two_term_targets
+from sklearn_kd._core.network.losses import TwoTerm, cross_entropy, entropy, squared_error
+from sklearn_kd._core.network.targets import two_term_targets
 from tests._helpers.data import random_proba
 from tests._helpers.references import central_difference, naive_kl, naive_log_proba, naive_proba
 

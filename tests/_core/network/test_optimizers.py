@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core.optimizers import Adam, Nesterov
+from sklearn_kd._core.network.optimizers import Adam, Nesterov
 
 
 def problem(seed=0, n_steps=30):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import losses, parts, solvers, targets, two_layer
+from sklearn_kd._core.network import layers, losses, problem, segments, targets
+from sklearn_kd._core.network import training as network_training
 from tests._helpers.data import one_hot, random_proba
 
 N, D, N_FOLDS = 40, 3, 3
@@ -113,8 +114,8 @@ def joined(jobs):
                 of_student(group, [job.alpha for job in group]),
                 of_student(group, [job.temperature for job in group]),
             )
-        rules.append(parts.Stretch(part, targets.Fixed(values)))
-        each_loss.append(parts.Stretch(part, loss))
+        rules.append(segments.Stretch(part, targets.Fixed(values)))
+        each_loss.append(segments.Stretch(part, loss))
     return targets.Joined(rules), losses.Joined(each_loss)
 
 
@@ -127,7 +128,7 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     n_outputs = 1 if n_classes == 2 else n_classes
     inputs = torch.tensor(np.random.RandomState(7).normal(size=(N, D)))
     drawn = [
-        two_layer.initialise(
+        layers.initialise(
             job.width,
             D,
             n_outputs,
@@ -143,14 +144,14 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
         # Adam divides by its epsilon
         output[(output == output[:, :1]).all(dim=1) & (n_outputs > 1), 0] *= -1
     widths = [job.width for job in jobs for _ in range(job.n_students)]
-    students = solvers.Students(widths, hidden, output, hidden.clone())
+    students = problem.Students(widths, hidden, output, hidden.clone())
     if len(jobs) == 1:  # as a fit alone has it
         values, loss = jobs[0].targets()
         rule = targets.Fixed(values)
     else:
         rule, loss = joined(jobs)
     rows, held_out = (
-        solvers.Rows(inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in jobs])))
+        problem.Rows(inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in jobs])))
         for name in ("train", "out")
     )
     first = np.cumsum([0, *(job.n_students for job in jobs)])
@@ -158,7 +159,7 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     pool[first[:-1]] = -1
     steps = [job.step_size for job in jobs]
     output_steps = [job.step_size / 3 if job.is_trained else 0.0 for job in jobs]
-    plan = solvers.Plan(
+    plan = problem.Plan(
         step_size=of_student(jobs, steps),
         output_step_size=of_student(jobs, output_steps) if any(output_steps) else None,
         max_move=of_student(jobs, [job.max_move for job in jobs]),
@@ -171,15 +172,15 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
         job=of_student(jobs, range(len(jobs)), torch.int64),
     )
     patience = of_student(jobs, [job.patience for job in jobs], torch.int64)
-    held_out = solvers.HeldOut(held_out, patience, torch.from_numpy(pool)) if with_folds else None
+    held_out = problem.HeldOut(held_out, patience, torch.from_numpy(pool)) if with_folds else None
     if pauses:
-        training = solvers.Training(students, rows, loss, plan, held_out, pauses=True)
+        training = network_training.Training(students, rows, loss, plan, held_out, pauses=True)
         for epoch, leaving in pauses:
             training.advance(epoch)
             training.leave(leaving)
         outcome = training.advance()
     else:
-        outcome = solvers.train(students, rows, loss, plan, held_out)
+        outcome = network_training.train(students, rows, loss, plan, held_out)
     results = []
     for number, (start, end) in enumerate(pairwise(first)):
         neurons = slice(students.neurons(start).start, students.neurons(end - 1).stop)

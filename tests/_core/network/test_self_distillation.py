@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 
-from sklearn_kd._core.targets import (
+from sklearn_kd._core.network.self_distillation import (
     Accuracy,
     Confidence,
-    Fixed,
     Memory,
     Ramp,
     SelfDistilled,
     Softmax,
     hardmax,
 )
+from sklearn_kd._core.network.targets import Fixed
 
 seeds = st.integers(0, 2**16)
 outputs = st.sampled_from([1, 2, 3, 5])

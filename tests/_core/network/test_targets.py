@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._core.targets import Fixed, mix, temper, two_term_targets
+from sklearn_kd._core.network.targets import Fixed, mix, temper, two_term_targets
 from tests._helpers.data import random_proba
 
 

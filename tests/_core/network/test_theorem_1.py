@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core import losses, solvers, targets, two_layer
+from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
 
 CLUSTERS, SIZE, D, WIDTH = 4, 15, 50, 200
 WRONG, RHO = 3, 0.2
@@ -49,14 +49,14 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
     """Outputs (students, rows) after Algorithm 1 with alpha_t = exp(-t / tau) of each student."""
     drawn = [draw(seed) for seed in seeds]
     hidden, output = (torch.tensor(np.concatenate(parts)) for parts in zip(*drawn, strict=True))
-    students = solvers.Students([WIDTH] * len(seeds), hidden, output[:, None], hidden.clone())
+    students = problem.Students([WIDTH] * len(seeds), hidden, output[:, None], hidden.clone())
     tau = torch.tensor(taus, dtype=torch.float64) / faster
-    rule = targets.SelfDistilled(
+    rule = self_distillation.SelfDistilled(
         targets.Fixed(torch.tensor(data.y)[None, None]),
-        targets.Ramp(RHO),
+        self_distillation.Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
-    plan = solvers.Plan(
+    plan = problem.Plan(
         step_size=torch.full_like(tau, faster * STEP_SIZE),
         output_step_size=None,
         max_move=torch.full_like(tau, math.inf),
@@ -66,12 +66,12 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
         momentum=0.0,
         decay=False,
         generator=torch.Generator(),
-        activation=two_layer.TANH,
+        activation=layers.TANH,
     )
     weights = torch.full((1, 1), 1 / len(data.y), dtype=torch.float64)
-    rows = solvers.Rows(torch.tensor(data.X), rule, weights)
+    rows = problem.Rows(torch.tensor(data.X), rule, weights)
     note = None if on_step is None else lambda epoch, _: on_step(hidden)
-    outcome = solvers.train(students, rows, losses.squared_error, plan, on_epoch=note)
+    outcome = training.train(students, rows, losses.squared_error, plan, on_epoch=note)
     assert outcome.reason == "max_iter"
     W, v = hidden.numpy().reshape(-1, WIDTH, D), drawn[0][1] / math.sqrt(WIDTH)
     return np.stack([np.tanh(data.X @ w.T) @ v for w in W])
@@ -186,7 +186,7 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
         (w.clone(), a.clone())
         for w, a in zip(hidden.split(widths), output.split(widths), strict=True)
     ]
-    plan = solvers.Plan(
+    plan = problem.Plan(
         step_size=torch.full((2,), 0.3, dtype=torch.float64),
         output_step_size=torch.full((2,), 0.1, dtype=torch.float64),
         max_move=torch.full((2,), math.inf, dtype=torch.float64),
@@ -196,13 +196,13 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
         momentum=0.9,
         decay=False,
         generator=torch.Generator().manual_seed(3),
-        activation=two_layer.TANH,
+        activation=layers.TANH,
     )
     share = torch.full((1, 1), 1 / 12, dtype=torch.float64)
-    rows = solvers.Rows(X, targets.Fixed(P[None]), share)
-    students = solvers.Students(widths, hidden, output, hidden.clone())
-    held_out = solvers.HeldOut(solvers.Rows(X + 1, targets.Fixed(P[None]), share), patience=100)
-    outcome = solvers.train(students, rows, losses.squared_error, plan, held_out)
+    rows = problem.Rows(X, targets.Fixed(P[None]), share)
+    students = problem.Students(widths, hidden, output, hidden.clone())
+    held_out = problem.HeldOut(problem.Rows(X + 1, targets.Fixed(P[None]), share), patience=100)
+    outcome = training.train(students, rows, losses.squared_error, plan, held_out)
     order = torch.Generator().manual_seed(3)
     batches = [
         batch

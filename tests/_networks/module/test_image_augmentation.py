@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from sklearn_kd import DistilledClassifier
-from sklearn_kd._augment import make_augmentation
+from sklearn_kd._networks.module.image_augmentation import make_augmentation
 from tests._helpers.data import FIXED, blobs, one_hot
 from tests._helpers.modules import assert_same, model
 

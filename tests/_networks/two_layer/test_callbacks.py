@@ -5,7 +5,7 @@ import pytest
 from sklearn.callback import ScoringMonitor
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._core import losses
+from sklearn_kd._core.network import losses
 from tests._helpers.data import blobs
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.two_layer import PGD, assert_same_state, state_of
@@ -48,9 +48,9 @@ def test_an_interrupt_keeps_the_best_weights_and_is_raised_on(
 
 @pytest.mark.parametrize("learning_rate", ["auto", 1e200])
 def test_an_interrupt_of_a_diverging_fit_is_raised_on(monkeypatch, learning_rate):
-    from sklearn_kd import _settings
+    from sklearn_kd._networks.two_layer import fit_plan
 
-    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e200)
     X, y = blobs()
     model = TwoLayerPGDClassifier(8, learning_rate=learning_rate, batch_size=16, random_state=0)
     interrupt_after(monkeypatch, 3, once=True)  # within the first epoch
@@ -97,10 +97,10 @@ def test_an_interrupt_before_training_keeps_the_previous_fit(monkeypatch):
 
 
 def test_an_interrupt_between_the_step_and_the_projection_keeps_the_radius(monkeypatch):
-    from sklearn_kd._core import two_layer
+    from sklearn_kd._core.network import layers
 
     X, y = blobs()
-    real, calls = two_layer.project, []
+    real, calls = layers.project, []
 
     def interrupted(*args):
         calls.append(1)
@@ -108,7 +108,7 @@ def test_an_interrupt_between_the_step_and_the_projection_keeps_the_radius(monke
             raise KeyboardInterrupt
         real(*args)
 
-    monkeypatch.setattr(two_layer, "project", interrupted)
+    monkeypatch.setattr(layers, "project", interrupted)
     model = TwoLayerPGDClassifier(8, radius=0.1, learning_rate=5.0, random_state=0, **PGD)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

@@ -73,12 +73,12 @@ def test_standard_init_is_not_paired():
 
 
 def test_prediction_in_blocks(monkeypatch):
-    from sklearn_kd import _two_layer
+    from sklearn_kd._networks.two_layer import classifier
 
     X, y = blobs(n_classes=3)
     model = TwoLayerPGDClassifier(**FAST).fit(X, y)
     whole = model.decision_function(X)
-    monkeypatch.setattr(_two_layer, "PREDICT_BLOCK_BYTES", 7 * 8 * 4)
+    monkeypatch.setattr(classifier, "PREDICT_BLOCK_BYTES", 7 * 8 * 4)
     np.testing.assert_allclose(model.decision_function(X), whole, rtol=1e-12)
 
 

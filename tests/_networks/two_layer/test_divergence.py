@@ -7,10 +7,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._core import solvers
-from sklearn_kd.exceptions import (
-    DivergenceError,
-)
+from sklearn_kd._core.network import training
+from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.data import blobs
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.two_layer import PGD
@@ -59,28 +57,28 @@ def test_the_radius_tames_any_step_size():
 
 
 def test_auto_recovers_by_itself(monkeypatch):
-    from sklearn_kd import _settings
+    from sklearn_kd._networks.two_layer import fit_plan
 
     X, y = blobs()
-    monkeypatch.setattr(_settings, "OUTPUT_STEP", 1e5)
-    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e3)
-    monkeypatch.setattr(_settings, "RETRIES", 12)
+    monkeypatch.setattr(fit_plan, "OUTPUT_STEP", 1e5)
+    monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e3)
+    monkeypatch.setattr(fit_plan, "RETRIES", 12)
     model = TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0)
     assert model.fit(X, y).score(X, y) > 0.9
-    monkeypatch.setattr(_settings, "RETRIES", 0)
+    monkeypatch.setattr(fit_plan, "RETRIES", 0)
     with pytest.raises(DivergenceError):
         TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0).fit(X, y)
 
 
 def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
-    from sklearn_kd import _settings
+    from sklearn_kd._networks.two_layer import fit_plan
 
     X, y = blobs(n_classes=3)
-    train, attempts = solvers.train, []
-    monkeypatch.setattr(solvers, "train", lambda *args: attempts.append(1) or train(*args))
+    train, attempts = training.train, []
+    monkeypatch.setattr(training, "train", lambda *args: attempts.append(1) or train(*args))
     options = {"max_iter": 20, "n_init": 1, "early_stopping": False, "random_state": 0}
     for step in (0.2, 1e7):
-        monkeypatch.setattr(_settings, "HIDDEN_STEP", step)
+        monkeypatch.setattr(fit_plan, "HIDDEN_STEP", step)
         recorder = Recorder()
         attempts.clear()
         TwoLayerPGDClassifier(8, **options).set_callbacks(recorder).fit(X, y)
@@ -91,9 +89,9 @@ def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
 
 
 def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
-    from sklearn_kd import _settings
+    from sklearn_kd._networks.two_layer import fit_plan
 
-    monkeypatch.setattr(_settings, "HIDDEN_STEP", 1e200)
+    monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e200)
     X, y = blobs()
     model = TwoLayerPGDClassifier(8, early_stopping=False, random_state=0)
     with pytest.raises(DivergenceError, match=r"'auto': set a number.*temperature or weights"):
@@ -102,13 +100,13 @@ def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
 
 def test_some_diverged_restarts_are_left_out_and_told(monkeypatch):
     X, y = blobs()
-    train = solvers.train
+    train = training.train
 
     def with_one_bad(students, rows, loss, plan, *args):
         plan.step_size[0] = 1e200
         return train(students, rows, loss, plan, *args)
 
-    monkeypatch.setattr(solvers, "train", with_one_bad)
+    monkeypatch.setattr(training, "train", with_one_bad)
     model = TwoLayerPGDClassifier(4, n_init=3, learning_rate=0.5, random_state=0, **{
         k: v for k, v in PGD.items() if k != "n_init"
     })  # fmt: skip

@@ -7,9 +7,7 @@ from sklearn.metrics import recall_score
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd.exceptions import (
-    EarlyStoppingWarning,
-)
+from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs, one_hot
 from tests._helpers.two_layer import FAST, soft_labels
 

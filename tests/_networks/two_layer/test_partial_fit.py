@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._core import solvers
+from sklearn_kd._core.network import problem
 from tests._helpers.data import blobs
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.references import naive_kl
@@ -48,8 +48,8 @@ def test_partial_fit_goes_on_where_it_stopped(options):
         options = {"optimizer": "adam"}
         reference = TwoLayerPGDClassifier(8, random_state=0, **options, **settings)
         with pytest.MonkeyPatch.context() as patch:
-            real = solvers.Plan
-            patch.setattr(solvers, "Plan", lambda **k: real(**{**k, "decay": False}))
+            real = problem.Plan
+            patch.setattr(problem, "Plan", lambda **k: real(**{**k, "decay": False}))
             reference.fit(X, y)
     else:
         reference = TwoLayerPGDClassifier(8, random_state=0, **options, **settings).fit(X, y)

@@ -173,7 +173,7 @@ def test_n_init_keeps_the_best():
     for start in starts:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "sklearn_kd._core.two_layer.torch.randn",
+                "sklearn_kd._core.network.layers.torch.randn",
                 lambda *a, start=start, **k: torch.tensor(start),
             )
             alone = TwoLayerPGDClassifier(4, n_init=1, **options).fit(X, y)

@@ -6,10 +6,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._two_layer import _folded
-from sklearn_kd.exceptions import (
-    PrecisionWarning,
-)
+from sklearn_kd._networks.two_layer.classifier import _folded
+from sklearn_kd.exceptions import PrecisionWarning
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import FAST

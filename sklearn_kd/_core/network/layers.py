@@ -1,0 +1,181 @@
+r"""Two-layer networks side by side: initialisation, forward pass, gradient, projection.
+
+.. math:: f(x; W, A) = m^{-1/2} \sum_j A_j \, \phi(\langle W_j, x \rangle)
+
+phi is an `Activation`, ReLU where nothing else is asked for.
+
+The neurons of all students are stacked, so that one product with the rows serves all of them:
+``hidden`` is (sum of widths, inputs), ``output`` (sum of widths, outputs). Students of equal
+width stand next to each other (a `Block`) and share one batched product in the second layer.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["RELU", "Activation"]
+
+
+class Activation(NamedTuple):
+    """An activation, in place: whose derivative can be told from its values, the only ones kept."""
+
+    #: z becomes phi(z)
+    forward: Callable[[Tensor], object]
+    #: (gradient, phi(z)): gradient becomes gradient * phi'(z), in one pass, no derivative in memory
+    backward: Callable[[Tensor, Tensor], object]
+
+
+def _relu_backward(gradient: Tensor, active: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(gradient, active, 0, grad_input=gradient)
+
+
+def _tanh_backward(gradient: Tensor, active: Tensor) -> None:
+    # phi' = 1 - phi^2
+    torch.ops.aten.tanh_backward.grad_input(gradient, active, grad_input=gradient)
+
+
+RELU = Activation(torch.relu_, _relu_backward)
+#: Smooth: what the theory of self-distillation asks for.
+TANH = Activation(torch.tanh_, _tanh_backward)
+
+
+class Block(NamedTuple):
+    """Neighbouring students of one width: their places among the students and the neurons."""
+
+    students: slice
+    neurons: slice
+    width: int
+
+    @property
+    def n_students(self) -> int:
+        """Return how many students the block holds."""
+        return int(self.students.stop - self.students.start)
+
+
+def blocks(widths: Sequence[int]) -> list[Block]:
+    """Return the blocks of equal neighbours in ``widths``, one width a student."""
+    found, student, neuron = [], 0, 0
+    for width, run in groupby(widths):
+        count = len(list(run))
+        found.append(
+            Block(slice(student, student + count), slice(neuron, neuron + count * width), width)
+        )
+        student, neuron = student + count, neuron + count * width
+    return found
+
+
+def initialise(
+    width: int, n_inputs: int, n_outputs: int, *, symmetric: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw one student in float64 on the CPU, so that every device and dtype starts alike.
+
+    W_j ~ N(0, I), A_jk ~ Unif{-1, +1}. ``symmetric``: the second half of the neurons repeats the
+    weights of the first with the opposite signs, so that f is zero for every x.
+
+    Returns
+    -------
+    hidden : tensor of shape (width, n_inputs)
+    output : tensor of shape (width, n_outputs)
+    """
+    drawn = width // 2 if symmetric else width
+    hidden = torch.randn(drawn, n_inputs, dtype=torch.float64, generator=generator)
+    signs = torch.randint(0, 2, (drawn, n_outputs), generator=generator)
+    output = signs.to(torch.float64).mul_(2).sub_(1)
+    if symmetric:
+        return torch.cat([hidden, hidden]), torch.cat([output, -output])
+    return hidden, output
+
+
+class Workspace:
+    """Scratch and views for one batch size: a step allocates nothing of the size of a layer.
+
+    Parameters
+    ----------
+    widths : sequence of int
+    scaled_output : tensor of shape (neurons, outputs)
+        A / sqrt(m); kept by reference, so that later steps see it change in place.
+    n_rows : int
+    activation : Activation
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        scaled_output: Tensor,
+        n_rows: int,
+        activation: Activation = RELU,
+    ) -> None:
+        self.activation = activation
+        n_outputs = scaled_output.shape[1]
+        self.hidden = scaled_output.new_empty(sum(widths), n_rows)
+        self.gradient = scaled_output.new_empty(sum(widths), n_rows)
+        self.logits = scaled_output.new_empty(len(widths), n_outputs, n_rows)
+        self.layout = blocks(widths)
+        # (students, width, rows or outputs) views of each block
+        shapes = [(block, (block.n_students, block.width)) for block in self.layout]
+        self.block_hidden = [self.hidden[b.neurons].view(*shape, n_rows) for b, shape in shapes]
+        self.block_gradient = [self.gradient[b.neurons].view(*shape, n_rows) for b, shape in shapes]
+        self.block_logits = [self.logits[block.students] for block in self.layout]
+        self.block_output = [
+            scaled_output[b.neurons].view(*shape, n_outputs) for b, shape in shapes
+        ]
+
+    def per_block(self, residual: Tensor) -> list[Tensor]:
+        """Cut (students, outputs, rows) into the blocks."""
+        if len(self.layout) == 1:
+            return [residual]
+        return [residual[block.students] for block in self.layout]
+
+
+def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
+    """Logits (students, outputs, rows) of ``inputs`` (rows, inputs), in ``work``.
+
+    What the gradient needs stays in ``work.hidden``.
+    """
+    torch.mm(hidden, inputs.T, out=work.hidden)
+    work.activation.forward(work.hidden)
+    for active, output, logits in zip(
+        work.block_hidden, work.block_output, work.block_logits, strict=True
+    ):
+        torch.bmm(output.mT, active, out=logits)
+    return work.logits
+
+
+def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
+    """Gradient in A, m^-1/2 sum_i residual_i phi(<W_j, x_i>), into ``out`` (neurons, outputs).
+
+    ``residual`` (students, outputs, rows) is the weighted gradient in the logits; ``inverse_sqrt``
+    (neurons, 1) is m^-1/2 of each neuron's student.
+    """
+    for block, active, part in zip(
+        work.layout, work.block_hidden, work.per_block(residual), strict=True
+    ):
+        target = out[block.neurons].view(block.n_students, block.width, -1)
+        torch.bmm(active, part.mT, out=target)
+    out.mul_(inverse_sqrt)
+
+
+def backward_hidden(residual: Tensor, inputs: Tensor, work: Workspace, out: Tensor) -> None:
+    """Gradient in W, sum_i residual_i a_j m^-1/2 phi'(<W_j, x_i>) x_i, into ``out``.
+
+    With ReLU phi' is 1[<W_j, x_i> > 0]; the paper's (5) drops the last x_i. ``out`` is (neurons,
+    inputs).
+    """
+    for output, gradient, part in zip(
+        work.block_output, work.block_gradient, work.per_block(residual), strict=True
+    ):
+        torch.bmm(output, part, out=gradient)
+    work.activation.backward(work.gradient, work.hidden)
+    torch.mm(work.gradient, inputs, out=out)
+
+
+def project(hidden: Tensor, initial: Tensor, max_distance: Tensor) -> None:
+    """Move each neuron to the nearest point within ``max_distance`` (neurons, 1) of its start."""
+    moved = hidden - initial
+    distance = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+    # a neuron that has not moved has distance zero; inf * 0 is avoided by the clamp
+    shrink = (max_distance / distance.clamp_(min=torch.finfo(hidden.dtype).tiny)).clamp_(max=1.0)
+    torch.addcmul(initial, moved, shrink, out=hidden)

@@ -1,0 +1,89 @@
+"""How soft labels reach a student: as they are, or as weighted copies of rows, one per class."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import process_routing
+
+from sklearn_kd._utils.memory import check_copies
+from sklearn_kd._utils.sklearn_compat import _check_method_params, _routing_enabled, _safe_indexing
+from sklearn_kd._utils.sub_estimators import fit_head, last_step, step_parameter
+
+
+def expand_rows(Q, sample_weight=None):
+    """Return rows, class indices and weights of the copies; those of weight zero are dropped."""
+    W = Q if sample_weight is None else sample_weight[:, None] * Q
+    rows, columns = np.nonzero(W)
+    return rows, columns, W[rows, columns]
+
+
+def switch_off_validation_split(student):
+    """Make an unfitted student, and estimators inside it, train on all rows.
+
+    A split of its own would put copies of one row on both sides, and stop where the copies, not
+    the rows, are learnt.
+    """
+    params = last_step(student).get_params()
+    off = {}
+    for key, value in params.items():
+        owner, name = key[: key.rfind("__") + 2] if "__" in key else "", key.split("__")[-1]
+        if name == "early_stopping":
+            if isinstance(value, bool | np.bool_ | str):  # "auto" in histogram gradient boosting
+                off[key] = False
+        elif name == "validation_fraction" and f"{owner}early_stopping" not in params:
+            off[f"{owner}n_iter_no_change"] = None  # gradient boosting splits where it is a number
+    if off:
+        student.set_params(**{step_parameter(student, name): off[name] for name in off})
+    return student
+
+
+def balance_classes(student, Q, sample_weight=None):
+    """Take a named class weight ("balanced") of an unfitted student into the labels.
+
+    The student would count copies, of which each row has one a class, and find the classes even.
+    Numbers in its place would do, but for students that look them up by encoded labels.
+    """
+    params = last_step(student).get_params(deep=False)
+    if not isinstance(params.get("class_weight"), str):
+        return Q
+    student.set_params(**{step_parameter(student, "class_weight"): None})
+    mass = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
+    return Q * (mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0)))
+
+
+def fit_expanded(student, X, y, Q, classes, params, propagate):
+    """Fit an unfitted student on the copies of :func:`expand_rows`, in place.
+
+    Parameters
+    ----------
+    student : estimator or Pipeline
+        The steps of a pipeline before the last are fitted on the rows themselves: they should
+        see each row once, and an encoder that cross-fits y would leak between copies.
+    X, y : the rows and their hard labels
+    Q : ndarray of shape (n_samples, n_classes)
+        Soft labels, tempered or mixed.
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns of ``Q``.
+    params : dict
+        Metadata for ``fit``, sample weights among them.
+    propagate : callable
+        Context manager around the fit of the last step.
+    """
+    if isinstance(student, Pipeline):
+        name, last = student.steps[-1]
+        routed = params
+        if _routing_enabled() and params:
+            routed = process_routing(student, "fit", **params)[name]["fit"]
+        if len(student.steps) > 1:
+            head, X = fit_head(student, X, y, params)
+            # with memory= the head has fitted copies of its steps
+            student.steps = [*head.steps, (name, last)]
+        fit_expanded(last, X, y, Q, classes, routed, propagate)
+        return
+    (X,) = indexable(X)
+    params = dict(params)
+    rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
+    params = _check_method_params(X, params=params, indices=rows)
+    check_copies(X, len(Q), len(rows))
+    with propagate(student):
+        student.fit(_safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)

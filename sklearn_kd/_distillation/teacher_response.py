@@ -1,0 +1,93 @@
+"""Probabilities or decision values of a teacher, checked."""
+
+import numpy as np
+
+from sklearn_kd._utils.calibration import apply_decision_map, fit_decision_map
+from sklearn_kd._utils.labels import _classes_of, align_columns
+from sklearn_kd._utils.sklearn_compat import _num_samples
+from sklearn_kd._utils.sub_estimators import last_step
+from sklearn_kd._utils.validation import check_probabilities
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import MissingClassWarning
+
+__all__ = ["ROW_SUM_TOLERANCE", "_fill", "_respond"]
+
+
+#: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
+#: targets of the user's: a float32 softmax over many classes, averaged, is off by more.
+ROW_SUM_TOLERANCE = 1e-3
+
+
+def _respond(teacher, X, classes):
+    """Return the teacher's answer in the columns of ``classes`` and whether it is probabilities.
+
+    Columns of classes that the teacher never saw are NaN.
+    """
+    known, name = _classes_of(teacher), type(teacher).__name__
+    is_proba = hasattr(teacher, "predict_proba")
+    if is_proba:
+        values = np.asarray(teacher.predict_proba(X), dtype=np.float64)
+    elif hasattr(teacher, "decision_function"):
+        values = np.asarray(teacher.decision_function(X), dtype=np.float64)
+        if values.ndim == 1:
+            values = np.column_stack([-values, values])
+        elif len(known) > 2 and getattr(last_step(teacher), "decision_function_shape", "") == "ovo":
+            raise ValueError(
+                f"{name} has one decision value per pair of classes; set "
+                'decision_function_shape="ovr".'
+            )
+    else:
+        raise TypeError(
+            f"the teacher {name} has neither predict_proba nor decision_function, so it cannot "
+            "give soft labels."
+        )
+    if values.shape != (_num_samples(X), len(known)):
+        raise ValueError(
+            f"the teacher {name} answered with shape {values.shape} for {_num_samples(X)} rows "
+            f"and its {len(known)} classes {known.tolist()}."
+        )
+    if is_proba:
+        values = _check_teacher_proba(values, teacher)
+    elif not np.isfinite(values).all():
+        raise ValueError(f"the decision values of the teacher {name} contain NaN or infinity.")
+    return align_columns(values, known, classes, fill=np.nan), is_proba
+
+
+def _check_teacher_proba(proba, teacher):
+    name = f"predict_proba of the teacher {type(teacher).__name__}"
+    check_probabilities(proba, name, ROW_SUM_TOLERANCE)
+    proba = np.clip(proba, 0.0, 1.0)
+    return proba / proba.sum(axis=1, keepdims=True)
+
+
+def _fill(values):
+    """Give classes that a teacher never saw the probability zero."""
+    return np.nan_to_num(values, nan=0.0)
+
+
+def _as_probabilities(values, is_proba, codes, weight):
+    if is_proba:
+        return _fill(values), None
+    decision_map = fit_decision_map(values, codes, weight)
+    return apply_decision_map(values, *decision_map), decision_map
+
+
+def _warn_missing(values, classes, who):
+    missing = np.isnan(values).all(axis=0)
+    if len(values) and missing.any():
+        warn_caller(
+            f"{who} never saw the classes {classes[missing].tolist()} of y and gives them "
+            "probability zero.",
+            MissingClassWarning,
+        )
+
+
+def _warn_missing_in_folds(answers, classes):
+    missing = np.array([np.isnan(answer).all(axis=0) for answer in answers])
+    if missing.any():
+        warn_caller(
+            f"in {missing.any(axis=1).sum()} of {len(answers)} folds the training rows lack one of "
+            f"the classes {classes[missing.any(axis=0)].tolist()}, and the teacher of that fold "
+            "gives it probability zero; use fewer folds, stratified ones, or cv='auto'.",
+            MissingClassWarning,
+        )

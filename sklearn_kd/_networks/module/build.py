@@ -1,0 +1,206 @@
+"""A user's module: made from its class and parameters, filled with NumPy weights, and asked."""
+
+import inspect
+import math
+from contextlib import contextmanager
+from numbers import Integral
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
+from sklearn_kd._utils.device import resolve_device, to_tensor
+from sklearn_kd._utils.scaling import scale_inputs
+
+__all__ = [
+    "build",
+    "check_outputs",
+    "load",
+    "memory_errors",
+    "n_outputs_of",
+    "own_random_state",
+    "predict_logits",
+    "row_shape",
+    "rows_in_a_block",
+    "to_logits",
+]
+
+
+#: Numbers that a row's activations are taken to have, for each number of the row, when predicting.
+ACTIVATIONS = 32
+#: Modules that have predicted, by their estimator: neither its state nor in its pickle.
+_BUILT: WeakKeyDictionary = WeakKeyDictionary()
+
+
+@contextmanager
+def own_random_state(seed, device):
+    """Let a module draw from the global generators, and leave them as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # not torch.manual_seed: it would seed devices that are none of ours
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def memory_errors(advice):
+    """Turn torch's errors of a memory that is full into a MemoryError that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(f"the device is out of memory: {advice}. ({error})") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(f"the memory is full: {advice}. ({error})") from error
+
+
+def n_outputs_of(n_classes):
+    """Logits that a number of classes needs."""
+    return 1 if n_classes == 2 else n_classes
+
+
+def row_shape(est):
+    """Shape in which a module gets a row."""
+    shape = (est.n_features_in_,) if est.image_shape is None else tuple(est.image_shape)
+    if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        raise ValueError(f"image_shape must be positive integers, got {shape}.")
+    if math.prod(shape) != est.n_features_in_:
+        raise ValueError(
+            f"image_shape={shape} takes {math.prod(shape)} numbers a row, X has "
+            f"{est.n_features_in_} features: set image_shape=(channels, height, width) to a shape "
+            "of their product."
+        )
+    return shape
+
+
+def build(est, dtype, device):
+    """Make an untrained module in ``dtype`` on a device.
+
+    It is drawn on the CPU in its own dtype, so that it starts alike everywhere.
+    """
+    factory = est.module
+    if isinstance(factory, torch.nn.Module):
+        raise TypeError(
+            f"module must be a class or a function that makes a module, got an instance of "
+            f"{type(factory).__name__}: pass module={type(factory).__name__} and what it is made "
+            "with as module_params."
+        )
+    told = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": row_shape(est)}
+    try:
+        accepted = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # written in C, say
+        accepted = {}
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in accepted.values())
+    params = {name: told[name] for name in told if takes_all or name in accepted}
+    module = factory(**{**params, **(est.module_params or {})})
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must make a torch.nn.Module, made a {type(module).__name__}.")
+    return module.to(device=device, dtype=dtype)
+
+
+def check_outputs(est, module, rows):
+    """Ask a module about two rows: an error where it cannot take them or answers in another shape.
+
+    It also makes what is lazy in the module.
+    """
+    n_classes, shape = len(est.classes_), tuple(rows.shape[1:])
+    rows = (rows[:2] if len(rows) > 1 else rows.expand(2, *shape)).clone()
+    module.eval()
+    try:
+        with torch.no_grad():
+            outputs = module(rows)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"the module cannot take a batch of shape (n, {', '.join(map(str, shape))}): set "
+            "image_shape, the sizes in module_params, or input_scaling=False where rows are "
+            f"indices. It said: {error}"
+        ) from error
+    if not isinstance(outputs, torch.Tensor):
+        raise ValueError(
+            f"the module returned a {type(outputs).__name__}: let it return the logits alone, as "
+            "one tensor."
+        )
+    found = tuple(outputs.shape)
+    wanted = [(2, n_classes)] if n_classes > 2 else [(2, 1), (2, 2), (2,)]
+    if found not in wanted:
+        counts = " or ".join("(n,)" if len(w) == 1 else f"(n, {w[1]})" for w in wanted)
+        got = f"(n, {', '.join(map(str, found[1:]))})" if found else "one number"
+        raise ValueError(
+            f"for {n_classes} classes the module must return logits of shape {counts}, it "
+            f"returned {got}: set its number of outputs in module_params, or let it take the "
+            "keyword n_outputs."
+        )
+    if not any(each.requires_grad for each in module.parameters()):
+        raise ValueError("the module has nothing to train: no parameter requires a gradient.")
+    others = [name for name, value in module.state_dict().items() if not torch.is_tensor(value)]
+    if others:
+        raise ValueError(f"the state of the module must be tensors; {', '.join(others)} is not.")
+
+
+def to_logits(outputs, n_outputs):
+    """Bring outputs of a module to the layout of `_core.network.losses`, (1, n_outputs, rows)."""
+    if outputs.ndim < 2:  # a number a row; squeeze() leaves none of one row's dimensions
+        outputs = outputs.reshape(-1, 1)
+    if outputs.shape[1] > n_outputs:  # two classes with a logit each
+        outputs = outputs[:, 1:] - outputs[:, :1]
+    return outputs.T.unsqueeze(0)
+
+
+def load(module, state):
+    """Fill a module with NumPy arrays."""
+    try:
+        module.load_state_dict({name: to_tensor(state[name].copy()) for name in state})
+    except RuntimeError as error:
+        raise ValueError(
+            "module_state_ does not fit the module that module and module_params make now: set "
+            f"them back to what they were in fit, or call fit again. {error}"
+        ) from error
+
+
+def rows_in_a_block(shape, itemsize):
+    """Rows that a module is asked about at once."""
+    n_rows = PREDICT_BLOCK_BYTES // (ACTIVATIONS * math.prod(shape) * itemsize)
+    return min(max(1, n_rows), 4096)
+
+
+def _ready(est, device):
+    """Return the fitted module in evaluation mode, kept from one prediction to the next."""
+    state, made_of = est.module_state_, (est.module, est.module_params, est.image_shape)
+    kept = _BUILT.get(est)
+    if kept is not None and kept[0] is state and kept[1] == device:
+        is_same = [now is then for now, then in zip(made_of, kept[2], strict=True)]
+        if all(is_same):
+            return kept[3]
+    floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
+    module = build(est, getattr(torch, next(floats, np.dtype(float)).name), device)
+    load(module, state)
+    module.eval()
+    _BUILT[est] = state, device, made_of, module
+    return module
+
+
+def predict_logits(est, X):
+    """Logits of raw rows, (n_samples,) or (n_samples, n_classes), a block at a time."""
+    device, shape = resolve_device(est.device), row_shape(est)
+    n_outputs = n_outputs_of(len(est.classes_))
+    advice = "predict fewer rows at a time, or set device='cpu'"
+    # a module that draws numbers when it predicts draws the same ones each time
+    # which the start of one that is built now must not change
+    with memory_errors(advice), own_random_state(0, device):
+        module = _ready(est, device)
+    with memory_errors(advice), own_random_state(0, device), torch.no_grad():
+        dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
+        size = rows_in_a_block(shape, X.itemsize)
+        logits = np.empty((len(X), n_outputs), dtype=str(dtype).removeprefix("torch."))
+        for start in range(0, len(X), size):
+            block = X[start : start + size]
+            scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
+            rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
+            logits[start : start + size] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
+    return logits[:, 0] if n_outputs == 1 else logits

@@ -1,0 +1,417 @@
+"""ModuleClassifier: any torch module as a teacher or a student."""
+
+from numbers import Integral, Real
+from os import PathLike
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils.validation import validate_data
+
+from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
+from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, _fit_context
+
+__all__ = ["ModuleClassifier"]
+
+
+class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):
+    r"""Any torch module, trained by skorch on hard or soft labels.
+
+    A network of any shape as a classifier like the others: with sample weights, ``soft_targets``
+    and early stopping, as teacher or student of a :class:`DistilledClassifier`, inside pipelines
+    and searches. Rows stay on the device and are handed to the module in batches, so that an epoch
+    takes little longer than a loop written by hand.
+
+    Parameters
+    ----------
+    module : class or callable
+        What makes the module, called with ``module_params``; never a module itself. Where it
+        takes the keywords ``n_outputs`` (1 for two classes, else the number of classes) and
+        ``input_shape`` (``(n_features,)`` or ``image_shape``), or any (``**kwargs``), it gets
+        those too, unless they are in ``module_params``. The module takes a batch of rows and
+        returns their logits, (n, 1) or (n, 2) for two classes, else (n, n_classes). It draws from
+        torch's global generators, which are seeded for the fit and put back after it.
+
+    module_params : dict or None, default=None
+        Keywords for ``module``. A grid over them:
+        ``{"module_params": [{"width": 16}, {"width": 32}]}``.
+
+    optimizer : {"adam", "adamw", "sgd"} or class, default="adam"
+        A class of ``torch.optim``, or one made like them: the parameters as first argument, the
+        keyword ``lr``, and a ``step`` that takes a closure.
+
+    learning_rate : float, default=0.001
+        Step size at the start.
+
+    optimizer_params : dict or None, default=None
+        More keywords for the optimizer: ``{"momentum": 0.9}`` for "sgd".
+
+    weight_decay : float, default=0.0
+        As the optimizer understands it: an L2 penalty in "adam" and "sgd", decoupled in "adamw".
+
+    scheduler : {"cosine", "one-cycle", "step"}, class or None, default=None
+        How the step size changes. "cosine": along a half cosine to zero at ``max_epochs``.
+        "one-cycle": up to ``learning_rate`` and down again, step by step. "step": to a tenth
+        after each third. A class of ``torch.optim.lr_scheduler``, or a function of the optimizer
+        that makes one, steps once an epoch.
+
+    scheduler_params : dict or None, default=None
+        Keywords for the scheduler.
+
+    max_epochs : int or "auto", default="auto"
+        "auto": 1000 in full batch, where an epoch is one step, else 100.
+
+    batch_size : int, "auto" or None, default="auto"
+        Rows of a step. None: all of them. "auto": all of them for up to 1000 distinct rows, else
+        128 (as in `partial_fit`). Batches are of nearly equal size.
+
+    clip_norm : float or None, default=None
+        The most that the norm of the gradient of all weights may be.
+
+    early_stopping : bool, default=True
+        End at the weights of the least loss on held-out rows. False: train for ``max_epochs``
+        and keep the last weights. Where no row can be held out,
+        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` says so.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows (in full batch: of the distinct rows) held out by early stopping.
+
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without a better held-out loss after which training ends. "auto": a tenth of
+        ``max_epochs``, at least 10.
+
+    alpha : float >= 0, default=1.0
+        Weight of the soft targets; ``1 - alpha`` is that of the hard labels. Used only with
+        ``soft_targets``. Values above one need ``temperature=1`` and ``weight_decay`` or
+        ``early_stopping``.
+
+    temperature : float > 0, default=1.0
+        Softens soft targets and logits alike inside the soft part of the loss. Used only with
+        ``soft_targets``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Multiplies the sample weights by a weight of the row's label in ``y``.
+
+    image_shape : tuple (channels, height, width) or None, default=None
+        The module gets rows as images of that shape. None: as they are, flat.
+
+    input_scaling : bool, default=True
+        Bring the columns to mean zero and variance one, the channels of images likewise, with
+        weighted statistics. Pixels from 0 to 255 then train as well as from 0 to 1. Without it
+        rows are used as given, as indices into an embedding have to be.
+
+    augmentation : str, sequence of str, dict, callable or None, default=None
+        Random changes of each training batch. "shift" (up to 2 pixels), "crop" (a window up to 4
+        pixels smaller, enlarged), "flip" (left to right, half of the images) and "noise"
+        (Gaussian, 0.1 of the scaled units, for flat rows too), in the order given; a dict gives
+        their strengths: ``{"shift": 4, "flip": True}``. A callable maps (batch, generator) to a
+        batch: a tensor of scaled rows on the device and a ``torch.Generator`` to draw from.
+
+    mixed_precision : bool, "bfloat16" or "float16", default=False
+        Let the module compute in half precision, on CUDA with float32 rows; True is "bfloat16".
+
+    callbacks : list or None, default=None
+        skorch callbacks: classes, instances (which are copied) or pairs (name, instance). The
+        net they see has the ``history`` with ``train_loss`` and ``valid_loss``; its rows are
+        scaled.
+
+    checkpoint_path : str, path-like or None, default=None
+        File that `fit` keeps all of its state in, from time to time (so that writing takes about
+        a twentieth of the time) and at the end. A `fit` that finds the file goes on from there,
+        exactly as it would have without a stop (state of ``callbacks`` apart), or raises where
+        other parameters or data wrote it. What has ended returns at once, and goes on where
+        ``max_epochs`` was its end and has been raised; a lower ``max_epochs`` does not take epochs
+        back, and what early stopping has ended stays ended. For single fits: in a search every fit
+        would find the file of another. A change in the source of a class goes unnoticed.
+
+    warm_start : bool, default=False
+        `fit` goes on from the weights there are, with their input scaling.
+
+    random_state : int, RandomState or None, default=None
+        Of the start, the order of rows, the held-out rows, dropout and augmentation. Fits and
+        predictions in several threads of one process take each other's draws, in several
+        processes they do not.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ..., to train and to predict; "auto" takes CUDA where there is
+        one.
+
+    verbose : int, default=0
+        Above zero: print the loss a hundred times in a fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; with a DataFrame of soft targets, also those that ``y`` lacks.
+    module_state_ : dict of str to ndarray
+        Weights and buffers of the module, by their names.
+    input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
+        The module gets ``(x - input_offset_) / input_scale_``; zeros and ones without scaling.
+    n_iter_ : int
+        Epochs trained.
+    best_iter_ : int
+        Epochs after which the weights were those kept.
+    loss_curve_ : list of float
+        Training loss of each epoch (the mean over its steps, each before the step): the KL
+        divergence from the targets, or the two-term loss less its least possible value.
+    validation_loss_curve_ : list of float or None
+        Held-out loss after each epoch, likewise; None without early stopping.
+    termination_condition_ : str
+        "max_epochs", "early_stopping", "callback" or "interrupted".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has such names.
+
+    See Also
+    --------
+    TwoLayerPGDClassifier : A network of one hidden layer, faster and without torch to predict.
+    DistilledClassifier : Teaches a module with the labels of any other classifier, or the reverse.
+
+    Notes
+    -----
+    In full batch and float64 a weight of k equals k copies of a row to rounding, unless the module
+    itself looks at other rows (BatchNorm) or draws for each row (dropout).
+
+    The fitted state is NumPy: a pickle needs the class of the module to be importable, and neither
+    the device nor the version of torch that trained it.
+
+    References
+    ----------
+    .. [1] Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+       arXiv:1503.02531, section 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_kd import ModuleClassifier
+    >>> def network(input_shape, n_outputs, width=16):
+    ...     return torch.nn.Sequential(
+    ...         torch.nn.Linear(input_shape[0], width),
+    ...         torch.nn.ReLU(),
+    ...         torch.nn.Linear(width, n_outputs),
+    ...     )
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ModuleClassifier(network, learning_rate=0.01, max_epochs=200, random_state=0)
+    >>> model.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "module": [callable],
+        "module_params": [dict, None],
+        "optimizer": [str, callable],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "optimizer_params": [dict, None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "scheduler": [str, callable, None],
+        "scheduler_params": [dict, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "image_shape": [tuple, list, None],
+        "input_scaling": ["boolean"],
+        "augmentation": [str, list, tuple, dict, callable, None],
+        "mixed_precision": ["boolean", StrOptions({"bfloat16", "float16"})],
+        "callbacks": [list, tuple, None],
+        "checkpoint_path": [str, PathLike, None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        module,
+        *,
+        module_params=None,
+        optimizer="adam",
+        learning_rate=0.001,
+        optimizer_params=None,
+        weight_decay=0.0,
+        scheduler=None,
+        scheduler_params=None,
+        max_epochs="auto",
+        batch_size="auto",
+        clip_norm=None,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change="auto",
+        alpha=1.0,
+        temperature=1.0,
+        class_weight=None,
+        image_shape=None,
+        input_scaling=True,
+        augmentation=None,
+        mixed_precision=False,
+        callbacks=None,
+        checkpoint_path=None,
+        warm_start=False,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.module = module
+        self.module_params = module_params
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.optimizer_params = optimizer_params
+        self.weight_decay = weight_decay
+        self.scheduler = scheduler
+        self.scheduler_params = scheduler_params
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_norm = clip_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.alpha = alpha
+        self.temperature = temperature
+        self.class_weight = class_weight
+        self.image_shape = image_shape
+        self.input_scaling = input_scaling
+        self.augmentation = augmentation
+        self.mixed_precision = mixed_precision
+        self.callbacks = callbacks
+        self.checkpoint_path = checkpoint_path
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, soft_targets=None, labeler=None):
+        """Train the module.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Dense and finite; images as flat rows, see ``image_shape``. Training computes in
+            float32 for float32 X, else in float64.
+
+        y : array-like of shape (n_samples,)
+            Labels of at least two classes.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative; a weight of zero is as good as absence. Only ratios matter.
+
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            A teacher's probabilities at temperature one: columns in the order of
+            ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
+            classes that ``y`` lacks.
+
+        labeler : callable, default=None
+            A teacher that makes the soft targets of each batch anew, from its rows as
+            ``augmentation`` has changed them, in the units of X: it maps an ndarray
+            (n, n_features) to probabilities (n, n_classes) in the order of ``classes_``.
+            Held-out rows keep their ``soft_targets``.
+
+        Returns
+        -------
+        self : ModuleClassifier
+
+        Raises
+        ------
+        TypeError
+            For a module in place of what makes it.
+        ValueError
+            For parameters or data that cannot be used, a module with the wrong number of outputs
+            or a checkpoint of another fit among them; the message says what to change.
+        DivergenceError
+            Where the loss left all bounds.
+        MemoryError
+            Where the memory of the device is not enough.
+        """
+        with all_or_nothing(self):
+            resume = self.warm_start and self.__sklearn_is_fitted__()
+            if self.warm_start and self.checkpoint_path is not None:
+                raise ValueError(
+                    "checkpoint_path cannot be used with warm_start=True, whose start it would "
+                    "not know: set one of them only."
+                )
+            if labeler is not None and (soft_targets is None or self.augmentation is None):
+                raise ValueError(
+                    "labeler gives rows that augmentation changes other labels than their "
+                    "soft_targets: set augmentation and pass soft_targets, or leave it out."
+                )
+            classes = self.classes_ if resume else None
+            X, codes, weights, soft = self._check_data(
+                X, y, sample_weight, soft_targets, classes, reset=not resume
+            )
+            return self._fit_targets(X, codes, weights, soft, y, resume=resume, labeler=labeler)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
+        """Train for one epoch on a batch, going on from the weights there are.
+
+        The first call fixes the input scaling by its rows, and must name all labels. Nothing is
+        held out, a scheduler begins anew with each call, and ``checkpoint_path`` is not used.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will ever be; needed by the first call.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            As in `fit`; the columns of an array are in the order of ``classes_``.
+
+        Returns
+        -------
+        self : ModuleClassifier
+        """
+        with all_or_nothing(self):
+            resume = self.__sklearn_is_fitted__()
+            classes = check_partial_classes(self, classes)
+            X, codes, weights, soft = self._check_data(
+                X, y, sample_weight, soft_targets, classes, reset=not resume, partial=True
+            )
+            return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=resume)
+
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
+    ):
+        """Return checked rows; sets ``classes_``, see `check_training_data`."""
+        if soft_targets is not None:
+            check_loss(
+                self,
+                is_bounded=self.weight_decay > 0 or (self.early_stopping and not partial),
+                advice="set weight_decay or early_stopping=True (partial_fit holds nothing out: "
+                "set weight_decay)",
+            )
+        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+
+    def _fit_targets(self, X, codes, weights, soft, y, **options):
+        """Train on checked data; what metas call with targets of their own.
+
+        ``codes`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``; rows have
+        positive weight. ``options`` are those of `training.fit`.
+        """
+        from sklearn_kd._networks.module import training
+
+        return training.fit(self, X, codes, weights, soft, y, **options)
+
+    def _logits(self, X):
+        from sklearn_kd._networks.module import build
+
+        require_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return build.predict_logits(self, X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

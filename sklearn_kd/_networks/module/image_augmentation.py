@@ -1,0 +1,105 @@
+"""Random changes of a batch of images, drawn for each image by itself and made for all at once."""
+
+import math
+from numbers import Real
+
+import torch
+from torch.nn import functional
+
+__all__ = ["make_augmentation"]
+
+
+#: Names, and the strength each has where none is given.
+STRENGTHS = {"shift": 2, "crop": 4, "flip": 0.5, "noise": 0.1}
+
+
+def shift(images, size, generator):
+    """Move each image by up to ``size`` pixels both ways; its edge fills what it leaves."""
+    n, _, height, width = images.shape
+    size = int(size)
+    moves = torch.randint(-size, size + 1, (2, n, 1), generator=generator, device=images.device)
+    rows, columns = (
+        (torch.arange(length, device=images.device) + move).clamp_(0, length - 1)
+        for length, move in zip((height, width), moves, strict=True)
+    )
+    each = torch.arange(n, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
+def crop(images, size, generator):
+    """Enlarge a random window, up to ``size`` pixels smaller than the image, to the image."""
+    n, _, height, width = images.shape
+    draw = torch.rand(3, n, generator=generator, device=images.device, dtype=images.dtype)
+    zoom = 1 - draw[0] * size / min(height, width)
+    affine = images.new_zeros(n, 2, 3)
+    affine[:, 0, 0] = affine[:, 1, 1] = zoom
+    affine[:, :, 2] = ((1 - zoom) * (2 * draw[1:] - 1)).T
+    grid = functional.affine_grid(affine, images.shape, align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def flip(images, share, generator):
+    """Mirror about a ``share`` of the images, left to right."""
+    draw = torch.rand(len(images), generator=generator, device=images.device)
+    return torch.where((draw < share)[:, None, None, None], images.flip(-1), images)
+
+
+def noise(batch, size, generator):
+    """Add Gaussian noise of standard deviation ``size``, in units of the scaled rows."""
+    draw = torch.empty_like(batch).normal_(generator=generator)
+    return batch + size * draw
+
+
+STEPS = {"shift": shift, "crop": crop, "flip": flip, "noise": noise}
+
+
+def make_augmentation(augmentation, image_shape):
+    """Return a function of (batch, generator), or None.
+
+    Parameters
+    ----------
+    augmentation : None, str, dict, sequence of str, or callable
+        As in `ModuleClassifier`.
+    image_shape : tuple or None
+    """
+    if augmentation is None or callable(augmentation):
+        return augmentation
+    if isinstance(augmentation, str):
+        augmentation = [augmentation]
+    if not isinstance(augmentation, dict):
+        if len(set(map(str, augmentation))) < len(augmentation):
+            raise ValueError(f"augmentation names a change twice: {list(augmentation)}.")
+        augmentation = {str(name): True for name in augmentation}
+    steps = []
+    for name, strength in augmentation.items():
+        if name not in STEPS:
+            raise ValueError(
+                f"augmentation knows no {name!r}; use {', '.join(STEPS)}, or a callable of a "
+                "batch and a generator."
+            )
+        strength = STRENGTHS[name] if strength is True else strength
+        if not isinstance(strength, Real) or not 0 <= strength < math.inf:
+            raise ValueError(f"augmentation {name!r} must be a number >= 0, got {strength!r}.")
+        if name == "shift" and strength != int(strength):
+            raise ValueError(f"augmentation 'shift' must be whole pixels, got {strength}.")
+        if name != "noise":
+            if image_shape is None or len(image_shape) != 3:
+                raise ValueError(
+                    f"augmentation {name!r} is for images: set image_shape=(channels, height, "
+                    "width)."
+                )
+            largest = 1 if name == "flip" else min(image_shape[1:]) - 1
+            if strength > largest:
+                raise ValueError(
+                    f"augmentation {name!r} must be at most {largest} for images of "
+                    f"{image_shape[1]} by {image_shape[2]} pixels, got {strength}."
+                )
+        if strength:
+            steps.append((STEPS[name], strength))
+
+    def augment(batch, generator):
+        for step, strength in steps:
+            batch = step(batch, strength, generator)
+        return batch
+
+    return augment if steps else None

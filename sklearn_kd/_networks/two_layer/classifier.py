@@ -1,0 +1,442 @@
+"""TwoLayerPGDClassifier: the small network that the others teach."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils.validation import validate_data
+
+from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
+from sklearn_kd._utils.base import (
+    PREDICT_BLOCK_BYTES,
+    LogitsClassifierMixin,
+    all_or_nothing,
+    require_fitted,
+)
+from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, _fit_context
+
+__all__ = ["TwoLayerPGDClassifier"]
+
+
+#: What the offsets may add to a neuron's input, in units of that of a row of norm one, for rows to
+#: be predicted unscaled: each factor of two costs their rounding a bit.
+MOST_SHIFT = 16
+
+
+def forward(X, hidden, output, offset, scale):
+    """Logits of raw rows in NumPy, (n_samples,) or (n_samples, n_classes), a block at a time.
+
+    In the wider dtype of X and the weights. Finite for every finite row: one so far away that
+    products overflow is drawn in first.
+    """
+    dtype = np.result_type(X, hidden)
+    n_features = X.shape[1]
+    readout = output / math.sqrt(len(hidden))
+    logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
+    size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
+
+    hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
+    # few rows are scaled in less time than the weights
+    folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
+
+    def respond(rows, hidden, bias):
+        active = rows @ hidden.T
+        active += bias
+        np.maximum(active, 0, out=active)
+        return active @ readout
+
+    for start in range(0, len(X), size):
+        block = slice(start, start + size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if folded is not None:
+                logits[block] = respond(X[block], *folded)
+                if np.isfinite(logits[block]).all():
+                    continue
+            # in float64 until the offset is out
+            scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
+            logits[block] = respond(scaled, hidden, bias)
+        if not np.isfinite(logits[block]).all():
+            far = np.finfo(dtype).max ** 0.25
+            logits[block] = respond(np.clip(scaled, -far, far), hidden, bias)
+    return logits
+
+
+def _folded(hidden, bias, offset, scale, dtype):
+    """Weights and bias that take raw rows; None where an offset is so large that digits are lost.
+
+    Many rows need no scaled copy then, which takes longer than the products of a small network.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        folded = hidden / scale
+        shift = np.abs(folded) @ np.abs(offset)
+        if not (shift <= MOST_SHIFT * np.linalg.norm(hidden, axis=1)).all():
+            return None
+        bias = (bias - folded @ offset).astype(dtype)
+        folded = folded.astype(dtype)
+    return (folded, bias) if np.isfinite(folded).all() else None
+
+
+class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):
+    r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
+
+    .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
+        \qquad \|W_j - W_j(0)\| \le B\, m^{-1/2}
+
+    where :math:`\tilde x` is the scaled row with a one appended, m is ``width`` and B ``radius``.
+    Two classes have one logit, K classes have K. Trained on ``soft_targets`` the loss is that of
+    distillation, trained without them it is the cross-entropy.
+
+    Every restart, and every fold of the early stopping on small data, is one more network in the
+    same matrix products, so that they cost far less than as many fits.
+
+    Parameters
+    ----------
+    width : int, default=64
+        Neurons m of the hidden layer; even, at least 2. The model takes about
+        ``width * (n_features + n_classes)`` numbers.
+
+    radius : float or None, default=None
+        How far (B) the hidden weights may move from where they start: each neuron stays within
+        ``radius / sqrt(width)`` of its start, in the scaled coordinates. None: as far as they
+        like. A small radius (1 to 20) keeps the network near its kernel limit; that is where
+        soft labels need fewer neurons than hard ones.
+
+    learning_rate : float or "auto", default="auto"
+        Step size eta. A number is used as it is, at every step. "auto" chooses it from the
+        number of inputs and the width and lets it fall to zero along a half cosine; a fit that
+        diverges is tried again at a quarter of it.
+
+    max_iter : int or "auto", default="auto"
+        Epochs, which in full batch are steps. "auto": 2000 in full batch; in minibatches what
+        gives 10000 steps, and at least 30 epochs.
+
+    batch_size : int, "auto" or None, default="auto"
+        Rows of a step. None: all of them. "auto": all of them for up to 1000 distinct rows, else
+        128 (as in `partial_fit`); copies of a row count once, so that a weight of k still equals
+        k copies.
+
+    n_init : int or "auto", default="auto"
+        Networks that start from different weights and train side by side; the one of least
+        held-out loss is kept (of least training loss without early stopping). "auto": as many
+        as give 32 neurons together, since narrow networks vary most.
+
+    output_layer : {"auto", "fixed", "trained"}, default="auto"
+        "fixed" keeps the output weights at their random signs, as the theory has it. "auto" is
+        "fixed" for two classes and "trained" for more, where narrow networks need it.
+
+    init : {"symmetric", "standard"}, default="symmetric"
+        "symmetric": the second half of the neurons repeats the first with opposite signs, so
+        that the network starts at zero. "standard": all are drawn independently.
+
+    optimizer : {"auto", "adam", "nesterov"}, default="auto"
+        "nesterov" is projected gradient descent with Nesterov's momentum, and with
+        ``momentum=0`` the plain method of the paper. "adam" scales each coordinate by its own
+        gradients, which serves columns that are rare or heavy-tailed. "auto": "adam" for
+        ``learning_rate="auto"``, "nesterov" for a number.
+
+    momentum : float in [0, 1), default=0.9
+        Of "nesterov"; the decay of the mean gradient of "adam".
+
+    alpha : float >= 0, default=1.0
+        Weight of the soft targets; ``1 - alpha`` is that of the hard labels. Used only with
+        ``soft_targets``. Values above one (for wrong labels, [2]_) need ``temperature=1`` and a
+        finite ``radius``, or ``early_stopping`` with rows to hold out (`partial_fit` has none).
+
+    temperature : float > 0, default=1.0
+        Softens soft targets and logits alike inside the soft part of the loss. Used only with
+        ``soft_targets``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Multiplies the sample weights by a weight of the row's label in ``y``.
+
+    early_stopping : bool, default=True
+        End at the weights of the least held-out loss. In full batch the loss is cross-validated
+        in 5 folds (fold networks train beside the main one, which sees all rows); in minibatches
+        it is that of ``validation_fraction`` of the rows. False: train for ``max_iter`` epochs
+        and keep the last weights. Where no row can be held out,
+        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` says so.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Rows held out by early stopping in minibatches, in each class; one at least.
+
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without a better held-out loss after which training ends. "auto": a fifth of
+        ``max_iter``, at least 10.
+
+    input_scaling : bool, default=True
+        Centre the columns and scale them to equal variance, rows to a mean squared norm of one,
+        with weighted statistics. Without it rows are used as given.
+
+    input_intercept : bool, default=True
+        Append a coordinate that is always one, so that neurons have an intercept.
+
+    random_state : int, RandomState or None, default=None
+        Of the start, the order of rows and the held-out rows.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one. Prediction is NumPy.
+
+    verbose : int, default=0
+        Above zero: print the loss a hundred times in a fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; with a DataFrame of soft targets, also those that ``y`` lacks.
+    hidden_weights_ : ndarray of shape (width, n_features + 1)
+        W, acting on ``[scaled x, 1]``; without the last column if ``input_intercept=False``.
+    initial_weights_ : ndarray, same shape
+        W(0).
+    output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes)
+        A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
+    input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
+        ``scaled x = (x - input_offset_) / input_scale_``; zeros and ones without scaling.
+    distance_from_init_ : ndarray of shape (width,)
+        ``||W_j - W_j(0)||``, at most ``radius / sqrt(width)``.
+    n_iter_ : int
+        Epochs trained.
+    best_iter_ : int
+        Epochs after which the weights were those kept.
+    loss_curve_ : list of float
+        Training loss at each epoch (the mean over its steps, each before the step): the KL
+        divergence from the targets, or the two-term loss less its least possible value.
+    validation_loss_curve_ : list of float or None
+        Held-out loss after each epoch, likewise; None without early stopping.
+    average_loss_ : float
+        Mean of the training loss over all steps (Theorem 2 of [1]_ bounds it).
+    termination_condition_ : str
+        "max_iter", "early_stopping", "callback" or "interrupted".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has such names.
+
+    See Also
+    --------
+    DistilledClassifier : Teaches this network with the labels of any other classifier.
+    sklearn.neural_network.MLPClassifier : Networks of any depth, on hard labels.
+
+    Notes
+    -----
+    A step costs about ``4 * rows * width * n_features`` operations for each network; there are
+    ``n_init`` of them, times 6 in full batch with early stopping.
+
+    In full batch and float64 a weight of k equals k copies of a row to rounding. In minibatches
+    it does so in expectation only.
+
+    References
+    ----------
+    .. [1] Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training
+       in Neural Networks", arXiv:2412.09579, section 2. The gradient there, (5), lacks its last
+       factor x.
+    .. [2] Das and Sanghavi, "Understanding Self-Distillation in the Presence of Label Noise",
+       arXiv:2301.13304.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_kd import TwoLayerPGDClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> student = TwoLayerPGDClassifier(width=8, random_state=0).fit(X, y)
+    >>> student.score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "width": [Interval(Integral, 2, None, closed="left")],
+        "radius": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "output_layer": [StrOptions({"auto", "fixed", "trained"})],
+        "init": [StrOptions({"symmetric", "standard"})],
+        "optimizer": [StrOptions({"auto", "adam", "nesterov"})],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "input_scaling": ["boolean"],
+        "input_intercept": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        width=64,
+        *,
+        radius=None,
+        learning_rate="auto",
+        max_iter="auto",
+        batch_size="auto",
+        n_init="auto",
+        output_layer="auto",
+        init="symmetric",
+        optimizer="auto",
+        momentum=0.9,
+        alpha=1.0,
+        temperature=1.0,
+        class_weight=None,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change="auto",
+        input_scaling=True,
+        input_intercept=True,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.width = width
+        self.radius = radius
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.n_init = n_init
+        self.output_layer = output_layer
+        self.init = init
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.alpha = alpha
+        self.temperature = temperature
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.input_scaling = input_scaling
+        self.input_intercept = input_intercept
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Dense and finite. Training computes in float32 for float32 X, else in float64.
+
+        y : array-like of shape (n_samples,)
+            Labels of at least two classes.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative; a weight of zero is as good as absence. Only ratios matter.
+
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            A teacher's probabilities at temperature one: columns in the order of
+            ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
+            classes that ``y`` lacks.
+
+        Returns
+        -------
+        self : TwoLayerPGDClassifier
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; the message says what to change.
+        DivergenceError
+            Where every network diverged at the ``learning_rate`` given.
+        MemoryError
+            Where training would not fit, before anything is allocated.
+        """
+        with all_or_nothing(self):
+            X, codes, weights, soft = self._check_data(X, y, sample_weight, soft_targets)
+            return self._fit_targets(X, codes, weights, soft, y)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
+        """Train for one epoch on a batch, going on from the weights there are.
+
+        The first call draws one network (``n_init`` does not apply), fixes the input scaling by
+        its rows, and must name all labels. Nothing is held out, so that ``alpha`` above one needs
+        a finite ``radius``, and a step size chosen by "auto" does not decay. Parameters that
+        would take another network (``width``, the input switches, a fixed output layer after a
+        trained one) cannot change between calls; others act from the next call on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will ever be; needed by the first call.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            As in `fit`; the columns of an array are in the order of ``classes_``.
+
+        Returns
+        -------
+        self : TwoLayerPGDClassifier
+        """
+        with all_or_nothing(self):
+            first = not self.__sklearn_is_fitted__()
+            classes = check_partial_classes(self, classes)
+            X, codes, weights, soft = self._check_data(
+                X, y, sample_weight, soft_targets, classes, reset=first, partial=True
+            )
+            return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=not first)
+
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, classes=None, reset=True, partial=False
+    ):
+        """Return checked rows; sets ``classes_``, see `check_training_data`."""
+        self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
+        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+
+    def _check_values(self, has_soft_targets, holds_out):
+        """Refuse an odd width, and pairs of alpha and temperature that cannot be honoured."""
+        if self.width % 2:
+            raise ValueError(
+                f"width must be even (half of the neurons get the opposite sign), got {self.width}."
+            )
+        if has_soft_targets:
+            check_loss(
+                self,
+                is_bounded=self.radius is not None or holds_out,
+                advice="set a finite radius or early_stopping=True (partial_fit holds nothing "
+                "out: set a radius)",
+            )
+
+    def _fit_targets(self, X, codes, weights, soft, y, **options):
+        """Train on checked data; what metas call with targets of their own.
+
+        ``codes`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``; rows have
+        positive weight. ``options`` are those of `training.fit`.
+        """
+        from sklearn_kd._networks.two_layer import training
+
+        return training.fit(self, X, codes, weights, soft, y, **options)
+
+    @staticmethod
+    def _fit_together(students, X, codes, weights, soft, y, **options):
+        """Return fits of many students on the same checked data, in shared products; for searches.
+
+        The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
+        of `_fit_targets`, ``options`` and what is returned those of `joint_training.Together`.
+        """
+        from sklearn_kd._networks.two_layer.joint_training import Together
+
+        return Together(students, X, codes, weights, soft, y, **options)
+
+    def _logits(self, X):
+        require_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return forward(
+            X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

@@ -1,0 +1,486 @@
+"""SelfDistillClassifier: a network that corrects wrong labels while it learns from them."""
+
+import copy
+import warnings
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import check_random_state, indexable
+from sklearn.utils.validation import validate_data
+
+from sklearn_kd._self_distillation.label_quality import (
+    estimate_noise_rate,
+    judge_labels,
+    own_beliefs,
+    refine_labels,
+)
+from sklearn_kd._utils.base import LogitsClassifierMixin, require_fitted
+from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.sklearn_compat import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    _check_y,
+    _fit_context,
+)
+from sklearn_kd._utils.sub_estimators import merge_tags, seeded
+from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
+
+__all__ = ["SelfDistillClassifier"]
+
+
+#: Below this weight of its predictions a generation makes the next one no other than itself.
+LEAST_WEIGHT = 0.1
+#: Below this share of wrong labels the data look clean.
+CLEAN = 0.05
+
+
+class Data(NamedTuple):
+    """What `fit` was given, and of it the rows of positive weight, checked."""
+
+    X: object
+    y: np.ndarray  # (n_samples,)
+    rows: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray  # with those of the classes
+    sample_weight: np.ndarray  # (n_samples,)
+
+    @property
+    def kept(self):
+        """Which rows have positive weight."""
+        return self.sample_weight > 0
+
+    def trained(self, targets):
+        """Arguments of ``_fit_targets``."""
+        return self.rows, self.codes, self.weights, targets, self.y
+
+    def given(self, classes):
+        """Labels as indicators of the classes, bool of shape (n_samples, n_classes)."""
+        return self.y[:, None] == classes
+
+
+class SelfDistillClassifier(
+    CallbackSupportMixin, MetaEstimatorMixin, LogitsClassifierMixin, BaseEstimator
+):
+    r"""Network that corrects wrong labels by its own predictions, and says which ones are wrong.
+
+    A row is learnt as
+
+    .. math:: \hat y_t = \alpha_t\, y + (1 - \alpha_t)\, h(f_t(x)),
+
+    its given label mixed with a prediction of the network (Algorithm 1 of [1]_): what many rows
+    agree on is learnt first, and is by then trusted more than a label that contradicts it. It
+    needs no clean rows, no teacher and no noise rate.
+
+    Parameters
+    ----------
+    estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
+        The network, cloned. A wide one learns what rows have in common before it memorises single
+        labels. None: ``TwoLayerPGDClassifier(width=256)``; to search over its parameters, give it.
+
+    target : {"hard", "soft"}, default="hard"
+        h: the most probable class, or the probabilities sharpened by ``target_temperature``.
+
+    target_temperature : float > 0, default=0.5
+        h is softmax(f / target_temperature) for ``target="soft"``. At 1 and without memory the
+        targets do no more than shorten the steps.
+
+    strength : float >= 0, default=1.0
+        Multiplies the ``schedule`` (lambda in [1]_, who set it by the noise rate: 1 up to 0.4,
+        1.5 beyond, for "accuracy"). Zero corrects nothing. With ``memory=None`` a prediction
+        outlives a wrong label only at a weight above one half, which "chance-corrected" with
+        strength 1 has up to a noise rate of ``(K - 1) / (2 K)``, K being the number of classes
+        (even ones): 0.25 for two, 0.45 for ten. Raise it where more labels are wrong.
+
+    schedule : {"chance-corrected", "accuracy", "annealed"} or callable, default="chance-corrected"
+        :math:`1 - \alpha_t`, the weight of the predictions, before ``strength``; clipped to
+        [0, 1] after it. It follows the accuracy of the predictions against the given labels in the
+        batch. "accuracy" is that accuracy itself, the rule of [1]_, under which the predictions
+        of a rare class vanish: guessing the largest class is accurate. "chance-corrected":
+        ``max(0, (accuracy - prior) / (1 - prior))``, prior the share of the largest class.
+        "annealed": the share of the training that is over, as in [2]_. A callable maps
+        ``(step, accuracy, prior)`` to a number; with "previous-generation" once, with step 0.
+
+    memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
+            default="auto"
+        Which prediction of a row. None: that of the same forward pass, as in [1]_.
+        "previous-epoch": the one of the epoch before [2]_. A number: a running mean with this
+        decay over the epochs [3]_. "previous-generation": that of a plainly trained network, which
+        makes the targets of a second one [4]_, at the cost of a second fit; where its weight would
+        be below 0.1 it is kept as it is. "auto": "previous-generation" for an estimator with
+        early stopping, which ends its training before corrections on the way could act, and a
+        schedule that follows the accuracy; else None.
+
+    warm_up : float in [0, 1), default=0.05
+        Share of the epochs that go by before anything is corrected; the predictions of an untrained
+        network are arbitrary, and what they get wrong stays wrong. Not for
+        "previous-generation".
+
+    random_state : int, RandomState or None, default=None
+        Of the network, and of the folds of `find_label_errors`.
+
+    verbose : int, default=0
+        Above zero: print the estimated noise rate.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    estimator_ : estimator
+        The fitted network.
+    refined_targets_ : ndarray of shape (n_samples, n_classes)
+        Probabilities of the true classes, by what the network believes and how often labels are
+        wrong: the beliefs times the probability of the given label if k is the true class
+        (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalised.
+        Beliefs are the probabilities of ``estimator_`` without the labels it has seen: less their
+        share in the targets where these have been learnt, else squared. Usable as
+        ``soft_targets`` of any student.
+    label_quality_ : ndarray of shape (n_samples,)
+        Probability of the given label, low for suspected wrong labels: the mean over the two
+        generations, else over the epochs (which stays low even where a wrong label is memorised
+        in the end), or where rows were held out that of ``estimator_``. In-sample; see
+        `find_label_errors`.
+    noise_rate_ : float
+        Estimated share of wrong labels: those that ``estimator_`` contradicts with as much
+        confidence as it has, on average, in rows of the class that it suggests [5]_. Rows near a
+        boundary count too: it is not zero for clean labels of classes that overlap.
+    weight_curve_ : ndarray of shape (n_iter_,)
+        :math:`1 - \alpha_t`, its mean in each epoch; zeros where the first generation was kept.
+    n_iter_ : int
+        Epochs trained (of the second generation).
+    loss_curve_ : list of float
+        Training loss of each epoch against the corrected targets: of the second generation their
+        KL divergence, else the cross-entropy.
+    termination_condition_ : str
+        Why the training of ``estimator_`` ended.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has such names.
+
+    See Also
+    --------
+    sklearn.semi_supervised.SelfTrainingClassifier : Predictions in place of missing labels.
+    DistilledClassifier : A student that learns from another classifier.
+
+    Notes
+    -----
+    Wrong labels are learnt last by networks that can memorise them. Where a network does not get
+    that far, or where labels are right and merely hard to learn, corrections cost accuracy. No
+    class vanishes by "chance-corrected", but with ``memory=None`` a rare one that is learnt late
+    still loses rows to corrections: look at its recall.
+
+    The update of [1]_ as it is printed is
+    ``SelfDistillClassifier(network, schedule="accuracy", memory=None, warm_up=0)`` with a network
+    without early stopping.
+
+    References
+    ----------
+    .. [1] Dong, Hou, Lu and Zhang, "Distillation = Early Stopping? Harvesting Dark Knowledge
+       Utilizing Anisotropic Information Retrieval For Overparameterized Neural Network",
+       arXiv:1910.01255, Algorithm 1.
+    .. [2] Kim, Ji, Yoon and Hwang, "Self-Knowledge Distillation with Progressive Refinement of
+       Targets", ICCV 2021, equation 6.
+    .. [3] Liu, Niles-Weed, Razavian and Fernandez-Granda, "Early-Learning Regularization Prevents
+       Memorization of Noisy Labels", NeurIPS 2020, equation 9.
+    .. [4] Furlanello, Lipton, Tschannen, Itti and Anandkumar, "Born-Again Neural Networks",
+       ICML 2018.
+    .. [5] Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+       Labels", JAIR 2021, equations 1 to 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+    >>> from sklearn_kd.datasets import add_label_noise
+    >>> X, y = load_digits(n_class=4, return_X_y=True)
+    >>> noisy = add_label_noise(y, 0.3, random_state=0)
+    >>> network = TwoLayerPGDClassifier(width=32, n_init=1)
+    >>> model = SelfDistillClassifier(network, random_state=0).fit(X, noisy.y)
+    >>> model.score(X, y) > 0.95
+    True
+    >>> worst = model.find_label_errors(X, noisy.y, cv="in-sample").row[:100]
+    >>> noisy.is_wrong[worst].mean() > 0.95
+    np.True_
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit"]), None],
+        "target": [StrOptions({"hard", "soft"})],
+        "target_temperature": [Interval(Real, 0, None, closed="neither")],
+        "strength": [Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions({"chance-corrected", "accuracy", "annealed"}), callable],
+        "memory": [
+            StrOptions({"auto", "previous-epoch", "previous-generation"}),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "warm_up": [Interval(Real, 0, 1, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        target="hard",
+        target_temperature=0.5,
+        strength=1.0,
+        schedule="chance-corrected",
+        memory="auto",
+        warm_up=0.05,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.target = target
+        self.target_temperature = target_temperature
+        self.strength = strength
+        self.schedule = schedule
+        self.memory = memory
+        self.warm_up = warm_up
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _get_estimator(self):
+        """Return the network to be cloned; the default one is imported when it is needed."""
+        if self.estimator is not None:
+            return self.estimator
+        from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+
+        return TwoLayerPGDClassifier(width=256)
+
+    @_fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
+    def fit(self, X, y, sample_weight=None):
+        """Train the network on labels that it corrects.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As the estimator takes it.
+        y : array-like of shape (n_samples,)
+            Labels, some of them wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative; a weight of zero is as good as absence.
+
+        Returns
+        -------
+        self : SelfDistillClassifier
+        """
+        rng = check_random_state(self.random_state)
+        estimator = seeded(self._get_estimator(), rng)
+        if not hasattr(estimator, "_fit_targets"):
+            raise TypeError(
+                "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
+                f"{type(estimator).__name__}: put the steps of a pipeline before the "
+                "SelfDistillClassifier; for other classifiers, distil the refined_targets_ of a "
+                "network with DistilledClassifier."
+            )
+        estimator._validate_params()
+        if isinstance(estimator.random_state, np.random.RandomState):
+            # a number, so that both generations hold the same rows out
+            seed = int(estimator.random_state.randint(2**31 - 1))
+            estimator.set_params(random_state=seed)
+        if getattr(estimator, "checkpoint_path", None) is not None:
+            raise ValueError(
+                "checkpoint_path cannot be used where labels are corrected, whose corrections the "
+                "file would not have: set checkpoint_path=None on the estimator."
+            )
+        ctx = self._init_callback_context(max_subtasks=2)
+        ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows, codes, weights, _ = estimator._check_data(X, y, sample_weight, None)
+        shares = validate_sample_weight(sample_weight, X)
+        data = Data(X, _check_y(y, estimator=self), rows, codes, weights, shares)
+        correct = self._correct_by_own_predictions
+        if self._uses_generations(estimator):
+            correct = self._correct_by_last_generation
+        fitted = correct(estimator, data, ctx)
+
+        # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
+        validate_data(self, X, skip_check_array=True)
+        vars(self).update(fitted)
+        ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
+        if self.verbose:
+            print(
+                f"[SelfDistillClassifier] about {self.noise_rate_:.1%} of the labels are wrong; "
+                f"weight of the predictions {self.weight_curve_[-1:].sum():.2f}"
+            )
+        return self
+
+    def _uses_generations(self, estimator):
+        if self.memory != "auto":
+            return self.memory == "previous-generation"
+        return bool(estimator.early_stopping) and self.schedule in ("chance-corrected", "accuracy")
+
+    def _correct_by_own_predictions(self, estimator, data, ctx):
+        """Train one network, which makes its targets at each step; return fitted attributes."""
+        from sklearn_kd._self_distillation.corrected_targets import Refinement
+
+        refinement = Refinement(self)
+        task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
+        with task.begin(estimator):
+            estimator._fit_targets(*data.trained(None), refinement=refinement)
+        curve, confidence = refinement.weight_curve(estimator.n_iter_), None
+        if len(refinement.mean_confidence()) == len(data.codes):  # no row was held out
+            proba = estimator.predict_proba(data.X).astype(np.float64)
+            confidence = (proba * data.given(estimator.classes_)).sum(axis=1)
+            confidence[data.kept] = refinement.mean_confidence()
+        weight = None if estimator.early_stopping else curve[-1:].sum()
+        fitted = self._read(estimator, data, curve, confidence, weight)
+        task.end(fitted)
+        if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
+            warnings.warn(
+                f"the labels look clean (about {fitted['noise_rate_']:.1%} wrong), and correcting "
+                "those that are right but hard to learn is likely to cost accuracy: compare with "
+                "the estimator alone, lower strength, or set early_stopping=True on the estimator "
+                "with memory='auto'.",
+                CleanLabelsWarning,
+                stacklevel=4,
+            )
+        return fitted
+
+    def _correct_by_last_generation(self, estimator, data, ctx):
+        """Train a plain network, which makes the targets of another; return fitted attributes."""
+        from sklearn_kd._self_distillation.corrected_targets import Refinement
+
+        if self.schedule == "annealed":
+            raise ValueError(
+                "schedule='annealed' is of targets that change with the step, which those of "
+                "memory='previous-generation' do not: set another memory or schedule."
+            )
+        refinement = Refinement(self)
+        first = copy.copy(estimator)  # as checked, with the callbacks of the estimator
+        task = Subtask(ctx, "fit-first-generation", self, data.X, data.y)
+        with task.begin(first):
+            first._fit_targets(*data.trained(None))
+        task.end()
+        codes, weights, n_classes = data.codes, data.weights, len(first.classes_)
+        decision = first.decision_function(data.X)[data.kept]
+        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == codes
+        shares = np.bincount(codes, weights, n_classes) / weights.sum()
+        weight = refinement.weight_of(np.average(right, weights=weights), shares.max())
+        if weight < LEAST_WEIGHT:
+            return self._read(first, data, np.zeros(first.n_iter_))
+
+        targets = refinement.mix(decision, np.eye(n_classes)[codes], weight)
+        estimator.set_params(alpha=1.0, temperature=1.0)
+        task = Subtask(ctx, "fit-second-generation", self, data.X, data.y)
+        with task.begin(estimator):
+            estimator._fit_targets(*data.trained(targets))
+        confidence = [
+            (each.predict_proba(data.X) * data.given(each.classes_)).sum(axis=1)
+            for each in (first, estimator)
+        ]
+        curve = np.full(estimator.n_iter_, weight)
+        fitted = self._read(estimator, data, curve, np.mean(confidence, axis=0))
+        task.end(fitted)
+        return fitted
+
+    def _read(self, estimator, data, curve, confidence=None, weight=None):
+        """Fitted attributes; ``confidence`` in the labels is that of the estimator by default.
+
+        ``weight`` is that of `own_beliefs`.
+        """
+        classes, given = estimator.classes_, data.given(estimator.classes_)
+        proba = estimator.predict_proba(data.X).astype(np.float64)
+        if confidence is None:
+            confidence = (proba * given).sum(axis=1)
+        kept, beliefs = data.kept, proba.copy()
+        beliefs[kept] = own_beliefs(proba[kept], given[kept], weight)
+        rate = estimate_noise_rate(beliefs[kept], data.codes, data.sample_weight[kept])
+        suggested = proba.argmax(axis=1)
+        gone = np.bincount(data.codes, minlength=len(classes)) > 0
+        gone[suggested[kept]] = False
+        if gone.any():
+            advice = "lower strength"
+            if self.schedule == "accuracy":
+                advice += ", or set schedule='chance-corrected'"
+            warnings.warn(
+                f"the classes {classes[gone].tolist()} are predicted for none of their rows: the "
+                f"estimator alone may do better; {advice}.",
+                ClassCollapseWarning,
+                stacklevel=5,
+            )
+        return {
+            "estimator_": estimator,
+            "classes_": classes,
+            "refined_targets_": refine_labels(beliefs, given, rate),
+            "label_quality_": np.clip(confidence, 0, 1),
+            "noise_rate_": rate,
+            "weight_curve_": curve,
+            "n_iter_": estimator.n_iter_,
+            "loss_curve_": estimator.loss_curve_,
+            "termination_condition_": estimator.termination_condition_,
+            "_given": data.y.copy(),
+            "_suggested": suggested,
+        }
+
+    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
+        """Rank the rows by how likely their labels are right, the most suspicious first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels, some of them wrong.
+        cv : "in-sample", None, int, splitter or iterable of splits, default=None
+            Who judges a row. None or a number of folds: a copy of this classifier that was fitted
+            without it; five of them by default, stratified and shuffled, which need no `fit`
+            before. A splitter must test each row once. "in-sample": the fitted network, which has
+            seen the label; it takes no time, needs the rows and labels of `fit` in their order,
+            and looks at the labels only.
+        groups : array-like of shape (n_samples,), default=None
+            For a splitter that keeps groups together.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Of the rows, to the copies.
+
+        Returns
+        -------
+        errors : DataFrame of shape (n_samples, 4)
+            All rows, worst first: ``row`` (position in X), ``given_label``, ``suggested_label``
+            (the most probable) and ``label_quality`` (in [0, 1], the probability of the given
+            label). Its index is that of X where X is a DataFrame. About ``noise_rate_`` times
+            the number of rows are wrong.
+        """
+        X, y = indexable(X, y)
+        y = _check_y(y, estimator=self)
+        if isinstance(cv, str) and cv == "in-sample":
+            require_fitted(self)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            if groups is not None or sample_weight is not None:
+                raise ValueError(
+                    "groups and sample_weight are for the copies of cv: leave them out with "
+                    "cv='in-sample', where nothing is fitted."
+                )
+            if not np.array_equal(y, self._given):
+                raise ValueError(
+                    "cv='in-sample' needs the rows and labels that fit was given, and y is not "
+                    "those labels: pass them, or set cv=None."
+                )
+            suggested, quality = self.classes_[self._suggested], self.label_quality_
+        else:
+            rng = check_random_state(self.random_state)
+            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
+            suggested, quality = judge_labels(self, X, y, cv, **more)
+        order = np.argsort(quality, kind="stable")
+        return pd.DataFrame(
+            {
+                "row": order,
+                "given_label": y[order],
+                "suggested_label": suggested[order],
+                "label_quality": quality[order],
+            },
+            index=X.index[order] if hasattr(X, "iloc") else None,
+        )
+
+    def _logits(self, X):
+        require_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    def __sklearn_tags__(self):
+        return merge_tags(super().__sklearn_tags__(), [self._get_estimator()])

@@ -1,0 +1,185 @@
+"""How many labels are wrong, which ones, and what the right ones are."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from scipy.special import rel_entr
+from sklearn.model_selection import check_cv
+
+from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd._utils.labels import align_columns, encode_labels
+from sklearn_kd._utils.sklearn_compat import _safe_indexing
+from sklearn_kd._utils.sub_estimators import seeded
+from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
+
+__all__ = ["estimate_noise_rate", "judge_labels", "own_beliefs", "refine_labels"]
+
+
+#: Power of the probabilities of a network that has not learnt its targets, in `own_beliefs`: it
+#: leans towards the labels it was trained on, which would count twice. Of two generations of 256
+#: neurons on at most 2,000 rows of 24 tables at noise 0, .2 and .4 the refined labels were right in
+#: 98.1, 89.2 and 76.6 % of the rows with a power of 1, 95.0, 89.8 and 80.0 % with 2, and the most
+#: probable class alone in 91.4, 86.8 and 79.5 %.
+SHARPENING = 2
+#: Mean divergence from the targets, in units of ln(n_classes), up to which they have been learnt.
+LEARNT = 0.1
+
+
+def own_beliefs(proba, given, weight):
+    """Take the labels that a network has seen out of what it believes of the rows.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+    given : ndarray of bool of shape (n_samples, n_classes)
+        Labels as indicators.
+    weight : float or None
+        Of the predictions in the targets of the network at the end. If it has learnt them, the
+        share of the labels is taken out. None: early stopping has ended training before.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+    """
+    beliefs = proba**SHARPENING
+    if weight:
+        label_part = (1 - weight) * given
+        targets = label_part + weight * (proba == proba.max(axis=1, keepdims=True))
+        divergence = rel_entr(targets, proba).sum(axis=1).mean()
+        if divergence < LEARNT * np.log(proba.shape[1]):
+            beliefs = np.clip(proba - label_part, 0, None)
+    total = beliefs.sum(axis=1, keepdims=True)
+    return np.where(total > 0, beliefs / np.where(total > 0, total, 1.0), proba)
+
+
+def estimate_noise_rate(proba, codes, weights):
+    """Estimate the share of wrong labels by counting confident contradictions.
+
+    A row counts for the most probable of the classes whose probability is at least its mean over
+    the rows that are labelled so; what rows of a label count for are the parts of that label that
+    belong to each class (confident learning, Northcutt, Jiang and Chuang 2021, equations 1 to 3).
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+    codes : ndarray of int of shape (n_samples,)
+        Given labels.
+    weights : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    float
+    """
+    n_classes = proba.shape[1]
+    own = proba[np.arange(len(codes)), codes]
+    mass = np.bincount(codes, weights, n_classes)
+    with np.errstate(invalid="ignore"):
+        threshold = np.bincount(codes, weights * own, n_classes) / mass  # NaN: no row, no class
+    confident = proba >= threshold
+    counted = confident.any(axis=1)
+    best = np.where(confident, proba, -1.0).argmax(axis=1)
+    right = counted & (best == codes)
+    n_counted = np.bincount(codes, weights * counted, n_classes)
+    n_right = np.bincount(codes, weights * right, n_classes)
+    share = np.divide(n_right, n_counted, out=np.ones(n_classes), where=n_counted > 0)
+    return float(1 - mass @ share / mass.sum())
+
+
+def refine_labels(proba, given, noise_rate):
+    """Probabilities of the true classes, given the labels and the network.
+
+    Bayes' rule for labels of which a share ``noise_rate`` is wrong, each other class alike:
+    ``p_k (1 - noise_rate)`` for the given label, ``p_k noise_rate / (K - 1)`` for another one.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        `own_beliefs` of the network.
+    given : ndarray of bool of shape (n_samples, n_classes)
+        Labels as indicators; a row whose label is not among the classes has none.
+    noise_rate : float
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+    """
+    other = noise_rate / (proba.shape[1] - 1)
+    joint = proba * np.where(given, 1 - noise_rate, other)
+    joint[~given.any(axis=1)] = proba[~given.any(axis=1)]
+    total = joint.sum(axis=1, keepdims=True)
+    # a label without doubt against a prediction without doubt: the label stands
+    return np.where(total > 0, joint / np.where(total > 0, total, 1.0), given)
+
+
+def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
+    """Have copies of a classifier that were fitted without a row judge its label.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Cloned.
+    X, y : the rows
+    cv : None, int, splitter or iterable of splits
+        Five stratified folds by default.
+    groups : array-like of shape (n_samples,) or None
+        For a splitter.
+    sample_weight : array-like of shape (n_samples,) or None
+    rng : RandomState
+
+    Returns
+    -------
+    suggested : ndarray of shape (n_samples,)
+        Most probable labels.
+    quality : ndarray of shape (n_samples,)
+        Probabilities of the given labels.
+    """
+    classes, codes = encode_labels(y)
+    weights = validate_sample_weight(sample_weight, X)
+    if cv is None or isinstance(cv, Integral):
+        n_folds = 5 if cv is None else int(cv)
+        if n_folds < 2:
+            raise ValueError(f"cv={cv!r} is no number of folds: give 2 or more, or cv=None.")
+        folds = stratified_folds(codes, n_folds, int(rng.randint(2**31 - 1)))
+    elif isinstance(cv, str):
+        raise ValueError(
+            f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
+        )
+    else:
+        folds = [
+            tuple(
+                np.flatnonzero(part) if part.dtype == bool else part
+                for part in map(np.asarray, fold)
+            )
+            for fold in check_cv(cv, y, classifier=True).split(X, y, groups)
+        ]
+    tests = np.concatenate([np.arange(0), *(test for _, test in folds)])
+    n_tests = np.bincount(tests, minlength=len(y))
+    unknown = (np.bincount(codes)[codes] == 1) & (n_tests == 0)
+    if not folds or (n_tests[~unknown] != 1).any():
+        raise ValueError(
+            f"cv tests {np.count_nonzero(n_tests == 1)} of the {len(y)} rows once, and others "
+            "never or more often: give folds that test each row once, or cv=None."
+        )
+    proba = np.zeros((len(y), len(classes)))
+    for train, test in folds:
+        judge = seeded(classifier, rng).set_params(verbose=0)
+        with warnings.catch_warnings():
+            # of the copies, one by one; their labels are judged all the same
+            warnings.simplefilter("ignore", ClassCollapseWarning)
+            warnings.simplefilter("ignore", CleanLabelsWarning)
+            judge.fit(_safe_indexing(X, train), y[train], sample_weight=weights[train])
+        answer = judge.predict_proba(_safe_indexing(X, test))
+        proba[test] = align_columns(answer, judge.classes_, classes)
+        unknown[test] |= ~np.isin(y[test], judge.classes_)
+    if unknown.any():
+        warnings.warn(
+            f"no other row has the label of {unknown.sum()} rows, of the classes "
+            f"{np.unique(y[unknown]).tolist()}, where it could have been learnt: these labels "
+            "count as right.",
+            MissingClassWarning,
+            stacklevel=3,
+        )
+        proba[unknown] = np.eye(len(classes))[codes[unknown]]
+    return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), codes]

@@ -1,0 +1,135 @@
+"""Folds and held-out rows."""
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
+
+from sklearn_kd._utils.unique_rows import merge_rows
+
+__all__ = [
+    "content_folds",
+    "grouped_folds",
+    "random_rows",
+    "stratified_folds",
+    "unique_row_folds",
+    "user_folds",
+]
+
+
+def content_folds(X, codes, weights, n_folds, rng):
+    """Stratified folds that depend on which distinct rows there are, and on nothing else.
+
+    Copies of a row share a fold; the order of the rows, their repetition and increasing
+    transformations of the columns change nothing. So a weight of k equals k copies.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    codes : ndarray of int of shape (n_samples,)
+        Class of each row.
+    weights : ndarray of shape (n_samples,)
+    n_folds : int
+    rng : numpy.random.RandomState
+
+    Returns
+    -------
+    fold : ndarray of int of shape (n_samples,), or None
+        None where there is a single distinct row, and so nothing to hold out.
+    """
+    distinct = merge_rows(X, codes, weights)
+    fold = unique_row_folds(distinct.mass, n_folds, rng)
+    return None if fold is None else fold[distinct.group]
+
+
+def grouped_folds(group, codes, weights, n_folds, seed):
+    """Stratified folds of rows, of which those of a group share one.
+
+    As `content_folds` for the groups of `group_rows`, but not blind to transformations of the
+    columns.
+    """
+    mass = np.zeros((group.max() + 1, codes.max() + 1))
+    np.add.at(mass, (group, codes), weights)
+    fold = unique_row_folds(mass, n_folds, np.random.RandomState(seed))
+    return np.zeros(len(codes), int) if fold is None else fold[group]
+
+
+def unique_row_folds(mass, n_folds, rng):
+    """Fold of each distinct row, classes in proportion; None where there is a single row."""
+    n_folds = min(n_folds, len(mass))
+    if n_folds < 2:
+        return None
+    stratum = (mass > mass.max(axis=1, keepdims=True) * (1 - 1e-9)).argmax(axis=1)
+    order = rng.permutation(len(mass))
+    order = order[np.argsort(stratum[order], kind="stable")]
+    fold = np.empty(len(mass), dtype=np.intp)
+    fold[order] = np.arange(len(mass)) % n_folds
+    return fold
+
+
+def random_rows(codes, fraction, rng):
+    """Mask of about ``fraction`` of the rows, classes in proportion; a class keeps a row to train.
+
+    One row at least, of the largest class, unless each class has a single row.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+    fraction : float in (0, 1)
+    rng : numpy.random.RandomState
+
+    Returns
+    -------
+    held_out : ndarray of bool of shape (n_samples,)
+    """
+    order = rng.permutation(len(codes))
+    order = order[np.argsort(codes[order], kind="stable")]
+    counts = np.bincount(codes)
+    rank = np.empty(len(codes), dtype=np.intp)
+    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    n_held = np.floor(counts * fraction + 0.5).astype(int).clip(max=counts - 1)
+    if not (n_held > 0).any():
+        n_held[counts.argmax()] = min(1, counts.max() - 1)
+    return rank < n_held[codes]
+
+
+def stratified_folds(codes, n_splits, seed):
+    """Shuffled stratified folds in which every training part has every class.
+
+    A class with fewer rows than folds is spread over as many folds as it has rows. The row of a
+    class that has no other is in every training part and in no test part.
+    """
+    counts = np.bincount(codes)
+    is_single = counts[codes] == 1
+    single, eligible = np.flatnonzero(is_single), np.flatnonzero(~is_single)
+    n_splits = min(n_splits, int(counts.max()))
+    if n_splits < 2:
+        return []
+    splitter = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # classes with fewer rows than folds do no harm here, see above
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = list(splitter.split(np.zeros(len(eligible)), codes[eligible]))
+    return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
+
+
+def user_folds(cv, X, y, rows, n_given, split_params):
+    """Folds of a splitter on these rows, or explicit ones of all rows that the user passed.
+
+    ``rows`` are the positions of these among those ``n_given``.
+    """
+    explicit = isinstance(cv, Iterable) and not hasattr(cv, "split")
+    splitter = check_cv(cv, y, classifier=True)
+    folds = splitter.split(X, y, **split_params)
+    if not explicit and not isinstance(cv, PredefinedSplit):
+        return list(folds)
+    new_position = np.full(n_given, -1)
+    new_position[rows] = np.arange(len(rows))
+
+    def kept(part):
+        part = np.asarray(part)
+        part = new_position[np.flatnonzero(part) if part.dtype == bool else part]
+        return part[part >= 0]
+
+    return [(kept(train), kept(test)) for train, test in folds]

@@ -1,0 +1,105 @@
+"""Class labels: encoding, column order, class weights, and tempered or mixed probabilities."""
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+__all__ = [
+    "align_columns",
+    "class_factors",
+    "encode_labels",
+    "merge_classes",
+    "mix",
+    "temper",
+    "untemper_log",
+]
+
+
+def encode_labels(y, classes=None):
+    """Return ``(classes, codes)``: the sorted labels and, per row, the index of its own.
+
+    ``classes`` (sorted) may name labels that y lacks; a label of y that it lacks is an error.
+    """
+    check_classification_targets(y)
+    present, codes = np.unique(y, return_inverse=True)
+    if classes is None:
+        return present, codes
+    classes = np.asarray(classes)
+    unknown = np.setdiff1d(present, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y contains labels {unknown.tolist()} that are not among the classes "
+            f"{classes.tolist()}; name every label that y can take."
+        )
+    return classes, np.searchsorted(classes, present)[codes]
+
+
+def class_factors(class_weight, classes, codes, weights):
+    """Class weight of each row; "balanced" counts weighted rows."""
+    if class_weight == "balanced":
+        mass = np.bincount(codes, weights=weights, minlength=len(classes))
+        factors = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))
+    else:
+        factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    if not (np.isfinite(factors).all() and (factors[np.unique(codes)] > 0).all()):
+        raise ValueError(f"class_weight must be positive and finite, got {class_weight}.")
+    return factors[codes]
+
+
+def align_columns(values, given, wanted, *, fill=0.0):
+    """Columns of ``values`` (n, len(given)) moved to the order of ``wanted`` (sorted labels).
+
+    Every label of ``given`` must be in ``wanted``; labels of ``wanted`` alone get ``fill``.
+    """
+    given, wanted = np.asarray(given), np.asarray(wanted)
+    if len(given) == len(wanted) and np.all(given == wanted):
+        return values
+    aligned = np.full((values.shape[0], len(wanted)), fill, dtype=values.dtype)
+    aligned[:, np.searchsorted(wanted, given)] = values
+    return aligned
+
+
+def merge_classes(present, teacher):
+    """Sorted union of the labels in y and those that a fitted teacher knows."""
+    known = np.asarray(_classes_of(teacher))
+    numeric = [np.issubdtype(a.dtype, np.number) or a.dtype == bool for a in (present, known)]
+    if numeric[0] != numeric[1]:
+        # NumPy would turn both into strings, and 1 and "1" into one class
+        raise ValueError(
+            f"the teacher's classes {known.tolist()} and the labels {present.tolist()} of y are "
+            "of different kinds, numbers and strings."
+        )
+    return np.union1d(present, known)
+
+
+def _classes_of(teacher):
+    if not hasattr(teacher, "classes_"):
+        raise ValueError(
+            f"the fitted teacher {type(teacher).__name__} has no classes_, so that nothing says "
+            "what its columns mean."
+        )
+    return np.asarray(teacher.classes_)
+
+
+def temper(Q, temperature):
+    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row; zeros stay zero."""
+    if temperature == 1:
+        return Q
+    # the largest probability of a row becomes 1, so that no row underflows
+    powers = (Q / Q.max(axis=1, keepdims=True)) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def untemper_log(log_g, temperature):
+    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row; inverts :func:`temper`."""
+    return log_g if temperature == 1 else log_softmax(temperature * log_g, axis=1)
+
+
+def mix(Q, codes, alpha):
+    """Return ``alpha Q + (1 - alpha) onehot(codes)``."""
+    if alpha == 1:
+        return Q
+    mixed = alpha * Q
+    mixed[np.arange(len(codes)), codes] += 1 - alpha
+    return mixed

@@ -1,0 +1,182 @@
+"""Validation of weights, probabilities and soft targets."""
+
+import warnings
+
+import numpy as np
+
+from sklearn_kd._utils.labels import align_columns, encode_labels
+from sklearn_kd._utils.sklearn_compat import _check_sample_weight, _num_samples
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+
+__all__ = [
+    "check_probabilities",
+    "check_row_order",
+    "check_soft_targets",
+    "check_unit_interval",
+    "rescale_weights",
+    "validate_sample_weight",
+]
+
+
+#: Standard deviation of the number of agreeing rows, in random orders of them, from which on
+#: agreement at chance is a sign of misaligned rows: about 100 rows of two even classes.
+TELLING_ROWS = 4.9
+#: How far a row of soft targets may be from summing to one (api.md).
+ROW_SUM_TOLERANCE = 1e-5
+
+
+def validate_sample_weight(sample_weight, X):
+    """Weights as float64 of shape (n_samples,), non-negative and not all zero; ones for None."""
+    return _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
+    )
+
+
+def rescale_weights(weights):
+    """Weights times a power of two that brings the largest below one: no sum overflows.
+
+    Exact, but for weights that are 1e-300 of the largest.
+    """
+    return np.ldexp(weights, -np.frexp(weights.max())[1])
+
+
+def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
+    """Check a teacher's probabilities at T = 1 and bring their columns in order.
+
+    Parameters
+    ----------
+    soft_targets : array-like of shape (n_samples, n_classes) or DataFrame
+        An array has its columns in the order of ``np.unique(y)``. The columns of a DataFrame
+        are class labels, which may name classes that y lacks.
+    y : array-like of shape (n_samples,)
+        Hard labels.
+    classes : ndarray of shape (n_classes,), optional
+        All labels, sorted, where they are known; the columns of an array are then in their
+        order and a DataFrame may name no others.
+    dtype : numpy dtype
+        Of the result.
+
+    Returns
+    -------
+    soft_targets : ndarray of shape (n_samples, n_classes)
+        Columns in the order of ``classes``, rows renormalised to sum to one.
+    classes : ndarray of shape (n_classes,)
+        ``np.unique(y)``, or its union with the column labels of the DataFrame.
+    """
+    known = classes
+    classes, codes = encode_labels(y, known)
+    labelled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
+    if labelled:
+        columns = np.asarray(soft_targets.columns)
+        _check_column_labels(columns, np.unique(y), known)
+        soft_targets = soft_targets.to_numpy()
+    if np.iscomplexobj(soft_targets):
+        raise ValueError("soft_targets must be real numbers, got complex ones.")
+    Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalised below
+    n_samples = _num_samples(y)
+    if Q.ndim != 2 or Q.shape[0] != n_samples:
+        raise ValueError(
+            f"soft_targets must have shape (n_samples, n_classes) with n_samples={n_samples}, "
+            f"got {Q.shape}."
+        )
+    if labelled:
+        union = np.union1d(classes, columns)
+        Q = align_columns(Q, columns, union)
+        codes = np.searchsorted(union, classes)[codes]
+        classes = union
+    elif Q.shape[1] != len(classes):
+        raise ValueError(
+            f"soft_targets has {Q.shape[1]} columns but there are {len(classes)} classes "
+            f"{classes.tolist()}. Where y lacks a class (a fold of a cross-validation, say), "
+            "pass a pandas DataFrame whose columns are the class labels."
+        )
+    check_probabilities(Q, "soft_targets")
+    np.clip(Q, 0.0, 1.0, out=Q)
+    Q /= Q.sum(axis=1, keepdims=True)
+    _warn_if_misaligned(Q, codes)
+    return Q.astype(dtype, copy=False), classes
+
+
+def _check_column_labels(columns, classes, known):
+    if len(np.unique(columns)) != len(columns):
+        raise ValueError(f"soft_targets has repeated column labels: {columns.tolist()}.")
+    missing = np.setdiff1d(classes, columns)
+    if len(missing):
+        raise ValueError(
+            f"soft_targets has no column for the labels {missing.tolist()} of y; its columns "
+            f"are {columns.tolist()}. The column labels must be class labels."
+        )
+    unknown = [] if known is None else np.setdiff1d(columns, known)
+    if len(unknown):
+        raise ValueError(
+            f"soft_targets has columns {unknown.tolist()} that are not among the classes "
+            f"{known.tolist()}."
+        )
+
+
+def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
+    """Refuse an array that is not rows of finite probabilities; the errors call it ``name``."""
+    if not np.isfinite(P).all():
+        raise ValueError(f"{name} contains NaN or infinity.")
+    check_unit_interval(P, name, tolerance)
+    total = P.sum(axis=1, dtype=np.float64)
+    off = np.abs(total - 1)
+    if off.max(initial=0.0) > tolerance:
+        row = int(off.argmax())
+        raise ValueError(
+            f"each row of {name} must sum to 1 within {tolerance:g}; row {row} sums to "
+            f"{total[row]:.8g}. Divide each row by its sum if the rest is as meant."
+        )
+
+
+def check_unit_interval(P, name, tolerance=ROW_SUM_TOLERANCE):
+    """Refuse values outside [0, 1]."""
+    if P.min(initial=0.0) < -tolerance or P.max(initial=0.0) > 1 + tolerance:
+        raise ValueError(
+            f"{name} must be probabilities in [0, 1] (predict_proba, not decision values or "
+            f"logits), got values in [{P.min():.6g}, {P.max():.6g}]."
+        )
+
+
+def _warn_if_misaligned(Q, codes):
+    """Warn where argmax Q meets y no more often than in another order of the rows.
+
+    Chance and its spread are those of a random order, so that targets whose largest is always
+    the same class, which no order changes, are no sign of anything.
+    """
+    n_samples, n_classes = Q.shape
+    best = Q.argmax(axis=1)
+    of_best = np.bincount(best, minlength=n_classes) / n_samples
+    of_y = np.bincount(codes, minlength=n_classes) / n_samples
+    agreement = np.mean(best == codes)
+    both = of_best * of_y
+    chance = both.sum()
+    variance = (chance - both @ (of_best + of_y) + chance**2) / max(n_samples - 1, 1)
+    spread = np.sqrt(max(variance, 0.0))
+    # a weak teacher may agree with few rows less often than chance; many rows can tell
+    slack = 2 * spread if spread * n_samples > TELLING_ROWS else -spread
+    if agreement < chance + slack - 1e-9:
+        warnings.warn(
+            f"the largest soft target is the label in y on {agreement:.1%} of the rows, where "
+            f"another order of the rows would give {chance:.1%} +- {spread:.1%}: the rows or "
+            "columns of soft_targets are probably in another order than y and np.unique(y), or "
+            "the teacher knows nothing.",
+            SoftTargetsAlignmentWarning,
+            stacklevel=3,
+        )
+
+
+def check_row_order(soft_targets, X, y):
+    """Refuse a frame of soft targets whose index is that of X or y in another order."""
+    if not (hasattr(soft_targets, "columns") and hasattr(soft_targets, "index")):
+        return
+    index = soft_targets.index
+    for name, other in (("X", X), ("y", y)):
+        if not hasattr(other, "iloc") or len(other) != len(index) or index.equals(other.index):
+            continue
+        if index.is_unique and other.index.is_unique and index.isin(other.index).all():
+            raise ValueError(
+                f"soft_targets has the index of {name} in another order: pass "
+                f"soft_targets.loc[{name}.index] if its rows go by label, or "
+                f"soft_targets.set_axis({name}.index) if they are in the order of {name}."
+            )

@@ -1,0 +1,187 @@
+"""Labels made wrong on purpose, in the four ways that papers do it."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.utils import Bunch, check_random_state
+
+from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.sklearn_compat import _check_y
+from sklearn_kd._utils.validation import check_probabilities
+
+__all__ = ["add_label_noise"]
+
+
+#: What each kind of label noise takes: what it needs first, then what it may do without.
+_LABEL_NOISE = {
+    "symmetric": (("rate",), ("include_true",)),
+    "pair": (("rate",), ()),
+    "class-conditional": (("transition",), ()),
+    "feature-dependent": (("rate", "X"), ("estimator",)),
+}
+
+
+def add_label_noise(
+    y,
+    rate=None,
+    *,
+    kind="symmetric",
+    include_true=False,
+    transition=None,
+    X=None,
+    estimator=None,
+    random_state=None,
+):
+    r"""Return a copy of y with wrong labels, and which they are.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        True labels, of two classes or more. Not changed.
+    rate : float, default=None
+        Share of the rows in [0, 1] that get another label: ``round(rate * n_samples)`` of them,
+        drawn without replacement. Needed by every kind but "class-conditional".
+    kind : str, default="symmetric"
+        - "symmetric": every other class is as likely.
+        - "pair": class k becomes k + 1, the last one becomes the first, in the order of
+          ``np.unique(y)``.
+        - "class-conditional": drawn row by row from ``transition``.
+        - "feature-dependent": a row becomes the class that it resembles most beside its own, and
+          is the likelier drawn the nearer it is to the boundary of the two; see Notes.
+    include_true : bool, default=False
+        "symmetric" alone. True: the rows drawn get any class, their own too, so that only
+        ``rate * (1 - 1 / n_classes)`` of all are wrong in the mean. Papers mean either.
+    transition : array-like of shape (n_classes, n_classes), default=None
+        "class-conditional" alone: P(given class | true class), a row for each true class, in the
+        order of ``np.unique(y)``.
+    X : array-like of shape (n_samples, n_features), default=None
+        "feature-dependent" alone: the features of the rows. Not changed.
+    estimator : classifier with ``predict_proba``, default=None
+        "feature-dependent" alone: its cross-validated probabilities (three folds) say what
+        resembles what. None: :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis`
+        with shrinkage, 15 seconds for 60,000 rows of 784; for boundaries that are not planes take
+        another, such as a forest, with a ``random_state`` of its own.
+    random_state : int, RandomState instance or None, default=None
+        Seed. Under the same seed, a higher ``rate`` keeps the wrong labels of a lower one.
+
+    Returns
+    -------
+    noisy : Bunch
+        ``y`` : ndarray of shape (n_samples,) and the dtype of y, the noisy labels.
+        ``is_wrong`` : ndarray of bool of shape (n_samples,), whether the label changed.
+        ``rate`` : float, the share of the rows whose label changed.
+        ``transition`` : ndarray of shape (n_classes, n_classes), what came of it: the share of
+        the rows of each true class (row) with each given class (column).
+        ``classes`` : ndarray of shape (n_classes,), of rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If the kind lacks what it needs or gets what it has no use for, a value is not as above, y
+        has one class or, for "feature-dependent", fewer than three rows of a class.
+
+    Notes
+    -----
+    Feature-dependent: with the probabilities :math:`p` of ``estimator`` and
+    :math:`m = \max(0, p_y - \max_{k \ne y} p_k)`, the next row is drawn with a probability
+    proportional to :math:`1 - m^2`, the Type-I noise of Zhang et al. A rate beyond the share of
+    hard rows makes nearly all of these wrong: what their true class is, no training can tell.
+
+    References
+    ----------
+    Zhang, Y., Zheng, S., Wu, P., Goswami, M., and Chen, C. (2021). Learning with
+    feature-dependent label noise: a progressive approach. ICLR, arXiv:2103.07756.
+
+    Han, B., et al. (2018). Co-teaching. NeurIPS, arXiv:1804.06872 (symmetric and pair).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kd.datasets import add_label_noise
+    >>> y = np.repeat(["cat", "dog", "owl"], 100)
+    >>> noisy = add_label_noise(y, 0.2, kind="pair", random_state=0)
+    >>> noisy.rate, bool((noisy.is_wrong == (noisy.y != y)).all())
+    (0.2, True)
+    >>> noisy.transition.round(2)
+    array([[0.75, 0.25, 0.  ],
+           [0.  , 0.84, 0.16],
+           [0.19, 0.  , 0.81]])
+    """
+    settings = {"rate": rate, "include_true": include_true or None, "transition": transition}
+    settings |= {"X": X, "estimator": estimator}
+    if kind not in _LABEL_NOISE:
+        raise ValueError(f"kind must be one of {list(_LABEL_NOISE)}, got {kind!r}.")
+    needed, optional = _LABEL_NOISE[kind]
+    for name, value in settings.items():
+        if value is None and name in needed:
+            raise ValueError(f"kind={kind!r} needs {name}.")
+        if value is not None and name not in needed + optional:
+            raise ValueError(f"kind={kind!r} has no use for {name}; leave it out.")
+    if rate is not None and not 0 <= rate <= 1:
+        raise ValueError(f"rate must be a share in [0, 1], such as 0.3 for 30 %, got {rate}.")
+    classes, codes = encode_labels(_check_y(y))
+    n_samples, n_classes = len(codes), len(classes)
+    if n_classes < 2:
+        raise ValueError(f"y must have two classes or more, got {classes.tolist()} alone.")
+    rng = check_random_state(random_state)
+
+    if kind == "class-conditional":
+        given = _draw_given(codes, n_classes, transition, rng)
+    else:
+        weights = np.ones(n_samples)
+        if kind == "feature-dependent":
+            other, weights = _resembled(codes, n_classes, X, estimator, rng)
+        elif kind == "pair":
+            other = (codes + 1) % n_classes
+        else:
+            steps = rng.randint(0 if include_true else 1, n_classes, n_samples)
+            other = (codes + steps) % n_classes
+        # the smallest of exponential times are a draw by weight without replacement
+        times = rng.standard_exponential(n_samples) / weights
+        rows = np.argsort(times, kind="stable")[: round(rate * n_samples)]
+        given = codes.copy()
+        given[rows] = other[rows]
+
+    is_wrong = given != codes
+    return Bunch(
+        y=classes[given],
+        is_wrong=is_wrong,
+        rate=float(is_wrong.mean()),
+        transition=confusion_matrix(codes, given, normalize="true"),
+        classes=classes,
+    )
+
+
+def _draw_given(codes, n_classes, transition, rng):
+    """Draw a class for each row from the row of ``transition`` of its own class."""
+    P = np.asarray(transition, dtype=np.float64)
+    if P.shape != (n_classes, n_classes):
+        raise ValueError(
+            f"transition must have shape {(n_classes, n_classes)}, a row and a column for each "
+            f"class of y, got {P.shape}."
+        )
+    check_probabilities(P, "transition")
+    P = np.clip(P, 0, 1)
+    P /= P.sum(axis=1, keepdims=True)
+    given = np.empty_like(codes)
+    for k in range(n_classes):
+        rows = codes == k
+        given[rows] = rng.choice(n_classes, size=rows.sum(), p=P[k])
+    return given
+
+
+def _resembled(codes, n_classes, X, estimator, rng):
+    """Return which other class each row resembles most, and the weight of 1 - margin^2."""
+    if np.bincount(codes).min() < 3:
+        raise ValueError("kind='feature-dependent' needs three rows of each class, one per fold.")
+    if estimator is None:
+        estimator = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    folds = StratifiedKFold(3, shuffle=True, random_state=rng.randint(np.iinfo(np.int32).max))
+    proba = cross_val_predict(clone(estimator), X, codes, cv=folds, method="predict_proba")
+    own = np.arange(n_classes) == codes[:, None]
+    others = np.where(own, -1, proba)
+    margin = np.clip(proba[own] - others.max(axis=1), 0, 1)
+    # rows far from every boundary come last, but at rate 1 they come
+    return others.argmax(axis=1), np.maximum(1 - margin**2, np.finfo(np.float64).eps)

@@ -1,0 +1,26 @@
+"""Reports and displays that help to decide whether, and how, to distill."""
+
+from sklearn_kd.inspection._distillation_display import DistillationDisplay
+from sklearn_kd.inspection._fidelity_display import FidelityDisplay
+from sklearn_kd.inspection._information_display import InformationDisplay
+from sklearn_kd.inspection._report import DistillationReport, distillation_report
+from sklearn_kd.inspection._should_distill import (
+    DistillationAdvice,
+    DistillationCost,
+    Estimate,
+    should_distill,
+)
+from sklearn_kd.inspection._width_curve_display import WidthCurveDisplay
+
+__all__ = [
+    "DistillationAdvice",
+    "DistillationCost",
+    "DistillationDisplay",
+    "DistillationReport",
+    "Estimate",
+    "FidelityDisplay",
+    "InformationDisplay",
+    "WidthCurveDisplay",
+    "distillation_report",
+    "should_distill",
+]

@@ -1,0 +1,197 @@
+"""DistillationDisplay, score against size and speed, and FidelityDisplay, student against teacher.
+
+Of the rooms of `inspection`, which is where users find them.
+"""
+
+import numpy as np
+
+from sklearn_kd.inspection._measurements import (
+    MODELS,
+    SCORES,
+    check_distiller,
+    measure_folds,
+    over_folds,
+)
+from sklearn_kd.inspection._plotting import _two_axes, pyplot
+
+__all__ = ["DistillationDisplay"]
+
+
+_PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
+#: Label, marker and colour of each model, and how far it is drawn beside its place, in points:
+#: both students have about the same size and speed.
+_STYLES = {
+    "teacher": ("teacher", "D", "black", 0),
+    "hard": ("student on hard labels", "s", "C0", -4),
+    "distilled": ("distilled student", "o", "C1", 4),
+}
+_LOSSES = ("log_loss", "calibration_error")
+
+
+class DistillationDisplay:
+    """Score of teacher, student and distilled student against their size and their speed.
+
+    Make one with :meth:`from_estimator` or with ``plot`` of a
+    :class:`~sklearn_kd.inspection.DistillationReport`; the constructor takes the frame of an
+    earlier one.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One line for each model, fold and seed, with the columns of
+        :class:`~sklearn_kd.inspection.DistillationReport`. Needed are ``model``, ``fold``,
+        ``n_train``, ``n_test``, ``bytes``, ``latency_p50_ms`` and the score; a model may be
+        absent.
+    score_name : str, default="accuracy"
+        Column of the score.
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_lines, n_columns)
+    ax_ : ndarray of shape (2,) of matplotlib Axes
+        Against the size, against the speed.
+    figure_ : matplotlib Figure
+    errorbar_ : list of matplotlib ErrorbarContainer
+        Teacher, student on hard labels and distilled student, as far as the frame has them, on
+        the first axes, then on the second.
+
+    See Also
+    --------
+    sklearn_kd.inspection.distillation_report : The same in numbers, with a verdict.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_kd import DistilledClassifier
+    >>> from sklearn_kd.inspection import DistillationDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = DistilledClassifier(RandomForestClassifier(20), LogisticRegression(max_iter=1000))
+    >>> display = DistillationDisplay.from_estimator(model, X, y, cv=2, n_latency=10)
+    >>> [line.get_label() for line in display.errorbar_[:3]]
+    ['teacher', 'student on hard labels', 'distilled student']
+    """
+
+    def __init__(self, *, frame, score_name="accuracy"):
+        self.frame = frame
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        cv=5,
+        n_seeds=1,
+        sample_weight=None,
+        n_latency=200,
+        n_jobs=None,
+        random_state=0,
+        verbose=0,
+        ax=None,
+        score_name="accuracy",
+        errorbar_kw=None,
+    ):
+        """Fit and measure on each fold, as a report does, and plot.
+
+        Parameters
+        ----------
+        estimator : DistilledClassifier
+            Its teacher, its student on hard labels, and itself are compared. It is cloned.
+        X : array-like or dataframe of shape (n_samples, n_features)
+            Rows, as teacher and student take them.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
+            As for :func:`~sklearn_kd.inspection.distillation_report`, but for one seed.
+        ax, score_name, errorbar_kw
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        display : DistillationDisplay
+            With the measures in ``frame``.
+
+        Raises
+        ------
+        ImportError
+            Before any training, if matplotlib is not installed.
+        TypeError, ValueError
+            For another estimator or score, and as for a report.
+        """
+        if ax is None:
+            pyplot(cls.__name__)
+        check_distiller(estimator, "estimator")
+        if score_name not in SCORES:
+            raise ValueError(f"score_name must be one of {SCORES}, got {score_name!r}.")
+        options = {"cv": cv, "n_seeds": n_seeds, "sample_weight": sample_weight, "n_jobs": n_jobs}
+        options |= {"n_latency": n_latency, "random_state": random_state, "verbose": verbose}
+        frame = measure_folds(estimator, X, y, **options)
+        return cls(frame=frame, score_name=score_name).plot(ax, errorbar_kw=errorbar_kw)
+
+    def plot(self, ax=None, *, score_name=None, errorbar_kw=None):
+        """Draw the score against the size and against the time of a single row.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or two of them, default=None
+            Where to draw. A single one, made by ``subplots``, gives its place to two; None: a new
+            figure.
+        score_name : str, default=None
+            Column of the score; None: that of the display.
+        errorbar_kw : dict, default=None
+            For ``ax.errorbar``.
+
+        Returns
+        -------
+        display : DistillationDisplay
+            Itself, with the attributes that are drawn.
+
+        Notes
+        -----
+        A marker is a mean over folds and seeds, a bar one standard error on either side
+        (:class:`~sklearn_kd.inspection.DistillationReport`). Both students saw the same folds:
+        whether they differ is in the interval of the report, not in bars that overlap. They are
+        drawn a few points apart, as their sizes and speeds are about the same.
+        """
+        score_name = self.score_name if score_name is None else score_name
+        wanted = ["model", "fold", "n_train", "n_test", *_PANELS, score_name]
+        missing = [column for column in wanted if column not in self.frame]
+        if missing:
+            raise ValueError(f"the frame lacks the columns {missing}; it must have {wanted}.")
+        models = [name for name in MODELS if (self.frame["model"] == name).any()]
+        if not models:
+            raise ValueError(f"the frame has no line of a model of {list(MODELS)}.")
+        axes = _two_axes(ax, type(self).__name__)
+        from matplotlib.transforms import ScaledTranslation
+
+        bars = []
+        for panel, (column, label) in zip(axes, _PANELS.items(), strict=True):
+            panel.set_xscale("log")
+            for name in models:
+                lines = self.frame[self.frame["model"] == name]
+                score, error, _ = over_folds(lines, score_name)
+                text, marker, color, points = _STYLES[name]
+                style = {"marker": marker, "color": color, "label": text, "capsize": 3}
+                style |= {"linestyle": "none", **(errorbar_kw or {})}
+                error = None if np.isnan(error) else [error]
+                bars.append(panel.errorbar([lines[column].mean()], [score], yerr=error, **style))
+                # afterwards: the limits of the axes would not see what is drawn elsewhere
+                aside = ScaledTranslation(points / 72, 0, panel.figure.dpi_scale_trans)
+                for artist in bars[-1].get_children():
+                    artist.set_transform(panel.transData + aside)
+            panel.margins(x=0.15)
+            panel.set_xlabel(label)
+        name = score_name.replace("_", " ").capitalize().replace("Roc auc", "ROC AUC")
+        better = "lower" if score_name in _LOSSES else "higher"
+        axes[0].set_ylabel(f"{name} ({better} is better)")
+        if ax is None:
+            handles = axes[0].get_legend_handles_labels()
+            axes[0].figure.legend(*handles, loc="outside upper center", ncols=len(models))
+        else:
+            axes[-1].legend()
+        self.ax_, self.figure_, self.errorbar_ = axes, axes[0].figure, bars
+        return self

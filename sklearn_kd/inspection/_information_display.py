@@ -1,0 +1,339 @@
+"""InformationDisplay: what of the labels lies where a kernel learns early, along training.
+
+Of the rooms of `inspection`, which is where users find it.
+"""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar
+
+from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.sklearn_compat import _num_samples, _safe_indexing
+from sklearn_kd.inspection._plotting import pyplot
+from sklearn_kd.theory._spectrum import _gram
+
+__all__ = ["InformationDisplay"]
+
+
+_COLUMNS = ["epoch", "weight", "given", "refined", "predicted", "gain"]
+_QUANTITIES = {"ratio": "Information ratio", "gain": "Information gain"}
+#: Spread of labels below which they count as all equal: of a ratio only rounding is left.
+_SPREAD = 1e-6
+
+
+class InformationDisplay:
+    r"""Information ratio of labels that are corrected in training, epoch by epoch.
+
+    The ratio of label vectors is the share of their norm in the top k eigenvectors of a kernel,
+    :math:`\|U_k^\top y\| / \|y\|` (:func:`~sklearn_kd.theory.information_ratio`): what a wide
+    network learns early. Wrong labels lower it. The information gain is the ratio of the labels
+    as :class:`~sklearn_kd.SelfDistillClassifier` has corrected them minus that of the labels as
+    given; it is positive where corrections put back what noise has taken out.
+
+    Make one with :meth:`from_estimator`; the constructor takes the frame of an earlier one.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One line for each recorded epoch, with the columns of the attribute ``frame``; ``clean``
+        may be absent.
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_records, 6 or 7)
+        Columns ``epoch`` (from 1), ``weight`` (:math:`1 - \alpha_t`, mean of the epoch), the
+        ratios of the ``given`` labels, of the ``refined`` ones and of the ``predicted``
+        probabilities, ``gain`` (refined minus given) and, if they are known, the ratio of the
+        ``clean`` labels. NaN where labels are the same in all rows, as the predictions of an
+        untrained network may be.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+
+    See Also
+    --------
+    sklearn_kd.theory.information_ratio : The ratio of one label vector.
+    sklearn_kd.theory.kernel_spectrum : Where to put k.
+
+    References
+    ----------
+    Dong, B., Hou, J., Lu, Y., and Zhang, Z. (2019). arXiv:1910.01255, sections 2.3 and 3.5,
+    Figures 2 and 5.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.preprocessing import normalize
+    >>> from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+    >>> from sklearn_kd.datasets import add_label_noise
+    >>> from sklearn_kd.inspection import InformationDisplay
+    >>> X, y = load_digits(n_class=4, return_X_y=True)
+    >>> noisy = add_label_noise(y, 0.3, random_state=0)
+    >>> network = TwoLayerPGDClassifier(64, max_iter=60, n_init=1, early_stopping=False)
+    >>> display = InformationDisplay.from_estimator(
+    ...     SelfDistillClassifier(network, memory=None, random_state=0),
+    ...     normalize(X), noisy.y, y_clean=y, random_state=0,
+    ... )
+    >>> list(display.frame)
+    ['epoch', 'weight', 'given', 'refined', 'predicted', 'gain', 'clean']
+    >>> first, last = display.frame.iloc[0], display.frame.iloc[-1]
+    >>> bool(first.gain == 0), bool(last.gain > 0.2)
+    (True, True)
+    """
+
+    def __init__(self, *, frame):
+        self.frame = frame
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        y_clean=None,
+        k=5,
+        kernel="ntk-full",
+        n_rows=256,
+        every=1,
+        random_state=None,
+        ax=None,
+        quantity="ratio",
+        line_kw=None,
+    ):
+        """Fit a clone on labels that it corrects, record what it makes of some rows, and plot.
+
+        Parameters
+        ----------
+        estimator : SelfDistillClassifier
+            It is cloned. Its targets must change along training: ``memory="previous-generation"``
+            makes them once, and ``memory="auto"`` is that for a network with early stopping.
+        X : array-like or dataframe of shape (n_samples, n_features)
+            Rows. The kernel takes them as given, as in
+            :func:`~sklearn_kd.theory.information_ratio`, while most networks scale their inputs.
+            Rows of unit length suit the kernels named there.
+        y : array-like of shape (n_samples,)
+            Class labels, some of them wrong.
+        y_clean : array-like of shape (n_samples,), default=None
+            The right labels, where they are known; they are not learnt from.
+        k : int, default=5
+            Number of eigenvectors. Choose it at a gap of the spectrum
+            (:func:`~sklearn_kd.theory.kernel_spectrum`).
+        kernel : {"ntk", "ntk-full", "nngp", "laplace"} or callable, default="ntk-full"
+            A callable maps (X, X) to the Gram matrix.
+        n_rows : int or None, default=256
+            Rows that are recorded, whose Gram matrix is taken apart; None, or more than there
+            are: all.
+        every : int, default=1
+            Epochs from one record to the next, the first epoch being the first.
+        random_state : int, RandomState instance or None, default=None
+            Draws the rows. The estimator has a ``random_state`` of its own.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        quantity, line_kw
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        display : InformationDisplay
+            With the ratios in ``frame``.
+
+        Raises
+        ------
+        ImportError
+            Before any training, if matplotlib is not installed.
+        TypeError
+            For another estimator.
+        ValueError
+            If targets do not change along training, if early stopping holds rows out, if the
+            labels of the rows drawn are all equal, or an option is out of range.
+
+        Notes
+        -----
+        Labels are centred and classes count as one-hot, for two classes as well, where any other
+        coding has the same ratio. In an epoch of minibatches each row's target is that of the one
+        step that it takes part in. Of several networks (``n_init``) the curve is of the one
+        that is kept. What is recorded are targets of the epoch's forward passes, those of epoch 1
+        in full batch being made by the untrained network.
+
+        Examples
+        --------
+        See :class:`InformationDisplay`.
+        """
+        if ax is None:
+            pyplot(cls.__name__)
+        _check_quantity(quantity)
+        model = _check_estimator(estimator)
+        check_consistent_length(X, y, *([] if y_clean is None else [y_clean]))
+        check_scalar(every, "every", Integral, min_val=1)
+        n_samples = _num_samples(X)
+        rows = np.arange(n_samples)
+        if n_rows is not None:
+            check_scalar(n_rows, "n_rows", Integral, min_val=2)
+            if n_rows < n_samples:
+                rng = check_random_state(random_state)
+                rows = np.sort(rng.choice(n_samples, n_rows, replace=False))
+        check_scalar(k, "k", Integral, min_val=1, max_val=len(rows))
+        top = _top_eigenvectors(_safe_indexing(X, rows), kernel, k)
+        ratios = {"given": _ratio(_one_hot(y, rows), top)}
+        if np.isnan(ratios["given"]):
+            raise ValueError(f"the labels of the {len(rows)} rows are all equal: raise n_rows.")
+        if y_clean is not None:
+            ratios["clean"] = _ratio(_one_hot(y_clean, rows), top)
+
+        model._recorder = recorder = _Recorder(rows, n_samples, top, every)
+        model.fit(X, y)
+        display = cls(frame=_frame(recorder.records(), model.weight_curve_, ratios))
+        return display.plot(ax, quantity=quantity, line_kw=line_kw)
+
+    def plot(self, ax=None, *, quantity="ratio", line_kw=None):
+        """Draw the ratios, or the gain, against the epoch.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        quantity : {"ratio", "gain"}, default="ratio"
+            Ratios of refined labels and predictions, with those of given and clean labels as
+            level lines; or the gain, with what clean labels would gain as a level line.
+        line_kw : dict, default=None
+            For ``ax.plot``.
+
+        Returns
+        -------
+        display : InformationDisplay
+            Itself, with the attributes that are drawn.
+        """
+        _check_quantity(quantity)
+        missing = [column for column in _COLUMNS if column not in self.frame]
+        if missing:
+            raise ValueError(f"the frame lacks the columns {missing}; it must have {_COLUMNS}.")
+        if not len(self.frame):
+            raise ValueError("the frame has no line.")
+        if ax is None:
+            _, ax = pyplot(type(self).__name__).subplots()
+
+        epochs, given = self.frame["epoch"].to_numpy(), float(self.frame["given"].iloc[0])
+        base = 0.0 if quantity == "ratio" else given
+        columns = {"refined": "refined labels", "predicted": "predictions"}
+        if quantity == "gain":
+            columns = {"gain": "refined labels"}
+        lines = []
+        for column, label in columns.items():
+            style = {"label": label, **(line_kw or {})}
+            lines += ax.plot(epochs, self.frame[column].to_numpy(dtype=float), **style)
+        levels = {"given": "--", "clean": ":"}
+        for column in [name for name in levels if name in self.frame]:
+            level = float(self.frame[column].iloc[0]) - base
+            style = {"color": "black", "linestyle": levels[column]}
+            lines.append(ax.axhline(level, label=f"{column} labels", **style))
+        ax.set_xlabel("Epoch")
+        ax.set_ylabel(_QUANTITIES[quantity])
+        ax.legend()
+        self.ax_, self.figure_, self.lines_ = ax, ax.figure, lines
+        return self
+
+
+class _Recorder:
+    """Takes part in a fit (`corrected_targets.Refinement`), and keeps ratios of what it sees.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n_rows,)
+        Rows that are looked at.
+    n_samples : int
+    top : ndarray of shape (n_rows, k)
+        Eigenvectors.
+    every : int
+    """
+
+    def __init__(self, rows, n_samples, top, every):
+        self.rows, self.n_samples, self.top, self.every = rows, n_samples, top, every
+
+    def begin(self, refinement, n_rows):
+        """Start, or start again, on ``n_rows`` rows in training."""
+        if n_rows < self.n_samples:
+            raise ValueError(
+                f"{self.n_samples - n_rows} rows are held out of training and have no targets to "
+                "record: set early_stopping=False of the estimator."
+            )
+        self.refinement, self.latest, self.kept = refinement, None, []
+
+    def __call__(self, logits, targets, rows, step):
+        """Take in the tensors of a step, (students, outputs, rows of the batch)."""
+        proba = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        if self.latest is None:
+            shape = *logits.shape[:2], self.n_samples
+            self.latest = [logits.new_empty(shape) for _ in range(2)]
+        for latest, values in zip(self.latest, (targets, proba), strict=True):
+            latest[:, :, slice(None) if rows is None else rows] = values
+        epoch, batch = divmod(step, self.refinement.n_batches)
+        if batch == self.refinement.n_batches - 1 and epoch % self.every == 0:
+            chosen = [values[:, :, self.rows].mT.double().cpu().numpy() for values in self.latest]
+            # of every student: which one is kept is known at the end
+            self.kept.append((epoch + 1, [[_ratio(own, self.top) for own in c] for c in chosen]))
+
+    def records(self):
+        """Return (epoch, ratio of targets, ratio of predictions), of the network that was kept."""
+        student = self.refinement.student
+        return [(epoch, *(each[student] for each in ratios)) for epoch, ratios in self.kept]
+
+
+def _top_eigenvectors(X, kernel, k):
+    if isinstance(kernel, str) and kernel == "precomputed":
+        raise ValueError(
+            "kernel='precomputed' has no rows for the network to learn from: pass a callable that "
+            "maps (X, X) to the Gram matrix."
+        )
+    return np.linalg.eigh(_gram(X, kernel))[1][:, -k:]
+
+
+def _one_hot(y, rows):
+    classes, codes = encode_labels(np.asarray(y))
+    return np.eye(len(classes))[codes[rows]]
+
+
+def _ratio(columns, top):
+    """Information ratio of label columns (n_rows, n_outputs); NaN where rows are all equal."""
+    centred = columns - columns.mean(axis=0)
+    norm = np.linalg.norm(centred)
+    if norm <= _SPREAD * np.sqrt(len(columns)):
+        return np.nan
+    return min(float(np.linalg.norm(top.T @ centred) / norm), 1.0)
+
+
+def _frame(records, weights, ratios):
+    """One line for each record."""
+    import pandas as pd
+
+    frame = pd.DataFrame(records, columns=["epoch", "refined", "predicted"])
+    frame["weight"] = weights[frame["epoch"] - 1]
+    frame = frame.assign(**ratios, gain=frame["refined"] - ratios["given"])
+    return frame[[*_COLUMNS, *(["clean"] if "clean" in ratios else [])]]
+
+
+def _check_estimator(estimator):
+    """Clone of an estimator whose targets change along training."""
+    if not hasattr(estimator, "_uses_generations") or isinstance(estimator, type):
+        name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
+        raise TypeError(
+            f"estimator must be a SelfDistillClassifier, an instance; got {name}. Put the steps of "
+            "a pipeline before: X as the network takes it."
+        )
+    estimator = clone(estimator)
+    network = estimator._get_estimator()
+    # others are refused by fit
+    if hasattr(network, "_fit_targets") and estimator._uses_generations(network):
+        raise ValueError(
+            "memory='previous-generation' (which memory='auto' is for a network with early "
+            "stopping) makes its targets once, so that there is nothing to see along training: "
+            "set memory=None, and early_stopping=False of the network."
+        )
+    return estimator
+
+
+def _check_quantity(quantity):
+    if not (isinstance(quantity, str) and quantity in _QUANTITIES):
+        raise ValueError(f"quantity must be one of {list(_QUANTITIES)}, got {quantity!r}.")

@@ -1,0 +1,488 @@
+"""distillation_report: whether distillation pays on a table, and what it saves.
+
+Of the rooms of `inspection`, which is where users find it.
+"""
+
+from numbers import Real
+
+import numpy as np
+from scipy.stats import t as student_t
+from sklearn.base import clone
+from sklearn.utils import check_scalar
+
+from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd.inspection._distillation_display import DistillationDisplay
+from sklearn_kd.inspection._measurements import (
+    COSTS,
+    MODELS,
+    SCORES,
+    check_distiller,
+    measure_folds,
+    over_folds,
+)
+
+__all__ = ["DistillationReport", "distillation_report"]
+
+
+#: Scores that decide, and whether more of them is better.
+_DECIDE_BY = dict.fromkeys(["accuracy", "balanced_accuracy", "roc_auc", "average_precision"], True)
+_DECIDE_BY["log_loss"] = False
+_MARGIN = 0.005
+_MARGIN_OF_LOSS = 0.01
+_NEEDED = ["model", "fold", "seed", "n_train", "n_test"]
+#: Columns of the printed table, with their headings and formats.
+_TABLE = {
+    **{name: (name, "{:.4f}") for name in ("log_loss", "accuracy", "balanced_accuracy")},
+    **{name: (name, "{:.4f}") for name in ("roc_auc", "average_precision")},
+    "calibration_error": ("ECE", "{:.4f}"),
+    "agreement": ("agreement", "{:.3f}"),
+    "bytes": ("bytes", "{:,.0f}"),
+    "latency_p50_ms": ("p50 (ms)", "{:.3g}"),
+    "rows_per_second": ("rows/s", "{:,.0f}"),
+}
+_ALWAYS = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
+
+
+class DistillationReport:
+    r"""Teacher, student on hard labels and distilled student, measured on the same folds.
+
+    Make one with :func:`distillation_report`; the constructor takes the frame of an earlier one,
+    for instance to decide by another score.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One line for each model, fold and seed, with the columns of the attribute ``frame``.
+        Needed are ``model`` ("hard" and "distilled", "teacher" may be absent), ``fold``,
+        ``seed``, ``n_train``, ``n_test`` and the score that decides.
+    decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
+            default="log_loss"
+        The score that decides.
+    margin : float or None, default=None
+        A difference in that score, in its units, that no one would mind; None: 0.005, and for
+        the log loss 1 % of that of the student on hard labels.
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_lines, n_columns)
+        ``model`` ("teacher", "hard", "distilled"), ``fold`` (from 0), ``seed``; on the test rows
+        of the fold
+
+        - ``accuracy``, ``balanced_accuracy`` (mean recall of the classes that the fold has);
+        - ``log_loss`` in nats, over all classes of y and of a frozen teacher;
+        - ``roc_auc``, macro average of one class against the rest, and ``average_precision``,
+          that of the rarer class (the second where they are even) for two classes, else the
+          macro average; NaN where the fold lacks a class;
+        - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`; it takes
+          no weights);
+        - ``agreement`` and ``fidelity`` with the teacher;
+
+        and ``bytes`` (of the pickle; of the distilled model without its teacher),
+        ``latency_p50_ms`` and ``latency_p99_ms`` (milliseconds for a single row),
+        ``rows_per_second`` (of the test rows at once, 10,000 at most), ``fit_seconds`` (of the
+        distilled model with its teacher and the labels; NaN for the teacher, which is fitted
+        therein), ``n_train``, ``n_test``, and of the distilled model ``alpha``,
+        ``temperature``, ``label_source`` and, if it makes rows of its own, ``n_augmented``.
+    decide_by : str
+    margin : float
+        The one that was used.
+    difference : float
+        Mean of the score of the distilled student minus that of the student on hard labels.
+    interval : tuple of float
+        Its 95 % interval (low, high); infinite with one fold.
+    n_folds : int
+        Folds that it rests on: those that have the score.
+    decision : {"worth it", "not worth it", "undecided"}
+        - "worth it": the whole interval is on the good side of zero, and not all of it within
+          ``margin`` of zero;
+        - "not worth it": it is on the bad side of zero, or all of it within ``margin``;
+        - "undecided": neither.
+    recovered : float
+        Share of the teacher's lead over the student on hard labels that distillation recovers;
+        NaN where that lead is not above ``margin``.
+    bytes_ratio, latency_ratio : float
+        Of the distilled student to the teacher, latency by its median; NaN if not measured.
+    verdict : str
+        The decision as a sentence with numbers.
+    summary : DataFrame of shape (n_models, 2 * n_measures)
+        By model, columns (measure, "mean") and (measure, "standard error").
+
+    See Also
+    --------
+    sklearn_kd.inspection.DistillationDisplay : The picture.
+
+    Notes
+    -----
+    With the difference :math:`d_j` of fold j, mean over the seeds, J folds and their variance
+    :math:`s^2`, the interval is
+
+    .. math:: \bar d \pm t_{J - 1, 0.975} \sqrt{\Big(\frac{1}{J}
+              + \frac{n_{test}}{n_{train}}\Big) s^2}
+
+    the corrected resampled t-test of [1]_. Folds share training rows, so that the :math:`d_j` are
+    correlated and :math:`s^2 / J` is too small. With equal correlations :math:`\rho` the variance
+    of the mean is :math:`\sigma^2 (1 / J + (1 - 1 / J) \rho)`, and :math:`s^2` estimates
+    :math:`\sigma^2 (1 - \rho)`: the ratio is :math:`1 / J + \rho / (1 - \rho)`, which
+    :math:`\rho = n_{test} / (n_{test} + n_{train})`, the guess of [1]_, makes the factor above.
+    Fits of several seeds on one fold have the same rows and are more alike than that, so that
+    they count as one: more seeds make :math:`d_j` steadier, only more folds raise J. The folds
+    of a repeated splitter count as folds, as in [2]_. Standard errors of ``summary`` are by
+    the same formula, for means over folds of a single model.
+
+    References
+    ----------
+    .. [1] C. Nadeau, Y. Bengio (2003). Inference for the generalization error. Machine Learning
+       52, 239-281.
+    .. [2] R. Bouckaert, E. Frank (2004). Evaluating the replicability of significance tests for
+       comparing learning algorithms. PAKDD, LNCS 3056, 3-12.
+
+    Examples
+    --------
+    Accuracies on three folds, with one seed:
+
+    >>> import pandas as pd
+    >>> from sklearn_kd.inspection import DistillationReport
+    >>> scores = {"hard": [0.80, 0.82, 0.81], "distilled": [0.86, 0.88, 0.86]}
+    >>> frame = pd.DataFrame(
+    ...     [
+    ...         {"model": model, "fold": fold, "seed": 0, "accuracy": accuracy}
+    ...         for model in scores
+    ...         for fold, accuracy in enumerate(scores[model])
+    ...     ]
+    ... ).assign(n_train=200, n_test=100)
+    >>> report = DistillationReport(frame, decide_by="accuracy")
+    >>> report.decision
+    'worth it'
+    >>> [round(end, 4) for end in report.interval]
+    [0.034, 0.0793]
+    """
+
+    def __init__(self, frame, *, decide_by="log_loss", margin=None):
+        _check_decision(decide_by, margin)
+        missing = [column for column in [*_NEEDED, decide_by] if column not in frame]
+        if missing:
+            raise ValueError(
+                f"the frame lacks the columns {missing}; it must have {[*_NEEDED, decide_by]}."
+            )
+        self.frame = frame
+        self.decide_by = decide_by
+        differences = _differences(frame, decide_by)
+        self.difference, error, self.n_folds = over_folds(differences, "difference")
+        if not self.n_folds:
+            raise ValueError(
+                f"no fold has a {decide_by} of both students: decide by another score, such as "
+                "decide_by='accuracy'."
+            )
+        self.interval = (-np.inf, np.inf)
+        if self.n_folds > 1:
+            half = float(student_t.ppf(0.975, self.n_folds - 1)) * error
+            self.interval = self.difference - half, self.difference + half
+
+        levels = {name: over_folds(self._lines(name), decide_by)[0] for name in MODELS}
+        # the folds that the difference rests on
+        kept = differences.loc[differences["difference"].notna(), ["hard", "distilled", "fold"]]
+        levels |= {name: kept.groupby("fold")[name].mean().mean() for name in ("hard", "distilled")}
+        if margin is None:
+            margin = _MARGIN_OF_LOSS * levels["hard"] if decide_by == "log_loss" else _MARGIN
+        self.margin = float(margin)
+        self.decision = self._decide()
+        sign = 1 if _DECIDE_BY[decide_by] else -1
+        lead = sign * (levels["teacher"] - levels["hard"])
+        self.recovered = sign * self.difference / lead if lead > self.margin else np.nan
+        self.bytes_ratio, self.latency_ratio = map(self._ratio, ("bytes", "latency_p50_ms"))
+        self.summary = self._summary()
+        self.verdict = self._verdict(levels, lead)
+
+    def _lines(self, name):
+        return self.frame[self.frame["model"] == name]
+
+    def _decide(self):
+        low, high = self.interval
+        good_low, good_high = (low, high) if _DECIDE_BY[self.decide_by] else (-high, -low)
+        # first: a gain that no one would mind is not worth it, however sure
+        if good_high < 0 or max(-good_low, good_high) <= self.margin:
+            return "not worth it"
+        return "worth it" if good_low > 0 else "undecided"
+
+    def _ratio(self, column):
+        """Ratio of the distilled student to the teacher; NaN if not measured."""
+        if column not in self.frame:
+            return np.nan
+        means = [self._lines(name)[column].mean() for name in ("distilled", "teacher")]
+        return float(means[0] / means[1])
+
+    def _summary(self):
+        import pandas as pd
+
+        columns = [name for name in [*SCORES, *COSTS] if name in self.frame]
+        models = [name for name in MODELS if len(self._lines(name))]
+        lines = {}
+        for model in models:
+            values = {column: over_folds(self._lines(model), column)[:2] for column in columns}
+            lines[model] = [number for pair in values.values() for number in pair]
+        heads = pd.MultiIndex.from_product([columns, ["mean", "standard error"]])
+        summary = pd.DataFrame.from_dict(lines, orient="index", columns=heads)
+        return summary.rename_axis("model")
+
+    def _verdict(self, levels, lead):
+        name = self.decide_by.replace("_", " ").replace("roc auc", "ROC AUC")
+        (low, high), margin = self.interval, f"the margin of {self.margin:.4f}"
+        n_folds, n_seeds = (self.frame[column].nunique() for column in ("fold", "seed"))
+        folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
+        if self.n_folds < n_folds:
+            folds = f"{self.n_folds} of {folds}, the others having no {name}"
+        better = "higher" if _DECIDE_BY[self.decide_by] else "lower"
+        text = (
+            f"{self.decision.capitalize()}: distillation takes the {name} of the student from "
+            f"{levels['hard']:.4f} to {levels['distilled']:.4f}, a difference of "
+            f"{self.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f}; {folds}, {n_seeds} "
+            f"seed{'s' * (n_seeds > 1)}; {better} is better)"
+        )
+        if self.n_folds < 2:
+            text += "; one fold has no interval: give cv two at least"
+        elif self.decision == "undecided":
+            text += f"; zero is in it and so is more than {margin}: more rows or folds would decide"
+        elif max(abs(low), abs(high)) <= self.margin:
+            text += f"; all of it is within {margin}"
+        text += "."
+        if np.isfinite(self.recovered):
+            text += (
+                f" That is {100 * self.recovered:.0f} % of the lead of the teacher, whose {name} "
+                f"is {levels['teacher']:.4f}."
+            )
+        elif np.isfinite(lead):
+            some = "no lead" if lead <= 0 else f"a lead within {margin}"
+            text += f" The teacher, with {levels['teacher']:.4f}, has {some} to recover."
+        elif len(self._lines("teacher")):
+            text += f" The teacher has no {name}."
+        costs = [
+            f"{_times(ratio)} the {what}"
+            for ratio, what in ((self.bytes_ratio, "bytes"), (self.latency_ratio, "latency"))
+            if np.isfinite(ratio)
+        ]
+        if costs:
+            text += f" The distilled student has {' and '.join(costs)} of the teacher."
+        return text
+
+    def plot(self, ax=None, *, score_name=None, errorbar_kw=None):
+        """Draw a score against size and speed.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or two of them, default=None
+            As for :meth:`DistillationDisplay.plot`.
+        score_name : str, default=None
+            Column of the frame; None: the score that decided.
+        errorbar_kw : dict, default=None
+            For ``ax.errorbar``.
+
+        Returns
+        -------
+        display : DistillationDisplay
+            With the frame of the report.
+        """
+        score_name = self.decide_by if score_name is None else score_name
+        display = DistillationDisplay(frame=self.frame, score_name=score_name)
+        return display.plot(ax, errorbar_kw=errorbar_kw)
+
+    def __repr__(self):
+        import pandas as pd
+
+        table = {}
+        for name, (heading, form) in _TABLE.items():
+            if name not in self.summary or name not in (self.decide_by, *_ALWAYS):
+                continue
+            pairs = self.summary[name].to_numpy()
+            table[heading] = [
+                form.format(mean) + (f" +- {form.format(error)}" if name in SCORES else "")
+                for mean, error in pairs
+            ]
+        table = pd.DataFrame(table, index=list(self.summary.index))
+        return f"{self.verdict}\n\n{table.to_string()}"
+
+
+def _check_decision(decide_by, margin):
+    if not (isinstance(decide_by, str) and decide_by in _DECIDE_BY):
+        raise ValueError(f"decide_by must be one of {sorted(_DECIDE_BY)}, got {decide_by!r}.")
+    if margin is not None:
+        check_scalar(margin, "margin", Real, min_val=0)
+
+
+def _differences(frame, column):
+    """One line for each fold and seed: scores of both students and their difference."""
+    import pandas as pd
+
+    sides = {}
+    for name in ("hard", "distilled"):
+        lines = frame[frame["model"] == name]
+        sides[name] = lines.set_index(["fold", "seed"])
+        if not (len(lines) and sides[name].index.is_unique):
+            raise ValueError(
+                f"the frame must have one line of the model {name!r} for each fold and seed."
+            )
+    hard, distilled = sides["hard"], sides["distilled"]
+    if set(hard.index) != set(distilled.index):
+        raise ValueError(
+            "the models 'hard' and 'distilled' of the frame must have the same folds and seeds."
+        )
+    distilled = distilled.loc[hard.index]
+    both = {"hard": hard[column].astype(float), "distilled": distilled[column].astype(float)}
+    paired = pd.DataFrame(both).assign(n_train=hard["n_train"], n_test=hard["n_test"])
+    paired["difference"] = paired["distilled"] - paired["hard"]
+    return paired.reset_index()
+
+
+def _times(ratio):
+    """Words for a ratio of costs."""
+    if ratio <= 0.5:
+        return f"1/{1 / ratio:,.0f} of"
+    return f"{ratio:.2g} times"
+
+
+def distillation_report(
+    teacher,
+    student,
+    X,
+    y,
+    *,
+    cv=5,
+    n_seeds=5,
+    sample_weight=None,
+    distiller=None,
+    decide_by="log_loss",
+    margin=None,
+    n_latency=200,
+    n_jobs=None,
+    random_state=0,
+    verbose=0,
+):
+    """Measure whether distillation pays on a table: scores, size, speed, and a verdict.
+
+    On each fold and seed three models are fitted on the same rows: the teacher, the student on
+    hard labels, and the student distilled from the teacher. The verdict compares the students.
+
+    Parameters
+    ----------
+    teacher : classifier or None
+        As for :class:`~sklearn_kd.DistilledClassifier`; None is that of ``distiller``, or its
+        default. One inside :class:`sklearn.frozen.FrozenEstimator` is used as it is: it must not
+        have been fitted on rows of X, or its scores and the distilled student's flatter.
+    student : classifier or None
+        As for :class:`~sklearn_kd.DistilledClassifier`; None likewise.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Rows, handed on as they are: teacher and student may be pipelines that take a raw frame.
+    y : array-like of shape (n_samples,)
+        Class labels.
+    cv : int, splitter, iterable of splits or None, default=5
+        A number: shuffled stratified folds; None is 5. Splitters and splits are taken as they
+        are (for groups, pass ``list(splitter.split(X, y, groups))``). Where the verdict is
+        "undecided", give more folds: 10, or a
+        :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
+    n_seeds : int, default=5
+        Fits on each fold. Students that start at random differ between seeds by more than
+        distillation makes; 1 is enough where teacher and student have no randomness.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, in fits and in scores but for the calibration error, which counts
+        rows. Rows of weight zero are left out.
+    distiller : DistilledClassifier, default=None
+        How to distil: ``alpha``, ``temperature``, ``cv``, ... . It is cloned, with the teacher
+        and student given here and the seed as its ``random_state``. None: the defaults.
+    decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
+            default="log_loss"
+        Score that the verdict is about. The log loss sees the probabilities, which is where
+        soft labels help first; take the accuracy if only labels are used.
+    margin : float or None, default=None
+        A difference in that score that no one would mind, in its units. Differences that are
+        surely smaller are "not worth it". None: 0.005, and for the log loss 1 % of that of the
+        student on hard labels.
+    n_latency : int, default=200
+        Rows that are predicted one at a time, different ones of a fold's test rows; all of them
+        if there are fewer. The 99th percentile needs some hundreds.
+    n_jobs : int, default=None
+        Folds and seeds that are fitted in parallel.
+    random_state : int, RandomState instance or None, default=0
+        Of the folds and of the seeds. On each fold, the seed in ``frame`` is the
+        ``random_state`` of the distilled model, which seeds each ``random_state`` in teacher and
+        student that is None; the student on hard labels starts from the same ones.
+    verbose : int, default=0
+        Print a line for each fold and seed.
+
+    Returns
+    -------
+    report : DistillationReport
+        ``decision``, ``verdict``, ``interval``, ``summary``, ``frame`` and ``plot``. Printing it
+        shows the verdict and a table.
+
+    Raises
+    ------
+    TypeError
+        If ``distiller`` is something else, or a model cannot be pickled.
+    ValueError
+        If ``y`` has one class, a fold is empty, an option is out of range, or the students have
+        no ``predict_proba`` and ``decide_by`` needs it.
+
+    See Also
+    --------
+    DistillationReport : What the numbers are, and how they decide.
+
+    Notes
+    -----
+    Cost: for each fold and seed one fit of a DistilledClassifier, whose ``teacher_`` is the
+    teacher that is measured, and one of the student.
+
+    Size is measured for each fit. Speed is measured once a fold, on the models of the first seed
+    (NaN for other seeds), one model at a time, in this process and after all fits; for each
+    model ``n_latency`` single rows after ten to warm up, then three bulk predictions of up to
+    10,000 test rows. It is the speed of ``predict_proba``, or of ``predict`` for a model without.
+    Those models are kept until then. Other work on the machine distorts speeds; ``n_jobs``
+    distorts ``fit_seconds``, since parallel fits share cores, and its workers are idle but still
+    there while the speed of predictions is measured.
+
+    A model without ``predict_proba`` has NaN for scores of probabilities. A class that the
+    training rows of a fold lack has probability zero, which the log loss clips.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_kd.inspection import distillation_report
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> report = distillation_report(
+    ...     RandomForestClassifier(20), DecisionTreeClassifier(max_depth=4), X, y,
+    ...     cv=3, n_seeds=1, n_latency=10,
+    ... )
+    >>> report.difference < -0.5  # a tree on hard labels is far too sure of itself
+    True
+    >>> report.bytes_ratio < 0.1
+    True
+    >>> report.frame.groupby("model").size().to_dict()
+    {'distilled': 3, 'hard': 3, 'teacher': 3}
+    """
+    _check_decision(decide_by, margin)
+    if distiller is None:
+        distiller = DistilledClassifier()
+    check_distiller(distiller, "distiller")
+    for name in ("class_weight", "class_prior"):
+        if getattr(distiller, name) is not None:
+            raise ValueError(
+                f"{name} of distiller would count as a gain of distillation, since the student on "
+                f"hard labels has none: set {name}=None, or class_weight of the student."
+            )
+    distiller = clone(distiller)
+    given = {"teacher": teacher, "student": student}
+    distiller.set_params(**{role: model for role, model in given.items() if model is not None})
+    frame = measure_folds(
+        distiller,
+        X,
+        y,
+        cv=cv,
+        n_seeds=n_seeds,
+        sample_weight=sample_weight,
+        n_latency=n_latency,
+        n_jobs=n_jobs,
+        random_state=random_state,
+        verbose=verbose,
+        decide_by=decide_by,
+    )
+    return DistillationReport(frame, decide_by=decide_by, margin=margin)

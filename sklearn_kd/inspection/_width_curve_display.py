@@ -1,0 +1,419 @@
+"""Private implementation of :class:`sklearn_kd.inspection.WidthCurveDisplay`."""
+
+from inspect import signature
+from numbers import Integral
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import check_scoring
+from sklearn.pipeline import Pipeline
+
+from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
+from sklearn_kd._search.candidates import SEARCHED, way_to_student
+from sklearn_kd.inspection._plotting import pyplot
+
+__all__ = ["WidthCurveDisplay"]
+
+
+_COLUMNS = ["width", "labels", "seed", "split", "score"]
+
+
+class WidthCurveDisplay:
+    """Score against the width of the student, on hard and on soft labels, beside the teacher.
+
+    Make one with :meth:`from_estimator`; the constructor takes the scores of an earlier one, for
+    instance of two runs together.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One line for each score, with the columns of the attribute ``frame``. Lines of the teacher
+        may be absent.
+    score_name : str, default=None
+        Label of the vertical axis; None: "Score".
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_scores, 5)
+        Columns ``width`` (neurons), ``labels`` ("hard", "soft" or "teacher"), ``seed`` (of the
+        student), ``split`` (number of the fold, from 0) and ``score`` (on the rows that the fold
+        holds out, larger is better). A teacher has one line for each fold, without width and seed.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+        Of hard labels, soft labels and the teacher, as far as the frame has them.
+    fill_between_ : list of matplotlib collections, or None
+        Bands of hard and soft labels; None without bands.
+
+    See Also
+    --------
+    sklearn.model_selection.ValidationCurveDisplay : For any parameter of any estimator.
+    BatchedGridSearchCV : Trains the students of a split together.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+    >>> from sklearn_kd.inspection import WidthCurveDisplay
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> forest = RandomForestClassifier(50, random_state=0)
+    >>> student = TwoLayerPGDClassifier(max_iter=50, n_init=1)
+    >>> fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+    >>> model = DistilledClassifier(forest, student, **fixed)
+    >>> display = WidthCurveDisplay.from_estimator(
+    ...     model, X, y, widths=[2, 4, 8], seeds=2, cv=2
+    ... )
+    >>> [line.get_label() for line in display.lines_]
+    ['hard labels', 'soft labels', 'teacher']
+    >>> display.frame.groupby("labels").size().to_dict()
+    {'hard': 12, 'soft': 12, 'teacher': 2}
+    >>> bool(display.frame["score"].min() > 0.85)
+    True
+    """
+
+    def __init__(self, *, frame, score_name=None):
+        self.frame = frame
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        widths=(2, 4, 8, 16, 32, 64),
+        seeds=5,
+        cv=None,
+        scoring=None,
+        fit_params=None,
+        max_memory=None,
+        verbose=0,
+        ax=None,
+        score_name=None,
+        negate_score=False,
+        std_display_style="fill_between",
+        line_kw=None,
+        fill_between_kw=None,
+    ):
+        """Cross-validate students of several widths on hard and on soft labels, and plot.
+
+        In each fold the teacher is fitted once, and all students, of every width and seed and on
+        both kinds of labels, train in the same matrix products.
+
+        Parameters
+        ----------
+        estimator : DistilledClassifier or Pipeline that ends with one
+            Its student is a TwoLayerPGDClassifier or a pipeline that ends with one. Soft labels
+            are those of its own ``alpha`` and ``temperature``; hard labels are ``alpha=0``, the
+            same student without the teacher. It is cloned.
+        X : array-like or dataframe of shape (n_samples, n_features)
+            Rows, as the estimator takes them.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        widths : int or array-like of int, default=(2, 4, 8, 16, 32, 64)
+            Neurons of the students; even, all different.
+        seeds : int or array-like of int, default=5
+            ``random_state`` of the students; a number k stands for 0 to k - 1. One at a time says
+            little of a narrow network, whose score depends on where it starts.
+        cv : int, splitter, iterable of splits or None, default=None
+            As for :func:`sklearn.model_selection.cross_val_score`; None is 5 stratified folds. The
+            same folds serve teacher and students.
+        scoring : str, callable or None, default=None
+            One scorer, as for ``cross_val_score``; None is the accuracy.
+        fit_params : dict, default=None
+            Metadata for ``fit``, sliced with the rows: ``sample_weight``, ``soft_targets``, ... .
+            With ``soft_targets`` there is no teacher to draw.
+        max_memory : float or None, default=None
+            GiB that the students may take at a time; None: what is free.
+        verbose : int, default=0
+            As for :class:`~sklearn_kd.BatchedGridSearchCV`.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        score_name, negate_score, std_display_style, line_kw, fill_between_kw
+            As for :meth:`plot`; the name is that of ``scoring`` for None.
+
+        Returns
+        -------
+        display : WidthCurveDisplay
+            With the scores in ``frame``.
+
+        Raises
+        ------
+        ImportError
+            Before any training, if matplotlib is not installed.
+        TypeError
+            For another estimator or student, or for several scorers.
+        ValueError
+            For widths or seeds that are no such, for ``alpha=0`` (soft labels would be hard ones)
+            and for ``alpha``, ``temperature`` or ``augmentation`` of "auto".
+
+        Notes
+        -----
+        Seeds are those of the students alone. With a teacher or folds that are random, set theirs
+        too (``random_state`` of the estimator or of the teacher) to get the same picture again.
+        In full batch each score is what the student would get on its own with the same teacher;
+        in minibatches (more than 1,000 rows) students of different seeds share the order of rows
+        and the rows of early stopping.
+
+        Examples
+        --------
+        See :class:`WidthCurveDisplay`.
+        """
+        if ax is None:
+            pyplot(cls.__name__)
+        _check_style(std_display_style)
+        estimator, names = _check_estimator(estimator)
+        widths, seeds = _check_widths(widths), _check_seeds(seeds)
+        scorer = _Scores(_check_scorer(estimator, scoring))
+        params = estimator.get_params()
+        alphas = {"hard": 0.0, "soft": params[names["alpha"]]}
+        search = BatchedGridSearchCV(
+            estimator,
+            {
+                names["alpha"]: list(alphas.values()),
+                names["width"]: widths,
+                names["random_state"]: seeds,
+            },
+            scoring=scorer,
+            refit=False,
+            cv=cv,
+            error_score="raise",
+            share_minibatches=True,
+            max_memory=max_memory,
+            verbose=verbose,
+        ).fit(X, y, **(fit_params or {}))
+        if score_name is None:
+            score_name = _name_of(scoring, negate_score)
+        display = cls(frame=_frame(search, names, alphas), score_name=score_name)
+        return display.plot(
+            ax,
+            negate_score=negate_score,
+            std_display_style=std_display_style,
+            line_kw=line_kw,
+            fill_between_kw=fill_between_kw,
+        )
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        score_name=None,
+        negate_score=False,
+        std_display_style="fill_between",
+        line_kw=None,
+        fill_between_kw=None,
+    ):
+        """Draw the mean over seeds and folds against the width, and the teacher as a level line.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        score_name : str, default=None
+            Label of the vertical axis; None: that of the display.
+        negate_score : bool, default=False
+            Draw minus the scores: ``scoring="neg_log_loss"`` then shows the log loss.
+        std_display_style : "fill_between" or None, default="fill_between"
+            A band of one standard deviation (n - 1) over seeds, of means over folds, on either
+            side of the mean. None, or a single seed: no band.
+        line_kw : dict, default=None
+            For ``ax.plot`` of hard and soft labels.
+        fill_between_kw : dict, default=None
+            For ``ax.fill_between``.
+
+        Returns
+        -------
+        display : WidthCurveDisplay
+            Itself, with the attributes that are drawn.
+        """
+        _check_style(std_display_style)
+        missing = [column for column in _COLUMNS if column not in self.frame]
+        if missing:
+            raise ValueError(f"the frame lacks the columns {missing}; it must have {_COLUMNS}.")
+        students = self.frame[self.frame["labels"].isin(["hard", "soft"])]
+        if not len(students):
+            raise ValueError("the frame has no scores of students on 'hard' or 'soft' labels.")
+        if ax is None:
+            _, ax = pyplot(type(self).__name__).subplots()
+
+        sign = -1 if negate_score else 1
+        lines, bands = [], []
+        for labels, marker in (("hard", "s"), ("soft", "o")):
+            scores = students[students["labels"] == labels]
+            if not len(scores):
+                continue
+            by_seed = sign * scores.groupby(["width", "seed"])["score"].mean().unstack("seed")
+            widths = by_seed.index.to_numpy(dtype=float)
+            mean = by_seed.mean(axis=1).to_numpy(dtype=float)
+            style = {"marker": marker, "label": f"{labels} labels", **(line_kw or {})}
+            lines += ax.plot(widths, mean, **style)
+            if std_display_style is None or by_seed.shape[1] < 2:
+                continue
+            std = by_seed.std(axis=1).to_numpy(dtype=float)
+            style = {"alpha": 0.25, "color": lines[-1].get_color(), "linewidth": 0}
+            style |= fill_between_kw or {}
+            bands.append(ax.fill_between(widths, mean - std, mean + std, **style))
+        teacher = self.frame.loc[self.frame["labels"] == "teacher", "score"]
+        if len(teacher):
+            level = sign * float(teacher.mean())
+            lines.append(ax.axhline(level, color="black", linestyle="--", label="teacher"))
+
+        ticks = np.unique(students["width"].to_numpy(dtype=int))
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(ticks, [str(width) for width in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("Width of the student (neurons)")
+        ax.set_ylabel(score_name or self.score_name or "Score")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_, self.fill_between_ = lines, bands or None
+        return self
+
+
+def _check_style(style):
+    if style not in ("fill_between", None):
+        raise ValueError(f"std_display_style must be 'fill_between' or None, got {style!r}.")
+
+
+def _check_estimator(estimator):
+    """Clone of an estimator with an explicit student, and the names of its parameters."""
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
+    way = list(way_to_student(estimator))
+    metas = [(prefix, each) for prefix, each in way if hasattr(each, "_get_student")]
+    student_prefix, student = way[-1]
+    if len(metas) != 1 or not hasattr(student, "_fit_together"):
+        found = " > ".join(type(each).__name__ for _, each in way)
+        raise TypeError(
+            "estimator must be a DistilledClassifier, or a Pipeline that ends with one, whose "
+            "student is a TwoLayerPGDClassifier, or a Pipeline that ends with one; got "
+            f"{found}."
+        )
+    prefix, meta = metas[0]
+    estimator = clone(estimator)
+    if meta.student is None:
+        estimator.set_params(**{f"{prefix}student": student})
+    for name, value in SEARCHED.items():
+        if getattr(meta, name) == "auto":
+            raise ValueError(
+                f"{prefix}{name}='auto' is a search of its own for each student: set "
+                f"{prefix}{name}={value}, say."
+            )
+    if meta.alpha == 0:
+        raise ValueError(
+            f"{prefix}alpha=0 trains on hard labels alone: give soft labels a weight above 0."
+        )
+    names = {name: f"{student_prefix}{name}" for name in ("width", "random_state")}
+    return estimator, {"alpha": f"{prefix}alpha", **names}
+
+
+def _is_integer(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_widths(widths):
+    values = [widths] if np.ndim(widths) == 0 else list(widths)
+    if not values:
+        raise ValueError("widths has no entry; give one at least.")
+    for width in values:
+        if not _is_integer(width) or width < 2 or width % 2:
+            raise ValueError(f"widths must be even integers of at least 2, got {width!r}.")
+    if len(set(values)) < len(values):
+        raise ValueError(f"widths must differ, got {values}.")
+    return sorted(int(width) for width in values)
+
+
+def _check_seeds(seeds):
+    if _is_integer(seeds) and seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}.")
+    values = list(range(seeds)) if _is_integer(seeds) else seeds
+    if np.ndim(values) != 1 or not all(_is_integer(seed) and seed >= 0 for seed in values):
+        raise ValueError(
+            f"seeds must be a number of seeds or a list of non-negative integers, got {seeds!r}."
+        )
+    values = [int(seed) for seed in values]
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"seeds must differ and be one at least, got {values}.")
+    return values
+
+
+def _check_scorer(estimator, scoring):
+    if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
+        raise TypeError(f"scoring must be one scorer: a str, a callable or None; got {scoring!r}.")
+    return check_scoring(estimator, scoring=scoring)
+
+
+def _name_of(scoring, negate_score):
+    if scoring is None:
+        name = "accuracy"
+    elif isinstance(scoring, str):
+        name = scoring.removeprefix("neg_") if negate_score else scoring
+    else:  # a function, or a scorer made of one
+        function = getattr(scoring, "_score_func", scoring)
+        name = getattr(function, "__name__", "score")
+    return name.replace("neg_", "negative_").replace("_", " ").strip().capitalize()
+
+
+class _Scores:
+    """Scorer of a student and of its teacher, whose students share it: scored once a fold."""
+
+    def __init__(self, scorer):
+        self.scorer = scorer
+        self.teachers = {}  # (teacher, its score); the teacher is kept for its id to stay its own
+
+    def _accept_sample_weight(self):
+        # searches ask before they hand weights on
+        accepts = getattr(self.scorer, "_accept_sample_weight", None)
+        return (
+            "sample_weight" in signature(self.scorer).parameters if accepts is None else accepts()
+        )
+
+    def __call__(self, estimator, X, y, **weights):
+        scores = {"student": self.scorer(estimator, X, y, **weights)}
+        steps, distilled = [], estimator
+        while isinstance(distilled, Pipeline):
+            steps += distilled.steps[:-1]
+            distilled = distilled.steps[-1][1]
+        if not hasattr(distilled, "teacher_"):
+            return scores
+        teacher = distilled.teacher_
+        # a frozen teacher is the same one in every fold
+        frozen = isinstance(teacher, FrozenEstimator)
+        key = id(teacher), joblib.hash((X, y)) if frozen else None
+        if key not in self.teachers:
+            named = [(f"{number}-{name}", step) for number, (name, step) in enumerate(steps)]
+            model = Pipeline([*named, ("teacher", teacher)]) if steps else teacher
+            try:
+                self.teachers[key] = teacher, self.scorer(model, X, y, **weights)
+            except AttributeError as error:
+                raise ValueError(
+                    f"the teacher, {type(teacher).__name__}, cannot be scored by this scoring "
+                    f"({error}); choose another one."
+                ) from error
+        return scores | {"teacher": self.teachers[key][1]}
+
+
+def _frame(search, names, alphas):
+    """Tidy scores of a search."""
+    import pandas as pd
+
+    results, n_splits = search.cv_results_, search.n_splits_
+    records = []
+    for labels, alpha in alphas.items():
+        for number, params in enumerate(results["params"]):
+            if params[names["alpha"]] != alpha:
+                continue
+            for split in range(n_splits):
+                score = results[f"split{split}_test_student"][number]
+                place = params[names["width"]], labels, params[names["random_state"]]
+                records.append((*place, split, score))
+    for split in range(n_splits):
+        if f"split{split}_test_teacher" in results:
+            score = results[f"split{split}_test_teacher"][0]
+            records.append((None, "teacher", None, split, score))
+    frame = pd.DataFrame(records, columns=_COLUMNS)
+    return frame.astype({"width": "Int64", "seed": "Int64"})
