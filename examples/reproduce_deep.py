@@ -9,7 +9,7 @@ a teacher with 8 convolutional and 3 dense layers (VGG 8+3), students with 2 and
 learns from the hard labels and one from the teacher's probabilities of the same rows (``alpha=1``).
 Adam with an L2 penalty, early stopping on held-out rows, as in the paper; its noise levels,
 temperature, step size and penalty are not given there, and are arguments here. Our VGG has batch
-normalisation, and dropout in its dense layers.
+normalization, and dropout in its dense layers.
 
 - ``--full``: 64 channels in the first layer, all 12,000 images, split into 80 % for training, 10 %
   for early stopping and 10 % for testing, at most 100 epochs, patience 20, 10 runs.

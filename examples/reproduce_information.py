@@ -13,17 +13,17 @@ modules.ResNet); the reduced setting a SmallCNN with 8, 16 and 32 channels. Neit
 The information ratio of a label vector is the share of its norm in the top 5 eigenvectors of a
 kernel on a batch of 128 images. It is taken by three kernels: the NTK of a two-layer network on
 images of unit length, and the empirical kernel of the network in use, the products of the gradients
-of its output by its weights, before and after training. Labels are centred, unless it says so.
+of its output by its weights, before and after training. Labels are centered, unless it says so.
 
 - Figure 2: the ratio over the share of wrong labels, of test images; the network has been trained
   on clean labels. Beside it the expectation over flips at the rate rho, which is of labels that are
-  not centred: E ratio^2 = (1 - 2 rho)^2 ratio_0^2 + 4 rho (1 - rho) k/n.
+  not centered: E ratio^2 = (1 - 2 rho)^2 ratio_0^2 + 4 rho (1 - rho) k/n.
 - Figure 5: the information gain of self-distillation with 40 % wrong labels (Algorithm 1, hardmax,
   no warm-up): the ratio of the targets alpha_t y + (1 - alpha_t) h(f) of training images less that
   of the labels as given. "the paper's" is its setting, 1 - alpha_t the accuracy in the minibatch.
   One class has a fifth of the images there, and the rule may give it up: with equal predictions
-  the centred targets are the given labels, only shorter, and nothing is gained but the imbalance,
-  which counts where labels are not centred. So we add runs with as many images of either class, at
+  the centered targets are the given labels, only shorter, and nothing is gained but the imbalance,
+  which counts where labels are not centered. So we add runs with as many images of either class, at
   a tenth of the step size: "balanced" by the same rule, "chance-corrected" by that of
   SelfDistillClassifier, and "plain", the predictions h(f) of a network that learns the labels as
   given. Each is one run, and chance in its first steps decides which predictions are taken up: of
@@ -59,17 +59,17 @@ RUNS = {
     "chance-corrected": (True, "chance-corrected", 0.01),
     "plain": (True, None, 0.01),
 }
-#: The columns of its table, and the kernel and centring of each.
+#: The columns of its table, and the kernel and centering of each.
 COLUMNS = {
     "NTK": ("NTK", True),
-    "NTK, not centred": ("NTK", False),
+    "NTK, not centered": ("NTK", False),
     "network, untrained": ("network, untrained", True),
     "network, trained": ("network, trained", True),
 }
 
 
 def load():
-    """Return standardised images and labels, for training and for testing, and their name."""
+    """Return standardized images and labels, for training and for testing, and their name."""
     try:
         data = fetch_cifar10(as_images=True, download_if_missing=False)
     except OSError:
@@ -198,21 +198,21 @@ def along_training(network, data, test, batches, args, **options):
 
 
 def figure_2(grams, y, rng):
-    """Ratios under flips; returns {kernel: {noise: (mean, sd, rms and its formula, uncentred)}}."""
+    """Ratios under flips; returns {kernel: {noise: (mean, sd, rms and formula, uncentered)}}."""
     found = {}
     for kernel, batches in grams.items():
         found[kernel] = {}
         for rho in NOISE:
-            centred, squares, expected = [], [], []
+            centered, squares, expected = [], [], []
             for gram, labels in zip(batches, y, strict=True):
                 first = ratio(gram, labels, center=False)
                 expected.append((1 - 2 * rho) ** 2 * first**2 + 4 * rho * (1 - rho) * K / SIZE)
                 for _ in range(FLIPS if rho else 1):
                     flipped = labels * np.where(rng.random(SIZE) < rho, -1, 1)
-                    centred.append(ratio(gram, flipped))
+                    centered.append(ratio(gram, flipped))
                     squares.append(ratio(gram, flipped, center=False) ** 2)
             pair = math.sqrt(np.mean(squares)), math.sqrt(np.mean(expected))
-            found[kernel][rho] = np.mean(centred), np.std(centred, ddof=1), *pair
+            found[kernel][rho] = np.mean(centered), np.std(centered, ddof=1), *pair
     return found
 
 
@@ -302,7 +302,7 @@ def main():
     batches = draw_batches(X_test)
     ratios = figure_2(gram_matrices(network, X_test, batches), y_test[batches], rng)
     print(f"\nFigure 2: ratio, k = {K}, of {len(batches)} test batches of {SIZE}, {FLIPS} flips of")
-    print("each, mean and standard deviation; uncentred root mean square / that of the formula\n")
+    print("each, mean and standard deviation; uncentered root mean square / that of the formula\n")
     lines = [
         [rho] + [f"{m:.3f} +- {s:.3f}; {r:.3f} / {e:.3f}" for m, s, r, e in found]
         for rho, found in ((rho, [ratios[kernel][rho] for kernel in KERNELS]) for rho in NOISE)

@@ -115,7 +115,7 @@ def make_network(name, epochs, seed, args):
     if name == "cifar10":
         return ModuleClassifier(
             SmallCNN,
-            # dropout would keep a training as short as this one from memorising anything
+            # dropout would keep a training as short as this one from memorizing anything
             module_params={"width": 8, "dropout": 0.0},
             image_shape=shape,
             learning_rate=0.003,
@@ -166,12 +166,12 @@ def run(name, rows, epochs, rate, seed, method, args):
         refined = float(np.mean(labels == y))
     learned = (predicted == noisy.y)[noisy.is_wrong]
     return {
-        "realised": noisy.rate,
+        "realized": noisy.rate,
         "last": scores[-1],
         "best": max(scores),
         "predicted": float(np.mean(predicted == y)),
         "refined": refined,
-        "memorised": float(np.mean(learned)) if len(learned) else None,
+        "memorized": float(np.mean(learned)) if len(learned) else None,
         "seconds": seconds,
     }
 
@@ -186,8 +186,8 @@ def percent(values):
 
 def markdown(frame, lines, rates, first):
     """Cells of a table: a line for each (title, method, column), the rates side by side."""
-    realised = [frame[frame.rate == rate]["realised"].mean() for rate in rates]
-    table = [[first, *(f"{100 * rate:.1f} % wrong" for rate in realised)]]
+    realized = [frame[frame.rate == rate]["realized"].mean() for rate in rates]
+    table = [[first, *(f"{100 * rate:.1f} % wrong" for rate in realized)]]
     table.append(["---"] * len(table[0]))
     for title, method, column in lines:
         mine = frame[frame.method == method]
@@ -221,9 +221,9 @@ def report(name, frame, rates):
             ("predictions right, chance-corrected", corrected, "predicted"),
             ("refined labels right, Algorithm 1", paper, "refined"),
             ("refined labels right, chance-corrected", corrected, "refined"),
-            ("wrong labels learned, plain", plain, "memorised"),
-            ("wrong labels learned, Algorithm 1", paper, "memorised"),
-            ("wrong labels learned, chance-corrected", corrected, "memorised"),
+            ("wrong labels learned, plain", plain, "memorized"),
+            ("wrong labels learned, Algorithm 1", paper, "memorized"),
+            ("wrong labels learned, chance-corrected", corrected, "memorized"),
         ],
         rates,
         "training rows, %",
@@ -245,9 +245,9 @@ def draw(frame, path):
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         mine = frame[frame["data"] == name]
         for method, title, color in zip(METHODS, METHODS.values(), ("C7", "C0", "C1"), strict=True):
-            mean = 100 * mine[mine.method == method].groupby("realised")["last"].mean()
+            mean = 100 * mine[mine.method == method].groupby("realized")["last"].mean()
             axis.plot(mean, "o-", color=color, label=f"{title}, last epoch")
-        best = 100 * mine[mine.method == "plain"].groupby("realised")["best"].mean()
+        best = 100 * mine[mine.method == "plain"].groupby("realized")["best"].mean()
         axis.plot(best, "o--", color="C7", label="plain, best epoch (an oracle)")
         axis.set(title=name, xlabel="share of wrong labels", ylabel="test accuracy, %")
         axis.grid(alpha=0.3)
@@ -321,7 +321,7 @@ def main():
                                 file.write(json.dumps([key, result]) + "\n")
                     lines.append({**cell, **result})
                     print(
-                        f"  {result['realised']:.3f} wrong, seed {seed}, {METHODS[method]}: "
+                        f"  {result['realized']:.3f} wrong, seed {seed}, {METHODS[method]}: "
                         f"{100 * result['last']:.1f} % in {result['seconds']:.0f} s",
                         flush=True,
                     )

@@ -244,7 +244,7 @@ def draw_gain(name, gain, spread):
     places = np.arange(len(gain))
     for labels in gain.columns:
         axis.plot(places, gain[labels], "o-", label=labels)
-    axis.fill_between(places, -spread, spread, color="grey", alpha=0.2, label="spread, hard labels")
+    axis.fill_between(places, -spread, spread, color="gray", alpha=0.2, label="spread, hard labels")
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xticks(places, [f"{value:g}" for value in gain.index])
     axis.set(

@@ -49,12 +49,12 @@ RULES = {
 
 
 def make_data(radius):
-    """Return unit rows about orthonormal centres, labels with some wrong, and the clean ones."""
+    """Return unit rows about orthonormal centers, labels with some wrong, and the clean ones."""
     rng = np.random.default_rng(0)
-    centres = np.linalg.qr(rng.normal(size=(N_INPUTS, CLUSTERS)))[0].T
+    centers = np.linalg.qr(rng.normal(size=(N_INPUTS, CLUSTERS)))[0].T
     cluster = np.repeat(np.arange(CLUSTERS), SIZE)
     away = rng.normal(size=(len(cluster), N_INPUTS))
-    X = centres[cluster] + radius * away / np.linalg.norm(away, axis=1, keepdims=True)
+    X = centers[cluster] + radius * away / np.linalg.norm(away, axis=1, keepdims=True)
     clean = np.where(cluster % 2 == 0, 1.0, -1.0)
     given = clean.copy()
     for k in range(CLUSTERS):
@@ -81,7 +81,7 @@ def train(X, y, taus):
         self_distillation.Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
-    plan = problem.Plan(
+    plan = problem.TrainingConfig(
         # the paper sums the losses of rows, here is their mean: n eta = 1 / (2 Gamma^2)
         step_size=torch.full((n_students,), 0.5),
         output_step_size=None,
@@ -94,7 +94,7 @@ def train(X, y, taus):
         generator=torch.Generator(),
         activation=layers.TANH,
     )
-    rows = problem.Rows(X, rule, torch.full((1, 1), 1 / n_rows))
+    rows = problem.WeightedRows(X, rule, torch.full((1, 1), 1 / n_rows))
     path = []
 
     def note(epoch, outcome):

@@ -37,7 +37,7 @@ class IgnoredSampleWeightWarning(UserWarning):
 
 
 class InSampleLabelsWarning(UserWarning):
-    """A teacher labels its own training rows and has memorised them.
+    """A teacher labels its own training rows and has memorized them.
 
     Such labels are the hard labels over again; cross-fitted ones are not.
     """

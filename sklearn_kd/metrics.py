@@ -142,7 +142,7 @@ def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
     See Also
     --------
     agreement_score : The same question for labels.
-    soft_log_loss : The loss that distillation minimises.
+    soft_log_loss : The loss that distillation minimizes.
 
     Notes
     -----
@@ -273,7 +273,7 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
                 "columns of proba in the order of np.unique(labels)."
             )
     n_bins = int(n_bins)
-    labels, codes = encode_labels(column_or_1d(y_true), labels)
+    labels, y_encoded = encode_labels(column_or_1d(y_true), labels)
     proba = np.asarray(proba)
     if proba.ndim == 1:
         positive = check_array(
@@ -283,16 +283,16 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
         P = np.column_stack([1 - positive, positive])
     else:
         P = _check_proba(proba, "proba")
-    check_consistent_length(codes, P)
+    check_consistent_length(y_encoded, P)
     if P.shape[1] != len(labels):
         raise ValueError(
             f"proba is for {P.shape[1]} classes but there are {len(labels)} labels "
             f"{labels.tolist()}. Pass labels=classes_ of the model where y_true lacks a class."
         )
-    correct = P.argmax(axis=1) == codes
+    correct = P.argmax(axis=1) == y_encoded
     confidence = P.max(axis=1)
     # Division rounds b / B correctly and in the dtype of P, so that 0.2 is in (2/15, 3/15].
     edges = (np.arange(1, n_bins) / n_bins).astype(P.dtype)
     bins = np.searchsorted(edges, confidence, side="left")
     gaps = np.bincount(bins, weights=correct - confidence.astype(np.float64))
-    return float(np.abs(gaps).sum() / len(codes))
+    return float(np.abs(gaps).sum() / len(y_encoded))

@@ -38,12 +38,12 @@ def _check_image_shape(input_shape, name):
 
 
 def _convolution(n_in, n_out, *, batch_norm=True, stride=1):
-    """3 x 3 with zero padding; batch normalisation has a bias of its own."""
+    """3 x 3 with zero padding; batch normalization has a bias of its own."""
     return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=not batch_norm)
 
 
 class _Network(nn.Module):
-    """Layers in a row, the last one linear, on inputs of one shape; initialised after He et al."""
+    """Layers in a row, the last one linear, on inputs of one shape; initialized after He et al."""
 
     def __init__(self, input_shape, layers):
         super().__init__()
@@ -95,13 +95,13 @@ class MLP(_Network):
     input_dropout : float in [0, 1), default=0.0
         Share of the inputs dropped in training.
     batch_norm : bool, default=False
-        Whether to normalise before each ReLU. Helps deep ones.
+        Whether to normalize before each ReLU. Helps deep ones.
 
     Notes
     -----
     The teacher of [1]_, 784-1200-1200-10 with dropout, is ``width=1200, dropout=0.5,
     input_dropout=0.2``; its student is ``width=800``. They also bound the norm of the weights of
-    each unit, which is the optimiser's part and not the module's.
+    each unit, which is the optimizer's part and not the module's.
 
     References
     ----------
@@ -140,7 +140,7 @@ class MLP(_Network):
 class SmallCNN(_Network):
     """Small convolutional network, by default the five-layer student of Dong et al. (Table 2).
 
-    ``depth`` times 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max-pooling, the
+    ``depth`` times 3 x 3 convolution, batch normalization, ReLU and 2 x 2 max-pooling, the
     channels doubling each time; then a hidden dense layer, dropout and the output layer. The
     default has 32, 64 and 128 channels and 512 hidden units.
 
@@ -158,7 +158,7 @@ class SmallCNN(_Network):
     dropout : float in [0, 1), default=0.5
         Share of the hidden dense units dropped in training; [1]_ names no rate.
     batch_norm : bool, default=True
-        Whether to normalise before each ReLU. In training, batch normalisation needs two rows in
+        Whether to normalize before each ReLU. In training, batch normalization needs two rows in
         each batch.
 
     Raises
@@ -255,7 +255,7 @@ class VGG(_Network):
     dropout : float in [0, 1), default=0.5
         Share of the hidden dense units dropped in training.
     batch_norm : bool, default=True
-        Whether to normalise after each convolution. False for the networks of [1]_, which predate
+        Whether to normalize after each convolution. False for the networks of [1]_, which predate
         it.
 
     Raises
@@ -268,7 +268,7 @@ class VGG(_Network):
     The hidden dense layers have 512 units by default where [1]_ has 4096, for images of 224 x 224
     pixels and 1000 classes. An image of one pixel in height or width is not pooled any more: of
     the five poolings, four fit into 28 x 28 pixels and three into 8 x 8, where the convolutions
-    from the fifth on see a single pixel and use only the centre of their weights.
+    from the fifth on see a single pixel and use only the center of their weights.
 
     References
     ----------
@@ -348,7 +348,7 @@ class _Block(nn.Module):
 class ResNet(_Network):
     """Residual network for small images: three stages of pre-activation basic blocks.
 
-    A 3 x 3 convolution, ``depth`` blocks of two convolutions in each stage, batch normalisation,
+    A 3 x 3 convolution, ``depth`` blocks of two convolutions in each stage, batch normalization,
     ReLU, the average over the image, and the output layer. The second and the third stage halve
     the image and double the channels.
 

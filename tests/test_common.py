@@ -93,7 +93,7 @@ DISTILLED = [
     ExplicitSplits(logistic(), logistic()),
     DistilledClassifier(logistic(), logistic(), alpha=1.0, temperature=2.0),
     DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), alpha=1.0),
-    # so strong a penalty that it cannot memorise, which would warn
+    # so strong a penalty that it cannot memorize, which would warn
     DistilledClassifier(LogisticRegression(C=0.01), logistic(), cv="in-sample"),
     DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(3)),
 ]

@@ -1,4 +1,4 @@
-"""The networks: shapes, counts by hand, initialisation, gradients, and what they refuse."""
+"""The networks: shapes, counts by hand, initialization, gradients, and what they refuse."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_mlp_flattens_any_shape():
         (MLP, (784,), {"width": 800}, 784 * 800 + 800 + 800 * 800 + 800 + 8010),
         (MLP, (784,), {"depth": 0}, 7850),
         (MLP, (9,), {"width": 4, "depth": 1, "batch_norm": True}, 9 * 4 + 2 * 4 + 4 * 10 + 10),
-        # Table 2 of Dong et al.; a normalised layer has a scale and a shift and no bias
+        # Table 2 of Dong et al.; a normalized layer has a scale and a shift and no bias
         (
             *(SmallCNN, (3, 32, 32), {}),
             27 * 32 + 2 * 32 + 9 * 32 * 64 + 2 * 64 + 9 * 64 * 128 + 2 * 128
@@ -278,7 +278,7 @@ def test_state_is_numbers_and_loads_again(small):
     network.train()(images(8, (3, 32, 32)))
     state = network.state_dict()
     for name, value in state.items():
-        # torch counts the batches of batch normalisation in integers
+        # torch counts the batches of batch normalization in integers
         assert value.is_floating_point() or name.endswith("num_batches_tracked"), name
     copy = small(seed=1)
     copy.load_state_dict({name: torch.from_numpy(v.numpy().copy()) for name, v in state.items()})
@@ -302,15 +302,15 @@ def test_double_precision(small):
 def block_by_hand(block, x):
     """y = P a + W2 * relu(bn(W1 * a)), a = relu(bn(x)); P is the identity where shapes agree."""
 
-    def normalise(bn, x):
+    def normalize(bn, x):
         return nn.functional.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias)
 
     bns = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
     convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
     stride = convs[0].stride
-    a = normalise(bns[0], x).relu()
+    a = normalize(bns[0], x).relu()
     inner = nn.functional.conv2d(a, convs[0].weight, stride=stride, padding=1)
-    inner = normalise(bns[1], inner).relu()
+    inner = normalize(bns[1], inner).relu()
     shortcut = nn.functional.conv2d(a, convs[2].weight, stride=stride) if len(convs) == 3 else x
     return shortcut + nn.functional.conv2d(inner, convs[1].weight, padding=1)
 
@@ -392,10 +392,10 @@ def test_learns_where_the_object_is(kind):
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         network = kind(n_outputs=1, input_shape=(1, 8, 8), width=4, dropout=0.0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(60):
         loss = nn.functional.binary_cross_entropy_with_logits(network(x)[:, 0], y.float())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert loss < 0.1

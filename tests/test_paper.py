@@ -22,10 +22,10 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
     """Logits at Z of a network trained by small steps on the summed squared loss."""
     X, Z, Y = (torch.from_numpy(np.asarray(a, dtype=float)) for a in (X, Z, Y))
     generator = torch.Generator().manual_seed(seed)
-    hidden, output = layers.initialise(width, X.shape[1], 1, symmetric=True, generator=generator)
+    hidden, output = layers.initialize(width, X.shape[1], 1, symmetric=True, generator=generator)
     students = problem.Students([width], hidden, output, hidden.clone())
     weights = torch.full((1, 1), 1 / len(X), dtype=torch.float64)
-    plan = problem.Plan(
+    plan = problem.TrainingConfig(
         step_size=torch.tensor([len(X) * time / n_steps], dtype=torch.float64),
         output_step_size=None,
         max_move=torch.tensor([math.inf], dtype=torch.float64),
@@ -36,7 +36,7 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
         decay=False,
         generator=generator,
     )
-    rows = problem.Rows(X, targets.Fixed(Y[None, None, :]), weights)
+    rows = problem.WeightedRows(X, targets.Fixed(Y[None, None, :]), weights)
     training.train(students, rows, losses.squared_error, plan)
     work = layers.Workspace([width], students.output / math.sqrt(width), len(Z))
     return layers.forward(students.hidden, Z, work)[0, 0].numpy()

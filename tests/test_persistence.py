@@ -43,7 +43,7 @@ def student(**options):
     return TwoLayerPGDClassifier(**{**STUDENT, **options})
 
 
-def normalised(input_shape, n_outputs):
+def normalized(input_shape, n_outputs):
     from torch import nn
 
     layers = nn.Linear(input_shape[0], 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, n_outputs)
@@ -52,7 +52,7 @@ def normalised(input_shape, n_outputs):
 
 def module(**options):
     params = {"learning_rate": 0.05, "max_epochs": 40, "random_state": 0, **options}
-    return ModuleClassifier(normalised, **params)
+    return ModuleClassifier(normalized, **params)
 
 
 def fitted(kind, dtype=np.float64):

@@ -9,7 +9,7 @@ code. In particular
 
 - the prediction in Reed's soft targets is not detached: with it detached, the gradient is that of
   the cross-entropy times beta, which Adam does not even notice;
-- ELR's probabilities are clamped, in its memory (then normalised) and in its regulariser, and its
+- ELR's probabilities are clamped, in its memory (then normalized) and in its regularizer, and its
   memory starts at zero;
 - SAT divides the weights of the rows by their mean in each minibatch.
 

@@ -5,7 +5,7 @@ separated by ``os.pathsep``) that holds ``tabular/NAME.csv.gz``: a header row, t
 column ``target``, categorical columns as text, missing cells empty.
 
 Splits are by rows, so that ``electricity`` and ``walking_users``, whose rows are ordered in time,
-have neighbours in time on both sides; scores on them say nothing about a later day.
+have neighbors in time on both sides; scores on them say nothing about a later day.
 
 ``python examples/benchmarks/_tables.py`` lists the tables as the benchmarks see them.
 """
@@ -244,7 +244,7 @@ def make_encoder(X):
     """Unfitted encoder for the columns of ``X``; its output is dense float64.
 
     Numeric columns: median in missing cells, an indicator column where training rows miss
-    cells, then standardised. Text columns: one-hot, missing being a category like the others.
+    cells, then standardized. Text columns: one-hot, missing being a category like the others.
     Categories with fewer than `MIN_FREQUENCY` training rows, and all but the `MAX_CATEGORIES`
     - 1 most frequent, share one column, which also takes categories that training rows lack
     (all zeros where there is no such column).

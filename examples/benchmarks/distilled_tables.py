@@ -145,7 +145,7 @@ def run(table, seed, teacher, students, n_trees, max_rows, levers):
             fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
             for lever, params in LEVERS.items():
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # in-sample labels that are memorised
+                    warnings.simplefilter("ignore")  # in-sample labels that are memorized
                     _, scored = fit_distilled(taught_by, student, data, seed, **{**fixed, **params})
                 result[f"{lever} {name}"] = scored
             continue
@@ -221,7 +221,7 @@ def plot_ranks(named, path):
     ax.plot(mean[order], np.arange(len(names)), "o", color="black")
     for place, index in enumerate(order):
         ax.plot(
-            [mean[index], mean[index] + gap], [place, place], color="grey", linewidth=3, alpha=0.4
+            [mean[index], mean[index] + gap], [place, place], color="gray", linewidth=3, alpha=0.4
         )
     ax.set_yticks(np.arange(len(names)), [names[index] for index in order])
     ax.invert_yaxis()

@@ -1,14 +1,14 @@
-"""Hinton's pair on MNIST: a large regularised teacher, a smaller student, and a digit never shown.
+"""Hinton's pair on MNIST: a large regularized teacher, a smaller student, and a digit never shown.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/hinton_mnist.py --threads 2
 
 Section 3 of Hinton, Vinyals and Dean (arXiv:1503.02531), with Adam along a half cosine instead of
-their optimiser, no bound on the norms of the weights, and fewer epochs. The transfer set is the
+their optimizer, no bound on the norms of the weights, and fewer epochs. The transfer set is the
 training rows, unjittered; the students learn from the teacher's probabilities alone (``--alpha``
 below one adds the labels) and differ in nothing else.
 
 - teacher: 784-1200-1200-10, dropout of 0.2 (inputs) and 0.5 (hidden), jitter of up to two pixels.
-- student alone: 784-800-800-10 on the labels, without any regularisation.
+- student alone: 784-800-800-10 on the labels, without any regularization.
 - student distilled: the same network on the teacher's probabilities at ``--temperature``.
 - without any 3: the same on the transfer set without its 3s. ``y`` has nine classes; the soft
   targets, a DataFrame, name ten. Of a 3 the student knows only what the teacher sees of it in the

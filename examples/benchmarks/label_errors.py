@@ -14,7 +14,7 @@ are:
 - self-distilled, no early stopping: one network, which corrects its labels at every step, and the
   mean probability of the given label over the epochs.
 - loss: the loss of the given label under the network that was fitted on it, with early stopping
-  and without. It is computed from the logits, so that memorised labels do not tie.
+  and without. It is computed from the logits, so that memorized labels do not tie.
 - cleanlab: ``label_quality`` of ``CleanLearning(network, cv_n_folds=5).find_label_issues(X, y)``.
 
 A seed draws the rows, the noise, the start of the network and the order of its rows. Features are
@@ -86,7 +86,7 @@ def loss_of(model, X, y):
     """Cross-entropy of the given labels by a fitted network; its digits survive where it is tiny.
 
     ``-log(predict_proba)`` is zero for every row whose probability has rounded to one, which are
-    most rows of a network that has memorised its labels.
+    most rows of a network that has memorized its labels.
     """
     logits = model.decision_function(X).astype(np.float64)
     if logits.ndim == 1:

@@ -4,7 +4,7 @@
 
 The same network (``sklearn_kd.modules.MLP``, two classes with two outputs), float32 rows, Adam and
 epochs for all. Every method is fitted for ``--epochs`` + 1 epochs and for one: the difference is
-the time of epochs, without validation, scaling and initialisation. Methods take turns within each
+the time of epochs, without validation, scaling and initialization. Methods take turns within each
 repeat, so that a slow spell of the machine hits all of them; times are medians over the repeats,
 and ratios are those of medians. On a machine that others use too, CPU time says more than wall
 time.

@@ -12,8 +12,8 @@ training rows, exactly, another class is drawn (never the true one). Test labels
 - plain, early-stopped: 90 % of the rows train, for all epochs; the weights of the epoch of least
   loss, or of best accuracy, on the other 10 % are kept, whose labels are as noisy.
 - Reed soft, Reed hard: bootstrapping with a fixed weight of the labels, 0.95 and 0.8.
-- GCE: generalised cross-entropy, q = 0.7.
-- ELR: early-learning regularisation, beta = 0.7, lambda = 3.
+- GCE: generalized cross-entropy, q = 0.7.
+- ELR: early-learning regularization, beta = 0.7, lambda = 3.
 - SAT: self-adaptive training, momentum 0.9, after a warm-up of 0.3 of the epochs (``--warm-up``);
   its authors' script has 60 of 200.
 - Algorithm 1: labels corrected by the network's own hard predictions, whose weight is lambda times
@@ -27,7 +27,7 @@ training rows, exactly, another class is drawn (never the true one). Test labels
 
 Other settings are the published ones of networks for CIFAR-10; none is tuned here. "Best epoch"
 chooses the epoch by test accuracy, which nobody can do: it says what early stopping could gain at
-most. "Memorised" is the share of the wrongly labelled training rows that are predicted as their
+most. "Memorized" is the share of the wrongly labeled training rows that are predicted as their
 wrong label. CPU time is that of the fit, without that of scoring test rows. Prints Markdown.
 """
 
@@ -137,7 +137,7 @@ def one_hot(codes, n_classes, dtype):
 def network(n_inputs, n_outputs, width, seeds, dtype):
     """One untrained student, zero for every row."""
     start = torch.Generator().manual_seed(int(seeds[2]))
-    hidden, output = layers.initialise(width, n_inputs, n_outputs, symmetric=True, generator=start)
+    hidden, output = layers.initialize(width, n_inputs, n_outputs, symmetric=True, generator=start)
     hidden, output = hidden.to(dtype), output.to(dtype)
     return problem.Students([width], hidden, output, hidden.clone())
 
@@ -155,8 +155,8 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
     labels = one_hot(codes, n_classes, inputs.dtype)
     rule, loss = rule_and_loss(method, labels, n_steps=n_steps, **settings)
     students = network(n_inputs, n_classes, width, seeds, inputs.dtype)
-    rows = problem.Rows(inputs, rule, inputs.new_full((1, 1), 1 / n_rows))
-    plan = problem.Plan(
+    rows = problem.WeightedRows(inputs, rule, inputs.new_full((1, 1), 1 / n_rows))
+    plan = problem.TrainingConfig(
         step_size=inputs.new_tensor([HIDDEN_STEP / math.sqrt(n_inputs)]),
         output_step_size=inputs.new_tensor([OUTPUT_STEP]),
         max_move=inputs.new_tensor([math.inf]),
@@ -213,16 +213,16 @@ def run_estimator(X, given, is_wrong, images, *, width, epochs, seed):
     start = time.process_time()
     model = SelfDistillClassifier(network, random_state=seed).fit(X, given)
     seconds = time.process_time() - start
-    memorised = None
+    memorized = None
     if is_wrong.any():
-        memorised = float(np.mean(model.predict(X[is_wrong]) == given[is_wrong]))
+        memorized = float(np.mean(model.predict(X[is_wrong]) == given[is_wrong]))
     return {
         "title": METHODS["generations"],
         "accuracy": float(model.score(images.X_test, images.y_test)),
         "epoch": model.estimator_.best_iter_,
         "best": math.nan,
         "best_epoch": 0,
-        "memorised": memorised,
+        "memorized": memorized,
         "seconds": seconds,
     }
 
@@ -275,17 +275,17 @@ def run(data, rate, seed, method, n_rows, width, epochs, **settings):
     seconds = time.process_time() - start - scoring
 
     def line(title, epoch, kept):
-        memorised = None
+        memorized = None
         if is_wrong.any():
             wrong_inputs = inputs[torch.from_numpy(is_wrong)]
-            memorised = accuracy(logits_of(kept, wrong_inputs), torch.from_numpy(given[is_wrong]))
+            memorized = accuracy(logits_of(kept, wrong_inputs), torch.from_numpy(given[is_wrong]))
         return {
             "title": title,
             "accuracy": curve[epoch - 1],
             "epoch": epoch,
             "best": max(curve),
             "best_epoch": 1 + int(np.argmax(curve)),
-            "memorised": memorised,
+            "memorized": memorized,
             "seconds": seconds,
         }
 
@@ -306,7 +306,7 @@ def mean_sd(values, unit=100):
 
 def table(lines):
     """Markdown table of the lines (a DataFrame) of one data set and rate."""
-    header = ["method", "test accuracy, %", "at epoch", "best epoch's, %", "memorised, %"]
+    header = ["method", "test accuracy, %", "at epoch", "best epoch's, %", "memorized, %"]
     header += ["CPU s", "of plain"]
     plain = lines[lines.method == "plain"].set_index("seed").seconds
     cells = []
@@ -318,7 +318,7 @@ def table(lines):
                 mean_sd(mine.accuracy),
                 f"{mine.epoch.mean():.1f}",
                 mean_sd(mine.best),
-                mean_sd(mine.memorised.astype(float)),
+                mean_sd(mine.memorized.astype(float)),
                 f"{mine.seconds.mean():.1f}",
                 "-" if np.isnan(ratio) else f"{ratio:.2f}",
             ]

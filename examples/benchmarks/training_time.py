@@ -4,7 +4,7 @@
     SKLEARN_KD_DATA=... python examples/benchmarks/training_time.py --profile --widths 64
 
 Every method is fitted twice, for ``--epochs`` and for one epoch: the difference is the time of an
-epoch, the rest is set-up (validation, scaling, initialisation). Nothing is left out of the fits.
+epoch, the rest is set-up (validation, scaling, initialization). Nothing is left out of the fits.
 Methods take turns within each repeat, so that a slow spell of the machine hits all of them; ratios
 are those of medians.
 

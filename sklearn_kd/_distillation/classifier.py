@@ -10,13 +10,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_kd._distillation.fit import Distillation
-from sklearn_kd._distillation.predictions import Answers
+from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
     StrOptions,
-    _fit_context,
-    _raise_for_params,
+    fit_context,
+    raise_for_params,
 )
 from sklearn_kd._utils.sub_estimators import merge_tags, student_has, without_own_requests
 
@@ -30,7 +30,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     fits that have not seen that row; the student learns from those. The student is then a
     classifier on its own: the teacher is not needed to predict.
 
-    A student whose ``fit`` takes ``soft_targets`` minimises, over logits f and with the teacher's
+    A student whose ``fit`` takes ``soft_targets`` minimizes, over logits f and with the teacher's
     logits z (the logarithm of its probabilities) [1]_,
 
     .. math:: \alpha T^2 \, KL(softmax(z / T) \,\|\, softmax(f / T))
@@ -75,7 +75,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
           labels, a row that no fold tests keeps its hard label, and a warning says so where
           those are more than half.
         - "in-sample": the teacher labels the rows it was fitted on. Cheapest, and worthless with
-          a teacher that memorises, which
+          a teacher that memorizes, which
           :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` tells.
 
         Not used with a frozen teacher, alone or as last step of a pipeline, which labels the
@@ -105,7 +105,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         other than 1 the two parts of a row share one weight; "auto" then keeps T = 1.
     class_prior : "uniform", "training", array-like of shape (n_classes,) or None, default=None
         Shares of the classes where the student will predict. Its probabilities are multiplied by
-        these over the shares that it learnt from, and normalised [5]_: "uniform" makes rare
+        these over the shares that it learnt from, and normalized [5]_: "uniform" makes rare
         classes as likely as others without weighting the loss, "training" undoes
         ``class_weight``. None leaves them.
     n_jobs : int, default=None
@@ -125,7 +125,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         The teacher fitted on all rows (or the frozen one). Absent where ``soft_targets`` made it
         unnecessary.
     classes_ : ndarray of shape (n_classes,)
-        Sorted labels of ``y``, of a frozen teacher and of labelled ``soft_targets``.
+        Sorted labels of ``y``, of a frozen teacher and of labeled ``soft_targets``.
     alpha_, temperature_ : float
         Those used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
@@ -177,13 +177,13 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
     out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
-    memorises), and one of the student. A trial adds the same for the teacher on the rows that are
+    memorizes), and one of the student. A trial adds the same for the teacher on the rows that are
     not held out (twice on up to 1,000 rows), and for the student about the time of one or two fits
     on the same rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
 
     Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are
     tempered before the fit, :math:`softmax(z / T)`, and :math:`softmax(T \ln g)` is predicted,
-    g being the student's probabilities; that is exact for unpenalised logistic regression and
+    g being the student's probabilities; that is exact for unpenalized logistic regression and
     for trees that interpolate, approximate for others. Early stopping on a split of the
     student's own, or of one inside it, is switched off, since copies of one row would be on both
     sides; a student that cross-validates inside (``LogisticRegressionCV``) does the same and
@@ -293,7 +293,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
         return TwoLayerPGDClassifier()
 
-    @_fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
+    @fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
     def fit(self, X, y, sample_weight=None, soft_targets=None, X_unlabeled=None, **params):
         """Fit the teacher, label the rows with it, and fit the student on the labels.
 
@@ -322,7 +322,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
         self : DistilledClassifier
             The fitted classifier.
         """
-        _raise_for_params(params, self, "fit")
+        raise_for_params(params, self, "fit")
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         work = Distillation(self, X, y, sample_weight, soft_targets, X_unlabeled, params)
@@ -347,7 +347,7 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
 
     def _answers(self):
         check_is_fitted(self)
-        return Answers(self.student_, self.classes_, self._power, self._log_prior)
+        return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
     def predict(self, X):
         """Labels that the student predicts.

@@ -1,4 +1,4 @@
-"""One fit of DistilledClassifier: rows are labelled, labels are chosen, a student is taught."""
+"""One fit of DistilledClassifier: rows are labeled, labels are chosen, a student is taught."""
 
 import time
 import warnings
@@ -12,21 +12,21 @@ from sklearn.utils import check_random_state
 from sklearn_kd._distillation.predictions import _prior_shift
 from sklearn_kd._distillation.selection import FEWEST_ROWS, choose, is_batched
 from sklearn_kd._distillation.settings import _check_options, settings_to_try
-from sklearn_kd._distillation.student_fit import StudentFit
+from sklearn_kd._distillation.student_fit import StudentTrainer
 from sklearn_kd._distillation.training_set import Lesson, _check_rows, row_labeler
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.labels import merge_classes
 from sklearn_kd._utils.sklearn_compat import (
-    _check_y,
-    _num_samples,
-    _routing_enabled,
-    _safe_indexing,
+    check_y,
+    num_samples,
+    routing_enabled,
+    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
 from sklearn_kd._utils.validation import check_row_order
 from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.datasets._transfer_rows import make_transfer_rows
+from sklearn_kd.datasets import make_transfer_rows
 from sklearn_kd.exceptions import (
     InSampleLabelsWarning,
     MissingClassWarning,
@@ -68,12 +68,12 @@ class Distillation:
             self.student = seeded(self.student, rng)
         self.mode = student_mode(self.student, est.alpha, est.temperature)
         _check_options(est, self.student)
-        if est.class_weight is not None and _routing_enabled():
+        if est.class_weight is not None and routing_enabled():
             # the weights are made here: nobody else can have asked for them
             self.student = clone(self.student)
             last_step(self.student).set_fit_request(sample_weight=True)
         check_row_order(soft_targets, X, y)
-        y = _check_y(y, estimator=est)
+        y = check_y(y, estimator=est)
         warn_if_sliceable(X_unlabeled, len(y))
         self.frozen = isinstance(last_step(self.teacher), FrozenEstimator)
         fitted_teacher = None if self.frozen else self.teacher
@@ -131,14 +131,14 @@ class Distillation:
             material.params["labeler"] = row_labeler(lesson.labels, self.X_given, self.student)
         task.end()
         source = lesson.source_of(setting)
-        self._say(f"labels of {len(material.codes)} rows, source {source!r}", start)
+        self._say(f"labels of {len(material.y_encoded)} rows, source {source!r}", start)
         return lesson, material
 
     def teach(self, choice, lesson, material, ctx):
         """Fit the student, and return all fitted attributes."""
         start, setting = time.perf_counter(), choice.setting
         task = Subtask(ctx, "fit-student", self.est, material.X, material.y)
-        job = StudentFit(self.student, self.mode, lesson.classes)
+        job = StudentTrainer(self.student, self.mode, lesson.classes)
         made, copies = lesson.transfer_rows if setting.n_augmented else ([], np.nan)
         self._warn_if_not_tried(choice.candidates)
         fitted = {
@@ -147,7 +147,7 @@ class Distillation:
             "alpha_": float(setting.alpha),
             "temperature_": float(setting.temperature),
             "label_source_": lesson.source_of(setting),
-            "n_augmented_": min(_num_samples(made), setting.n_augmented),
+            "n_augmented_": min(num_samples(made), setting.n_augmented),
             "copy_share_": float(copies),
             "candidates_": choice.candidates,
             "student_temperature_": choice.temperature,
@@ -193,7 +193,7 @@ class Distillation:
             return make_transfer_rows(X, n_rows, method="gibbs", **params)
         except (TypeError, ValueError) as error:
             self.obstacle = error
-            return _safe_indexing(X, np.arange(0)), np.nan
+            return safe_indexing(X, np.arange(0)), np.nan
 
     def _weighs_classes(self):
         own = last_step(self.student).get_params(deep=False).get("class_weight")
@@ -254,7 +254,7 @@ class Distillation:
                 f"n_augmented={est.n_augmented} with augmentation='auto', but no transfer rows "
                 "were tried: they are made of a DataFrame or a dense array of up to "
                 f"{MOST_COLUMNS} columns with rows to spare and combinations of values that it "
-                "lacks, labelled by a teacher, for alpha up to 1.",
+                "lacks, labeled by a teacher, for alpha up to 1.",
                 TransferRowsWarning,
             )
 
@@ -264,7 +264,7 @@ class Distillation:
 
 
 def _warn_if_few(n_wanted, made, copies):
-    n_made = _num_samples(made)
+    n_made = num_samples(made)
     if n_made < n_wanted / 2:
         warn_caller(
             f"{n_made} transfer rows were made in place of {n_wanted}: of the rows drawn "

@@ -6,10 +6,10 @@ from scipy.special import log_softmax
 from sklearn_kd._utils.labels import align_columns, mix, temper, untemper_log
 from sklearn_kd._utils.sub_estimators import last_step
 
-__all__ = ["Answers"]
+__all__ = ["StudentPredictor"]
 
 
-class Answers:
+class StudentPredictor:
     r"""Answers of a fitted student.
 
     Parameters
@@ -18,10 +18,10 @@ class Answers:
     classes : ndarray of shape (n_classes,)
         Labels of the columns, of which the student may lack some.
     power : float
-        What its probabilities g are raised to, then normalised: :math:`\mathrm{softmax}(c \ln g)`.
+        What its probabilities g are raised to, then normalized: :math:`\mathrm{softmax}(c \ln g)`.
         T, where it was fitted on labels tempered by that.
     log_prior : ndarray of shape (n_classes,) or None
-        Added to the logarithms of the probabilities, which are then normalised.
+        Added to the logarithms of the probabilities, which are then normalized.
     """
 
     def __init__(self, student, classes, power=1.0, log_prior=None):
@@ -101,7 +101,7 @@ def _prior_shift(class_prior, material, lesson):
     if isinstance(class_prior, str):
         wanted = np.ones(n_classes)
         if class_prior == "training":
-            wanted = np.bincount(lesson.codes, weights=rows.weight, minlength=n_classes)
+            wanted = np.bincount(lesson.y_encoded, weights=rows.weight, minlength=n_classes)
     else:
         wanted = np.asarray(class_prior, dtype=np.float64)
         is_valid = (wanted >= 0).all() and 0 < wanted.sum() < np.inf
@@ -110,8 +110,8 @@ def _prior_shift(class_prior, material, lesson):
                 f"class_prior must be {n_classes} non-negative numbers, one for each class of "
                 f"{lesson.classes.tolist()}, got {class_prior!r}."
             )
-    weight = material.params.get("sample_weight", np.ones(len(material.codes)))
-    learnt = weight @ mix(material.Q, material.codes, material.alpha)
+    weight = material.params.get("sample_weight", np.ones(len(material.y_encoded)))
+    learnt = weight @ mix(material.Q, material.y_encoded, material.alpha)
     with np.errstate(divide="ignore"):
         shift = np.log(wanted / wanted.sum()) - np.log(learnt / learnt.sum())
     return np.where(learnt > 0, shift, 0.0)

@@ -6,8 +6,8 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._utils.memory import check_copies
-from sklearn_kd._utils.sklearn_compat import _check_method_params, _routing_enabled, _safe_indexing
-from sklearn_kd._utils.sub_estimators import fit_head, last_step, step_parameter
+from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
+from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 
 
 def expand_rows(Q, sample_weight=None):
@@ -72,10 +72,10 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
     if isinstance(student, Pipeline):
         name, last = student.steps[-1]
         routed = params
-        if _routing_enabled() and params:
+        if routing_enabled() and params:
             routed = process_routing(student, "fit", **params)[name]["fit"]
         if len(student.steps) > 1:
-            head, X = fit_head(student, X, y, params)
+            head, X = fit_preprocessing(student, X, y, params)
             # with memory= the head has fitted copies of its steps
             student.steps = [*head.steps, (name, last)]
         fit_expanded(last, X, y, Q, classes, routed, propagate)
@@ -83,7 +83,7 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
     (X,) = indexable(X)
     params = dict(params)
     rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
-    params = _check_method_params(X, params=params, indices=rows)
+    params = check_method_params(X, params=params, indices=rows)
     check_copies(X, len(Q), len(rows))
     with propagate(student):
-        student.fit(_safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)
+        student.fit(safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)

@@ -10,13 +10,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_kd._distillation.predictions import Answers
+from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.settings import Setting
-from sklearn_kd._distillation.student_fit import StudentFit
+from sklearn_kd._distillation.student_fit import StudentTrainer
 from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
-from sklearn_kd._utils.sklearn_compat import _num_samples
-from sklearn_kd._utils.sub_estimators import fit_head, last_step, step_parameter
+from sklearn_kd._utils.sklearn_compat import num_samples
+from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
@@ -67,7 +67,7 @@ class _Trial:
         self.held, self.X = held, held.X
         self.weight = np.ones(len(test)) if held.weight is None else held.weight
         self.group = group_rows(held.X)
-        self.codes = np.searchsorted(self.lesson.classes, held.y)
+        self.y_encoded = np.searchsorted(self.lesson.classes, held.y)
         self.log_proba, self.losses, self.mistakes, self.error = {}, {}, {}, None
 
     def run(self, settings, n_jobs, effort=EFFORT):
@@ -79,7 +79,7 @@ class _Trial:
             for batch in batches.values():
                 self._note(batch, self._fit_together(batch, effort))
             return
-        job = StudentFit(self.student, self.mode, self.lesson.classes)
+        job = StudentTrainer(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(
             delayed(_attempt)(job.fit, self._material(setting)) for setting in settings
         )
@@ -110,7 +110,7 @@ class _Trial:
     def _note(self, settings, fits):
         for setting, student in zip(settings, fits, strict=True):
             if isinstance(student, Exception):
-                self.losses[setting] = self.mistakes[setting] = np.full(len(self.codes), np.inf)
+                self.losses[setting] = self.mistakes[setting] = np.full(len(self.y_encoded), np.inf)
                 self.error = student
             else:
                 self.losses[setting], self.mistakes[setting] = self._judge(student, setting)
@@ -118,17 +118,17 @@ class _Trial:
     def _judge(self, student, setting):
         """Return the log loss of each held-out row, and whether its label is wrong."""
         tempered = setting.temperature if self.mode == "expansion" else 1.0
-        answers = Answers(student, self.lesson.classes, tempered)
+        answers = StudentPredictor(student, self.lesson.classes, tempered)
         if not hasattr(student, "predict_proba"):
-            wrong = (answers.labels(self.X) != self.lesson.classes[self.codes]).astype(float)
+            wrong = (answers.labels(self.X) != self.lesson.classes[self.y_encoded]).astype(float)
             return wrong, wrong
         proba = answers.proba(self.X).astype(np.float64)
         self.log_proba[setting] = np.log(np.maximum(proba, LEAST_PROBABILITY))
-        return _errors(proba, self.codes)
+        return _errors(proba, self.y_encoded)
 
     def judge_teacher(self):
         """Return the loss of each held-out row under the teacher's labels, or given ones."""
-        loss, wrong = _errors(self.lesson.labels_of(self.held), self.codes)
+        loss, wrong = _errors(self.lesson.labels_of(self.held), self.y_encoded)
         return loss if hasattr(self.student, "predict_proba") else wrong
 
     def _fit_together(self, settings, effort):
@@ -137,7 +137,7 @@ class _Trial:
         X, y, _, _, params, *_ = materials[0]
         student, head = clone(self.student), None
         if isinstance(student, Pipeline) and len(student.steps) > 1:
-            head, X = fit_head(student, X, y, params)
+            head, X = fit_preprocessing(student, X, y, params)
         last, students, softs = last_step(student), [], []
         seed = {"random_state": _seed_of(last)}
         for material in materials:
@@ -149,14 +149,14 @@ class _Trial:
             with warnings.catch_warnings():
                 # rows and columns are in order here
                 warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-                X_checked, codes, weights, soft = network._check_data(
+                X_checked, y_encoded, weights, soft = network._check_data(
                     X, y, params.get("sample_weight"), soft
                 )
             network.class_weight = class_weight
             students.append(network)
             softs.append(soft)
         together = students[0]._fit_together(
-            students, X_checked, codes, weights, softs, y, effort=effort
+            students, X_checked, y_encoded, weights, softs, y, effort=effort
         )
         together.advance()
         return [
@@ -165,11 +165,11 @@ class _Trial:
         ]
 
 
-def _errors(proba, codes):
+def _errors(proba, y_encoded):
     """Return the log loss of each row, and whether its label is wrong."""
-    of_label = proba[np.arange(len(codes)), codes]
+    of_label = proba[np.arange(len(y_encoded)), y_encoded]
     loss = -np.log(np.maximum(of_label, LEAST_PROBABILITY))
-    wrong = (proba.argmax(axis=1) != codes).astype(float)
+    wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
     return np.where(np.isnan(loss), np.inf, loss), wrong
 
 
@@ -232,7 +232,7 @@ def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, see
         trial.run([s for s in settings if s not in others], n_jobs)
     best = best_of(taught)
     if n_more:
-        n_made = min(_num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
+        n_made = min(num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
         # of a table of few categories there may be few that are new
         if n_made >= trials[0].share * n_more / 2:
             others.append(best._replace(n_augmented=n_more))
@@ -313,7 +313,7 @@ def _verdict(trials, settings, taught, calibrate):
         n_distinct = sum(trial.group.max() + 1 for trial in trials)
         temperature = fit_student_temperature(
             np.concatenate([trial.log_proba[setting] for trial in trials]),
-            np.concatenate([trial.codes for trial in trials]),
+            np.concatenate([trial.y_encoded for trial in trials]),
             # copies are one observation
             weight * (n_distinct / weight.sum()),
         )
@@ -322,15 +322,15 @@ def _verdict(trials, settings, taught, calibrate):
 
 def _splits(rows, seed, batched):
     """Pairs of positions to train and to judge on; none where there are too few rows."""
-    codes = np.unique(rows.y, return_inverse=True)[1]
+    y_encoded = np.unique(rows.y, return_inverse=True)[1]
     group = group_rows(rows.X)
     n_distinct = group.max() + 1
     if n_distinct < FEWEST_ROWS:
         return []
     if rows.folds is None:
         n_trained = TRAINED_TOGETHER if batched else TRAINED_ALONE
-        weight = np.ones(len(codes)) if rows.weight is None else rows.weight
-        fold = grouped_folds(group, codes, weight, N_FOLDS, seed)
+        weight = np.ones(len(y_encoded)) if rows.weight is None else rows.weight
+        fold = grouped_folds(group, y_encoded, weight, N_FOLDS, seed)
         turns = 2 if batched and n_distinct <= FEW_ROWS else 1
         pairs = [
             (np.flatnonzero(turned < n_trained), np.flatnonzero(turned >= n_trained))
@@ -344,10 +344,10 @@ def _splits(rows, seed, batched):
     splits = []
     for train, test in pairs:
         # a class without training rows is not judged by; it may not cross the user's folds
-        lost = ~np.isin(codes[test], codes[train])
+        lost = ~np.isin(y_encoded[test], y_encoded[train])
         if rows.folds is None:
             train = np.sort(np.append(train, test[lost]))
         test = test[~lost]
-        if len(test) and len(np.unique(codes[train])) > 1:
+        if len(test) and len(np.unique(y_encoded[train])) > 1:
             splits.append((train, test))
     return splits

@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
 
 def settings_to_try(mode, alpha, temperature, sources, batched):
-    """Return settings without transfer rows that a student of ``mode`` can honour.
+    """Return settings without transfer rows that a student of ``mode`` can honor.
 
     The first is what the others are compared with: hard labels, if ``alpha`` is "auto".
     """

@@ -11,55 +11,61 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.teacher_response import (
     _as_probabilities,
-    _check_teacher_proba,
-    _fill,
-    _respond,
     _warn_missing,
     _warn_missing_in_folds,
+    check_teacher_proba,
+    fill_missing_classes,
+    teacher_predictions,
 )
-from sklearn_kd._utils.calibration import apply_decision_map, fit_temperature, sharpen
+from sklearn_kd._utils.calibration import (
+    apply_decision_value_calibration,
+    apply_temperature,
+    fit_temperature,
+)
 from sklearn_kd._utils.folds import stratified_folds
-from sklearn_kd._utils.labels import _classes_of, align_columns, encode_labels, merge_classes
-from sklearn_kd._utils.sklearn_compat import _check_method_params, _safe_indexing
+from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
+from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
 
-__all__ = ["TeacherLabels", "_switch_on_oob", "label_rows"]
+__all__ = ["TeacherLabels", "enable_oob_score", "label_rows"]
 
 
 @dataclass
 class TeacherLabels:
-    """What the rows were labelled with, and by what."""
+    """What the rows were labeled with, and by what."""
 
     proba: np.ndarray | None
     classes: np.ndarray
     source: str
     teacher: Any
     #: ``(slope, offsets)`` where the teacher only has decision values.
-    decision_map: tuple | None = None
-    #: What its probabilities are calibrated by, or None; see `sharpen`.
+    decision_calibration: tuple | None = None
+    #: What its probabilities are calibrated by, or None; see `apply_temperature`.
     temperature: float | None = None
 
-    def label_more(self, X, *, calibrated=True):
+    def predict_labels(self, X, *, calibrated=True):
         """Probabilities of the fitted teacher for rows it was not fitted on."""
-        values, is_proba = _respond(self.teacher, X, self.classes)
+        values, is_proba = teacher_predictions(self.teacher, X, self.classes)
         if not is_proba:
-            return apply_decision_map(values, *self.decision_map)
-        return sharpen(_fill(values), self.temperature if calibrated else None, self._known)
+            return apply_decision_value_calibration(values, *self.decision_calibration)
+        return apply_temperature(
+            fill_missing_classes(values), self.temperature if calibrated else None, self._known
+        )
 
     @property
     def _known(self):
         """Which classes the teacher knows."""
-        return np.isin(self.classes, _classes_of(self.teacher))
+        return np.isin(self.classes, known_classes(self.teacher))
 
-    def calibrate(self, codes, weight, unseen):
+    def calibrate(self, y_encoded, weight, unseen):
         """Calibrate the labels of rows that the teacher had not been fitted on, in place."""
-        if self.decision_map is None and unseen.any():
+        if self.decision_calibration is None and unseen.any():
             self.proba = np.array(self.proba)
             P, known = self.proba[unseen], self._known
-            self.temperature = fit_temperature(P, codes[unseen], weight[unseen], known)
-            self.proba[unseen] = sharpen(P, self.temperature, known)
+            self.temperature = fit_temperature(P, y_encoded[unseen], weight[unseen], known)
+            self.proba[unseen] = apply_temperature(P, self.temperature, known)
 
 
 def label_rows(
@@ -113,7 +119,7 @@ def label_rows(
     # the steps before it are fitted here, the rows that it was fitted on are as unknown
     frozen = isinstance(last_step(teacher), FrozenEstimator)
     fitted = clone(teacher)
-    has_oob = not frozen and isinstance(cv, str) and cv == "auto" and _switch_on_oob(fitted)
+    has_oob = not frozen and isinstance(cv, str) and cv == "auto" and enable_oob_score(fitted)
     with propagate(None if fixed else fitted), warnings.catch_warnings():
         if has_oob:  # rows that were never out of bag are cross-fitted below
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
@@ -124,20 +130,22 @@ def label_rows(
     classes = merge_classes(classes, fitted)
     if not needs_labels and hasattr(fitted, "predict_proba"):
         return TeacherLabels(None, classes, "given", fitted)
-    _, codes = encode_labels(y, classes)
+    _, y_encoded = encode_labels(y, classes)
 
     def done(values, is_proba, row_of, source):
-        proba, decision_map = _as_probabilities(values, is_proba, codes[row_of], weight[row_of])
-        return TeacherLabels(proba, classes, source, fitted, decision_map)
+        proba, decision_calibration = _as_probabilities(
+            values, is_proba, y_encoded[row_of], weight[row_of]
+        )
+        return TeacherLabels(proba, classes, source, fitted, decision_calibration)
 
-    everything = np.arange(len(codes))
+    everything = np.arange(len(y_encoded))
     if frozen or (isinstance(cv, str) and cv == "in-sample"):
-        values, is_proba = _respond(fitted, X, classes)
+        values, is_proba = teacher_predictions(fitted, X, classes)
         _warn_missing(values, classes, "the frozen teacher" if frozen else "the teacher")
         labels = done(values, is_proba, everything, "frozen" if frozen else "in-sample")
         if not frozen:
-            _warn_if_memorised(
-                teacher, X, y, codes, classes, weight, fit_params, labels.proba, seed
+            _warn_if_memorized(
+                teacher, X, y, y_encoded, classes, weight, fit_params, labels.proba, seed
             )
         return labels
 
@@ -147,21 +155,21 @@ def label_rows(
             own, source = fitted.loo_proba_, "loo"
         elif has_oob and hasattr(fitted, "oob_decision_function_"):
             own, source = fitted.oob_decision_function_, "oob"
-    wanted = np.ones(len(codes), dtype=bool)
+    wanted = np.ones(len(y_encoded), dtype=bool)
     if own is not None:
         own = np.array(own, dtype=np.float64)  # a copy: rows of it are replaced
         wanted = ~(np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0))
         own[wanted] = 0.0
-        own = align_columns(own, _classes_of(fitted), classes)
+        own = align_columns(own, known_classes(fitted), classes)
 
-    proba = np.eye(len(classes))[codes]  # rows that no fold tests keep their hard labels
-    unseen, decision_map = ~wanted, None
+    proba = np.eye(len(classes))[y_encoded]  # rows that no fold tests keep their hard labels
+    unseen, decision_calibration = ~wanted, None
     if wanted.any():
         if isinstance(cv, str):
-            folds = stratified_folds(codes, 5, seed)
-            _warn_single_rows(codes, classes, wanted)
+            folds = stratified_folds(y_encoded, 5, seed)
+            _warn_single_rows(y_encoded, classes, wanted)
         else:
-            _check_tested(folds, len(codes))
+            _check_tested(folds, len(y_encoded))
         folds = [(train, test[wanted[test]]) for train, test in folds]
         folds = [(train, test) for train, test in folds if len(test)]
         answers = Parallel(n_jobs=n_jobs)(
@@ -173,20 +181,22 @@ def label_rows(
             row_of = np.concatenate([test for _, test in folds])
             _warn_missing_in_folds([answer for answer, _ in answers], classes)
             folded = done(values, answers[0][1], row_of, source)
-            decision_map = folded.decision_map
-            times = np.bincount(row_of, minlength=len(codes))
+            decision_calibration = folded.decision_calibration
+            times = np.bincount(row_of, minlength=len(y_encoded))
             total = np.zeros_like(proba)
             np.add.at(total, row_of, folded.proba)
             proba[times > 0] = total[times > 0] / times[times > 0, None]
             unseen |= times > 0
     if own is not None:
-        proba[~wanted] = _check_teacher_proba(own[~wanted], fitted)
-    if decision_map is None and not hasattr(fitted, "predict_proba"):
-        # nothing was cross-fitted; rows to come are labelled by a map of the training values
-        decision_map = done(*_respond(fitted, X, classes), everything, source).decision_map
-    labels = TeacherLabels(proba, classes, source, fitted, decision_map)
+        proba[~wanted] = check_teacher_proba(own[~wanted], fitted)
+    if decision_calibration is None and not hasattr(fitted, "predict_proba"):
+        # nothing was cross-fitted; rows to come are labeled by a map of the training values
+        decision_calibration = done(
+            *teacher_predictions(fitted, X, classes), everything, source
+        ).decision_calibration
+    labels = TeacherLabels(proba, classes, source, fitted, decision_calibration)
     if calibrate:
-        labels.calibrate(codes, weight, unseen)
+        labels.calibrate(y_encoded, weight, unseen)
     return labels
 
 
@@ -206,7 +216,7 @@ def _check_tested(folds, n_samples):
         )
 
 
-def _switch_on_oob(teacher):
+def enable_oob_score(teacher):
     """Ask an unfitted bagging teacher for its out-of-bag labels; False where it has none."""
     params = teacher.get_params(deep=False)
     if not {"oob_score", "bootstrap"} <= params.keys() or not params["bootstrap"]:
@@ -219,14 +229,14 @@ def _switch_on_oob(teacher):
 
 
 def _fit_fold(teacher, X, y, train, test, fit_params, classes):
-    params = _check_method_params(X, params=fit_params, indices=train)
-    teacher.fit(_safe_indexing(X, train), _safe_indexing(y, train), **params)
-    return _respond(teacher, _safe_indexing(X, test), classes)
+    params = check_method_params(X, params=fit_params, indices=train)
+    teacher.fit(safe_indexing(X, train), safe_indexing(y, train), **params)
+    return teacher_predictions(teacher, safe_indexing(X, test), classes)
 
 
-def _warn_single_rows(codes, classes, wanted):
-    counts = np.bincount(codes, minlength=len(classes))
-    single = np.unique(codes[wanted & (counts[codes] == 1)])
+def _warn_single_rows(y_encoded, classes, wanted):
+    counts = np.bincount(y_encoded, minlength=len(classes))
+    single = np.unique(y_encoded[wanted & (counts[y_encoded] == 1)])
     if len(single):
         warn_caller(
             f"the classes {classes[single].tolist()} have one row each: a teacher that labels it "
@@ -236,7 +246,7 @@ def _warn_single_rows(codes, classes, wanted):
         )
 
 
-def _warn_if_memorised(teacher, X, y, codes, classes, weight, fit_params, proba, seed):
+def _warn_if_memorized(teacher, X, y, y_encoded, classes, weight, fit_params, proba, seed):
     """Warn where in-sample labels are the hard ones over again, or far too sure of themselves.
 
     The first needs no more than a look. For the second, where the teacher reproduces nine labels
@@ -249,21 +259,21 @@ def _warn_if_memorised(teacher, X, y, codes, classes, weight, fit_params, proba,
 
     def brier(P, rows):
         return np.average(
-            ((P - np.eye(len(classes))[codes[rows]]) ** 2).sum(axis=1), weights=weight[rows]
+            ((P - np.eye(len(classes))[y_encoded[rows]]) ** 2).sum(axis=1), weights=weight[rows]
         )
 
-    everything = np.arange(len(codes))
-    wrong = 1 - np.average(proba[everything, codes], weights=weight)
+    everything = np.arange(len(y_encoded))
+    wrong = 1 - np.average(proba[everything, y_encoded], weights=weight)
     if wrong < 0.01:
         reason = f"their mean distance from the hard labels is {wrong:.2g}"
     else:
-        correct = np.average(proba.argmax(axis=1) == codes, weights=weight)
-        folds = stratified_folds(codes, 5, seed)
+        correct = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
+        folds = stratified_folds(y_encoded, 5, seed)
         if correct < 0.9 or not folds:
             return
         train, test = folds[0]
         values, is_proba = _fit_fold(clone(teacher), X, y, train, test, fit_params, classes)
-        honest, _ = _as_probabilities(values, is_proba, codes[test], weight[test])
+        honest, _ = _as_probabilities(values, is_proba, y_encoded[test], weight[test])
         inside, outside = brier(proba, everything), brier(honest, test)
         if outside <= 4 * inside:
             return
@@ -272,7 +282,7 @@ def _warn_if_memorised(teacher, X, y, codes, classes, weight, fit_params, proba,
             "teacher was not fitted on"
         )
     warn_caller(
-        f"the teacher has memorised the rows it labels ({reason}), so that its labels say little "
+        f"the teacher has memorized the rows it labels ({reason}), so that its labels say little "
         "more than y. Use cv='auto' for labels by teachers that have not seen the row.",
         InSampleLabelsWarning,
     )

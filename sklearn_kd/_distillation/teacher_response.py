@@ -2,15 +2,18 @@
 
 import numpy as np
 
-from sklearn_kd._utils.calibration import apply_decision_map, fit_decision_map
-from sklearn_kd._utils.labels import _classes_of, align_columns
-from sklearn_kd._utils.sklearn_compat import _num_samples
+from sklearn_kd._utils.calibration import (
+    apply_decision_value_calibration,
+    fit_decision_value_calibration,
+)
+from sklearn_kd._utils.labels import align_columns, known_classes
+from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import check_probabilities
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
-__all__ = ["ROW_SUM_TOLERANCE", "_fill", "_respond"]
+__all__ = ["ROW_SUM_TOLERANCE", "fill_missing_classes", "teacher_predictions"]
 
 
 #: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
@@ -18,12 +21,12 @@ __all__ = ["ROW_SUM_TOLERANCE", "_fill", "_respond"]
 ROW_SUM_TOLERANCE = 1e-3
 
 
-def _respond(teacher, X, classes):
+def teacher_predictions(teacher, X, classes):
     """Return the teacher's answer in the columns of ``classes`` and whether it is probabilities.
 
     Columns of classes that the teacher never saw are NaN.
     """
-    known, name = _classes_of(teacher), type(teacher).__name__
+    known, name = known_classes(teacher), type(teacher).__name__
     is_proba = hasattr(teacher, "predict_proba")
     if is_proba:
         values = np.asarray(teacher.predict_proba(X), dtype=np.float64)
@@ -41,35 +44,35 @@ def _respond(teacher, X, classes):
             f"the teacher {name} has neither predict_proba nor decision_function, so it cannot "
             "give soft labels."
         )
-    if values.shape != (_num_samples(X), len(known)):
+    if values.shape != (num_samples(X), len(known)):
         raise ValueError(
-            f"the teacher {name} answered with shape {values.shape} for {_num_samples(X)} rows "
+            f"the teacher {name} answered with shape {values.shape} for {num_samples(X)} rows "
             f"and its {len(known)} classes {known.tolist()}."
         )
     if is_proba:
-        values = _check_teacher_proba(values, teacher)
+        values = check_teacher_proba(values, teacher)
     elif not np.isfinite(values).all():
         raise ValueError(f"the decision values of the teacher {name} contain NaN or infinity.")
     return align_columns(values, known, classes, fill=np.nan), is_proba
 
 
-def _check_teacher_proba(proba, teacher):
+def check_teacher_proba(proba, teacher):
     name = f"predict_proba of the teacher {type(teacher).__name__}"
     check_probabilities(proba, name, ROW_SUM_TOLERANCE)
     proba = np.clip(proba, 0.0, 1.0)
     return proba / proba.sum(axis=1, keepdims=True)
 
 
-def _fill(values):
+def fill_missing_classes(values):
     """Give classes that a teacher never saw the probability zero."""
     return np.nan_to_num(values, nan=0.0)
 
 
-def _as_probabilities(values, is_proba, codes, weight):
+def _as_probabilities(values, is_proba, y_encoded, weight):
     if is_proba:
-        return _fill(values), None
-    decision_map = fit_decision_map(values, codes, weight)
-    return apply_decision_map(values, *decision_map), decision_map
+        return fill_missing_classes(values), None
+    decision_calibration = fit_decision_value_calibration(values, y_encoded, weight)
+    return apply_decision_value_calibration(values, *decision_calibration), decision_calibration
 
 
 def _warn_missing(values, classes, who):

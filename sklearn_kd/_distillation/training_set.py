@@ -12,7 +12,7 @@ from sklearn_kd._distillation.teacher_labels import label_rows
 from sklearn_kd._utils.containers import extend_weights, stack_rows
 from sklearn_kd._utils.folds import user_folds
 from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix
-from sklearn_kd._utils.sklearn_compat import _check_method_params, _num_samples, _safe_indexing
+from sklearn_kd._utils.sklearn_compat import check_method_params, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import route_fit
 from sklearn_kd._utils.validation import check_soft_targets, validate_sample_weight
 
@@ -44,12 +44,12 @@ class Rows:
             folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
         return replace(
             self,
-            X=_safe_indexing(self.X, part),
+            X=safe_indexing(self.X, part),
             y=self.y[part],
             weight=None if self.weight is None else self.weight[part],
             given=None if self.given is None else self.given[part],
             params={
-                key: _check_method_params(self.X, params=params, indices=part)
+                key: check_method_params(self.X, params=params, indices=part)
                 for key, params in self.params.items()
             },
             folds=folds,
@@ -57,11 +57,11 @@ class Rows:
 
 
 class Material(NamedTuple):
-    """What `StudentFit.fit` takes: rows, hard labels, their codes, soft labels, metadata, loss."""
+    """What `StudentTrainer.fit` takes: rows, encoded hard labels, soft labels, metadata."""
 
     X: Any
     y: np.ndarray
-    codes: np.ndarray
+    y_encoded: np.ndarray
     Q: np.ndarray
     params: dict
     alpha: float
@@ -69,7 +69,7 @@ class Material(NamedTuple):
 
 
 class Lesson:
-    """Rows that a teacher has labelled.
+    """Rows that a teacher has labeled.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Lesson:
     classes : ndarray
         Sorted labels; ``self.classes`` is their union with the teacher's.
     X_unlabeled : rows or None
-        Labelled by the teacher.
+        Labeled by the teacher.
     augment : callable or None
         ``(X, n_rows, sample_weight) -> rows, share of copies``, makes transfer rows.
     n_augmented : int
@@ -116,7 +116,7 @@ class Lesson:
                 **options,
             )
         self.classes = classes if self.labels is None else self.labels.classes
-        _, self.codes = encode_labels(rows.y, self.classes)
+        _, self.y_encoded = encode_labels(rows.y, self.classes)
         self.known = classes  # of given labels
         self.given = self._align(rows.given)
 
@@ -132,12 +132,12 @@ class Lesson:
     def labels_of(self, others):
         """Labels of other `Rows`, of which the teacher has seen none: its own, or given ones."""
         given = self._align(others.given)
-        return self.labels.label_more(others.X) if given is None else given
+        return self.labels.predict_labels(others.X) if given is None else given
 
     @cached_property
     def in_sample(self):
         """The fitted teacher's labels for its own rows."""
-        return self.labels.label_more(self.rows.X, calibrated=False)
+        return self.labels.predict_labels(self.rows.X, calibrated=False)
 
     @cached_property
     def transfer_rows(self):
@@ -148,7 +148,7 @@ class Lesson:
             weight = (
                 None
                 if weight is None
-                else np.append(weight, np.full(_num_samples(self.X_unlabeled), weight.mean()))
+                else np.append(weight, np.full(num_samples(self.X_unlabeled), weight.mean()))
             )
         return self.augment(X, self.most, weight)
 
@@ -161,43 +161,43 @@ class Lesson:
     def material(self, setting):
         """Rows and labels of a setting: `Material`."""
         rows, Q, alpha = self.rows, self._labels_of(setting.source), setting.alpha
-        X, y, codes, params = rows.X, rows.y, self.codes, dict(rows.params["student"])
+        X, y, y_encoded, params = rows.X, rows.y, self.y_encoded, dict(rows.params["student"])
         more, n_more = [], 0 if setting.source == "hard" else setting.n_augmented
         if self.X_unlabeled is not None and setting.source != "hard":
             more.append(self.X_unlabeled)
         if n_more:
             made, _ = self.transfer_rows
-            n_more = min(n_more, _num_samples(made))
+            n_more = min(n_more, num_samples(made))
             if n_more:
-                more.append(_safe_indexing(made, np.arange(n_more)))
+                more.append(safe_indexing(made, np.arange(n_more)))
         # transfer rows have no hard label, which at T = 1 can be said by mixing beforehand
         mixed = setting.temperature == 1 and (n_more or self.class_weight is not None)
         if mixed:
-            Q, alpha = mix(Q, codes, alpha), 1.0
+            Q, alpha = mix(Q, y_encoded, alpha), 1.0
         for extra in more:
-            answer = self.labels.label_more(extra)
+            answer = self.labels.predict_labels(extra)
             guess = answer.argmax(axis=1)
             if mixed and extra is self.X_unlabeled:
                 answer = mix(answer, guess, setting.alpha)
             source = "X_unlabeled" if extra is self.X_unlabeled else "what augmentation returns"
             X, Q = stack_rows(X, extra, source), np.concatenate([Q, answer])
-            codes = np.concatenate([codes, guess])
+            y_encoded = np.concatenate([y_encoded, guess])
             extend_weights(params, len(answer))
         if more:
-            y = self.classes[codes]
+            y = self.classes[y_encoded]
         if self.class_weight is not None:
-            Q, mass = self._weigh(Q, codes, alpha, params.get("sample_weight"))
+            Q, mass = self._weigh(Q, y_encoded, alpha, params.get("sample_weight"))
             params["sample_weight"] = mass
-        return Material(X, y, codes, Q, params, alpha, setting.temperature)
+        return Material(X, y, y_encoded, Q, params, alpha, setting.temperature)
 
     def _labels_of(self, source):
         if source == "hard":
-            return np.eye(len(self.classes))[self.codes]
+            return np.eye(len(self.classes))[self.y_encoded]
         if source == "in-sample":
             return self.in_sample
         return self.labels.proba if self.given is None else self.given
 
-    def _weigh(self, Q, codes, alpha, weight):
+    def _weigh(self, Q, y_encoded, alpha, weight):
         r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.
 
         A weight of the row by its hard label alone would leave the soft part where it was: at any
@@ -205,17 +205,17 @@ class Lesson:
         another T hard and soft part of a row have one weight, the mean of theirs.
         """
         weight = np.ones(len(Q)) if weight is None else weight
-        n_own = len(self.codes)  # "balanced" counts labels, not the teacher's guesses
+        n_own = len(self.y_encoded)  # "balanced" counts labels, not the teacher's guesses
         factors = np.ones(len(self.classes))
-        factors[self.codes] = class_factors(
-            self.class_weight, self.classes, self.codes, weight[:n_own]
+        factors[self.y_encoded] = class_factors(
+            self.class_weight, self.classes, self.y_encoded, weight[:n_own]
         )
         if isinstance(self.class_weight, dict):  # classes that only the teacher knows
-            for code in np.setdiff1d(np.arange(len(factors)), self.codes):
+            for code in np.setdiff1d(np.arange(len(factors)), self.y_encoded):
                 factors[code] = self.class_weight.get(self.classes[code], 1.0)
         Q = Q * factors
         mass = Q.sum(axis=1)
-        return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[codes])
+        return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[y_encoded])
 
 
 def row_labeler(labels, X, student):
@@ -241,7 +241,7 @@ def row_labeler(labels, X, student):
     columns = getattr(X, "columns", None)
 
     def label(rows):
-        return labels.label_more(rows if columns is None else type(X)(rows, columns=columns))
+        return labels.predict_labels(rows if columns is None else type(X)(rows, columns=columns))
 
     return label
 
@@ -259,8 +259,8 @@ def _check_rows(est, X, y, sample_weight, soft_targets, params, teacher, student
         kept = np.flatnonzero(sample_weight)
     if len(kept) < n_given:
         # weight zero is absence, for whoever ignores weights and for the folds too
-        params = _check_method_params(X, params=params, indices=kept)
-        X, y, sample_weight = _safe_indexing(X, kept), y[kept], sample_weight[kept]
+        params = check_method_params(X, params=params, indices=kept)
+        X, y, sample_weight = safe_indexing(X, kept), y[kept], sample_weight[kept]
         given = None if given is None else given[kept]
     classes, _ = encode_labels(y, classes)
     routed = route_fit(est, teacher, student, sample_weight, params)

@@ -22,7 +22,7 @@ __all__ = ["fit", "values_of"]
 MOST_DRAWS, VALUES = 2**14, 2**22
 
 
-def fit(est, X, rows, codes, weights):
+def fit(est, X, rows, y_encoded, weights):
     """Find the margin and the teacher that attains it; return fitted attributes of ``est``.
 
     Parameters are those of `ridge_fit.fit`. Weights do not matter: the margin is that of the
@@ -31,8 +31,8 @@ def fit(est, X, rows, codes, weights):
     device = resolve_device(est.device)
     random = check_random_state(est.random_state)
     n_classes = len(est.classes_)
-    distinct = merge_rows(X, codes, weights, n_classes)
-    row, label = np.nonzero(distinct.mass)
+    distinct = merge_rows(X, y_encoded, weights, n_classes)
+    row, label = np.nonzero(distinct.class_weight_sums)
     signs = np.eye(n_classes)[label] if n_classes > 2 else 2.0 * label[:, None] - 1
     rows = to_tensor(rows[distinct.first[row]], device=device)
     n_inputs, n_outputs, itemsize = rows.shape[1], signs.shape[1], rows.element_size()

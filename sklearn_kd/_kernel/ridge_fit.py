@@ -44,11 +44,11 @@ RANK = 2000
 #: Relative residual of the iterative solvers, and the most iterations.
 TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-10}
 MAX_ITER = 500
-#: Centres of the Nystroem solver unless told.
+#: Centers of the Nystroem solver unless told.
 N_COMPONENTS = 5000
-#: Rows of a block that streams past the centres.
+#: Rows of a block that streams past the centers.
 STREAM_ROWS = 4096
-#: Share of the memory to spare that the kernel of rows and centres may take to be kept.
+#: Share of the memory to spare that the kernel of rows and centers may take to be kept.
 KEPT_SHARE = 0.75
 #: Bytes of a block of kernel values when predicting.
 PREDICT_BYTES = 2**28
@@ -83,18 +83,18 @@ def _dtype_name(tensor):
 def values_of(est, rows, dual):
     """Kernel expansion (n_samples, n_columns) of scaled rows, a block at a time.
 
-    ``dual`` (n_centres, n_columns) are weights of ``est.X_fit_``.
+    ``dual`` (n_centers, n_columns) are weights of ``est.X_fit_``.
     """
     device = resolve_device(est.device)
     kernel = kernel_of(est)
-    centres = kernels.prepare(to_tensor(est.X_fit_, device=device), kernel)
+    centers = kernels.prepare(to_tensor(est.X_fit_, device=device), kernel)
     dtype = est.X_fit_.dtype
     dual = to_tensor(dual, dtype=dtype, device=device)
     size = max(1, PREDICT_BYTES // (dtype.itemsize * len(est.X_fit_)))
     values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
     for start in range(0, len(rows), size):
         part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
-        values[start : start + size] = to_numpy(kernels.cross(part, centres, kernel) @ dual)
+        values[start : start + size] = to_numpy(kernels.cross(part, centers, kernel) @ dual)
     return values
 
 
@@ -125,7 +125,7 @@ def _check_eigen(n_rows, itemsize, device, limit):
     check_budget(5 * itemsize * n_rows**2, device, advice, limit=limit)
 
 
-def _needed(solver, n_rows, n_inputs, n_columns, n_centres, itemsize):
+def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
     """Bytes that a solver takes beside the data, about."""
     rank, systems = min(RANK, n_rows), (1 + N_FOLDS) * n_columns
     numbers = {
@@ -133,8 +133,8 @@ def _needed(solver, n_rows, n_inputs, n_columns, n_centres, itemsize):
         # the small systems of the preconditioner are in float64
         "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
         # the kernel, its factor (also in float64), and a preconditioner for each system
-        "nystroem": (6 + 1 + N_FOLDS) * n_centres**2
-        + 2 * STREAM_ROWS * n_centres
+        "nystroem": (6 + 1 + N_FOLDS) * n_centers**2
+        + 2 * STREAM_ROWS * n_centers
         + 6 * n_rows * systems,
     }[solver]
     return itemsize * (max(numbers, 5 * min(n_rows, RIDGE_ROWS) ** 2) + n_rows * n_inputs)
@@ -144,8 +144,8 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
     """Resolve "auto", say why, and check the memory before it is taken."""
     limit = _limit(est)
     budget = min(available_bytes(device), limit)
-    n_centres = min(n_rows, N_COMPONENTS if est.n_components is None else est.n_components)
-    sizes = (n_rows, n_inputs, n_columns, n_centres, itemsize)
+    n_centers = min(n_rows, N_COMPONENTS if est.n_components is None else est.n_components)
+    sizes = (n_rows, n_inputs, n_columns, n_centers, itemsize)
     solver, why = est.solver, "as asked"
     if solver == "auto":
         solver = "cholesky" if n_rows <= CHOLESKY_ROWS[device.type] else "pcg"
@@ -156,7 +156,7 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
                 f"{budget / 2**30:.2f} GiB there are"
             )
             solver = "nystroem"
-    fits = n_centres
+    fits = n_centers
     while solver == "nystroem" and fits > 1:
         if _needed("nystroem", n_rows, n_inputs, n_columns, fits, itemsize) <= budget:
             break
@@ -166,7 +166,7 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
         advice = "set solver='nystroem' (or float32 rows), raise max_memory, or fit fewer rows"
     needed = _needed(solver, *sizes)
     check_budget(needed, device, advice, limit=limit)
-    return solver, why, n_centres, budget - needed
+    return solver, why, n_centers, budget - needed
 
 
 def _tell(est, text):
@@ -178,20 +178,22 @@ def _tell(est, text):
 class _Problem:
     """The distinct rows as tensors, in an order that depends on them alone."""
 
-    def __init__(self, est, X, rows, codes, weights, device):
+    def __init__(self, est, X, rows, y_encoded, weights, device):
         n_classes = len(est.classes_)
-        self.distinct = merge_rows(X, codes, weights, n_classes)
-        first, _, mass = self.distinct
+        self.distinct = merge_rows(X, y_encoded, weights, n_classes)
+        first, _, class_weight_sums = self.distinct
         dtype = rows.dtype
-        total = mass.sum(axis=1)
+        total = class_weight_sums.sum(axis=1)
         if n_classes == 2:
-            coded = (mass[:, 1:] - mass[:, :1]) / total[:, None]
+            coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
         else:
-            coded = mass / total[:, None] - 1 / n_classes
+            coded = class_weight_sums / total[:, None] - 1 / n_classes
         self.rows = to_tensor(rows[first], device=device)
         self.weights = to_tensor(total, dtype=dtype, device=device)
         self.targets = to_tensor(coded, dtype=dtype, device=device)
-        self.mass = calibration.smoothed_mass(to_tensor(mass, device=device))
+        self.class_weight_sums = calibration.smoothed_mass(
+            to_tensor(class_weight_sums, device=device)
+        )
 
     def __len__(self):
         return len(self.rows)
@@ -202,11 +204,11 @@ def _ridge(est, problem, kernel, random):
     if est.ridge != "loo":
         return float(est.ridge)
     chosen = slice(None)
-    mass = problem.mass
+    class_weight_sums = problem.class_weight_sums
     if len(problem) > RIDGE_ROWS:
         chosen = torch.from_numpy(np.sort(random.permutation(len(problem))[:RIDGE_ROWS]))
         chosen = chosen.to(problem.rows.device)
-        mass = mass[chosen]
+        class_weight_sums = class_weight_sums[chosen]
     weights, rows = problem.weights[chosen], problem.rows[chosen]
     gram = kernels.gram(rows, kernel)
     unit = float(gram.diagonal().mean() * problem.weights.mean())
@@ -219,12 +221,12 @@ def _ridge(est, problem, kernel, random):
         ridge_module.spectrum(gram, weights),
         problem.targets[chosen],
         ridges,
-        lambda loo: calibration.fit_temperature(loo, mass)[1],
+        lambda loo: calibration.fit_temperature(loo, class_weight_sums)[1],
         free_intercept=est.fit_intercept,
     )
 
 
-def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
+def _solve(est, problem, kernel, solver, n_centers, spare, ridge, random):
     """Run the solver; the fit, and the rows that its dual weights belong to."""
     rows, weights, targets = problem.rows, problem.weights, problem.targets
     if solver == "cholesky":
@@ -233,7 +235,7 @@ def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
             gram, weights, targets, ridge, free_intercept=est.fit_intercept
         )
         return fit, rows
-    fold = unique_row_folds(to_numpy(problem.mass), N_FOLDS, random)
+    fold = unique_row_folds(to_numpy(problem.class_weight_sums), N_FOLDS, random)
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
     fold = fold.to(rows.device)
     n_folds = int(fold.max()) + 1
@@ -244,14 +246,14 @@ def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
             f"[KernelTeacher] iteration {step}: relative residual {residual:.2e}"
         )
     if solver == "pcg":
-        fit, centres = _iterate(problem, kernel, groups, ridge, random, options), rows
+        fit, centers = _iterate(problem, kernel, groups, ridge, random, options), rows
     else:
-        chosen = torch.from_numpy(np.sort(random.permutation(len(rows))[:n_centres]))
+        chosen = torch.from_numpy(np.sort(random.permutation(len(rows))[:n_centers]))
         chosen = chosen.to(rows.device)
-        centres = rows[chosen]
+        centers = rows[chosen]
         fit = ridge_module.fit_nystroem(
-            _blocks(rows, centres, kernel, spare),
-            kernels.gram(centres, kernel),
+            _blocks(rows, centers, kernel, spare),
+            kernels.gram(centers, kernel),
             chosen,
             groups,
             targets,
@@ -266,7 +268,7 @@ def _solve(est, problem, kernel, solver, n_centres, spare, ridge, random):
             ConvergenceWarning,
             stacklevel=6,
         )
-    return fit, centres
+    return fit, centers
 
 
 def _square(rows):
@@ -289,22 +291,22 @@ def _iterate(problem, kernel, groups, ridge, random, options):
     return ridge_module.fit_iteratively(gram, low_rank, groups, problem.targets, ridge, **options)
 
 
-def _blocks(rows, centres, kernel, spare):
-    """Kernel of the rows with the centres: kept in ``spare`` bytes, else new for each pass."""
-    prepared, centres = kernels.prepare(rows, kernel), kernels.prepare(centres, kernel)
+def _blocks(rows, centers, kernel, spare):
+    """Kernel of the rows with the centers: kept in ``spare`` bytes, else new for each pass."""
+    prepared, centers = kernels.prepare(rows, kernel), kernels.prepare(centers, kernel)
     parts = [slice(i, min(i + STREAM_ROWS, len(rows))) for i in range(0, len(rows), STREAM_ROWS)]
-    n_bytes = rows.element_size() * len(rows) * len(centres)
+    n_bytes = rows.element_size() * len(rows) * len(centers)
     if n_bytes < KEPT_SHARE * spare:
-        kept = [(part, kernels.cross(prepared[part], centres, kernel)) for part in parts]
+        kept = [(part, kernels.cross(prepared[part], centers, kernel)) for part in parts]
         return lambda: kept
-    return lambda: ((part, kernels.cross(prepared[part], centres, kernel)) for part in parts)
+    return lambda: ((part, kernels.cross(prepared[part], centers, kernel)) for part in parts)
 
 
 def _fit_flow(est, problem, kernel, random):
     """Gradient flow up to a time, with cross-fitted values."""
     device = problem.rows.device
     _check_eigen(len(problem), problem.rows.element_size(), device, _limit(est))
-    fold = unique_row_folds(to_numpy(problem.mass), N_FOLDS, random)
+    fold = unique_row_folds(to_numpy(problem.class_weight_sums), N_FOLDS, random)
     gram = kernels.gram(problem.rows, kernel)
 
     def dual_of(part, matrix):
@@ -320,7 +322,7 @@ def _fit_flow(est, problem, kernel, random):
     return ridge_module.Fit(dual, dual.new_zeros(dual.shape[1]), out)
 
 
-def fit(est, X, rows, codes, weights):
+def fit(est, X, rows, y_encoded, weights):
     """Fit ``est`` and return its fitted attributes; see `KernelTeacher`.
 
     Parameters
@@ -331,7 +333,7 @@ def fit(est, X, rows, codes, weights):
         Rows as given, by which copies are told.
     rows : ndarray of shape (n_samples, n_inputs)
         Rows as the kernel sees them.
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
         Indices into ``classes_``.
     weights : ndarray of shape (n_samples,)
         Positive.
@@ -347,19 +349,19 @@ def fit(est, X, rows, codes, weights):
     kernel = kernel_of(est)
     advice = "fit fewer rows, or float32 ones"
     check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_limit(est))
-    problem = _Problem(est, X, rows, codes, weights, device)
+    problem = _Problem(est, X, rows, y_encoded, weights, device)
     n_columns = problem.targets.shape[1] + bool(est.fit_intercept)
     sizes = len(problem), rows.shape[1], n_columns, rows.dtype.itemsize
     del rows  # as much as the data, when memory is about to be short
     ridge = None
     if est.training_time is None:
-        solver, why, n_centres, spare = _choose_solver(est, *sizes, device)
+        solver, why, n_centers, spare = _choose_solver(est, *sizes, device)
         _tell(est, f"solver {solver!r}: {why}.")
         ridge = math.nan
         try:
             ridge = _ridge(est, problem, kernel, random)
-            solution, centres = _solve(
-                est, problem, kernel, solver, n_centres, spare, ridge, random
+            solution, centers = _solve(
+                est, problem, kernel, solver, n_centers, spare, ridge, random
             )
         except linalg.NotPositiveDefiniteError as error:
             raise ValueError(
@@ -369,14 +371,16 @@ def fit(est, X, rows, codes, weights):
     else:
         solver = "eigh"
         try:
-            solution, centres = _fit_flow(est, problem, kernel, random), problem.rows
+            solution, centers = _fit_flow(est, problem, kernel, random), problem.rows
         except linalg.NotPositiveDefiniteError as error:
             raise ValueError(f"the kernel is not positive definite: {error}.") from error
     temperature = 1.0
     if est.calibration == "temperature":
-        temperature, _ = calibration.fit_temperature(solution.out_of_sample, problem.mass)
+        temperature, _ = calibration.fit_temperature(
+            solution.out_of_sample, problem.class_weight_sums
+        )
     fitted = {
-        "X_fit_": to_numpy(centres),
+        "X_fit_": to_numpy(centers),
         "dual_coef_": to_numpy(solution.dual),
         "intercept_": to_numpy(solution.intercept),
         "ridge_": ridge,

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
 from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
-from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, _fit_context
+from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.unique_rows import copies_among
 from sklearn_kd._utils.validation import validate_sample_weight
 
@@ -43,7 +43,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
     followed by a temperature. The temperature, and unless it is given the ridge, are chosen by
     the log loss of leave-one-out values, which have a closed form: the training rows get soft
-    labels that no fit has memorised (``loo_proba_``), for the price of one fit.
+    labels that no fit has memorized (``loo_proba_``), for the price of one fit.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
         Add a free offset per output to the kernel expansion. Helps where classes are far from
         balanced and the ridge is large.
     input_scaling : bool, default=True
-        Centre the columns and scale them to equal variance, rows to a mean squared norm of one,
+        Center the columns and scale them to equal variance, rows to a mean squared norm of one,
         with weighted statistics. Without it rows are used as given.
     input_intercept : bool, default=True
         Append a coordinate that is always one.
@@ -78,12 +78,12 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     solver : {"auto", "cholesky", "pcg", "nystroem"}, default="auto"
         "cholesky": exact, with exact leave-one-out values. "pcg": conjugate gradients on the
         matrix in memory; labels are cross-fitted in five folds that share its products.
-        "nystroem": the kernel expansion has ``n_components`` centres only, and memory grows with
+        "nystroem": the kernel expansion has ``n_components`` centers only, and memory grows with
         their square; labels likewise. "auto": "cholesky" for up to 10,000 distinct rows (40,000
         on CUDA), else "pcg" where the matrix fits in memory, else "nystroem"; the logger
         ``sklearn_kd`` says why.
     n_components : int or None, default=None
-        Centres of "nystroem"; None: 5,000 or all rows.
+        Centers of "nystroem"; None: 5,000 or all rows.
     training_time : float or None, default=None
         Train by gradient flow on the summed squared loss, at rate one, up to this time, in place
         of a ridge (``solver`` is then not used and ``ridge`` must be "loo").
@@ -99,7 +99,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     max_memory : float or None, default=None
         GiB that the fit may take; None: what is free.
     random_state : int, RandomState or None, default=None
-        Of the rows that choose the ridge, folds, centres, pivots and draws.
+        Of the rows that choose the ridge, folds, centers, pivots and draws.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
     verbose : int, default=0
@@ -119,14 +119,14 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     temperature_ : float
     ridge_ : float or None
     solver_ : {"cholesky", "pcg", "nystroem", "eigh", "margin"}
-    X_fit_ : ndarray of shape (n_centres, n_inputs)
-        Distinct training rows (or centres) as the kernel sees them, in sorted order.
-    dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_classes)
+    X_fit_ : ndarray of shape (n_centers, n_inputs)
+        Distinct training rows (or centers) as the kernel sees them, in sorted order.
+    dual_coef_ : ndarray of shape (n_centers,) or (n_centers, n_classes)
         Their weights: ``decision_function(x) = k(x, X_fit_) @ dual_coef_ + intercept_``.
     intercept_ : float or ndarray of shape (n_classes,)
         Zero unless ``fit_intercept``.
-    fit_weights_ : ndarray of shape (n_centres,)
-    fit_targets_ : ndarray of shape (n_centres, n_outputs)
+    fit_weights_ : ndarray of shape (n_centers,)
+    fit_targets_ : ndarray of shape (n_centers, n_outputs)
         Weights and codes of the distinct rows, not with "nystroem".
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
         ``scaled x = (x - input_offset_) / input_scale_``, before the intercept and the sphere.
@@ -145,7 +145,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     See Also
     --------
     DistilledClassifier : Compresses a teacher into a network; this one by default.
-    sklearn_kd.theory.ntk_margin : The margin of labelled rows.
+    sklearn_kd.theory.ntk_margin : The margin of labeled rows.
 
     Notes
     -----
@@ -249,7 +249,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the teacher and label its rows.
 
@@ -280,7 +280,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0
-            labels, codes = encode_labels(y[kept])
+            labels, y_encoded = encode_labels(y[kept])
             if len(labels) < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs samples of at least 2 classes, got 1 class: "
@@ -290,7 +290,7 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             if not kept.all():
                 X, weights = X[kept], weights[kept]
             if self.class_weight is not None:
-                weights = weights * class_factors(self.class_weight, labels, codes, weights)
+                weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
             self.classes_ = labels
             # what the fit is made with, whatever set_params says later
             self._kernel_params_ = self.kernel, self.depth, self.bias, self.bandwidth
@@ -299,14 +299,14 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
             self.input_scale_ = np.ones(X.shape[1])
             if self.input_scaling:
                 self.input_offset_, self.input_scale_ = fit_scaling(X, weights)
-            return self._fit_checked(X, codes, weights, given, kept)
+            return self._fit_checked(X, y_encoded, weights, given, kept)
 
-    def _fit_checked(self, X, codes, weights, given, kept):
+    def _fit_checked(self, X, y_encoded, weights, given, kept):
         if self.method == "margin":
             from sklearn_kd._kernel.margin_fit import fit
         else:
             from sklearn_kd._kernel.ridge_fit import fit
-        fitted = fit(self, X, self._rows(X), codes, weights)
+        fitted = fit(self, X, self._rows(X), y_encoded, weights)
         for name in _OPTIONAL:
             vars(self).pop(name, None)  # an earlier fit's
         loo = fitted.pop("loo_decision_function_", None)

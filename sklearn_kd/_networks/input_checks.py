@@ -15,7 +15,7 @@ __all__ = ["check_loss", "check_partial_classes", "check_training_data", "weigh_
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
-    """Return checked rows of positive weight: X, class codes, float64 weights, soft targets.
+    """Return checked rows of positive weight: X, encoded labels, float64 weights, soft targets.
 
     Sets ``classes_`` (and, by validation, the features) only; see `all_or_nothing`.
     """
@@ -30,21 +30,21 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
         X, y, weights = X[kept], y[kept], weights[kept]
         soft = None if soft is None else soft[kept]
     # a class whose rows all have weight zero is absent, unless it is named
-    labels, codes = encode_labels(y, labels)
+    labels, y_encoded = encode_labels(y, labels)
     if len(labels) < 2:
         raise ValueError(
             f"{type(est).__name__} needs samples of at least 2 classes, got 1 class: "
             f"{labels.tolist()}."
         )
     est.classes_ = labels
-    return X, codes, weigh_classes(est, codes, weights), soft
+    return X, y_encoded, weigh_classes(est, y_encoded, weights), soft
 
 
-def weigh_classes(est, codes, weights):
+def weigh_classes(est, y_encoded, weights):
     """Multiply the weights of the rows by those of their classes."""
     if est.class_weight is None:
         return weights
-    return weights * class_factors(est.class_weight, est.classes_, codes, weights)
+    return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
 
 
 def check_partial_classes(est, classes):

@@ -7,14 +7,15 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import losses, problem, segments, targets
+from sklearn_kd._core.network import losses, problem, targets
+from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._utils.device import resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.unique_rows import is_small
 from sklearn_kd._utils.validation import rescale_weights
 
-__all__ = ["JobRows", "TrainingData"]
+__all__ = ["TrainingData", "TrainingTensors"]
 
 
 #: Up to so many distinct rows "auto" trains in full batch.
@@ -22,7 +23,7 @@ FULL_BATCH_ROWS = 1000
 #: Folds of the cross-validated early stopping.
 N_FOLDS = 5
 #: The most that a held-out row's loss counts beyond its least, ln 1000, in units of the loss
-#: (`Targets`): one row far outside the others would otherwise end training in its first epochs
+#: (`LossTargets`): one row far outside the others would otherwise end training in its first epochs
 #: (electricity has prices at 100 deviations).
 HELD_OUT_CAP = math.log(1000.0)
 
@@ -32,7 +33,7 @@ class TrainingData:
     """Checked rows of positive weight, and what fits on them find out once."""
 
     X: np.ndarray  # (n_samples, n_features)
-    codes: np.ndarray  # (n_samples,) int, indices into the classes
+    y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
     weights: np.ndarray  # (n_samples,)
     soft: np.ndarray | None  # (n_samples, n_classes)
     y: object  # labels as given, for callbacks
@@ -61,13 +62,13 @@ class TrainingData:
         """Fold of each row, or None where there is a single distinct row."""
         if seed not in self._folds:
             random = np.random.RandomState(seed)
-            fold = content_folds(self.X, self.codes, self.weights, N_FOLDS, random)
+            fold = content_folds(self.X, self.y_encoded, self.weights, N_FOLDS, random)
             self._folds[seed] = fold
         return self._folds[seed]
 
 
 @dataclass
-class Targets:
+class LossTargets:
     """What the rows are to be learnt as, for one alpha and temperature."""
 
     values: torch.Tensor  # (1, outputs of the loss, rows)
@@ -76,19 +77,19 @@ class Targets:
     unit: float  # what the loss is multiplied by beside a cross-entropy
 
 
-class JobRows:
+class TrainingTensors:
     """Inputs, targets and weights of the fits that share them: scaled, on a device.
 
-    ``held`` is the mask of the rows that are held out, or None.
+    ``validation_mask`` is the mask of the rows that are held out, or None.
     """
 
-    def __init__(self, data, *, dtype, device, offset, scale, intercept, held):
+    def __init__(self, data, *, dtype, device, offset, scale, intercept, validation_mask):
         self.data, self.dtype, self.device = data, dtype, device
         scaled = scale_inputs(data.X, offset, scale, intercept=intercept)
         inputs = to_tensor(scaled, dtype=dtype, device=device)
         self.index, masks = {"all": slice(None)}, {"all": slice(None)}
-        if held is not None:
-            masks = {"all": ~held, "held": held}
+        if validation_mask is not None:
+            masks = {"all": ~validation_mask, "held": validation_mask}
             for name, mask in masks.items():
                 self.index[name] = torch.from_numpy(np.flatnonzero(mask)).to(device)
         #: weights of a part that sum to one, (rows,) in float64
@@ -106,7 +107,7 @@ class JobRows:
             offset=job.offset,
             scale=job.scale,
             intercept=job.est.input_intercept,
-            held=job.held,
+            validation_mask=job.validation_mask,
         )
 
     def __len__(self):
@@ -116,40 +117,40 @@ class JobRows:
         """Targets of all rows, made once for each loss and array of soft labels (or None)."""
         key = None if soft is None else (id(soft), alpha, temperature)
         if key not in self._targets:
-            self._targets[key] = self.make_targets(self.data.codes, soft, alpha, temperature)
+            self._targets[key] = self.make_targets(self.data.y_encoded, soft, alpha, temperature)
         return self._targets[key]
 
-    def make_targets(self, codes, soft, alpha, temperature):
-        """Targets of any rows, from their codes and soft labels (or None)."""
-        device, n_classes, n_rows = self.device, self.data.n_classes, len(codes)
+    def make_targets(self, y_encoded, soft, alpha, temperature):
+        """Targets of any rows, from their encoded labels and soft labels (or None)."""
+        device, n_classes, n_rows = self.device, self.data.n_classes, len(y_encoded)
         if n_classes == 2:
-            hard = (codes == 1).astype(self.dtype)[None]
+            hard = (y_encoded == 1).astype(self.dtype)[None]
         else:
             hard = np.zeros((n_classes, n_rows), dtype=self.dtype)
-            hard[codes, np.arange(n_rows)] = 1.0
+            hard[y_encoded, np.arange(n_rows)] = 1.0
         hard = to_tensor(hard, device=device)
         nothing = torch.zeros(n_rows, device=device)
         if soft is None:
-            return Targets(hard[None], losses.cross_entropy, nothing, 1.0)
+            return LossTargets(hard[None], losses.cross_entropy, nothing, 1.0)
         columns = soft[:, 1:].T if n_classes == 2 else soft.T
         soft = to_tensor(columns, dtype=self.dtype, device=device)
         a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
         if temperature == 1 or alpha == 0:
             values = targets.mix(soft, hard, a)
             least = losses.entropy(values[0]) if alpha <= 1 else nothing
-            return Targets(values, losses.cross_entropy, least, 1.0)
+            return LossTargets(values, losses.cross_entropy, least, 1.0)
         values = targets.two_term_targets(soft, hard, T)
         least = a * T**2 * losses.entropy(values[0, : len(soft)])
         # below T = 1 the soft term still grows by alpha T for each unit of a logit
         unit = alpha * max(temperature, 1.0) ** 2 + 1 - alpha
-        return Targets(values, losses.TwoTerm(a, T), least, unit)
+        return LossTargets(values, losses.TwoTerm(a, T), least, unit)
 
-    def part(self, name, stretches, row_weights=None):
+    def part(self, name, segments, row_weights=None):
         """Rows to train on ("all", less those held out) or the "held" ones, for `solvers`."""
         index = self.index[name]
         rules = [
-            segments.Stretch(students, targets.Fixed(each.values[:, :, index]))
-            for students, each in stretches
+            Segment(students, targets.Fixed(each.values[:, :, index]))
+            for students, each in segments
         ]
         rule = rules[0].what if len(rules) == 1 else targets.Joined(rules)
         if row_weights is None:
@@ -157,9 +158,9 @@ class JobRows:
             if (row_weights == row_weights[0, 0]).all():
                 row_weights = row_weights[:, :1]  # nothing to gather
         row_weights = to_tensor(row_weights, dtype=self.dtype, device=self.device)
-        return problem.Rows(self.inputs[name], rule, row_weights)
+        return problem.WeightedRows(self.inputs[name], rule, row_weights)
 
-    def floor(self, name, each):
+    def min_loss(self, name, each):
         """Least mean loss that the targets of a part allow."""
         if name not in self.index:
             return 0.0

@@ -18,11 +18,11 @@ from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.split_fits import SplitFits
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
-    _check_method_params,
-    _fit_context,
-    _raise_for_params,
-    _routing_enabled,
-    _safe_split,
+    check_method_params,
+    fit_context,
+    raise_for_params,
+    routing_enabled,
+    safe_split,
 )
 
 __all__ = ["BatchedGridSearchCV"]
@@ -109,7 +109,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     -----
     In full batch (up to 1,000 distinct rows by default) a network ends with the weights that it
     would have in GridSearchCV up to rounding (which training that is unstable magnifies), whatever
-    its neighbours do, also where seeds differ.
+    its neighbors do, also where seeds differ.
     In minibatches too, where ``random_state`` is an integer and minibatches are not shared.
     Networks whose ``random_state`` is None share one seed, drawn for each split: they have the same
     distribution as alone, and candidates are compared on the same start and the same minibatches.
@@ -176,7 +176,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.share_minibatches = share_minibatches
         self.max_memory = max_memory
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, **params):
         """Train all candidates on every split, score them, and refit the best.
 
@@ -215,7 +215,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         if self.halving_factor is not None and several and not isinstance(self.refit, str):
             raise ValueError(_WHICH_SCORE)
         X, y = indexable(X, y)
-        params = _check_method_params(X, params=params)
+        params = check_method_params(X, params=params)
         fit_params, split_params = self._route(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **split_params))
@@ -227,8 +227,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         def fits_of(number):
             return SplitFits(
                 students,
-                *_safe_split(self.estimator, X, y, splits[number][0]),
-                _check_method_params(X, params=fit_params, indices=splits[number][0]),
+                *safe_split(self.estimator, X, y, splits[number][0]),
+                check_method_params(X, params=fit_params, indices=splits[number][0]),
                 lambda level, message: self._say(level, number + 1, len(splits), message, start),
                 share_minibatches=self.share_minibatches,
                 limit=math.inf if self.max_memory is None else self.max_memory * 2**30,
@@ -261,7 +261,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 
     def _route(self, params):
         """Metadata for the estimator's fit and for the splitter."""
-        if _routing_enabled():
+        if routing_enabled():
             routed = process_routing(self, "fit", **params)
             return routed.estimator.fit, routed.splitter.split
         fit_params = dict(params)
@@ -295,7 +295,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         -------
         float
         """
-        _raise_for_params(params, self, "score")
+        raise_for_params(params, self, "score")
         return super().score(X, y, **params)
 
 

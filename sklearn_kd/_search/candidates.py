@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._utils.sub_estimators import student_mode
 
-__all__ = ["SEARCHED", "Candidate", "student_of", "way_to_student"]
+__all__ = ["SEARCHED", "Candidate", "estimator_path", "innermost_student"]
 
 
 def _inner(estimator, fitted=False):
@@ -20,7 +20,7 @@ def _inner(estimator, fitted=False):
     return None
 
 
-def way_to_student(estimator, fitted=False):
+def estimator_path(estimator, fitted=False):
     """Yield (name with a trailing "__" or "", estimator) down to the student."""
     prefix = ""
     while True:
@@ -31,9 +31,9 @@ def way_to_student(estimator, fitted=False):
         estimator, prefix = inner[0], f"{prefix}{inner[1]}__"
 
 
-def student_of(estimator, fitted=False):
+def innermost_student(estimator, fitted=False):
     """Return the estimator that the others hand their rows on to in the end."""
-    return list(way_to_student(estimator, fitted))[-1][1]
+    return list(estimator_path(estimator, fitted))[-1][1]
 
 
 def _with_student(estimator, student):
@@ -57,8 +57,8 @@ SEARCHED = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 def _recorder(kind):
     """Student whose fit checks its data and keeps them in ``data_`` instead of training."""
 
-    def _fit_targets(self, X, codes, weights, soft, y, **options):
-        self.data_ = {"X": X, "codes": codes, "weights": weights, "soft": soft, "y": y}
+    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
+        self.data_ = {"X": X, "y_encoded": y_encoded, "weights": weights, "soft": soft, "y": y}
         return self
 
     return type(kind.__name__, (kind,), {"_fit_targets": _fit_targets})
@@ -69,13 +69,13 @@ class Candidate:
 
     def __init__(self, estimator, params):
         if hasattr(estimator, "_skl_callbacks") or any(
-            hasattr(each, "_skl_callbacks") for _, each in way_to_student(estimator)
+            hasattr(each, "_skl_callbacks") for _, each in estimator_path(estimator)
         ):
             raise ValueError(
                 "callbacks of the estimator cannot be told of fits that happen together: remove "
                 "them (set_callbacks()), or set them on the search."
             )
-        base = list(way_to_student(estimator))
+        base = list(estimator_path(estimator))
         prefix, student = base[-1]
         n_metas = sum(hasattr(each, "_get_student") for _, each in base)
         # not of a subclass, whose own fit and parameters would be passed over
@@ -88,7 +88,7 @@ class Candidate:
             )
         self.params = params
         self.estimator = clone(estimator).set_params(**clone(params, safe=False))
-        way = list(way_to_student(self.estimator))
+        way = list(estimator_path(self.estimator))
         same = [(name, type(each)) for name, each in way] == [(n, type(e)) for n, e in base]
         own = {f"{prefix}{name}" for name in student.get_params(deep=False)}
         self.meta = None  # sets the student's alpha and temperature
@@ -118,7 +118,7 @@ class Candidate:
             )
         #: what comes before the student: candidates in which it is equal share it
         self.before = (
-            student_of(self.estimator).random_state is None,  # draws a seed, or does not
+            innermost_student(self.estimator).random_state is None,  # draws a seed, or does not
             *(
                 (name, _identity(value))
                 for name, value in sorted(params.items())
@@ -129,7 +129,7 @@ class Candidate:
     def probe(self):
         """Unfitted estimator whose student records the rows and labels that reach it."""
         probe = clone(self.estimator)
-        student = student_of(probe)
+        student = innermost_student(probe)
         # clone, for its metadata requests; its parameters are the candidates' own affair
         recorder = clone(student)
         recorder.__class__ = _recorder(type(student))
@@ -137,7 +137,7 @@ class Candidate:
         # a meta draws a seed for a student that has none
         recorder.set_params(**{**defaults, "random_state": student.random_state})
         probe = _with_student(probe, recorder)
-        for _, each in way_to_student(probe):
+        for _, each in estimator_path(probe):
             if hasattr(each, "_get_student") and not self.mixes:
                 each.set_params(alpha=0.5, temperature=1.0)
         return probe
@@ -147,7 +147,7 @@ class Candidate:
 
         ``data`` is the recording student, ``seed()`` that of students without one.
         """
-        student, meta = clone(student_of(self.estimator)), self.meta
+        student, meta = clone(innermost_student(self.estimator)), self.meta
         if meta is not None:
             meta._validate_params()
             student_mode(meta._get_student(), meta.alpha, meta.temperature)

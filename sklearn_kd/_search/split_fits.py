@@ -6,7 +6,7 @@ import time
 
 from sklearn.utils import check_random_state
 
-from sklearn_kd._search.candidates import student_of
+from sklearn_kd._search.candidates import innermost_student
 
 __all__ = ["SplitFits"]
 
@@ -22,7 +22,7 @@ class SplitFits:
     say : callable
         Called with a verbosity and a message.
     options : dict
-        Of `joint_training.Together`.
+        Of `joint_training.JointTraining`.
     """
 
     def __init__(self, candidates, X, y, fit_params, say, **options):
@@ -44,7 +44,7 @@ class SplitFits:
         except Exception as error:  # what each of them would have raised
             self.outcome |= dict.fromkeys(group, (error, 0.0))
             return
-        data = student_of(probe, fitted=True)
+        data = innermost_student(probe, fitted=True)
         shared = (time.perf_counter() - start) / len(group)
         batch = []
         for candidate in group:

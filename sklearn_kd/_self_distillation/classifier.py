@@ -13,10 +13,10 @@ from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._self_distillation.label_quality import (
+    cross_validated_label_quality,
     estimate_noise_rate,
-    judge_labels,
-    own_beliefs,
-    refine_labels,
+    posterior_label_probabilities,
+    predictions_without_label_influence,
 )
 from sklearn_kd._utils.base import LogitsClassifierMixin, require_fitted
 from sklearn_kd._utils.callbacks import Subtask
@@ -25,8 +25,8 @@ from sklearn_kd._utils.sklearn_compat import (
     Interval,
     RealNotInt,
     StrOptions,
-    _check_y,
-    _fit_context,
+    check_y,
+    fit_context,
 )
 from sklearn_kd._utils.sub_estimators import merge_tags, seeded
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -47,7 +47,7 @@ class Data(NamedTuple):
     X: object
     y: np.ndarray  # (n_samples,)
     rows: np.ndarray
-    codes: np.ndarray
+    y_encoded: np.ndarray
     weights: np.ndarray  # with those of the classes
     sample_weight: np.ndarray  # (n_samples,)
 
@@ -58,7 +58,7 @@ class Data(NamedTuple):
 
     def trained(self, targets):
         """Arguments of ``_fit_targets``."""
-        return self.rows, self.codes, self.weights, targets, self.y
+        return self.rows, self.y_encoded, self.weights, targets, self.y
 
     def given(self, classes):
         """Labels as indicators of the classes, bool of shape (n_samples, n_classes)."""
@@ -81,7 +81,7 @@ class SelfDistillClassifier(
     Parameters
     ----------
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
-        The network, cloned. A wide one learns what rows have in common before it memorises single
+        The network, cloned. A wide one learns what rows have in common before it memorizes single
         labels. None: ``TwoLayerPGDClassifier(width=256)``; to search over its parameters, give it.
 
     target : {"hard", "soft"}, default="hard"
@@ -136,13 +136,13 @@ class SelfDistillClassifier(
     refined_targets_ : ndarray of shape (n_samples, n_classes)
         Probabilities of the true classes, by what the network believes and how often labels are
         wrong: the beliefs times the probability of the given label if k is the true class
-        (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalised.
+        (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalized.
         Beliefs are the probabilities of ``estimator_`` without the labels it has seen: less their
         share in the targets where these have been learnt, else squared. Usable as
         ``soft_targets`` of any student.
     label_quality_ : ndarray of shape (n_samples,)
         Probability of the given label, low for suspected wrong labels: the mean over the two
-        generations, else over the epochs (which stays low even where a wrong label is memorised
+        generations, else over the epochs (which stays low even where a wrong label is memorized
         in the end), or where rows were held out that of ``estimator_``. In-sample; see
         `find_label_errors`.
     noise_rate_ : float
@@ -169,7 +169,7 @@ class SelfDistillClassifier(
 
     Notes
     -----
-    Wrong labels are learnt last by networks that can memorise them. Where a network does not get
+    Wrong labels are learnt last by networks that can memorize them. Where a network does not get
     that far, or where labels are right and merely hard to learn, corrections cost accuracy. No
     class vanishes by "chance-corrected", but with ``memory=None`` a rare one that is learnt late
     still loses rows to corrections: look at its recall.
@@ -255,7 +255,7 @@ class SelfDistillClassifier(
 
         return TwoLayerPGDClassifier(width=256)
 
-    @_fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
+    @fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
     def fit(self, X, y, sample_weight=None):
         """Train the network on labels that it corrects.
 
@@ -293,9 +293,9 @@ class SelfDistillClassifier(
             )
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, codes, weights, _ = estimator._check_data(X, y, sample_weight, None)
+        rows, y_encoded, weights, _ = estimator._check_data(X, y, sample_weight, None)
         shares = validate_sample_weight(sample_weight, X)
-        data = Data(X, _check_y(y, estimator=self), rows, codes, weights, shares)
+        data = Data(X, check_y(y, estimator=self), rows, y_encoded, weights, shares)
         correct = self._correct_by_own_predictions
         if self._uses_generations(estimator):
             correct = self._correct_by_last_generation
@@ -319,17 +319,17 @@ class SelfDistillClassifier(
 
     def _correct_by_own_predictions(self, estimator, data, ctx):
         """Train one network, which makes its targets at each step; return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import Refinement
+        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 
-        refinement = Refinement(self)
+        correction = LabelCorrection(self)
         task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
         with task.begin(estimator):
-            estimator._fit_targets(*data.trained(None), refinement=refinement)
-        curve, confidence = refinement.weight_curve(estimator.n_iter_), None
-        if len(refinement.mean_confidence()) == len(data.codes):  # no row was held out
+            estimator._fit_targets(*data.trained(None), correction=correction)
+        curve, confidence = correction.weight_curve(estimator.n_iter_), None
+        if len(correction.mean_confidence()) == len(data.y_encoded):  # no row was held out
             proba = estimator.predict_proba(data.X).astype(np.float64)
             confidence = (proba * data.given(estimator.classes_)).sum(axis=1)
-            confidence[data.kept] = refinement.mean_confidence()
+            confidence[data.kept] = correction.mean_confidence()
         weight = None if estimator.early_stopping else curve[-1:].sum()
         fitted = self._read(estimator, data, curve, confidence, weight)
         task.end(fitted)
@@ -346,28 +346,28 @@ class SelfDistillClassifier(
 
     def _correct_by_last_generation(self, estimator, data, ctx):
         """Train a plain network, which makes the targets of another; return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import Refinement
+        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 
         if self.schedule == "annealed":
             raise ValueError(
                 "schedule='annealed' is of targets that change with the step, which those of "
                 "memory='previous-generation' do not: set another memory or schedule."
             )
-        refinement = Refinement(self)
+        correction = LabelCorrection(self)
         first = copy.copy(estimator)  # as checked, with the callbacks of the estimator
         task = Subtask(ctx, "fit-first-generation", self, data.X, data.y)
         with task.begin(first):
             first._fit_targets(*data.trained(None))
         task.end()
-        codes, weights, n_classes = data.codes, data.weights, len(first.classes_)
+        y_encoded, weights, n_classes = data.y_encoded, data.weights, len(first.classes_)
         decision = first.decision_function(data.X)[data.kept]
-        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == codes
-        shares = np.bincount(codes, weights, n_classes) / weights.sum()
-        weight = refinement.weight_of(np.average(right, weights=weights), shares.max())
+        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == y_encoded
+        shares = np.bincount(y_encoded, weights, n_classes) / weights.sum()
+        weight = correction.weight_of(np.average(right, weights=weights), shares.max())
         if weight < LEAST_WEIGHT:
             return self._read(first, data, np.zeros(first.n_iter_))
 
-        targets = refinement.mix(decision, np.eye(n_classes)[codes], weight)
+        targets = correction.mix(decision, np.eye(n_classes)[y_encoded], weight)
         estimator.set_params(alpha=1.0, temperature=1.0)
         task = Subtask(ctx, "fit-second-generation", self, data.X, data.y)
         with task.begin(estimator):
@@ -384,17 +384,17 @@ class SelfDistillClassifier(
     def _read(self, estimator, data, curve, confidence=None, weight=None):
         """Fitted attributes; ``confidence`` in the labels is that of the estimator by default.
 
-        ``weight`` is that of `own_beliefs`.
+        ``weight`` is that of `predictions_without_label_influence`.
         """
         classes, given = estimator.classes_, data.given(estimator.classes_)
         proba = estimator.predict_proba(data.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
         kept, beliefs = data.kept, proba.copy()
-        beliefs[kept] = own_beliefs(proba[kept], given[kept], weight)
-        rate = estimate_noise_rate(beliefs[kept], data.codes, data.sample_weight[kept])
+        beliefs[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
+        rate = estimate_noise_rate(beliefs[kept], data.y_encoded, data.sample_weight[kept])
         suggested = proba.argmax(axis=1)
-        gone = np.bincount(data.codes, minlength=len(classes)) > 0
+        gone = np.bincount(data.y_encoded, minlength=len(classes)) > 0
         gone[suggested[kept]] = False
         if gone.any():
             advice = "lower strength"
@@ -409,7 +409,7 @@ class SelfDistillClassifier(
         return {
             "estimator_": estimator,
             "classes_": classes,
-            "refined_targets_": refine_labels(beliefs, given, rate),
+            "refined_targets_": posterior_label_probabilities(beliefs, given, rate),
             "label_quality_": np.clip(confidence, 0, 1),
             "noise_rate_": rate,
             "weight_curve_": curve,
@@ -448,7 +448,7 @@ class SelfDistillClassifier(
             the number of rows are wrong.
         """
         X, y = indexable(X, y)
-        y = _check_y(y, estimator=self)
+        y = check_y(y, estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -466,7 +466,7 @@ class SelfDistillClassifier(
         else:
             rng = check_random_state(self.random_state)
             more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
-            suggested, quality = judge_labels(self, X, y, cv, **more)
+            suggested, quality = cross_validated_label_quality(self, X, y, cv, **more)
         order = np.argsort(quality, kind="stable")
         return pd.DataFrame(
             {

@@ -9,10 +9,10 @@ import torch
 from sklearn_kd._core.network import self_distillation
 from sklearn_kd._utils.device import to_numpy
 
-__all__ = ["Refinement"]
+__all__ = ["LabelCorrection"]
 
 
-class Refinement:
+class LabelCorrection:
     """Makes the rule of targets of one fit, and reads off it how the labels were corrected.
 
     Parameters

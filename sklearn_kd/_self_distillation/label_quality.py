@@ -9,16 +9,22 @@ from sklearn.model_selection import check_cv
 
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
-from sklearn_kd._utils.sklearn_compat import _safe_indexing
+from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import seeded
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
 
-__all__ = ["estimate_noise_rate", "judge_labels", "own_beliefs", "refine_labels"]
+__all__ = [
+    "cross_validated_label_quality",
+    "estimate_noise_rate",
+    "posterior_label_probabilities",
+    "predictions_without_label_influence",
+]
 
 
-#: Power of the probabilities of a network that has not learnt its targets, in `own_beliefs`: it
-#: leans towards the labels it was trained on, which would count twice. Of two generations of 256
+#: Power of the probabilities of a network that has not learnt its targets, in
+#: `predictions_without_label_influence`, which leans
+#: toward the labels it was trained on, which would count twice. Of two generations of 256
 #: neurons on at most 2,000 rows of 24 tables at noise 0, .2 and .4 the refined labels were right in
 #: 98.1, 89.2 and 76.6 % of the rows with a power of 1, 95.0, 89.8 and 80.0 % with 2, and the most
 #: probable class alone in 91.4, 86.8 and 79.5 %.
@@ -27,7 +33,7 @@ SHARPENING = 2
 LEARNT = 0.1
 
 
-def own_beliefs(proba, given, weight):
+def predictions_without_label_influence(proba, given, weight):
     """Take the labels that a network has seen out of what it believes of the rows.
 
     Parameters
@@ -54,17 +60,17 @@ def own_beliefs(proba, given, weight):
     return np.where(total > 0, beliefs / np.where(total > 0, total, 1.0), proba)
 
 
-def estimate_noise_rate(proba, codes, weights):
+def estimate_noise_rate(proba, y_encoded, weights):
     """Estimate the share of wrong labels by counting confident contradictions.
 
     A row counts for the most probable of the classes whose probability is at least its mean over
-    the rows that are labelled so; what rows of a label count for are the parts of that label that
+    the rows that are labeled so; what rows of a label count for are the parts of that label that
     belong to each class (confident learning, Northcutt, Jiang and Chuang 2021, equations 1 to 3).
 
     Parameters
     ----------
     proba : ndarray of shape (n_samples, n_classes)
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
         Given labels.
     weights : ndarray of shape (n_samples,)
 
@@ -73,21 +79,21 @@ def estimate_noise_rate(proba, codes, weights):
     float
     """
     n_classes = proba.shape[1]
-    own = proba[np.arange(len(codes)), codes]
-    mass = np.bincount(codes, weights, n_classes)
+    own = proba[np.arange(len(y_encoded)), y_encoded]
+    mass = np.bincount(y_encoded, weights, n_classes)
     with np.errstate(invalid="ignore"):
-        threshold = np.bincount(codes, weights * own, n_classes) / mass  # NaN: no row, no class
+        threshold = np.bincount(y_encoded, weights * own, n_classes) / mass  # NaN: no row, no class
     confident = proba >= threshold
     counted = confident.any(axis=1)
     best = np.where(confident, proba, -1.0).argmax(axis=1)
-    right = counted & (best == codes)
-    n_counted = np.bincount(codes, weights * counted, n_classes)
-    n_right = np.bincount(codes, weights * right, n_classes)
+    right = counted & (best == y_encoded)
+    n_counted = np.bincount(y_encoded, weights * counted, n_classes)
+    n_right = np.bincount(y_encoded, weights * right, n_classes)
     share = np.divide(n_right, n_counted, out=np.ones(n_classes), where=n_counted > 0)
     return float(1 - mass @ share / mass.sum())
 
 
-def refine_labels(proba, given, noise_rate):
+def posterior_label_probabilities(proba, given, noise_rate):
     """Probabilities of the true classes, given the labels and the network.
 
     Bayes' rule for labels of which a share ``noise_rate`` is wrong, each other class alike:
@@ -96,7 +102,7 @@ def refine_labels(proba, given, noise_rate):
     Parameters
     ----------
     proba : ndarray of shape (n_samples, n_classes)
-        `own_beliefs` of the network.
+        `predictions_without_label_influence` of the network.
     given : ndarray of bool of shape (n_samples, n_classes)
         Labels as indicators; a row whose label is not among the classes has none.
     noise_rate : float
@@ -113,7 +119,7 @@ def refine_labels(proba, given, noise_rate):
     return np.where(total > 0, joint / np.where(total > 0, total, 1.0), given)
 
 
-def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
+def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight, rng):
     """Have copies of a classifier that were fitted without a row judge its label.
 
     Parameters
@@ -135,13 +141,13 @@ def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
     quality : ndarray of shape (n_samples,)
         Probabilities of the given labels.
     """
-    classes, codes = encode_labels(y)
+    classes, y_encoded = encode_labels(y)
     weights = validate_sample_weight(sample_weight, X)
     if cv is None or isinstance(cv, Integral):
         n_folds = 5 if cv is None else int(cv)
         if n_folds < 2:
             raise ValueError(f"cv={cv!r} is no number of folds: give 2 or more, or cv=None.")
-        folds = stratified_folds(codes, n_folds, int(rng.randint(2**31 - 1)))
+        folds = stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
     elif isinstance(cv, str):
         raise ValueError(
             f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
@@ -156,7 +162,7 @@ def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
         ]
     tests = np.concatenate([np.arange(0), *(test for _, test in folds)])
     n_tests = np.bincount(tests, minlength=len(y))
-    unknown = (np.bincount(codes)[codes] == 1) & (n_tests == 0)
+    unknown = (np.bincount(y_encoded)[y_encoded] == 1) & (n_tests == 0)
     if not folds or (n_tests[~unknown] != 1).any():
         raise ValueError(
             f"cv tests {np.count_nonzero(n_tests == 1)} of the {len(y)} rows once, and others "
@@ -169,8 +175,8 @@ def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
             # of the copies, one by one; their labels are judged all the same
             warnings.simplefilter("ignore", ClassCollapseWarning)
             warnings.simplefilter("ignore", CleanLabelsWarning)
-            judge.fit(_safe_indexing(X, train), y[train], sample_weight=weights[train])
-        answer = judge.predict_proba(_safe_indexing(X, test))
+            judge.fit(safe_indexing(X, train), y[train], sample_weight=weights[train])
+        answer = judge.predict_proba(safe_indexing(X, test))
         proba[test] = align_columns(answer, judge.classes_, classes)
         unknown[test] |= ~np.isin(y[test], judge.classes_)
     if unknown.any():
@@ -181,5 +187,5 @@ def judge_labels(classifier, X, y, cv, *, groups, sample_weight, rng):
             MissingClassWarning,
             stacklevel=3,
         )
-        proba[unknown] = np.eye(len(classes))[codes[unknown]]
-    return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), codes]
+        proba[unknown] = np.eye(len(classes))[y_encoded[unknown]]
+    return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]

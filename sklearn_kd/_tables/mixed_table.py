@@ -16,7 +16,7 @@ SEARCHED = 64
 CATEGORIES = 50
 #: Columns that the encoded nominal attributes take together: 320 MB for 40,000 rows.
 ENCODED = 1000
-#: Squared distance, per attribute, within which neighbours are a tie, to be broken at random.
+#: Squared distance, per attribute, within which neighbors are a tie, to be broken at random.
 TIE = 1e-13
 #: Integers from here on are no longer numbers in float64, and hardly quantities.
 EXACT = 2**53
@@ -128,7 +128,7 @@ class MixedTable:
         given : ndarray of int
             The attributes.
         sources : ndarray of int of shape (n,)
-            Distinct rows that are no neighbours, one for each.
+            Distinct rows that are no neighbors, one for each.
         n_neighbors : int
         rng : RandomState
             Breaks ties.

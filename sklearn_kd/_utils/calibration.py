@@ -5,11 +5,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 __all__ = [
-    "apply_decision_map",
-    "fit_decision_map",
+    "apply_decision_value_calibration",
+    "apply_temperature",
+    "fit_decision_value_calibration",
     "fit_student_temperature",
     "fit_temperature",
-    "sharpen",
 ]
 
 
@@ -28,11 +28,11 @@ def _logits(values, slope, offsets):
     return np.where(np.isnan(values), -np.inf, slope * values + offsets)
 
 
-def apply_decision_map(values, slope, offsets):
+def apply_decision_value_calibration(values, slope, offsets):
     return softmax(_logits(values, slope, offsets), axis=1)
 
 
-def fit_decision_map(values, codes, weight, *, max_iter=100, tol=1e-14):
+def fit_decision_value_calibration(values, y_encoded, weight, *, max_iter=100, tol=1e-14):
     r"""Slope and offsets that turn decision values into probabilities.
 
     .. math:: p = \mathrm{softmax}(a F + b), \qquad
@@ -44,13 +44,13 @@ def fit_decision_map(values, codes, weight, *, max_iter=100, tol=1e-14):
     """
     n_classes = values.shape[1]
     known = ~np.isnan(values)
-    use = known[np.arange(len(codes)), codes]
-    values, codes, weight, known = values[use], codes[use], weight[use], known[use]
+    use = known[np.arange(len(y_encoded)), y_encoded]
+    values, y_encoded, weight, known = values[use], y_encoded[use], weight[use], known[use]
     scale = np.abs(values[known]).max(initial=0.0)
     if not scale > 0:
         scale = 1.0
     F = np.where(known, values, 0.0) / scale
-    target = _smoothed_targets(codes, weight, n_classes) * known
+    target = _smoothed_targets(y_encoded, weight, n_classes) * known
     target /= target.sum(axis=1, keepdims=True)
     block = np.where(known, 0.0, -np.inf)
 
@@ -92,19 +92,21 @@ def fit_decision_map(values, codes, weight, *, max_iter=100, tol=1e-14):
     return theta[0] / scale, theta[1:]
 
 
-def _smoothed_targets(codes, weight, n_classes):
+def _smoothed_targets(y_encoded, weight, n_classes):
     """Platt's targets: no finite sample proves certainty.
 
     (N + 1) / (N + 2) for the label of a row, N the weight of its class, the rest shared by the
     other classes.
     """
-    mass = np.bincount(codes, weights=weight, minlength=n_classes)[codes]
-    target = np.repeat(1 / (mass + 2) / (n_classes - 1), n_classes).reshape(len(codes), n_classes)
-    target[np.arange(len(codes)), codes] = (mass + 1) / (mass + 2)
+    mass = np.bincount(y_encoded, weights=weight, minlength=n_classes)[y_encoded]
+    target = np.repeat(1 / (mass + 2) / (n_classes - 1), n_classes).reshape(
+        len(y_encoded), n_classes
+    )
+    target[np.arange(len(y_encoded)), y_encoded] = (mass + 1) / (mass + 2)
     return target
 
 
-def sharpen(proba, temperature, known):
+def apply_temperature(proba, temperature, known):
     r"""Return :math:`\mathrm{softmax}(\ln((p + \delta) / (1 + K \delta)) / T)`, row by row.
 
     K counts the classes that the teacher knows (a mask of the columns); the others keep their
@@ -118,7 +120,7 @@ def sharpen(proba, temperature, known):
     return sharp
 
 
-def fit_temperature(proba, codes, weight, known):
+def fit_temperature(proba, y_encoded, weight, known):
     """Temperature at which the probabilities of rows not seen have the least log loss.
 
     Above 1 for a teacher that is too sure of itself, below 1 for one, like most forests, that is
@@ -127,14 +129,14 @@ def fit_temperature(proba, codes, weight, known):
     Parameters
     ----------
     proba : ndarray of shape (n_samples, n_classes)
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
     known : ndarray of bool of shape (n_classes,)
         Classes that the teacher knows.
     """
     z = np.log(proba[:, known] + SMOOTHING)
     z -= z.mean(axis=1, keepdims=True)
-    target = _smoothed_targets(np.cumsum(known)[codes] - 1, weight, np.count_nonzero(known))
+    target = _smoothed_targets(np.cumsum(known)[y_encoded] - 1, weight, np.count_nonzero(known))
 
     def loss(slope):
         return -weight @ (target * log_softmax(slope * z, axis=1)).sum(axis=1)
@@ -143,7 +145,7 @@ def fit_temperature(proba, codes, weight, known):
     return 1 / minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x
 
 
-def fit_student_temperature(log_proba, codes, weight):
+def fit_student_temperature(log_proba, y_encoded, weight):
     r"""Temperature at which a student's probabilities of rows not seen have the least log loss.
 
     Drawn to 1 as by a normal prior on its logarithm: few rows do not move it far.
@@ -157,13 +159,13 @@ def fit_student_temperature(log_proba, codes, weight):
     ----------
     log_proba : ndarray of shape (n_samples, n_classes)
         Finite.
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
     """
 
     def loss(log_slope):
         z = log_softmax(np.exp(log_slope) * log_proba, axis=1)
-        return -weight @ z[np.arange(len(codes)), codes] + log_slope**2 / (2 * SPREAD**2)
+        return -weight @ z[np.arange(len(y_encoded)), y_encoded] + log_slope**2 / (2 * SPREAD**2)
 
     bounds = -np.log(HOTTEST), -np.log(COLDEST)
     return float(np.exp(-minimize_scalar(loss, bounds=bounds, method="bounded").x))

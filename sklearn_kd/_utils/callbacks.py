@@ -77,7 +77,7 @@ class EpochReporter:
 
 
 class Subtask:
-    """A labelled subtask of fit, merged with the fit of a sub-estimator that has callbacks."""
+    """A labeled subtask of fit, merged with the fit of a sub-estimator that has callbacks."""
 
     def __init__(self, ctx, name, estimator, X, y):
         self.ctx = ctx.subcontext(task_name=name)

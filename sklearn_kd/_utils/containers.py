@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sklearn_kd._utils.sklearn_compat import _num_features, _num_samples
+from sklearn_kd._utils.sklearn_compat import num_features, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
@@ -13,7 +13,7 @@ __all__ = ["extend_weights", "stack_rows", "warn_if_sliceable"]
 
 def warn_if_sliceable(X_unlabeled, n_samples):
     """Warn where a search would take more rows for metadata of those it slices."""
-    if X_unlabeled is not None and _num_samples(X_unlabeled) == n_samples:
+    if X_unlabeled is not None and num_samples(X_unlabeled) == n_samples:
         warn_caller(
             f"X_unlabeled has as many rows as X ({n_samples}), so that a search or a "
             "cross-validation takes it for metadata of these rows and slices it.",
@@ -52,9 +52,9 @@ def stack_rows(X, more, source="X_unlabeled"):
         return pd.concat([X, more], ignore_index=True)
     if hasattr(X, "columns") or hasattr(more, "columns"):
         raise TypeError(f"{source} must be a pandas DataFrame if X is one, and only then.")
-    if _num_features(X) != _num_features(more):
+    if num_features(X) != num_features(more):
         raise ValueError(
-            f"{source} has {_num_features(more)} features, but X has {_num_features(X)}."
+            f"{source} has {num_features(more)} features, but X has {num_features(X)}."
         )
     if sp.issparse(X) or sp.issparse(more):
         return sp.vstack([sp.csr_array(X), sp.csr_array(more)], format="csr")

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-def content_folds(X, codes, weights, n_folds, rng):
+def content_folds(X, y_encoded, weights, n_folds, rng):
     """Stratified folds that depend on which distinct rows there are, and on nothing else.
 
     Copies of a row share a fold; the order of the rows, their repetition and increasing
@@ -27,7 +27,7 @@ def content_folds(X, codes, weights, n_folds, rng):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
         Class of each row.
     weights : ndarray of shape (n_samples,)
     n_folds : int
@@ -38,44 +38,46 @@ def content_folds(X, codes, weights, n_folds, rng):
     fold : ndarray of int of shape (n_samples,), or None
         None where there is a single distinct row, and so nothing to hold out.
     """
-    distinct = merge_rows(X, codes, weights)
-    fold = unique_row_folds(distinct.mass, n_folds, rng)
+    distinct = merge_rows(X, y_encoded, weights)
+    fold = unique_row_folds(distinct.class_weight_sums, n_folds, rng)
     return None if fold is None else fold[distinct.group]
 
 
-def grouped_folds(group, codes, weights, n_folds, seed):
+def grouped_folds(group, y_encoded, weights, n_folds, seed):
     """Stratified folds of rows, of which those of a group share one.
 
     As `content_folds` for the groups of `group_rows`, but not blind to transformations of the
     columns.
     """
-    mass = np.zeros((group.max() + 1, codes.max() + 1))
-    np.add.at(mass, (group, codes), weights)
-    fold = unique_row_folds(mass, n_folds, np.random.RandomState(seed))
-    return np.zeros(len(codes), int) if fold is None else fold[group]
+    class_weight_sums = np.zeros((group.max() + 1, y_encoded.max() + 1))
+    np.add.at(class_weight_sums, (group, y_encoded), weights)
+    fold = unique_row_folds(class_weight_sums, n_folds, np.random.RandomState(seed))
+    return np.zeros(len(y_encoded), int) if fold is None else fold[group]
 
 
-def unique_row_folds(mass, n_folds, rng):
+def unique_row_folds(class_weight_sums, n_folds, rng):
     """Fold of each distinct row, classes in proportion; None where there is a single row."""
-    n_folds = min(n_folds, len(mass))
+    n_folds = min(n_folds, len(class_weight_sums))
     if n_folds < 2:
         return None
-    stratum = (mass > mass.max(axis=1, keepdims=True) * (1 - 1e-9)).argmax(axis=1)
-    order = rng.permutation(len(mass))
+    stratum = (
+        class_weight_sums > class_weight_sums.max(axis=1, keepdims=True) * (1 - 1e-9)
+    ).argmax(axis=1)
+    order = rng.permutation(len(class_weight_sums))
     order = order[np.argsort(stratum[order], kind="stable")]
-    fold = np.empty(len(mass), dtype=np.intp)
-    fold[order] = np.arange(len(mass)) % n_folds
+    fold = np.empty(len(class_weight_sums), dtype=np.intp)
+    fold[order] = np.arange(len(class_weight_sums)) % n_folds
     return fold
 
 
-def random_rows(codes, fraction, rng):
+def random_rows(y_encoded, fraction, rng):
     """Mask of about ``fraction`` of the rows, classes in proportion; a class keeps a row to train.
 
     One row at least, of the largest class, unless each class has a single row.
 
     Parameters
     ----------
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
     fraction : float in (0, 1)
     rng : numpy.random.RandomState
 
@@ -83,25 +85,25 @@ def random_rows(codes, fraction, rng):
     -------
     held_out : ndarray of bool of shape (n_samples,)
     """
-    order = rng.permutation(len(codes))
-    order = order[np.argsort(codes[order], kind="stable")]
-    counts = np.bincount(codes)
-    rank = np.empty(len(codes), dtype=np.intp)
-    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order = rng.permutation(len(y_encoded))
+    order = order[np.argsort(y_encoded[order], kind="stable")]
+    counts = np.bincount(y_encoded)
+    rank = np.empty(len(y_encoded), dtype=np.intp)
+    rank[order] = np.arange(len(y_encoded)) - np.repeat(np.cumsum(counts) - counts, counts)
     n_held = np.floor(counts * fraction + 0.5).astype(int).clip(max=counts - 1)
     if not (n_held > 0).any():
         n_held[counts.argmax()] = min(1, counts.max() - 1)
-    return rank < n_held[codes]
+    return rank < n_held[y_encoded]
 
 
-def stratified_folds(codes, n_splits, seed):
+def stratified_folds(y_encoded, n_splits, seed):
     """Shuffled stratified folds in which every training part has every class.
 
     A class with fewer rows than folds is spread over as many folds as it has rows. The row of a
     class that has no other is in every training part and in no test part.
     """
-    counts = np.bincount(codes)
-    is_single = counts[codes] == 1
+    counts = np.bincount(y_encoded)
+    is_single = counts[y_encoded] == 1
     single, eligible = np.flatnonzero(is_single), np.flatnonzero(~is_single)
     n_splits = min(n_splits, int(counts.max()))
     if n_splits < 2:
@@ -110,7 +112,7 @@ def stratified_folds(codes, n_splits, seed):
     with warnings.catch_warnings():
         # classes with fewer rows than folds do no harm here, see above
         warnings.filterwarnings("ignore", "The least populated class")
-        parts = list(splitter.split(np.zeros(len(eligible)), codes[eligible]))
+        parts = list(splitter.split(np.zeros(len(eligible)), y_encoded[eligible]))
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
 
 

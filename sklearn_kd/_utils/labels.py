@@ -17,14 +17,14 @@ __all__ = [
 
 
 def encode_labels(y, classes=None):
-    """Return ``(classes, codes)``: the sorted labels and, per row, the index of its own.
+    """Return ``(classes, y_encoded)``: the sorted labels and, per row, the index of its own.
 
     ``classes`` (sorted) may name labels that y lacks; a label of y that it lacks is an error.
     """
     check_classification_targets(y)
-    present, codes = np.unique(y, return_inverse=True)
+    present, y_encoded = np.unique(y, return_inverse=True)
     if classes is None:
-        return present, codes
+        return present, y_encoded
     classes = np.asarray(classes)
     unknown = np.setdiff1d(present, classes)
     if len(unknown):
@@ -32,19 +32,22 @@ def encode_labels(y, classes=None):
             f"y contains labels {unknown.tolist()} that are not among the classes "
             f"{classes.tolist()}; name every label that y can take."
         )
-    return classes, np.searchsorted(classes, present)[codes]
+    return classes, np.searchsorted(classes, present)[y_encoded]
 
 
-def class_factors(class_weight, classes, codes, weights):
+def class_factors(class_weight, classes, y_encoded, weights):
     """Class weight of each row; "balanced" counts weighted rows."""
     if class_weight == "balanced":
-        mass = np.bincount(codes, weights=weights, minlength=len(classes))
-        factors = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))
+        class_weight_sums = np.bincount(y_encoded, weights=weights, minlength=len(classes))
+        factors = class_weight_sums.sum() / (
+            np.count_nonzero(class_weight_sums)
+            * np.where(class_weight_sums > 0, class_weight_sums, 1.0)
+        )
     else:
-        factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    if not (np.isfinite(factors).all() and (factors[np.unique(codes)] > 0).all()):
+        factors = compute_class_weight(class_weight, classes=classes, y=classes[y_encoded])
+    if not (np.isfinite(factors).all() and (factors[np.unique(y_encoded)] > 0).all()):
         raise ValueError(f"class_weight must be positive and finite, got {class_weight}.")
-    return factors[codes]
+    return factors[y_encoded]
 
 
 def align_columns(values, given, wanted, *, fill=0.0):
@@ -62,7 +65,7 @@ def align_columns(values, given, wanted, *, fill=0.0):
 
 def merge_classes(present, teacher):
     """Sorted union of the labels in y and those that a fitted teacher knows."""
-    known = np.asarray(_classes_of(teacher))
+    known = np.asarray(known_classes(teacher))
     numeric = [np.issubdtype(a.dtype, np.number) or a.dtype == bool for a in (present, known)]
     if numeric[0] != numeric[1]:
         # NumPy would turn both into strings, and 1 and "1" into one class
@@ -73,7 +76,7 @@ def merge_classes(present, teacher):
     return np.union1d(present, known)
 
 
-def _classes_of(teacher):
+def known_classes(teacher):
     if not hasattr(teacher, "classes_"):
         raise ValueError(
             f"the fitted teacher {type(teacher).__name__} has no classes_, so that nothing says "
@@ -96,10 +99,10 @@ def untemper_log(log_g, temperature):
     return log_g if temperature == 1 else log_softmax(temperature * log_g, axis=1)
 
 
-def mix(Q, codes, alpha):
-    """Return ``alpha Q + (1 - alpha) onehot(codes)``."""
+def mix(Q, y_encoded, alpha):
+    """Return ``alpha Q + (1 - alpha) onehot(y_encoded)``."""
     if alpha == 1:
         return Q
     mixed = alpha * Q
-    mixed[np.arange(len(codes)), codes] += 1 - alpha
+    mixed[np.arange(len(y_encoded)), y_encoded] += 1 - alpha
     return mixed

@@ -14,9 +14,9 @@ _BLOCK = 256
 
 
 def fit_scaling(X, weights):
-    """Offset and scale that centre the columns of X and give its rows a mean squared norm of one.
+    """Offset and scale that center the columns of X and give its rows a mean squared norm of one.
 
-    Column j is centred by its weighted mean and divided by its weighted standard deviation times
+    Column j is centered by its weighted mean and divided by its weighted standard deviation times
     the root of the number of columns that vary: each of those then adds the same to the norm,
     and the theory's ||x|| <= 1 holds on average. A constant column becomes zero.
 
@@ -57,9 +57,9 @@ def _mean_and_spread(X, share, low, high):
     rest, square = np.zeros((2, X.shape[1]))
     for start in range(0, len(X), _BLOCK):
         block = slice(start, start + _BLOCK)
-        centred = (X[block] - offset) / peak
-        rest += share[block] @ centred
-        square += share[block] @ (centred * centred)
+        centered = (X[block] - offset) / peak
+        rest += share[block] @ centered
+        square += share[block] @ (centered * centered)
     return offset + rest * peak, peak * np.sqrt(np.maximum(square - rest * rest, 0.0))
 
 

@@ -1,16 +1,25 @@
-"""The private parts of scikit-learn that this package uses. No other module imports them."""
+"""Private parts of scikit-learn under public names. No other module imports private ones."""
 
-from sklearn.base import _fit_context
-from sklearn.utils import _safe_indexing
-from sklearn.utils._metadata_requests import _raise_for_params, _routing_enabled
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
+from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.metaestimators import _safe_split as safe_split
 from sklearn.utils.validation import (
-    _check_method_params,
-    _check_sample_weight,
-    _check_y,
-    _num_features,
-    _num_samples,
+    _check_method_params as check_method_params,
+)
+from sklearn.utils.validation import (
+    _check_sample_weight as check_sample_weight,
+)
+from sklearn.utils.validation import (
+    _check_y as check_y,
+)
+from sklearn.utils.validation import (
+    _num_features as num_features,
+)
+from sklearn.utils.validation import (
+    _num_samples as num_samples,
 )
 
 __all__ = [
@@ -18,14 +27,14 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
-    "_check_method_params",
-    "_check_sample_weight",
-    "_check_y",
-    "_fit_context",
-    "_num_features",
-    "_num_samples",
-    "_raise_for_params",
-    "_routing_enabled",
-    "_safe_indexing",
-    "_safe_split",
+    "check_method_params",
+    "check_sample_weight",
+    "check_y",
+    "fit_context",
+    "num_features",
+    "num_samples",
+    "raise_for_params",
+    "routing_enabled",
+    "safe_indexing",
+    "safe_split",
 ]

@@ -8,13 +8,13 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_kd._utils.sklearn_compat import _num_samples, _routing_enabled
+from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
 __all__ = [
-    "fit_head",
     "fit_parameter_key",
+    "fit_preprocessing",
     "last_step",
     "merge_tags",
     "route_fit",
@@ -77,7 +77,7 @@ def without_own_requests(estimator):
     Those that a user passes are for the meta-estimator: without this, a student that could take
     them, and has not said whether it wants them, would make routing an error.
     """
-    if estimator is None or not _routing_enabled():
+    if estimator is None or not routing_enabled():
         return estimator
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
@@ -100,7 +100,7 @@ def route_fit(meta, teacher, student, sample_weight, params):
 
     Without metadata routing these are sample weights, by signature.
     """
-    if _routing_enabled():
+    if routing_enabled():
         routed = process_routing(meta, "fit", sample_weight=sample_weight, **params)
         return {
             "teacher": dict(routed["teacher"]["fit"]),
@@ -151,17 +151,17 @@ def merge_tags(tags, parts):
     return tags
 
 
-def fit_head(student, X, y, params):
+def fit_preprocessing(student, X, y, params):
     """Fit the steps of a pipeline before the last; they, and the rows as they leave them."""
     head, head_params = student[:-1], {}
-    if _routing_enabled() and params:
+    if routing_enabled() and params:
         wanted = get_routing_for_object(head).consumes("fit_transform", params)
         head_params = {key: params[key] for key in wanted}
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     X = head.fit_transform(X, y, **head_params)
-    if _num_samples(X) != n_samples:
+    if num_samples(X) != n_samples:
         raise ValueError(
-            f"the student's steps before the last made {_num_samples(X)} rows of "
+            f"the student's steps before the last made {num_samples(X)} rows of "
             f"{n_samples}; soft labels need the rows they belong to."
         )
     return head, X
@@ -170,7 +170,7 @@ def fit_head(student, X, y, params):
 def student_mode(student, alpha, temperature):
     """Return "native", "mixed" (native without parameters for the loss) or "expansion".
 
-    An ``alpha`` or ``temperature`` of "auto" will be what the student can honour.
+    An ``alpha`` or ``temperature`` of "auto" will be what the student can honor.
     """
     last = last_step(student)
     name = type(last).__name__
@@ -203,11 +203,11 @@ def student_mode(student, alpha, temperature):
     if mode == "expansion" and alpha != 1 and temperature != 1:
         raise ValueError(
             f"{pair}: {name} takes sample weights but no soft_targets, and row expansion can "
-            "honour alpha=1 with any temperature, or temperature=1 with any alpha in [0, 1]."
+            "honor alpha=1 with any temperature, or temperature=1 with any alpha in [0, 1]."
         )
     if mode == "mixed" and temperature != 1:
         raise ValueError(
             f"{pair}: {name} takes soft_targets but has no parameters alpha and temperature, so "
-            "it can honour temperature=1 only."
+            "it can honor temperature=1 only."
         )
     return mode

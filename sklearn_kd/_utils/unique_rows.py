@@ -91,10 +91,10 @@ class Distinct(NamedTuple):
 
     first: np.ndarray  # (n_distinct,) where in X each is found
     group: np.ndarray  # (n_samples,) which of them each row of X is
-    mass: np.ndarray  # (n_distinct, n_classes)
+    class_weight_sums: np.ndarray  # (n_distinct, n_classes)
 
 
-def merge_rows(X, codes, weights, n_classes=None):
+def merge_rows(X, y_encoded, weights, n_classes=None):
     """Find the distinct rows of X and the weight that each class has in them.
 
     They are in an order that depends on what they are alone, so that what is drawn by position
@@ -102,6 +102,6 @@ def merge_rows(X, codes, weights, n_classes=None):
     """
     # sorted by value: hashes would order scaled columns differently
     _, first, group = np.unique(_sortable(X), return_index=True, return_inverse=True)
-    mass = np.zeros((len(first), n_classes or codes.max() + 1))
-    np.add.at(mass, (group, codes), weights)
-    return Distinct(first, group, mass)
+    class_weight_sums = np.zeros((len(first), n_classes or y_encoded.max() + 1))
+    np.add.at(class_weight_sums, (group, y_encoded), weights)
+    return Distinct(first, group, class_weight_sums)

@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 
 from sklearn_kd._utils.labels import align_columns, encode_labels
-from sklearn_kd._utils.sklearn_compat import _check_sample_weight, _num_samples
+from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 __all__ = [
+    "check_option",
     "check_probabilities",
     "check_row_order",
     "check_soft_targets",
@@ -27,7 +28,7 @@ ROW_SUM_TOLERANCE = 1e-5
 
 def validate_sample_weight(sample_weight, X):
     """Weights as float64 of shape (n_samples,), non-negative and not all zero; ones for None."""
-    return _check_sample_weight(
+    return check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
     )
 
@@ -59,30 +60,30 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     Returns
     -------
     soft_targets : ndarray of shape (n_samples, n_classes)
-        Columns in the order of ``classes``, rows renormalised to sum to one.
+        Columns in the order of ``classes``, rows renormalized to sum to one.
     classes : ndarray of shape (n_classes,)
         ``np.unique(y)``, or its union with the column labels of the DataFrame.
     """
     known = classes
-    classes, codes = encode_labels(y, known)
-    labelled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
-    if labelled:
+    classes, y_encoded = encode_labels(y, known)
+    labeled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
+    if labeled:
         columns = np.asarray(soft_targets.columns)
         _check_column_labels(columns, np.unique(y), known)
         soft_targets = soft_targets.to_numpy()
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
-    Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalised below
-    n_samples = _num_samples(y)
+    Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalized below
+    n_samples = num_samples(y)
     if Q.ndim != 2 or Q.shape[0] != n_samples:
         raise ValueError(
             f"soft_targets must have shape (n_samples, n_classes) with n_samples={n_samples}, "
             f"got {Q.shape}."
         )
-    if labelled:
+    if labeled:
         union = np.union1d(classes, columns)
         Q = align_columns(Q, columns, union)
-        codes = np.searchsorted(union, classes)[codes]
+        y_encoded = np.searchsorted(union, classes)[y_encoded]
         classes = union
     elif Q.shape[1] != len(classes):
         raise ValueError(
@@ -93,7 +94,7 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     check_probabilities(Q, "soft_targets")
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
-    _warn_if_misaligned(Q, codes)
+    _warn_if_misaligned(Q, y_encoded)
     return Q.astype(dtype, copy=False), classes
 
 
@@ -138,7 +139,7 @@ def check_unit_interval(P, name, tolerance=ROW_SUM_TOLERANCE):
         )
 
 
-def _warn_if_misaligned(Q, codes):
+def _warn_if_misaligned(Q, y_encoded):
     """Warn where argmax Q meets y no more often than in another order of the rows.
 
     Chance and its spread are those of a random order, so that targets whose largest is always
@@ -147,8 +148,8 @@ def _warn_if_misaligned(Q, codes):
     n_samples, n_classes = Q.shape
     best = Q.argmax(axis=1)
     of_best = np.bincount(best, minlength=n_classes) / n_samples
-    of_y = np.bincount(codes, minlength=n_classes) / n_samples
-    agreement = np.mean(best == codes)
+    of_y = np.bincount(y_encoded, minlength=n_classes) / n_samples
+    agreement = np.mean(best == y_encoded)
     both = of_best * of_y
     chance = both.sum()
     variance = (chance - both @ (of_best + of_y) + chance**2) / max(n_samples - 1, 1)
@@ -180,3 +181,8 @@ def check_row_order(soft_targets, X, y):
                 f"soft_targets.loc[{name}.index] if its rows go by label, or "
                 f"soft_targets.set_axis({name}.index) if they are in the order of {name}."
             )
+
+
+def check_option(value, name, options):
+    if not (isinstance(value, str) and value in options):
+        raise ValueError(f"{name} must be one of {list(options)}, got {value!r}.")

@@ -26,7 +26,7 @@ class DataSet(NamedTuple):
 
     @property
     def file_shape(self):
-        """Shape of an image in a file of Keras: without an axis for grey, colours last."""
+        """Shape of an image in a file of Keras: without an axis for gray, colors last."""
         channels, height, width = self.image_shape
         return (height, width) if channels == 1 else (height, width, channels)
 
@@ -149,7 +149,7 @@ def load_images(about, data_home, as_images, dtype, download_if_missing):
     x_train, y_train, x_test, y_test = arrays
     channels, height, width = about.image_shape
     shape = about.image_shape if as_images else (channels * height * width,)
-    # order: a copy of colours that moved to the front would keep them last in memory
+    # order: a copy of colors that moved to the front would keep them last in memory
     X_train, X_test = (
         x.astype(dtype, order="C").reshape(len(x), *shape) for x in (x_train, x_test)
     )
@@ -163,7 +163,7 @@ def load_images(about, data_home, as_images, dtype, download_if_missing):
         target_names=list(about.target_names),
         DESCR=(
             f"{about.title}: {len(y_train)} training and {len(y_test)} test "
-            f"{'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels in "
+            f"{'gray' if channels == 1 else 'color'} images of {height} x {width} pixels in "
             f"[0, 1], ten classes. Source: {source}."
         ),
         source=source,

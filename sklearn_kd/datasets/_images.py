@@ -61,7 +61,7 @@ def fetch_mnist(*, data_home=None, as_images=False, dtype=np.float32, download_i
     See Also
     --------
     fetch_fashion_mnist : A harder drop-in replacement.
-    fetch_cifar10 : Colour images, harder still.
+    fetch_cifar10 : Color images, harder still.
 
     References
     ----------
@@ -150,7 +150,7 @@ def fetch_fashion_mnist(
 
 
 def fetch_cifar10(*, data_home=None, as_images=False, dtype=np.float32, download_if_missing=True):
-    """Load CIFAR-10, 50,000 + 10,000 colour images of animals and vehicles.
+    """Load CIFAR-10, 50,000 + 10,000 color images of animals and vehicles.
 
     Read from ``cifar10.npz`` in the folders of :func:`fetch_mnist`, with the same four arrays, the
     images uint8 of shape (n, 32, 32, 3), red, green and blue last; else from OpenML ("CIFAR_10",

@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_kd._utils.labels import encode_labels
-from sklearn_kd._utils.sklearn_compat import _check_y
+from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.validation import check_probabilities
 
 __all__ = ["add_label_noise"]
@@ -121,40 +121,40 @@ def add_label_noise(
             raise ValueError(f"kind={kind!r} has no use for {name}; leave it out.")
     if rate is not None and not 0 <= rate <= 1:
         raise ValueError(f"rate must be a share in [0, 1], such as 0.3 for 30 %, got {rate}.")
-    classes, codes = encode_labels(_check_y(y))
-    n_samples, n_classes = len(codes), len(classes)
+    classes, y_encoded = encode_labels(check_y(y))
+    n_samples, n_classes = len(y_encoded), len(classes)
     if n_classes < 2:
         raise ValueError(f"y must have two classes or more, got {classes.tolist()} alone.")
     rng = check_random_state(random_state)
 
     if kind == "class-conditional":
-        given = _draw_given(codes, n_classes, transition, rng)
+        given = _draw_given(y_encoded, n_classes, transition, rng)
     else:
         weights = np.ones(n_samples)
         if kind == "feature-dependent":
-            other, weights = _resembled(codes, n_classes, X, estimator, rng)
+            other, weights = _resembled(y_encoded, n_classes, X, estimator, rng)
         elif kind == "pair":
-            other = (codes + 1) % n_classes
+            other = (y_encoded + 1) % n_classes
         else:
             steps = rng.randint(0 if include_true else 1, n_classes, n_samples)
-            other = (codes + steps) % n_classes
+            other = (y_encoded + steps) % n_classes
         # the smallest of exponential times are a draw by weight without replacement
         times = rng.standard_exponential(n_samples) / weights
         rows = np.argsort(times, kind="stable")[: round(rate * n_samples)]
-        given = codes.copy()
+        given = y_encoded.copy()
         given[rows] = other[rows]
 
-    is_wrong = given != codes
+    is_wrong = given != y_encoded
     return Bunch(
         y=classes[given],
         is_wrong=is_wrong,
         rate=float(is_wrong.mean()),
-        transition=confusion_matrix(codes, given, normalize="true"),
+        transition=confusion_matrix(y_encoded, given, normalize="true"),
         classes=classes,
     )
 
 
-def _draw_given(codes, n_classes, transition, rng):
+def _draw_given(y_encoded, n_classes, transition, rng):
     """Draw a class for each row from the row of ``transition`` of its own class."""
     P = np.asarray(transition, dtype=np.float64)
     if P.shape != (n_classes, n_classes):
@@ -165,22 +165,22 @@ def _draw_given(codes, n_classes, transition, rng):
     check_probabilities(P, "transition")
     P = np.clip(P, 0, 1)
     P /= P.sum(axis=1, keepdims=True)
-    given = np.empty_like(codes)
+    given = np.empty_like(y_encoded)
     for k in range(n_classes):
-        rows = codes == k
+        rows = y_encoded == k
         given[rows] = rng.choice(n_classes, size=rows.sum(), p=P[k])
     return given
 
 
-def _resembled(codes, n_classes, X, estimator, rng):
+def _resembled(y_encoded, n_classes, X, estimator, rng):
     """Return which other class each row resembles most, and the weight of 1 - margin^2."""
-    if np.bincount(codes).min() < 3:
+    if np.bincount(y_encoded).min() < 3:
         raise ValueError("kind='feature-dependent' needs three rows of each class, one per fold.")
     if estimator is None:
         estimator = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     folds = StratifiedKFold(3, shuffle=True, random_state=rng.randint(np.iinfo(np.int32).max))
-    proba = cross_val_predict(clone(estimator), X, codes, cv=folds, method="predict_proba")
-    own = np.arange(n_classes) == codes[:, None]
+    proba = cross_val_predict(clone(estimator), X, y_encoded, cv=folds, method="predict_proba")
+    own = np.arange(n_classes) == y_encoded[:, None]
     others = np.where(own, -1, proba)
     margin = np.clip(proba[own] - others.max(axis=1), 0, 1)
     # rows far from every boundary come last, but at rate 1 they come

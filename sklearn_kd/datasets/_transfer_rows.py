@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state, check_scalar, gen_batches
 
 from sklearn_kd._tables.mixed_table import MixedTable, NewRows, check_table
-from sklearn_kd._utils.sklearn_compat import _safe_indexing
+from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
 
 __all__ = ["make_transfer_rows"]
@@ -18,9 +18,9 @@ DRAWS = 10
 #: which it is known.
 SCARCE, TELLING = 0.05, 100
 #: Sweeps of Gibbs sampling over a row: two halves of the attributes, one after the other. More
-#: take the rows further from the one they started at, and each costs a search of neighbours.
+#: take the rows further from the one they started at, and each costs a search of neighbors.
 SWEEPS = 2
-#: Rows that share the random halves of a sweep, so that their neighbours are searched together.
+#: Rows that share the random halves of a sweep, so that their neighbors are searched together.
 BLOCK = 1000
 #: Blocks at least: in a table of few attributes some halves make copies alone.
 FEWEST_BLOCKS = 8
@@ -51,11 +51,11 @@ def make_transfer_rows(
     n_rows : int
         Number of new rows.
     method : {"munge", "gibbs"}, default="munge"
-        - "munge": between a row and its nearest neighbour, with noise on the numbers.
+        - "munge": between a row and its nearest neighbor, with noise on the numbers.
         - "gibbs": a row whose values are replaced, half of them at a time, by those of a row that
           is near in the other half. Each value is one of X, so that nothing is blurred.
     swap_probability : float in (0, 1], default=0.5
-        "munge" alone: probability with which each attribute is taken from the neighbour. Lower
+        "munge" alone: probability with which each attribute is taken from the neighbor. Lower
         ones stay nearer to the row.
     local_variance : float, default=1.0
         "munge" alone: the distance of the two numbers is divided by it to give the standard
@@ -99,23 +99,23 @@ def make_transfer_rows(
     -----
     **Attributes.** Numbers are scaled by their range. Nominal, at a distance of 0 or 1 from each
     other, are strings, categories, booleans, dates, columns of two numbers and integers beyond
-    2**53. Neighbouring columns of two numbers (or booleans) of which no row has two at their
-    larger value are one nominal attribute: one-hot columns stay one-hot, standardised or not. A
+    2**53. Neighboring columns of two numbers (or booleans) of which no row has two at their
+    larger value are one nominal attribute: one-hot columns stay one-hot, standardized or not. A
     missing value is one more category; a missing number is at a distance of 1 from the others,
-    and whatever of the two the neighbour has is taken as it is. Of a nominal attribute the
+    and whatever of the two the neighbor has is taken as it is. Of a nominal attribute the
     distance tells the 50 most frequent categories apart (fewer, if that were more than 1000
     indicators in all), and takes the others for one.
 
-    **Munge** is Algorithm 1 of Bucila et al., but for this: there, a row and its neighbour
+    **Munge** is Algorithm 1 of Bucila et al., but for this: there, a row and its neighbor
     :math:`e'` become two new rows in place, so that later pairs meet changed rows; here each new
     row is the child of the pair that starts at the row :math:`e`, all of them from X as it is, and
-    neighbours are sought among distinct rows. A number is drawn from
+    neighbors are sought among distinct rows. A number is drawn from
     :math:`N(e'_a, (|e_a - e'_a| / s)^2)` with :math:`s` the ``local_variance``, as there, and then
     clipped to the range of its column, and rounded where the column holds integers alone.
 
     **Gibbs** has the idea of Fakoor et al., who learn the conditional distributions with a
-    network. Here nearest neighbours stand for it, in two sweeps of random halves. In tables of few
-    categories most rows have neighbours that equal them in one half, and the result is a copy.
+    network. Here nearest neighbors stand for it, in two sweeps of random halves. In tables of few
+    categories most rows have neighbors that equal them in one half, and the result is a copy.
 
     Rows are drawn in whole passes over X in random order: ``n_rows`` of twice its length start at
     each row twice, but for the copies. The search compares each row with all others: for 40,000
@@ -160,7 +160,7 @@ def make_transfer_rows(
     weights = rescale_weights(validate_sample_weight(sample_weight, X))
     if not weights.all():
         used = np.flatnonzero(weights)  # a weight of zero is absence, also from the ranges
-        X, weights = _safe_indexing(X, used), weights[used]
+        X, weights = safe_indexing(X, used), weights[used]
     table = MixedTable(X, weights)
     if method == "gibbs" and n_neighbors >= len(table.first):
         raise ValueError(
@@ -222,7 +222,7 @@ class _Munge:
                 continue
             column = table.columns[attribute.columns[0]]
             own, mean = attribute.numbers[sources], attribute.numbers[neighbors]
-            # a missing one of the two is no distance: the neighbour's value is taken as it is
+            # a missing one of the two is no distance: the neighbor's value is taken as it is
             noisy = np.flatnonzero(swapped & (np.abs(own - mean) > 0))
             with np.errstate(over="ignore"):  # clipped below
                 spread = np.abs(own - mean)[noisy] / self.local_variance
@@ -237,7 +237,7 @@ class _Munge:
 
 
 def _draw_gibbs(table, sources, n_neighbors, rng):
-    """Rows whose attributes are drawn half by half from neighbours in the other half."""
+    """Rows whose attributes are drawn half by half from neighbors in the other half."""
     n_attributes = len(table.attributes)
     donor = np.repeat(sources[:, None], n_attributes, axis=1)
     for _ in range(SWEEPS):

@@ -18,7 +18,7 @@ __all__ = ["DistillationDisplay"]
 
 
 _PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
-#: Label, marker and colour of each model, and how far it is drawn beside its place, in points:
+#: Label, marker and color of each model, and how far it is drawn beside its place, in points:
 #: both students have about the same size and speed.
 _STYLES = {
     "teacher": ("teacher", "D", "black", 0),

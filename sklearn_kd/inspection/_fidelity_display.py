@@ -18,7 +18,7 @@ _FIDELITY_COLUMNS = ["top_class", "teacher", "student", "student_class", "distan
 
 
 class FidelityDisplay:
-    r"""What the student makes of the teacher's favourite class, against what the teacher does.
+    r"""What the student makes of the teacher's favorite class, against what the teacher does.
 
     Each row is a point: the teacher's largest probability, and the student's for the same class.
     A copy of the teacher is on the diagonal, a student less sure of itself below. Means in bins
@@ -101,7 +101,7 @@ class FidelityDisplay:
             Fitted, with its ``teacher_``.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as teacher and student take them. On rows that they were fitted on, a teacher
-            that memorises is surer than it is elsewhere: take others.
+            that memorizes is surer than it is elsewhere: take others.
         y : array-like of shape (n_samples,), default=None
             True labels; the title then has the accuracies too.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -256,7 +256,7 @@ class FidelityDisplay:
                 rows = frame[chosen]
                 options = {**style, "color": color, "label": text, **(scatter_kw or {})}
                 points.append(ax.scatter(rows["teacher"], rows["student"], **options))
-        style = {"color": "grey", "linestyle": "--", "label": "student = teacher"}
+        style = {"color": "gray", "linestyle": "--", "label": "student = teacher"}
         lines = ax.plot([0, 1], [0, 1], **style)
         looks = {"student": ("o", "-", "mean"), "agreement": ("s", ":", "share of the same class")}
         for column, (marker, dash, text) in looks.items():

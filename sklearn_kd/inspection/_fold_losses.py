@@ -11,16 +11,20 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sklearn_kd._distillation.teacher_response import ROW_SUM_TOLERANCE, _fill, _respond
+from sklearn_kd._distillation.teacher_response import (
+    ROW_SUM_TOLERANCE,
+    fill_missing_classes,
+    teacher_predictions,
+)
 from sklearn_kd._utils.calibration import (
-    apply_decision_map,
-    fit_decision_map,
+    apply_decision_value_calibration,
+    apply_temperature,
+    fit_decision_value_calibration,
     fit_temperature,
-    sharpen,
 )
 from sklearn_kd._utils.folds import stratified_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, merge_classes
-from sklearn_kd._utils.sklearn_compat import _check_method_params, _routing_enabled, _safe_indexing
+from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
 from sklearn_kd._utils.validation import check_probabilities
 
@@ -35,13 +39,13 @@ __all__ = [
 ]
 
 
-def checked_folds(cv, X, y, codes, classes, groups, rows, n_given, seed):
+def checked_folds(cv, X, y, y_encoded, classes, groups, rows, n_given, seed):
     """Training and test rows of each fold, each training part with every class."""
     is_number = isinstance(cv, Integral) and not isinstance(cv, bool)
     if is_number and cv < 2:
         raise ValueError(f"cv must be at least 2 folds, got {cv}.")
     if is_number and groups is None:
-        folds = stratified_folds(codes, int(cv), seed)
+        folds = stratified_folds(y_encoded, int(cv), seed)
     else:
         if is_number:
             cv = StratifiedGroupKFold(int(cv), shuffle=True, random_state=seed)
@@ -59,7 +63,7 @@ def checked_folds(cv, X, y, codes, classes, groups, rows, n_given, seed):
             raise ValueError(
                 f"fold {number} of cv tests all rows that are tested at all; let others test more."
             )
-        missing = np.setdiff1d(np.arange(len(classes)), codes[train])
+        missing = np.setdiff1d(np.arange(len(classes)), y_encoded[train])
         if len(missing):
             raise ValueError(
                 f"the training part of fold {number} lacks the classes "
@@ -72,7 +76,7 @@ def checked_folds(cv, X, y, codes, classes, groups, rows, n_given, seed):
 def fit_params_of(distiller, teacher, student, frozen, weight):
     """Metadata for the fits, routed as `DistilledClassifier` does."""
     params = route_fit(distiller, None if frozen else teacher, student, weight, {})
-    if not _routing_enabled():
+    if not routing_enabled():
         given = params["student"]
         params["student"] = {step_parameter(student, name): given[name] for name in given}
     return params
@@ -111,21 +115,21 @@ def fit_and_answer(role, model, X, y, classes, fold, fit_params, decide_by, say)
     train, test = fold
     model = clone(model)
     start = time.perf_counter()
-    fit_params = _check_method_params(X, params=fit_params, indices=train)
-    model.fit(_safe_indexing(X, train), y[train], **fit_params)
+    fit_params = check_method_params(X, params=fit_params, indices=train)
+    model.fit(safe_indexing(X, train), y[train], **fit_params)
     seconds = time.perf_counter() - start
     name = type(last_step(model)).__name__
     if say is not None:
         print(f"[should_distill] fold {say}, {role} {name}, {seconds:.1f} s")
     # a net that was told its classes may know more of them
     known = merge_classes(classes, model) if hasattr(model, "classes_") else classes
-    parts = [_safe_indexing(X, part) for part in (test, train)]
+    parts = [safe_indexing(X, part) for part in (test, train)]
     wrong, values, is_proba = (), (None, None), True
     if decide_by == "accuracy":
         labels = [np.asarray(model.predict(part)).reshape(-1) for part in parts]
         wrong = tuple(label != y[part] for label, part in zip(labels, (test, train), strict=True))
     if role == "teacher":
-        answers = [_respond(model, part, known) for part in parts]
+        answers = [teacher_predictions(model, part, known) for part in parts]
         values, is_proba = tuple(values for values, _ in answers), answers[0][1]
     elif hasattr(model, "predict_proba"):
         values = tuple(np.asarray(model.predict_proba(part)) for part in parts)
@@ -152,12 +156,12 @@ class FoldLosses(NamedTuple):
     teacher_training: np.ndarray
 
 
-def fold_losses(fits, folds, classes, codes, weight, decide_by, alpha, calibrate):
-    """Losses of each fold; `fits` are lists by role, `codes` the rows' positions in `classes`."""
+def fold_losses(fits, folds, classes, y_encoded, weight, decide_by, alpha, calibrate):
+    """Return the losses of each fold; `fits` are lists by role."""
     every = classes
     for fit in fits["student"] + fits["teacher"]:
         every = np.union1d(every, fit.classes)
-    codes = np.searchsorted(every, classes)[codes]
+    y_encoded = np.searchsorted(every, classes)[y_encoded]
 
     def aligned(fit, fill):
         return [
@@ -167,8 +171,8 @@ def fold_losses(fits, folds, classes, codes, weight, decide_by, alpha, calibrate
 
     def loss_of(proba, part):
         if decide_by == "accuracy":
-            return (proba.argmax(axis=1) != codes[part]).astype(np.float64)
-        own = proba[np.arange(len(part)), codes[part]].astype(np.float64)
+            return (proba.argmax(axis=1) != y_encoded[part]).astype(np.float64)
+        own = proba[np.arange(len(part)), y_encoded[part]].astype(np.float64)
         return -np.log(np.maximum(own, np.finfo(np.float64).eps))
 
     answers = [aligned(fit, np.nan) for fit in fits["teacher"]]
@@ -181,15 +185,18 @@ def fold_losses(fits, folds, classes, codes, weight, decide_by, alpha, calibrate
         of_others = np.concatenate([folds[other][1] for other in others])
         apart = ~np.isin(of_others, test)  # repeated folds share rows
         known = np.concatenate([answers[other][0] for other in others])[apart]
-        given = codes[of_others[apart]], weight[of_others[apart]]
+        given = y_encoded[of_others[apart]], weight[of_others[apart]]
         if teacher.is_proba:
-            q, q_training = _fill(q), _fill(q_training)
+            q, q_training = fill_missing_classes(q), fill_missing_classes(q_training)
             seen = ~np.isnan(known).all(axis=0)  # classes that the teachers know
-            T = fit_temperature(_fill(known), *given, seen) if calibrate else None
-            labels = sharpen(q, T, seen)
+            T = fit_temperature(fill_missing_classes(known), *given, seen) if calibrate else None
+            labels = apply_temperature(q, T, seen)
         else:
-            decision_map = fit_decision_map(known, *given)
-            q, q_training = (apply_decision_map(each, *decision_map) for each in (q, q_training))
+            decision_calibration = fit_decision_value_calibration(known, *given)
+            q, q_training = (
+                apply_decision_value_calibration(each, *decision_calibration)
+                for each in (q, q_training)
+            )
             labels = q
         s, s_training = aligned(student, 0.0)
         mixed = labels if s is None else (1 - alpha) * s + alpha * labels

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
+from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
-from sklearn_kd._utils.sklearn_compat import _num_samples, _safe_indexing
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd.inspection._plotting import pyplot
-from sklearn_kd.theory._spectrum import _gram
 
 __all__ = ["InformationDisplay"]
 
@@ -152,7 +152,7 @@ class InformationDisplay:
 
         Notes
         -----
-        Labels are centred and classes count as one-hot, for two classes as well, where any other
+        Labels are centered and classes count as one-hot, for two classes as well, where any other
         coding has the same ratio. In an epoch of minibatches each row's target is that of the one
         step that it takes part in. Of several networks (``n_init``) the curve is of the one
         that is kept. What is recorded are targets of the epoch's forward passes, those of epoch 1
@@ -168,7 +168,7 @@ class InformationDisplay:
         model = _check_estimator(estimator)
         check_consistent_length(X, y, *([] if y_clean is None else [y_clean]))
         check_scalar(every, "every", Integral, min_val=1)
-        n_samples = _num_samples(X)
+        n_samples = num_samples(X)
         rows = np.arange(n_samples)
         if n_rows is not None:
             check_scalar(n_rows, "n_rows", Integral, min_val=2)
@@ -176,7 +176,7 @@ class InformationDisplay:
                 rng = check_random_state(random_state)
                 rows = np.sort(rng.choice(n_samples, n_rows, replace=False))
         check_scalar(k, "k", Integral, min_val=1, max_val=len(rows))
-        top = _top_eigenvectors(_safe_indexing(X, rows), kernel, k)
+        top = _top_eigenvectors(safe_indexing(X, rows), kernel, k)
         ratios = {"given": _ratio(_one_hot(y, rows), top)}
         if np.isnan(ratios["given"]):
             raise ValueError(f"the labels of the {len(rows)} rows are all equal: raise n_rows.")
@@ -237,7 +237,7 @@ class InformationDisplay:
 
 
 class _Recorder:
-    """Takes part in a fit (`corrected_targets.Refinement`), and keeps ratios of what it sees.
+    """Takes part in a fit (`corrected_targets.LabelCorrection`), and keeps ratios of what it sees.
 
     Parameters
     ----------
@@ -252,14 +252,14 @@ class _Recorder:
     def __init__(self, rows, n_samples, top, every):
         self.rows, self.n_samples, self.top, self.every = rows, n_samples, top, every
 
-    def begin(self, refinement, n_rows):
+    def begin(self, correction, n_rows):
         """Start, or start again, on ``n_rows`` rows in training."""
         if n_rows < self.n_samples:
             raise ValueError(
                 f"{self.n_samples - n_rows} rows are held out of training and have no targets to "
                 "record: set early_stopping=False of the estimator."
             )
-        self.refinement, self.latest, self.kept = refinement, None, []
+        self.correction, self.latest, self.kept = correction, None, []
 
     def __call__(self, logits, targets, rows, step):
         """Take in the tensors of a step, (students, outputs, rows of the batch)."""
@@ -269,15 +269,15 @@ class _Recorder:
             self.latest = [logits.new_empty(shape) for _ in range(2)]
         for latest, values in zip(self.latest, (targets, proba), strict=True):
             latest[:, :, slice(None) if rows is None else rows] = values
-        epoch, batch = divmod(step, self.refinement.n_batches)
-        if batch == self.refinement.n_batches - 1 and epoch % self.every == 0:
+        epoch, batch = divmod(step, self.correction.n_batches)
+        if batch == self.correction.n_batches - 1 and epoch % self.every == 0:
             chosen = [values[:, :, self.rows].mT.double().cpu().numpy() for values in self.latest]
             # of every student: which one is kept is known at the end
             self.kept.append((epoch + 1, [[_ratio(own, self.top) for own in c] for c in chosen]))
 
     def records(self):
         """Return (epoch, ratio of targets, ratio of predictions), of the network that was kept."""
-        student = self.refinement.student
+        student = self.correction.student
         return [(epoch, *(each[student] for each in ratios)) for epoch, ratios in self.kept]
 
 
@@ -287,21 +287,21 @@ def _top_eigenvectors(X, kernel, k):
             "kernel='precomputed' has no rows for the network to learn from: pass a callable that "
             "maps (X, X) to the Gram matrix."
         )
-    return np.linalg.eigh(_gram(X, kernel))[1][:, -k:]
+    return np.linalg.eigh(gram_matrix(X, kernel))[1][:, -k:]
 
 
 def _one_hot(y, rows):
-    classes, codes = encode_labels(np.asarray(y))
-    return np.eye(len(classes))[codes[rows]]
+    classes, y_encoded = encode_labels(np.asarray(y))
+    return np.eye(len(classes))[y_encoded[rows]]
 
 
 def _ratio(columns, top):
     """Information ratio of label columns (n_rows, n_outputs); NaN where rows are all equal."""
-    centred = columns - columns.mean(axis=0)
-    norm = np.linalg.norm(centred)
+    centered = columns - columns.mean(axis=0)
+    norm = np.linalg.norm(centered)
     if norm <= _SPREAD * np.sqrt(len(columns)):
         return np.nan
-    return min(float(np.linalg.norm(top.T @ centred) / norm), 1.0)
+    return min(float(np.linalg.norm(top.T @ centered) / norm), 1.0)
 
 
 def _frame(records, weights, ratios):

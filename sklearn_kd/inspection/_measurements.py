@@ -18,7 +18,7 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_response import ROW_SUM_TOLERANCE
 from sklearn_kd._utils.labels import align_columns, encode_labels
-from sklearn_kd._utils.sklearn_compat import _num_samples, _routing_enabled, _safe_indexing
+from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
 from sklearn_kd._utils.validation import check_probabilities, validate_sample_weight
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
@@ -72,9 +72,9 @@ def model_latency(model, X, n_rows):
 
     The rows are different ones, all of X if it has no more, and cut out before the clock runs.
     """
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     chosen = np.linspace(0, n_samples - 1, min(n_rows, n_samples)).astype(int)
-    rows = [_safe_indexing(X, [row]) for row in chosen]
+    rows = [safe_indexing(X, [row]) for row in chosen]
     answer = _answer(model)
     for number in range(_WARM_UP):
         answer(rows[number % len(rows)])
@@ -88,10 +88,10 @@ def model_latency(model, X, n_rows):
 
 def model_throughput(model, X):
     """Rows predicted in a second, 10,000 of X at a time at most; median of three calls."""
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     if n_samples > _BULK_ROWS:
         n_samples = _BULK_ROWS
-        X = _safe_indexing(X, np.arange(n_samples))
+        X = safe_indexing(X, np.arange(n_samples))
     answer, seconds = _answer(model), []
     for _ in range(3):
         start = time.perf_counter()
@@ -184,10 +184,10 @@ def measure_folds(
     X, y = indexable(X, column_or_1d(y))
     weight = None if sample_weight is None else validate_sample_weight(sample_weight, X)
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
-    classes, codes = encode_labels(y[used])
+    classes, y_encoded = encode_labels(y[used])
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-    mass = np.bincount(codes, weights=None if weight is None else weight[used])
+    mass = np.bincount(y_encoded, weights=None if weight is None else weight[used])
     rng = check_random_state(random_state)
     fold_seed = int(rng.randint(2**31 - 1))
     seeds = [int(s) for s in sample_without_replacement(2**31 - 1, n_seeds, random_state=rng)]
@@ -216,7 +216,7 @@ def measure_folds(
             )
     # by now nothing else of ours runs
     for fold, models, own in kept:
-        X_test = _safe_indexing(X, folds[fold][1])
+        X_test = safe_indexing(X, folds[fold][1])
         for line in own:
             model = models[line["model"]]
             seconds = 1000 * model_latency(model, X_test, n_latency)
@@ -256,7 +256,7 @@ def _fit_and_score(distiller, X, y, weight, train, test, seed, scorer, *, keep):
     model = clone(distiller).set_params(random_state=seed)
     student = model._get_student()
     weights = None if weight is None else weight[train]
-    X_train, y_train = _safe_indexing(X, train), y[train]
+    X_train, y_train = safe_indexing(X, train), y[train]
     hard_params = _hard_params(model, student, weights)
     seconds = {"teacher": np.nan}
     start = time.perf_counter()
@@ -273,7 +273,7 @@ def _fit_and_score(distiller, X, y, weight, train, test, seed, scorer, *, keep):
     models = {"teacher": model.teacher_, "hard": student, "distilled": model.without_teacher()}
     measured = scorer(
         models,
-        _safe_indexing(X, test),
+        safe_indexing(X, test),
         y[test],
         None if weight is None else weight[test],
         model.classes_,
@@ -304,7 +304,7 @@ def _hard_params(model, student, weights):
     """Sample weights as the student's own ``fit`` takes them."""
     if weights is None:
         return {}
-    if _routing_enabled():
+    if routing_enabled():
         return route_fit(model, None, student, weights, {})["student"]
     # where there is no such parameter, the fit of the distilled model warns
     key = fit_parameter_key(student, "sample_weight")

@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state, check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._distillation.teacher_labels import _switch_on_oob
+from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._utils.labels import encode_labels, merge_classes
-from sklearn_kd._utils.sklearn_compat import _check_y, _num_samples, _safe_indexing
+from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.inspection._fold_losses import (
@@ -204,7 +204,7 @@ def should_distill(
     ``overfitting`` is the student's held-out loss of a row minus its mean loss in the fits that
     saw it. Soft labels take noise out of the labels, hence at most the estimation error
     :math:`L(s_n) - L(s_\infty)`. What stays with rows without end is the student's own error.
-    The training loss of a student that minimises it is, in expectation, at most
+    The training loss of a student that minimizes it is, in expectation, at most
     :math:`L(s_\infty)`; so overfitting bounds the estimation error whatever the rate at which the
     student learns, and for a regular model it is twice that error [1]_, hence the half. Losses
     extrapolated from fits on half of the rows predicted gains worse, above all of trees.
@@ -261,20 +261,20 @@ def should_distill(
     frozen = isinstance(last_step(teacher), FrozenEstimator)
     calibrate = calibration is not None and not frozen
 
-    y = _check_y(y)
+    y = check_y(y)
     X, y, groups = indexable(X, y, groups)
-    n_given, weight = _num_samples(y), validate_sample_weight(sample_weight, X)
+    n_given, weight = num_samples(y), validate_sample_weight(sample_weight, X)
     rows = np.flatnonzero(weight)
     if len(rows) < n_given:
-        X, y, weight = _safe_indexing(X, rows), y[rows], weight[rows]
+        X, y, weight = safe_indexing(X, rows), y[rows], weight[rows]
     if groups is not None:
         groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1]
-    classes, codes = encode_labels(y)
+    classes, y_encoded = encode_labels(y)
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
     if frozen:
         merge_classes(classes, last_step(teacher))  # an error for labels of another kind
-    folds = checked_folds(cv, X, y, codes, classes, groups, rows, n_given, seed)
+    folds = checked_folds(cv, X, y, y_encoded, classes, groups, rows, n_given, seed)
     params = fit_params_of(
         distiller, teacher, student, frozen, None if sample_weight is None else weight
     )
@@ -289,10 +289,10 @@ def should_distill(
         for number, fold in enumerate(folds)
     )
     fits = {"student": fits[: len(folds)], "teacher": fits[len(folds) :]}
-    losses = fold_losses(fits, folds, classes, codes, weight, decide_by, alpha, calibrate)
+    losses = fold_losses(fits, folds, classes, y_encoded, weight, decide_by, alpha, calibrate)
     estimates = _estimates(losses, folds, weight, groups, confidence)
     frame = _frame(fits, losses, folds, weight)
-    own_labels = frozen or fits["teacher"][0].has_loo or _switch_on_oob(clone(teacher))
+    own_labels = frozen or fits["teacher"][0].has_loo or enable_oob_score(clone(teacher))
     levels = {name: mean_by_row(losses, name, folds, weight) for name in ("student", "teacher")}
     if margin is None:
         margin = _MARGIN if decide_by == "accuracy" else _MARGIN_OF_LOSS * levels["student"]

@@ -11,7 +11,7 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
-from sklearn_kd._search.candidates import SEARCHED, way_to_student
+from sklearn_kd._search.candidates import SEARCHED, estimator_path
 from sklearn_kd.inspection._plotting import pyplot
 
 __all__ = ["WidthCurveDisplay"]
@@ -283,7 +283,7 @@ def _check_estimator(estimator):
     """Clone of an estimator with an explicit student, and the names of its parameters."""
     if isinstance(estimator, type):
         raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
-    way = list(way_to_student(estimator))
+    way = list(estimator_path(estimator))
     metas = [(prefix, each) for prefix, each in way if hasattr(each, "_get_student")]
     student_prefix, student = way[-1]
     if len(metas) != 1 or not hasattr(student, "_fit_together"):

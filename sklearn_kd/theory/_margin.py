@@ -1,4 +1,4 @@
-"""Separation margin of labelled rows in the tangent kernel."""
+"""Separation margin of labeled rows in the tangent kernel."""
 
 import time
 import warnings
@@ -140,7 +140,7 @@ def ntk_margin(
     array([0.5, 0.5])
     """
     X, y = check_X_y(X, y, dtype=[np.float64, np.float32])
-    classes, codes = encode_labels(y)
+    classes, y_encoded = encode_labels(y)
     check_scalar(max_iter, "max_iter", Integral, min_val=0)
     check_scalar(tol, "tol", Real, min_val=0)
     if n_draws != "auto":
@@ -166,7 +166,7 @@ def ntk_margin(
     rows = to_tensor(X, device=device)
     found = separation_margin(
         rows,
-        to_tensor(_targets(codes, len(classes), X.dtype), device=device),
+        to_tensor(_targets(y_encoded, len(classes), X.dtype), device=device),
         gram(rows, Kernel("ntk")),
         torch.Generator(device=device).manual_seed(int(seed)),
         n_pairs=None if n_draws == "auto" else (n_draws + 1) // 2,
@@ -189,15 +189,10 @@ def ntk_margin(
     return NTKMargin(**result, classes=classes)
 
 
-def _targets(codes, n_classes, dtype):
+def _targets(y_encoded, n_classes, dtype):
     """Signs (n, 1), or one-hot rows (n, n_classes) for more than two classes."""
     if n_classes == 1:
-        return np.ones((len(codes), 1), dtype=dtype)
+        return np.ones((len(y_encoded), 1), dtype=dtype)
     if n_classes == 2:
-        return (2 * codes[:, None] - 1).astype(dtype)
-    return np.eye(n_classes, dtype=dtype)[codes]
-
-
-def _check_option(value, name, options):
-    if not (isinstance(value, str) and value in options):
-        raise ValueError(f"{name} must be one of {list(options)}, got {value!r}.")
+        return (2 * y_encoded[:, None] - 1).astype(dtype)
+    return np.eye(n_classes, dtype=dtype)[y_encoded]

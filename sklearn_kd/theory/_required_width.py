@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 from sklearn.utils import check_scalar
 
-from sklearn_kd.theory._margin import _check_option
+from sklearn_kd._utils.validation import check_option
 
 __all__ = ["RequiredWidth", "required_width"]
 
@@ -108,8 +108,8 @@ def required_width(
     ):
         check_scalar(value, name, Real, min_val=0, max_val=most, include_boundaries=closed)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    _check_option(labels, "labels", ("soft", "hard"))
-    _check_option(constants, "constants", ("sharp", "published"))
+    check_option(labels, "labels", ("soft", "hard"))
+    check_option(constants, "constants", ("sharp", "published"))
     is_sharp = constants == "sharp"
     if labels == "soft":
         risk = epsilon * _risk_per_error(gamma) if is_sharp else gamma**2 * epsilon / 32

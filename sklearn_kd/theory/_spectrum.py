@@ -7,13 +7,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
+from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
-from sklearn_kd.theory._margin import _check_option, _targets
+from sklearn_kd.theory._margin import _targets
 
-__all__ = ["KernelSpectrum", "_gram", "information_ratio", "kernel_spectrum"]
-
-
-_KERNELS = ("ntk", "ntk-full", "nngp", "laplace")
+__all__ = ["KernelSpectrum", "information_ratio", "kernel_spectrum"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
     Along an eigenvector of eigenvalue lambda a network has learnt 1 - (1 - eta lambda)^t after t
     steps, so that labels with a large ratio are learnt early. Of n labels of -1 and 1, flipped at
     the rate rho, :math:`E[\mathrm{ratio}^2] = (1 - 2\rho)^2 \mathrm{ratio}^2 + 4\rho(1-\rho) k/n`
-    (uncentred).
+    (uncentered).
 
     Parameters
     ----------
@@ -83,7 +81,7 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
     >>> round(information_ratio(X, y, k=3), 3)
     0.911
     """
-    gram = _gram(X, kernel)
+    gram = gram_matrix(X, kernel)
     check_scalar(k, "k", Integral, min_val=1, max_val=len(gram))
     _, power = _eigen(gram, _label_columns(labels, len(gram), center))
     return math.sqrt(min(float(power[k - 1]), 1.0))
@@ -113,33 +111,17 @@ def kernel_spectrum(X, labels=None, *, kernel="ntk-full", center=True):
     >>> spectrum.eigenvalues, spectrum.effective_dimension(0.5)
     (array([0.5, 0.5]), 1.0)
     """
-    gram = _gram(X, kernel)
+    gram = gram_matrix(X, kernel)
     columns = None if labels is None else _label_columns(labels, len(gram), center)
     return KernelSpectrum(*_eigen(gram, columns))
-
-
-def _gram(X, kernel):
-    """Gram matrix in float64."""
-    if not callable(kernel):
-        _check_option(kernel, "kernel", (*_KERNELS, "precomputed"))
-    X = check_array(X, dtype=np.float64)
-    if kernel in _KERNELS:
-        from sklearn_kd._core.kernel.kernels import Kernel, gram
-        from sklearn_kd._utils.device import to_numpy, to_tensor
-
-        return to_numpy(gram(to_tensor(X), Kernel(kernel)))
-    matrix = X if kernel == "precomputed" else check_array(kernel(X, X), dtype=np.float64)
-    if matrix.shape != (len(X), len(X)) or not np.allclose(matrix, matrix.T, rtol=1e-5):
-        raise ValueError(f"a Gram matrix must be square and symmetric, got {matrix.shape}.")
-    return matrix
 
 
 def _label_columns(labels, n_samples, center):
     """Label vectors as float64 columns (n_samples, n_outputs)."""
     columns = np.asarray(labels)
     if columns.dtype.kind not in "biuf":
-        classes, codes = encode_labels(columns)
-        columns = _targets(codes, len(classes), np.float64)
+        classes, y_encoded = encode_labels(columns)
+        columns = _targets(y_encoded, len(classes), np.float64)
     columns = check_array(columns, dtype=np.float64, ensure_2d=False, input_name="labels")
     columns = columns.reshape(len(columns), -1)
     if len(columns) != n_samples:

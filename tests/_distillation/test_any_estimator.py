@@ -34,18 +34,18 @@ def mixed_table(n=120, seed=0):
     frame = pd.DataFrame(
         {
             "size": rng.normal(size=n),
-            "colour": rng.choice(["red", "green", "blue"], n),
+            "color": rng.choice(["red", "green", "blue"], n),
             "weight": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
         }
     )
-    y = np.where(frame["size"] + (frame["colour"] == "red") > 0.3, "yes", "no")
+    y = np.where(frame["size"] + (frame["color"] == "red") > 0.3, "yes", "no")
     return frame, y
 
 
 def test_raw_frames_go_through_both_pipelines():
     frame, y = mixed_table()
     encode = make_column_transformer(
-        (OneHotEncoder(), ["colour"]), (StandardScaler(), ["size"]), remainder="drop"
+        (OneHotEncoder(), ["color"]), (StandardScaler(), ["size"]), remainder="drop"
     )
     teacher = make_pipeline(encode, RandomForestClassifier(20, random_state=0))
     for student in (LogisticRegression(), SoftmaxStudent(l2=1e-3)):

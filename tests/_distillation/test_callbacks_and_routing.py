@@ -19,7 +19,7 @@ from tests._helpers.distillation import Interrupted, distil, labels_of, three_cl
 from tests._helpers.estimators import PropagatedRecorder, SoftmaxStudent
 
 
-def test_callbacks_see_two_labelled_subtasks():
+def test_callbacks_see_two_labeled_subtasks():
     X, y = three_classes()
     model = distil(DecisionTreeClassifier(), DecisionTreeClassifier(), cv=3)
     recorder = PropagatedRecorder(0)

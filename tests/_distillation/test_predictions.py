@@ -73,7 +73,7 @@ STUDENTS = {
 def test_prior_multiplies_the_probabilities(student, class_weight, prior):
     X, y = imbalanced()
     w = np.random.default_rng(0).uniform(0.3, 2, len(y))
-    codes = np.searchsorted(["a", "b", "c"], y)
+    y_encoded = np.searchsorted(["a", "b", "c"], y)
     model = fixed(
         LogisticRegression(), STUDENTS[student], alpha=0.4, cv=3, class_weight=class_weight
     )
@@ -83,12 +83,12 @@ def test_prior_multiplies_the_probabilities(student, class_weight, prior):
     recorded = clone(model).set_params(student=Recording(l2=1e-3)).fit(X, y, sample_weight=w)
     Q = recorded.student_.received_
     if class_weight is None:
-        Q = 0.4 * Q + 0.6 * np.eye(3)[codes]
+        Q = 0.4 * Q + 0.6 * np.eye(3)[y_encoded]
     weight = recorded.student_.weight_
     learnt = weight @ Q
     wanted = {
         "uniform": np.ones(3),
-        "training": np.array([w[codes == k].sum() for k in range(3)]),
+        "training": np.array([w[y_encoded == k].sum() for k in range(3)]),
     }.get(prior, prior)
     expected = plain.predict_proba(X) * np.array(wanted) / learnt
     expected /= expected.sum(axis=1, keepdims=True)

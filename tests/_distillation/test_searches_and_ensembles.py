@@ -30,11 +30,11 @@ def distilled(**params):
     return DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=1e-3), **params)
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_grid_search_slices_soft_targets(labelled):
+@pytest.mark.parametrize("labeled", [False, True])
+def test_grid_search_slices_soft_targets(labeled):
     X, y = three_classes(names=["a", "b", "c"])
     Q = LogisticRegression().fit(X, y).predict_proba(X)
-    given = pd.DataFrame(Q, columns=["a", "b", "c"]) if labelled else Q
+    given = pd.DataFrame(Q, columns=["a", "b", "c"]) if labeled else Q
     cv = StratifiedKFold(3)
     grid = {"student__l2": [1e-3, 1.0], "temperature": [1.0, 2.0]}
     search = GridSearchCV(distilled(), grid, cv=cv, n_jobs=2, scoring="neg_log_loss")

@@ -91,11 +91,11 @@ def sharpen_by_hand(P, T):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def temperature_by_hand(P, codes, w):
+def temperature_by_hand(P, y_encoded, w):
     K = P.shape[1]
-    mass = np.array([w[codes == k].sum() for k in range(K)])[codes]
+    mass = np.array([w[y_encoded == k].sum() for k in range(K)])[y_encoded]
     target = np.repeat(1 / (mass + 2) / (K - 1), K).reshape(-1, K)
-    target[np.arange(len(codes)), codes] = (mass + 1) / (mass + 2)
+    target[np.arange(len(y_encoded)), y_encoded] = (mass + 1) / (mass + 2)
     grid = np.geomspace(0.05, 20, 400)
     for _ in range(4):
         losses = [-w @ (target * np.log(sharpen_by_hand(P, T))).sum(axis=1) for T in grid]
@@ -109,15 +109,15 @@ def trial_by_hand(X, y, w, splits, settings, student):
     """Losses and errors (settings, rows) on the last fold, labels from the others."""
     train, test = splits[-1]
     classes = np.unique(y)
-    codes = np.searchsorted(classes, y)
+    y_encoded = np.searchsorted(classes, y)
     P = np.full((len(y), len(classes)), np.nan)
     for part, held in splits[:-1]:
         part, held = np.intersect1d(part, train), np.intersect1d(held, train)
         teacher = LogisticRegression(C=0.05).fit(X[part], y[part], w[part])
         P[held] = teacher.predict_proba(X[held])
-    temperature = temperature_by_hand(P[train], codes[train], w[train])
+    temperature = temperature_by_hand(P[train], y_encoded[train], w[train])
     Q = sharpen_by_hand(P[train], temperature)
-    hard = np.eye(len(classes))[codes[train]]
+    hard = np.eye(len(classes))[y_encoded[train]]
     losses, errors = [], []
     for alpha, T in settings:
         taught = clone(student)
@@ -137,13 +137,13 @@ def trial_by_hand(X, y, w, splits, settings, student):
                 continue
             proba = taught.predict_proba(X[test]) ** T
             proba /= proba.sum(axis=1, keepdims=True)
-        losses.append(-np.log(proba[np.arange(len(test)), codes[test]]))
-        errors.append((proba.argmax(axis=1) != codes[test]).astype(float))
+        losses.append(-np.log(proba[np.arange(len(test)), y_encoded[test]]))
+        errors.append((proba.argmax(axis=1) != y_encoded[test]).astype(float))
     teacher = LogisticRegression(C=0.05).fit(X[train], y[train], w[train])
     Q = sharpen_by_hand(teacher.predict_proba(X[test]), temperature)
-    own = -np.log(Q[np.arange(len(test)), codes[test]])
+    own = -np.log(Q[np.arange(len(test)), y_encoded[test]])
     if not hasattr(student, "predict_proba"):
-        own = Q.argmax(axis=1) != codes[test]
+        own = Q.argmax(axis=1) != y_encoded[test]
     return np.array(losses), np.array(errors), np.average(own, weights=w[test])
 
 

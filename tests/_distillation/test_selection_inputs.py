@@ -111,7 +111,7 @@ def text_frame(n=120):
     frame = pd.DataFrame(
         {
             "size": rng.normal(size=n),
-            "colour": rng.choice(["red", "green", "blue"], n),
+            "color": rng.choice(["red", "green", "blue"], n),
             "shape": pd.Categorical(rng.choice(["round", "square"], n)),
             "height": rng.normal(size=n).astype(np.float32),
             "age": rng.integers(0, 90, n),
@@ -119,7 +119,7 @@ def text_frame(n=120):
         index=rng.permutation(n) + 7,
     )
     noise = rng.normal(size=n)
-    y = np.where(frame["size"] + (frame["colour"] == "red") + noise > 0.3, "yes", "no")
+    y = np.where(frame["size"] + (frame["color"] == "red") + noise > 0.3, "yes", "no")
     return frame, y
 
 
@@ -127,7 +127,7 @@ def text_frame(n=120):
 def test_frames_with_text(student):
     frame, y = text_frame()
     encode = make_column_transformer(
-        (OneHotEncoder(), ["colour", "shape"]),
+        (OneHotEncoder(), ["color", "shape"]),
         (StandardScaler(), ["size", "age"]),
         sparse_threshold=0,
     )

@@ -31,7 +31,7 @@ def empty_log():
     LOG.clear()
 
 
-# ---- numbers are honoured
+# ---- numbers are honored
 
 
 def n_teacher_fits(model, X, y, **params):

@@ -72,7 +72,7 @@ def test_two_class_decision_function_is_the_logit(temperature):
     )
 
 
-def test_native_student_gets_loss_weights_and_labelled_targets():
+def test_native_student_gets_loss_weights_and_labeled_targets():
     X, y = three_classes()
     w = np.random.default_rng(0).uniform(0.5, 2, len(y))
     Q = LogisticRegression().fit(X, y).predict_proba(X)
@@ -104,7 +104,7 @@ def test_native_student_without_loss_parameters_gets_mixed_targets():
         (SoftmaxStudent(), 1.5, 2.0),
     ],
 )
-def test_pairs_that_no_student_can_honour(student, alpha, temperature):
+def test_pairs_that_no_student_can_honor(student, alpha, temperature):
     X, y = three_classes()
     model = distil(Interrupted(), student, alpha=alpha, temperature=temperature)
     with pytest.raises(ValueError, match=r"alpha=.*temperature="):  # before anything is fitted

@@ -34,7 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd._utils.calibration import fit_decision_map
+from sklearn_kd._utils.calibration import fit_decision_value_calibration
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import temper
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
@@ -73,16 +73,16 @@ def test_noise_labels_do_not_leak():
         (DecisionTreeClassifier(random_state=0), True),
         (RandomForestClassifier(50, random_state=0), False),
         (RandomForestClassifier(50, random_state=0), True),
-        (GradientBoostingClassifier(random_state=0), False),  # noise it does not memorise
+        (GradientBoostingClassifier(random_state=0), False),  # noise it does not memorize
     ],
     ids=lambda value: str(value) if isinstance(value, bool) else type(value).__name__,
 )
-def test_in_sample_warns_of_a_teacher_that_memorises(teacher, noise):
+def test_in_sample_warns_of_a_teacher_that_memorizes(teacher, noise):
     X, y = load_breast_cancer(return_X_y=True)
     if noise:
         y = np.random.default_rng(0).integers(0, 2, len(y))
     model = distil(teacher, DecisionTreeClassifier(max_depth=3), cv="in-sample", random_state=0)
-    with pytest.warns(InSampleLabelsWarning, match="memorised"):
+    with pytest.warns(InSampleLabelsWarning, match="memorized"):
         model.fit(X, y)
     assert model.label_source_ == "in-sample"
 
@@ -257,9 +257,9 @@ def test_platt_scaling_for_two_classes():
     a, b = _sigmoid_calibration(f, y, sample_weight=w)
     np.testing.assert_allclose(labels.proba[:, 1], expit(-(a * f + b)), atol=1e-3)
     # weights are repetitions
-    slope, offsets = fit_decision_map(np.column_stack([-f, f]), y, w)
+    slope, offsets = fit_decision_value_calibration(np.column_stack([-f, f]), y, w)
     repeated = np.repeat(np.arange(len(y)), w.astype(int))
-    again = fit_decision_map(
+    again = fit_decision_value_calibration(
         np.column_stack([-f, f])[repeated], y[repeated], np.ones(len(repeated))
     )
     np.testing.assert_allclose([slope, *offsets], [again[0], *again[1]], rtol=1e-9)
@@ -274,11 +274,11 @@ def test_decision_values_become_calibrated_probabilities(teacher):
     np.testing.assert_allclose(
         labels.proba.mean(axis=0), (y[:, None] == labels.classes).mean(axis=0), atol=0.02
     )
-    proba = labels.label_more(fresh)
-    codes = np.searchsorted(labels.classes, fresh_y)
-    loss = -np.log(proba[np.arange(3000), codes]).mean()
+    proba = labels.predict_labels(fresh)
+    y_encoded = np.searchsorted(labels.classes, fresh_y)
+    loss = -np.log(proba[np.arange(3000), y_encoded]).mean()
     logistic = LogisticRegression().fit(X, y).predict_proba(fresh)
-    assert loss < 1.2 * -np.log(logistic[np.arange(3000), codes]).mean()
+    assert loss < 1.2 * -np.log(logistic[np.arange(3000), y_encoded]).mean()
 
 
 def test_one_value_per_pair_of_classes_is_refused():

@@ -38,7 +38,7 @@ from tests._helpers.estimators import SoftmaxStudent
 # ---- soft targets and more rows
 
 
-def test_soft_targets_as_array_or_labelled_frame():
+def test_soft_targets_as_array_or_labeled_frame():
     X, y = three_classes(names=["a", "b", "c"])
     Q = LogisticRegression().fit(X, y).predict_proba(X)
     model = distil(LogisticRegression(), LogisticRegression())
@@ -82,7 +82,7 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
         fit_params={"sample_weight": w},
         sample_weight=w,
     )
-    extra = labels.label_more(more)
+    extra = labels.predict_labels(more)
     both = np.concatenate([labels.proba if Q is None else Q, extra])
     hard = np.concatenate([y, labels.classes[extra.argmax(axis=1)]])
     expected = distil(DummyClassifier(), LogisticRegression(), alpha=0.5).fit(
@@ -129,22 +129,22 @@ def test_more_rows_count_like_the_mean_of_the_others():
 
 def test_more_rows_keep_the_dtypes_of_x():
     x = np.linspace(0, 1, 100)
-    colour = pd.Categorical(["red", "blue"] * 50)
-    frame = pd.DataFrame({"colour": colour, "x": x.astype(np.float32), "n": np.arange(100)})
-    more = pd.DataFrame({"n": np.arange(9), "x": x[:9], "colour": pd.Categorical(["red"] * 9)})
+    color = pd.Categorical(["red", "blue"] * 50)
+    frame = pd.DataFrame({"color": color, "x": x.astype(np.float32), "n": np.arange(100)})
+    more = pd.DataFrame({"n": np.arange(9), "x": x[:9], "color": pd.Categorical(["red"] * 9)})
     both = stack_rows(frame, more)
     pd.testing.assert_series_equal(both.dtypes, frame.dtypes)
-    assert both["colour"].tolist() == frame["colour"].tolist() + ["red"] * 9
+    assert both["color"].tolist() == frame["color"].tolist() + ["red"] * 9
     boosted = HistGradientBoostingClassifier(max_iter=3, categorical_features="from_dtype")
-    y = np.where(frame["colour"] == "red", "yes", "no")
+    y = np.where(frame["color"] == "red", "yes", "no")
     model = distil(boosted, boosted).fit(frame, y, X_unlabeled=more)
     assert model.score(frame, y) == 1
     assert both["n"].dtype == frame["n"].dtype
-    more["colour"] = pd.Categorical(["green"] * 9)
-    with pytest.raises(ValueError, match=r"'colour' of X_unlabeled has the categories \['green'\]"):
+    more["color"] = pd.Categorical(["green"] * 9)
+    with pytest.raises(ValueError, match=r"'color' of X_unlabeled has the categories \['green'\]"):
         distil(boosted, boosted).fit(frame, y, X_unlabeled=more)
-    lacking = more.assign(colour=pd.Categorical([None] * 9, categories=["green"]))
-    assert stack_rows(frame, lacking)["colour"].isna().sum() == 9
+    lacking = more.assign(color=pd.Categorical([None] * 9, categories=["green"]))
+    assert stack_rows(frame, lacking)["color"].isna().sum() == 9
 
 
 class PassArrays(BaseEstimator):

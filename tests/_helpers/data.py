@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 FIXED = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 
 
-def one_hot(codes, n_classes):
-    return np.eye(n_classes)[codes]
+def one_hot(y_encoded, n_classes):
+    return np.eye(n_classes)[y_encoded]
 
 
 def random_proba(rng, n, n_classes, concentration=1.0):
@@ -17,6 +17,6 @@ def random_proba(rng, n, n_classes, concentration=1.0):
 
 
 def blobs(n=80, n_classes=2, n_features=3, seed=0, spread=1.5, dtype=np.float64):
-    """Overlapping standardised blobs."""
+    """Overlapping standardized blobs."""
     X, y = make_blobs(n, n_features, centers=n_classes, cluster_std=spread, random_state=seed)
     return StandardScaler().fit_transform(X).astype(dtype), y

@@ -96,13 +96,13 @@ def sharpen_by_hand(P, T):
     return S
 
 
-def brute_temperature(P, codes, w=None):
+def brute_temperature(P, y_encoded, w=None):
     """Least of `smoothed_loss` on a grid, then on a finer one."""
     w = np.ones(len(P)) if w is None else w
     K = P.shape[1]
-    mass = np.array([w[codes == k].sum() for k in range(K)])[codes]
+    mass = np.array([w[y_encoded == k].sum() for k in range(K)])[y_encoded]
     target = np.where(
-        np.eye(K)[codes] == 1,
+        np.eye(K)[y_encoded] == 1,
         ((mass + 1) / (mass + 2))[:, None],
         (1 / (mass + 2) / (K - 1))[:, None],
     )

@@ -19,13 +19,13 @@ class SoftmaxStudent(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None, soft_targets=None):
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, y_encoded = np.unique(y, return_inverse=True)
         alpha, Q = self.alpha, soft_targets
         if hasattr(Q, "columns"):
             self.classes_ = np.asarray(Q.columns)
-            codes = np.searchsorted(self.classes_, np.asarray(y))
+            y_encoded = np.searchsorted(self.classes_, np.asarray(y))
             Q = Q.to_numpy()
-        hard = np.eye(len(self.classes_))[codes]
+        hard = np.eye(len(self.classes_))[y_encoded]
         if Q is None:
             alpha, Q = 0.0, hard
         self.received_ = np.array(Q)

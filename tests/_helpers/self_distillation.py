@@ -26,8 +26,8 @@ def hardmax(p):
 class NaiveTargets:
     """Targets of rows from the probabilities (rows, classes) that a forward pass gives them."""
 
-    def __init__(self, codes, weights, n_steps, options):
-        self.codes, self.weights, self.n_steps = codes, weights, n_steps
+    def __init__(self, y_encoded, weights, n_steps, options):
+        self.y_encoded, self.weights, self.n_steps = y_encoded, weights, n_steps
         self.options = {
             "target": "hard",
             "target_temperature": 0.5,
@@ -37,11 +37,11 @@ class NaiveTargets:
             "warm_up": 0.05,
             **options,
         }
-        mass = [weights[codes == k].sum() for k in range(codes.max() + 1)]
+        mass = [weights[y_encoded == k].sum() for k in range(y_encoded.max() + 1)]
         self.prior = max(mass) / sum(mass)
         self.remembered = {}
         self.weight_curve = []
-        self.confidence = np.zeros(len(codes))
+        self.confidence = np.zeros(len(y_encoded))
 
     def schedule(self, step, accuracy):
         kind = self.options["schedule"]
@@ -73,7 +73,7 @@ class NaiveTargets:
     def __call__(self, P, rows, step):
         right = total = 0.0
         for p, row in zip(P, rows, strict=True):
-            right += self.weights[row] * hardmax(p)[self.codes[row]]
+            right += self.weights[row] * hardmax(p)[self.y_encoded[row]]
             total += self.weights[row]
         weight = 0.0
         if step >= self.options["warm_up"] * self.n_steps:
@@ -82,10 +82,10 @@ class NaiveTargets:
         self.weight_curve.append(weight)
         targets = []
         for p, row in zip(P, rows, strict=True):
-            label = np.eye(len(p))[self.codes[row]]
+            label = np.eye(len(p))[self.y_encoded[row]]
             corrected = self.label_function(self.recall(row, p))
             targets.append((1 - weight) * label + weight * corrected)
-            self.confidence[row] += p[self.codes[row]]
+            self.confidence[row] += p[self.y_encoded[row]]
         return np.array(targets)
 
 

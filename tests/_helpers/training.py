@@ -27,13 +27,15 @@ def as_targets(P, n_outputs):
 
 def make_rows(X, P, weights, n_outputs):
     share = torch.tensor(weights / weights.sum())
-    return problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, n_outputs)), share[None])
+    return problem.WeightedRows(
+        torch.tensor(X), targets.Fixed(as_targets(P, n_outputs)), share[None]
+    )
 
 
 def make_students(widths, n_outputs=1, seeds=None, symmetric=True):
     seeds = range(len(widths)) if seeds is None else seeds
     drawn = [
-        layers.initialise(
+        layers.initialize(
             m, D, n_outputs, symmetric=symmetric, generator=torch.Generator().manual_seed(s)
         )
         for m, s in zip(widths, seeds, strict=True)
@@ -54,7 +56,7 @@ def make_plan(students, step_size=0.5, **options):
     options.setdefault("momentum", 0.0)
     options.setdefault("decay", False)
     options.setdefault("generator", torch.Generator().manual_seed(0))
-    return problem.Plan(step_size, **options)
+    return problem.TrainingConfig(step_size, **options)
 
 
 # Early stopping
@@ -64,7 +66,7 @@ def held_out_problem(batch_size=None, **options):
     X, P, weights = make_data(n=16)
     X_out, P_out, _ = make_data(n=30, seed=7)  # other labels: training soon hurts
     students = make_students([8, 2], symmetric=False)
-    held_out = problem.HeldOut(
+    held_out = problem.ValidationSpec(
         rows=make_rows(X_out, P_out, np.ones(30), 1), patience=options.pop("patience", 5)
     )
     options = {"n_epochs": 60, "batch_size": batch_size, **options}

@@ -156,12 +156,12 @@ def test_the_solvers_agree(digits):
     X, y = digits[0][:600], digits[1][:600]
     exact = KernelTeacher(solver="cholesky", ridge=0.02, random_state=0).fit(X, y)
     other = KernelTeacher(solver="pcg", ridge=0.02, random_state=0).fit(X, y)
-    centres = KernelTeacher(solver="nystroem", ridge=0.02, random_state=0).fit(X, y)
+    centers = KernelTeacher(solver="nystroem", ridge=0.02, random_state=0).fit(X, y)
     Z = digits[0][600:]
     expected = exact.decision_function(Z)
     np.testing.assert_allclose(other.decision_function(Z), expected, atol=1e-8)
-    np.testing.assert_allclose(centres.decision_function(Z), expected, atol=1e-5)  # jitter
-    assert (exact.solver_, other.solver_, centres.solver_) == ("cholesky", "pcg", "nystroem")
+    np.testing.assert_allclose(centers.decision_function(Z), expected, atol=1e-5)  # jitter
+    assert (exact.solver_, other.solver_, centers.solver_) == ("cholesky", "pcg", "nystroem")
     assert not hasattr(exact, "n_iter_")
     assert other.n_iter_ > 0
     few = KernelTeacher(solver="nystroem", n_components=100, random_state=0).fit(X, y)
@@ -252,7 +252,7 @@ def test_stages_are_the_fits_to_those_times(n_classes):
         expected = np.exp(f - f.max(1, keepdims=True))
         np.testing.assert_allclose(stage, expected / expected.sum(1, keepdims=True), atol=1e-6)
     assert list(teacher.staged_predict_proba(X, [])) == []
-    # a teacher with a ridge has stages too, one of centres only has none
+    # a teacher with a ridge has stages too, one of centers only has none
     assert len(list(KernelTeacher().fit(X, y).staged_predict_proba(X, times))) == 3
     with pytest.raises(ValueError, match="too few rows"):
         next(KernelTeacher(solver="nystroem").fit(X, y).staged_predict_proba(X, times))
@@ -389,8 +389,8 @@ def test_nystroem_leaves_rows_out_at_a_small_ridge(rng):
     X = rng.normal(size=(300, 4))
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
     exact = KernelTeacher(ridge=1e-6, solver="pcg", random_state=0).fit(X, y)
-    centres = KernelTeacher(ridge=1e-6, solver="nystroem", random_state=0).fit(X, y)
-    np.testing.assert_allclose(centres.loo_proba_, exact.loo_proba_, atol=0.02)
+    centers = KernelTeacher(ridge=1e-6, solver="nystroem", random_state=0).fit(X, y)
+    np.testing.assert_allclose(centers.loo_proba_, exact.loo_proba_, atol=0.02)
 
 
 def test_a_failed_refit_loses_nothing():

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
-from sklearn_kd._core.network.run import Run
+from sklearn_kd._core.network.run import TrainingState
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer import joint_training, stacked, training
 from sklearn_kd._networks.two_layer.fit_plan import prepare
@@ -180,11 +180,11 @@ def test_groups_and_weights():
     )
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_soft_targets_are_sliced(labelled):
+@pytest.mark.parametrize("labeled", [False, True])
+def test_soft_targets_are_sliced(labeled):
     X, y = table()
     Q = LogisticRegression().fit(X, y).predict_proba(X)
-    given = pd.DataFrame(Q, columns=[0, 1, 2]) if labelled else Q
+    given = pd.DataFrame(Q, columns=[0, 1, 2]) if labeled else Q
     grid = {"alpha": [0.0, 0.5, 1.0], "temperature": [0.5, 1.0, 3.0], "width": [2, 4]}
     assert_same_search(student(), grid, fit_params={"soft_targets": given})
     grid = {"alpha": [0.5, 1.0], "temperature": [1.0, 3.0], "student__width": [2, 4]}
@@ -277,9 +277,11 @@ def test_less_memory_makes_smaller_batches_or_an_error():
     expected = batched(grid=grid, scoring="neg_log_loss").fit(X, y)
     with pytest.raises(MemoryError, match=r"that max_memory allows: set a smaller"):
         batched(grid=grid, max_memory=1e-9).fit(X, y)
-    sizes, batch = [], stacked.Batch
+    sizes, batch = [], stacked.StackedNetworks
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joint_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+        patch.setattr(
+            joint_training, "StackedNetworks", lambda *a: sizes.append(len(a[1])) or batch(*a)
+        )
         search = batched(grid=grid, scoring="neg_log_loss", max_memory=3e-4).fit(X, y)
     assert len(sizes) > 3  # more than one for each split
     assert sum(sizes) == 3 * 6
@@ -291,7 +293,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
     X, y = table()
     search = batched(cv=2)
     before = vars(search.fit(X, y)).copy() if fitted else vars(search).copy()
-    calls, fit = [], joint_training.Together
+    calls, fit = [], joint_training.JointTraining
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -299,7 +301,7 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
             raise KeyboardInterrupt
         return fit(*args, **options)
 
-    monkeypatch.setattr(joint_training, "Together", interrupted)
+    monkeypatch.setattr(joint_training, "JointTraining", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     with pytest.raises(ValueError, match="fits failed"):
@@ -309,14 +311,14 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
 
 def test_an_interrupt_in_training_is_raised(monkeypatch):
     X, y = table()
-    search, note = batched(), Run.note_ended
+    search, note = batched(), TrainingState.note_ended
 
     def interrupted(run):
         if run.n_done == 5:
             raise KeyboardInterrupt
         return note(run)
 
-    monkeypatch.setattr(Run, "note_ended", interrupted)
+    monkeypatch.setattr(TrainingState, "note_ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     assert not fitted_names(search)
@@ -418,7 +420,7 @@ def test_the_global_generator_is_left_alone_where_all_have_seeds():
 
 def test_a_network_beyond_max_memory_is_refused_before_any_training(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(joint_training, "Batch", None)
+    monkeypatch.setattr(joint_training, "StackedNetworks", None)
     search = batched(student(), {"width": [2, 4000]}, max_memory=1e-3, error_score=0.0)
     with pytest.raises(MemoryError, match="or raise max_memory"):
         search.fit(X, y)
@@ -428,8 +430,8 @@ def test_outputs_count_as_memory():
     X, y = table()
     many = np.arange(len(y)) % 30
     job, wide = (
-        prepare(student(), TrainingData(X, codes, np.ones(len(y)), None, y, k))
-        for codes, k in ((y, 3), (many, 30))
+        prepare(student(), TrainingData(X, y_encoded, np.ones(len(y)), None, y, k))
+        for y_encoded, k in ((y, 3), (many, 30))
     )
     few = training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))
     more = training.needed_bytes([wide], TrainingData(X, many, np.ones(len(y)), None, y, 30))

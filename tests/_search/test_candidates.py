@@ -161,14 +161,14 @@ def test_a_splitter_that_miscounts_is_refused_before_any_training(monkeypatch):
 
 def test_one_batch_that_fails_leaves_the_others_alone(monkeypatch):
     X, y = table()
-    make = stacked.Batch
+    make = stacked.StackedNetworks
 
     def out_of_memory(rows, jobs, *rest):
         if jobs[0].est.momentum == 0.5:
             raise RuntimeError("out of memory")
         return make(rows, jobs, *rest)
 
-    monkeypatch.setattr(joint_training, "Batch", out_of_memory)
+    monkeypatch.setattr(joint_training, "StackedNetworks", out_of_memory)
     with pytest.warns(FitFailedWarning, match="out of memory"):
         search = batched(student(), {"momentum": [0.9, 0.5]}, error_score=0.0).fit(X, y)
     assert search.best_params_ == {"momentum": 0.9}

@@ -154,8 +154,10 @@ def test_what_diverges_at_a_pause_has_failed(max_iter):
 
 def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
     X, y = table()
-    sizes, batch = [], stacked.Batch
-    monkeypatch.setattr(joint_training, "Batch", lambda *a: sizes.append(len(a[1])) or batch(*a))
+    sizes, batch = [], stacked.StackedNetworks
+    monkeypatch.setattr(
+        joint_training, "StackedNetworks", lambda *a: sizes.append(len(a[1])) or batch(*a)
+    )
     estimator = student(max_iter=2, early_stopping=False, input_scaling=False)
     trained = []
     for factor in (None, 2):
@@ -168,7 +170,7 @@ def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
 
 def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
     X, y = table()
-    advance = joint_training.Together.advance
+    advance = joint_training.JointTraining.advance
 
     def failing(self, share=1.0):
         advance(self, share)
@@ -176,7 +178,7 @@ def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
             for fit in self.fits:
                 fit.error = DivergenceError("late")
 
-    monkeypatch.setattr(joint_training.Together, "advance", failing)
+    monkeypatch.setattr(joint_training.JointTraining, "advance", failing)
     with pytest.warns(FitFailedWarning, match="all 1 candidates left failed on their way to 100%"):
         search = halved().fit(X, y)
     assert search.cv_results_["iter"].max() == 1
@@ -203,7 +205,7 @@ def test_models_that_a_scorer_keeps_stay_as_they_were():
 
 def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
     X, y = table()
-    made, make = [], stacked.Batch
+    made, make = [], stacked.StackedNetworks
 
     def counted(*args):
         gc.collect()
@@ -216,7 +218,7 @@ def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
         raise RuntimeError("out of memory")
 
     alive = []
-    monkeypatch.setattr(joint_training, "Batch", counted)
+    monkeypatch.setattr(joint_training, "StackedNetworks", counted)
     monkeypatch.setattr(make, "advance", out_of_memory)
     grid = {"momentum": [0.1, 0.2, 0.3]}
     with pytest.raises(ValueError, match="fits failed"):
@@ -260,11 +262,11 @@ def test_halving_takes_its_memory_before_any_training(monkeypatch):
     X, y = table()
     grid = {"width": [2, 4, 8], "n_init": [1, 2]}
     batched(grid=grid, max_memory=3e-4).fit(X, y)
-    train = joint_training.Together.advance
-    monkeypatch.setattr(joint_training.Together, "advance", None)
+    train = joint_training.JointTraining.advance
+    monkeypatch.setattr(joint_training.JointTraining, "advance", None)
     with pytest.raises(MemoryError, match="set halving_factor=None, or raise max_memory"):
         batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
-    monkeypatch.setattr(joint_training.Together, "advance", train)
+    monkeypatch.setattr(joint_training.JointTraining, "advance", train)
     batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
 
 

@@ -130,7 +130,7 @@ def test_steps_that_draw_after_the_student_get_their_own_seeds():
 
 def test_pairwise_steps_get_square_parts():
     X, y = table()
-    kernel = Pipeline([("centre", KernelCenterer()), ("net", student())])
+    kernel = Pipeline([("center", KernelCenterer()), ("net", student())])
     assert_same_search(kernel, {"net__width": [2, 4]}, data=(X @ X.T, y))
 
 

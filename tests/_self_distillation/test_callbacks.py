@@ -71,7 +71,7 @@ class Raises(Listens):
             raise self.error
 
 
-def test_callbacks_see_labelled_subtasks():
+def test_callbacks_see_labeled_subtasks():
     X, y, _ = noisy_blobs()
     for form, expected in [
         ("last step", ["fit-estimator"]),

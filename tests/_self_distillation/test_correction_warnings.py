@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd._core.network import targets
-from sklearn_kd._self_distillation.corrected_targets import Refinement
+from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 from tests._helpers.digits import DIGITS, TRUTH, long_network
@@ -29,8 +29,8 @@ def test_a_class_of_all_the_weight():
 def test_rows_out_of_training_keep_their_labels():
     labels = targets.Fixed(torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]].T[None])
     weights = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
-    refinement = Refinement(SelfDistillClassifier(schedule=lambda *_: 1.0, warm_up=0.0))
-    rule = refinement.make_rule(labels, weights, n_epochs=2, n_batches=1)
+    correction = LabelCorrection(SelfDistillClassifier(schedule=lambda *_: 1.0, warm_up=0.0))
+    rule = correction.make_rule(labels, weights, n_epochs=2, n_batches=1)
     logits = torch.zeros(2, 3, 4, dtype=torch.float64)
     logits[:, 1] = 1.0  # the predictions are of the second class
     answer = rule(logits, None, 0).numpy()

@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
-    own_beliefs,
-    refine_labels,
+    posterior_label_probabilities,
+    predictions_without_label_influence,
 )
 from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import CleanLabelsWarning
@@ -27,19 +27,20 @@ def random_proba(rng, n, n_classes):
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_noise_rate_counts_confident_contradictions(n_classes):
     rng = np.random.default_rng(n_classes)
-    proba, codes = random_proba(rng, 200, n_classes), rng.integers(n_classes, size=200)
+    proba, y_encoded = random_proba(rng, 200, n_classes), rng.integers(n_classes, size=200)
     weights = rng.uniform(0.5, 2, size=200)
     threshold = [
-        np.average(proba[codes == k, k], weights=weights[codes == k]) for k in range(n_classes)
+        np.average(proba[y_encoded == k, k], weights=weights[y_encoded == k])
+        for k in range(n_classes)
     ]
     counts = np.zeros((n_classes, n_classes))
-    for p, code, weight in zip(proba, codes, weights, strict=True):
+    for p, code, weight in zip(proba, y_encoded, weights, strict=True):
         confident = [k for k in range(n_classes) if p[k] >= threshold[k]]
         if confident:
             counts[code, max(confident, key=lambda k: p[k])] += weight
-    mass = np.array([weights[codes == k].sum() for k in range(n_classes)])
+    mass = np.array([weights[y_encoded == k].sum() for k in range(n_classes)])
     joint = counts / counts.sum(axis=1, keepdims=True) * mass[:, None] / mass.sum()
-    assert estimate_noise_rate(proba, codes, weights) == pytest.approx(1 - np.trace(joint))
+    assert estimate_noise_rate(proba, y_encoded, weights) == pytest.approx(1 - np.trace(joint))
 
 
 def test_noise_rate_of_a_network_that_knows():
@@ -64,25 +65,25 @@ def test_beliefs_are_what_is_left_without_the_label():
     given = np.eye(3)[[0, 1, 2, 0]] == 1
     beliefs = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01], [0.01, 0.01, 0.98], [1.0, 0, 0]])
     learnt = 0.4 * given + 0.6 * beliefs  # a network that has learnt its targets
-    assert_allclose(own_beliefs(learnt, given, 0.6), beliefs)
+    assert_allclose(predictions_without_label_influence(learnt, given, 0.6), beliefs)
     squares = learnt**2 / (learnt**2).sum(axis=1, keepdims=True)
-    assert_allclose(own_beliefs(learnt, given, None), squares)
-    assert_allclose(own_beliefs(learnt, given, 0.0), squares)
+    assert_allclose(predictions_without_label_influence(learnt, given, None), squares)
+    assert_allclose(predictions_without_label_influence(learnt, given, 0.0), squares)
     # one that has not: its doubts are no contradictions
     unsure = np.tile([0.4, 0.3, 0.3], (4, 1))
     squares = unsure**2 / (unsure**2).sum(axis=1, keepdims=True)
-    assert_allclose(own_beliefs(unsure, given, 0.6), squares)
+    assert_allclose(predictions_without_label_influence(unsure, given, 0.6), squares)
 
 
 def test_refined_labels_are_bayes_rule():
     proba = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6]])
     given = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]) == 1
-    refined = refine_labels(proba, given, 0.2)
+    refined = posterior_label_probabilities(proba, given, 0.2)
     assert_allclose(refined[0], np.array([0.05, 0.24, 0.02]) / 0.31)
     assert_allclose(refined[1], [0.9, 0.1, 0.0])  # the label has no probability: any other
     assert_allclose(refined[2], proba[2])  # a label that is no class tells nothing
     # without noise the label stands, also against a prediction without doubt
-    assert_allclose(refine_labels(proba, given, 0.0)[:2], given[:2])
+    assert_allclose(posterior_label_probabilities(proba, given, 0.0)[:2], given[:2])
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])

@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def noisy_digits():
-    """Digits with 30 % wrong labels, which a wide network memorises; it, and self-distilled."""
+    """Digits with 30 % wrong labels, which a wide network memorizes; it, and self-distilled."""
     X, y = load_digits(n_class=4, return_X_y=True)
     noisy = add_label_noise(y, 0.3, random_state=0)
     net = TwoLayerPGDClassifier(256, max_iter=200, early_stopping=False, n_init=1, random_state=0)

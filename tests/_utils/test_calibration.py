@@ -9,31 +9,33 @@ from scipy.special import log_softmax
 from sklearn_kd._core.kernel import calibration
 from sklearn_kd._utils.calibration import (
     SMOOTHING,
-    apply_decision_map,
-    fit_decision_map,
+    apply_decision_value_calibration,
+    apply_temperature,
+    fit_decision_value_calibration,
     fit_student_temperature,
     fit_temperature,
-    sharpen,
 )
 from tests._helpers.distillation import brute_temperature, sharpen_by_hand
 
 
 def test_decision_map_of_separated_or_constant_values_is_finite():
-    codes = np.repeat([0, 1, 2], 10)
-    for F in (1e6 * np.eye(3)[codes], np.zeros((30, 3)), 1e-9 * np.eye(3)[codes]):
-        proba = apply_decision_map(F, *fit_decision_map(F, codes, np.ones(30)))
+    y_encoded = np.repeat([0, 1, 2], 10)
+    for F in (1e6 * np.eye(3)[y_encoded], np.zeros((30, 3)), 1e-9 * np.eye(3)[y_encoded]):
+        proba = apply_decision_value_calibration(
+            F, *fit_decision_value_calibration(F, y_encoded, np.ones(30))
+        )
         assert np.isfinite(proba).all()
         np.testing.assert_allclose(proba.sum(axis=1), 1)
         np.testing.assert_allclose(proba.mean(axis=0), 1 / 3, atol=1e-6)
 
 
-def smoothed_loss(P, codes, w, T):
+def smoothed_loss(P, y_encoded, w, T):
     """Weighted cross-entropy of the sharpened probabilities against Platt's targets."""
     K = P.shape[1]
     log_p = log_softmax(np.log(P + 0.01) / T, axis=1)
     total = 0.0
-    for i, code in enumerate(codes):
-        mass = w[codes == code].sum()
+    for i, code in enumerate(y_encoded):
+        mass = w[y_encoded == code].sum()
         for k in range(K):
             target = (mass + 1) / (mass + 2) if k == code else 1 / (mass + 2) / (K - 1)
             total -= w[i] * target * log_p[i, k]
@@ -45,38 +47,42 @@ def smoothed_loss(P, codes, w, T):
 def test_temperature_has_the_least_smoothed_loss(n_classes, power):
     rng = np.random.default_rng(n_classes)
     truth = rng.dirichlet(np.full(n_classes, 0.7), size=300)
-    codes = np.array([rng.choice(n_classes, p=p) for p in truth])
+    y_encoded = np.array([rng.choice(n_classes, p=p) for p in truth])
     P = truth**power / (truth**power).sum(axis=1, keepdims=True)
     w = rng.uniform(0.1, 3, size=300)
-    T = fit_temperature(P, codes, w, np.ones(n_classes, dtype=bool))
+    T = fit_temperature(P, y_encoded, w, np.ones(n_classes, dtype=bool))
     assert (T < 1) == (power < 1) or power == 1.0
-    least = smoothed_loss(P, codes, w, T)
+    least = smoothed_loss(P, y_encoded, w, T)
     for other in np.concatenate([np.geomspace(0.05, 20, 25), T * np.array([0.99, 1.01])]):
-        assert least <= smoothed_loss(P, codes, w, other) + 1e-12
-    assert pytest.approx(brute_temperature(P, codes, w), rel=1e-4) == T
+        assert least <= smoothed_loss(P, y_encoded, w, other) + 1e-12
+    assert pytest.approx(brute_temperature(P, y_encoded, w), rel=1e-4) == T
 
 
 def test_temperature_of_weights_is_that_of_copies():
     rng = np.random.default_rng(0)
-    P, codes = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
+    P, y_encoded = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
     times = rng.integers(1, 4, size=80)
     known = np.ones(3, dtype=bool)
-    copies = fit_temperature(P.repeat(times, 0), codes.repeat(times), np.ones(times.sum()), known)
-    assert fit_temperature(P, codes, times.astype(float), known) == pytest.approx(copies, rel=1e-5)
-    assert fit_temperature(P, codes, np.ones(80), known) != pytest.approx(copies, rel=1e-2)
+    copies = fit_temperature(
+        P.repeat(times, 0), y_encoded.repeat(times), np.ones(times.sum()), known
+    )
+    assert fit_temperature(P, y_encoded, times.astype(float), known) == pytest.approx(
+        copies, rel=1e-5
+    )
+    assert fit_temperature(P, y_encoded, np.ones(80), known) != pytest.approx(copies, rel=1e-2)
 
 
 @pytest.mark.parametrize("n_rows", [5, 50, 2000])
 def test_student_temperature_has_the_least_penalised_loss(n_rows):
     rng = np.random.default_rng(0)
     P = rng.dirichlet(np.ones(3), size=n_rows)
-    codes = np.array([rng.choice(3, p=p) for p in P])
+    y_encoded = np.array([rng.choice(3, p=p) for p in P])
     w = rng.uniform(0.2, 2, n_rows)
     sure = 3 * np.log(P)  # by T = 3
-    T = fit_student_temperature(sure, codes, w)
+    T = fit_student_temperature(sure, y_encoded, w)
 
     def loss(T):
-        z = log_softmax(sure / T, axis=1)[np.arange(n_rows), codes]
+        z = log_softmax(sure / T, axis=1)[np.arange(n_rows), y_encoded]
         return -w @ z + np.log(T) ** 2 / (2 * 0.3**2)
 
     grid = np.geomspace(T / 1.01, T * 1.01, 101)
@@ -86,16 +92,16 @@ def test_student_temperature_has_the_least_penalised_loss(n_rows):
     if n_rows == 2000:
         assert pytest.approx(3, rel=0.1) == T
     copies = np.repeat(np.arange(n_rows), 2)
-    doubled = fit_student_temperature(sure[copies], codes[copies], w[copies] / 2)
+    doubled = fit_student_temperature(sure[copies], y_encoded[copies], w[copies] / 2)
     assert doubled == pytest.approx(T, rel=1e-5)
 
 
 def test_temperature_is_blind_to_classes_that_the_teacher_does_not_know():
     rng = np.random.default_rng(0)
-    P, codes = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
+    P, y_encoded = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
     wider, known = np.insert(P, 1, 0.0, axis=1), np.array([True, False, True, True])
-    T = fit_temperature(P, codes, np.ones(80), np.ones(3, dtype=bool))
-    other = fit_temperature(wider, codes + (codes > 0), np.ones(80), known)
+    T = fit_temperature(P, y_encoded, np.ones(80), np.ones(3, dtype=bool))
+    other = fit_temperature(wider, y_encoded + (y_encoded > 0), np.ones(80), known)
     assert other == pytest.approx(T, rel=1e-6)
 
 
@@ -104,11 +110,11 @@ def test_sharpen_is_its_formula(T):
     assert SMOOTHING == 0.01
     P = np.array([[0.7, 0.3, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.2, 0.2, 0.0, 0.6]])
     known = np.array([True, True, False, True])
-    S = sharpen(P.copy(), T, known)
+    S = apply_temperature(P.copy(), T, known)
     assert_allclose(S, sharpen_by_hand(P, T), rtol=1e-12)
     assert (S[:, 2] == 0).all()  # never seen
     assert (S[:, [0, 1, 3]] > 0).all()  # not voted for by chance
-    assert_array_equal(sharpen(P, None, known), P)
+    assert_array_equal(apply_temperature(P, None, known), P)
 
 
 def doubles(values):

@@ -12,31 +12,34 @@ def data(seed=0, n=40, n_classes=3):
     return rng.normal(size=(n, 4)), rng.randint(n_classes, size=n), rng.uniform(0.5, 2, size=n)
 
 
-def folds(X, codes, weights, n_folds=5, seed=0):
-    return content_folds(X, codes, weights, n_folds, np.random.RandomState(seed))
+def folds(X, y_encoded, weights, n_folds=5, seed=0):
+    return content_folds(X, y_encoded, weights, n_folds, np.random.RandomState(seed))
 
 
 @given(seed=st.integers(0, 2**16))
 def test_folds_do_not_see_order_repetition_or_units(seed):
-    X, codes, weights = data(seed)
-    fold = folds(X, codes, weights)
+    X, y_encoded, weights = data(seed)
+    fold = folds(X, y_encoded, weights)
     rng = np.random.RandomState(seed)
     order = rng.permutation(len(X))
-    np.testing.assert_array_equal(folds(X[order], codes[order], weights[order]), fold[order])
+    np.testing.assert_array_equal(folds(X[order], y_encoded[order], weights[order]), fold[order])
     counts = rng.randint(1, 4, size=len(X))
     copies = np.repeat(np.arange(len(X)), counts)
-    np.testing.assert_array_equal(folds(X[copies], codes[copies], weights[copies]), fold[copies])
     np.testing.assert_array_equal(
-        folds(X[copies], codes[copies], np.ones(len(copies))), folds(X, codes, counts)[copies]
+        folds(X[copies], y_encoded[copies], weights[copies]), fold[copies]
+    )
+    np.testing.assert_array_equal(
+        folds(X[copies], y_encoded[copies], np.ones(len(copies))),
+        folds(X, y_encoded, counts)[copies],
     )
     scaled = X * [1e-3, 1, 1e3, 1e6] + [1, 0, -3, 1e3]
-    np.testing.assert_array_equal(folds(scaled, codes, weights), fold)
+    np.testing.assert_array_equal(folds(scaled, y_encoded, weights), fold)
 
 
 def test_copies_share_a_fold_also_across_classes():
     X = np.repeat(np.arange(6.0), 4)[:, None]
-    codes = np.tile([0, 0, 1, 1], 6)
-    fold = folds(X, codes, np.ones(24), n_folds=3)
+    y_encoded = np.tile([0, 0, 1, 1], 6)
+    fold = folds(X, y_encoded, np.ones(24), n_folds=3)
     for value in range(6):
         assert len(set(fold[X[:, 0] == value])) == 1
     assert sorted(np.bincount(fold)) == [8, 8, 8]
@@ -44,9 +47,11 @@ def test_copies_share_a_fold_also_across_classes():
 
 def test_folds_are_stratified_and_even():
     X, _, weights = data(n=100)
-    codes = np.r_[np.zeros(80, int), np.full(15, 1), np.full(5, 2)]
-    fold = folds(X, codes, weights)
-    counts = np.array([[np.sum((fold == k) & (codes == c)) for c in range(3)] for k in range(5)])
+    y_encoded = np.r_[np.zeros(80, int), np.full(15, 1), np.full(5, 2)]
+    fold = folds(X, y_encoded, weights)
+    counts = np.array(
+        [[np.sum((fold == k) & (y_encoded == c)) for c in range(3)] for k in range(5)]
+    )
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert set(counts.sum(axis=1)) == {20}
 
@@ -64,27 +69,27 @@ def test_folds_of_few_distinct_rows():
 )
 def test_random_rows_keep_proportions(seed, counts, fraction):
     rng = np.random.RandomState(seed)
-    codes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-    held = random_rows(codes, fraction, rng)
+    y_encoded = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    held = random_rows(y_encoded, fraction, rng)
     for c, n in enumerate(counts):
-        n_held = held[codes == c].sum()
+        n_held = held[y_encoded == c].sum()
         assert n_held <= n - 1
         assert abs(n_held - n * fraction) <= 1 or n_held == n - 1
 
 
 def test_a_row_is_held_out_where_there_are_two():
     rng = np.random.RandomState(0)
-    for codes in ([0, 1, 1, 0, 2, 0], [0, 0], [1, 0, 0]):
-        held = random_rows(np.array(codes), 0.1, rng)
+    for y_encoded in ([0, 1, 1, 0, 2, 0], [0, 0], [1, 0, 0]):
+        held = random_rows(np.array(y_encoded), 0.1, rng)
         assert held.sum() == 1
-        assert np.array(codes)[held] == 0  # the largest class
+        assert np.array(y_encoded)[held] == 0  # the largest class
     assert not random_rows(np.array([2, 0, 1]), 0.5, rng).any()
 
 
 def test_random_rows_are_random():
-    codes = np.zeros(50, int)
-    chosen = [random_rows(codes, 0.2, np.random.RandomState(s)) for s in (0, 0, 1)]
+    y_encoded = np.zeros(50, int)
+    chosen = [random_rows(y_encoded, 0.2, np.random.RandomState(s)) for s in (0, 0, 1)]
     np.testing.assert_array_equal(chosen[0], chosen[1])
     assert (chosen[0] != chosen[2]).any()
-    frequency = sum(random_rows(codes, 0.2, np.random.RandomState(s)) for s in range(400)) / 400
+    frequency = sum(random_rows(y_encoded, 0.2, np.random.RandomState(s)) for s in range(400)) / 400
     assert abs(frequency - 0.2).max() < 0.1

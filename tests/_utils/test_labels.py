@@ -12,12 +12,12 @@ Y = np.array(["b", "a", "c", "a"])
 
 
 def test_encode_labels():
-    classes, codes = encode_labels(Y)
+    classes, y_encoded = encode_labels(Y)
     assert classes.tolist() == ["a", "b", "c"]
-    assert codes.tolist() == [1, 0, 2, 0]
-    classes, codes = encode_labels([3, 1, 3], classes=np.array([0, 1, 2, 3]))
+    assert y_encoded.tolist() == [1, 0, 2, 0]
+    classes, y_encoded = encode_labels([3, 1, 3], classes=np.array([0, 1, 2, 3]))
     assert classes.tolist() == [0, 1, 2, 3]
-    assert codes.tolist() == [3, 1, 3]
+    assert y_encoded.tolist() == [3, 1, 3]
     with pytest.raises(ValueError, match=r"\[5\].*not among the classes"):
         encode_labels([5, 1], classes=[1, 2])
     with pytest.raises(ValueError, match="Unknown label type"):

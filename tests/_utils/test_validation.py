@@ -22,8 +22,8 @@ Y = np.array(["b", "a", "c", "a"])
 
 def targets(y=Y, n_classes=3, seed=0):
     """Valid soft targets whose argmax is the label."""
-    _, codes = np.unique(y, return_inverse=True)
-    return 0.6 * np.eye(n_classes)[codes] + 0.4 / n_classes
+    _, y_encoded = np.unique(y, return_inverse=True)
+    return 0.6 * np.eye(n_classes)[y_encoded] + 0.4 / n_classes
 
 
 def test_soft_targets_as_an_array():
@@ -95,13 +95,13 @@ def test_soft_targets_with_known_classes():
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_misaligned_targets_warn_and_aligned_ones_do_not(n_classes):
     rng = np.random.RandomState(0)
-    codes = rng.randint(n_classes, size=200)
-    Q = 0.7 * np.eye(n_classes)[codes] + 0.3 * random_proba(rng, 200, n_classes)
-    check_soft_targets(Q, codes)
-    Q_weak = 0.3 * np.eye(n_classes)[codes] + 0.7 * random_proba(rng, 200, n_classes)
-    check_soft_targets(Q_weak, codes)
+    y_encoded = rng.randint(n_classes, size=200)
+    Q = 0.7 * np.eye(n_classes)[y_encoded] + 0.3 * random_proba(rng, 200, n_classes)
+    check_soft_targets(Q, y_encoded)
+    Q_weak = 0.3 * np.eye(n_classes)[y_encoded] + 0.7 * random_proba(rng, 200, n_classes)
+    check_soft_targets(Q_weak, y_encoded)
     with pytest.warns(SoftTargetsAlignmentWarning, match=r"rows or columns"):
-        check_soft_targets(np.roll(Q, 1, axis=1), codes)
+        check_soft_targets(np.roll(Q, 1, axis=1), y_encoded)
 
 
 def test_an_imbalanced_majority_teacher_is_not_misaligned():
@@ -116,12 +116,12 @@ def test_targets_of_shuffled_rows_warn_where_there_are_enough_of_them(n_classes)
     for n in (20, 1000):
         warned[n] = 0
         for _ in range(100):
-            codes = rng.permutation(n) % n_classes
-            Q = 0.7 * np.eye(n_classes)[codes] + 0.3 * random_proba(rng, n, n_classes)
-            check_soft_targets(Q, codes)
+            y_encoded = rng.permutation(n) % n_classes
+            Q = 0.7 * np.eye(n_classes)[y_encoded] + 0.3 * random_proba(rng, n, n_classes)
+            check_soft_targets(Q, y_encoded)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                check_soft_targets(Q[rng.permutation(n)], codes)
+                check_soft_targets(Q[rng.permutation(n)], y_encoded)
             warned[n] += len(caught)
     assert warned[1000] >= 90
     # of a few rows only those are told that agree less often than chance
@@ -131,10 +131,10 @@ def test_targets_of_shuffled_rows_warn_where_there_are_enough_of_them(n_classes)
 def test_a_weak_teacher_of_few_rows_does_not_warn():
     rng = np.random.RandomState(0)
     for _ in range(100):
-        codes = rng.randint(2, size=30)
+        y_encoded = rng.randint(2, size=30)
         right = rng.permutation(30) < 18  # six in ten
-        best = np.where(right, codes, 1 - codes)
-        check_soft_targets(0.4 + 0.2 * np.eye(2)[best], codes)
+        best = np.where(right, y_encoded, 1 - y_encoded)
+        check_soft_targets(0.4 + 0.2 * np.eye(2)[best], y_encoded)
 
 
 def test_frames_with_the_index_of_x_or_y_in_another_order_are_refused():

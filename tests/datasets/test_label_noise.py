@@ -56,8 +56,8 @@ def kind(request):
     ids=lambda names: str(names.dtype),
 )
 def test_result_is_consistent_and_labels_keep_their_dtype(kind, names):
-    X, codes = two_blobs(400)
-    y = names[codes]
+    X, y_encoded = two_blobs(400)
+    y = names[y_encoded]
     noisy = add_label_noise(y, **every_kind(X, y)[kind], random_state=1)
     assert noisy.y.dtype == y.dtype
     assert noisy.y.shape == y.shape
@@ -87,8 +87,8 @@ def test_inputs_are_not_written_to(kind):
 
 
 def test_lists_and_pandas_give_what_arrays_give(kind):
-    X, codes = two_blobs(300)
-    y = np.array(["bat", "cow"])[codes]
+    X, y_encoded = two_blobs(300)
+    y = np.array(["bat", "cow"])[y_encoded]
     options = every_kind(X, y)[kind]
     expected = add_label_noise(y, **options, random_state=0)
     if "X" in options:
@@ -219,12 +219,12 @@ def test_feature_dependent_noise_has_the_margin_law():
 def test_feature_dependent_noise_goes_to_the_class_that_a_row_resembles():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 1500)
-    centres = np.array([[-3.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
-    X = centres[y] + rng.normal(size=(1500, 2))
+    centers = np.array([[-3.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
+    X = centers[y] + rng.normal(size=(1500, 2))
     noisy = add_label_noise(y, 0.15, kind="feature-dependent", X=X, random_state=0)
-    squares = ((X[:, None] - centres) ** 2).sum(axis=2)
+    squares = ((X[:, None] - centers) ** 2).sum(axis=2)
     squares[np.arange(len(y)), y] = np.inf
-    # estimated centres are not these: rows halfway between two others may differ
+    # estimated centers are not these: rows halfway between two others may differ
     assert np.mean(noisy.y[noisy.is_wrong] == squares.argmin(axis=1)[noisy.is_wrong]) > 0.98
     assert noisy.transition[0, 2] < 0.01 > noisy.transition[2, 0]
 

@@ -217,12 +217,12 @@ def one_hot(n, sizes, seed=0):
     return np.hstack([rng.normal(size=(n, 2)), *parts, rng.normal(size=(n, 8))])
 
 
-def standardised(X):
+def standardized(X):
     return (X - X.mean(axis=0)) / X.std(axis=0)
 
 
 @pytest.mark.parametrize("container", [np.asarray, pd.DataFrame])
-@pytest.mark.parametrize("scale", [np.asarray, standardised])
+@pytest.mark.parametrize("scale", [np.asarray, standardized])
 def test_one_hot_groups_stay_one_hot(method, container, scale):
     sizes = (5, 3, 7)
     X = one_hot(300, sizes)
@@ -420,7 +420,7 @@ def test_the_input_is_not_written_to(method, kind):
 def test_one_column():
     X = np.random.RandomState(0).normal(size=(40, 1))
     assert make_transfer_rows(X, 30, random_state=0).shape == (30, 1)
-    # the values of one column are copies, whichever neighbour they are from
+    # the values of one column are copies, whichever neighbor they are from
     rows, share = make_transfer_rows(X, 30, method="gibbs", random_state=0, return_copies=True)
     assert (len(rows), share) == (0, 1.0)
 

@@ -46,8 +46,8 @@ SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
 
 
 def table(n_classes=2, n=90):
-    X, codes = blobs(n, n_classes, spread=3.0)
-    return X, np.array(["ant", "bee", "cat", "dog"])[codes]
+    X, y_encoded = blobs(n, n_classes, spread=3.0)
+    return X, np.array(["ant", "bee", "cat", "dog"])[y_encoded]
 
 
 def tree(**params):

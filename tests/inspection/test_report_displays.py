@@ -51,8 +51,8 @@ def closing():
 
 
 def table(n_classes=3, n=90):
-    X, codes = blobs(n, n_classes, spread=3.0)
-    return X, np.array(["ant", "bee", "cat"])[codes]
+    X, y_encoded = blobs(n, n_classes, spread=3.0)
+    return X, np.array(["ant", "bee", "cat"])[y_encoded]
 
 
 def distilled(student=None, teacher=None, **params):

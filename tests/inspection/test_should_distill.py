@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd._utils.calibration import fit_temperature, sharpen
+from sklearn_kd._utils.calibration import apply_temperature, fit_temperature
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from sklearn_kd.inspection._should_distill import should_distill
 from tests._helpers.data import blobs
@@ -195,7 +195,7 @@ def test_labels_are_calibrated_by_the_other_folds():
         here, others = part == k, part != k
         known = np.ones(2, dtype=bool)
         T = fit_temperature(Q[others], y[others], np.ones(100), known)
-        mixed[here] = (S[here] + sharpen(Q[here], T, known)) / 2
+        mixed[here] = (S[here] + apply_temperature(Q[here], T, known)) / 2
     assert_allclose(advice.label_gain.value, log_loss(y, S) - log_loss(y, mixed))
     frozen = FrozenEstimator(teacher.fit(X, y))
     as_it_is = should_distill(frozen, student, X, y, calibration=None)
@@ -319,24 +319,24 @@ def test_groups_stay_together_and_count_once():
 
 def mixed_frame(n=150):
     rng = np.random.RandomState(0)
-    colour = rng.choice(["red", "green", "blue"], size=n)
+    color = rng.choice(["red", "green", "blue"], size=n)
     size = rng.randn(n)
-    y = np.where(size + (colour == "red") + 0.7 * rng.randn(n) > 0.3, "big", "small")
-    return pd.DataFrame({"colour": colour, "size": size}, index=np.arange(n) + 1000), pd.Series(
+    y = np.where(size + (color == "red") + 0.7 * rng.randn(n) > 0.3, "big", "small")
+    return pd.DataFrame({"color": color, "size": size}, index=np.arange(n) + 1000), pd.Series(
         y, index=np.arange(n) + 1000
     )
 
 
 def test_raw_frames_string_labels_and_pipelines():
     X, y = mixed_frame()
-    encode = make_column_transformer((OneHotEncoder(), ["colour"]), remainder="passthrough")
+    encode = make_column_transformer((OneHotEncoder(), ["color"]), remainder="passthrough")
     X_before, y_before = X.copy(), y.copy()
     teacher = make_pipeline(encode, small_forest(10))
     student = make_pipeline(encode, DecisionTreeClassifier(max_depth=2))
     for decide_by in ("log_loss", "accuracy"):
         advice = should_distill(teacher, student, X, y, decide_by=decide_by)
-        codes = should_distill(teacher, student, X, (y == "small") * 1, decide_by=decide_by)
-        assert_same(advice, codes)
+        y_encoded = should_distill(teacher, student, X, (y == "small") * 1, decide_by=decide_by)
+        assert_same(advice, y_encoded)
     pd.testing.assert_frame_equal(X, X_before)
     pd.testing.assert_series_equal(y, y_before)
 

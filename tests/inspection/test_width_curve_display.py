@@ -260,13 +260,13 @@ def test_frames_with_text_columns_and_labels(ax):
 
 
 def test_minibatches_share_products_and_learn(ax, monkeypatch):
-    jobs, make = [], stacked.Batch
+    jobs, make = [], stacked.StackedNetworks
 
     def counted(rows, batch, *rest):
         jobs.append(len(batch))
         return make(rows, batch, *rest)
 
-    monkeypatch.setattr(joint_training, "Batch", counted)
+    monkeypatch.setattr(joint_training, "StackedNetworks", counted)
     X, y = load_breast_cancer(return_X_y=True)
     own = student(batch_size=64, max_iter=10)
     frame = WidthCurveDisplay.from_estimator(

@@ -30,8 +30,8 @@ def test_information_ratio_by_projection_and_its_kernels():
     K, y = A @ A.T, rng.normal(size=20)
     values, vectors = np.linalg.eigh(K)
     top = vectors[:, np.argsort(values)[-4:]]
-    centred = y - y.mean()
-    expected = np.linalg.norm(top.T @ centred) / np.linalg.norm(centred)
+    centered = y - y.mean()
+    expected = np.linalg.norm(top.T @ centered) / np.linalg.norm(centered)
     assert information_ratio(K, y, k=4, kernel="precomputed") == pytest.approx(expected, rel=1e-10)
     raw = np.linalg.norm(top.T @ y) / np.linalg.norm(y)
     ratio = information_ratio(K, y, k=4, kernel="precomputed", center=False)
@@ -43,14 +43,14 @@ def test_information_ratio_by_projection_and_its_kernels():
 
 
 def test_information_ratio_of_text_with_three_labels_is_that_of_one_hot_rows():
-    codes = INDEX % 3
-    names = np.array(["a", "b", "c"])[codes]
-    expected = information_ratio(TWELVE, np.eye(3)[codes], k=5)
+    y_encoded = INDEX % 3
+    names = np.array(["a", "b", "c"])[y_encoded]
+    expected = information_ratio(TWELVE, np.eye(3)[y_encoded], k=5)
     assert information_ratio(TWELVE, names, k=5) == pytest.approx(expected, rel=1e-12)
 
 
 def test_information_ratio_squared_under_flips():
-    """Mean over flips at the rate rho: (1 - 2 rho)^2 r0^2 + 4 rho (1 - rho) k/n, uncentred."""
+    """Mean over flips at the rate rho: (1 - 2 rho)^2 r0^2 + 4 rho (1 - rho) k/n, uncentered."""
     rng = np.random.default_rng(4)
     rho, k, spectrum = 0.2, 3, []
     gram = np.linalg.matrix_power(TWELVE @ TWELVE.T + np.eye(12), 2)

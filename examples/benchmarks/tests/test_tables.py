@@ -30,14 +30,14 @@ def make_frame(n_rows=600, seed=0):
         {
             "size": rng.normal(50, 10, n_rows).round(1),
             "count": rng.integers(0, 9, n_rows),
-            "colour": rng.choice(["red", "green", "blue"], n_rows),
+            "color": rng.choice(["red", "green", "blue"], n_rows),
             "id": [f"row {row}" for row in range(n_rows)],
             "flag": rng.choice([True, False], n_rows),
             "target": rng.choice(["a", "b", "c"], n_rows, p=[0.7, 0.27, 0.03]),
         }
     )
     frame.loc[rng.random(n_rows) < 0.1, "size"] = np.nan
-    frame.loc[rng.random(n_rows) < 0.1, "colour"] = np.nan
+    frame.loc[rng.random(n_rows) < 0.1, "color"] = np.nan
     frame.loc[:3, "target"] = "c"
     repeated = frame.sample(n_rows // 5, replace=True, random_state=seed)
     # Equal rows may have unequal labels.
@@ -85,10 +85,10 @@ def test_several_folders(tables, folder, monkeypatch, tmp_path):
 
 def test_frame(tables, folder):
     X, y = tables.load_frame("small")
-    assert list(X.columns) == ["size", "count", "colour", "id", "flag"]
+    assert list(X.columns) == ["size", "count", "color", "id", "flag"]
     assert X.dtypes.astype(str).tolist() == ["float64", "int64", "object", "object", "object"]
     assert set(X["flag"]) == {"True", "False"}
-    assert X["colour"].isna().any()
+    assert X["color"].isna().any()
     assert y.dtype.kind == "U"
     frame = make_frame()
     np.testing.assert_array_equal(y, frame["target"].to_numpy(dtype=str))
@@ -236,7 +236,7 @@ def test_columns_of_the_encoder(tables):
             "number": np.arange(n_rows, dtype=float),
             "gaps": [np.nan, *np.arange(n_rows - 1)],
             "empty": np.full(n_rows, np.nan),
-            "colour": np.array(["red", "blue"] * 95 + [np.nan] * 10, dtype=object),
+            "color": np.array(["red", "blue"] * 95 + [np.nan] * 10, dtype=object),
             "unique": [f"{row}" for row in range(n_rows)],
             "many": [f"{row % 50}" for row in range(n_rows)],
         }
@@ -245,7 +245,7 @@ def test_columns_of_the_encoder(tables):
     encoder = tables.make_encoder(X).set_output(transform="pandas")
     assert encoder.fit_transform(X).columns.tolist() == [
         *["number", "gaps", "empty", "missingindicator_gaps", "missingindicator_empty"],
-        *["colour_(missing)", "colour_blue", "colour_red"],
+        *["color_(missing)", "color_blue", "color_red"],
         "unique_infrequent_sklearn",
         "many_infrequent_sklearn",
     ]

@@ -51,35 +51,35 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Rows:
+class UnitRows:
     """Rows as directions and lengths; ``lengths`` is None where all are one."""
 
     given: Tensor  # (rows, inputs)
     unit: Tensor  # (rows, inputs)
     lengths: Tensor | None  # (rows,)
 
-    def __getitem__(self, part: slice) -> "Rows":
+    def __getitem__(self, part: slice) -> "UnitRows":
         lengths = None if self.lengths is None else self.lengths[part]
-        return Rows(self.given[part], self.unit[part], lengths)
+        return UnitRows(self.given[part], self.unit[part], lengths)
 
     def __len__(self) -> int:
         return len(self.given)
 
 
-def prepare(rows: Tensor, kernel: Kernel) -> Rows:
+def prepare(rows: Tensor, kernel: Kernel) -> UnitRows:
     """Split rows into directions and lengths, where the kernel needs them."""
     if kernel.name in ("laplace", "callable"):
-        return Rows(rows, rows, None)
+        return UnitRows(rows, rows, None)
     # by the largest coordinate, so that no square overflows
     largest = rows.abs().amax(dim=1)
     lengths = largest * torch.linalg.vector_norm(
         rows / torch.where(largest > 0, largest, 1.0)[:, None], dim=1
     )
     if ((lengths - 1).abs() <= 8 * torch.finfo(rows.dtype).eps).all():
-        return Rows(rows, rows, None)
+        return UnitRows(rows, rows, None)
     # a row of zeros has no direction: it keeps none, and its kernel is zero
     unit = rows / torch.where(lengths > 0, lengths, 1.0)[:, None]
-    return Rows(rows, unit, lengths)
+    return UnitRows(rows, unit, lengths)
 
 
 def gram(rows: Tensor, kernel: Kernel, out: Tensor | None = None) -> Tensor:
@@ -134,7 +134,7 @@ def _lower(n: int) -> Iterator[tuple[slice, slice]]:
 
 
 def cross(
-    rows: Tensor | Rows, others: Tensor | Rows, kernel: Kernel, out: Tensor | None = None
+    rows: Tensor | UnitRows, others: Tensor | UnitRows, kernel: Kernel, out: Tensor | None = None
 ) -> Tensor:
     """Kernel of each row with each of ``others``, (rows, others)."""
     rows = prepare(rows, kernel) if isinstance(rows, Tensor) else rows
@@ -170,14 +170,14 @@ def _call(kernel: Kernel, rows: Tensor, others: Tensor) -> Tensor:
     return kernel.function(rows, others)
 
 
-def _scratch(rows: Rows) -> tuple[Tensor, Tensor]:
+def _scratch(rows: UnitRows) -> tuple[Tensor, Tensor]:
     # without these a fresh page is touched at every operation, which costs more than the sum
     return rows.given.new_empty(TILE * TILE), rows.given.new_empty(TILE * TILE)
 
 
 def _tile(
-    rows: Rows,
-    others: Rows,
+    rows: UnitRows,
+    others: UnitRows,
     kernel: Kernel,
     scratch: tuple[Tensor, Tensor],
     *,
@@ -219,8 +219,8 @@ def _tile(
 
 
 def _recompute(
-    rows: Rows,
-    others: Rows,
+    rows: UnitRows,
+    others: UnitRows,
     kernel: Kernel,
     pairs: Tensor,
     values: Tensor,

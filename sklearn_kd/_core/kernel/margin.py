@@ -128,14 +128,14 @@ def _patterns(
 
 def _merged(chunks: Iterable[Chunk]) -> list[Chunk]:
     """Merge equal patterns of few rows, of which there are few (z and -z are one pair)."""
-    codes, weights = [], []
+    y_encoded, weights = [], []
     for active, weight in chunks:
         active = active ^ ~active[:1]
         powers = 2 ** torch.arange(len(active), device=active.device)
-        codes.append((active * powers[:, None]).sum(dim=0))
+        y_encoded.append((active * powers[:, None]).sum(dim=0))
         weights.append(weight)
         n_rows = len(active)
-    distinct, of = torch.unique(torch.cat(codes), return_inverse=True)
+    distinct, of = torch.unique(torch.cat(y_encoded), return_inverse=True)
     weight = torch.cat(weights)
     total = weight.new_zeros(len(distinct)).index_add_(0, of, weight)
     bits = torch.arange(n_rows, device=distinct.device)

@@ -27,7 +27,7 @@ from sklearn_kd._core.kernel.linalg import (
 
 #: A score this many times the least is as good.
 AS_GOOD = 1.01
-#: What a centre of the fold left out stands for of the other rows, against the centres kept: in the
+#: What a center of the fold left out stands for of the other rows, against the centers kept: in the
 #: directions that only it has, a row close to it has a part of its size. 0.25 to 1 do alike.
 OUT = 0.5
 
@@ -38,7 +38,7 @@ Progress = Callable[[int, float], None] | None
 class Fit:
     """Dual weights, offset, and out-of-sample values of the rows."""
 
-    dual: Tensor  # (rows or centres, outputs)
+    dual: Tensor  # (rows or centers, outputs)
     intercept: Tensor  # (outputs,)
     out_of_sample: Tensor  # (rows, outputs)
     residual: float = 0.0
@@ -194,7 +194,7 @@ class Groups:
     def assemble(self, dual: Tensor, sums: Tensor, fitted: Tensor, solution: Solution) -> Fit:
         """Offsets, weights of system 0, and each row's value from the system that left it out.
 
-        ``dual`` (rows or centres, systems * columns); ``sums`` (systems * columns,), whose ratios
+        ``dual`` (rows or centers, systems * columns); ``sums`` (systems * columns,), whose ratios
         are the offsets; ``fitted`` (rows, systems * columns), K times dual.
         """
         shape = 1 + self.n_folds, self.n_columns
@@ -285,18 +285,18 @@ def _woodbury(low_rank: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
     return factors
 
 
-def _falkon(lower: Tensor, centres: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
+def _falkon(lower: Tensor, centers: Tensor, groups: Groups, ridge: float) -> list[Tensor]:
     r"""Cholesky factors of an estimate of T'^-1 (sum w k k') T^-1 + lambda for each system.
 
-    The term of a row that is a centre is known: :math:`T'^{-1} k` is its column of T. All centres
+    The term of a row that is a center is known: :math:`T'^{-1} k` is its column of T. All centers
     stand for the other rows of the system, those of the fold left out at `OUT`. Without the latter
     their directions would have lambda alone, where rows close by have far more, and iterations
-    treble; where all rows are centres nothing is left to stand for, and the inverse is exact.
+    treble; where all rows are centers nothing is left to stand for, and the inverse is exact.
     """
     roots = groups.roots()
-    own = roots[centres].square_()  # (centres, systems)
+    own = roots[centers].square_()  # (centers, systems)
     others = roots.square_().sum(dim=0) - own.sum(dim=0)
-    shares = others.clamp_(min=0).div_(own[:, 0].sum())  # system 0 has all centres
+    shares = others.clamp_(min=0).div_(own[:, 0].sum())  # system 0 has all centers
     weighted = lower * own[:, :1].sqrt()
     total = weighted.mT @ weighted
     factors = []
@@ -312,8 +312,8 @@ def _falkon(lower: Tensor, centres: Tensor, groups: Groups, ridge: float) -> lis
 
 def fit_nystroem(
     blocks: Callable[[], Sequence[tuple[slice, Tensor]]],
-    centre_gram: Tensor,
-    centres: Tensor,
+    center_gram: Tensor,
+    centers: Tensor,
     groups: Groups,
     targets: Tensor,
     ridge: float,
@@ -322,18 +322,18 @@ def fit_nystroem(
     max_iter: int,
     on_iteration: Progress = None,
 ) -> Fit:
-    r"""Ridge regression on functions of M centres, in all systems at once. Overwrites the matrix.
+    r"""Ridge regression on functions of M centers, in all systems at once. Overwrites the matrix.
 
-    Minimises :math:`\sum_i w_i (y_i - k_i' \beta)^2 + \lambda \beta' K_M \beta` in the variables
-    :math:`T \beta, T' T = K_M`, each system preconditioned as if the centres stood for the rows
-    (`_falkon`; Rudi, Carratino and Rosasco 2017). ``centres`` (centres,) are the indices of their
-    rows; ``blocks()`` goes through (rows, kernel of these rows and the centres).
+    Minimizes :math:`\sum_i w_i (y_i - k_i' \beta)^2 + \lambda \beta' K_M \beta` in the variables
+    :math:`T \beta, T' T = K_M`, each system preconditioned as if the centers stood for the rows
+    (`_falkon`; Rudi, Carratino and Rosasco 2017). ``centers`` (centers,) are the indices of their
+    rows; ``blocks()`` goes through (rows, kernel of these rows and the centers).
     """
-    n_centres = len(centre_gram)
-    jitter = 10 * torch.finfo(centre_gram.dtype).eps * n_centres
-    centre_gram.diagonal().add_(jitter * (float(centre_gram.diagonal().max()) or 1.0))
-    lower = cholesky_(centre_gram).tril()  # T' = lower
-    factors = _falkon(lower, centres, groups, ridge)
+    n_centers = len(center_gram)
+    jitter = 10 * torch.finfo(center_gram.dtype).eps * n_centers
+    center_gram.diagonal().add_(jitter * (float(center_gram.diagonal().max()) or 1.0))
+    lower = cholesky_(center_gram).tril()  # T' = lower
+    factors = _falkon(lower, centers, groups, ridge)
     squares = groups.roots().square_()
 
     def back(vectors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Two-layer networks side by side: initialisation, forward pass, gradient, projection.
+r"""Two-layer networks side by side: initialization, forward pass, gradient, projection.
 
 .. math:: f(x; W, A) = m^{-1/2} \sum_j A_j \, \phi(\langle W_j, x \rangle)
 
@@ -43,7 +43,7 @@ TANH = Activation(torch.tanh_, _tanh_backward)
 
 
 class Block(NamedTuple):
-    """Neighbouring students of one width: their places among the students and the neurons."""
+    """Neighboring students of one width: their places among the students and the neurons."""
 
     students: slice
     neurons: slice
@@ -56,7 +56,7 @@ class Block(NamedTuple):
 
 
 def blocks(widths: Sequence[int]) -> list[Block]:
-    """Return the blocks of equal neighbours in ``widths``, one width a student."""
+    """Return the blocks of equal neighbors in ``widths``, one width a student."""
     found, student, neuron = [], 0, 0
     for width, run in groupby(widths):
         count = len(list(run))
@@ -67,7 +67,7 @@ def blocks(widths: Sequence[int]) -> list[Block]:
     return found
 
 
-def initialise(
+def initialize(
     width: int, n_inputs: int, n_outputs: int, *, symmetric: bool, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw one student in float64 on the CPU, so that every device and dtype starts alike.

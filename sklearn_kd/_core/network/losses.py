@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from sklearn_kd._core.network.segments import Stretch, take_stretches
+from sklearn_kd._core.network.segments import Segment, take_segments
 
 __all__ = ["Loss"]
 
@@ -76,19 +76,19 @@ class TwoTerm:
 class Joined:
     """A loss for each stretch of students, on the list of targets of `targets.Joined`."""
 
-    def __init__(self, stretches: Sequence[Stretch]) -> None:
-        self.stretches = stretches
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = segments
 
     def __call__(self, logits: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and gradient of each row."""
         rows = torch.empty_like(logits[:, 0])
-        for (part, loss), target in zip(self.stretches, targets, strict=True):
+        for (part, loss), target in zip(self.segments, targets, strict=True):
             rows[part], _ = loss(logits[part], target)
         return rows, logits
 
     def take(self, students: Tensor) -> "Joined":
         """Return the losses of some students."""
-        return Joined(take_stretches(self.stretches, students))
+        return Joined(take_segments(self.segments, students))
 
 
 def entropy(targets: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from sklearn_kd._core.network.layers import RELU, Activation
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import TargetRule
 
-__all__ = ["HeldOut", "Outcome", "Plan", "Rows", "Students"]
+__all__ = ["Students", "TrainingConfig", "TrainingResult", "ValidationSpec", "WeightedRows"]
 
 
 @dataclass
@@ -38,21 +38,21 @@ class Students:
 
 
 @dataclass
-class Rows:
+class WeightedRows:
     """Rows to learn from or to score on."""
 
     inputs: Tensor  # (rows, inputs)
     rule: TargetRule
     weights: Tensor  # (students or 1, rows), sums to one; (1, 1) where all rows weigh alike
 
-    def take(self, students: Tensor) -> "Rows":
+    def take(self, students: Tensor) -> "WeightedRows":
         """Return the same rows, to some students."""
         weights = self.weights if len(self.weights) == 1 else self.weights[students]
-        return Rows(self.inputs, take(self.rule, students), weights)
+        return WeightedRows(self.inputs, take(self.rule, students), weights)
 
 
 @dataclass
-class HeldOut:
+class ValidationSpec:
     """Which held-out loss scores a student, and how long training goes on without a better one.
 
     ``rows`` are rows of their own, or the training rows with, for each student, the weights of
@@ -62,7 +62,7 @@ class HeldOut:
     added to is not scored. None: each scores itself.
     """
 
-    rows: Rows
+    rows: WeightedRows
     patience: int | Tensor  # epochs, for all or of each student
     pool: Tensor | None = None
     averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
@@ -70,7 +70,7 @@ class HeldOut:
     #: alone
     row_cap: Tensor | None = None
 
-    def take(self, students: Tensor) -> "HeldOut":
+    def take(self, students: Tensor) -> "ValidationSpec":
         """Return what scores some students; those who share a score stay together."""
         pool, cap, patience = self.pool, self.row_cap, self.patience
         if pool is not None:
@@ -86,7 +86,7 @@ class HeldOut:
 
 
 @dataclass
-class Plan:
+class TrainingConfig:
     """How to train. What is of each student may differ, the rest they share."""
 
     step_size: Tensor  # (students,)
@@ -98,7 +98,7 @@ class Plan:
     momentum: float
     decay: bool | Tensor  # step size falls to zero along a half cosine; for all or of each student
     generator: torch.Generator  # of the order of rows
-    resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `Outcome`
+    resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `TrainingResult`
     #: (students,) number, from zero, of the job that each belongs to: students who end together.
     #: None: all are one.
     job: Tensor | None = None
@@ -106,7 +106,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class TrainingResult:
     """How training went. Curves have one (students,) entry an epoch, NaN once a student ended."""
 
     best_score: Tensor  # (students,); inf for a student that has none
@@ -122,7 +122,7 @@ class Outcome:
     optimizers: list[list[Tensor]] = field(default_factory=list)  # states of those who ended last
 
     @classmethod
-    def empty(cls, n_students: int, n_jobs: int, device: torch.device) -> "Outcome":
+    def empty(cls, n_students: int, n_jobs: int, device: torch.device) -> "TrainingResult":
         """Return the outcome before the first step."""
         return cls(
             best_score=torch.full((n_students,), math.inf, dtype=torch.float64, device=device),

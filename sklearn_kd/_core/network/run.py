@@ -9,10 +9,16 @@ from torch import Tensor
 from sklearn_kd._core.network import layers
 from sklearn_kd._core.network.losses import Loss
 from sklearn_kd._core.network.optimizers import Adam, Nesterov, Optimizer
-from sklearn_kd._core.network.problem import HeldOut, Outcome, Plan, Rows, Students
+from sklearn_kd._core.network.problem import (
+    Students,
+    TrainingConfig,
+    TrainingResult,
+    ValidationSpec,
+    WeightedRows,
+)
 from sklearn_kd._core.network.segments import take
 
-__all__ = ["AVERAGE_EVERY", "DIVERGED", "Run"]
+__all__ = ["AVERAGE_EVERY", "DIVERGED", "TrainingState"]
 
 
 #: A loss this many times the untrained one (plus one) is divergence, though still finite.
@@ -29,16 +35,16 @@ def _capped(row_losses: Tensor, row_cap: Tensor | None) -> Tensor:
     return row_losses if row_cap is None else torch.minimum(row_losses, row_cap)
 
 
-class Run:
+class TrainingState:
     """State of a `solvers.Training`, of the students that still train."""
 
     def __init__(
         self,
         students: Students,
-        rows: Rows,
+        rows: WeightedRows,
         loss: Loss,
-        plan: Plan,
-        held_out: HeldOut | None,
+        plan: TrainingConfig,
+        held_out: ValidationSpec | None,
     ) -> None:
         self.given = self.students = students
         self.rows, self.loss, self.plan, self.held_out = rows, loss, plan, held_out
@@ -72,7 +78,7 @@ class Run:
         self.is_uniform = rows.weights.shape[1] == 1
         self.n_done = self.n_steps = 0  # epochs and steps
 
-        self.outcome = Outcome.empty(n_students, self.n_jobs, device)
+        self.outcome = TrainingResult.empty(n_students, self.n_jobs, device)
         self.best_score, self.best_epoch = self.outcome.best_score, self.outcome.best_epoch
         self.diverged = self.outcome.diverged
         self.ceiling: Tensor | None = None  # loss that counts as divergence, per student
@@ -110,7 +116,7 @@ class Run:
     def _widths(self) -> Tensor:
         return self.students.hidden.new_tensor(self.students.widths)
 
-    def part(self, chosen: Tensor) -> "Run":
+    def part(self, chosen: Tensor) -> "TrainingState":
         """Return the run of some students (a mask).
 
         This one is left as it was: an interrupt finds the one or the other whole.
@@ -119,11 +125,11 @@ class Run:
             return self
         return self._part(chosen)
 
-    def copy(self) -> "Run":
+    def copy(self) -> "TrainingState":
         """Return a run that goes on by itself."""
         return self._part(torch.ones_like(self.diverged))
 
-    def _part(self, chosen: Tensor) -> "Run":
+    def _part(self, chosen: Tensor) -> "TrainingState":
         part = copy.copy(self)
         students = chosen.nonzero()[:, 0]
         neurons = chosen[self.student_of].nonzero()[:, 0]
@@ -165,7 +171,7 @@ class Run:
 
     def _pace(self, step_size: Tensor) -> tuple[float, Tensor | None]:
         """Step size as a common factor and, where students differ, one of each neuron."""
-        # a longer step overflows; neighbours, who walk a fraction of it, must not see that
+        # a longer step overflows; neighbors, who walk a fraction of it, must not see that
         step_size = step_size.clamp(max=torch.finfo(step_size.dtype).max ** 0.5)
         common = float(step_size.max())
         if (step_size == common).all():
@@ -309,7 +315,7 @@ class Run:
     def _new_workspace(self, scaled_output: Tensor, n_rows: int) -> layers.Workspace:
         return layers.Workspace(self.students.widths, scaled_output, n_rows, self.plan.activation)
 
-    def _evaluate(self, held_out: HeldOut) -> Tensor:
+    def _evaluate(self, held_out: ValidationSpec) -> Tensor:
         """Weighted loss of every student on held-out rows, (students,) in float64."""
         rows, row_cap = held_out.rows, held_out.row_cap
         n_rows = rows.inputs.shape[0]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Stretch", "take", "take_stretches"]
+__all__ = ["Segment", "take", "take_segments"]
 
 
 Part = TypeVar("Part")
@@ -19,19 +19,19 @@ def take(what: Part, students: Tensor) -> Part:
     return what.take(students) if hasattr(what, "take") else what
 
 
-class Stretch(NamedTuple):
-    """Neighbouring students, and the loss or the rule that they share."""
+class Segment(NamedTuple):
+    """Neighboring students, and the loss or the rule that they share."""
 
     students: slice
     what: Any
 
 
-def take_stretches(stretches: Sequence[Stretch], students: Tensor) -> list[Stretch]:
+def take_segments(segments: Sequence[Segment], students: Tensor) -> list[Segment]:
     """Return the stretches as ``students`` (indices, ascending) are numbered after the others."""
     kept, start = [], 0
-    for whole, what in stretches:
+    for whole, what in segments:
         own = students[(students >= whole.start) & (students < whole.stop)] - whole.start
         if len(own):
-            kept.append(Stretch(slice(start, start + len(own)), take(what, own)))
+            kept.append(Segment(slice(start, start + len(own)), take(what, own)))
             start += len(own)
     return kept

@@ -88,7 +88,7 @@ class Confidence:
     """Sums up over the epochs the probability of each row's given label.
 
     A wrong label is learnt later than a right one, so that its mean stays low even where the
-    network has memorised it in the end.
+    network has memorized it in the end.
     """
 
     def __init__(self, n_rows: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_kd._core.network.segments import Stretch, take_stretches
+from sklearn_kd._core.network.segments import Segment, take_segments
 
 __all__ = ["Fixed", "TargetRule"]
 
@@ -44,16 +44,16 @@ class Fixed:
 class Joined:
     """A rule for each stretch of students; their targets are a list."""
 
-    def __init__(self, stretches: Sequence[Stretch]) -> None:
-        self.stretches = stretches
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = segments
 
     def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> list[Any]:
         """Return the targets of each stretch."""
-        return [rule(logits[part], rows, step) for part, rule in self.stretches]
+        return [rule(logits[part], rows, step) for part, rule in self.segments]
 
     def take(self, students: Tensor) -> "Joined":
         """Return the rules of some students."""
-        return Joined(take_stretches(self.stretches, students))
+        return Joined(take_segments(self.segments, students))
 
 
 def temper(probabilities: Tensor, temperature: Tensor) -> Tensor:

@@ -5,20 +5,26 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sklearn_kd._core.network.losses import Loss
-from sklearn_kd._core.network.problem import HeldOut, Outcome, Plan, Rows, Students
-from sklearn_kd._core.network.run import Run
+from sklearn_kd._core.network.problem import (
+    Students,
+    TrainingConfig,
+    TrainingResult,
+    ValidationSpec,
+    WeightedRows,
+)
+from sklearn_kd._core.network.run import TrainingState
 
-__all__ = ["Training", "train"]
+__all__ = ["ResumableTraining", "train"]
 
 
 def train(
     students: Students,
-    rows: Rows,
+    rows: WeightedRows,
     loss: Loss,
-    plan: Plan,
-    held_out: HeldOut | None = None,
-    on_epoch: Callable[[int, Outcome], bool] | None = None,
-) -> Outcome:
+    plan: TrainingConfig,
+    held_out: ValidationSpec | None = None,
+    on_epoch: Callable[[int, TrainingResult], bool] | None = None,
+) -> TrainingResult:
     """Train ``students`` in place: to the best held-out score, else to the last step.
 
     Students of one job end together: when none of them has improved for its patience, when all
@@ -27,12 +33,12 @@ def train(
     Parameters
     ----------
     students : Students
-    rows : Rows
+    rows : WeightedRows
         To learn from.
     loss : Loss
         Value and gradient in the logits.
-    plan : Plan
-    held_out : HeldOut, optional
+    plan : TrainingConfig
+    held_out : ValidationSpec, optional
         With it, every scored student ends with the weights of its best score.
     on_epoch : callable, optional
         Called with the number of epochs done and the outcome so far; True ends training.
@@ -41,14 +47,14 @@ def train(
     -------
     Outcome
         A student whose loss stopped being finite, or passed `run.DIVERGED` times the untrained one,
-        is marked and goes back to its start; its neighbours do not notice. A KeyboardInterrupt
+        is marked and goes back to its start; its neighbors do not notice. A KeyboardInterrupt
         is handed back in ``interrupt`` for the caller to raise, with the best weights in place.
     """
-    training = Training(students, rows, loss, plan, held_out)
+    training = ResumableTraining(students, rows, loss, plan, held_out)
     return training.advance(on_epoch=on_epoch)
 
 
-class Training:
+class ResumableTraining:
     """One call of `train` that can pause.
 
     With ``pauses``, what has been trained so far can be looked at between calls of `advance`: the
@@ -58,20 +64,22 @@ class Training:
     def __init__(
         self,
         students: Students,
-        rows: Rows,
+        rows: WeightedRows,
         loss: Loss,
-        plan: Plan,
-        held_out: HeldOut | None = None,
+        plan: TrainingConfig,
+        held_out: ValidationSpec | None = None,
         *,
         pauses: bool = False,
     ) -> None:
-        run = Run(students, rows, loss, plan, held_out)
+        run = TrainingState(students, rows, loss, plan, held_out)
         self.outcome = run.outcome
-        self.run: Run | None = run.copy() if pauses else run
+        self.run: TrainingState | None = run.copy() if pauses else run
 
     def advance(
-        self, until: int | None = None, on_epoch: Callable[[int, Outcome], bool] | None = None
-    ) -> Outcome:
+        self,
+        until: int | None = None,
+        on_epoch: Callable[[int, TrainingResult], bool] | None = None,
+    ) -> TrainingResult:
         """Train until all students have ended, or ``until`` epochs (if any) have been trained.
 
         The outcome is the one object that all calls return; ``on_epoch`` is that of `train`.
@@ -79,7 +87,7 @@ class Training:
         outcome = self.outcome
         if self.run is None:
             return outcome
-        run: Run = self.run
+        run: TrainingState = self.run
         try:
             while until is None or run.n_done < until:
                 run.epoch()

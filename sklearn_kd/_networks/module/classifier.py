@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
 from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
-from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, _fit_context
+from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["ModuleClassifier"]
 
@@ -287,7 +287,7 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         self.device = device
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, soft_targets=None, labeler=None):
         """Train the module.
 
@@ -343,12 +343,12 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
                     "soft_targets: set augmentation and pass soft_targets, or leave it out."
                 )
             classes = self.classes_ if resume else None
-            X, codes, weights, soft = self._check_data(
+            X, y_encoded, weights, soft = self._check_data(
                 X, y, sample_weight, soft_targets, classes, reset=not resume
             )
-            return self._fit_targets(X, codes, weights, soft, y, resume=resume, labeler=labeler)
+            return self._fit_targets(X, y_encoded, weights, soft, y, resume=resume, labeler=labeler)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch, going on from the weights there are.
 
@@ -376,10 +376,10 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
         with all_or_nothing(self):
             resume = self.__sklearn_is_fitted__()
             classes = check_partial_classes(self, classes)
-            X, codes, weights, soft = self._check_data(
+            X, y_encoded, weights, soft = self._check_data(
                 X, y, sample_weight, soft_targets, classes, reset=not resume, partial=True
             )
-            return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=resume)
+            return self._fit_targets(X, y_encoded, weights, soft, y, partial=True, resume=resume)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
@@ -394,15 +394,15 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
             )
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
 
-    def _fit_targets(self, X, codes, weights, soft, y, **options):
+    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
         """Train on checked data; what metas call with targets of their own.
 
-        ``codes`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``; rows have
-        positive weight. ``options`` are those of `training.fit`.
+        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
+        have positive weight. ``options`` are those of `training.fit`.
         """
         from sklearn_kd._networks.module import training
 
-        return training.fit(self, X, codes, weights, soft, y, **options)
+        return training.fit(self, X, y_encoded, weights, soft, y, **options)
 
     def _logits(self, X):
         from sklearn_kd._networks.module import build

@@ -44,12 +44,12 @@ class Problem:
     """What a module is to learn."""
 
     rows: TrainingRows
-    held: TrainingRows | None
+    validation_rows: TrainingRows | None
     loss: Loss
     n_outputs: int
     classes: np.ndarray
-    floor: float  # the least loss that the targets allow
-    held_floor: float
+    min_loss: float  # the least loss that the targets allow
+    validation_min_loss: float
     row_cap: torch.Tensor | None  # (1, held rows), the most that each counts
 
 
@@ -182,7 +182,7 @@ class ModuleNet(skorch.NeuralNet):
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return the rows to train on and those held out."""
-        return self.problem.rows, self.problem.held
+        return self.problem.rows, self.problem.validation_rows
 
     def get_iterator(self, dataset, training=False):
         """Return shuffled batches with targets to train on, else blocks in order."""
@@ -292,7 +292,7 @@ class ModuleNet(skorch.NeuralNet):
             self.history.new_batch()
             self.history.record_batch("train_loss", loss)
         self.losses.append(loss)
-        self._record_loss("train_loss", loss - self.problem.floor)
+        self._record_loss("train_loss", loss - self.problem.min_loss)
 
     def train_step(self, batch, **fit_params):
         """One step of the optimizer."""
@@ -352,7 +352,7 @@ class ModuleNet(skorch.NeuralNet):
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
                 total += float((losses * share).sum(dtype=torch.float64))
         self.scores.append(total)
-        self._record_loss("valid_loss", total - problem.held_floor)
+        self._record_loss("valid_loss", total - problem.validation_min_loss)
         if total < self.best_score:  # NaN is not
             self.best_score, self.best_epoch = total, len(self.scores)
             state = self.module_.state_dict()
@@ -432,9 +432,11 @@ class ModuleNet(skorch.NeuralNet):
         for epoch, loss in enumerate(self.losses):
             self.history.new_epoch()
             self.history.record("epoch", epoch + 1)
-            self._record_loss("train_loss", loss - self.problem.floor)
+            self._record_loss("train_loss", loss - self.problem.min_loss)
             if self.scores:
-                self._record_loss("valid_loss", self.scores[epoch] - self.problem.held_floor)
+                self._record_loss(
+                    "valid_loss", self.scores[epoch] - self.problem.validation_min_loss
+                )
         best, self.best_score, self.best_epoch = state["best"]
         self.best = None if best is None else {n: v.to(device) for n, v in best.items()}
         ended_early = state["reason"] not in (None, "max_epochs")

@@ -20,7 +20,7 @@ from sklearn_kd._networks.module.build import (
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
 from sklearn_kd._networks.module.image_augmentation import make_augmentation
 from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, TrainingRows
-from sklearn_kd._networks.training_data import HELD_OUT_CAP, JobRows, TrainingData
+from sklearn_kd._networks.training_data import HELD_OUT_CAP, TrainingData, TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, thread_scope, to_numpy
 from sklearn_kd._utils.folds import content_folds, random_rows
@@ -52,12 +52,12 @@ class Plan:
     seeds: list  # of the module, the order of rows, the held-out rows, the augmentation
     offset: np.ndarray
     scale: np.ndarray
-    held: np.ndarray | None  # (n_samples,) mask
+    validation_mask: np.ndarray | None  # (n_samples,) mask
     augment: object
     precision: torch.dtype | None
     labeler: object = None
     relabel: object = None  # the labeler, from tensors to targets
-    refinement: object = None
+    correction: object = None
 
     def make_optimizer(self, parameters):
         """Make the optimizer of ``optimizer``, ``learning_rate``, ``weight_decay``."""
@@ -131,23 +131,25 @@ def _scaling(est, X, weights):
     return offset, np.where(spread > 0, spread, 1.0)
 
 
-def _held_rows(est, X, codes, weights, in_full, seed):
+def select_validation_rows(est, X, y_encoded, weights, in_full, seed):
     """Mask of the rows to hold out, or None; in full batch they depend on what they are alone."""
     random = np.random.RandomState(seed)
     if not in_full:
-        held = random_rows(codes, est.validation_fraction, random)
-        return held if held.any() else None
+        validation_mask = random_rows(y_encoded, est.validation_fraction, random)
+        return validation_mask if validation_mask.any() else None
     n_folds = max(2, round(1 / est.validation_fraction))
-    fold = content_folds(X, codes, weights, n_folds, random)
+    fold = content_folds(X, y_encoded, weights, n_folds, random)
     for number in range(0 if fold is None else fold.max() + 1):
-        held = fold == number
-        held &= np.isin(codes, codes[~held])  # a class keeps a row to train on
-        if held.any():
-            return held
+        validation_mask = fold == number
+        validation_mask &= np.isin(
+            y_encoded, y_encoded[~validation_mask]
+        )  # a class keeps a row to train on
+        if validation_mask.any():
+            return validation_mask
     return None
 
 
-def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler, refinement):
+def prepare(est, X, y_encoded, weights, *, partial, resume, seeds, labeler, correction):
     """Resolve a fit: `Plan`."""
     batch_size = est.batch_size
     if batch_size == "auto":  # a call of partial_fit would be a single step in full batch
@@ -169,10 +171,10 @@ def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler, refineme
                 "X.astype('float32') with device='cuda'."
             )
     scaling = (est.input_offset_, est.input_scale_) if resume else _scaling(est, X, weights)
-    held = None
+    validation_mask = None
     if est.early_stopping and not partial:
-        held = _held_rows(est, X, codes, weights, in_full, seeds[2])
-        if held is None:
+        validation_mask = select_validation_rows(est, X, y_encoded, weights, in_full, seeds[2])
+        if validation_mask is None:
             warnings.warn(
                 "early_stopping=True has no row to hold out (X has one distinct row, or each "
                 f"class one row): training goes on for {n_epochs} epochs. Pass more rows, or set "
@@ -188,48 +190,50 @@ def prepare(est, X, codes, weights, *, partial, resume, seeds, labeler, refineme
         seeds=seeds,
         offset=scaling[0],
         scale=scaling[1],
-        held=held,
+        validation_mask=validation_mask,
         augment=make_augmentation(est.augmentation, est.image_shape),
         precision=precision,
         labeler=labeler,
-        refinement=refinement,
+        correction=correction,
     )
 
 
-def _problem(plan, X, codes, weights, soft, shape):
+def _problem(plan, X, y_encoded, weights, soft, shape):
     """Rows and targets as tensors: `net.Problem`."""
     est = plan.est
-    rows = JobRows(
-        TrainingData(X, codes, weights, soft, None, len(est.classes_)),
+    rows = TrainingTensors(
+        TrainingData(X, y_encoded, weights, soft, None, len(est.classes_)),
         dtype=X.dtype,
         device=resolve_device(est.device),
         offset=plan.offset,
         scale=plan.scale,
         intercept=False,
-        held=plan.held,
+        validation_mask=plan.validation_mask,
     )
     each = rows.targets(rows.data.soft, est.alpha, est.temperature)
-    labels, stretches = est.classes_[codes], [(slice(None), each)]
-    held, cap, floor = None, None, rows.floor("all", each)
-    if plan.held is not None:
-        held = TrainingRows(rows.part("held", stretches), shape, labels[plan.held])
+    labels, stretches = est.classes_[y_encoded], [(slice(None), each)]
+    validation_rows, cap, min_loss = None, None, rows.min_loss("all", each)
+    if plan.validation_mask is not None:
+        validation_rows = TrainingRows(
+            rows.part("held", stretches), shape, labels[plan.validation_mask]
+        )
         least = each.least[rows.index["held"]].to(rows.inputs["all"])
         cap = (least + HELD_OUT_CAP * each.unit)[None]
-        labels = labels[~plan.held]
+        labels = labels[~plan.validation_mask]
     if plan.labeler is not None:
         plan.relabel = _relabel(plan, rows)
     trained = TrainingRows(rows.part("all", stretches), shape, labels)
-    if plan.refinement is not None:
+    if plan.correction is not None:
         part, n_batches = trained.part, len(Batches(trained, plan.batch_size, order=None))
-        part.rule = plan.refinement.make_rule(part.rule, part.weights, plan.n_epochs, n_batches)
+        part.rule = plan.correction.make_rule(part.rule, part.weights, plan.n_epochs, n_batches)
     return Problem(
         rows=trained,
-        held=held,
+        validation_rows=validation_rows,
         loss=each.loss,
         n_outputs=rows.data.n_outputs,
         classes=est.classes_,
-        floor=floor,
-        held_floor=rows.floor("held", each),
+        min_loss=min_loss,
+        validation_min_loss=rows.min_loss("held", each),
         row_cap=cap,
     )
 
@@ -237,8 +241,8 @@ def _problem(plan, X, codes, weights, soft, shape):
 def _relabel(plan, rows):
     """Return a function that makes the targets of a batch from its rows as they are now."""
     est, trained = plan.est, np.arange(len(rows))
-    if plan.held is not None:
-        trained = np.flatnonzero(~plan.held)
+    if plan.validation_mask is not None:
+        trained = np.flatnonzero(~plan.validation_mask)
 
     def relabel(inputs, batch):
         scaled = inputs.flatten(1).cpu().numpy()
@@ -251,7 +255,9 @@ def _relabel(plan, rows):
             )
         check_probabilities(soft, "what labeler returns")
         index = trained if batch is None else trained[batch.cpu().numpy()]
-        return rows.make_targets(rows.data.codes[index], soft, est.alpha, est.temperature).values
+        return rows.make_targets(
+            rows.data.y_encoded[index], soft, est.alpha, est.temperature
+        ).values
 
     return relabel
 
@@ -296,7 +302,7 @@ def _copied(callback):
 def fit(
     est,
     X,
-    codes,
+    y_encoded,
     weights,
     soft,
     y,
@@ -304,7 +310,7 @@ def fit(
     partial=False,
     resume=False,
     labeler=None,
-    refinement=None,
+    correction=None,
 ):
     """Train ``est`` on checked data and store the result; see `ModuleClassifier`.
 
@@ -313,7 +319,7 @@ def fit(
     est : ModuleClassifier
         With ``classes_`` set.
     X : ndarray of shape (n_samples, n_features)
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
         Indices into ``classes_``.
     weights : ndarray of shape (n_samples,)
         Positive.
@@ -327,7 +333,7 @@ def fit(
     labeler : callable, optional
         Makes the soft targets of a batch from its rows as they are after augmentation, in the
         units of X: (n, n_features) -> (n, n_classes).
-    refinement : _refinement.Refinement, optional
+    correction : _refinement.Refinement, optional
         Corrects the labels as training goes on.
     """
     device = resolve_device(est.device)
@@ -335,24 +341,24 @@ def fit(
     seeds = _seeds(est, resume)
     checkpoint = before = None
     if est.checkpoint_path is not None and not partial:
-        checkpoint = _checkpoint(est, X, codes, weights, soft, labeler)
+        checkpoint = _checkpoint(est, X, y_encoded, weights, soft, labeler)
         before = checkpoint.read()
         seeds = seeds if before is None else before.pop("seeds")
     shape = row_shape(est)
     plan = prepare(
         est,
         X,
-        codes,
+        y_encoded,
         weights,
         partial=partial,
         resume=resume,
         seeds=seeds,
         labeler=labeler,
-        refinement=refinement,
+        correction=correction,
     )
     check_budget(3 * X.nbytes, device, ADVICE)
     with own_random_state(seeds[0], device), memory_errors(ADVICE):
-        problem = _problem(plan, X, codes, weights, soft, shape)
+        problem = _problem(plan, X, y_encoded, weights, soft, shape)
         module = build(est, problem.rows.X.dtype, device)
         check_outputs(est, module, problem.rows.X)
         if resume:
@@ -372,8 +378,8 @@ def fit(
             before, n_reported = n_reported, len(net.losses)
             if n_reported > before and reporter(
                 n_reported,
-                lambda: net.losses[-1] - problem.floor,
-                lambda: net.scores[-1] - problem.held_floor if net.scores else None,
+                lambda: net.losses[-1] - problem.min_loss,
+                lambda: net.scores[-1] - problem.validation_min_loss if net.scores else None,
             ):
                 net.reason = net.reason or "callback"
             if checkpoint is not None and (net.reason or checkpoint.is_due()):
@@ -404,14 +410,14 @@ def _seeds(est, resume):
     return seeds.tolist()
 
 
-def _checkpoint(est, X, codes, weights, soft, labeler):
+def _checkpoint(est, X, y_encoded, weights, soft, labeler):
     params = est.get_params(deep=False)
     if est.scheduler in ("cosine", "one-cycle", "step"):  # which depend on when training ends
         params["scheduler"] = (est.scheduler, est.max_epochs)
     if isinstance(est.augmentation, dict):
         params["augmentation"] = list(est.augmentation.items())  # their order counts
     params["labeler"] = labeler is not None
-    data = {"X": X, "y": codes, "sample_weight": weights, "soft_targets": soft}
+    data = {"X": X, "y": y_encoded, "sample_weight": weights, "soft_targets": soft}
     return Checkpoint(est.checkpoint_path, params, data)
 
 
@@ -420,9 +426,11 @@ def _store(est, plan, net, partial):
     vars(est).update(_attributes(est, plan, net))
     est.n_iter_ = len(net.losses)
     est.best_iter_ = net.best_epoch if net.best is not None else est.n_iter_
-    est.loss_curve_ = [loss - problem.floor for loss in net.losses]
-    held = problem.held is not None
-    est.validation_loss_curve_ = [s - problem.held_floor for s in net.scores] if held else None
+    est.loss_curve_ = [loss - problem.min_loss for loss in net.losses]
+    has_validation = problem.validation_rows is not None
+    est.validation_loss_curve_ = (
+        [s - problem.validation_min_loss for s in net.scores] if has_validation else None
+    )
     est.termination_condition_ = net.reason
     est._n_fits = getattr(est, "_n_fits", 0) + 1
     vars(est).pop("_optimizer_state", None)

@@ -15,7 +15,7 @@ from sklearn_kd._utils.base import (
     all_or_nothing,
     require_fitted,
 )
-from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, _fit_context
+from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["TwoLayerPGDClassifier"]
 
@@ -166,7 +166,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         ``max_iter``, at least 10.
 
     input_scaling : bool, default=True
-        Centre the columns and scale them to equal variance, rows to a mean squared norm of one,
+        Center the columns and scale them to equal variance, rows to a mean squared norm of one,
         with weighted statistics. Without it rows are used as given.
 
     input_intercept : bool, default=True
@@ -314,7 +314,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         self.device = device
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, soft_targets=None):
         """Train the network.
 
@@ -348,10 +348,10 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
             Where training would not fit, before anything is allocated.
         """
         with all_or_nothing(self):
-            X, codes, weights, soft = self._check_data(X, y, sample_weight, soft_targets)
-            return self._fit_targets(X, codes, weights, soft, y)
+            X, y_encoded, weights, soft = self._check_data(X, y, sample_weight, soft_targets)
+            return self._fit_targets(X, y_encoded, weights, soft, y)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch, going on from the weights there are.
 
@@ -382,10 +382,10 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         with all_or_nothing(self):
             first = not self.__sklearn_is_fitted__()
             classes = check_partial_classes(self, classes)
-            X, codes, weights, soft = self._check_data(
+            X, y_encoded, weights, soft = self._check_data(
                 X, y, sample_weight, soft_targets, classes, reset=first, partial=True
             )
-            return self._fit_targets(X, codes, weights, soft, y, partial=True, resume=not first)
+            return self._fit_targets(X, y_encoded, weights, soft, y, partial=True, resume=not first)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, classes=None, reset=True, partial=False
@@ -395,7 +395,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
 
     def _check_values(self, has_soft_targets, holds_out):
-        """Refuse an odd width, and pairs of alpha and temperature that cannot be honoured."""
+        """Refuse an odd width, and pairs of alpha and temperature that cannot be honored."""
         if self.width % 2:
             raise ValueError(
                 f"width must be even (half of the neurons get the opposite sign), got {self.width}."
@@ -408,26 +408,26 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
                 "out: set a radius)",
             )
 
-    def _fit_targets(self, X, codes, weights, soft, y, **options):
+    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
         """Train on checked data; what metas call with targets of their own.
 
-        ``codes`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``; rows have
-        positive weight. ``options`` are those of `training.fit`.
+        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
+        have positive weight. ``options`` are those of `training.fit`.
         """
         from sklearn_kd._networks.two_layer import training
 
-        return training.fit(self, X, codes, weights, soft, y, **options)
+        return training.fit(self, X, y_encoded, weights, soft, y, **options)
 
     @staticmethod
-    def _fit_together(students, X, codes, weights, soft, y, **options):
+    def _fit_together(students, X, y_encoded, weights, soft, y, **options):
         """Return fits of many students on the same checked data, in shared products; for searches.
 
         The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
-        of `_fit_targets`, ``options`` and what is returned those of `joint_training.Together`.
+        of `_fit_targets`, ``options`` and what is returned those of `joint_training.JointTraining`.
         """
-        from sklearn_kd._networks.two_layer.joint_training import Together
+        from sklearn_kd._networks.two_layer.joint_training import JointTraining
 
-        return Together(students, X, codes, weights, soft, y, **options)
+        return JointTraining(students, X, y_encoded, weights, soft, y, **options)
 
     def _logits(self, X):
         require_fitted(self)

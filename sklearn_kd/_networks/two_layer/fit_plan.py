@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_kd._utils.folds import random_rows
 
-__all__ = ["Job", "check_resumed", "optimizer_kind", "prepare"]
+__all__ = ["FitPlan", "check_resumed", "optimizer_kind", "prepare"]
 
 #: Rows of a minibatch beyond that.
 BATCH_SIZE = 128
@@ -27,7 +27,7 @@ RESTART_NEURONS = 32
 
 
 @dataclass
-class Job:
+class FitPlan:
     """One fit: its parameters with every "auto" resolved, its seeds, and its held-out rows."""
 
     est: object
@@ -45,7 +45,7 @@ class Job:
     offset: np.ndarray
     scale: np.ndarray
     fold: np.ndarray | None = None  # (n_samples,) in full batch
-    held: np.ndarray | None = None  # (n_samples,) mask, in minibatches
+    validation_mask: np.ndarray | None = None  # (n_samples,) mask, in minibatches
     soft: np.ndarray | None = None  # (n_samples, n_classes)
     n_shrunk: int = 0  # how often the step size has been cut
 
@@ -89,12 +89,14 @@ class Job:
             *(self.optimizer, float(est.momentum), self.batch_size),
             None if in_full else self.order_seed,
             self.fold is not None,
-            None if self.held is None else (self.fold_seed, float(est.validation_fraction)),
+            None
+            if self.validation_mask is None
+            else (self.fold_seed, float(est.validation_fraction)),
         )
 
 
 def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
-    """Resolve a fit of ``est`` on ``data``: `Job`.
+    """Resolve a fit of ``est`` on ``data``: `FitPlan`.
 
     In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
     ``effort`` is the share of its epochs that the whole schedule is squeezed into. Below 1 a fit is
@@ -144,7 +146,7 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
         offset, scale = data.scaling
     else:
         offset, scale = np.zeros(n_features), np.ones(n_features)
-    job = Job(
+    job = FitPlan(
         est=est,
         n_epochs=n_epochs,
         batch_size=batch_size,
@@ -165,11 +167,11 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
         if batch_size is None:
             job.fold = data.folds(fold_seed)
             if effort < 1 and job.fold is not None:
-                job.held, job.fold = job.fold == 0, None
+                job.validation_mask, job.fold = job.fold == 0, None
         else:
             rows_random = np.random.RandomState(fold_seed)
-            held = random_rows(data.codes, est.validation_fraction, rows_random)
-            job.held = held if held.any() else None
+            validation_mask = random_rows(data.y_encoded, est.validation_fraction, rows_random)
+            job.validation_mask = validation_mask if validation_mask.any() else None
     return job
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from sklearn_kd._networks.input_checks import weigh_classes
-from sklearn_kd._networks.training_data import JobRows, TrainingData
+from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import prepare
-from sklearn_kd._networks.two_layer.stacked import Batch
+from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._networks.two_layer.training import (
     ADVICE,
-    Reader,
+    FittedNetworkReader,
     check_held_out,
     curves_of,
     divergence,
@@ -21,7 +21,7 @@ from sklearn_kd._networks.two_layer.training import (
 )
 from sklearn_kd._utils.device import available_bytes, check_budget, resolve_device
 
-__all__ = ["Fitted", "Together"]
+__all__ = ["FitOutcome", "JointTraining"]
 
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ BATCH_BYTES = 2**22
 
 
 @dataclass
-class Fitted:
+class FitOutcome:
     """What became of one of many fits."""
 
     error: Exception | None = None  # what a fit alone would have raised
@@ -40,25 +40,25 @@ class Fitted:
 
 @dataclass
 class _Group:
-    """Jobs that can share inputs and minibatches (`Job.key`)."""
+    """Jobs that can share inputs and minibatches (`FitPlan.key`)."""
 
     data: TrainingData
     fresh: list = field(default_factory=list)  # (number, job), not begun
-    rows: JobRows | None = None  # kept while chunks are paused
+    rows: TrainingTensors | None = None  # kept while chunks are paused
     chunks: list = field(default_factory=list)  # that are paused
 
 
-class Together:
+class JointTraining:
     """Fits of many estimators on the same data, which store their results; see `training.fit`.
 
     Each ends with the weights that it would have alone, up to rounding. Those whose minibatches,
-    inputs or optimizer differ are trained in turn (`Job.key`).
+    inputs or optimizer differ are trained in turn (`FitPlan.key`).
 
     Parameters
     ----------
     students : list of TwoLayerPGDClassifier
         With ``classes_`` set, and validated parameters.
-    X, codes, weights, soft, y
+    X, y_encoded, weights, soft, y
         As for `training.fit`, without class weights; ``soft`` may be a list of soft labels, those
         of each student.
     share_minibatches : bool
@@ -82,7 +82,7 @@ class Together:
         self,
         students,
         X,
-        codes,
+        y_encoded,
         weights,
         soft,
         y,
@@ -93,7 +93,7 @@ class Together:
         effort=1.0,
         n_paused=0,
     ):
-        self.fits, self.limit, self.on_batch = [Fitted() for _ in students], limit, on_batch
+        self.fits, self.limit, self.on_batch = [FitOutcome() for _ in students], limit, on_batch
         self.pauses, self.dtype = n_paused > 0, X.dtype
         data_of, groups, first, all_needed = {}, {}, None, {}
         softs = soft if isinstance(soft, list) else [soft] * len(students)
@@ -102,8 +102,8 @@ class Together:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
                 key = repr(est.class_weight)
                 if key not in data_of:
-                    weighed = weigh_classes(est, codes, weights)
-                    data_of[key] = TrainingData(X, codes, weighed, None, y, len(est.classes_))
+                    weighed = weigh_classes(est, y_encoded, weights)
+                    data_of[key] = TrainingData(X, y_encoded, weighed, None, y, len(est.classes_))
                 job = prepare(est, data_of[key], like=first, effort=effort)
                 job.soft = soft
                 first = job if share_minibatches and first is None else first
@@ -139,7 +139,9 @@ class Together:
             for chunk in waiting:
                 self._advance(group, chunk, share)
             while group.fresh:  # also those that are tried again
-                group.rows = group.rows or JobRows.of_job(group.data, group.fresh[0][1], self.dtype)
+                group.rows = group.rows or TrainingTensors.of_job(
+                    group.data, group.fresh[0][1], self.dtype
+                )
                 fresh, group.fresh = group.fresh, []
                 for entries in _chunks(fresh, group.data, group.rows.device, self.limit):
                     self._advance(group, _Chunk(entries, group.rows, self.pauses), share)
@@ -187,7 +189,7 @@ class _Chunk:
     def _advance(self, share, fits):
         start = time.perf_counter()
         if self.batch is None:
-            self.batch = Batch(self.rows, self.jobs)
+            self.batch = StackedNetworks(self.rows, self.jobs)
             self.training = self.batch.training(pauses=self.pauses)
         # paused jobs have as many epochs to go
         until = math.ceil(share * self.jobs[0].n_epochs) if share < 1 else None
@@ -204,7 +206,7 @@ class _Chunk:
         }
         seconds = (time.perf_counter() - start) / sum(costs.values())
         for place, number, job in self.entries:
-            reader = Reader(self.batch, place)
+            reader = FittedNetworkReader(self.batch, place)
             reader.outcome = outcome
             fits[number].seconds += costs[place] * seconds
             diverged = reader.diverged()

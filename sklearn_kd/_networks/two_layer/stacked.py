@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import layers, losses, problem, segments
+from sklearn_kd._core.network import layers, losses, problem
 from sklearn_kd._core.network import training as network_training
+from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._networks.training_data import HELD_OUT_CAP
 from sklearn_kd._utils.device import thread_scope, to_tensor
 
-__all__ = ["Batch"]
+__all__ = ["StackedNetworks"]
 
 
 #: Epochs of minibatches that the weights kept by early stopping are averaged over: it takes out
@@ -25,7 +26,7 @@ JOINT_BYTES = 2**22
 def _draw(job, n_inputs, n_outputs):
     """Weights of the networks of a job in float64, a network for each restart and copy."""
     drawn = [
-        layers.initialise(
+        layers.initialize(
             job.est.width,
             n_inputs,
             n_outputs,
@@ -55,10 +56,10 @@ def _fold_weights(job, share):
     return np.tile(train, (n_restarts, 1)), np.tile(held_out, (n_restarts, 1)), pool
 
 
-def _laid_out(stretches):
-    """Join neighbouring stretches of the cross-entropy: many short losses take long to call."""
+def _laid_out(segments):
+    """Join neighboring stretches of the cross-entropy: many short losses take long to call."""
     joined, size = [], 0
-    for students, each in stretches:
+    for students, each in segments:
         n_students = students.stop - students.start
         values = each.values.expand(n_students, -1, -1)
         size += values.numel() * values.element_size()
@@ -74,13 +75,13 @@ def _laid_out(stretches):
     ]
 
 
-class Batch:
+class StackedNetworks:
     """Networks of some jobs side by side, trained in one run of `solvers`.
 
-    ``refinement`` (`corrected_targets.Refinement`) makes them correct their labels as they train.
+    ``correction``, a LabelCorrection, makes them correct their labels as they train.
     """
 
-    def __init__(self, rows, jobs, resumed=None, refinement=None):
+    def __init__(self, rows, jobs, resumed=None, correction=None):
         self.rows, self.jobs = rows, jobs
         counts = [job.n_students for job in jobs]
         self.start = np.cumsum([0, *counts])
@@ -98,20 +99,20 @@ class Batch:
         self.targets = [
             rows.targets(job.soft, float(job.est.alpha), float(job.est.temperature)) for job in jobs
         ]
-        self.stretches = []
+        self.segments = []
         for each, start, end in zip(self.targets, self.start, self.start[1:], strict=False):
-            if self.stretches and self.stretches[-1][1] is each:
-                start = self.stretches.pop()[0].start
-            self.stretches.append((slice(int(start), int(end)), each))
-        self.learnt = _laid_out(self.stretches)
+            if self.segments and self.segments[-1][1] is each:
+                start = self.segments.pop()[0].start
+            self.segments.append((slice(int(start), int(end)), each))
+        self.learnt = _laid_out(self.segments)
         self.loss = self.learnt[0][1].loss
         if len(self.learnt) > 1:
-            each_loss = [segments.Stretch(students, each.loss) for students, each in self.learnt]
+            each_loss = [Segment(students, each.loss) for students, each in self.learnt]
             self.loss = losses.Joined(each_loss)
         self.plan = self._plan()
         self.train_rows, self.held_out = self._rows()
-        if refinement is not None:
-            self.train_rows.rule = refinement.make_rule(
+        if correction is not None:
+            self.train_rows.rule = correction.make_rule(
                 self.train_rows.rule, self.train_rows.weights, jobs[0].n_epochs, self._n_batches()
             )
 
@@ -138,7 +139,7 @@ class Batch:
             output_steps = self._of_student(
                 [min(job.output_step_size or 0.0, largest) for job in jobs], dtype
             )
-        return problem.Plan(
+        return problem.TrainingConfig(
             step_size=self._of_student(steps, dtype),
             output_step_size=output_steps,
             max_move=self._of_student(moves, dtype),
@@ -162,23 +163,23 @@ class Batch:
             train_rows = rows.part("all", self.learnt, train)
             out = to_tensor(out, dtype=rows.dtype, device=rows.device)
             held_rows, cap = replace(train_rows, weights=out), self._row_cap("all")
-            return train_rows, problem.HeldOut(held_rows, patience, pool, row_cap=cap)
+            return train_rows, problem.ValidationSpec(held_rows, patience, pool, row_cap=cap)
         train_rows = rows.part("all", self.learnt)
-        if jobs[0].held is None:
+        if jobs[0].validation_mask is None:
             return train_rows, None
         held_rows = rows.part("held", self.learnt)
         cap = self._row_cap("held")
-        return train_rows, problem.HeldOut(held_rows, patience, None, AVERAGING_EPOCHS, cap)
+        return train_rows, problem.ValidationSpec(held_rows, patience, None, AVERAGING_EPOCHS, cap)
 
     def _row_cap(self, name):
         dtype, index = self.students.hidden.dtype, self.rows.index[name]
         caps = [
             (each.least[index].to(dtype) + HELD_OUT_CAP * each.unit)[None]
-            for _, each in self.stretches
+            for _, each in self.segments
         ]
         if len(caps) == 1:
             return caps[0]
-        sizes = [students.stop - students.start for students, _ in self.stretches]
+        sizes = [students.stop - students.start for students, _ in self.segments]
         return torch.cat([c.expand(n, -1) for c, n in zip(caps, sizes, strict=True)])
 
     def train(self, on_epoch=None):
@@ -187,7 +188,7 @@ class Batch:
 
     def training(self, *, pauses):
         """Return training that can pause; see `solvers.Training`."""
-        return network_training.Training(*self._problem(), pauses=pauses)
+        return network_training.ResumableTraining(*self._problem(), pauses=pauses)
 
     def advance(self, training, until):
         """Go on with ``training`` of this batch, up to a number of epochs or (None) to its end."""

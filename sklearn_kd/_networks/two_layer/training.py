@@ -12,14 +12,22 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd._core.network import problem
-from sklearn_kd._networks.training_data import JobRows, TrainingData
+from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, prepare
-from sklearn_kd._networks.two_layer.stacked import Batch
+from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
 from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
 
-__all__ = ["ADVICE", "Reader", "check_held_out", "curves_of", "divergence", "fit", "needed_bytes"]
+__all__ = [
+    "ADVICE",
+    "FittedNetworkReader",
+    "check_held_out",
+    "curves_of",
+    "divergence",
+    "fit",
+    "needed_bytes",
+]
 
 
 ADVICE = "set a smaller batch_size, width or n_init"
@@ -27,15 +35,17 @@ ADVICE = "set a smaller batch_size, width or n_init"
 STEP_ARRAYS, LOGIT_ARRAYS = 3, 5
 
 
-class Reader:
+class FittedNetworkReader:
     """Reads the fitted attributes of one job off the networks of a batch."""
 
     def __init__(self, batch, number):
         self.batch, self.job = batch, batch.jobs[number]
         self.number, self.scored = number, torch.from_numpy(batch.scored[number])
         rows, each = batch.rows, batch.targets[number]
-        self.floor = rows.floor("all", each)
-        self.held_floor = self.floor if self.job.fold is not None else rows.floor("held", each)
+        self.min_loss = rows.min_loss("all", each)
+        self.held_floor = (
+            self.min_loss if self.job.fold is not None else rows.min_loss("held", each)
+        )
         self.outcome = None
 
     def report(self, epoch, outcome, reporter):
@@ -43,7 +53,7 @@ class Reader:
         self.outcome = outcome
         return reporter(
             epoch,
-            lambda: float(outcome.losses[-1][self.chosen()]) - self.floor,
+            lambda: float(outcome.losses[-1][self.chosen()]) - self.min_loss,
             lambda: (
                 float(outcome.scores[-1][self.chosen()]) - self.held_floor
                 if outcome.scores
@@ -90,7 +100,7 @@ class Reader:
         moved = stored["hidden_weights_"] - stored["initial_weights_"]
         stored["distance_from_init_"] = np.linalg.norm(moved, axis=1)
         losses, scores = curves
-        curve = [] if losses is None else (losses[:n_epochs, chosen] - self.floor).tolist()
+        curve = [] if losses is None else (losses[:n_epochs, chosen] - self.min_loss).tolist()
         held_curve = None
         if scores is not None:
             held_curve = (scores[:n_epochs, chosen] - self.held_floor).tolist()
@@ -151,7 +161,12 @@ def divergence(est, diverged, stacklevel):
 def check_held_out(job, soft, stacklevel):
     """Say where early stopping cannot stop; an error where nothing else bounds the loss."""
     est = job.est
-    if job.partial or not est.early_stopping or job.fold is not None or job.held is not None:
+    if (
+        job.partial
+        or not est.early_stopping
+        or job.fold is not None
+        or job.validation_mask is not None
+    ):
         return
     if soft is not None and est.alpha > 1 and est.radius is None:
         raise ValueError(
@@ -177,7 +192,7 @@ def _resumed(est, device):
     return problem.Students([len(hidden)], hidden, output, initial)
 
 
-def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinement=None):
+def fit(est, X, y_encoded, weights, soft, y, *, partial=False, resume=False, correction=None):
     """Train ``est`` on checked data and store the result; see `TwoLayerPGDClassifier`.
 
     Parameters
@@ -185,7 +200,7 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinem
     est : TwoLayerPGDClassifier
         With ``classes_`` set.
     X : ndarray of shape (n_samples, n_features)
-    codes : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,)
         Indices into ``classes_``.
     weights : ndarray of shape (n_samples,)
         Positive.
@@ -196,30 +211,30 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinem
         One epoch, nothing held out.
     resume : bool
         Go on from the fitted weights.
-    refinement : _refinement.Refinement, optional
+    correction : _refinement.Refinement, optional
         Corrects the labels as training goes on.
     """
     device = resolve_device(est.device)
-    data = TrainingData(X, codes, weights, soft, y, len(est.classes_))
+    data = TrainingData(X, y_encoded, weights, soft, y, len(est.classes_))
     job = prepare(est, data, partial=partial, resume=resume)
     check_held_out(job, soft, stacklevel=5)
     needed = sum(needed_bytes([job], data))
-    if refinement is not None:
+    if correction is not None:
         sizes = job.n_students, len(X), data.n_outputs, X.dtype.itemsize
-        needed += refinement.needed_bytes(*sizes)
+        needed += correction.needed_bytes(*sizes)
     check_budget(needed, device, ADVICE)
-    rows = JobRows.of_job(data, job, est.hidden_weights_.dtype if resume else X.dtype)
+    rows = TrainingTensors.of_job(data, job, est.hidden_weights_.dtype if resume else X.dtype)
     kind = optimizer_kind(job)
     # one for all attempts: callbacks are set up and torn down once
     reporter = EpochReporter(est, job.n_epochs, lambda: reader.attributes(), X, y)
     while True:
-        batch = Batch(rows, [job], _resumed(est, device) if resume else None, refinement)
+        batch = StackedNetworks(rows, [job], _resumed(est, device) if resume else None, correction)
         before = getattr(est, "_optimizer_state", {})
         if resume and before.get("kind") == kind:
             batch.plan.resume = [
                 [to_tensor(array, device=device) for array in state] for state in before["states"]
             ]
-        reader = Reader(batch, 0)
+        reader = FittedNetworkReader(batch, 0)
         outcome = batch.train(lambda epoch, outcome: reader.report(epoch, outcome, reporter))  # noqa: B023
         reader.outcome = outcome
         interrupted = outcome.interrupt is not None
@@ -230,8 +245,8 @@ def fit(est, X, codes, weights, soft, y, *, partial=False, resume=False, refinem
     if error is not None:
         raise error
     vars(est).update(reader.final_attributes(outcome, curves_of(outcome)))
-    if refinement is not None:
-        refinement.student = reader.chosen()
+    if correction is not None:
+        correction.student = reader.chosen()
     reporter.finish()
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call goes on where this one ends

@@ -265,21 +265,21 @@ def test_two_classes_as_two_outputs_have_sqrt_2_times_the_margin():
 
 def test_invariances_of_many_classes():
     rng = np.random.default_rng(7)
-    X, codes = unit(rng, 10, 4), np.arange(10) % 3
-    found = solve(X, np.eye(3)[codes])
+    X, y_encoded = unit(rng, 10, 4), np.arange(10) % 3
+    found = solve(X, np.eye(3)[y_encoded])
     assert found.weights.shape == (10, 3)
-    assert (found.weights[torch.arange(10), torch.tensor(codes)] == 0).all()
+    assert (found.weights[torch.arange(10), torch.tensor(y_encoded)] == 0).all()
     np.testing.assert_allclose(found.soft_logits.sum(dim=1), 0, atol=1e-10)
-    own = found.soft_logits.numpy()[np.arange(10), codes]
-    others = np.where(np.eye(3)[codes] > 0, -np.inf, found.soft_logits.numpy()).max(axis=1)
+    own = found.soft_logits.numpy()[np.arange(10), y_encoded]
+    others = np.where(np.eye(3)[y_encoded] > 0, -np.inf, found.soft_logits.numpy()).max(axis=1)
     assert (own - others).min() >= found.lower
-    renamed = solve(X, np.eye(3)[(codes + 1) % 3])
+    renamed = solve(X, np.eye(3)[(y_encoded + 1) % 3])
     assert renamed.gamma == pytest.approx(found.gamma, abs=1e-3)
     rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0][:4]
-    assert solve(X @ rotation, np.eye(3)[codes]).gamma == pytest.approx(found.gamma, abs=1e-3)
-    half = solve(X / 2, np.eye(3)[codes])
+    assert solve(X @ rotation, np.eye(3)[y_encoded]).gamma == pytest.approx(found.gamma, abs=1e-3)
+    half = solve(X / 2, np.eye(3)[y_encoded])
     assert half.gamma == pytest.approx(found.gamma / 2, abs=1e-3)
-    twice = solve(np.r_[X, X], np.eye(3)[np.r_[codes, codes]])
+    twice = solve(np.r_[X, X], np.eye(3)[np.r_[y_encoded, y_encoded]])
     assert twice.gamma == pytest.approx(found.gamma, abs=1e-3)
 
 
@@ -332,8 +332,8 @@ def test_rows_that_do_not_matter_are_left_out_without_loss(n_outputs):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_teacher_gives_its_own_logits_back(n_classes):
     rng = np.random.default_rng(8)
-    X, codes = unit(rng, 12, 5), np.arange(12) % n_classes
-    Y = (2 * codes - 1)[:, None] if n_classes == 2 else np.eye(3)[codes]
+    X, y_encoded = unit(rng, 12, 5), np.arange(12) % n_classes
+    Y = (2 * y_encoded - 1)[:, None] if n_classes == 2 else np.eye(3)[y_encoded]
     found = solve(X, Y)
     rows = torch.tensor(X)
     z = torch.tensor(rng.normal(size=(40_000, 5)))

@@ -113,7 +113,7 @@ def test_conjugate_gradients_equal_refits_of_every_fold(rank, free):
 
 
 def nystroem_refit(k, M, w, Y, ridge, free, keep):
-    """Weights of the centres and offset from the normal equations, rows ``keep``."""
+    """Weights of the centers and offset from the normal equations, rows ``keep``."""
     k, w, Y = k[keep], w[keep], Y[keep]
     if free:
         k = torch.cat([k, torch.ones_like(k[:, :1])], dim=1)
@@ -125,8 +125,8 @@ def nystroem_refit(k, M, w, Y, ridge, free, keep):
 @pytest.mark.parametrize("free", [False, True])
 def test_centres_equal_their_normal_equations_in_every_fold(free):
     X, Y, w = problem(n=60)
-    centres = X[:15]
-    k, M = kernels.cross(X, centres, NTK), kernels.gram(centres, NTK)
+    centers = X[:15]
+    k, M = kernels.cross(X, centers, NTK), kernels.gram(centers, NTK)
     fold = torch.arange(60) % 5
     groups = ridge_module.Groups(w, fold, 5, 2, free)
     parts = [(slice(0, 25), k[:25]), (slice(25, 60), k[25:])]
@@ -192,18 +192,18 @@ def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
     assert float((fit.out_of_sample - expected).norm() / expected.norm()) < 1e-2
 
 
-def test_folds_converge_as_fast_as_all_rows_with_few_centres():
+def test_folds_converge_as_fast_as_all_rows_with_few_centers():
     X, _, w = problem(n=1500, d=20)
     X /= X.norm(dim=1, keepdim=True)
-    Y, centres = X[:, :1] * X[:, 1:2], torch.arange(0, 1500, 10)
+    Y, centers = X[:, :1] * X[:, 1:2], torch.arange(0, 1500, 10)
     K = kernels.gram(X, NTK)
     steps = []
     for n_folds in (1, 5):  # without the one fold there is no row
         groups = ridge_module.Groups(w, torch.arange(1500) // 3 % n_folds, n_folds, 1, False)
         fit = ridge_module.fit_nystroem(
-            lambda: [(slice(0, 1500), K[:, centres])],
-            K[centres][:, centres].clone(),
-            centres,
+            lambda: [(slice(0, 1500), K[:, centers])],
+            K[centers][:, centers].clone(),
+            centers,
             groups,
             Y,
             0.01,

@@ -64,11 +64,13 @@ def test_folds_score_held_out_training_rows(in_passing):
     pool = torch.tensor([-1, 0, 0])
     students = make_students([8, 8, 8], seeds=[0, 0, 0])
     start, A = students.hidden[:8].numpy().copy(), students.output[:8].numpy()
-    rows = problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
+    rows = problem.WeightedRows(
+        torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train)
+    )
     # the very tensor of the training rows: their loss comes with the forward pass of training
     inputs = rows.inputs if in_passing else rows.inputs.clone()
-    left_out = problem.Rows(inputs, rows.rule, torch.tensor(out))
-    held_out = problem.HeldOut(rows=left_out, patience=8, pool=pool)
+    left_out = problem.WeightedRows(inputs, rows.rule, torch.tensor(out))
+    held_out = problem.ValidationSpec(rows=left_out, patience=8, pool=pool)
     outcome = network_training.train(
         students, rows, losses.cross_entropy, make_plan(students, 2.0, n_epochs=80), held_out
     )
@@ -98,13 +100,15 @@ def test_fold_networks_are_those_of_their_rows(batch_size):
     fold = np.arange(20) % 2
     train = np.stack([(fold == 0) / 10, (fold == 1) / 10])
     students = make_students([4, 4])
-    rows = problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train))
-    left_out = problem.Rows(rows.inputs, rows.rule, torch.tensor(train[::-1].copy()))
-    held_out = problem.HeldOut(rows=left_out, patience=100)
+    rows = problem.WeightedRows(
+        torch.tensor(X), targets.Fixed(as_targets(P, 1)), torch.tensor(train)
+    )
+    left_out = problem.WeightedRows(rows.inputs, rows.rule, torch.tensor(train[::-1].copy()))
+    held_out = problem.ValidationSpec(rows=left_out, patience=100)
     # rows that a network leaves out may hold anything
     P_other = P.copy()
     P_other[fold == 1] = P[fold == 1][:, ::-1]
-    other = problem.Rows(rows.inputs, targets.Fixed(as_targets(P_other, 1)), rows.weights)
+    other = problem.WeightedRows(rows.inputs, targets.Fixed(as_targets(P_other, 1)), rows.weights)
     kept = []
     for training in (rows, other):
         students = make_students([4, 4])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sklearn_kd._core.network import layers
-from sklearn_kd._core.network.layers import RELU, TANH, Block, Workspace, blocks, initialise
+from sklearn_kd._core.network.layers import RELU, TANH, Block, Workspace, blocks, initialize
 from tests._helpers.references import naive_logits
 
 
@@ -62,7 +62,7 @@ def test_blocks_cover_every_student_and_neuron_once(widths):
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_initial_moments(n_outputs, symmetric):
-    W, A = initialise(2000, 20, n_outputs, symmetric=symmetric, generator=generator())
+    W, A = initialize(2000, 20, n_outputs, symmetric=symmetric, generator=generator())
     assert W.dtype == A.dtype == torch.float64
     assert W.shape == (2000, 20)
     assert A.shape == (2000, n_outputs)
@@ -80,21 +80,21 @@ def test_initial_moments(n_outputs, symmetric):
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_symmetric_network_starts_at_zero(rng, n_outputs):
-    W, A = initialise(64, 5, n_outputs, symmetric=True, generator=generator())
+    W, A = initialize(64, 5, n_outputs, symmetric=True, generator=generator())
     X = rng.normal(size=(50, 5)) * 10 ** rng.uniform(-3, 3, size=(50, 1))
     size = np.linalg.norm(X, axis=1, keepdims=True)
     assert np.abs(naive_logits(X, W.numpy(), A.numpy()) / size).max() < 1e-13
     logits = layers.forward(W, torch.tensor(X), Workspace([64], A / 8, 50))
     assert np.abs(logits[0].T.numpy() / size).max() < 1e-13
-    W, A = initialise(64, 5, n_outputs, symmetric=False, generator=generator())
+    W, A = initialize(64, 5, n_outputs, symmetric=False, generator=generator())
     assert np.abs(naive_logits(X, W.numpy(), A.numpy()) / size).max() > 0.1
 
 
 def test_initialisation_is_reproducible_and_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
-    first = initialise(4, 3, 2, symmetric=True, generator=generator(5))
-    again = initialise(4, 3, 2, symmetric=True, generator=generator(5))
-    other = initialise(4, 3, 2, symmetric=True, generator=generator(6))
+    first = initialize(4, 3, 2, symmetric=True, generator=generator(5))
+    again = initialize(4, 3, 2, symmetric=True, generator=generator(5))
+    other = initialize(4, 3, 2, symmetric=True, generator=generator(6))
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
     assert torch.equal(torch.get_rng_state(), state)

@@ -113,13 +113,13 @@ def test_tempering_one_side_only_would_have_another_fixed_point():
 
 
 def test_gradient_stays_of_one_size_in_the_temperature():
-    # T^2 makes the soft gradient tend to (f - z) / K, both centred, instead of to zero
+    # T^2 makes the soft gradient tend to (f - z) / K, both centered, instead of to zero
     F, P, Y = draw(3)
     T = torch.tensor([1e3]).double()
     targets = two_term_targets(torch.tensor(P.T.copy()), torch.tensor(Y.T.copy()), T)
     _, gradient = TwoTerm(torch.ones(1).double(), T)(tensor(F), targets)
-    centred = (F - np.log(P)) - (F - np.log(P)).mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(gradient[0].T, centred / 3, rtol=2e-2, atol=2e-2)
+    centered = (F - np.log(P)) - (F - np.log(P)).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(gradient[0].T, centered / 3, rtol=2e-2, atol=2e-2)
 
 
 def test_at_temperature_one_both_terms_are_one_loss_on_mixed_targets():

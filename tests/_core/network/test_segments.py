@@ -90,7 +90,7 @@ def make_job(rng, n_classes, with_folds):
 def make_jobs(n_jobs, n_classes, with_folds=False, seed=0):
     rng = np.random.RandomState(seed)
     jobs = [make_job(rng, n_classes, with_folds) for _ in range(n_jobs)]
-    # neighbours that share a loss, and strangers
+    # neighbors that share a loss, and strangers
     return sorted(jobs[::2], key=lambda job: (job.kind, job.width)) + jobs[1::2]
 
 
@@ -100,7 +100,7 @@ def of_student(jobs, values, dtype=torch.float64):
 
 
 def joined(jobs):
-    """Rule and loss of many jobs: a stretch for neighbours of one kind."""
+    """Rule and loss of many jobs: a stretch for neighbors of one kind."""
     rules, each_loss, start = [], [], 0
     for kind, group in groupby(jobs, lambda job: job.kind):
         group = list(group)
@@ -114,8 +114,8 @@ def joined(jobs):
                 of_student(group, [job.alpha for job in group]),
                 of_student(group, [job.temperature for job in group]),
             )
-        rules.append(segments.Stretch(part, targets.Fixed(values)))
-        each_loss.append(segments.Stretch(part, loss))
+        rules.append(segments.Segment(part, targets.Fixed(values)))
+        each_loss.append(segments.Segment(part, loss))
     return targets.Joined(rules), losses.Joined(each_loss)
 
 
@@ -128,7 +128,7 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     n_outputs = 1 if n_classes == 2 else n_classes
     inputs = torch.tensor(np.random.RandomState(7).normal(size=(N, D)))
     drawn = [
-        layers.initialise(
+        layers.initialize(
             job.width,
             D,
             n_outputs,
@@ -151,7 +151,9 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     else:
         rule, loss = joined(jobs)
     rows, held_out = (
-        problem.Rows(inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in jobs])))
+        problem.WeightedRows(
+            inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in jobs]))
+        )
         for name in ("train", "out")
     )
     first = np.cumsum([0, *(job.n_students for job in jobs)])
@@ -159,7 +161,7 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     pool[first[:-1]] = -1
     steps = [job.step_size for job in jobs]
     output_steps = [job.step_size / 3 if job.is_trained else 0.0 for job in jobs]
-    plan = problem.Plan(
+    plan = problem.TrainingConfig(
         step_size=of_student(jobs, steps),
         output_step_size=of_student(jobs, output_steps) if any(output_steps) else None,
         max_move=of_student(jobs, [job.max_move for job in jobs]),
@@ -172,9 +174,13 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
         job=of_student(jobs, range(len(jobs)), torch.int64),
     )
     patience = of_student(jobs, [job.patience for job in jobs], torch.int64)
-    held_out = problem.HeldOut(held_out, patience, torch.from_numpy(pool)) if with_folds else None
+    held_out = (
+        problem.ValidationSpec(held_out, patience, torch.from_numpy(pool)) if with_folds else None
+    )
     if pauses:
-        training = network_training.Training(students, rows, loss, plan, held_out, pauses=True)
+        training = network_training.ResumableTraining(
+            students, rows, loss, plan, held_out, pauses=True
+        )
         for epoch, leaving in pauses:
             training.advance(epoch)
             training.leave(leaving)
@@ -277,7 +283,7 @@ def test_each_of_500_is_the_same_alone(optimizer, n_classes, with_folds, batch_s
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-def test_diverging_neighbours_go_unnoticed(optimizer):
+def test_diverging_neighbors_go_unnoticed(optimizer):
     jobs = make_jobs(20, 2, seed=3)
     rng = np.random.RandomState(4)
     kinds = ["cross_entropy", "two_term", "squared_error"]

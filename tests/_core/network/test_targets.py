@@ -9,7 +9,7 @@ from tests._helpers.data import random_proba
 
 
 def power(P, T):
-    """p^(1/T), normalised: what tempering does, without logarithms; P (rows, classes)."""
+    """p^(1/T), normalized: what tempering does, without logarithms; P (rows, classes)."""
     Q = P ** (1 / T)
     return Q / Q.sum(axis=1, keepdims=True)
 

@@ -22,15 +22,15 @@ PLAIN = math.inf  # tau of labels that are never corrected
 
 
 class Clusterable:
-    """An (epsilon, rho) dataset: unit rows about orthonormal centres, 3 of 15 labels wrong."""
+    """An (epsilon, rho) dataset: unit rows about orthonormal centers, 3 of 15 labels wrong."""
 
     def __init__(self, seed, radius=0.3):
         rng = np.random.default_rng(seed)
-        centres = np.linalg.qr(rng.normal(size=(D, CLUSTERS)))[0].T
+        centers = np.linalg.qr(rng.normal(size=(D, CLUSTERS)))[0].T
         self.cluster = np.repeat(np.arange(CLUSTERS), SIZE)
         away = rng.normal(size=(len(self.cluster), D))
         away /= np.linalg.norm(away, axis=1, keepdims=True)
-        X = centres[self.cluster] + radius * away
+        X = centers[self.cluster] + radius * away
         self.X = X / np.linalg.norm(X, axis=1, keepdims=True)
         self.clean = np.where(self.cluster % 2 == 0, 1.0, -1.0)
         wrong = [k * SIZE + rng.choice(SIZE, WRONG, replace=False) for k in range(CLUSTERS)]
@@ -56,7 +56,7 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
         self_distillation.Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
-    plan = problem.Plan(
+    plan = problem.TrainingConfig(
         step_size=torch.full_like(tau, faster * STEP_SIZE),
         output_step_size=None,
         max_move=torch.full_like(tau, math.inf),
@@ -69,7 +69,7 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
         activation=layers.TANH,
     )
     weights = torch.full((1, 1), 1 / len(data.y), dtype=torch.float64)
-    rows = problem.Rows(torch.tensor(data.X), rule, weights)
+    rows = problem.WeightedRows(torch.tensor(data.X), rule, weights)
     note = None if on_step is None else lambda epoch, _: on_step(hidden)
     outcome = training.train(students, rows, losses.squared_error, plan, on_epoch=note)
     assert outcome.reason == "max_iter"
@@ -85,7 +85,7 @@ def rms(a, axis=-1):
 def test_algorithm_1_step_by_step(tau):
     """Against the paper's formulas in NumPy: sums over rows, eta = 1/(2 Gamma^2 n)."""
     data, n_steps, path = Clusterable(0), 60, []
-    others = [200.0, tau, PLAIN]  # neighbours that must not be noticed
+    others = [200.0, tau, PLAIN]  # neighbors that must not be noticed
     train(data, others, [5, 6, 7], n_steps, on_step=lambda hidden: path.append(hidden.clone()))
     W, signs = draw(6)
     v, eta, linear = signs / math.sqrt(WIDTH), 1 / (2 * len(data.y)), 0
@@ -186,7 +186,7 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
         (w.clone(), a.clone())
         for w, a in zip(hidden.split(widths), output.split(widths), strict=True)
     ]
-    plan = problem.Plan(
+    plan = problem.TrainingConfig(
         step_size=torch.full((2,), 0.3, dtype=torch.float64),
         output_step_size=torch.full((2,), 0.1, dtype=torch.float64),
         max_move=torch.full((2,), math.inf, dtype=torch.float64),
@@ -199,9 +199,11 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
         activation=layers.TANH,
     )
     share = torch.full((1, 1), 1 / 12, dtype=torch.float64)
-    rows = problem.Rows(X, targets.Fixed(P[None]), share)
+    rows = problem.WeightedRows(X, targets.Fixed(P[None]), share)
     students = problem.Students(widths, hidden, output, hidden.clone())
-    held_out = problem.HeldOut(problem.Rows(X + 1, targets.Fixed(P[None]), share), patience=100)
+    held_out = problem.ValidationSpec(
+        problem.WeightedRows(X + 1, targets.Fixed(P[None]), share), patience=100
+    )
     outcome = training.train(students, rows, losses.squared_error, plan, held_out)
     order = torch.Generator().manual_seed(3)
     batches = [

@@ -107,14 +107,14 @@ SIDE_BY_SIDE = {
 }
 
 
-@pytest.mark.parametrize("neighbour", ["harmless", "diverges"])
+@pytest.mark.parametrize("neighbor", ["harmless", "diverges"])
 @pytest.mark.parametrize("batch_size", [None, 7])
 @pytest.mark.parametrize(("optimizer", "n_outputs"), [("nesterov", 1), ("adam", 3)])
-def test_a_student_is_the_same_alone(neighbour, batch_size, optimizer, n_outputs):
+def test_a_student_is_the_same_alone(neighbor, batch_size, optimizer, n_outputs):
     X, P, weights = make_data(n_outputs)
     rows = make_rows(X, P, weights, n_outputs)
     step_size = SIDE_BY_SIDE["step_size"].clone()
-    if neighbour == "diverges":
+    if neighbor == "diverges":
         step_size[1] = 1e200
     options = {
         "n_epochs": 40,
@@ -136,7 +136,7 @@ def test_a_student_is_the_same_alone(neighbour, batch_size, optimizer, n_outputs
         return students, training.train(students, rows, losses.cross_entropy, plan)
 
     together, outcome = run([0, 1, 2, 3, 4])
-    assert outcome.diverged.tolist() == [False, neighbour == "diverges", False, False, False]
+    assert outcome.diverged.tolist() == [False, neighbor == "diverges", False, False, False]
     assert torch.isfinite(together.hidden).all()
     assert torch.isfinite(together.output).all()
     for student in [0, 2, 3, 4]:
@@ -147,7 +147,7 @@ def test_a_student_is_the_same_alone(neighbour, batch_size, optimizer, n_outputs
         torch.testing.assert_close(
             torch.stack(outcome.losses)[:, student], torch.cat(outcome_alone.losses)
         )
-    if neighbour == "diverges":  # it is back at its start
+    if neighbor == "diverges":  # it is back at its start
         part = together.neurons(1)
         assert torch.equal(together.hidden[part], together.initial[part])
 
@@ -158,7 +158,7 @@ def test_students_may_have_weights_and_targets_of_their_own():
     students = make_students([4, 4])
     values = torch.cat([as_targets(P, 1), as_targets(other, 1)])
     both = torch.tensor(np.stack([weights / weights.sum(), other_weights / other_weights.sum()]))
-    rows = problem.Rows(torch.tensor(X), targets.Fixed(values), both)
+    rows = problem.WeightedRows(torch.tensor(X), targets.Fixed(values), both)
     start, A = students.hidden.numpy().copy(), students.output.numpy()
     training.train(students, rows, losses.cross_entropy, make_plan(students, n_epochs=25))
     for s, (p, w) in enumerate([(P, weights), (other, other_weights)]):
@@ -203,9 +203,9 @@ def test_equal_weights_may_be_one_number(batch_size):
     results = []
     for weights in (torch.full((1, N), 1 / N).double(), torch.full((1, 1), 1 / N).double()):
         students = make_students([4, 2])
-        rows = problem.Rows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), weights)
+        rows = problem.WeightedRows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), weights)
         plan = make_plan(students, batch_size=batch_size)
-        held_out = problem.HeldOut(rows=rows, patience=100)
+        held_out = problem.ValidationSpec(rows=rows, patience=100)
         outcome = training.train(students, rows, losses.cross_entropy, plan, held_out)
         results.append((students.hidden, torch.stack(outcome.losses), torch.stack(outcome.scores)))
     for one, other in zip(*results, strict=True):

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from torch import nn
 
-from sklearn_kd._networks.module.training import _held_rows
+from sklearn_kd._networks.module.training import select_validation_rows
 from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs, one_hot, random_proba
 from tests._helpers.modules import Small, assert_same, model
@@ -242,7 +242,7 @@ def test_a_class_keeps_a_row_to_train_on(in_full):
     X, y = blobs(60)
     X, y = np.vstack([X, [[9.0, 9.0, 9.0]]]), np.append(y, 2)
     for seed in range(20):
-        held = _held_rows(model(), X, y, np.ones(61), in_full, seed)
+        held = select_validation_rows(model(), X, y, np.ones(61), in_full, seed)
         assert 5 <= held.sum() <= 7
         assert not held[-1]
 

@@ -48,8 +48,8 @@ def test_partial_fit_goes_on_where_it_stopped(options):
         options = {"optimizer": "adam"}
         reference = TwoLayerPGDClassifier(8, random_state=0, **options, **settings)
         with pytest.MonkeyPatch.context() as patch:
-            real = problem.Plan
-            patch.setattr(problem, "Plan", lambda **k: real(**{**k, "decay": False}))
+            real = problem.TrainingConfig
+            patch.setattr(problem, "TrainingConfig", lambda **k: real(**{**k, "decay": False}))
             reference.fit(X, y)
     else:
         reference = TwoLayerPGDClassifier(8, random_state=0, **options, **settings).fit(X, y)
