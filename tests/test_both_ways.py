@@ -82,6 +82,8 @@ PAIRS = {
         LogisticRegression(max_iter=2000),
     ),
 }
+
+
 TAUGHT = {"alpha": 1.0, "temperature": 1.0, "calibration": None, "augmentation": None}
 
 

@@ -32,6 +32,7 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, SoftmaxStudent
 
 CHEAP = {"width": 8, "n_init": 1, "max_iter": 100}
+
 STUDENTS = [
     TwoLayerPGDClassifier(**CHEAP),
     TwoLayerPGDClassifier(**CHEAP, output_layer="fixed", radius=20.0, init="standard"),
@@ -97,11 +98,13 @@ DISTILLED = [
     DistilledClassifier(LogisticRegression(C=0.01), logistic(), cv="in-sample"),
     DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(3)),
 ]
+
 QUICKEST = {"learning_rate": 0.1, "max_epochs": 30}
 DISTILLED_MODULES = [
     DistilledClassifier(logistic(), ModuleClassifier(SmallModule, **QUICKEST)),
     DistilledClassifier(ModuleClassifier(SmallModule, **QUICKEST), logistic()),
 ]
+
 LAST_STEP = {**CHEAP, "early_stopping": False}
 SELF_DISTILLED = [
     SelfDistillClassifier(TwoLayerPGDClassifier(**CHEAP)),
@@ -118,6 +121,7 @@ SELF_DISTILLED_SLOW = [
         ModuleClassifier(SmallModule, **QUICK, early_stopping=False), target="soft", memory=0.7
     ),
 ]
+
 SLOW = [
     TwoLayerPGDClassifier(),
     ModuleClassifier(SmallModule),
@@ -130,10 +134,12 @@ SLOW = [
         make_pipeline(StandardScaler(), logistic()), make_pipeline(StandardScaler(), logistic())
     ),
 ]
+
 BOOTSTRAPPED = [
     DistilledClassifier(RandomForestClassifier(20), TwoLayerPGDClassifier(**CHEAP)),
     DistilledClassifier(RandomForestClassifier(10), logistic()),
 ]
+
 # with a seed, since the checks seed what has a random_state of its own
 SEARCHES = [
     BatchedGridSearchCV(TwoLayerPGDClassifier(**CHEAP, random_state=0), {"width": [4, 8]}, cv=2)

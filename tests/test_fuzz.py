@@ -18,6 +18,7 @@ ALLOWED_WARNINGS = (
     DataConversionWarning,  # y as a column
     *(getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Warning")),
 )
+
 MAGNITUDES = [1e-300, 1e-200, 1e-30, 1e-3, 1.0, 1.0, 1.0, 1e6, 1e30, 1e200, 1e300]
 
 

@@ -36,6 +36,7 @@ from tests._helpers.estimators import fitted_names
 
 # of clean labels, see _self_distillation
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
+
 STUDENT = {"width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
 

@@ -8,14 +8,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import (
-    RandomForestClassifier,
-)
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import (
-    LogisticRegression,
-)
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -25,8 +21,6 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_kd import TwoLayerPGDClassifier
 from tests._helpers.distillation import distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
-
-# ---- any container, any sub-estimator
 
 
 def mixed_table(n=120, seed=0):

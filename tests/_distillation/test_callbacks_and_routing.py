@@ -5,12 +5,8 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.callback import CallbackSupportMixin
-from sklearn.linear_model import (
-    LogisticRegression,
-)
-from sklearn.model_selection import (
-    GroupKFold,
-)
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier

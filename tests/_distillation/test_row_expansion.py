@@ -6,9 +6,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import (
-    LogisticRegression,
-)
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier

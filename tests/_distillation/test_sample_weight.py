@@ -5,24 +5,14 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import (
-    StackingClassifier,
-    VotingClassifier,
-)
-from sklearn.linear_model import (
-    LogisticRegression,
-)
-from sklearn.model_selection import (
-    GridSearchCV,
-    PredefinedSplit,
-)
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from tests._helpers.distillation import distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
-
-# ---- weights
 
 
 @pytest.mark.parametrize("cv", ["auto", 3, "explicit", "predefined"])

@@ -18,10 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import (
-    DistilledClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd.exceptions import DivergenceError, TransferRowsWarning
 from tests._helpers.data import FIXED
 from tests._helpers.estimators import Oracle, SoftmaxStudent, fitted_names

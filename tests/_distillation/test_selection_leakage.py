@@ -18,9 +18,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import (
-    DistilledClassifier,
-)
+from sklearn_kd import DistilledClassifier
 from tests._helpers.estimators import SoftmaxStudent
 from tests._helpers.selection import (
     LOG,

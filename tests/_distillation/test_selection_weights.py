@@ -6,14 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_kd import (
-    DistilledClassifier,
-    KernelTeacher,
-)
+from sklearn_kd import DistilledClassifier, KernelTeacher
 from tests._helpers.estimators import LeaveOneOut
 from tests._helpers.selection import PLAIN_STUDENTS, overlapping, quietly
-
-# ---- weights
 
 
 def weighted_and_copied(student, teacher, times, **params):

@@ -5,14 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    KFold,
-    StratifiedKFold,
-)
+from sklearn.model_selection import KFold, StratifiedKFold
 
-from sklearn_kd import (
-    DistilledClassifier,
-)
+from sklearn_kd import DistilledClassifier
 from tests._helpers.data import FIXED
 from tests._helpers.estimators import SoftmaxStudent
 from tests._helpers.selection import (

@@ -13,11 +13,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import (
-    LinearRegression,
-    LogisticRegression,
-    SGDClassifier,
-)
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,9 +35,6 @@ class PlainNative(SoftmaxStudent):
         super().fit(X, y, sample_weight, soft_targets)
         del self.alpha, self.temperature
         return self
-
-
-# ---- the loss
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0, 10.0])

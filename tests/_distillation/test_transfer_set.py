@@ -17,14 +17,8 @@ from sklearn.svm import LinearSVC
 
 from sklearn_kd.exceptions import MissingClassWarning, NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
-from tests._helpers.distillation import (
-    Recording,
-    fixed,
-    sharpen_by_hand,
-)
+from tests._helpers.distillation import Recording, fixed, sharpen_by_hand
 from tests._helpers.estimators import SoftmaxStudent
-
-# ---- transfer rows
 
 
 @pytest.mark.parametrize("method", ["munge", "gibbs", "callable"])

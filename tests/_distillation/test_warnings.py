@@ -5,9 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import (
-    DistilledClassifier,
-)
+from sklearn_kd import DistilledClassifier
 from sklearn_kd.exceptions import (
     IgnoredSampleWeightWarning,
     InSampleLabelsWarning,
@@ -19,8 +17,6 @@ from sklearn_kd.exceptions import (
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.estimators import Oracle
 from tests._helpers.selection import Noise
-
-# ---- warnings point at the line that called fit
 
 
 def warn_no_gain(X, y):

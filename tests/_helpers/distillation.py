@@ -7,9 +7,7 @@ import numpy as np
 from scipy.special import expit, log_softmax
 from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import (
-    LogisticRegression,
-)
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import label_rows
@@ -36,9 +34,6 @@ def three_classes(n=150, seed=0, names=None):
 def free_logistic():
     """Logistic regression without a penalty, converged."""
     return LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10, max_iter=1000)
-
-
-# ---- the teacher's labels
 
 
 def labels_of(teacher, X, y, cv="auto", seed=0, **changes):
@@ -80,9 +75,6 @@ def frozen_teacher(n_classes=3):
     """A teacher of other rows of the same blobs."""
     X, y = blobs(300, n_classes)
     return FrozenEstimator(LogisticRegression(C=0.1).fit(X, y))
-
-
-# ---- calibration
 
 
 def sharpen_by_hand(P, T):

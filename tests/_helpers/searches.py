@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-)
+from sklearn.model_selection import GridSearchCV
 
-from sklearn_kd import (
-    BatchedGridSearchCV,
-    DistilledClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.estimators import fitted_names
 

@@ -12,10 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kd import (
-    DistilledClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd.exceptions import NoGainWarning
 from tests._helpers.data import blobs
 from tests._helpers.estimators import SoftmaxStudent
@@ -95,9 +92,6 @@ def overlapping(n=160, n_classes=3, seed=0):
     return blobs(n, n_classes, spread=4.0, seed=seed)
 
 
-# ---- nothing of a held-out row gets into a fit
-
-
 PLAIN_STUDENTS = {
     "expansion": LogisticRegression(),
     "native": SoftmaxStudent(l2=1e-2),
@@ -109,9 +103,6 @@ def recording(student, **params):
     params = {"random_state": 0, **params}
     student = make_pipeline(RecordingStep(), PLAIN_STUDENTS[student])
     return DistilledClassifier(RecordingTeacher(), student, **params)
-
-
-# ---- too few rows
 
 
 def few(n=99):

@@ -6,15 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_kd import (
-    ModuleClassifier,
-    SelfDistillClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd.datasets._label_noise import add_label_noise
 from tests._helpers.data import blobs
-
-# Algorithm 1, written for clarity: a loop over rows, float64, no shared code with the package
 
 
 def hardmax(p):
@@ -121,9 +115,6 @@ def halfway(step, accuracy, prior):
     return 1.3 * accuracy - 0.5 * prior + 0.02 * step - 0.2
 
 
-# ... and with any module
-
-
 class Small(nn.Module):
     def __init__(self, input_shape, n_outputs, width=6):
         super().__init__()
@@ -145,9 +136,6 @@ def module(**options):
         **options,
     }
     return ModuleClassifier(Small, **params)
-
-
-# What a fit leaves
 
 
 CHEAP = {"width": 16, "max_iter": 40, "n_init": 1, "random_state": 0}

@@ -59,9 +59,6 @@ def make_plan(students, step_size=0.5, **options):
     return problem.TrainingConfig(step_size, **options)
 
 
-# Early stopping
-
-
 def held_out_problem(batch_size=None, **options):
     X, P, weights = make_data(n=16)
     X_out, P_out, _ = make_data(n=30, seed=7)  # other labels: training soon hurts

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-    KFold,
-)
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -19,8 +16,6 @@ from sklearn_kd._networks.two_layer import joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import fitted_names
 from tests._helpers.searches import batched, distilled, student, table
-
-# Candidates that fail
 
 
 @pytest.mark.parametrize("error_score", [np.nan, -7.0])

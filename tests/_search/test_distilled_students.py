@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-)
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import (
-    BatchedGridSearchCV,
-    DistilledClassifier,
-)
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
 from tests._helpers.data import FIXED
 from tests._helpers.selection import network, overlapping
-
-# ---- batched searches
 
 
 @pytest.mark.parametrize("in_grid", [False, True])

@@ -6,25 +6,14 @@ import weakref
 import numpy as np
 import pytest
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import (
-    ParameterGrid,
-)
+from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import Recorder
-from tests._helpers.searches import (
-    WIDTHS,
-    assert_same_results,
-    batched,
-    distilled,
-    student,
-    table,
-)
-
-# Early discarding
+from tests._helpers.searches import WIDTHS, assert_same_results, batched, distilled, student, table
 
 
 def halved(grid=None, **options):

@@ -12,8 +12,6 @@ from sklearn.tree import DecisionTreeClassifier
 from tests._helpers.data import blobs
 from tests._helpers.searches import assert_same_search, batched, distilled, student, table
 
-# What comes before the student
-
 
 class CountedTeacher(LogisticRegression):
     fits = []

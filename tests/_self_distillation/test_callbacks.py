@@ -8,25 +8,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklearn_kd import (
-    SelfDistillClassifier,
-    TwoLayerPGDClassifier,
-)
-from tests._helpers.self_distillation import (
-    FORMS,
-    cheap,
-    module,
-    noisy_blobs,
-)
+from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+from tests._helpers.self_distillation import FORMS, cheap, module, noisy_blobs
 
 # these have tests of their own; here labels are often clean, or rows few
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
 ]
-
-
-# Callbacks, and fits that do not end
 
 
 class Listens:

@@ -11,25 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-    cross_val_score,
-)
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import (
-    DistilledClassifier,
-    SelfDistillClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import DistilledClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
 from tests._helpers.estimators import fitted_names
-from tests._helpers.self_distillation import (
-    FORMS,
-    cheap,
-    module,
-    noisy_blobs,
-)
+from tests._helpers.self_distillation import FORMS, cheap, module, noisy_blobs
 
 # these have tests of their own; here labels are often clean, or rows few
 pytestmark = [

@@ -5,9 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sklearn_kd import (
-    SelfDistillClassifier,
-)
+from sklearn_kd import SelfDistillClassifier
 from tests._helpers.estimators import fitted_names
 from tests._helpers.self_distillation import (
     NaiveTargets,
@@ -24,9 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
 ]
-
-
-# A generation that teaches the next
 
 
 @pytest.mark.parametrize("schedule", ["chance-corrected", "accuracy", halfway])

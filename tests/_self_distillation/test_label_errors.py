@@ -6,30 +6,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import (
-    KFold,
-    ShuffleSplit,
-    StratifiedKFold,
-)
+from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
-from sklearn_kd import (
-    SelfDistillClassifier,
-)
+from sklearn_kd import SelfDistillClassifier
 from sklearn_kd.exceptions import MissingClassWarning
-from tests._helpers.self_distillation import (
-    FORMS,
-    cheap,
-    noisy_blobs,
-)
+from tests._helpers.self_distillation import FORMS, cheap, noisy_blobs
 
 # these have tests of their own; here labels are often clean, or rows few
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
 ]
-
-
-# Label errors
 
 
 def assert_table(errors, X, y):

@@ -6,11 +6,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
-from sklearn_kd import (
-    ModuleClassifier,
-    SelfDistillClassifier,
-    TwoLayerPGDClassifier,
-)
+from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd.datasets._label_noise import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.self_distillation import Small
@@ -20,9 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
 ]
-
-
-# What it is for
 
 
 @pytest.fixture(scope="module")

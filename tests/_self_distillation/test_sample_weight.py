@@ -5,9 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sklearn_kd import (
-    SelfDistillClassifier,
-)
+from sklearn_kd import SelfDistillClassifier
 from tests._helpers.self_distillation import few_rows, module, network
 
 # these have tests of their own; here labels are often clean, or rows few
@@ -15,7 +13,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
 ]
-# Sample weights
 
 
 STUDENTS = {

@@ -17,11 +17,13 @@ from sklearn_kd.inspection._information_display import InformationDisplay
 from sklearn_kd.theory import information_ratio
 
 figure = pytest.importorskip("matplotlib.figure")
+
 #: Networks here are too short or do not move, to say when they are looked at.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning"),
 ]
+
 COLUMNS = ["epoch", "weight", "given", "refined", "predicted", "gain"]
 
 

@@ -25,6 +25,7 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly
 
 figure = pytest.importorskip("matplotlib.figure")
+
 SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
 LABELS = ["teacher", "student on hard labels", "distilled student"]
 

@@ -23,6 +23,7 @@ from sklearn_kd.inspection import WidthCurveDisplay, _width_curve_display
 from tests._helpers.data import FIXED
 
 figure = pytest.importorskip("matplotlib.figure")
+
 COLUMNS = ["width", "labels", "seed", "split", "score"]
 
 

@@ -20,9 +20,6 @@ def unit(rng, n, d):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-# Margin
-
-
 @pytest.mark.parametrize(
     ("X", "y", "exact"),
     [

@@ -9,8 +9,6 @@ from scipy.stats import entropy
 
 from sklearn_kd.theory import _required_width, required_width
 
-# Width
-
 GAMMA_2 = 0.25 + math.sqrt(2) / 8
 
 

@@ -9,8 +9,6 @@ import pytest
 from sklearn_kd.theory import information_ratio, kernel_spectrum
 from tests._helpers.circles import circle
 
-# Spectrum
-
 INDEX = np.arange(12)
 TWELVE = circle(2 * np.pi * (INDEX + 0.3 * (INDEX % 3)) / 12)
 HALVES = np.where(INDEX < 6, 1, -1)

@@ -4,12 +4,7 @@ import numpy as np
 
 from sklearn_kd._core.network import losses, training
 from tests._helpers.references import naive_pgd
-from tests._helpers.training import (
-    make_data,
-    make_plan,
-    make_rows,
-    make_students,
-)
+from tests._helpers.training import make_data, make_plan, make_rows, make_students
 
 
 def test_step_size_decays_along_a_half_cosine():

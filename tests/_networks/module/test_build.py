@@ -12,8 +12,6 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Small, model
 
-# Errors that say what to change
-
 
 def test_a_module_in_place_of_a_class():
     X, y = blobs()

@@ -12,8 +12,6 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Small, assert_same, model
 
-# Interrupts and callbacks
-
 
 class Interrupted(Small):
     after = 40

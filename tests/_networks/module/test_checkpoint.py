@@ -20,8 +20,6 @@ from tests._helpers.data import FIXED, blobs, one_hot
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Small, assert_same, model
 
-# Checkpoints
-
 RESUMABLE = {
     "module_params": {"dropout": 0.3, "norm": True},
     "batch_size": 16,

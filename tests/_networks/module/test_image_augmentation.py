@@ -29,9 +29,6 @@ class Convolutional(nn.Module):
         return self.out(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
-# Images and augmentation
-
-
 @pytest.mark.parametrize(
     "augmentation", [None, "shift", ["shift", "crop"], {"noise": 0.2, "shift": 1}]
 )

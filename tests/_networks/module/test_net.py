@@ -12,8 +12,6 @@ from torch import nn
 from tests._helpers.data import blobs
 from tests._helpers.modules import Small, assert_same, model
 
-# Modes, generators, batches
-
 
 class Spy(Small):
     """Writes down each call."""
@@ -111,7 +109,7 @@ def test_float32_starts_and_ends_near_float64():
     assert_allclose(fits[0].predict_proba(X), fits[1].predict_proba(X), atol=1e-3)
 
 
-# What a second reader found
+# Modules that write over their input, squeeze it or draw
 
 
 class InPlace(nn.Module):

@@ -10,7 +10,7 @@ from tests._helpers.data import blobs
 from tests._helpers.references import naive_log_proba, naive_proba
 from tests._helpers.two_layer import FAST, signs
 
-# The formulas of api.md
+# The formulas of attributes and predictions
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

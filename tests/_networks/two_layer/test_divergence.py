@@ -13,8 +13,6 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.two_layer import PGD
 
-# Divergence
-
 
 @pytest.mark.parametrize("learning_rate", [1e4, 1e30, 1e150, 1e300])
 @pytest.mark.parametrize("max_iter", [1, 2, 50])

@@ -13,8 +13,6 @@ from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.references import naive_kl
 from tests._helpers.two_layer import FAST, assert_same_state, soft_labels, state_of
 
-# partial_fit
-
 
 def test_partial_fit_needs_and_keeps_the_classes():
     X, y = blobs(n_classes=3)

@@ -12,8 +12,6 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import FAST
 
-# Columns in any unit
-
 
 @pytest.mark.parametrize(
     "load", [load_breast_cancer, load_wine, load_iris, load_digits], ids=lambda f: f.__name__
