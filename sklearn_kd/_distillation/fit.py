@@ -10,13 +10,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
 from sklearn_kd._distillation.predictions import _prior_shift
-from sklearn_kd._distillation.selection import FEWEST_ROWS, choose, is_batched
+from sklearn_kd._distillation.selection import FEWEST_ROWS, choose
 from sklearn_kd._distillation.settings import _check_options, settings_to_try
 from sklearn_kd._distillation.student_fit import StudentTrainer
 from sklearn_kd._distillation.training_set import Lesson, _check_rows, row_labeler
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.labels import merge_classes
+from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import (
     check_y,
     num_samples,
@@ -219,7 +220,7 @@ class Distillation:
 
     def _options(self):
         """Return settings to try, and the number of transfer rows to try with the best of them."""
-        est, rows, batched = self.est, self.rows, is_batched(self.student)
+        est, rows, batched = self.est, self.rows, trains_jointly(last_step(self.student))
         own_labels = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
         sources = ["own"]
         if est.alpha == "auto" and own_labels and not self.frozen:

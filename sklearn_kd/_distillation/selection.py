@@ -15,12 +15,13 @@ from sklearn_kd._distillation.settings import Setting
 from sklearn_kd._distillation.student_fit import StudentTrainer
 from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
-__all__ = ["FEWEST_ROWS", "Choice", "choose", "is_batched"]
+__all__ = ["FEWEST_ROWS", "Choice", "choose"]
 
 #: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
 FEWEST_ROWS = 100
@@ -51,12 +52,6 @@ class Choice(NamedTuple):
     temperature: float = 1.0
 
 
-def is_batched(student):
-    """Whether candidates of a student train in the same matrix products."""
-    # not a subclass, whose own fit would be passed over
-    return "_fit_together" in vars(type(last_step(student)))
-
-
 class _Trial:
     """A part of the rows to teach on, and the others to judge by."""
 
@@ -72,12 +67,12 @@ class _Trial:
 
     def run(self, settings, n_jobs, effort=EFFORT):
         """Note the loss of each held-out row under each setting."""
-        if is_batched(self.student):
+        if trains_jointly(last_step(self.student)):
             batches = {}  # those on the same rows
             for setting in settings:
                 batches.setdefault(self.lesson.rows_of(setting), []).append(setting)
             for batch in batches.values():
-                self._note(batch, self._fit_together(batch, effort))
+                self._note(batch, self._fit_jointly(batch, effort))
             return
         job = StudentTrainer(self.student, self.mode, self.lesson.classes)
         fits = Parallel(n_jobs=n_jobs)(
@@ -87,7 +82,7 @@ class _Trial:
 
     def run_beside(self, plain, others, n_jobs):
         """Note the loss of others as that of a setting known, and what they add to it in brief."""
-        if not is_batched(self.student):
+        if not trains_jointly(last_step(self.student)):
             self.run(others, n_jobs)
             return
         losses, mistakes, log_proba = (
@@ -131,7 +126,7 @@ class _Trial:
         loss, wrong = _errors(self.lesson.labels_of(self.held), self.y_encoded)
         return loss if hasattr(self.student, "predict_proba") else wrong
 
-    def _fit_together(self, settings, effort):
+    def _fit_jointly(self, settings, effort):
         """Fit networks on the same rows, in shared products and a short schedule."""
         materials = [self._material(setting) for setting in settings]
         X, y, _, _, params, *_ = materials[0]
@@ -155,7 +150,7 @@ class _Trial:
             network.class_weight = class_weight
             students.append(network)
             softs.append(soft)
-        together = students[0]._fit_together(
+        together = students[0]._fit_jointly(
             students, X_checked, y_encoded, weights, softs, y, effort=effort
         )
         together.advance()
@@ -210,7 +205,7 @@ def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, see
     """
     if len(settings) == 1 and not n_more:
         return Choice(settings[0], None)
-    splits = _splits(rows, seed, is_batched(student))
+    splits = _splits(rows, seed, trains_jointly(last_step(student)))
     if not splits:
         soft = [setting for setting in settings if setting.source != "hard"]
         usual = min(soft, key=lambda s: (s.temperature != 1, s.alpha != 0.5, s.source != "own"))
@@ -308,7 +303,7 @@ def _verdict(trials, settings, taught, calibrate):
     }
     temperature = 1.0
     # labels of rows not seen have been calibrated themselves
-    if calibrate and setting.source == "in-sample" and is_batched(trials[0].student):
+    if calibrate and setting.source == "in-sample" and trains_jointly(last_step(trials[0].student)):
         weight = np.concatenate([trial.weight for trial in trials])
         n_distinct = sum(trial.group.max() + 1 for trial in trials)
         temperature = fit_student_temperature(

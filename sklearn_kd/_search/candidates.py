@@ -5,6 +5,7 @@ import functools
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from sklearn_kd._utils.protocols import Distiller, trains_jointly
 from sklearn_kd._utils.sub_estimators import student_mode
 
 __all__ = ["SEARCHED", "Candidate", "estimator_path", "innermost_student"]
@@ -15,7 +16,7 @@ def _inner(estimator, fitted=False):
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         return last, name
-    if hasattr(estimator, "_get_student"):
+    if isinstance(estimator, Distiller):
         return (estimator.student_ if fitted else estimator._get_student()), "student"
     return None
 
@@ -42,7 +43,7 @@ def _with_student(estimator, student):
     if inner is None:
         return student
     inner, name = inner
-    if name == "student" and hasattr(estimator, "_get_student"):
+    if name == "student" and isinstance(estimator, Distiller):
         estimator.student = _with_student(inner, student)
     else:
         estimator.steps = [*estimator.steps[:-1], (name, _with_student(inner, student))]
@@ -77,9 +78,9 @@ class Candidate:
             )
         base = list(estimator_path(estimator))
         prefix, student = base[-1]
-        n_metas = sum(hasattr(each, "_get_student") for _, each in base)
+        n_metas = sum(isinstance(each, Distiller) for _, each in base)
         # not of a subclass, whose own fit and parameters would be passed over
-        if "_fit_together" not in vars(type(student)) or n_metas > 1:
+        if not trains_jointly(student) or n_metas > 1:
             found = " > ".join(type(each).__name__ for _, each in base)
             raise TypeError(
                 "BatchedGridSearchCV trains a TwoLayerPGDClassifier, alone, as the student of a "
@@ -93,7 +94,7 @@ class Candidate:
         own = {f"{prefix}{name}" for name in student.get_params(deep=False)}
         self.meta = None  # sets the student's alpha and temperature
         for name, each in way:
-            if hasattr(each, "_get_student"):
+            if isinstance(each, Distiller):
                 self.meta = each
                 #: whether what reaches the student depends on alpha: labels that are mixed before,
                 #: a prior that is corrected
@@ -138,7 +139,7 @@ class Candidate:
         recorder.set_params(**{**defaults, "random_state": student.random_state})
         probe = _with_student(probe, recorder)
         for _, each in estimator_path(probe):
-            if hasattr(each, "_get_student") and not self.mixes:
+            if isinstance(each, Distiller) and not self.mixes:
                 each.set_params(alpha=0.5, temperature=1.0)
         return probe
 

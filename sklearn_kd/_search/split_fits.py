@@ -58,7 +58,7 @@ class SplitFits:
         def on_batch(done, size, total):
             self.say(2, f"{done} of {total} done, {size} begin")
 
-        together = batch[0][1]._fit_together(
+        together = batch[0][1]._fit_jointly(
             [student for _, student, _ in batch],
             **data.data_,
             on_batch=on_batch,

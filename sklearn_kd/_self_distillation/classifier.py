@@ -20,6 +20,7 @@ from sklearn_kd._self_distillation.label_quality import (
 )
 from sklearn_kd._utils.base import LogitsClassifierMixin, require_fitted
 from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
@@ -274,7 +275,7 @@ class SelfDistillClassifier(
         """
         rng = check_random_state(self.random_state)
         estimator = seeded(self._get_estimator(), rng)
-        if not hasattr(estimator, "_fit_targets"):
+        if not isinstance(estimator, SoftTargetStudent):
             raise TypeError(
                 "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
                 f"{type(estimator).__name__}: put the steps of a pipeline before the "

@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state, check_sca
 
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd.inspection._plotting import pyplot
 
@@ -325,7 +326,7 @@ def _check_estimator(estimator):
     estimator = clone(estimator)
     network = estimator._get_estimator()
     # others are refused by fit
-    if hasattr(network, "_fit_targets") and estimator._uses_generations(network):
+    if isinstance(network, SoftTargetStudent) and estimator._uses_generations(network):
         raise ValueError(
             "memory='previous-generation' (which memory='auto' is for a network with early "
             "stopping) makes its targets once, so that there is nothing to see along training: "

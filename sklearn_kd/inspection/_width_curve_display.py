@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._search.candidates import SEARCHED, estimator_path
+from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd.inspection._plotting import pyplot
 
 __all__ = ["WidthCurveDisplay"]
@@ -284,9 +285,9 @@ def _check_estimator(estimator):
     if isinstance(estimator, type):
         raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
     way = list(estimator_path(estimator))
-    metas = [(prefix, each) for prefix, each in way if hasattr(each, "_get_student")]
+    metas = [(prefix, each) for prefix, each in way if isinstance(each, Distiller)]
     student_prefix, student = way[-1]
-    if len(metas) != 1 or not hasattr(student, "_fit_together"):
+    if len(metas) != 1 or not isinstance(student, JointStudent):
         found = " > ".join(type(each).__name__ for _, each in way)
         raise TypeError(
             "estimator must be a DistilledClassifier, or a Pipeline that ends with one, whose "

@@ -58,7 +58,7 @@ def no_training(monkeypatch):
 
     for kind in (TwoLayerPGDClassifier, LogisticRegression, StandardScaler):
         monkeypatch.setattr(kind, "fit", fail)
-    monkeypatch.setattr(TwoLayerPGDClassifier, "_fit_together", fail)
+    monkeypatch.setattr(TwoLayerPGDClassifier, "_fit_jointly", fail)
 
 
 @pytest.mark.parametrize(

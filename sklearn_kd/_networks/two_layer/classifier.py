@@ -419,7 +419,7 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
         return training.fit(self, X, y_encoded, weights, soft, y, **options)
 
     @staticmethod
-    def _fit_together(students, X, y_encoded, weights, soft, y, **options):
+    def _fit_jointly(students, X, y_encoded, weights, soft, y, **options):
         """Return fits of many students on the same checked data, in shared products; for searches.
 
         The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that

@@ -1,0 +1,53 @@
+"""Protocols between meta-estimators and the estimators inside them.
+
+A meta-estimator of this package asks more of some estimators than ``fit`` and ``predict``. What it
+asks is written here, and it is looked up by these protocols alone, so that an estimator of another
+package can offer the same. The methods are private because users never call them.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["Distiller", "JointStudent", "SoftTargetStudent", "trains_jointly"]
+
+
+@runtime_checkable
+class SoftTargetStudent(Protocol):
+    """A network that trains on checked arrays, with hard or soft targets of a meta-estimator."""
+
+    def _check_data(self, X, y, sample_weight, soft_targets, **options) -> tuple:
+        """Validate rows, and return X, encoded labels, weights and soft targets."""
+
+    def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
+        """Train on what `_check_data` has returned."""
+
+
+@runtime_checkable
+class JointStudent(SoftTargetStudent, Protocol):
+    """A network of which several train on the same rows in shared matrix products."""
+
+    @staticmethod
+    def _fit_jointly(students, X, y_encoded, weights, soft, y, **options) -> Any:
+        """Return the joint training of ``students``, which stores their fitted attributes."""
+
+
+@runtime_checkable
+class Distiller(Protocol):
+    """A meta-estimator that fits a student on the labels of a teacher."""
+
+    def _get_teacher(self) -> Any:
+        """Return the unfitted or frozen teacher, the default one where none is given."""
+
+    def _get_student(self) -> Any:
+        """Return the unfitted student, the default one where none is given."""
+
+    def _adopt(self, fitted, student) -> None:
+        """Take the fitted attributes of another distiller, with another fitted student."""
+
+
+def trains_jointly(estimator):
+    """Return whether fits of this kind of estimator can be replaced by one joint training.
+
+    A subclass of a `JointStudent` may override ``fit``, which a joint training would not call. It
+    trains jointly only if it defines the method itself.
+    """
+    return isinstance(estimator, JointStudent) and "_fit_jointly" in vars(type(estimator))
