@@ -1,5 +1,6 @@
 """A teacher's probabilities for rows: out of fold, out of bag, leave-one-out or in-sample."""
 
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.teacher_response import (
     _as_probabilities,
@@ -22,9 +22,10 @@ from sklearn_kd._utils.calibration import (
     apply_temperature,
     fit_temperature,
 )
+from sklearn_kd._utils.cross_fit import cross_fit, fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
-from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
+from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
@@ -172,9 +173,14 @@ def label_rows(
             _check_tested(folds, len(y_encoded))
         folds = [(train, test[wanted[test]]) for train, test in folds]
         folds = [(train, test) for train, test in folds if len(test)]
-        answers = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_fold)(clone(teacher), X, y, train, test, fit_params, classes)
-            for train, test in folds
+        answers = cross_fit(
+            teacher,
+            X,
+            y,
+            folds,
+            functools.partial(teacher_predictions, classes=classes),
+            fit_params=fit_params,
+            n_jobs=n_jobs,
         )
         if answers:
             values = np.concatenate([answer for answer, _ in answers])
@@ -228,12 +234,6 @@ def enable_oob_score(teacher):
     return True
 
 
-def _fit_fold(teacher, X, y, train, test, fit_params, classes):
-    params = check_method_params(X, params=fit_params, indices=train)
-    teacher.fit(safe_indexing(X, train), safe_indexing(y, train), **params)
-    return teacher_predictions(teacher, safe_indexing(X, test), classes)
-
-
 def _warn_single_rows(y_encoded, classes, wanted):
     counts = np.bincount(y_encoded, minlength=len(classes))
     single = np.unique(y_encoded[wanted & (counts[y_encoded] == 1)])
@@ -272,7 +272,9 @@ def _warn_if_memorized(teacher, X, y, y_encoded, classes, weight, fit_params, pr
         if correct < 0.9 or not folds:
             return
         train, test = folds[0]
-        values, is_proba = _fit_fold(clone(teacher), X, y, train, test, fit_params, classes)
+        values, is_proba = teacher_predictions(
+            fit_on_rows(clone(teacher), X, y, train, fit_params), safe_indexing(X, test), classes
+        )
         honest, _ = _as_probabilities(values, is_proba, y_encoded[test], weight[test])
         inside, outside = brier(proba, everything), brier(honest, test)
         if outside <= 4 * inside:
