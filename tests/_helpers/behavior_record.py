@@ -12,11 +12,13 @@ used here, so that the script runs with any arrangement of the private modules.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import gzip
 import hashlib
 import inspect
+import io
 import os
 import pickle
 import re
@@ -37,6 +39,7 @@ import torch
 from scipy.special import softmax
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import ScoringMonitor
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
 from sklearn.ensemble import (
@@ -50,6 +53,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -225,7 +229,7 @@ class Outcome:
     def __init__(self):
         self.values = {}
 
-    def add(self, **values):
+    def add(self, /, **values):
         for name, value in values.items():
             leaves(value, name, self.values)
         return self
@@ -246,8 +250,17 @@ class Outcome:
         return self
 
     def fit(self, model, data, name="model", **fit_params):
-        """Fit to the training rows and add predictions and attributes; return the model."""
-        model.fit(data.X, data.y, **fit_params)
+        """Fit to the training rows and add predictions and attributes; return the model.
+
+        The error of a fit that is one of several is recorded under its name.
+        """
+        try:
+            model.fit(data.X, data.y, **fit_params)
+        except Exception as error:
+            if name == "model":
+                raise
+            self.add(**{f"{name}.error": f"{type(error).__name__}: {error}"})
+            return model
         self.model(model, data, name)
         return model
 
@@ -644,7 +657,7 @@ simple(
 simple(
     "kernel_margin_many_classes",
     lambda: KernelTeacher(method="margin", random_state=0, device="cpu"),
-    lambda: iris(60),
+    lambda: iris(40),
 )
 
 
@@ -858,10 +871,8 @@ simple(
     lambda: digits(300),
 )
 simple(
-    "auto_temperature_row_expansion",
-    lambda: auto(
-        GaussianNB(), DecisionTreeClassifier(max_depth=5), alpha=1.0, calibration=None, n_jobs=1
-    ),
+    "auto_temperature_below_one",
+    lambda: auto(forest(), LogisticRegression(), alpha=1.0, augmentation=None),
     lambda: digits(300),
 )
 
@@ -1408,6 +1419,311 @@ def inspection_information(out):
     out.add(frame=display.frame, drawn=drawn(display))
 
 
+# What the configurations above leave out: weights that are ignored, rare classes, printed lines,
+# callbacks, routing, rates that diverge
+
+
+def printed(function, *args, **kwargs):
+    """Lines that a call prints, with the times left out."""
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        function(*args, **kwargs)
+    return re.sub(r"[\d.e+-]+ s\b", "- s", text.getvalue()).splitlines()
+
+
+@configuration
+def printed_lines(out):
+    data = three(120)
+    for name, model in {
+        "network": student(max_iter=20, random_state=0, verbose=1),
+        "module": module(max_epochs=5, verbose=1),
+        "kernel": KernelTeacher(random_state=0, device="cpu", verbose=1),
+        "pcg": KernelTeacher(solver="pcg", random_state=0, device="cpu", verbose=2),
+        "distilled": auto(forest(), student(max_iter=40), verbose=1),
+        "self": self_distilled(student(max_iter=20), verbose=1),
+        "search": BatchedGridSearchCV(student(max_iter=20), {"width": [2, 4]}, cv=2, verbose=2),
+    }.items():
+        out.call(name, printed, model.fit, data.X, data.y)
+
+
+@configuration
+def callbacks_of_scikit_learn(out):
+    data = two()
+    for name, model in {
+        "network": student(max_iter=20, random_state=0),
+        "module": module(max_epochs=6, early_stopping=False),
+        "minibatches": student(max_iter=4, batch_size=50, random_state=0),
+        "distilled": distilled(GaussianNB(), student(max_iter=10)),
+        "self": self_distilled(student(max_iter=10, early_stopping=False), memory=None),
+        "search": BatchedGridSearchCV(student(max_iter=10, random_state=0), {"width": [2]}, cv=2),
+    }.items():
+        monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
+        if hasattr(model, "set_callbacks"):
+            model.set_callbacks(monitor)
+            out.fit(model, data, name)
+            out.call(f"{name} logs", lambda m=monitor: scores_of(m))
+
+
+def scores_of(monitor):
+    frame = monitor.get_logs(select="most_recent").data_as_pandas
+    names = ["task_name", "accuracy", "neg_log_loss"]
+    return frame[[name for name in frame.columns if name in names]]
+
+
+@configuration
+def distilled_ignored_weights(out):
+    data, w = three(), weights_of(150, zeros=True)
+    model = distilled(KNeighborsClassifier(), LogisticRegression())
+    out.fit(model, data, "teacher", sample_weight=w)
+    pupil = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    out.call("student", distilled(GaussianNB(), pupil).fit, data.X, data.y, sample_weight=w)
+
+
+@configuration
+def distilled_rare_classes(out):
+    data = three()
+    y = data.y.copy()
+    y[:2] = "yew"
+    data = Data(data.X, y, data.held, data.held_y)
+    halves = [(np.arange(10, 150), np.arange(10)), (np.arange(75), np.arange(75, 150))]
+    out.fit(distilled(GaussianNB(), student()), data, "cross_fitted")
+    out.fit(distilled(GaussianNB(), LogisticRegression(), cv=halves), data, "splits")
+    out.fit(distilled(forest(oob_score=True), student()), data, "oob")
+    out.fit(auto(SVC(), DecisionTreeClassifier(max_depth=4)), data, "auto")
+
+
+@configuration
+def distilled_hard_labels_with_an_absent_class(out):
+    data = three()
+    Q = with_extra_class(data)
+    for name, pupil in {"svm": LinearSVC(), "logistic": LogisticRegression()}.items():
+        out.fit(distilled(forest(), pupil, alpha=0.0), data, name, soft_targets=Q)
+    two_of_three = Data(data.X[data.y != "birch"], data.y[data.y != "birch"], data.held, None)
+    known = FrozenEstimator(GaussianNB().fit(data.X, data.y))
+    for name, pupil in {"binary": LinearSVC(), "network": student()}.items():
+        out.fit(distilled(known, pupil, alpha=0.0), two_of_three, name)
+    prior = distilled(known, pupil, class_prior=[0.2, 0.3, 0.5], temperature=2.0)
+    out.fit(prior, two_of_three, "prior")
+
+
+@configuration
+def distilled_in_sample_teachers(out):
+    data = cancer()
+    for name, teacher in {
+        "forest": forest(max_depth=None),
+        "boosting": GradientBoostingClassifier(n_estimators=15, n_iter_no_change=3),
+        "linear": make_pipeline(StandardScaler(), LogisticRegression()),
+        "margins": make_pipeline(StandardScaler(), LinearSVC()),
+    }.items():
+        out.fit(distilled(teacher, student(max_iter=60), cv="in-sample"), data, name)
+
+
+@configuration
+def distilled_students_that_stop_or_balance(out):
+    data, w = three(200), weights_of(200)
+    for name, pupil in {
+        "gradient": GradientBoostingClassifier(n_estimators=8, n_iter_no_change=3),
+        "balanced": LogisticRegression(class_weight="balanced"),
+        "weights": DecisionTreeClassifier(max_depth=4, class_weight={"ash": 1, "birch": 3}),
+        "pipeline": make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced")),
+    }.items():
+        out.fit(distilled(forest(), pupil), data, name, sample_weight=w)
+    partial = distilled(forest(), LogisticRegression(), class_weight={"ash": 2.0}, alpha=0.3)
+    out.fit(partial, data, "partial")
+    out.fit(partial.set_params(student=student()), data, "partial_network")
+
+
+@configuration
+def distilled_routing_to_row_expansion(out):
+    data, w = three(), weights_of(150)
+    with config_context(enable_metadata_routing=True):
+        tree = DecisionTreeClassifier(max_depth=4)
+        out.fit(distilled(forest(), tree), data, "nothing_asked", X_unlabeled=data.held)
+        scaler = StandardScaler().set_fit_request(sample_weight=True)
+        asking = DecisionTreeClassifier(max_depth=4).set_fit_request(sample_weight=True)
+        teacher = GaussianNB().set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(scaler, make_pipeline(StandardScaler(), asking))
+        inner = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline.steps[1][1].steps[0] = ("standardscaler", inner)
+        out.fit(distilled(teacher, pipeline, alpha=0.6), data, "pipeline", sample_weight=w)
+        out.fit(auto(teacher, make_pipeline(scaler, asking)), data, "auto", sample_weight=w)
+        network = student().set_fit_request(sample_weight=True, soft_targets=True)
+        grid = {"student__width": [2, 4]}
+        model = distilled(teacher, network)
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = BatchedGridSearchCV(model, grid, cv=GroupKFold(3))
+        groups = np.arange(150) % 9
+        out.fit(search, data, "search", sample_weight=w, groups=groups)
+
+
+@configuration
+def distilled_containers(out):
+    data, sparse = three(160), sparse_digits()
+    rows = Data(data.X.tolist(), data.y.tolist(), data.held.tolist(), None)
+    out.fit(distilled(GaussianNB(), LogisticRegression()), rows, "lists", X_unlabeled=rows.held)
+    linear = LogisticRegression(C=0.1)
+    out.fit(auto(linear, linear), sparse, "sparse", X_unlabeled=sparse.held)
+    model = distilled(forest(), student(), augmentation="munge", n_augmented=50)
+    out.fit(model, rows, "munge_lists")
+    frame = pd.DataFrame(data.X, columns=list("abcdefgh"), index=np.arange(160)[::-1])
+    framed = Data(frame, pd.Series(data.y, index=frame.index), frame[:30], None)
+    Q = with_extra_class(data).set_index(frame.index[::-1])
+    out.fit(distilled(forest(), student()), framed, "other_index", soft_targets=Q)
+    Q = Q.set_index(np.arange(160) + 1000)
+    out.fit(distilled(forest(), student()), framed, "foreign_index", soft_targets=Q)
+    Q = pd.DataFrame(soft_array(data), columns=np.unique(data.y))[["cedar", "ash", "birch"]]
+    out.call("columns_in_disorder", student().fit, data.X, data.y, soft_targets=Q)
+    cells = np.random.RandomState(0).choice(["a", "b"], (160, 3)).astype(object)
+    table = Data(pd.DataFrame(cells, columns=list("uvw")), data.y, None, None)
+    one_hot = OneHotEncoder()
+    full = distilled(
+        make_pipeline(one_hot, DecisionOnly()), make_pipeline(one_hot, LogisticRegression()),
+        augmentation="gibbs", n_augmented=20,
+    )  # fmt: skip
+    out.call("all_combinations", full.fit, table.X, table.y)
+
+
+class DecisionOnly(LogisticRegression):
+    """Teacher with decision values only."""
+
+    predict_proba = property()
+    predict_log_proba = property()
+
+
+@configuration
+def two_layer_rates(out):
+    data = cancer()
+    big = Data(data.X * 30, data.y, data.held * 30, None)
+    for optimizer in ("adam", "nesterov"):
+        options = {"optimizer": optimizer, "input_scaling": False, "random_state": 0}
+        out.fit(student(max_iter=60, **options), big, optimizer)
+    wild = student(
+        learning_rate=40.0, output_layer="trained", max_iter=60, n_init=6, random_state=0
+    )
+    out.fit(wild, two(), "wild")
+    tiny = Data(data.X[:3], np.array([0, 1, 1]), data.held, None)
+    out.fit(student(max_iter=20, random_state=0), tiny, "three_rows")
+    shifted = Data(float32(data).X + 1e6, data.y, float32(data).held + 1e6, None)
+    out.fit(student(max_iter=20, random_state=0), shifted, "lost_precision")
+
+
+@configuration
+def self_memories_with_early_stopping(out):
+    data = noisy(three(), 0.2)
+    for name, options in {
+        "epoch": {"memory": "previous-epoch", "schedule": "annealed"},
+        "mean": {"memory": 0.7, "target": "soft"},
+        "pass": {"memory": None, "schedule": "accuracy", "strength": 0.5},
+        "generation": {"memory": "previous-generation", "schedule": rising},
+    }.items():
+        for size in (None, 40):
+            network = student(width=16, max_iter=40, n_init=3, batch_size=size, radius=4.0)
+            out.fit(self_distilled(network, **options), data, f"{name} {size}")
+    clean = iris()
+    state = np.random.RandomState(3)
+    out.fit(self_distilled(memory=None, random_state=state), clean, "clean")
+    splits = [(np.arange(50, 100), np.arange(50)), (np.arange(50), np.arange(50, 100))]
+    rows = np.argsort(clean.y, kind="stable")
+    find = self_distilled(student(max_iter=20)).find_label_errors
+    out.call("unknown_classes", find, clean.X[rows], clean.y[rows], cv=splits)
+
+
+@configuration
+def search_rates_radii_and_memory(out):
+    data = cancer(200)
+    grid = {"learning_rate": ["auto", 0.05, 0.2], "radius": [None, 1.0], "max_iter": [4, 8]}
+    for name, options in {
+        "minibatches": {"batch_size": 40, "optimizer": "nesterov"},
+        "full_batch": {"optimizer": "nesterov"},
+        "adam": {"batch_size": 40},
+    }.items():
+        network = student(n_init=2, random_state=0, **options)
+        out.fit(BatchedGridSearchCV(network, grid, cv=2, max_memory=0.001), data, name)
+    soft = {"alpha": [0.3, 1.0], "temperature": [1.0, 2.0], "width": [2, 6]}
+    search = BatchedGridSearchCV(
+        student(random_state=0), soft, cv=2, scoring=lambda est, X, y: est.score(X, y)
+    )
+    out.fit(search, data, "soft_targets", soft_targets=probabilities(data.y, 2))
+    wild = {"learning_rate": [0.1, 1e9], "width": [2, 4]}
+    search = BatchedGridSearchCV(student(random_state=0), wild, cv=2)
+    out.fit(search, data, "diverging")
+
+
+class Flat(nn.Module):
+    """Returns one number a row, or two logits for two classes."""
+
+    def __init__(self, n_in, n_out=1):
+        super().__init__()
+        self.out = nn.Linear(n_in, n_out)
+
+    def forward(self, x):
+        return self.out(x).squeeze(1)
+
+
+@configuration
+def module_outputs_and_schedules(out):
+    data = two()
+    for name, params in {"flat": {"n_in": 6}, "two_logits": {"n_in": 6, "n_out": 2}}.items():
+        out.fit(module(Flat, module_params=params), data, name)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    for name, options in {
+        "plateau": {"scheduler": plateau, "scheduler_params": {"patience": 2}},
+        "lbfgs": {"optimizer": torch.optim.LBFGS, "max_epochs": 5},
+        "unscaled": {"input_scaling": False, "scheduler": "one-cycle"},
+        "flat_augmented": {"augmentation": ["noise"], "batch_size": 30, "max_epochs": 8},
+        "recomputed": {"augmentation": add_noise, "batch_size": 30, "max_epochs": 8},
+    }.items():
+        more = {}
+        if name == "recomputed":
+            more = {"soft_targets": soft_array(data), "labeler": GaussianNB().fit(data.X, data.y)}
+            more["labeler"] = more["labeler"].predict_proba
+        out.fit(module(**options), data, name, **more)
+    with tempfile.TemporaryDirectory() as folder:
+        decay = {"scheduler": torch.optim.lr_scheduler.StepLR, "scheduler_params": {"step_size": 4}}
+        options = {"checkpoint_path": Path(folder) / "fit.pt", "augmentation": {"noise": 0.1}}
+        options |= decay
+        options |= {"callbacks": [("scores", EpochScoring("accuracy", lower_is_better=False))]}
+        out.fit(module(Network, max_epochs=6, batch_size=40, **options), data, "stopped")
+        out.fit(module(Network, max_epochs=12, batch_size=40, **options), data, "resumed")
+        other = module(Network, max_epochs=12, batch_size=50, **options)
+        error = ""
+        try:
+            other.fit(data.X, data.y)
+        except ValueError as reason:
+            error = str(reason).replace(folder, "")
+        out.add(other_settings=error)
+
+
+def add_noise(batch, generator):
+    return batch + 0.1 * torch.randn(batch.shape, generator=generator, dtype=batch.dtype)
+
+
+@configuration
+def inspection_more(out):
+    data = two()
+    easy = make_classification(160, 5, class_sep=4.0, random_state=0)
+    linear = LogisticRegression()
+    out.add(no=without_verdict(inspection.should_distill(GaussianNB(), linear, *easy)))
+    margins = inspection.should_distill(
+        LinearSVC(), linear, data.X, data.y, sample_weight=weights_of(160, zeros=True), alpha=0.8
+    )
+    out.add(margins=without_verdict(margins))
+    folds = list(StratifiedKFold(2).split(data.X, data.y))
+    report = inspection.distillation_report(
+        FrozenEstimator(GaussianNB().fit(data.held, data.held_y)), linear, data.X, data.y,
+        cv=folds, n_seeds=1, sample_weight=weights_of(160, zeros=True), n_latency=2,
+        decide_by="accuracy",
+    )  # fmt: skip
+    quiet_report(report, out)
+    network = make_pipeline(StandardScaler(), student(max_iter=30, n_init=1))
+    display = inspection.WidthCurveDisplay.from_estimator(
+        make_pipeline(StandardScaler(), distilled(GaussianNB(), network)), data.X, data.y,
+        widths=4, seeds=[3], cv=2, fit_params=None,
+    )  # fmt: skip
+    out.add(frame=display.frame, name=display.score_name)
+    model = distilled(GaussianNB(), linear).fit(data.X, data.y, soft_targets=soft_array(data))
+    out.call("given", inspection.FidelityDisplay.from_estimator, model, data.held)
+
+
 # theory, datasets, metrics
 
 
@@ -1430,6 +1746,9 @@ def theory_functions(out):
     for kernel in ("ntk", "ntk-full", "nngp", "laplace", gaussian_kernel):
         name = kernel if isinstance(kernel, str) else "callable"
         out.call(f"ratio {name}", theory.information_ratio, unit, data.y, kernel=kernel, k=3)
+    names = np.array(["ash", "birch", "cedar"])[data.y]
+    out.call("ratio of names", theory.information_ratio, unit, names)
+    out.call("precomputed", theory.kernel_spectrum, unit @ unit.T, kernel="precomputed")
     spectrum = theory.kernel_spectrum(unit, data.y, center=False)
     out.add(spectrum=spectrum, dimension=spectrum.effective_dimension(0.1))
     out.call("soft_ratio", theory.information_ratio, unit, probabilities(data.y, 3), center=False)
