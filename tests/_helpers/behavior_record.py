@@ -1724,6 +1724,37 @@ def inspection_more(out):
     out.call("given", inspection.FidelityDisplay.from_estimator, model, data.held)
 
 
+@configuration
+def probabilities_of_zero(out):
+    """Models that give the true class no probability, where log losses are clipped."""
+    data = three()
+    tree = DecisionTreeClassifier()
+    advice = inspection.should_distill(GaussianNB(), tree, data.X, data.y)
+    out.add(advice=without_verdict(advice))
+    report = inspection.distillation_report(
+        tree, tree, data.X, data.y, cv=2, n_seeds=1, distiller=distilled(), n_latency=2
+    )
+    quiet_report(report, out)
+    out.fit(auto(GaussianNB(), tree), data, "tree_student")
+    out.fit(auto(tree, student(max_iter=60)), data, "tree_teacher")
+    out.fit(distilled(tree, student(max_iter=60), temperature=3.0), data, "tempered")
+
+
+@configuration
+def soft_targets_that_hardly_sum_to_one(out):
+    data = two()
+    for error in (1e-9, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3):
+        Q = soft_array(data) * (1 + error)
+        for name, model in {
+            "network": student(max_iter=20, random_state=0),
+            "module": module(max_epochs=5),
+            "distilled": distilled(forest(), LogisticRegression()),
+        }.items():
+            out.fit(model, data, f"{name} {error:g}", soft_targets=Q)
+        out.call(f"soft_log_loss {error:g}", metrics.soft_log_loss, Q, Q)
+        out.call(f"fidelity {error:g}", metrics.fidelity_score, Q, Q)
+
+
 # theory, datasets, metrics
 
 
