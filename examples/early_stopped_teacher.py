@@ -1,28 +1,30 @@
-"""A good teacher may not produce a good student: students of teachers stopped at several epochs.
+"""Train students of teachers that were stopped after different numbers of epochs.
 
     SKLEARN_KD_DATA=folder/of/cifar10.npz python examples/early_stopped_teacher.py
     python examples/early_stopped_teacher.py --full             # on a GPU
 
-Figure 1 of Dong, Hou, Lu and Zhang (arXiv:1910.01255, section 2.1), who train a WRN-28 on CIFAR-100
-for 40, 80, 120, 160 and 200 epochs, and let each of the five teach a five-layer network. The
-teacher gets better with every epoch, the student is best after 80. Here CIFAR-10 stands in for
-CIFAR-100 and a small ResNet for the WRN-28; the student is theirs (Table 2). They name neither
-temperature nor weight of the teacher's labels, nor how they trained: those are options, and the
-defaults are customary ones.
+Figure 1 of Dong, Hou, Lu and Zhang (arXiv:1910.01255, section 2.1) shows that a better teacher may
+have a worse student. They train a WRN-28 on CIFAR-100 for 40, 80, 120, 160 and 200 epochs, and each
+of the five teaches a five-layer network. The teacher improves with every epoch, and the student is
+best after 80. This example uses CIFAR-10 instead of CIFAR-100 and a small ResNet instead of the
+WRN-28. The student is theirs (Table 2). They specify neither the temperature nor the weight of the
+teacher's labels, nor the training. These are options, with customary defaults.
 
-``--full``: all of CIFAR-10, flipped and cropped at random for the teacher; a WRN-16-4; 200 epochs
-of SGD, the step size a fifth after 60, 120 and 160; the student as wide as in Table 2.
+``--full`` uses all of CIFAR-10, flipped and cropped at random for the teacher, a WRN-16-4, 200
+epochs of SGD with the step size divided by five after 60, 120 and 160, and a student as wide as in
+Table 2.
 
-Without it, all is reduced to end within 25 minutes on two cores: the first five classes, 2500
-training rows and all 5000 test rows of theirs, no augmentation, a ResNet of 8 layers and 16
-channels, 30 epochs in the same proportions, and a student a quarter as wide (8, 16 and 32 channels,
-128 hidden units), trained for 20 epochs in place of 100, from three random starts in place of five.
+Without it, the setting is reduced so that it takes at most 25 minutes on two cores: the first five
+classes, 2500 training rows and all of their 5000 test rows, no augmentation, a ResNet of 8 layers
+and 16 channels, 30 epochs in the same proportions, and a student a quarter as wide (8, 16 and 32
+channels, 128 hidden units) that is trained for 20 epochs instead of 100, from three random
+initializations instead of five.
 
-The teacher is trained once and looked at on the way: `fit` goes on from its checkpoint where
-``max_epochs`` has been raised. It labels the rows it was trained on, as in the paper: not what
-`DistilledClassifier` does unless told, but early stopping is about just these labels. Prints a
-table in Markdown and writes ``early_stopped_teacher.png``. Without ``cifar10.npz`` the data are the
-digits that scikit-learn bundles.
+The teacher is trained once and evaluated on the way: `fit` continues from its checkpoint after
+``max_epochs`` has been increased. It labels the rows on which it was trained, as in the paper.
+`DistilledClassifier` only does so on request, but the effect of early stopping concerns these
+labels. The script prints a table in Markdown and writes ``early_stopped_teacher.png``. Without
+``cifar10.npz`` the data are the digits that are bundled with scikit-learn.
 """
 
 import argparse
@@ -46,7 +48,7 @@ from sklearn_kd import DistilledClassifier, ModuleClassifier
 from sklearn_kd.datasets import fetch_cifar10, select_classes
 from sklearn_kd.modules import ResNet, SmallCNN
 
-#: What --full asks for in place of the defaults.
+#: Values of --full instead of the defaults.
 FULL = {
     "rows": 50_000,
     "test_rows": 10_000,
@@ -62,7 +64,7 @@ FULL = {
 
 
 def load(options):
-    """Training and test rows, shuffled, their image shape and a sentence on them."""
+    """Return shuffled training and test rows, their image shape and a sentence on them."""
     try:
         data = fetch_cifar10(download_if_missing=False)
     except FileNotFoundError:
@@ -84,7 +86,7 @@ def load(options):
 
 
 def make_teacher(options, shape, checkpoint_path):
-    """Teacher that goes on where it ended whenever ``max_epochs`` is raised."""
+    """Return a teacher that continues where it ended after ``max_epochs`` was increased."""
     milestones = [round(share * max(options.epochs)) for share in (0.3, 0.6, 0.8)]
     return ModuleClassifier(
         ResNet,
@@ -120,12 +122,12 @@ def make_student(options, shape):
 
 
 def softness(proba, temperature):
-    """Mean entropy, in nats, of the labels at a temperature: 0 for hard ones."""
+    """Return the mean entropy, in nats, of the labels at a temperature: 0 for hard labels."""
     return entropy(softmax(np.log(proba + 1e-30) / temperature, axis=1), axis=1).mean()
 
 
 def run(options):
-    """Two data frames: a line for each teacher, and one for each student."""
+    """Return two DataFrames: a line for each teacher, and one for each student."""
     (X, y, X_test, y_test), shape, about = load(options)
     print(about, flush=True)
     student = make_student(options, shape)
@@ -170,19 +172,19 @@ def run(options):
 
 
 def mean_and_std(students):
-    """Lines for (temperature, teacher's epochs)."""
+    """Return lines for (temperature, epochs of the teacher)."""
     return students.groupby(["temperature", "epochs"])["accuracy"].agg(["mean", "std"])
 
 
 def split(students):
-    """Students on hard labels, students of teachers, and what the latter gain on the former."""
+    """Return students on hard labels, students of teachers, and the gain of the latter."""
     hard, soft = students[students["epochs"] == 0], students[students["epochs"] > 0]
     gains = soft.merge(hard[["seed", "accuracy"]], on="seed", suffixes=("", "_hard"))
     return hard, soft, gains.assign(accuracy=gains["accuracy"] - gains["accuracy_hard"])
 
 
 def table(teachers, students):
-    """Markdown: a line for each teacher; students as mean and deviation over seeds."""
+    """Return Markdown: a line for each teacher, with mean and deviation of students over seeds."""
     _, soft, gains = split(students)
     levels, gains = mean_and_std(soft), mean_and_std(gains)
     temperatures = levels.index.unique("temperature")
@@ -204,7 +206,7 @@ def table(teachers, students):
 
 
 def reading(teachers, students):
-    """Say which teacher is the best one, and which has the best student."""
+    """Return a sentence on which teacher is the best, and which has the best student."""
     _, soft, _ = split(students)
     best, last = teachers["test"].idxmax(), teachers.index[-1]
     sentences = [f"The best teacher is that of {best} epochs."]
@@ -220,7 +222,10 @@ def reading(teachers, students):
 
 
 def draw(teachers, students, path):
-    """As Figure 1: accuracy against the teacher's epochs; True where matplotlib is installed."""
+    """Draw accuracy against the epochs of the teacher, as in Figure 1.
+
+    Return True if matplotlib is installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -279,7 +284,7 @@ def parse():
 
 
 def environment():
-    """One line on the machine and the versions."""
+    """Return one line on the machine and the versions."""
     packages = ("sklearn-kd", "scikit-learn", "torch", "numpy")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     threads = os.environ.get("OMP_NUM_THREADS", "as many as cores")

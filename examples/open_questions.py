@@ -1,30 +1,31 @@
-"""The four questions that the paper of soft and hard labels leaves open, each as an experiment.
+"""Examine the four open questions of the paper on soft and hard labels by experiments.
 
     SKLEARN_KD_DATA=folder/of/mnist.npz python examples/open_questions.py
     python examples/open_questions.py --quick --questions init classes
 
-Mandal, Lin and Srikant (arXiv:2412.09579) show that soft labels need fewer neurons than hard ones
-with a symmetric start, in the kernel limit, for two classes, at a fixed number of rows. They do not
-say what becomes of the gap with
+Mandal, Lin and Srikant (arXiv:2412.09579) show that soft labels need fewer neurons than hard labels
+with a symmetric initialization, in the kernel limit, for two classes, at a fixed number of rows.
+They do not state how the difference depends on
 
-- ``init``: another start (symmetric against independent neurons),
+- ``init``: another initialization (symmetric or independent neurons),
 - ``rows``: the number of training rows,
 - ``teacher``: the width, depth and kind of the teacher,
-- ``classes``: more classes than two, with a fixed and with a trained output layer.
+- ``classes``: more than two classes, with a fixed and with a trained output layer.
 
-The data are MNIST where `fetch_mnist` finds it in a folder (digits above 4 against the others, as
-in the paper, unit rows), else the digits that scikit-learn bundles. Students of 4 and 16 neurons,
-the best of several restarts each, are trained with the hidden weights free and within a radius on
+The data are MNIST if `fetch_mnist` finds it in a folder (digits above 4 against the others, as in
+the paper, with rows of unit norm), otherwise the digits that are bundled with scikit-learn.
+Students of 4 and 16 neurons, each the best of several restarts, are trained with and without a
+radius for the hidden weights on
 
 - hard labels,
-- soft labels: the teacher's probabilities p of the training rows, from fits without the row,
-- softened labels: softmax(ln p / T), which the student is to reproduce as they are. The teacher of
-  the paper's theory is as unsure as that: its labels need a small move away from the start.
+- soft labels: the probabilities p of the teacher for the training rows, from fits without the row,
+- softened labels: softmax(ln p / T), which the student is trained to reproduce. The teacher of the
+  theory is as uncertain as these. Its labels require only small changes of the initial weights.
 
-`BatchedGridSearchCV` trains all students of a draw of rows that have the same labels together.
-Every number is a test accuracy in per cent, the mean and standard deviation over draws of the
-training rows and seeds of the students; soft and softened are differences to hard labels on the
-same rows from the same start. Takes about ten minutes; ``--quick`` one.
+`BatchedGridSearchCV` jointly trains all students of a sample of rows that have the same labels.
+Every number is a test accuracy in percent, the mean and standard deviation over samples of the
+training rows and seeds of the students. Soft and softened are differences to hard labels on the
+same rows from the same initialization. The script takes about ten minutes, or one with ``--quick``.
 """
 
 import argparse
@@ -53,24 +54,24 @@ from sklearn_kd import (
 )
 from sklearn_kd.datasets import fetch_mnist
 
-#: Pixels as they are: rare ones would be blown up by scaling.
+#: Pixels are not scaled, because scaling would amplify rare ones.
 AS_PIXELS = {"input_scaling": False, "device": "cpu"}
 
 
 class Softened(ClassifierMixin, BaseEstimator):
-    """Teacher whose probabilities are another's, tempered; it is fitted once for all temperatures.
+    """Teacher with the tempered probabilities of another one, which is fitted once for all T.
 
-    The student knows of no temperature: it ends at the tempered probabilities.
+    The student is trained at T = 1 and ends at the tempered probabilities.
     """
 
-    fitted = {}  # teachers of the rows that they have seen
+    fitted = {}  # teachers that label rows that they have seen
 
     def __init__(self, teacher, temperature=1.0):
         self.teacher = teacher
         self.temperature = temperature
 
     def fit(self, X, y):
-        """Fit the teacher, or find it fitted."""
+        """Fit the teacher, unless it is fitted already."""
         key = joblib.hash((self.teacher, X, y))
         if key not in self.fitted:
             self.fitted[key] = clone(self.teacher).fit(X, y)
@@ -116,14 +117,14 @@ class Experiment:
         self.train, self.test = train, test[: options.test_rows]
 
     def rows(self, n_rows):
-        """So many rows, or as many as there are."""
+        """Return at most so many rows."""
         return min(n_rows, len(self.train))
 
     def run(self, title, teachers, grid, *, n_rows, y=None, allowed=None):
-        """Test accuracy of students, one line each.
+        """Return the test accuracy of students, one line each.
 
-        ``teachers`` maps names to (teacher, folds); ``grid`` is that of the students beside their
-        width, radius and seed; ``allowed`` marks the rows that take part.
+        ``teachers`` maps names to (teacher, folds), ``grid`` is that of the students in addition to
+        their width, radius and seed, and ``allowed`` marks the rows that are used.
         """
         options = self.options
         y = (self.digits > 4).astype(int) if y is None else y
@@ -145,7 +146,7 @@ class Experiment:
             Softened.fitted.clear()
             for number, (name, (teacher, cv)) in enumerate(teachers.items()):
                 for labels, temperature in kinds.items():
-                    # hard labels need no teacher: those of the first serve for all
+                    # hard labels need no teacher, so that those of the first are used for all
                     alphas = [0.0, 1.0] if number == 0 and labels == "soft" else [1.0]
                     fixed = {"teacher": [Softened(teacher, temperature)], "cv": [cv]}
                     names[id(fixed["teacher"][0])] = name, labels
@@ -185,7 +186,7 @@ class Experiment:
         return whole
 
     def network(self, n_rows, width=64, **params):
-        """Network that trains for the same number of steps on any number of rows."""
+        """Return a network that trains for the same number of steps on any number of rows."""
         epochs = max(1, round(self.options.steps * 128 / n_rows))
         params |= {"optimizer": "adam", "learning_rate": 0.1}
         return TwoLayerPGDClassifier(width, batch_size=128, max_iter=epochs, **AS_PIXELS, **params)
@@ -207,10 +208,10 @@ class Accuracies:
 
 
 def table(frame, by):
-    """Markdown: one line for each radius and value of ``by``, hard and gap for each width."""
+    """Return Markdown: one line for each radius and value of ``by``, with hard labels and gaps."""
     columns = [*by, "radius", "width", "draw", "random_state"]
     accuracy = frame.pivot_table("accuracy", columns, "labels", sort=False)
-    # hard labels were trained once, beside the first teacher
+    # students on hard labels were trained once, with the first teacher
     alone = [column for column in columns if column != "teacher"]
     hard = accuracy["hard"].groupby(alone, sort=False).transform("max")
     both = pd.DataFrame(
@@ -244,7 +245,7 @@ def kernel_teacher(**params):
 
 
 def ask_init(experiment):
-    """Symmetric against standard start."""
+    """Compare the symmetric and the standard initialization."""
     n_rows = experiment.rows(experiment.options.rows)
     frame = experiment.run(
         "init",
@@ -256,7 +257,7 @@ def ask_init(experiment):
 
 
 def ask_rows(experiment):
-    """Gap against the number of rows."""
+    """Compare the gap for several numbers of rows."""
     frames = []
     for n_rows in dict.fromkeys(map(experiment.rows, experiment.options.sizes)):
         frame = experiment.run(
@@ -267,7 +268,7 @@ def ask_rows(experiment):
 
 
 def ask_teacher(experiment):
-    """Gap against the width, depth and kind of the teacher."""
+    """Compare the gap for several widths, depths and kinds of the teacher."""
     options = experiment.options
     n_rows = experiment.rows(options.teacher_rows)
     teachers = {"kernel ntk": (kernel_teacher(), "auto")}
@@ -285,7 +286,7 @@ def ask_teacher(experiment):
 
 
 def ask_classes(experiment):
-    """Gap against the number of classes."""
+    """Compare the gap for several numbers of classes."""
     frames, options = [], experiment.options
     n_rows = experiment.rows(options.teacher_rows)
     for n_classes in options.classes:
@@ -304,7 +305,7 @@ def ask_classes(experiment):
 
 QUESTIONS = {"init": ask_init, "rows": ask_rows, "teacher": ask_teacher, "classes": ask_classes}
 
-#: What --quick asks for in place of the defaults.
+#: Values of --quick instead of the defaults.
 QUICK = {
     "draws": 1,
     "seeds": 2,
@@ -352,7 +353,7 @@ def parse():
 
 
 def environment():
-    """One line on the machine and the versions."""
+    """Return one line on the machine and the versions."""
     packages = ("sklearn-kd", "scikit-learn", "torch", "numpy")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     threads = os.environ.get("OMP_NUM_THREADS", "as many as cores")

@@ -1,22 +1,22 @@
-"""From a forest to a network of 16 neurons, end to end, on a table of mixed types.
+"""Distill a forest into a network of 16 neurons on a table of mixed types, from end to end.
 
     SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py
     SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py forest_to_network.png
 
-Without a path the picture is shown in a window. The table is ``adult``: who earns more than 50,000
-dollars a year, by 14 columns of numbers and text, with missing cells. It is read from
-``tabular/adult.csv.gz`` in a folder of ``SKLEARN_KD_DATA``, else fetched from OpenML, and where
-neither can be had a table of tumours bundled with scikit-learn takes its place, which has numbers
-alone; the first line printed says which. Of adult's 48,842 rows 4,000 train (``--rows``) and 10,000
-test, and the forest has 100 trees (``--trees``), so that all of it takes under a minute on two
-cores.
+Without a path the figure is shown in a window. The table is ``adult``, with 14 columns of numbers
+and text and with missing cells. The task is to predict who earns more than 50,000 dollars a year.
+The table is read from ``tabular/adult.csv.gz`` in a folder of ``SKLEARN_KD_DATA``, or fetched from
+OpenML. If neither is available, it is replaced by a table of tumors that is bundled with
+scikit-learn and contains only numbers. The first line of the output states which table is used. Of
+the 48,842 rows of adult, 4,000 are used for training (``--rows``) and 10,000 for testing, and the
+forest has 100 trees (``--trees``), so that the script takes under a minute on two cores.
 
-Teacher and student are pipelines that take the raw frame, and so is what comes out:
+Teacher and student are pipelines that take the raw DataFrame, and so is the result:
 
 1. the teacher: an encoder and a forest;
 2. the student on hard labels: an encoder and a network;
-3. the same student in a `DistilledClassifier` with its defaults, which has the teacher label the
-   rows and more rows made of them, and tries on held-out rows how to learn from these.
+3. the same student in a `DistilledClassifier` with its defaults. The teacher labels the training
+   rows and additional rows that are similar to them, and the settings are chosen on held-out rows.
 """
 
 import argparse
@@ -63,14 +63,14 @@ def load_table():
 
 
 def as_text(X):
-    """Frame whose columns are numbers or text, whatever pandas made of the latter."""
+    """Return a DataFrame whose columns are numbers or text, whatever their pandas dtype."""
     text = X.columns.difference(X.select_dtypes("number").columns)
     X[text] = X[text].astype(object)
     return X
 
 
 def encoder():
-    """Numbers and text, to the columns of each; missing cells are told from the others."""
+    """Return an encoder of numeric and text columns that marks missing cells."""
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     text = make_pipeline(
         SimpleImputer(strategy="constant", fill_value="(missing)"),
@@ -83,11 +83,11 @@ def encoder():
 
 
 def one_row(calls, X, n_rows=50):
-    """Median milliseconds of calls, by name, for a single row, given as a frame of one line."""
+    """Return the median milliseconds of calls, by name, for a DataFrame with a single row."""
     times = {name: [] for name in calls}
     for number in range(n_rows):
         row = X.iloc[[number % len(X)]]
-        for name, call in calls.items():  # in turns: a busy machine is so for all
+        for name, call in calls.items():  # in turns, so that a busy machine affects all of them
             start = time.perf_counter()
             call(row)
             times[name].append(time.perf_counter() - start)
@@ -95,7 +95,7 @@ def one_row(calls, X, n_rows=50):
 
 
 def measure(model, X_test, y_test):
-    """One line of the table."""
+    """Return one line of the table."""
     y_pred, proba = model.predict(X_test), model.predict_proba(X_test)
     return {
         "accuracy": accuracy_score(y_test, y_pred),
@@ -107,7 +107,7 @@ def measure(model, X_test, y_test):
 
 
 def print_choice(model):
-    """Say what "auto" has chosen, and from what."""
+    """Print what "auto" has chosen, and the candidates."""
     if model.candidates_ is None:
         print("\nToo few rows to try settings on: the usual ones were taken.")
         return
@@ -125,7 +125,10 @@ def print_choice(model):
 
 
 def draw(models, table, X_test):
-    """Student against teacher, and log loss against size and speed; None without matplotlib."""
+    """Draw the student against the teacher, and the log loss against size and speed.
+
+    Return None without matplotlib.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError:
@@ -136,16 +139,16 @@ def draw(models, table, X_test):
     proba = [models[name].predict_proba(X_test) for name in (TEACHER, DISTILLED)]
     FidelityDisplay.from_predictions(*proba, ax=left)
     left.set_title(f"Distilled student and teacher: {left.get_title()}", fontsize="medium")
-    # points as faint as these are not to be seen in a legend
+    # points as faint as these are invisible in a legend
     for handle in left.legend(loc="lower right", fontsize="small").legend_handles:
         handle.set_alpha(1)
     names = {"model": ["teacher", "hard", "distilled"], "log_loss": table["log loss"]}
     names |= {"bytes": table["bytes"], "latency_p50_ms": table["one row, ms"]}
-    # one split into training and test rows: a fold without others, hence without error bars
+    # a single split into training and test rows: one fold, hence no error bars
     frame = pd.DataFrame(names).assign(fold=0, n_train=1, n_test=len(X_test))
     display = DistillationDisplay(frame=frame, score_name="log_loss").plot(right)
     for axis, name in zip(display.ax_, ("bytes", "latency_p50_ms"), strict=True):
-        ends = frame[name].iloc[:2]  # the teacher's, and about that of both students
+        ends = frame[name].iloc[:2]  # that of the teacher, and about that of both students
         axis.set_xticks(ends, [f"{end:,.0f}" if end > 100 else f"{end:.1f}" for end in ends])
         axis.minorticks_off()
     for axis in (left, *display.ax_):
@@ -174,11 +177,12 @@ def main():
     )
     print(f"{n_text} of them text, {X.isna().to_numpy().sum():,} cells missing")
 
-    # The whole pipeline is the teacher, not the forest alone: it then takes raw rows, and rows to
-    # learn more from ("transfer rows") are made before the encoding, where a text column has one
-    # of its words and not a bit of each. The price: a pipeline hides the out-of-bag votes of its
-    # forest, so that labels come from five more forests, each without a fifth of the rows. To have
-    # out-of-bag labels, which cost no fit, encode first and let the forest itself be the teacher:
+    # The teacher is the whole pipeline, not only the forest. It therefore takes raw rows, and
+    # transfer rows are made before the encoding, so that a text column contains one of its
+    # categories and not an average of several. The disadvantage is that a pipeline hides the
+    # out-of-bag votes of its forest. The labels come from five more forests, each fitted without
+    # a fifth of the rows. For out-of-bag labels, which cost no fit, encode first and use the
+    # forest itself as the teacher:
     # make_pipeline(encoder(), DistilledClassifier(forest, network)).
     forest = RandomForestClassifier(args.trees, random_state=0)
     teacher = make_pipeline(encoder(), forest)
@@ -191,7 +195,7 @@ def main():
     print(f"Fitted in {middle - start:.1f} s (student, hard labels) and ", end="")
     print(f"{time.perf_counter() - middle:.1f} s (teacher, labels, choice and student)\n")
 
-    small = distilled.without_teacher()  # what one would deploy
+    small = distilled.without_teacher()  # the model to deploy
     classes = small.classes_
     models = {TEACHER: distilled.teacher_, HARD: hard, DISTILLED: small}
     table = pd.DataFrame({name: measure(model, X_test, y_test) for name, model in models.items()}).T
@@ -207,7 +211,7 @@ def main():
         for model in (small, hard)
     ]
     change = losses[0] - losses[1]
-    error = change.std() / np.sqrt(n_test)  # of the test rows alone, not of other training rows
+    error = change.std() / np.sqrt(n_test)  # from the test rows alone, not from other training rows
     print(f"\nLog loss, distilled less hard labels: {change.mean():+.4f} +- {error:.4f}")
     print(f"In every model the encoder has about {milliseconds['encoder']:.1f} ms and ", end="")
     print(f"{len(pickle.dumps(prepare)):,} bytes.")

@@ -2,14 +2,14 @@
 
     python examples/plot_grid_search_width.py
 
-The table is synthetic (seeded NumPy), because none that scikit-learn bundles has numbers, text
-and missing cells together: 4,000 customers, three numeric columns, two of text, cells missing in
-one of each, and a label drawn from a known probability. The accuracy of that probability itself
-is printed as the ceiling that no classifier can pass on average.
+The table is synthetic (NumPy with a seed), because no table that is bundled with scikit-learn
+contains numbers, text and missing cells. It has 4,000 customers, three numeric columns, two text
+columns, missing cells in one of each, and labels that are drawn from a known probability. The
+accuracy of this probability is printed as the upper limit that no classifier exceeds on average.
 
-One `Pipeline` holds it all: a `ColumnTransformer`, then a `DistilledClassifier`. The search refits
-teacher and student within every fold, so that nothing leaks. Takes under a minute on two cores and
-writes ``grid_search_width.png`` into the current folder.
+A `Pipeline` contains a `ColumnTransformer` and a `DistilledClassifier`. The search refits the
+teacher and the student within every fold, so that there is no leakage. The script takes under a
+minute on two cores and writes ``grid_search_width.png`` into the current folder.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ WIDTHS = [2, 4, 8, 16, 32]
 
 
 def make_customers(n_rows=4000, seed=0):
-    """Return a mixed-type frame, labels, and the probability they were drawn from."""
+    """Return a DataFrame of mixed types, labels, and the probability they were drawn from."""
     rng = np.random.default_rng(seed)
     months = rng.integers(1, 73, n_rows)
     charge = rng.gamma(6.0, 10.0, n_rows)
@@ -57,7 +57,7 @@ def make_customers(n_rows=4000, seed=0):
 
 
 def make_model():
-    """Preprocessing, then a forest that teaches a small network."""
+    """Return preprocessing followed by a forest that teaches a small network."""
     prepare = ColumnTransformer(
         [
             (
@@ -77,8 +77,8 @@ def make_model():
     )
     distil = DistilledClassifier(
         RandomForestClassifier(100, min_samples_leaf=5, random_state=0),
-        TwoLayerPGDClassifier(max_iter=100, random_state=0),  # enough here, and quick
-        # the search scores every width with the same labels: "auto" would be a search in each fit
+        TwoLayerPGDClassifier(max_iter=100, random_state=0),  # sufficient here, and fast
+        # every width is scored with the same labels: "auto" would search within each fit
         alpha=0.5,
         temperature=1.0,
         augmentation=None,
@@ -88,7 +88,7 @@ def make_model():
 
 
 def draw(results, teacher, path="grid_search_width.png"):
-    """Cross-validated scores of each width; True where matplotlib is installed."""
+    """Draw the cross-validated scores of each width. Return True if matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

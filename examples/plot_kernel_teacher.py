@@ -1,14 +1,15 @@
-"""The kernel teacher: labels from fits without the row, and what training time does.
+"""Out-of-sample labels and training time of the kernel teacher.
 
-On the bundled digits with one label in ten replaced by another digit. Left: how sure the teacher
-is of the labels it was given, in-sample and left out. In-sample it has learned the wrong ones by
-heart; left out it names the true digit more often than the labels do, and that is what a student is
-taught. Right: accuracy along training time, from one eigendecomposition: the true digits are
-learned first, the wrong labels last.
+The data are the digits bundled with scikit-learn, with one label in ten replaced by another digit.
+The left panel shows the confidence of the teacher in the given labels, in-sample and left out.
+In-sample, the teacher has memorized the wrong labels. Left out, its most probable digit is correct
+more often than the given labels, and a student is trained on these probabilities. The right panel
+shows accuracy along training time, from one eigendecomposition: the true digits are learned first,
+the wrong labels last.
 
     python examples/plot_kernel_teacher.py
 
-Takes seconds, and writes ``kernel_teacher.png`` into the current folder.
+The script takes seconds and writes ``kernel_teacher.png`` into the current folder.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ TIMES = np.logspace(-1, 5, 25)
 
 
 def wrong_labels(y, rate, random):
-    """Labels of which a share is drawn among the other digits."""
+    """Return labels of which a share is drawn among the other digits."""
     flipped = random.random_sample(len(y)) < rate
     return np.where(flipped, (y + random.randint(1, 10, size=len(y))) % 10, y)
 

@@ -1,17 +1,19 @@
-"""Find the wrong labels of a table, and learn in spite of them.
+"""Find the wrong labels of a table, and train a network in spite of them.
 
     python examples/plot_noisy_labels.py
 
-The table is one that scikit-learn bundles: 569 tumours, 30 columns of measurements of cells, and
-whether the tumour was malignant or benign. One label in five of the rows for training is replaced
-by the other one, so that we know which are wrong; the labels for testing stay as they are. Then
+The table is bundled with scikit-learn. It contains 569 tumors, 30 columns of measurements of
+cells, and whether the tumor was malignant or benign. One label in five of the training rows is
+replaced by the other class, so that the wrong labels are known. The test labels are unchanged.
 
-1. a network is trained on these labels, and the same network in a `SelfDistillClassifier`, which
-   trusts its own predictions more than a label that many similar rows contradict;
-2. `find_label_errors` ranks the rows by how suspicious their labels are, each judged by networks
-   that have not seen it. One would look through such a list from the top, with the data at hand.
+1. A network is trained on these labels, and the same network is trained in a
+   `SelfDistillClassifier`, which trusts its own predictions more than a label that many similar
+   rows contradict.
+2. `find_label_errors` ranks the rows by how suspicious their labels are, each evaluated by networks
+   that have not seen it. In practice one inspects such a list from the top.
 
-Takes under a minute on two cores and writes ``noisy_labels.png`` into the current folder.
+The script takes under a minute on two cores and writes ``noisy_labels.png`` into the current
+folder.
 """
 
 from pathlib import Path
@@ -61,13 +63,13 @@ def main():
         X, y, test_size=0.3, stratify=y, random_state=0
     )
     noisy = add_label_noise(y_train, RATE, random_state=0)
-    # noisy.y is what we would have in practice; noisy.is_wrong is for checking the answers alone
+    # noisy.y is what is known in practice. noisy.is_wrong is only used for checking the results.
     n_wrong = noisy.is_wrong.sum()
     print(f"{len(X_train)} rows for training, {n_wrong} of their labels wrong; ", end="")
     print(f"{len(X_test)} for testing, all right\n")
 
-    # Early stopping is on by default. It ends the training when the loss on rows that are held out
-    # rises, which is what happens once wrong labels are learned by heart.
+    # Early stopping is on by default. It ends the training when the loss on held-out rows
+    # increases, which happens once wrong labels are memorized.
     network = TwoLayerPGDClassifier(width=128, random_state=0)
     models = {
         "network, trained to the end": clone(network).set_params(early_stopping=False),
@@ -82,8 +84,8 @@ def main():
     print(f"\nEstimated share of wrong labels: {model.noise_rate_:.2f}, ", end="")
     print(f"the true one: {noisy.rate:.2f}\n")
 
-    # Five copies of the model are fitted, each without a fifth of the rows, and judge the rows that
-    # they have not seen. cv="in-sample" would ask the model fitted above instead, in no time.
+    # Five copies of the model are fitted, each without a fifth of the rows, and evaluate the rows
+    # that they have not seen. cv="in-sample" would use the model fitted above at no cost.
     errors = model.find_label_errors(X_train, noisy.y)
     errors["truly wrong"] = noisy.is_wrong[errors["row"]]
     errors["mean radius"] = X_train["mean radius"].to_numpy()[errors["row"]].round(1)

@@ -1,17 +1,18 @@
-"""A convolutional network teaches smaller ones to read digits, of which few have a label.
+"""Distill a convolutional network into smaller ones that read digits, with few labels.
 
     python examples/plot_small_images.py small_images.png
 
-Without a path the picture is shown in a window. Of the 8 x 8 digits that scikit-learn bundles, 300
-have a label, 599 more have none, and 898 test what was learned. The teacher is a convolutional
-network of 32 channels that sees each digit moved about by a pixel. The students are convolutional
-networks of a few channels, and two-layer networks, which need no torch to predict. Each is trained
+Without a path the figure is shown in a window. Of the 8 x 8 digits that are bundled with
+scikit-learn, 300 have a label, 599 more have none, and 898 are used for testing. The teacher is a
+convolutional network of 32 channels that is trained on digits shifted by up to a pixel. The
+students are convolutional networks of a few channels, and two-layer networks, which predict
+without torch. Each is trained
 
 - on the 300 labels alone,
-- on the mean of those and of the teacher's probabilities ("distilled"),
-- likewise, and on the teacher's probabilities of the images without a label ("more images").
+- on the mean of these and of the probabilities of the teacher ("distilled"),
+- likewise, and on the probabilities of the teacher for the unlabeled images ("more images").
 
-Takes under a minute on two cores.
+The script takes under a minute on two cores.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SEEDS = [0, 1, 2]
 
 
 def convolutional(width, n_rows, **params):
-    """Convolutional network of so many channels, trained for about 200 steps of 64 rows."""
+    """Return an unfitted convolutional network that trains for about 200 steps of 64 rows."""
     return ModuleClassifier(
         SmallCNN,
         module_params={"width": width, "dropout": params.pop("dropout", 0.0)},
@@ -49,7 +50,7 @@ def convolutional(width, n_rows, **params):
 
 
 def students(n_rows):
-    """Students by kind and width."""
+    """Return students by kind and width."""
     networks = {("convolutional", width): convolutional(width, n_rows) for width in (4, 8)}
     for width in (8, 16, 32):
         # in full batch an epoch is one step
@@ -59,7 +60,7 @@ def students(n_rows):
 
 
 def measure(model, X):
-    """Size and speed: bytes on disk, microseconds for one row, rows per second in bulk."""
+    """Return size and speed: bytes on disk, microseconds for one row, rows per second in bulk."""
     times, many = [], np.resize(X, (5000, X.shape[1]))
     for rows in [X[:1]] * 100 + [many] * 2:
         start = time.perf_counter()
@@ -73,7 +74,7 @@ def measure(model, X):
 
 
 def draw(table, teacher, axis):
-    """Accuracy against size, one line for each kind of student and of labels."""
+    """Draw accuracy against size, one line for each kind of student and of labels."""
     for (student, lines), style in zip(table.groupby("student"), ("o-", "s--"), strict=True):
         for kind, color in zip(KINDS, ("C7", "C0", "C1"), strict=True):
             mean, std = lines[kind, "mean"], lines[kind, "std"]
@@ -96,9 +97,9 @@ def main():
     X, X_unlabeled, y, _ = train_test_split(X, y, train_size=300, stratify=y, random_state=0)
 
     teacher = convolutional(32, len(X), dropout=0.5, augmentation={"shift": 1})
-    # On the rows that it was fitted on the teacher is sure and right: nothing new to learn. These
-    # labels come from five fits without the row, as DistilledClassifier makes them by itself; here
-    # they are made once, for all students.
+    # On the rows that it was fitted on, the teacher is confident and correct, and its labels add
+    # nothing. These labels come from five fits without the row, as DistilledClassifier makes them
+    # itself. Here they are made once for all students.
     labels = cross_val_predict(teacher, X, y, cv=5, method="predict_proba")
     teacher.fit(X, y)
 
@@ -112,11 +113,11 @@ def main():
                     model.fit(X, y)
                 else:
                     more = X_unlabeled if kind == "more images" else None
-                    # images are no table: nothing to choose, no rows to make
+                    # transfer rows are for tables, not for images
                     fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
                     model = DistilledClassifier(FrozenEstimator(teacher), model, **fixed)
                     model.fit(X, y, soft_targets=labels, X_unlabeled=more)
-                    model = model.student_  # what one would deploy
+                    model = model.student_  # the model to deploy
                 scores.append((*key, kind, model.score(X_test, y_test)))
             sizes[key] = measure(model, X_test)
 

@@ -1,12 +1,12 @@
-"""How wide must the student be, and do the teacher's labels help? One picture answers both.
+"""Plot accuracy against the width of the student, on hard labels and on those of the teacher.
 
     python examples/plot_width_curve.py width_curve.png
 
-Without a path the picture is shown in a window. The data are the digits that scikit-learn bundles,
-the teacher is a forest of 200 trees. Students of 2 to 32 neurons are trained on the labels alone
-("hard") and on the mean of labels and the forest's out-of-bag probabilities ("soft"), each from
-three random starts, in three folds. `WidthCurveDisplay` trains the 30 students of a fold together.
-Takes under a minute on one core.
+Without a path the figure is shown in a window. The data are the digits that are bundled with
+scikit-learn, and the teacher is a forest of 200 trees. Students of 2 to 32 neurons are trained on
+the labels alone ("hard") and on the mean of labels and the out-of-bag probabilities of the forest
+("soft"), each from three random initializations, in three folds. `WidthCurveDisplay` trains the 30
+students of a fold together. The script takes under a minute on one core.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from sklearn_kd.inspection import WidthCurveDisplay
 
 
 def summary(frame):
-    """Mean and spread over seeds of the accuracy, one line for each width."""
+    """Return mean and spread over seeds of the accuracy, one line for each width."""
     students = frame[frame["labels"] != "teacher"]
     by_seed = students.groupby(["labels", "width", "seed"])["score"].mean()
     return by_seed.groupby(["width", "labels"]).agg(["mean", "std"]).unstack("labels")
 
 
 def narrowest(table, level):
-    """Say which width is the least whose students reach a level, on each kind of labels."""
+    """Return a sentence on the smallest width that reaches a level, on each kind of labels."""
     words = []
     for labels in ("hard", "soft"):
         enough = table.index[table["mean", labels] >= level]
@@ -42,7 +42,7 @@ def main():
 
     X, y = load_digits(return_X_y=True)
     forest = RandomForestClassifier(200, random_state=0)
-    student = TwoLayerPGDClassifier(max_iter=60)  # epochs: enough here, and quick
+    student = TwoLayerPGDClassifier(max_iter=60)  # epochs: sufficient here, and fast
     half_and_half = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
     model = DistilledClassifier(forest, student, **half_and_half, random_state=0)
     display = WidthCurveDisplay.from_estimator(

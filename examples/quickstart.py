@@ -1,8 +1,8 @@
-"""Compress a forest of 500 trees into a network of 16 neurons, and measure what that costs.
+"""Compress a forest of 500 trees into a network of 16 neurons and compare accuracy, size and speed.
 
     python examples/quickstart.py
 
-Takes under a minute, needs no download, prints one table per data set and writes
+The script takes under a minute and needs no download. It prints one table per data set and writes
 ``quickstart.png`` into the current folder.
 """
 
@@ -34,7 +34,7 @@ def train(X_train, y_train):
     return {
         TEACHER: distilled.teacher_,  # the same forest on all training rows
         HARD: network.fit(X_train, y_train),
-        DISTILLED: distilled.without_teacher(),  # what one would deploy
+        DISTILLED: distilled.without_teacher(),  # the model to deploy
     }
 
 
@@ -50,7 +50,7 @@ def single_row_p50(model, X, seconds=1.0):
 
 
 def rows_per_second(model, X, n_rows=10_000):
-    """`predict_proba` of many rows at once, the best of three."""
+    """Return the number of rows per second of `predict_proba`, the best of three repeats."""
     rows = np.resize(X, (n_rows, X.shape[1]))
     times = []
     for _ in range(3):
@@ -61,7 +61,7 @@ def rows_per_second(model, X, n_rows=10_000):
 
 
 def measure(models, X_test, y_test):
-    """One line per model, as a data frame."""
+    """Return one line per model as a DataFrame."""
     y_teacher = models[TEACHER].predict(X_test)
     lines = {}
     for name, model in models.items():
@@ -84,7 +84,7 @@ def paired(values):
 
 
 def verdict(name, table, models, X_test, y_test):
-    """Say what distilling did, from the numbers alone."""
+    """Summarize the effect of distillation from the numbers alone."""
     hard, distilled = models[HARD], models[DISTILLED]
     column = np.searchsorted(hard.classes_, y_test)[:, None]
     losses = [
@@ -110,7 +110,7 @@ def verdict(name, table, models, X_test, y_test):
 
 
 def draw(tables, path="quickstart.png"):
-    """Accuracy and log loss against bytes; True where matplotlib is installed."""
+    """Draw accuracy and log loss against bytes. Return True if matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

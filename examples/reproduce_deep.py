@@ -1,27 +1,29 @@
-"""Figure 1 of the paper on soft and hard labels: deep networks on images under growing noise.
+"""Reproduce Figure 1 of the paper on soft and hard labels: deep networks on noisy images.
 
     SKLEARN_KD_DATA=... python examples/reproduce_deep.py            # reduced, for two cores
-    SKLEARN_KD_DATA=... python examples/reproduce_deep.py --full     # the paper's size, for a GPU
+    SKLEARN_KD_DATA=... python examples/reproduce_deep.py --full     # size of the paper, for a GPU
 
 Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training in Neural
-Networks", arXiv:2412.09579, section 4. Cats and dogs of CIFAR-10 with Gaussian noise on the pixels;
-a teacher with 8 convolutional and 3 dense layers (VGG 8+3), students with 2 and 3, one of which
-learns from the hard labels and one from the teacher's probabilities of the same rows (``alpha=1``).
-Adam with an L2 penalty, early stopping on held-out rows, as in the paper; its noise levels,
-temperature, step size and penalty are not given there, and are arguments here. Our VGG has batch
-normalization, and dropout in its dense layers.
+Networks", arXiv:2412.09579, section 4. The data are cats and dogs of CIFAR-10 with Gaussian noise
+on the pixels. A teacher with 8 convolutional and 3 dense layers (VGG 8+3) has students with 2 and
+3, one of which learns from the hard labels and one from the probabilities of the teacher for the
+same rows (``alpha=1``). As in the paper, the optimizer is Adam with an L2 penalty and early
+stopping on held-out rows. The paper does not specify its noise levels, temperature, step size and
+penalty, which are arguments here. The VGG of this package has batch normalization, and dropout in
+its dense layers.
 
 - ``--full``: 64 channels in the first layer, all 12,000 images, split into 80 % for training, 10 %
   for early stopping and 10 % for testing, at most 100 epochs, patience 20, 10 runs.
 - The reduced setting has the same images and split, 8 channels in the teacher and 4 in the student,
-  12 epochs at a step size that rises and falls ("one-cycle"), 4 runs, fewer levels of noise. It
-  ends within 25 minutes on two cores. The student is narrower than the teacher too, since a narrow
-  VGG 8+3 that has so few epochs is no better than a VGG 2+3 of its width.
+  12 epochs with a step size that rises and falls ("one-cycle"), 4 runs and fewer levels of noise.
+  It takes at most 25 minutes on two cores. The student is narrower than the teacher as well,
+  because a narrow VGG 8+3 that is trained for so few epochs is no better than a VGG 2+3 of its
+  width.
 
-A run draws the split, the noise and the starts anew; both students of a run have the same start.
-Without CIFAR-10 (`cifar10.npz` in a folder of SKLEARN_KD_DATA) even and odd digits of those
-bundled with scikit-learn take its place, and it says so. A picture is written where matplotlib is
-installed.
+A run draws the split, the noise and the initial weights. Both students of a run have the same
+initial weights. Without CIFAR-10 (`cifar10.npz` in a folder of SKLEARN_KD_DATA) the even and odd
+digits of the data bundled with scikit-learn are used, and the output states this. A figure is
+written if matplotlib is installed.
 """
 
 import argparse
@@ -49,7 +51,7 @@ TEACHER, STUDENT = (8, 3), (2, 3)
 
 
 def load():
-    """Return flat rows, labels, the shape of an image, and what they are called."""
+    """Return flat rows, labels, the shape of an image, and a description."""
     try:
         data = fetch_cifar10(download_if_missing=False)
     except OSError:
@@ -63,7 +65,7 @@ def load():
 
 
 def network(layers, width, image_shape, args, seed):
-    """VGG with so many convolutions and dense layers."""
+    """Return a VGG with so many convolutions and dense layers."""
     n_conv, n_dense = layers
     return ModuleClassifier(
         VGG,
@@ -74,14 +76,14 @@ def network(layers, width, image_shape, args, seed):
         weight_decay=args.weight_decay,
         max_epochs=args.epochs,
         n_iter_no_change=args.patience,
-        validation_fraction=1 / 9,  # of the nine tenths that are not for testing
+        validation_fraction=1 / 9,  # of the nine tenths that are not used for testing
         random_state=seed,
         device=args.device,
     )
 
 
 def run(X, y, image_shape, noise, seed, args):
-    """Accuracy on the test rows of teacher and students in one run."""
+    """Return the accuracy of teacher and students on the test rows of one run."""
     start = time.perf_counter()
     n_rows = min(args.rows, len(X))
     chosen, rest = train_test_split(

@@ -1,37 +1,41 @@
-"""Figures 2 and 5 of the paper on self-distillation: what labels tell early, under noise and in it.
+"""Reproduce Figures 2 and 5 of the paper on self-distillation: information of labels under noise.
 
     SKLEARN_KD_DATA=... python examples/reproduce_information.py           # reduced, for two cores
     SKLEARN_KD_DATA=... python examples/reproduce_information.py --full    # ResNet-56, for a GPU
 
 Dong, Hou, Lu and Zhang, "Distillation = Early Stopping? Harvesting Dark Knowledge Utilizing
 Anisotropic Information Retrieval For Overparameterized Neural Network", arXiv:1910.01255, sections
-2.3 and 3.5. CIFAR-10, classes 2 and 7 (birds and horses) against the rest, labels of -1 and 1,
-each flipped at some rate; squared loss, minibatches of 128, momentum 0.9, step size 0.1, weight
-decay 5e-4, as in the paper. ``--full`` has its ResNet-56 (ours with activation before convolution,
-modules.ResNet); the reduced setting a SmallCNN with 8, 16 and 32 channels. Neither augments.
+2.3 and 3.5. The task is classes 2 and 7 of CIFAR-10 (birds and horses) against the rest. Labels are
+-1 and 1, each flipped at some rate. As in the paper, training uses the squared loss, minibatches
+of 128, momentum 0.9, step size 0.1 and weight decay 5e-4. ``--full`` uses its ResNet-56 (in
+modules.ResNet, with activation before convolution). The reduced setting uses a SmallCNN with 8, 16
+and 32 channels. Neither uses augmentation.
 
 The information ratio of a label vector is the share of its norm in the top 5 eigenvectors of a
-kernel on a batch of 128 images. It is taken by three kernels: the NTK of a two-layer network on
-images of unit length, and the empirical kernel of the network in use, the products of the gradients
-of its output by its weights, before and after training. Labels are centered, unless it says so.
+kernel on a batch of 128 images. It is computed for three kernels: the NTK of a two-layer network on
+images of unit length, and the empirical kernel of the network in use, before and after training.
+The empirical kernel contains the products of the gradients of the output with respect to the
+weights. Labels are centered unless stated otherwise.
 
-- Figure 2: the ratio over the share of wrong labels, of test images; the network has been trained
-  on clean labels. Beside it the expectation over flips at the rate rho, which is of labels that are
-  not centered: E ratio^2 = (1 - 2 rho)^2 ratio_0^2 + 4 rho (1 - rho) k/n.
+- Figure 2: the ratio against the share of wrong labels, for test images and a network that has been
+  trained on clean labels. The expectation over flips at the rate rho is shown as well, for labels
+  that are not centered: E ratio^2 = (1 - 2 rho)^2 ratio_0^2 + 4 rho (1 - rho) k/n.
 - Figure 5: the information gain of self-distillation with 40 % wrong labels (Algorithm 1, hardmax,
-  no warm-up): the ratio of the targets alpha_t y + (1 - alpha_t) h(f) of training images less that
-  of the labels as given. "the paper's" is its setting, 1 - alpha_t the accuracy in the minibatch.
-  One class has a fifth of the images there, and the rule may give it up: with equal predictions
-  the centered targets are the given labels, only shorter, and nothing is gained but the imbalance,
-  which counts where labels are not centered. So we add runs with as many images of either class, at
-  a tenth of the step size: "balanced" by the same rule, "chance-corrected" by that of
-  SelfDistillClassifier, and "plain", the predictions h(f) of a network that learns the labels as
-  given. Each is one run, and chance in its first steps decides which predictions are taken up: of
-  four draws of "balanced" two gave up a class within 500 iterations.
+  no warm-up). It is the ratio of the targets alpha_t y + (1 - alpha_t) h(f) of training images
+  minus that of the given labels. "the paper's" is the setting of the paper, with 1 - alpha_t equal
+  to the accuracy in the minibatch. One class has a fifth of the images in this setting, and the
+  rule may lose this class. With equal predictions the centered targets are the given labels with a
+  smaller norm, and only the imbalance is gained, which counts if labels are not centered.
+  Therefore runs with equal numbers of images in both classes are added, at a tenth of the step
+  size: "balanced" with the same rule, "chance-corrected" with the rule of SelfDistillClassifier,
+  and "plain", the predictions h(f) of a network that learns the given labels. Each is a single run
+  and depends on chance in its first steps: of four draws of "balanced", two lost a class within 500
+  iterations.
 
-For public estimators, which learn by cross-entropy, `inspection.InformationDisplay` draws this.
-Without CIFAR-10 (`cifar10.npz` in a folder of SKLEARN_KD_DATA) the digits bundled with scikit-learn
-take its place, and it says so. Takes about 4 minutes. A picture is written with ``--picture``.
+`inspection.InformationDisplay` draws these quantities for the public estimators, which minimize the
+cross-entropy. Without CIFAR-10 (`cifar10.npz` in a folder of SKLEARN_KD_DATA) the digits bundled
+with scikit-learn are used, and the output states this. The script takes about 4 minutes, and writes
+a figure with ``--picture``.
 """
 
 import argparse
@@ -52,7 +56,7 @@ from sklearn_kd.theory import information_ratio
 POSITIVE, SIZE, K = (2, 7), 128, 5
 NOISE, TRAINING_NOISE, FLIPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 0.4, 20
 KERNELS = ("NTK", "network, untrained", "network, trained")
-#: Figure 5: whether classes are made equal, the weight of predictions, and the step size.
+#: Figure 5: whether classes are balanced, the weight of predictions, and the step size.
 RUNS = {
     "the paper's": (False, "accuracy", 0.1),
     "balanced": (True, "accuracy", 0.01),
@@ -98,7 +102,7 @@ def equal_classes(X, y, rng):
 
 
 def make_network(shape, args):
-    """Return the network of this setting; the same one each time."""
+    """Return the network of this setting, the same one in each call."""
     torch.manual_seed(args.seed)
     if args.full:
         network = ResNet(n_outputs=1, input_shape=shape, width=args.width, depth=9)
@@ -109,7 +113,7 @@ def make_network(shape, args):
 
 @torch.no_grad()
 def outputs(network, X):
-    """Return outputs (1, 1, n_rows), without learning from the rows."""
+    """Return outputs (1, 1, n_rows) without training on the rows."""
     network.eval()
     parts = [network(part)[:, 0] for part in X.split(500)]
     network.train()
@@ -117,7 +121,7 @@ def outputs(network, X):
 
 
 def gradient_gram(network, X):
-    """Gram matrix of the gradients of the output by the weights: the empirical kernel."""
+    """Return the Gram matrix of the gradients of the output, the empirical kernel."""
     network.eval()
     weights = {name: value.detach() for name, value in network.named_parameters()}
     buffers = dict(network.named_buffers())
@@ -132,7 +136,7 @@ def gradient_gram(network, X):
 
 
 def ntk_gram(X):
-    """Gram matrix of the NTK of a two-layer network on images of unit length."""
+    """Return the Gram matrix of the NTK of a two-layer network on images of unit length."""
     rows = torch.nn.functional.normalize(X.flatten(1).double())
     return kernels.gram(rows, kernels.Kernel("ntk-full")).cpu().numpy()
 
@@ -142,7 +146,7 @@ def ratio(gram, labels, *, center=True):
 
 
 def train(network, X, y, args, *, schedule=None, step_size=0.1, note=None):
-    """Train on squared error; ``note(step, weight)`` now and then, before the step."""
+    """Train on squared error, and call ``note(step, weight)`` before some of the steps."""
     given = torch.tensor((y + 1) / 2, dtype=torch.float32, device=args.device)
     prior = max(float(given.mean()), 1 - float(given.mean()))
 
@@ -185,7 +189,7 @@ def along_training(network, data, test, batches, args, **options):
 
     def note(step, weight):
         h = self_distillation.hardmax(outputs(network, images)).cpu().numpy().reshape(batches.shape)
-        labels = 2 * h - 1  # without corrections, the predictions themselves
+        labels = 2 * h - 1  # without corrections: the predictions themselves
         if options["schedule"] is not None:  # 1 - alpha is that of the last minibatch
             labels = (1 - weight) * given[batches] + weight * labels
         path.append(labels)
@@ -217,7 +221,7 @@ def figure_2(grams, y, rng):
 
 
 def gains(grams, path, given, *, center):
-    """Information gain (records, batches); NaN where all predictions of a batch are the same."""
+    """Return the information gain (records, batches), NaN if a batch has constant predictions."""
     values = np.full(path.shape[:2], np.nan)
     for b, gram in enumerate(grams):
         before = ratio(gram, given[b], center=center)

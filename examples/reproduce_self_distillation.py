@@ -1,42 +1,42 @@
-"""Table 1 of the paper on self-distillation: test accuracy after training on wrong labels.
+"""Reproduce Table 1 of the paper on self-distillation: accuracy after training on wrong labels.
 
     SKLEARN_KD_DATA=... python examples/reproduce_self_distillation.py           # for two cores
     SKLEARN_KD_DATA=... python examples/reproduce_self_distillation.py --full    # for a GPU
 
-Dong, Hou, Lu and Zhang (arXiv:1910.01255), Algorithm 1: the label of a row is mixed with the hard
-prediction of the network that is being trained, whose weight is lambda times the accuracy of the
-batch against the given labels. The claim is that this needs no early stopping. A share of the
-training rows, exactly, gets the label of another class, each as likely and never the true one; test
-labels are clean. Each data set has the test accuracy of
+In Algorithm 1 of Dong, Hou, Lu and Zhang (arXiv:1910.01255), the label of a row is mixed with the
+hard prediction of the network during training. The weight of the prediction is lambda times the
+accuracy of the batch with respect to the given labels. The paper claims that this requires no early
+stopping. An exact share of the training rows gets the label of another class, each of the other
+classes being equally likely. Test labels are clean. For each data set the table contains the test
+accuracy of
 
-- plain training at its last epoch, and at its best one on the test rows: an oracle, which says what
-  early stopping could reach at most;
-- Algorithm 1 at its last epoch, with the paper's lambda, which was chosen with the noise known: 1,
+- plain training at its last epoch, and at its best epoch on the test rows. The latter is an oracle
+  and the upper limit of what early stopping can reach;
+- Algorithm 1 at its last epoch, with the lambda of the paper, which was chosen with known noise: 1,
   1, 1, 1.5, 1.5 on CIFAR-10 and 0.6, 1, 1, 1.4, 1.6 on Fashion-MNIST at 0, 20, 40, 60 and 80 %,
-  linear between them. MNIST is not in the paper and has the numbers of CIFAR-10;
-- `SelfDistillClassifier` as it is by default, but for the strength, which is the same lambda: the
-  weight follows what the accuracy is above that of guessing the largest class, after a short
-  warm-up.
+  and linear between them. MNIST is not in the paper and uses the values of CIFAR-10;
+- `SelfDistillClassifier` with its defaults, except for the strength, which is the same lambda. The
+  weight follows the accuracy above that of predicting the largest class, after a short warm-up.
 
-Start, order and noise of a seed are the same for all. A second table is about the training rows:
-how often the predictions are right, and the most probable classes by ``refined_targets_``, and how
-many of the wrong labels the network has learned by heart.
+Initialization, order and noise of a seed are the same for all. A second table concerns the training
+rows: how often the predictions and the most probable classes of ``refined_targets_`` are correct,
+and how many of the wrong labels the network has memorized.
 
 - ``--full``: all rows, 600 epochs of SGD with momentum 0.9, weight decay 1e-4, batches of 128, the
-  step size from 0.1 to 0 along a cosine, images moved by up to 4 pixels and flipped (digits moved
-  by up to 2), three seeds; half precision on a GPU. A WRN-16-4 takes the place of the paper's
-  shake-shake network, which has about as many weights and a first step of 0.2. These are 135 fits,
-  days on a single GPU: see ``--data``, ``--rates`` and ``--epochs``, and ``--results``, which goes
-  on after an interruption.
+  step size from 0.1 to 0 along a cosine, images shifted by up to 4 pixels and flipped (digits
+  shifted by up to 2), three seeds, and half precision on a GPU. A WRN-16-4 replaces the shake-shake
+  network of the paper, which has about as many weights and an initial step size of 0.2. These are
+  135 fits, which take days on a single GPU. See ``--data``, ``--rates`` and ``--epochs``, and
+  ``--results``, which continues after an interruption.
 - The reduced setting: MNIST and Fashion-MNIST with 10,000 rows, a two-layer network of 512 neurons
-  and 30 epochs; CIFAR-10 with 8,000 rows, 2,000 for testing, a convolutional network of five layers
-  (8, 16 and 32 channels) and 15 epochs; Adam, no augmentation, one seed. It ends within 25 minutes
-  on two cores. Such networks learn wrong labels by heart too, but their accuracy is not to be
-  compared with the paper's.
+  and 30 epochs. CIFAR-10 with 8,000 rows, 2,000 for testing, a convolutional network of five layers
+  (8, 16 and 32 channels) and 15 epochs. Adam, no augmentation, one seed. It takes at most 25
+  minutes on two cores. Such networks memorize wrong labels too, but their accuracy is not
+  comparable with that of the paper.
 
 A data set that is not in a folder of SKLEARN_KD_DATA (``mnist.npz``, ``fashion_mnist.npz``,
-``cifar10.npz``) is left out. Without any the digits bundled with scikit-learn take their place, and
-it says so.
+``cifar10.npz``) is omitted. Without any of them the digits bundled with scikit-learn are used, and
+the output states this.
 """
 
 import argparse
@@ -61,7 +61,7 @@ from sklearn_kd.modules import ResNet, SmallCNN
 FETCH = {"mnist": fetch_mnist, "fashion_mnist": fetch_fashion_mnist, "cifar10": fetch_cifar10}
 SHAPES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}
 RATES = [0.0, 0.2, 0.4, 0.6, 0.8]
-#: The paper's lambda and its results ("Ours") at these rates; other data sets: lambda of CIFAR-10.
+#: Lambda of the paper and its results ("Ours") at these rates. Others: lambda of CIFAR-10.
 STRENGTHS = {"cifar10": [1.0, 1.0, 1.0, 1.5, 1.5], "fashion_mnist": [0.6, 1.0, 1.0, 1.4, 1.6]}
 PAPER = {
     "cifar10": [94.31, 93.75, 90.82, 86.72, 73.91],
@@ -79,7 +79,7 @@ METHODS = {"plain": "plain", "paper": "Algorithm 1", "corrected": "chance-correc
 
 
 def load(name):
-    """Rows and labels for training and testing; FileNotFoundError where there are none."""
+    """Return rows and labels for training and testing, or raise FileNotFoundError."""
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         X = (X / 16).astype(np.float32)
@@ -90,7 +90,7 @@ def load(name):
 
 
 def make_network(name, epochs, seed, args):
-    """Network without early stopping: it is what the method is said not to need."""
+    """Return a network without early stopping, which the method does not require."""
     shape = SHAPES.get(name, (1, 28, 28))
     if args.full:
         is_digits = name in ("mnist", "digits")
@@ -106,7 +106,7 @@ def make_network(name, epochs, seed, args):
             max_epochs=epochs,
             batch_size=128,
             early_stopping=False,
-            # a digit is another one in the mirror
+            # a mirrored digit may be another digit
             augmentation={"shift": 2} if is_digits else {"shift": 4, "flip": True},
             mixed_precision=torch.cuda.is_available() and args.device != "cpu",
             random_state=seed,
@@ -115,7 +115,7 @@ def make_network(name, epochs, seed, args):
     if name == "cifar10":
         return ModuleClassifier(
             SmallCNN,
-            # dropout would keep a training as short as this one from memorizing anything
+            # dropout would prevent such a short training from memorizing labels
             module_params={"width": 8, "dropout": 0.0},
             image_shape=shape,
             learning_rate=0.003,
@@ -147,10 +147,10 @@ def make_model(method, network, strength):
 
 
 def run(name, rows, epochs, rate, seed, method, args):
-    """One fit: a line of the results."""
+    """Run one fit and return a line of the results."""
     X, y, X_test, y_test = rows
     noisy = add_label_noise(y, rate, random_state=seed)
-    # after each epoch, or a hundred times in a longer training, the last epoch among them
+    # after each epoch, or a hundred times in a longer training, including the last epoch
     monitor = ScoringMonitor(scoring=lambda model, X, y: {"test": model.score(X_test, y_test)})
     network = make_network(name, epochs, seed, args).set_callbacks(monitor)
     strength = float(np.interp(rate, RATES, STRENGTHS.get(name, STRENGTHS["cifar10"])))
@@ -177,7 +177,7 @@ def run(name, rows, epochs, rate, seed, method, args):
 
 
 def percent(values):
-    """Mean over seeds in percent, with the standard deviation where there are several."""
+    """Return the mean over seeds in percent, with the standard deviation over several seeds."""
     values = 100 * values.astype(float).dropna()
     if not len(values):
         return "-"
@@ -185,7 +185,7 @@ def percent(values):
 
 
 def markdown(frame, lines, rates, first):
-    """Cells of a table: a line for each (title, method, column), the rates side by side."""
+    """Return cells of a table: a line for each (title, method, column), with rates as columns."""
     realized = [frame[frame.rate == rate]["realized"].mean() for rate in rates]
     table = [[first, *(f"{100 * rate:.1f} % wrong" for rate in realized)]]
     table.append(["---"] * len(table[0]))
@@ -234,7 +234,7 @@ def report(name, frame, rates):
 
 
 def draw(frame, path):
-    """Test accuracy against the noise, a panel for each data set."""
+    """Draw test accuracy against the noise, with a panel for each data set."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -273,7 +273,7 @@ def parse():
 
 
 def read_data(args):
-    """Rows by name; those that are found, else the digits that scikit-learn bundles."""
+    """Return the rows of each data set that is found, or the digits of scikit-learn."""
     found = {}
     for name in args.data:
         try:

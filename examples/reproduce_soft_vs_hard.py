@@ -1,24 +1,26 @@
-"""Table 1 of the paper on soft and hard labels, and what its theory says about radius and width.
+"""Reproduce Table 1 of the paper on soft and hard labels, and examine the radius and the width.
 
     SKLEARN_KD_DATA=... python examples/reproduce_soft_vs_hard.py        # the table, then the rest
     SKLEARN_KD_DATA=... python examples/reproduce_soft_vs_hard.py --parts radius widths
 
 Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training in Neural
-Networks", arXiv:2412.09579. Every student is a `TwoLayerPGDClassifier`, and those of a part train
-together in a `BatchedGridSearchCV`.
+Networks", arXiv:2412.09579. Every student is a `TwoLayerPGDClassifier`, and the students of a part
+are trained jointly in a `BatchedGridSearchCV`.
 
-- table: digits above 4 against the others on MNIST, all digits and without 1, 7, 4 and 9; a teacher
-  of 512 neurons, students of 4, 6 and 8, on hard and on soft labels; mean and standard deviation
-  over seeds, the paper's numbers beside. A seed is a whole fit: restarts, the best of which by
-  held-out loss on a tenth of the training rows is kept. The settings were chosen on a sixth of the
-  training rows (``--parts choose``), the test rows are scored once.
-- radius: what soft labels gain over hard ones, over the radius and the temperature.
-- widths: the smallest width whose training error is small enough, against the separation margin
-  that `theory.ntk_margin` measures, on data of falling margin. Soft labels are those of the teacher
-  that attains the margin; full-batch projected gradient descent with the radius of the theorem.
+- table: digits above 4 against the others on MNIST, with all digits and without 1, 7, 4 and 9. A
+  teacher of 512 neurons has students of 4, 6 and 8 neurons, on hard and on soft labels. The table
+  contains mean and standard deviation over seeds, and the numbers of the paper. A seed is a whole
+  fit: of several restarts, the best by held-out loss on a tenth of the training rows is kept. The
+  settings were chosen on a sixth of the training rows (``--parts choose``), and the test rows are
+  scored once.
+- radius: the gain of soft labels over hard labels, against the radius and the temperature.
+- widths: the smallest width with a sufficiently small training error, against the separation margin
+  of `theory.ntk_margin`, on data with decreasing margins. Soft labels are those of the teacher that
+  attains the margin. Training is projected gradient descent in full batch with the radius of the
+  theorem.
 
-Without MNIST (`mnist.npz` in a folder of SKLEARN_KD_DATA) the digits bundled with scikit-learn take
-its place, and it says so. Pictures are written where matplotlib is installed.
+Without MNIST (`mnist.npz` in a folder of SKLEARN_KD_DATA) the digits bundled with scikit-learn are
+used, and the output states this. Figures are written if matplotlib is installed.
 """
 
 import argparse
@@ -36,13 +38,13 @@ from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
 from sklearn_kd.datasets import fetch_mnist
 from sklearn_kd.theory import ntk_margin
 
-#: The paper's Table 1: teacher, and by number of neurons (hard, soft).
+#: Table 1 of the paper: teacher, and by number of neurons (hard, soft).
 PAPER = {
     "all digits": (98.34, {4: (88.84, 95.62), 6: (95.33, 96.00), 8: (95.77, 96.58)}),
     "without 1, 7, 4, 9": (98.75, {4: (93.04, 95.83), 6: (96.84, 97.26), 8: (97.19, 97.67)}),
 }
-#: Unit rows as they are; the step size, the output layer and the temperature of the table were
-#: chosen by ``--parts choose``.
+#: Unit rows without scaling. The step size, the output layer and the temperature of the table
+#: were chosen by ``--parts choose``.
 STUDENT = {
     "input_scaling": False,
     "batch_size": 512,
@@ -60,11 +62,11 @@ TEACHER = {
 }
 #: Radii of the projection.
 RADII = [12.5, 25.0, 50.0, 100.0, 200.0, None]
-#: Widths tried against the margin, labels with the radius, and that of the theorem for hard labels.
+#: Widths compared with the margin, labels with the radius, and that of the theorem for hard labels.
 WIDTHS = [2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 KINDS = ["soft, B = 1", "hard, B = 1", "hard, B of Proposition 5"]
-#: The theorem's setting, but for longer steps with momentum: with its own, margins of a hundredth
-#: would take 100,000 steps.
+#: The setting of the theorem, except for longer steps with momentum. With its own steps, margins
+#: of 0.01 would take 100,000 steps.
 THEORY = {
     "learning_rate": 4.0,
     "momentum": 0.9,
@@ -77,7 +79,7 @@ THEORY = {
 
 
 def load():
-    """Return unit rows and digits for training and testing, and what they are called."""
+    """Return unit rows and digits for training and testing, and a description."""
     try:
         data = fetch_mnist(download_if_missing=False)
         parts = data.X_train, data.X_test, data.y_train, data.y_test
@@ -104,7 +106,7 @@ def tasks(data):
 
 
 def fit_teacher(name, X, y, epochs):
-    """Teacher of 512 neurons, which labels the rows it was fitted on, as in the paper."""
+    """Return a teacher of 512 neurons, which labels the rows it was fitted on, as in the paper."""
     start = time.perf_counter()
     teacher = TwoLayerPGDClassifier(512, max_iter=epochs, random_state=0, **TEACHER).fit(X, y)
     print(f"{name}: teacher of 512 neurons in {time.perf_counter() - start:.0f} s", flush=True)
@@ -112,9 +114,9 @@ def fit_teacher(name, X, y, epochs):
 
 
 def search(student, grid, X, y, soft, parts):
-    """Train every candidate on X; accuracy of each on the rows of ``parts``, as a frame.
+    """Train every candidate on X and return the accuracies on the rows of ``parts`` as a DataFrame.
 
-    ``parts`` maps names to (rows, labels); of the students each trains on the same minibatches.
+    ``parts`` maps names to (rows, labels). All students are trained on the same minibatches.
     """
     others = list(parts.values())
     rows = np.concatenate([X, *(part for part, _ in others)])
@@ -145,13 +147,13 @@ def search(student, grid, X, y, soft, parts):
 
 
 def markdown(frame):
-    """Table in Markdown, without an index."""
+    """Return a table in Markdown, without an index."""
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.astype(str).to_numpy()]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def table(data, args):
-    """Table 1: mean and standard deviation over seeds, beside the paper's numbers."""
+    """Print Table 1: mean and standard deviation over seeds, and the numbers of the paper."""
     lines = []
     for name, X, X_out, y, y_out in tasks(data):
         teacher = fit_teacher(name, X, y, args.teacher_epochs)
@@ -179,7 +181,7 @@ def table(data, args):
 
 
 def choose(data, args):
-    """Accuracy on a sixth of the training rows over step sizes, layers and temperatures."""
+    """Print the accuracy on a sixth of the training rows by step size, layer and temperature."""
     for name, X, _, y, _ in tasks(data):
         X, X_out, y, y_out = train_test_split(X, y, test_size=1 / 6, random_state=0, stratify=y)
         soft = fit_teacher(name, X, y, args.teacher_epochs).predict_proba(X)
@@ -203,10 +205,10 @@ def choose(data, args):
 
 
 def radius(data, args):
-    """Show what soft labels gain, over the radius and the temperature.
+    """Show the gain of soft labels, against the radius and the temperature.
 
-    "soft, T" is the distillation loss, whose optimum is the teacher's own probability whatever T
-    is; "softened, T" has softmax(ln p / T) for its targets, which take T times smaller a move.
+    "soft, T" is the distillation loss, whose optimum is the probability of the teacher for every T.
+    "softened, T" has the targets softmax(ln p / T), which require changes T times smaller.
     """
     for name, X, X_out, y, y_out in tasks(data):
         soft = fit_teacher(name, X, y, args.teacher_epochs).predict_proba(X)
@@ -236,7 +238,7 @@ def radius(data, args):
 
 
 def draw_gain(name, gain, spread):
-    """Picture of the gain over the radius, a line for each temperature."""
+    """Draw the gain against the radius, with a line for each temperature."""
     figure = new_figure()
     if figure is None:
         return
@@ -255,7 +257,7 @@ def draw_gain(name, gain, spread):
 
 
 def new_figure():
-    """Figure, or None where matplotlib is missing."""
+    """Return a figure, or None if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -289,7 +291,7 @@ def falling_margins(data, n_rows, seed=0):
 
 
 def smallest_width(X, y, soft, alpha, bound, args):
-    """Least width from which on the mean training error is small enough; NaN for none."""
+    """Return the smallest width from which on the mean training error is small enough, or NaN."""
     student = TwoLayerPGDClassifier(
         alpha=alpha, radius=bound, max_iter=args.steps, batch_size=None, **THEORY
     )
@@ -301,10 +303,10 @@ def smallest_width(X, y, soft, alpha, bound, args):
 
 
 def widths(data, args):
-    """Smallest width whose training error is at most ``args.error``, against the margin."""
+    """Show the smallest width whose training error is at most ``args.error``, by margin."""
     lines = []
     for name, X, y in falling_margins(data, args.margin_rows):
-        # in coordinates of the span of the rows, which change no product
+        # in coordinates of the span of the rows, which leave all products unchanged
         U, scales, _ = np.linalg.svd(X, full_matrices=False)
         X = (U * scales)[:, scales > 1e-10 * scales[0]].astype(np.float32)
         margin = ntk_margin(X, y, random_state=0, max_iter=200)

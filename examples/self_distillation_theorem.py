@@ -1,31 +1,34 @@
-"""Wrong labels corrected in training: Theorem 1 of self-distillation, and two ways to miss it.
+"""Illustrate Theorem 1 of self-distillation, the correction of wrong labels, and its assumptions.
 
     python examples/self_distillation_theorem.py
 
-Dong, Hou, Lu and Zhang (arXiv:1910.01255, section 3.3) prove that Algorithm 1 brings the outputs of
-a wide two-layer network to the clean labels, in l2, where the rows lie in narrow clusters and few
-labels of each are wrong. Step t of size 1 / (2 Gamma^2 n) is on the squared error of all rows to
+Dong, Hou, Lu and Zhang (arXiv:1910.01255, section 3.3) prove that the outputs of a wide two-layer
+network trained by Algorithm 1 converge to the clean labels, in l2, if the rows lie in narrow
+clusters and few labels of each cluster are wrong. Step t of size 1 / (2 Gamma^2 n) is on the
+squared error of all rows with respect to the targets
 
     alpha_t y + (1 - alpha_t) h(f),    h(f) = 4 f / (1 - 2 rho), clipped to [-1, 1]
 
-with labels y of -1 and 1, outputs f and at most a share rho of each cluster wrong; the activation
-is smooth (tanh, whose Gamma is 1), alpha falls slowly to zero. The widths and steps that the proof
-asks for are out of reach. Its algorithm is not: four clusters of 15 unit rows in 50 dimensions,
-three labels of each wrong, 200 neurons, 4,000 steps and alpha_t = exp(-t / tau).
+with labels y of -1 and 1, outputs f and at most a share rho of each cluster wrong. The activation
+is smooth (tanh, whose Gamma is 1), and alpha decreases slowly to zero. The widths and numbers of
+steps that the proof requires are infeasible, but the algorithm itself can be run: four clusters of
+15 unit rows in 50 dimensions, three wrong labels in each, 200 neurons, 4,000 steps and
+alpha_t = exp(-t / tau).
 
-- ``self-distillation`` (tau = 200) ends at the clean labels, and gets nearer for as long as it is
-  trained;
-- ``plain training`` (alpha = 1) learns the wrong labels by heart;
-- ``too fast`` (tau = 20) trusts predictions that are still those of the random start, and whole
-  clusters stay wrong. The theorem asks that alpha falls slowly;
-- ``too wide`` (clusters of radius .5 in place of .3, tau = 3,000): wrong rows stand apart and are
-  fitted while alpha is large; nothing takes that back. The theorem asks for narrow clusters. (With
-  tau = 200 nearly all labels of the wide ones are corrected as well.)
+- ``self-distillation`` (tau = 200) reaches the clean labels, and the distance decreases for as long
+  as it is trained.
+- ``plain training`` (alpha = 1) memorizes the wrong labels.
+- ``too fast`` (tau = 20) uses predictions that are still those of the random initialization, and
+  whole clusters stay wrong. The theorem requires that alpha decreases slowly.
+- ``too wide`` (clusters of radius .5 instead of .3, tau = 3,000): wrong rows are far from the
+  others and are fitted while alpha is large, which is not reversed later. The theorem requires
+  narrow clusters. (With tau = 200 nearly all labels of the wide clusters are corrected as well.)
 
-Prints the distance to the clean labels along training, the mean of some random starts, which train
-side by side. Takes about 15 seconds, and writes ``self_distillation_theorem.png`` into the current
-folder. This activation, loss and start have no public parameter: they are options of the core that
-all two-layer networks of the package train with.
+The script prints the distance to the clean labels along training, the mean of several random
+initializations, which are trained jointly. It takes about 15 seconds, and writes
+``self_distillation_theorem.png`` into the current folder. This activation, loss and initialization
+have no public parameter. They are options of the core that trains all two-layer networks of the
+package.
 """
 
 import math
@@ -49,7 +52,7 @@ RULES = {
 
 
 def make_data(radius):
-    """Return unit rows about orthonormal centers, labels with some wrong, and the clean ones."""
+    """Return unit rows around orthonormal centers, labels with some wrong, and the clean ones."""
     rng = np.random.default_rng(0)
     centers = np.linalg.qr(rng.normal(size=(N_INPUTS, CLUSTERS)))[0].T
     cluster = np.repeat(np.arange(CLUSTERS), SIZE)
@@ -69,7 +72,7 @@ def train(X, y, taus):
         np.random.default_rng(start).normal(size=(WIDTH, N_INPUTS)) for start in range(N_STARTS)
     ]
     X, y = torch.tensor(X).float(), torch.tensor(y).float()
-    # W_j ~ N(0, 1), not in pairs; half of the output layer is 1, half -1, over sqrt(width)
+    # W_j ~ N(0, 1), not in pairs. Output weights are 1 or -1 in equal parts, over sqrt(width).
     hidden = torch.tensor(np.concatenate(starts * (n_students // N_STARTS))).float()
     signs = torch.tensor([1.0, -1.0]).repeat_interleave(WIDTH // 2)
     students = problem.Students(
@@ -82,7 +85,7 @@ def train(X, y, taus):
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
     plan = problem.TrainingConfig(
-        # the paper sums the losses of rows, here is their mean: n eta = 1 / (2 Gamma^2)
+        # the paper sums the losses of rows, the mean is used here: n eta = 1 / (2 Gamma^2)
         step_size=torch.full((n_students,), 0.5),
         output_step_size=None,
         max_move=torch.full((n_students,), math.inf),

@@ -16,6 +16,7 @@ import sklearn_kd
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+GUIDE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "guide").glob("*.md"))
 LINK = re.compile(r"\]\(([^)#\s]+)?(#[^)\s]+)?\)")
 
 
@@ -25,7 +26,7 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/user_guide.md"])
+@pytest.mark.parametrize("name", ["README.md", *GUIDE])
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     text = (ROOT / name).read_text()
     blocks = list(BLOCK.finditer(text))
@@ -41,7 +42,7 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=str
+    "path", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=str
 )
 def test_links_lead_somewhere(path):
     text = path.read_text()

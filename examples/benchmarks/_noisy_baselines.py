@@ -4,13 +4,13 @@ Layouts and contracts are those of `_core.network.losses` and `_core.network.tar
 output for each of at least two classes. y is the label as given (one for its class),
 :math:`p = \mu(f)` the softmax of this forward pass. A rule with a memory serves one network a run.
 
-The definitions are those of the papers; where a paper leaves a detail open, that of its authors'
-code. In particular
+The definitions are those of the papers. Where a paper does not specify a detail, the code of its
+authors decides. In particular
 
-- the prediction in Reed's soft targets is not detached: with it detached, the gradient is that of
-  the cross-entropy times beta, which Adam does not even notice;
-- ELR's probabilities are clamped, in its memory (then normalized) and in its regularizer, and its
-  memory starts at zero;
+- The prediction in the soft targets of Reed et al. is not detached. If it were, the gradient would
+  be that of the cross-entropy times beta, a factor that has no effect in Adam.
+- The probabilities of ELR are clamped, in its memory (then normalized) and in its regularizer, and
+  its memory starts at zero.
 - SAT divides the weights of the rows by their mean in each minibatch.
 
 References: Reed et al., "Training deep neural networks on noisy labels with bootstrapping",
@@ -24,19 +24,19 @@ import torch
 
 from sklearn_kd._core.network.losses import cross_entropy
 
-#: ELR: probabilities closer to zero or one than this are moved there.
+#: ELR: probabilities closer to zero or one than this are clamped.
 CLAMP = 1e-4
 
 
 def smoothed(labels, amount):
-    """Targets of label smoothing, (1 - amount) y + amount / K."""
+    """Return targets of label smoothing, (1 - amount) y + amount / K."""
     return (1 - amount) * labels + amount / labels.shape[1]
 
 
 class SoftBootstrap:
-    r"""Reed's soft bootstrapping: cross-entropy to :math:`\beta y + (1 - \beta) p`.
+    r"""Soft bootstrapping of Reed et al.: cross-entropy to :math:`\beta y + (1 - \beta) p`.
 
-    With H the entropy of p it is :math:`\beta\, CE(y, p) + (1 - \beta) H`. As
+    With H the entropy of p it is :math:`\beta\, CE(y, p) + (1 - \beta) H`. Since
     :math:`\partial H / \partial f_k = -p_k (\ln p_k + H)`, the gradient is
 
     .. math:: \beta (p - y) - (1 - \beta)\, p\, (\ln p + H).
@@ -57,9 +57,9 @@ class SoftBootstrap:
 
 
 class GeneralisedCrossEntropy:
-    r"""Zhang and Sabuncu's :math:`L_q = (1 - p_y^q) / q`, gradient :math:`p_y^q (p - y)`.
+    r"""Loss of Zhang and Sabuncu :math:`L_q = (1 - p_y^q) / q`, gradient :math:`p_y^q (p - y)`.
 
-    The cross-entropy as q goes to zero, the absolute error at q = 1.
+    It is the cross-entropy as q goes to zero, and the absolute error at q = 1.
     """
 
     def __init__(self, q):
@@ -74,10 +74,10 @@ class GeneralisedCrossEntropy:
 
 
 class EarlyLearning:
-    r"""ELR: :math:`CE(y, p) + \lambda \ln(1 - \langle t, c(p) \rangle)`, c the clamp.
+    r"""ELR: :math:`CE(y, p) + \lambda \ln(1 - \langle t, c(p) \rangle)`, where c is the clamp.
 
-    ``targets`` stack y and t (`EarlyLearningTargets`). Where c moves p_k its derivative is zero,
-    so with :math:`g_k = t_k` where it does not and zero where it does, the gradient is
+    ``targets`` stack y and t (`EarlyLearningTargets`). The derivative of c is zero where it changes
+    p_k. With :math:`g_k = t_k` where it does not and zero where it does, the gradient is
 
     .. math:: p - y - \frac{\lambda}{1 - \langle t, c(p) \rangle}\,
         p \odot (g - \langle g, p \rangle).
@@ -93,7 +93,7 @@ class EarlyLearning:
         log_p = torch.log_softmax(logits, dim=1)
         p = log_p.exp()
         clamped = p.clamp(CLAMP, 1 - CLAMP)
-        # t sums to one at most, so this is at least CLAMP
+        # t sums to at most one, so that this is at least CLAMP
         gap = 1 - (memory * clamped).sum(dim=1, keepdim=True)
         rows = self.strength * gap.log()[:, 0] - (labels * log_p).sum(dim=1)
         g = torch.where(clamped == p, memory, 0.0)
@@ -135,10 +135,10 @@ def weighted_cross_entropy(logits, targets):
 
 
 class SelfAdaptiveTargets:
-    r"""SAT: soft labels :math:`t \leftarrow m t + (1 - m) p` and, below them, the rows' weights.
+    r"""SAT: soft labels :math:`t \leftarrow m t + (1 - m) p` above the weights of the rows.
 
-    t starts at the labels and stands still for ``n_warm_up`` steps, in which all rows weigh one.
-    Then a row's weight is :math:`\max_k t_k`, divided by its mean in the minibatch.
+    t starts at the labels and is constant for ``n_warm_up`` steps, in which all weights are one.
+    Afterwards the weight of a row is :math:`\max_k t_k`, divided by its mean in the minibatch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the benchmarks share: scores of a model, resumable parallel runs, Markdown tables."""
+"""Functions of the benchmarks: scores of a model, resumable parallel runs, Markdown tables."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def environment(threads):
 
 
 def timed_fit(model, *args):
-    """Fit and return the seconds it took; MLPClassifier's ConvergenceWarning is silenced."""
+    """Fit and return the time in seconds, without the ConvergenceWarning of MLPClassifier."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -44,7 +44,7 @@ def timed_fit(model, *args):
 
 
 def test_scores(model, X, y):
-    """Accuracy and log loss, as a dict."""
+    """Return accuracy and log loss as a dict."""
     return {
         "accuracy": accuracy_score(y, model.predict(X)),
         "log_loss": log_loss(y, model.predict_proba(X), labels=model.classes_),
@@ -52,10 +52,10 @@ def test_scores(model, X, y):
 
 
 def thread_limit(n_threads):
-    """Context in which BLAS, OpenMP and torch have so many threads."""
+    """Return a context in which BLAS, OpenMP and torch use so many threads."""
     import torch
 
-    torch.get_num_threads()  # starts torch's pool: a later start would undo the limit
+    torch.get_num_threads()  # starts the thread pool of torch: a later start would undo the limit
     return threadpool_limits(n_threads)
 
 
@@ -63,29 +63,29 @@ def _one_thread(function, cell):
     with thread_limit(1):
         try:
             return cell, function(**cell), None
-        except Exception:  # one failure must not cost the other cells
+        except Exception:  # a failure must not stop the other cells
             return cell, None, traceback.format_exc()
 
 
 def run_cells(cells, function, *, jobs, path=None):
-    """Results of ``function(**cell)`` for every cell, each on one thread, ``jobs`` at a time.
+    """Return results of ``function(**cell)`` for all cells, one thread each, ``jobs`` at a time.
 
     Parameters
     ----------
     cells : list of dict
-        JSON-able keyword arguments.
+        Keyword arguments that can be stored as JSON.
     function : callable
-        Returns a dict that JSON can hold.
+        Returns a dict that can be stored as JSON.
     jobs : int
-        Processes.
+        Number of processes.
     path : str, optional
-        Every result is appended there at once, as a JSON line of cell and result; cells that
-        the file has are not run again.
+        Every result is appended to this file at once, as a JSON line of cell and result. Cells that
+        are in the file are not run again.
 
     Returns
     -------
     rows : list of dict
-        Cell and result merged, for the cells asked for that have one. A cell that failed is
+        Cell and result merged, for the requested cells that have one. A cell that failed is
         reported on stderr and left out.
     """
     done = {}
@@ -94,7 +94,7 @@ def run_cells(cells, function, *, jobs, path=None):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
-                continue  # the line that an interrupted run was writing
+                continue  # the incomplete line of an interrupted run
             done[_key(row["cell"])] = row["result"]
     todo = [cell for cell in cells if _key(cell) not in done]
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -118,7 +118,7 @@ def _key(cell):
 
 
 def scores_of(rows, table, method, score):
-    """Scores of one method on one table, by seed."""
+    """Return the scores of one method on one table, by seed."""
     return np.array([row[method][score] for row in rows if row["table"] == table])
 
 
@@ -211,7 +211,7 @@ def per_table(rows, methods, *, difference):
 
 
 def below_text(below):
-    """Tables clearly below, as the text of a cell."""
+    """Return tables clearly below, as the text of a cell."""
     if below is None:
         return "needs two seeds"
     return ", ".join(below) or "none"

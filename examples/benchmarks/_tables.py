@@ -1,11 +1,12 @@
-"""The tables of all benchmarks: one loader, fixed splits, one encoding, one verdict.
+"""Tables of all benchmarks: one loader, fixed splits, one encoding and one criterion of comparison.
 
 The data are not part of the repository. ``SKLEARN_KD_DATA`` names the folder (or several,
-separated by ``os.pathsep``) that holds ``tabular/NAME.csv.gz``: a header row, the target in the
-column ``target``, categorical columns as text, missing cells empty.
+separated by ``os.pathsep``) that contains ``tabular/NAME.csv.gz``: a header row, the target in the
+column ``target``, categorical columns as text, and missing cells empty.
 
-Splits are by rows, so that ``electricity`` and ``walking_users``, whose rows are ordered in time,
-have neighbors in time on both sides; scores on them say nothing about a later day.
+Splits are by rows. The rows of ``electricity`` and ``walking_users`` are ordered in time, so that
+neighbors in time are on both sides of a split, and scores on these tables do not apply to later
+days.
 
 ``python examples/benchmarks/_tables.py`` lists the tables as the benchmarks see them.
 """
@@ -54,7 +55,7 @@ CLASSIFICATION = (
 REGRESSION = ("cpu_act", "california_housing", "diamonds")
 
 TEST_SIZE = 0.25
-#: Categories with fewer training rows share one column, and so do those past MAX_CATEGORIES.
+#: Categories with fewer training rows share one column, as do those beyond MAX_CATEGORIES.
 MIN_FREQUENCY = 10
 MAX_CATEGORIES = 30
 
@@ -93,7 +94,7 @@ class PairedSummary(NamedTuple):
 
 
 def table_path(name):
-    """Path of ``tabular/NAME.csv.gz`` in the first data folder that has it, else SystemExit."""
+    """Return the path of ``tabular/NAME.csv.gz`` in the first data folder, or raise SystemExit."""
     folders = [f for f in os.environ.get("SKLEARN_KD_DATA", "").split(os.pathsep) if f]
     if not folders:
         raise SystemExit(
@@ -140,24 +141,24 @@ def load_frame(name):
 
 
 def duplicate_groups(X):
-    """Per row, the number of its group: rows with the same features share one."""
+    """Return the group number of each row, where rows with equal features share a group."""
     X = X.copy()
     numeric = X.columns[[pd.api.types.is_float_dtype(X[column]) for column in X.columns]]
-    X[numeric] += 0.0  # -0.0 and 0.0 are one value with two bit patterns
+    X[numeric] += 0.0  # -0.0 and 0.0 are equal but have different bit patterns
     hashes = pd.util.hash_pandas_object(X, index=False).to_numpy()
-    # Numbered as they appear: a split depends on which rows are equal, not on the hash.
+    # Numbered in order of appearance, so that a split does not depend on the hash.
     return pd.factorize(hashes)[0]
 
 
 def split_rows(groups, codes, *, test_size, rng):
-    """Mask of the test rows: whole groups, about ``test_size`` of the rows of every stratum.
+    """Return a mask of the test rows: whole groups, about ``test_size`` of every stratum.
 
     Parameters
     ----------
     groups : ndarray of shape (n_samples,)
-        Groups as 0, 1, ...; a group is never cut.
+        Groups as 0, 1, ... A group is never divided.
     codes : ndarray of shape (n_samples,)
-        Classes as 0, 1, .... The stratum of a group is its most frequent class.
+        Classes as 0, 1, ... The stratum of a group is its most frequent class.
     test_size : float in (0, 1)
     rng : numpy.random.Generator
 
@@ -168,7 +169,7 @@ def split_rows(groups, codes, *, test_size, rng):
     """
     n_classes = codes.max() + 1
     pairs, counts = np.unique(groups * n_classes + codes, return_counts=True)
-    by_count = np.lexsort((counts, pairs // n_classes))  # the last of a group is its majority
+    by_count = np.lexsort((counts, pairs // n_classes))  # the last class of a group is its majority
     size = np.bincount(groups)
     stratum = (pairs[by_count] % n_classes)[np.cumsum(np.bincount(pairs // n_classes)) - 1]
 
@@ -178,12 +179,12 @@ def split_rows(groups, codes, *, test_size, rng):
         if len(members) == 0:
             continue
         quota = test_size * size[members].sum()
-        # A group that is more than the whole test share would crowd out the others.
+        # A group that is larger than the test share would displace the others.
         small = members[size[members] <= quota]
         middle = np.cumsum(size[small]) - size[small] / 2
         chosen = small[middle < quota]
-        is_test[chosen[: len(members) - 1]] = True  # one group at least for training
-    # A class that is nowhere the majority of its group has no stratum to keep it in training.
+        is_test[chosen[: len(members) - 1]] = True  # at least one group for training
+    # A class that is never the majority of its group has no stratum, and may lack training rows.
     for code in np.setdiff1d(codes, codes[~is_test[groups]]):
         is_test[groups[np.flatnonzero(codes == code)[0]]] = False
     return is_test[groups]
@@ -195,7 +196,7 @@ def subsample(codes, n_rows, rng):
     by_class = order[np.argsort(codes[order], kind="stable")]
     counts = np.bincount(codes)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
-    # Rank 0 of every class has share 0, hence comes first.
+    # Rank 0 of every class has share 0 and therefore comes first.
     share = (np.arange(len(codes)) - starts) / np.repeat(counts, counts)
     return rng.permutation(by_class[np.argsort(share, kind="stable")[:n_rows]])
 
@@ -211,12 +212,12 @@ def load_split(name, seed, *, test_size=TEST_SIZE, max_rows=None):
     ----------
     name : str
     seed : int
-        Names the split.
+        Identifies the split.
     test_size : float in (0, 1), default=0.25
         Share of the rows, up to the size of a group of equal rows.
     max_rows : int, optional
-        Keep this many training rows, classes in proportion and at least one row of each. The
-        test rows do not depend on it. A score got with it must say so.
+        Keep this many training rows, with classes in proportion and at least one row of each. The
+        test rows do not depend on it. Scores for a limited number of rows must be marked as such.
 
     Returns
     -------
@@ -241,13 +242,13 @@ def load_split(name, seed, *, test_size=TEST_SIZE, max_rows=None):
 
 
 def make_encoder(X):
-    """Unfitted encoder for the columns of ``X``; its output is dense float64.
+    """Return an unfitted encoder for the columns of ``X``, with dense float64 output.
 
-    Numeric columns: median in missing cells, an indicator column where training rows miss
-    cells, then standardized. Text columns: one-hot, missing being a category like the others.
-    Categories with fewer than `MIN_FREQUENCY` training rows, and all but the `MAX_CATEGORIES`
-    - 1 most frequent, share one column, which also takes categories that training rows lack
-    (all zeros where there is no such column).
+    Missing cells of numeric columns are replaced by the median, an indicator column is added if
+    training rows have missing cells, and the columns are standardized. Text columns are one-hot
+    encoded, with missing as a category like the others. Categories with fewer than `MIN_FREQUENCY`
+    training rows, and all but the `MAX_CATEGORIES` - 1 most frequent ones, share one column, which
+    also represents categories that are not in the training rows (all zeros without such a column).
 
     Fit it on training rows only.
     """
@@ -270,7 +271,7 @@ def make_encoder(X):
 
 
 def load_encoded(name, seed, *, dtype=np.float64, test_size=TEST_SIZE, max_rows=None):
-    """Arrays of `load_split`, encoded by a `make_encoder` fitted on the training rows.
+    """Return arrays of `load_split`, encoded by a `make_encoder` fitted on the training rows.
 
     Parameters
     ----------
@@ -291,7 +292,7 @@ def load_encoded(name, seed, *, dtype=np.float64, test_size=TEST_SIZE, max_rows=
 
 
 def paired_summary(a, b):
-    """Mean of ``a - b`` over seeds and the standard error of that mean (ddof 1).
+    """Return the mean of ``a - b`` over seeds and the standard error of this mean (ddof 1).
 
     Parameters
     ----------
@@ -301,7 +302,7 @@ def paired_summary(a, b):
     Returns
     -------
     PairedSummary
-        ``(mean, se, n_seeds)``; ``se`` is NaN for one seed.
+        ``(mean, se, n_seeds)``. ``se`` is NaN for one seed.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or a.size == 0:
@@ -313,14 +314,14 @@ def paired_summary(a, b):
 
 
 def verdict_below(a, b, slack=0.005):
-    """Whether ``a`` (ours; higher is better) is below ``b`` by more than noise and slack.
+    """Return whether ``a`` (higher is better) is below ``b`` by more than noise and slack.
 
     Parameters
     ----------
     a, b : array-like of shape (n_seeds,)
-        As in `paired_summary`; two seeds at least, since one has no standard error.
+        As in `paired_summary`. At least two seeds are needed for a standard error.
     slack : float, default=0.005
-        Difference, in units of the score, that nobody would mind.
+        Smallest relevant difference, in units of the score.
 
     Returns
     -------

@@ -1,10 +1,10 @@
-"""TwoLayerPGDClassifier against MLPClassifier of the same width, on labels, all defaults.
+"""Compare TwoLayerPGDClassifier with MLPClassifier of the same width on labels, with defaults.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/accuracy_tables.py --jobs 2 --json runs.jsonl
 
-The same encoded float64 arrays go to both. Every fit has one thread. Finished fits are appended to
-the file of ``--json`` and not repeated: interrupt it and start it again at will, and delete the
-file when the library has changed. Prints Markdown.
+Both get the same encoded float64 arrays, and every fit has one thread. Finished fits are appended
+to the file of ``--json`` and not repeated, so that the script can be interrupted and restarted.
+Delete the file when the package has changed. The script prints Markdown.
 """
 
 import argparse

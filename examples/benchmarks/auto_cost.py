@@ -1,14 +1,14 @@
-"""What "auto" costs, beside one fit of the student on the same rows; wanted: 3 times at most.
+"""Measure the cost of "auto" relative to one fit of the student on the same rows (goal: at most 3).
 
     SKLEARN_KD_DATA=... python examples/benchmarks/auto_cost.py --json runs.jsonl
 
-A `DistilledClassifier` with its defaults tries settings on held-out rows, then fits the student
-with the best of them. Its time is compared with that of a `DistilledClassifier` that is told these
-settings as numbers, and so makes the same rows and fits the same student; where it ended at hard
-labels, with that of the student alone. The time inside of the teacher's ``fit`` and
-``predict_proba`` counts on neither side. Both are timed one after the other, ``--repeats`` times,
-and the shortest time of each is taken. One thread; run nothing beside it. Finished cells are
-appended to the file of ``--json`` and not repeated. Prints Markdown.
+A `DistilledClassifier` with its defaults compares settings on held-out rows and then fits the
+student with the best of them. Its time is compared with that of a `DistilledClassifier` with these
+settings as numbers, which makes the same rows and fits the same student. If it chose hard labels,
+its time is compared with that of the student alone. The time in ``fit`` and ``predict_proba`` of
+the teacher is not counted on either side. Both are timed one after the other, ``--repeats`` times,
+and the shortest time of each is used. The script uses one thread, and nothing else should run
+beside it. Finished cells are appended to the file of ``--json`` and not repeated. Prints Markdown.
 """
 
 import argparse
@@ -31,18 +31,18 @@ PROMISED = 3.0
 
 
 class RememberingForest(RandomForestClassifier):
-    """A forest that fits and answers once for the same rows, and whose time can be left out."""
+    """Forest that fits and predicts once for the same rows, and whose time can be subtracted."""
 
     fits, answers = {}, {}
     seconds = 0.0
 
     @classmethod
     def reset(cls):
-        """Forget all."""
+        """Forget all fits and predictions."""
         cls.fits, cls.answers, cls.seconds = {}, {}, 0.0
 
     def fit(self, X, y, sample_weight=None):
-        """Fit, or take over the fit of an equal forest on equal rows."""
+        """Fit, or reuse the fit of an equal forest on equal rows."""
         cls, start = type(self), time.perf_counter()
         key = joblib.hash((self.get_params(), X, y, sample_weight))
         if key not in cls.fits:
@@ -53,7 +53,7 @@ class RememberingForest(RandomForestClassifier):
         return self
 
     def predict_proba(self, X):
-        """Predict, or repeat what was predicted for equal rows."""
+        """Predict, or return the earlier predictions for equal rows."""
         cls, start = type(self), time.perf_counter()
         key = joblib.hash((self.key_, X))
         if key not in cls.answers:
@@ -64,14 +64,14 @@ class RememberingForest(RandomForestClassifier):
 
 
 def make_student(name, seed):
-    """Student by name, unfitted: a number is the width of a network."""
+    """Return an unfitted student by name, where a number is the width of a network."""
     if name == "tree":
         return DecisionTreeClassifier(max_depth=6, random_state=seed)
     return TwoLayerPGDClassifier(int(name), random_state=seed)
 
 
 def own_seconds(model, X, y):
-    """Fit a clone; return it, and the seconds that it took without those inside of the teacher."""
+    """Fit a clone and return it with the seconds that it took, without those of the teacher."""
     model, taught = clone(model), RememberingForest.seconds
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def own_seconds(model, X, y):
 
 
 def told(auto, automatic, student):
-    """Model that ends where a fitted automatic one did, without a choice."""
+    """Return an unfitted model with the settings of a fitted automatic one as numbers."""
     if automatic.label_source_ == "hard":
         return student
     chosen = automatic.candidates_
@@ -97,7 +97,7 @@ def told(auto, automatic, student):
 
 
 def run(table, seed, student, n_trees, max_rows, repeats):
-    """Time both ways to fit a student on one split, side by side."""
+    """Time both ways of fitting a student on one split, one after the other."""
     data = load_encoded(table, seed, max_rows=max_rows)
     X, y = data.X_train, data.y_train
     RememberingForest.reset()
@@ -124,12 +124,12 @@ def run(table, seed, student, n_trees, max_rows, repeats):
 
 
 def ratios(rows):
-    """Time of "auto" over that of a fit with the settings that it found."""
+    """Return the time of "auto" divided by that of a fit with the settings that it found."""
     return np.array([row["auto"] / row["told"] for row in rows])
 
 
 def summary(rows, students):
-    """One line for each student, and one for all."""
+    """Return one line for each student, and one for all."""
     header = ["student", "fits", "seconds, told", "seconds, auto", "ratio, median", "largest"]
     header += ["where", f"share above {PROMISED:g}", "ended at hard labels"]
     lines = []
@@ -148,7 +148,7 @@ def summary(rows, students):
 
 
 def details(rows):
-    """One line for each fit."""
+    """Return one line for each fit."""
     header = ["table", "rows", "inputs", "seed", "student", "seconds, told", "seconds, auto"]
     header += ["ratio", "labels, alpha, T, transfer rows", "largest gap between the two"]
     lines = []

@@ -1,13 +1,13 @@
-"""Students distilled from four teachers, against the same students on hard labels, on 24 tables.
+"""Compare students distilled from four teachers with the same students on hard labels.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/distilled_tables.py --jobs 2 --json runs.jsonl
 
-All defaults: what is compared is ``DistilledClassifier(teacher, student)`` with the student alone,
-early stopping included. Students share the fits of a teacher. The same encoded float64 arrays go to
-all; every fit has one thread. A forest of 500 trees takes gigabytes on the largest tables, hence
-the limit of ``--max-rows`` training rows. Finished fits are appended to the file of ``--json`` and
-not repeated. Prints Markdown; ``--plot`` draws ranks with the critical difference. ``--levers``
-teaches with each means alone and with all together instead.
+On 24 tables, ``DistilledClassifier(teacher, student)`` is compared with the student alone, with all
+defaults, including early stopping. Students share the fits of a teacher. All get the same encoded
+float64 arrays, and every fit has one thread. A forest of 500 trees takes gigabytes on the largest
+tables, so that ``--max-rows`` limits the training rows. Finished fits are appended to the file of
+``--json`` and not repeated. The script prints Markdown. ``--plot`` draws ranks with the critical
+difference. ``--levers`` distills with each option alone and with all of them.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from sklearn_kd.metrics import agreement_score, expected_calibration_error
 TEACHERS = ("forest", "boosting", "kernel", "stack")
 STUDENTS = ("8", "16", "64", "tree")
 FITS = {}
-#: Settings that each add one means to hard labels, and what the defaults make of all.
+#: Settings that each add one option to hard labels, and the defaults, which use all.
 LEVERS = {
     "in-sample": {"alpha": 0.5, "cv": "in-sample"},
     "out-of-fold": {"alpha": 0.5, "calibration": None},
@@ -52,7 +52,7 @@ LEVERS = {
 
 
 def make_teacher(name, n_trees, seed):
-    """Teacher by name, unfitted."""
+    """Return an unfitted teacher by name."""
     forest = RandomForestClassifier(n_trees, n_jobs=1, random_state=seed)
     boosting = HistGradientBoostingClassifier(random_state=seed)
     kernel = KernelTeacher(random_state=seed)
@@ -65,7 +65,7 @@ def make_teacher(name, n_trees, seed):
 
 @functools.cache
 def remembering(kind):
-    """Subclass of a teacher whose fits are made once for the same rows: students share them."""
+    """Return a subclass of a teacher that fits once for the same rows: students share it."""
 
     def fit(self, X, y, sample_weight=None):
         key = joblib.hash((kind.__name__, self.get_params(), X, y, sample_weight))
@@ -81,14 +81,14 @@ def remembering(kind):
 
 
 def make_student(name, seed):
-    """Student by name, unfitted: a number is the width of a network."""
+    """Return an unfitted student by name, where a number is the width of a network."""
     if name == "tree":
         return DecisionTreeClassifier(max_depth=6, random_state=seed)
     return TwoLayerPGDClassifier(int(name), random_state=seed)
 
 
 def scores(model, data, n_latency=50):
-    """Scores on the test rows, bytes and the median time of a row."""
+    """Return scores on the test rows, bytes and the median time of a row."""
     proba = model.predict_proba(data.X_test)
     y, classes = data.y_test, model.classes_
     known = np.isin(y, classes)
@@ -116,7 +116,7 @@ def scores(model, data, n_latency=50):
 
 
 def fit_distilled(teacher, student, data, seed, **params):
-    """Distilled model and its scores."""
+    """Return a distilled model and its scores."""
     model = DistilledClassifier(teacher, student, random_state=seed, **params)
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -132,7 +132,7 @@ def fit_distilled(teacher, student, data, seed, **params):
 
 
 def run(table, seed, teacher, students, n_trees, max_rows, levers):
-    """Fit and score a teacher and students, taught and alone, on one split."""
+    """Fit and score a teacher and students, distilled and alone, on one split."""
     data = load_encoded(table, seed, max_rows=max_rows)
     result = {"n_train": len(data.y_train), "n_features": data.X_train.shape[1]}
     taught_by = make_teacher(teacher, n_trees, seed)
@@ -158,7 +158,7 @@ def run(table, seed, teacher, students, n_trees, max_rows, levers):
 
 
 def mean_of(rows, method, score):
-    """Mean over seeds of a score, by table."""
+    """Return the mean over seeds of a score, by table."""
     tables = list(dict.fromkeys(row["table"] for row in rows))
     return np.array(
         [np.nanmean([row[method][score] for row in rows if row["table"] == t]) for t in tables]
@@ -166,7 +166,7 @@ def mean_of(rows, method, score):
 
 
 def recovered(rows, ours, hard):
-    """Shares of the teacher's lead in accuracy recovered, on tables where it leads by a point."""
+    """Return recovered shares of the lead in accuracy, where the teacher leads by a point."""
     hard, ours, teacher = (
         mean_of(rows, method, "accuracy") for method in (hard, ours, "taught by")
     )
@@ -175,7 +175,7 @@ def recovered(rows, ours, hard):
 
 
 def comparison(rows, teacher, name, ours=None):
-    """One line: a taught student against the same student on hard labels."""
+    """Return one line: a distilled student and the same student on hard labels."""
     ours, hard = ours or f"distilled {name}", f"hard {name}"
     total = compare(rows, ours, hard)
     gain = mean_of(rows, ours, "accuracy") - mean_of(rows, hard, "accuracy")
@@ -202,14 +202,14 @@ AGAINST_TEACHER += ["ms, teacher"]
 
 
 def critical_difference(ranks, alpha=0.05):
-    """Nemenyi's: mean ranks (tables, methods) that differ by less are level."""
+    """Return the critical difference of Nemenyi of mean ranks (tables, methods)."""
     n_tables, n_methods = ranks.shape
     q = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
     return q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_tables))
 
 
 def plot_ranks(named, path):
-    """Draw mean ranks of methods, (name: losses by table), and bars of those that are level."""
+    """Draw mean ranks of methods, (name: losses by table), and bars of those that do not differ."""
     from matplotlib.figure import Figure
 
     names = list(named)
@@ -232,7 +232,7 @@ def plot_ranks(named, path):
 
 
 def per_table(rows, name):
-    """One line for each table: teacher, hard and distilled student."""
+    """Return one line for each table: teacher, hard and distilled student."""
     header = ["table", "rows", "accuracy, teacher", "hard", "distilled", "log loss, teacher"]
     header += ["hard", "distilled", "chosen"]
     lines = []

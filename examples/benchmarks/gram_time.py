@@ -1,14 +1,15 @@
-"""Time of the tangent kernel's Gram matrix against its usual formulation and its floor.
+"""Compare the time of the Gram matrix of the NTK with its usual formulation and a lower bound.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/gram_time.py --threads 2
 
-On MNIST rows on the unit sphere, float32, in turns within each repeat; medians, and their ratios.
-CPU seconds are of all threads together: on a busy machine, read those of one thread.
+The data are MNIST rows on the unit sphere in float32. Methods take turns within each repeat, and
+the table contains medians and their ratios. CPU seconds are of all threads together. On a busy
+machine, use those of one thread.
 
 - ours: ``kernels.gram``, the hidden-layer kernel.
 - usual: the formulation of neural-tangents (arctan2 of a clamped square root, whole matrices, both
-  halves, both layers' kernels), in plain torch. ``--neural-tangents`` measures the library itself
-  where it is installed.
+  halves, kernels of both layers), in plain torch. ``--neural-tangents`` measures the library itself
+  if it is installed.
 - floor: the symmetric product by its lower half in blocks, and one pass over the result.
 """
 
@@ -89,7 +90,7 @@ def main():
                     start = np.array([time.perf_counter(), time.process_time()])
                     method(rows, out)
                     end = np.array([time.perf_counter(), time.process_time()])
-                    if repeat:  # the first touches the memory
+                    if repeat:  # the first call touches the memory
                         spent[name].append(end - start)
             median = {name: np.median(values, axis=0) for name, values in spent.items()}
             for name, both in median.items():

@@ -1,11 +1,12 @@
-"""What discarding candidates early saves and loses in a batched search.
+"""Measure what discarding candidates early saves and loses in a batched search.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/halving.py --threads 2
 
-The same grid over width and radius with and without ``halving_factor=3``, 3 folds, one after the
-other. "Lost" is the mean score (log loss, in nats) of the candidate that halving chose, trained to
-the end on the same folds, against that of the best of all; the rank correlation is that of the
-scores after a ninth of the epochs with those at the end. Prints Markdown.
+The same grid over width and radius is searched with and without ``halving_factor=3``, in 3 folds,
+one after the other. "Lost" is the mean score (log loss, in nats) of the candidate that halving
+chose, trained to the end on the same folds, minus that of the best candidate. The rank correlation
+is that of the scores after a ninth of the epochs with those at the end. The script prints
+Markdown.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
 
 
 def searched(X, y, epochs, seed, factor):
-    """Fitted search and its CPU seconds."""
+    """Return a fitted search and its CPU seconds."""
     student = TwoLayerPGDClassifier(
         max_iter=epochs, n_iter_no_change=epochs, batch_size=128, random_state=seed, device="cpu"
     )
@@ -38,14 +39,14 @@ def searched(X, y, epochs, seed, factor):
 
 
 def compared(X, y, epochs, seed):
-    """One row of the table."""
+    """Return one row of the table."""
     whole, seconds = searched(X, y, epochs, seed, None)
     halved, fewer = searched(X, y, epochs, seed, 3)
     scores = whole.cv_results_["mean_test_score"]
     place = {repr(params): n for n, params in enumerate(whole.cv_results_["params"])}
     rounds = halved.cv_results_["iter"]
     neurons = np.array([params["width"] for params in halved.cv_results_["params"]], dtype=float)
-    # epochs between rounds, of those that were trained on
+    # epochs between rounds, of the candidates that were continued
     epochs_of = np.diff([0, *np.unique(halved.cv_results_["share_of_epochs"])])[rounds]
     trained = (neurons * epochs_of).sum() / neurons[rounds == 0].sum()
     chosen = scores[place[repr(halved.best_params_)]]

@@ -1,25 +1,25 @@
-"""Hinton's pair on MNIST: a large regularized teacher, a smaller student, and a digit never shown.
+"""Distill a regularized teacher on MNIST into a smaller student, also without one of the digits.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/hinton_mnist.py --threads 2
 
 Section 3 of Hinton, Vinyals and Dean (arXiv:1503.02531), with Adam along a half cosine instead of
 their optimizer, no bound on the norms of the weights, and fewer epochs. The transfer set is the
-training rows, unjittered; the students learn from the teacher's probabilities alone (``--alpha``
-below one adds the labels) and differ in nothing else.
+training rows without jitter. The students learn only from the probabilities of the teacher
+(``--alpha`` below one adds the labels) and do not differ otherwise.
 
 - teacher: 784-1200-1200-10, dropout of 0.2 (inputs) and 0.5 (hidden), jitter of up to two pixels.
 - student alone: 784-800-800-10 on the labels, without any regularization.
-- student distilled: the same network on the teacher's probabilities at ``--temperature``.
-- without any 3: the same on the transfer set without its 3s. ``y`` has nine classes; the soft
-  targets, a DataFrame, name ten. Of a 3 the student knows only what the teacher sees of it in the
-  other digits.
+- student distilled: the same network on the probabilities of the teacher at ``--temperature``.
+- without any 3: the same on the transfer set without its 3s. ``y`` has nine classes, and the soft
+  targets, a DataFrame, have ten. The student only learns about a 3 from the probabilities of the
+  teacher for the other digits.
 
-The last one has a bias of the 3 that is too low. The paper raises it by what does best *on the test
-set*; so does the line "tuned on the test rows", which is no honest error rate. The line "tuned on
-the training rows" raises it by what does best on the 60,000 training rows, 3s included, and sees no
-test row.
+In the last case the bias of the 3 is too low. The paper increases it to the value that is best *on
+the test set*. The line "tuned on the test rows" does the same and is not a valid error rate. The
+line "tuned on the training rows" increases it to the value that is best on the 60,000 training
+rows, including the 3s, and does not use test rows.
 
-Prints Markdown, errors of 10,000 test rows, several seeds side by side.
+The script prints Markdown with the errors on 10,000 test rows, for several seeds side by side.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from sklearn_kd.datasets import fetch_mnist
 from sklearn_kd.modules import MLP
 
 ABSENT = 3
-#: What may be added to the logit of the absent digit.
+#: Values that are added to the logit of the absent digit.
 BIASES = np.arange(0, 30, 0.02)
 
 
@@ -47,7 +47,7 @@ def network(args, seed, epochs, **params):
         max_epochs=epochs,
         batch_size=args.batch_size,
         early_stopping=False,
-        input_scaling=False,  # pixels in [0, 1]: a dropped input is background
+        input_scaling=False,  # pixels in [0, 1], so that a dropped input is background
         random_state=seed,
         device="cpu",
         **params,
@@ -55,7 +55,7 @@ def network(args, seed, epochs, **params):
 
 
 def errors_with_bias(logits, y, bias):
-    """Errors on all rows and on the absent digit, its logit raised by ``bias``."""
+    """Return errors on all rows and on the absent digit, with its logit increased by ``bias``."""
     logits = logits.copy()
     logits[:, ABSENT] += bias
     wrong = logits.argmax(axis=1) != y
@@ -63,14 +63,14 @@ def errors_with_bias(logits, y, bias):
 
 
 def best_bias(logits, y):
-    """Find the bias of the fewest errors; the middle one where several have them."""
+    """Return the bias with the fewest errors, the middle one of several."""
     errors = np.array([errors_with_bias(logits, y, bias)[0] for bias in BIASES])
     best = np.flatnonzero(errors == errors.min())
     return BIASES[best[len(best) // 2]]
 
 
 def run(data, args, seed):
-    """Errors of one seed, by line of the tables."""
+    """Return errors of one seed, by line of the tables."""
     rows = slice(args.rows)
     X, y = data.X_train[rows], data.y_train[rows]
 

@@ -1,10 +1,10 @@
-"""Time of ``import sklearn_kd`` against ``import sklearn.base``, each in fresh processes.
+"""Compare the time of ``import sklearn_kd`` and ``import sklearn.base``, each in fresh processes.
 
     python examples/benchmarks/import_time.py
 
-The statements take turns; the first round, which fills the file cache, is not counted. Times are
-of whole processes, the start of Python included; "less Python" subtracts its median. Prints
-Markdown.
+The statements take turns. The first round, which fills the file cache, is not counted. Times are
+those of whole processes, including the start of Python. "less Python" subtracts the median time of
+the start. The script prints Markdown.
 """
 
 import argparse

@@ -1,13 +1,14 @@
-"""KernelTeacher on all of MNIST: accuracy, log loss, seconds and memory.
+"""Measure accuracy, log loss, seconds and memory of KernelTeacher on all of MNIST.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/kernel_mnist.py --threads 2
 
-Every method in a process of its own, which tells its peak memory; one after the other. Pixels as
-float32, rows on the unit sphere, not scaled by column (rare pixels would be blown up). "labels"
-are the probabilities of the training rows from fits without them. "solve alone" is the Gram matrix,
-the preconditioner and conjugate gradients for all rows at ridge 0.05, without any labels; the
-seconds of its parts are told, and of all threads together, which other work hardly changes. The
-Gaussian-kernel SVM is scikit-learn's, on at most ``--svc-rows`` rows.
+Every method runs in a process of its own, which reports its peak memory, one after the other.
+Pixels are float32, rows are on the unit sphere and not scaled by column, because this would amplify
+rare pixels. "labels" are the probabilities of the training rows from fits without them. "solve
+alone" is the Gram matrix, the preconditioner and conjugate gradients for all rows at ridge 0.05,
+without any labels. The seconds of its parts are reported, and those of all threads together, which
+other work on the machine hardly changes. The SVM with Gaussian kernel is that of scikit-learn, on
+at most ``--svc-rows`` rows.
 """
 
 import argparse
@@ -41,7 +42,7 @@ METHODS = {
 
 
 def solve_alone(X, y, ridge=0.05):
-    """Seconds of the solve for one-hot targets and of its parts, residual and peak memory."""
+    """Return seconds of the solve for one-hot targets and its parts, residual, peak memory."""
     from sklearn_kd._core.kernel import kernels, linalg
     from sklearn_kd._kernel import ridge_fit
 
@@ -99,7 +100,7 @@ def solve_alone(X, y, ridge=0.05):
 
 
 def measure(name, task, n_rows, threads, svc_rows):
-    """Fit and score one method; runs in a process of its own."""
+    """Fit and score one method, in a process of its own."""
     from sklearn_kd._kernel import ridge_fit
 
     data = fetch_mnist()

@@ -1,13 +1,14 @@
-"""KernelTeacher against forests, boosting and a support vector machine, and its students.
+"""Compare KernelTeacher and its students with forests, boosting and a support vector machine.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/kernel_tables.py --jobs 2 --json runs.jsonl
 
-All defaults: ``KernelTeacher()``, ``RandomForestClassifier()``,
+All estimators have their defaults: ``KernelTeacher()``, ``RandomForestClassifier()``,
 ``HistGradientBoostingClassifier()`` and, for up to 20,000 rows, ``CalibratedClassifierCV(SVC())``
-behind a StandardScaler, on the same encoded float64 arrays, one thread a fit. Then networks of each
-``--widths`` on the teacher's leave-one-out labels, on their mean with the hard labels (the default
-of DistilledClassifier), on its in-sample labels and on hard labels. Finished fits are appended to
-the file of ``--json`` and not repeated. Prints Markdown.
+after a StandardScaler. They get the same encoded float64 arrays and one thread per fit. Networks of
+each of ``--widths`` are trained on the leave-one-out labels of the teacher, on their mean with the
+hard labels (the default of DistilledClassifier), on its in-sample labels and on hard labels.
+Finished fits are appended to the file of ``--json`` and not repeated. The script prints
+Markdown.
 """
 
 import argparse

@@ -1,31 +1,32 @@
-"""Finding wrong labels: SelfDistillClassifier against cleanlab and the ranking by the loss.
+"""Compare SelfDistillClassifier with cleanlab and a ranking by the loss in finding wrong labels.
 
-    pip install cleanlab  # the peer; without it: --peers none
+    pip install cleanlab  # the other method; without it: --peers none
     SKLEARN_KD_DATA=... python examples/benchmarks/label_errors.py --json label_errors.jsonl
 
-In a share ``--rates`` of the rows, exactly, the label is replaced by that of another class (never
-the true one, each other one as likely). Every method gets the same rows, labels and seed and the
-same network, ``TwoLayerPGDClassifier(width)``, and ranks the rows by how suspicious their labels
-are:
+In an exact share ``--rates`` of the rows, the label is replaced by that of another class, where
+each other class is equally likely. Every method gets the same rows, labels and seed and the same
+network, ``TwoLayerPGDClassifier(width)``, and ranks the rows by how suspicious their labels are:
 
 - self-distilled: ``label_quality_`` of a fitted ``SelfDistillClassifier``. The network has early
-  stopping, hence is trained twice, the second time on labels that the first has corrected.
+  stopping and is therefore trained twice, the second time on labels that the first corrected.
 - self-distilled, out of sample: its ``find_label_errors(X, y)``, five folds of the same.
-- self-distilled, no early stopping: one network, which corrects its labels at every step, and the
+- self-distilled, no early stopping: one network, which corrects its labels in every step, and the
   mean probability of the given label over the epochs.
-- loss: the loss of the given label under the network that was fitted on it, with early stopping
-  and without. It is computed from the logits, so that memorized labels do not tie.
+- loss: the loss of the given label under the network that was fitted on it, with and without early
+  stopping. It is computed from the logits, so that memorized labels do not tie.
 - cleanlab: ``label_quality`` of ``CleanLearning(network, cv_n_folds=5).find_label_issues(X, y)``.
 
-A seed draws the rows, the noise, the start of the network and the order of its rows. Features are
-encoded as in the other benchmarks, in float32; the rows are training rows of their splits. The
-labels of the tables count as true before noise is added, whatever errors they have of their own.
+A seed determines the rows, the noise, the initialization of the network and the order of its rows.
+Features are encoded as in the other benchmarks, in float32, and the rows are training rows of their
+splits. The labels of the tables count as true before noise is added, although they may contain
+errors of their own.
 
-Average precision and area under the curve (ROC) are of "the label is wrong"; "top" is the share of
-wrong labels among as many of the most suspicious rows as there are wrong ones. By chance, average
-precision and top are the noise rate and the area is 0.5. Times are of fit and ranking, on one
-thread. Finished cells are appended to the file of ``--json`` and not repeated: interrupt it and
-start it again at will, and delete the file when the library has changed. Prints Markdown.
+Average precision and the area under the ROC curve are for the event that a label is wrong. "top" is
+the share of wrong labels among as many of the most suspicious rows as there are wrong labels. By
+chance, average precision and top equal the noise rate, and the area is 0.5. Times are those of fit
+and ranking, on one thread. Finished cells are appended to the file of ``--json`` and not repeated,
+so that the script can be interrupted and restarted. Delete the file when the package has changed.
+The script prints Markdown.
 """
 
 import argparse
@@ -68,12 +69,12 @@ METHODS = {
 }
 PEER = "cleanlab"
 SCORES = {"ap": "average precision", "auc": "area under the curve", "top": "top"}
-#: Difference in average precision or area that nobody would mind, beside two standard errors.
+#: Smallest relevant difference in average precision or area, in addition to two standard errors.
 SLACK = 0.005
 
 
 def load(table, seed, n_rows):
-    """Rows in float32 and true labels 0, 1, ..., of which cleanlab accepts no others."""
+    """Return rows in float32 and true labels 0, 1, ..., which cleanlab requires."""
     if table == MNIST:
         images = fetch_mnist()
         rows = np.random.RandomState(seed).permutation(len(images.X_train))[:n_rows]
@@ -83,9 +84,9 @@ def load(table, seed, n_rows):
 
 
 def loss_of(model, X, y):
-    """Cross-entropy of the given labels by a fitted network; its digits survive where it is tiny.
+    """Return the cross-entropy of the given labels by a fitted network, accurate where it is tiny.
 
-    ``-log(predict_proba)`` is zero for every row whose probability has rounded to one, which are
+    ``-log(predict_proba)`` is zero for every row whose probability is rounded to one, which are
     most rows of a network that has memorized its labels.
     """
     logits = model.decision_function(X).astype(np.float64)
@@ -98,7 +99,7 @@ def loss_of(model, X, y):
 
 
 def suspicion(method, X, y, *, width, seed):
-    """How suspicious each label is, by a method that starts from the rows; higher is worse."""
+    """Return how suspicious each label is by one method, where higher is more suspicious."""
     network = TwoLayerPGDClassifier(
         width,
         early_stopping=not method.endswith("_long"),
@@ -108,7 +109,7 @@ def suspicion(method, X, y, *, width, seed):
     if method == PEER:
         from cleanlab.classification import CleanLearning
 
-        # its pool of processes would not show in the CPU time
+        # the CPU time would not include its pool of processes
         finder = CleanLearning(
             network, seed=seed, cv_n_folds=5, find_label_issues_kwargs={"n_jobs": 1}
         )
@@ -150,14 +151,14 @@ def run(table, rate, seed, method, width, n_rows):
 
 
 def comparable(results, methods):
-    """Results of the tables, rates and seeds that every method has, as a DataFrame."""
+    """Return results of the tables, rates and seeds that every method has, as a DataFrame."""
     frame = pd.DataFrame(results)
     n_methods = frame.groupby(["table", "rate", "seed"]).method.transform("nunique")
     return frame[n_methods == len(methods)]
 
 
 def against_peer(frame, method, score):
-    """Tables on which a method is better than the peer, and the names of those clearly worse."""
+    """Return the number of tables where a method is better, and the clearly worse ones."""
     pivot = frame.pivot(index=["table", "seed"], columns="method", values=score)
     by_table = pivot.groupby("table")
     above = int((by_table[method].mean() > by_table[PEER].mean()).sum())
@@ -169,7 +170,7 @@ def against_peer(frame, method, score):
 
 
 def summary(frame, methods):
-    """Markdown table: one line per method, means over tables of the mean over seeds."""
+    """Return a Markdown table: one line per method, means over tables of the mean over seeds."""
     means = frame.groupby(["method", "table"])[[*SCORES, "wall", "cpu"]].mean()
     means = means.groupby("method").mean()
     has_peer = PEER in methods
@@ -193,7 +194,7 @@ def summary(frame, methods):
 
 
 def per_table(frame, methods):
-    """Markdown table: one line per table and method, with the deviation over seeds."""
+    """Return a Markdown table: one line per table and method, with the deviation over seeds."""
     header = ["table", "rows", "inputs", "classes", "seeds", "method", *SCORES.values(), "wall s"]
     lines = []
     for table, of_table in frame.groupby("table", sort=False):
@@ -210,7 +211,7 @@ def per_table(frame, methods):
 
 
 def report(frame, methods):
-    """Print the tables of every noise rate; MNIST, which is no table, has its own summary."""
+    """Print the tables of every noise rate, with a separate summary for MNIST."""
     for rate, mine in frame.groupby("rate"):
         images = mine.table == MNIST
         for title, part in {"tables": mine[~images], "MNIST": mine[images]}.items():

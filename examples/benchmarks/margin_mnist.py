@@ -1,9 +1,9 @@
-"""The separation margin of digits > 4 on MNIST, with and without the digits 1, 7, 4 and 9.
+"""Measure the separation margin of digits > 4 on MNIST, with and without the digits 1, 7, 4 and 9.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/margin_mnist.py --threads 2
 
-Rows on the unit sphere. "all digits" and "without 1, 7, 4, 9" are the two tasks of the paper; in
-"random labels" the labels of the first are permuted. Prints Markdown.
+Rows are on the unit sphere. "all digits" and "without 1, 7, 4, 9" are the two tasks of the paper.
+In "random labels" the labels of the first task are permuted. The script prints Markdown.
 """
 
 import argparse

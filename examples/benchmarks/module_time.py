@@ -1,22 +1,22 @@
-"""Time per epoch of ModuleClassifier: against a loop by hand, skorch and MLPClassifier.
+"""Compare the time per epoch of ModuleClassifier, a manual loop, skorch and MLPClassifier.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/module_time.py
 
-The same network (``sklearn_kd.modules.MLP``, two classes with two outputs), float32 rows, Adam and
-epochs for all. Every method is fitted for ``--epochs`` + 1 epochs and for one: the difference is
-the time of epochs, without validation, scaling and initialization. Methods take turns within each
-repeat, so that a slow spell of the machine hits all of them; times are medians over the repeats,
-and ratios are those of medians. On a machine that others use too, CPU time says more than wall
-time.
+All methods use the same network (``sklearn_kd.modules.MLP``, two classes with two outputs), float32
+rows, Adam and number of epochs. Every method is fitted for ``--epochs`` + 1 epochs and for one. The
+difference is the time of epochs, without validation, scaling and initialization. Methods take turns
+within each repeat, so that a slow period of the machine affects all of them. Times are medians over
+the repeats, and ratios are those of medians. On a shared machine, CPU time is more reliable than
+wall time.
 
 - ours: ``ModuleClassifier(early_stopping=False)``.
 - plain loop: rows as a tensor, batches by ``index_select`` from a permutation, ``cross_entropy``
-  and ``backward``, ``torch.optim.Adam`` as it comes.
-- plain loop, fused: the same with ``Adam(fused=True)``, which is what ours uses.
-- skorch: ``NeuralNetClassifier`` with its default loader, no validation split, silent.
+  and ``backward``, and ``torch.optim.Adam`` with its defaults.
+- plain loop, fused: the same with ``Adam(fused=True)``, which ModuleClassifier uses.
+- skorch: ``NeuralNetClassifier`` with its default loader, without validation split or output.
 - MLPClassifier: no early stopping.
 
-Prints Markdown.
+The script prints Markdown.
 """
 
 import argparse
@@ -122,17 +122,17 @@ METHODS = {
 
 
 def clocked(fit, *args):
-    """Seconds of CPU and of wall time that a fit takes."""
+    """Return the seconds of CPU time and wall time of a fit."""
     cpu, wall = time.process_time(), time.perf_counter()
     fit(*args)
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def epoch_times(X, y, args):
-    """Seconds of an epoch, (CPU, wall), by (width, batch, method)."""
+    """Return the seconds of an epoch, (CPU, wall), by (width, batch, method)."""
     cells = list(product(args.widths, args.batches, METHODS))
     long, short = {cell: [] for cell in cells}, {cell: [] for cell in cells}
-    for width, batch, method in cells:  # the first fit in a process pays for imports and threads
+    for width, batch, method in cells:  # the first fit in a process includes imports
         METHODS[method](X[:2048], y[:2048], width, args.depth, batch, 1)
     for _ in range(args.repeats):
         for width, batch, method in cells:
@@ -146,7 +146,7 @@ def epoch_times(X, y, args):
 
 
 def report(seconds):
-    """Lines of the table for one data set."""
+    """Return lines of the table for one data set."""
     lines = []
     for (width, batch, method), times in seconds.items():
         cells = [width, batch, method, *(f"{1e3 * value:.0f}" for value in times)]

@@ -1,34 +1,38 @@
-"""Test accuracy after training on wrong labels: self-distillation against other single networks.
+"""Compare self-distillation with other single networks that are trained on wrong labels.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/noisy_labels.py --json noisy.jsonl
 
-All methods train the same network, the ReLU network of ``TwoLayerPGDClassifier`` with its trained
-output layer, in the same loop: same start, Adam steps along a half cosine, minibatches of 128 rows
-in the same order, epochs. They differ in their targets and loss alone. A seed draws the start, the
-order of the rows, the rows (with ``--n-rows``) and the noise: in the share ``--rates`` of the
-training rows, exactly, another class is drawn (never the true one). Test labels are clean.
+All methods train the same network, the ReLU network of ``TwoLayerPGDClassifier`` with a trained
+output layer, in the same loop, with the same initialization, Adam steps along a half cosine,
+minibatches of 128 rows in the same order, and number of epochs. They only differ in their targets
+and loss. A seed determines the initialization, the order of the rows, the rows (with ``--n-rows``)
+and the noise. In an exact share ``--rates`` of the training rows, another class is drawn. Test
+labels are clean.
 
 - plain: cross-entropy. label smoothing: 0.1.
-- plain, early-stopped: 90 % of the rows train, for all epochs; the weights of the epoch of least
-  loss, or of best accuracy, on the other 10 % are kept, whose labels are as noisy.
+- plain, early-stopped: 90 % of the rows are used for training, for all epochs. The weights of the
+  epoch with the smallest loss, or with the best accuracy, on the other 10 % are kept, whose labels
+  are as noisy.
 - Reed soft, Reed hard: bootstrapping with a fixed weight of the labels, 0.95 and 0.8.
 - GCE: generalized cross-entropy, q = 0.7.
 - ELR: early-learning regularization, beta = 0.7, lambda = 3.
-- SAT: self-adaptive training, momentum 0.9, after a warm-up of 0.3 of the epochs (``--warm-up``);
-  its authors' script has 60 of 200.
-- Algorithm 1: labels corrected by the network's own hard predictions, whose weight is lambda times
-  the accuracy of the batch, clipped to [0, 1]. lambda is the paper's for each rate, chosen with the
-  rate known: 0.6, 1, 1, 1.4, 1.6 for Fashion-MNIST at 0, 0.2, 0.4, 0.6, 0.8 (between them linear).
-  MNIST is not in the paper; it has those of CIFAR-10: 1, 1, 1, 1.5, 1.5.
-- Algorithm 1, corrected: its weight is ``--strength`` times the share of the way that the accuracy
-  has come from that of the commonest label to one.
-- SelfDistillClassifier: with early stopping (90 % of the rows train, as above), so that the weights
-  of least noisy held-out loss correct the labels of a second network. Two fits.
+- SAT: self-adaptive training, momentum 0.9, after a warm-up of 0.3 of the epochs (``--warm-up``).
+  The script of its authors uses 60 of 200.
+- Algorithm 1: labels corrected by the hard predictions of the network, whose weight is lambda times
+  the accuracy of the batch, clipped to [0, 1]. lambda is that of the paper for each rate, chosen
+  with the rate known: 0.6, 1, 1, 1.4, 1.6 for Fashion-MNIST at 0, 0.2, 0.4, 0.6, 0.8, and linear
+  between them. MNIST is not in the paper and uses the values of CIFAR-10: 1, 1, 1, 1.5, 1.5.
+- Algorithm 1, corrected: its weight is ``--strength`` times the chance-corrected accuracy, which is
+  0 for predictions of the most frequent label and 1 for an accuracy of one.
+- SelfDistillClassifier: with early stopping (90 % of the rows are used for training, as above), so
+  that the weights with the smallest noisy held-out loss correct the labels of a second network. Two
+  fits.
 
-Other settings are the published ones of networks for CIFAR-10; none is tuned here. "Best epoch"
-chooses the epoch by test accuracy, which nobody can do: it says what early stopping could gain at
-most. "Memorized" is the share of the wrongly labeled training rows that are predicted as their
-wrong label. CPU time is that of the fit, without that of scoring test rows. Prints Markdown.
+Other settings are the published ones of networks for CIFAR-10, and none is tuned here. "Best epoch"
+selects the epoch by test accuracy, which is impossible in practice. It is the upper limit of what
+early stopping can gain. "Memorized" is the share of the wrongly labeled training rows that are
+predicted as their wrong label. CPU time is that of the fit, without scoring test rows. The script
+prints Markdown.
 """
 
 import argparse
@@ -58,12 +62,12 @@ from sklearn_kd.datasets import fetch_fashion_mnist, fetch_mnist
 from sklearn_kd.datasets._label_noise import add_label_noise
 
 FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
-#: lambda of the paper's Algorithm 1 at these rates of noise; for MNIST that of CIFAR-10.
+#: lambda of Algorithm 1 in the paper at these noise rates. MNIST uses that of CIFAR-10.
 PAPER_RATES = [0.0, 0.2, 0.4, 0.6, 0.8]
 PAPER_STRENGTHS = {"mnist": [1.0, 1.0, 1.0, 1.5, 1.5], "fashion": [0.6, 1.0, 1.0, 1.4, 1.6]}
 #: Share of the training rows that early stopping holds out.
 HELD_OUT = 0.1
-#: Rows of a forward pass that scores.
+#: Rows of a forward pass in scoring.
 BLOCK = 4096
 
 METHODS = {
@@ -82,18 +86,18 @@ METHODS = {
 
 
 def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
-    """Return what a method trains towards: a rule of targets and a loss.
+    """Return the targets of a method as a rule, and its loss.
 
     Parameters
     ----------
     method : str
-        Of METHODS.
+        One of METHODS.
     labels : tensor of shape (1, n_classes, n_rows)
         One for the given class.
     n_steps : int
-        Of the whole training.
+        Number of steps of the whole training.
     strength : float
-        lambda, of Algorithm 1.
+        lambda of Algorithm 1.
     warm_up : float
         Share of the steps before SAT changes a target.
     """
@@ -135,7 +139,7 @@ def one_hot(codes, n_classes, dtype):
 
 
 def network(n_inputs, n_outputs, width, seeds, dtype):
-    """One untrained student, zero for every row."""
+    """Return one untrained student with output zero for every row."""
     start = torch.Generator().manual_seed(int(seeds[2]))
     hidden, output = layers.initialize(width, n_inputs, n_outputs, symmetric=True, generator=start)
     hidden, output = hidden.to(dtype), output.to(dtype)
@@ -148,7 +152,7 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
     ``on_epoch`` is called with the number of epochs done and the `Students` of it; ``settings``
     are those of `rule_and_loss`.
     """
-    # in the order in which TwoLayerPGDClassifier draws: of the rows' order, (folds), the start
+    # draws in the order of TwoLayerPGDClassifier: order of rows, (folds), initialization
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=3)
     n_rows, n_inputs = inputs.shape
     n_steps = epochs * math.ceil(n_rows / BATCH_SIZE)
@@ -180,7 +184,7 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
 
 
 def logits_of(students, inputs):
-    """Logits (rows, classes) of one student."""
+    """Return logits (rows, classes) of one student."""
     readout = students.output / math.sqrt(len(students.hidden))
     return torch.cat([(part @ students.hidden.T).relu_() @ readout for part in inputs.split(BLOCK)])
 
@@ -190,14 +194,14 @@ def accuracy(logits, codes):
 
 
 class HeldOutRows:
-    """Keeps the weights of the best epochs on held-out rows, by loss and by accuracy."""
+    """Keep the weights of the best epochs on held-out rows, by loss and by accuracy."""
 
     def __init__(self, inputs, codes):
         self.inputs, self.codes = inputs, torch.from_numpy(codes)
-        self.best = {}  # what is scored: score, epoch, network
+        self.best = {}  # scores by name: score, epoch, network
 
     def look(self, n_done, students):
-        """Score an epoch and keep its weights where it is the best so far."""
+        """Score an epoch and keep its weights if it is the best so far."""
         logits = logits_of(students, self.inputs)
         loss = float(torch.nn.functional.cross_entropy(logits, self.codes))
         for what, score in {"loss": -loss, "accuracy": accuracy(logits, self.codes)}.items():
@@ -206,7 +210,7 @@ class HeldOutRows:
 
 
 def run_estimator(X, given, is_wrong, images, *, width, epochs, seed):
-    """Line of the table of SelfDistillClassifier."""
+    """Return the line of the table of SelfDistillClassifier."""
     network = TwoLayerPGDClassifier(
         width, max_iter=epochs, batch_size=BATCH_SIZE, n_init=1, random_state=seed
     )
@@ -228,7 +232,7 @@ def run_estimator(X, given, is_wrong, images, *, width, epochs, seed):
 
 
 def run(data, rate, seed, method, n_rows, width, epochs, **settings):
-    """One fit: its lines of the table."""
+    """Run one fit and return its lines of the table."""
     images = FETCH[data]()
     n_classes = len(images.target_names)
     random = np.random.RandomState(seed)
@@ -297,7 +301,7 @@ def run(data, rate, seed, method, n_rows, width, epochs, **settings):
 
 
 def mean_sd(values, unit=100):
-    """Mean and standard deviation over the seeds, in percent."""
+    """Return mean and standard deviation over the seeds, in percent."""
     if values.isna().all():
         return "-"
     spread = f" ± {unit * values.std():.2f}" if len(values) > 1 else ""
@@ -305,7 +309,7 @@ def mean_sd(values, unit=100):
 
 
 def table(lines):
-    """Markdown table of the lines (a DataFrame) of one data set and rate."""
+    """Return a Markdown table of the lines (a DataFrame) of one data set and rate."""
     header = ["method", "test accuracy, %", "at epoch", "best epoch's, %", "memorized, %"]
     header += ["CPU s", "of plain"]
     plain = lines[lines.method == "plain"].set_index("seed").seconds

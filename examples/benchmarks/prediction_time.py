@@ -1,11 +1,12 @@
-"""Prediction time of a distilled network, MLPClassifier of the same width, and a 500-tree forest.
+"""Compare prediction times of a distilled network, an MLPClassifier and a forest of 500 trees.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/prediction_time.py
 
-One row at a time (median and 99th percentile of ``predict_proba``) and 10,000 rows at once. Models
-take turns, so that a slow spell of the machine hits all of them. Digits is bundled with
-scikit-learn; adult is left out where ``SKLEARN_KD_DATA`` does not have it. The networks are
-trained for a few epochs only, as prediction takes the same time. Prints Markdown.
+The network and the MLPClassifier have the same width. Times are for one row (median and 99th
+percentile of ``predict_proba``) and for 10,000 rows at once. Models take turns, so that a slow
+period of the machine affects all of them. Digits is bundled with scikit-learn. adult is omitted if
+it is not in ``SKLEARN_KD_DATA``. The networks are trained for a few epochs only, because prediction
+takes the same time. The script prints Markdown.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from sklearn.neural_network import MLPClassifier
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 
 OURS, META, MLP, FOREST = "TwoLayerPGDClassifier", "DistilledClassifier", "MLPClassifier", "forest"
-#: The slow forest is timed in one round of so many.
+#: The slow forest is timed in one of this many rounds.
 FOREST_EVERY = 50
 
 
 def load(name, max_rows):
-    """Training and test rows; None where the table is not there."""
+    """Return training and test rows, or None if the table is not available."""
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         return train_test_split(X, y, stratify=y, random_state=0)
@@ -55,7 +56,7 @@ def train(X, y, args):
 
 
 def single_rows(models, X, rounds):
-    """Microseconds of each call on one row, by model."""
+    """Return the microseconds of each call on one row, by model."""
     times = {name: [] for name in models}
     for number in range(rounds):
         row = X[[number % len(X)]]
@@ -69,7 +70,7 @@ def single_rows(models, X, rounds):
 
 
 def bulk(models, X, repeats):
-    """Rows per second by model, from the median time of a call."""
+    """Return rows per second by model, from the median time of a call."""
     times = {name: [] for name in models}
     for _ in range(repeats):
         for name, model in models.items():

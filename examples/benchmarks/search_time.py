@@ -1,21 +1,22 @@
-"""Time per trained model of a batched search, against one fit after the other.
+"""Compare the time per model of a batched search with that of one fit after the other.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/search_time.py --threads 2
 
-Every method is a whole search with its scoring, without the refit; in one run, on the same float32
-rows, folds, epochs and minibatches, no early stopping. A model is one trained network, restarts
-counted.
+Every method is a whole search with its scoring and without the refit. All methods are measured in
+one run, on the same float32 rows, folds, epochs and minibatches, without early stopping. A model is
+one trained network, and restarts are counted.
 
 - batched: ``BatchedGridSearchCV`` over ``TwoLayerPGDClassifier``: widths x radii x restarts
   (``n_init``).
 - one by one: ``GridSearchCV`` over the same student and grid.
-- MLPClassifier: ``GridSearchCV`` over ``MLPClassifier``, widths x restarts (``random_state``); it
+- MLPClassifier: ``GridSearchCV`` over ``MLPClassifier``, widths x restarts (``random_state``). It
   has no radius.
 
-The last two have ``n_jobs`` equal to ``--threads`` and one thread a fit, which suits them best.
-With ``--sweep`` the number of candidates and the width vary, a single restart and fold each.
-``--floor`` times a step of all candidates of one split, as the difference of two numbers of epochs,
-against the two products with the rows that it cannot do without. Prints Markdown.
+The last two have ``n_jobs`` equal to ``--threads`` and one thread per fit, which is best for them.
+With ``--sweep`` the number of candidates and the width vary, with a single restart and fold each.
+``--floor`` times a step of all candidates of one split, as the difference between two numbers of
+epochs, and compares it with the two products with the rows that are unavoidable. The script prints
+Markdown.
 """
 
 import argparse
@@ -39,7 +40,7 @@ RESTARTS = 4
 
 
 def load(name, max_rows):
-    """Rows and labels, float32."""
+    """Return rows in float32 and labels."""
     data = fetch_mnist() if name == "mnist" else load_encoded(name, 0, dtype=np.float32)
     X, y = data.X_train, data.y_train
     if name != "mnist":
@@ -94,7 +95,7 @@ def searches(methods, widths, radii, restarts, cv, epochs, batch_size, n_jobs):
 
 
 def measure(title, X, y, args, methods, widths, radii, restarts, cv):
-    """Table lines of one comparison."""
+    """Return lines of the table for one comparison."""
     n_splits, rows, per_model = (cv if isinstance(cv, int) else len(cv)), [], {}
     for name, n_models, search, threads in searches(
         methods, widths, radii, restarts, cv, args.epochs, args.batch_size, args.threads
@@ -112,12 +113,12 @@ def measure(title, X, y, args, methods, widths, radii, restarts, cv):
 
 
 def floor(title, X, y, args):
-    """Table line: milliseconds of a step of all networks together, and of its two products."""
+    """Return a line: milliseconds of a step of all networks together, and of its two products."""
     rows = np.arange(len(X))
     n_steps = -(-len(X) // args.batch_size)
     seconds = []
     with thread_limit(args.threads):
-        for epochs in (1, 1, 1 + args.epochs):  # the first brings everything into memory
+        for epochs in (1, 1, 1 + args.epochs):  # the first call loads everything into memory
             search = BatchedGridSearchCV(
                 student(epochs, args.batch_size, n_init=RESTARTS),
                 {"width": WIDTHS, "radius": RADII},
@@ -169,7 +170,7 @@ def main():
             for count in args.candidates:
                 radii = list(np.geomspace(10, 1000, count))
                 what = f"{title}, {count} of width {width}"
-                # MLPClassifier has no radius: restarts take as long
+                # MLPClassifier has no radius, and restarts take as long
                 lines += measure(what, X, y, args, args.methods, [width], radii, 1, half)
     print(environment(f"{args.threads} thread(s)"))
     print(f"{args.epochs} epochs, minibatches of {args.batch_size}, float32.\n")

@@ -1,11 +1,12 @@
-"""SelfDistillClassifier against the same network trained plainly, on tables with wrong labels.
+"""Compare SelfDistillClassifier with plain training of the same network on wrong labels.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/self_distill_tables.py --json runs.jsonl
 
-Labels of the training rows are flipped (symmetric, never to the true class), those of the test
-rows are not. Both get the same float32 arrays, the same network and the same seed of the network,
-so that they start alike and hold the same rows out. Every fit has one thread. Finished fits are
-appended to the file of ``--json`` and not repeated. Prints Markdown.
+The data are tables. Labels of the training rows are flipped (symmetric, never to the true class),
+and those of the test rows are not. Both methods get the same float32 arrays, the same network and
+the same seed of the network, so that they have the same initialization and hold out the same rows.
+Every fit has one thread. Finished fits are appended to the file of ``--json`` and not repeated. The
+script prints Markdown.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def report(rows, rates):
 
 
 def recalls_of(rows, rates):
-    """Recall of the rarest class where it has less than a tenth of the rows, by table."""
+    """Return the recall of the rarest class if it has less than a tenth of the rows, by table."""
     header = ["table", "noise", "recall, self-distilled", "plain", "difference, points"]
     lines = []
     for table in ("mammography", "sick"):

@@ -1,21 +1,21 @@
-"""Training time on MNIST for the same epochs, width and batch: ours, MLPClassifier, skorch, floor.
+"""Compare training times on MNIST with MLPClassifier, skorch and a lower bound.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/training_time.py --threads 2
     SKLEARN_KD_DATA=... python examples/benchmarks/training_time.py --profile --widths 64
 
-Every method is fitted twice, for ``--epochs`` and for one epoch: the difference is the time of an
-epoch, the rest is set-up (validation, scaling, initialization). Nothing is left out of the fits.
-Methods take turns within each repeat, so that a slow spell of the machine hits all of them; ratios
-are those of medians.
+All methods use the same number of epochs, width and batch size. Every method is fitted twice, for
+``--epochs`` and for one epoch. The difference is the time of the epochs, and the rest is set-up
+(validation, scaling, initialization). Nothing is omitted from the fits. Methods take turns within
+each repeat, so that a slow period of the machine affects all of them. Ratios are those of medians.
 
 - ours: ``TwoLayerPGDClassifier(early_stopping=False, n_init=1, output_layer="trained")``.
 - MLPClassifier: no early stopping, ``tol=0``.
 - skorch: ``NeuralNetClassifier`` on the same module with Adam and its default loader, no
-  validation split; at the widths of ``--skorch-widths``.
-- floor: what no method of this kind avoids, in torch with preallocated buffers: gather the batch,
-  the product of hidden weights and rows, and the product of the gradient and rows.
+  validation split, at the widths of ``--skorch-widths``.
+- floor: what every method of this kind has to do, in torch with preallocated buffers: gather the
+  batch, the product of hidden weights and rows, and the product of the gradient and rows.
 
-Prints Markdown.
+The script prints Markdown.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def fit_mlp(X, y, width, batch_size, epochs):
 
 
 class TwoLayer(torch.nn.Sequential):
-    """The module for skorch."""
+    """Module for skorch."""
 
     def __init__(self, n_features=784, width=8):
         super().__init__(
@@ -122,14 +122,14 @@ METHODS = {"ours": fit_ours, "MLPClassifier": fit_mlp, "skorch": fit_skorch, "fl
 
 
 def measure(X, y, args):
-    """Median seconds, by (width, batch, method), of the long and the short fit."""
+    """Return median seconds, by (width, batch, method), of the long and the short fit."""
     cells = [
         (width, batch, method)
         for width, batch, method in product(args.widths, args.batches, METHODS)
         if method != "skorch" or width in args.skorch_widths
     ]
     long, short = {cell: [] for cell in cells}, {cell: [] for cell in cells}
-    for cell in cells:  # the first fit in a process pays for imports and thread pools
+    for cell in cells:  # the first fit in a process includes imports and thread pools
         METHODS[cell[2]](X[:2048], y[:2048], cell[0], cell[1], 1)
     for _ in range(args.repeats):
         for width, batch, method in cells:
@@ -155,13 +155,13 @@ def report(seconds, args):
 
 
 def profile(X, y, args):
-    """Where the time of our fit goes: Python calls, then torch operators."""
+    """Print where the time of our fit is spent: Python calls, then torch operators."""
     for width, batch in product(args.widths, args.batches):
         print(f"\n#### Profile: width {width}, batch {batch}, {args.epochs} epochs\n\n```")
         calls = cProfile.Profile()
         calls.runcall(fit_ours, X, y, width, batch, args.epochs)
         pstats.Stats(calls).sort_stats("tottime").print_stats(15)
-        # one epoch: the profiler keeps every event in memory
+        # one epoch, because the profiler keeps every event in memory
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as events:
             fit_ours(X, y, width, batch, 1)
         print(events.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
