@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_kd._distillation.fit import Distillation
 from sklearn_kd._distillation.predictions import StudentPredictor
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
@@ -23,7 +24,9 @@ from sklearn_kd._utils.sub_estimators import merge_tags, student_has, without_ow
 __all__ = ["DistilledClassifier"]
 
 
-class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class DistilledClassifier(
+    DocumentationLinkMixin, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     r"""Compress any classifier into a small, fast one.
 
     The teacher is fitted and gives each training row its class probabilities, by default from
@@ -225,6 +228,8 @@ class DistilledClassifier(CallbackSupportMixin, MetaEstimatorMixin, ClassifierMi
     >>> bool(small.score(X[1::2], y[1::2]) > small.teacher_.score(X[1::2], y[1::2]))
     True
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         # some meta-estimators have predict only after fit

@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -37,7 +38,7 @@ def _has_ridge_fit(est):
     return True
 
 
-class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
+class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator):
     r"""The infinitely wide two-layer network, with labels for each row from fits without it.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
@@ -183,6 +184,8 @@ class KernelTeacher(LogitsClassifierMixin, BaseEstimator):
     >>> teacher.loo_proba_.shape
     (285, 2)
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         "kernel": [StrOptions({"ntk", "ntk-full", "nngp", "laplace"}), callable],

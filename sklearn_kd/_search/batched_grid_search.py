@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.split_fits import SplitFits
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
     check_method_params,
@@ -36,7 +37,7 @@ _WHICH_SCORE = (
 )
 
 
-class BatchedGridSearchCV(GridSearchCV):
+class BatchedGridSearchCV(DocumentationLinkMixin, GridSearchCV):
     """Grid search over small networks that trains all candidates of a split at once.
 
     The results, the scores and the refit are those of
@@ -136,6 +137,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     >>> len(search.cv_results_["params"])
     6
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         **{

@@ -20,6 +20,7 @@ from sklearn_kd._self_distillation.label_quality import (
 )
 from sklearn_kd._utils.base import LogitsClassifierMixin, require_fitted
 from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -67,7 +68,11 @@ class Data(NamedTuple):
 
 
 class SelfDistillClassifier(
-    CallbackSupportMixin, MetaEstimatorMixin, LogitsClassifierMixin, BaseEstimator
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    LogitsClassifierMixin,
+    BaseEstimator,
 ):
     r"""Network that corrects wrong labels by its own predictions, and says which ones are wrong.
 
@@ -208,6 +213,8 @@ class SelfDistillClassifier(
     >>> noisy.is_wrong[worst].mean() > 0.95
     np.True_
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],

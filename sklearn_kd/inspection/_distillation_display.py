@@ -73,6 +73,8 @@ class DistillationDisplay:
     ['teacher', 'student on hard labels', 'distilled student']
     """
 
+    __module__ = "sklearn_kd.inspection"
+
     def __init__(self, *, frame, score_name="accuracy"):
         self.frame = frame
         self.score_name = score_name

@@ -77,6 +77,8 @@ class FidelityDisplay:
     True
     """
 
+    __module__ = "sklearn_kd.inspection"
+
     def __init__(self, *, frame):
         self.frame = frame
 

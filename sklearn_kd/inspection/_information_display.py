@@ -84,6 +84,8 @@ class InformationDisplay:
     (True, True)
     """
 
+    __module__ = "sklearn_kd.inspection"
+
     def __init__(self, *, frame):
         self.frame = frame
 

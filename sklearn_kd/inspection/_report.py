@@ -157,6 +157,8 @@ class DistillationReport:
     [0.034, 0.0793]
     """
 
+    __module__ = "sklearn_kd.inspection"
+
     def __init__(self, frame, *, decide_by="log_loss", margin=None):
         _check_decision(decide_by, margin)
         missing = [column for column in [*_NEEDED, decide_by] if column not in frame]

@@ -53,12 +53,18 @@ class Estimate(NamedTuple):
         return f"{self.value:.3g} ({self.lower:.3g} to {self.upper:.3g})"
 
 
+Estimate.__module__ = "sklearn_kd.inspection"
+
+
 class DistillationCost(NamedTuple):
     """Seconds: of a teacher's and a student's fit in a fold, and of distilling on all rows."""
 
     teacher_fit: float
     student_fit: float
     distilled: float
+
+
+DistillationCost.__module__ = "sklearn_kd.inspection"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +91,8 @@ class DistillationAdvice:
 
     ``decide_by``, ``alpha``, ``margin`` and ``confidence`` are those used.
     """
+
+    __module__ = "sklearn_kd.inspection"
 
     decision: str
     verdict: str

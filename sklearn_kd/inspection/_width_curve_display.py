@@ -75,6 +75,8 @@ class WidthCurveDisplay:
     True
     """
 
+    __module__ = "sklearn_kd.inspection"
+
     def __init__(self, *, frame, score_name=None):
         self.frame = frame
         self.score_name = score_name

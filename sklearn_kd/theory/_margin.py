@@ -34,6 +34,8 @@ class NTKMargin:
     whether ``duality_gap``, what the value on those draws can still fall by, is within ``tol``.
     """
 
+    __module__ = "sklearn_kd.theory"
+
     gamma: float
     lower: float
     upper: float

@@ -21,6 +21,8 @@ class RequiredWidth:
     as asked for.
     """
 
+    __module__ = "sklearn_kd.theory"
+
     width: int
     radius: float
     step_size: float

@@ -23,6 +23,8 @@ class KernelSpectrum:
     ... eigenvectors, which ends at one; None without labels.
     """
 
+    __module__ = "sklearn_kd.theory"
+
     eigenvalues: np.ndarray
     label_power: np.ndarray | None
 

@@ -10,12 +10,15 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
 from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["ModuleClassifier"]
 
 
-class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):
+class ModuleClassifier(
+    DocumentationLinkMixin, CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator
+):
     r"""Any torch module, trained by skorch on hard or soft labels.
 
     A network of any shape as a classifier like the others: with sample weights, ``soft_targets``
@@ -197,6 +200,8 @@ class ModuleClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimato
     >>> model.fit(X, y).score(X, y) > 0.95
     True
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         "module": [callable],

@@ -15,6 +15,7 @@ from sklearn_kd._utils.base import (
     all_or_nothing,
     require_fitted,
 )
+from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["TwoLayerPGDClassifier"]
@@ -78,7 +79,9 @@ def _folded(hidden, bias, offset, scale, dtype):
     return (folded, bias) if np.isfinite(folded).all() else None
 
 
-class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator):
+class TwoLayerPGDClassifier(
+    DocumentationLinkMixin, CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator
+):
     r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
 
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
@@ -242,6 +245,8 @@ class TwoLayerPGDClassifier(CallbackSupportMixin, LogitsClassifierMixin, BaseEst
     >>> student.score(X, y) > 0.95
     True
     """
+
+    __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
         "width": [Interval(Integral, 2, None, closed="left")],
