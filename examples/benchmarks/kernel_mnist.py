@@ -58,15 +58,15 @@ def solve_alone(X, y, ridge=0.05):
     start = time.perf_counter()
     rows = torch.from_numpy(X / np.linalg.norm(X, axis=1, keepdims=True))
     targets = torch.from_numpy(np.eye(y.max() + 1, dtype=np.float32)[y]) - 1 / (y.max() + 1)
-    out = ridge_fit._square(rows)
+    out = ridge_fit.empty_square(rows)
     gram = timed("Gram", kernels.gram, rows, kernels.Kernel("ntk"), out=out)
     generator = torch.Generator().manual_seed(0)
     factor = timed(
         "pivoted Cholesky",
         linalg.pivoted_cholesky,
-        lambda pivots: gram[pivots].mT,
-        gram.diagonal().clone(),
-        ridge_fit.RANK,
+        gram,
+        gram.diagonal(),
+        ridge_fit.MAX_RANK,
         generator,
     )
     inner = timed("inner products", torch.mm, factor.mT, factor).double()
@@ -89,8 +89,7 @@ def solve_alone(X, y, ridge=0.05):
         lambda vectors: timed("exact residuals", product_exactly, vectors),
         lambda vectors: timed("preconditioner", precondition, vectors),
         targets,
-        tol=ridge_fit.TOLERANCE[rows.dtype],
-        max_iter=ridge_fit.MAX_ITER,
+        linalg.SolverOptions(ridge_fit.TOLERANCE[rows.dtype], ridge_fit.MAX_ITER),
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.perf_counter() - start
@@ -126,7 +125,7 @@ def measure(name, task, n_rows, threads, svc_rows):
 
         setattr(module, function, wrapped)
 
-    timed(ridge_fit, "_ridge", "ridge")
+    timed(ridge_fit, "_select_ridge", "ridge")
     timed(ridge_fit, "_solve", "solve")
     timed(ridge_fit, "merge_rows", "merge")
     with thread_limit(threads), warnings.catch_warnings(record=True) as caught:

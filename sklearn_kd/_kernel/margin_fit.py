@@ -1,32 +1,41 @@
-"""What KernelTeacher(method="margin") does with checked rows: the paper's teacher.
+"""Fit and evaluate the teacher of the separation margin, KernelTeacher(method="margin").
 
-Its logits are z(x) = E <v(z), x 1[<z, x> > 0]>, v the values of the separation margin. The mean is
-over draws; the multiple of g(z) that it varies most with has a closed form, the kernel.
+Its logits are z(x) = E <v(z), x 1[<z, x> > 0]> with the function v that attains the separation
+margin. The mean is estimated over draws of z. A multiple of g(z), whose mean is a kernel expansion
+in closed form, is subtracted from v(z) to reduce the variance.
 """
-
-import warnings
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sklearn_kd._core.kernel import kernels, margin
+from sklearn_kd._core.kernel import margin
+from sklearn_kd._core.kernel.activation_patterns import MAX_PATTERN_BYTES, MAX_SCRATCH_NUMBERS
+from sklearn_kd._core.kernel.progress import Progress
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.unique_rows import merge_rows
+from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["fit", "values_of"]
-
-
-#: Draws that the teacher keeps, at most, and numbers that their values may take.
-MOST_DRAWS, VALUES = 2**14, 2**22
+__all__ = ["fit_margin", "mean_over_draws"]
 
 
-def fit(est, X, rows, y_encoded, weights):
-    """Find the margin and the teacher that attains it; return fitted attributes of ``est``.
+#: Draws that the teacher keeps.
+MAX_DRAWS = 2**14
+#: Numbers in the values of these draws.
+MAX_VALUE_NUMBERS = 2**22
 
-    Parameters are those of `ridge_fit.fit`. Weights do not matter: the margin is that of the
-    worst row.
+
+def fit_margin(est, X, rows, y_encoded, weights):
+    """Find the separation margin and the teacher that attains it.
+
+    The parameters are those of `ridge_fit.fit_ridge`. Weights have no effect, since the margin is
+    that of the worst row.
+
+    Returns
+    -------
+    dict
+        Fitted attributes of ``est``.
     """
     device = resolve_device(est.device)
     random = check_random_state(est.random_state)
@@ -38,36 +47,34 @@ def fit(est, X, rows, y_encoded, weights):
     n_inputs, n_outputs, itemsize = rows.shape[1], signs.shape[1], rows.element_size()
     limit = np.inf if est.max_memory is None else est.max_memory * 2**30
     advice = "fit fewer rows, or float32 ones"
-    scratch = margin.KEPT + itemsize * (6 * margin.SCRATCH + 2 * VALUES)
+    scratch = MAX_PATTERN_BYTES + itemsize * (6 * MAX_SCRATCH_NUMBERS + 2 * MAX_VALUE_NUMBERS)
     check_budget(scratch + 3 * itemsize * len(rows) ** 2, device, advice, limit=limit)
     generator = torch.Generator(device=device).manual_seed(int(random.randint(2**31 - 1)))
-
-    def report(step, value, gap):
-        print(f"[KernelTeacher] step {step}: margin {value:.5f}, duality gap {gap:.1e}")
-
+    progress = None
+    if est.verbose:
+        progress = Progress(
+            "[KernelTeacher] step {step}: margin {value:.5f}, duality gap {gap:.1e}"
+        )
     found = margin.separation_margin(
         rows,
         to_tensor(signs, dtype=str(rows.dtype).removeprefix("torch."), device=device),
-        kernels.gram(rows, kernels.Kernel("ntk")),
         generator,
-        on_iteration=report if est.verbose else None,
+        progress=progress,
     )
     if not found.converged:
-        warnings.warn(
-            f"the margin is {found.gamma:.3g} with a duality gap of {found.duality_gap:.1e}, so "
-            "its labels are those of a slightly smaller one: fewer rows, or rows that are farther "
-            "apart, have a sharper one.",
+        warn_caller(
+            f"the margin is {found.gamma:.3g} with a duality gap of {found.duality_gap:.1e}: the "
+            "labels are those of a teacher with a slightly smaller margin. Fewer rows, or rows "
+            "that are farther apart, converge faster.",
             ConvergenceWarning,
-            stacklevel=5,
         )
     if found.gamma_rkhs <= 1e-6 * float(rows.norm(dim=1).max()):
-        warnings.warn(
-            "the rows have no margin, because a row of zeros or equal rows with different labels "
-            "are among them: every probability is about even. Leave those rows out.",
+        warn_caller(
+            "the rows have no margin, since some are zero or equal rows have different labels: "
+            "the probabilities of all classes are about equal. Leave those rows out.",
             ConvergenceWarning,
-            stacklevel=5,
         )
-    n_pairs = min(MOST_DRAWS, max(256, VALUES // (n_outputs * n_inputs))) // 2
+    n_pairs = min(MAX_DRAWS, max(256, MAX_VALUE_NUMBERS // (n_outputs * n_inputs))) // 2
     half = torch.randn(n_pairs, n_inputs, dtype=rows.dtype, device=device, generator=generator)
     draws = torch.cat([half, -half])
     values = margin.teacher_values(rows, draws, found, control=found.control)
@@ -85,9 +92,9 @@ def fit(est, X, rows, y_encoded, weights):
     }
 
 
-def values_of(est, rows):
-    """Part of the logits that is a mean over draws, (n_samples, n_outputs)."""
+def mean_over_draws(est, rows):
+    """Return the part of the logits that is a mean over draws, (n_samples, n_outputs)."""
     device = resolve_device(est.device)
     rows = to_tensor(rows, dtype=est.draws_.dtype, device=device)
     draws, values = (to_tensor(array, device=device) for array in (est.draws_, est.draw_values_))
-    return to_numpy(margin.soft_logits(rows, draws, values))
+    return to_numpy(margin.mean_logits(rows, draws, values))

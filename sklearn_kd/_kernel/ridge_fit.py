@@ -1,11 +1,11 @@
-"""What KernelTeacher does with checked rows: from parameters to `_core` and back.
+"""Fit and evaluate kernel ridge regression for KernelTeacher(method="ridge").
 
-Apart from the estimator because it imports torch, which an estimator must not at import.
+This module imports torch, so that the estimator imports it inside its methods.
 """
 
 import logging
 import math
-import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_kd._core.kernel import calibration, kernels, linalg
 from sklearn_kd._core.kernel import ridge as ridge_module
+from sklearn_kd._core.kernel.progress import Progress
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
@@ -23,74 +24,74 @@ from sklearn_kd._utils.device import (
 )
 from sklearn_kd._utils.folds import unique_row_folds
 from sklearn_kd._utils.unique_rows import merge_rows
+from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["fit", "kernel_of", "staged_duals", "values_of"]
+__all__ = ["fit_ridge", "kernel_expansion", "kernel_of", "staged_duals"]
 
 
 log = logging.getLogger("sklearn_kd")
 
-#: Up to so many distinct rows "auto" solves by Cholesky, by type of device; beyond, conjugate
-#: gradients are faster, and their labels are cross-fitted in the same products.
-CHOLESKY_ROWS = {"cpu": 10_000, "cuda": 40_000}
-#: The ridge is chosen on so many rows at most: it is the variance of the noise, which does not
-#: depend on how many rows there are.
-RIDGE_ROWS = 3000
-#: Ridges tried, relative to the diagonal of the kernel: three a decade.
-RIDGES = 10.0 ** np.arange(-5, 3 + 1e-9, 1 / 3)
+#: Number of distinct rows up to which "auto" solves by Cholesky, for each type of device. With more
+#: rows conjugate gradients are faster, and their labels are cross-fitted in the same products.
+MAX_CHOLESKY_ROWS = {"cpu": 10_000, "cuda": 40_000}
+#: Number of rows on which the ridge is selected. The ridge is the variance of the noise, which does
+#: not depend on the number of rows.
+MAX_SELECTION_ROWS = 3000
+#: Ridges that are compared, relative to the diagonal of the kernel: three per decade.
+RELATIVE_RIDGES = 10.0 ** np.arange(-5, 3 + 1e-9, 1 / 3)
 #: Folds of the cross-fitted labels.
 N_FOLDS = 5
-#: Rank of the preconditioner, at most.
-RANK = 2000
-#: Relative residual of the iterative solvers, and the most iterations.
+#: Rank of the preconditioner.
+MAX_RANK = 2000
+#: Relative residual at which the iterative solvers stop.
 TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-10}
+#: Iterations after which they stop.
 MAX_ITER = 500
-#: Centers of the Nystroem solver unless told.
+#: Default number of centers of the Nystroem solver.
 N_COMPONENTS = 5000
-#: Rows of a block that streams past the centers.
-STREAM_ROWS = 4096
-#: Share of the memory to spare that the kernel of rows and centers may take to be kept.
-KEPT_SHARE = 0.75
+#: Rows of a block of the kernel of rows and centers.
+BLOCK_ROWS = 4096
+#: Share of the free memory that this kernel may take. If it is larger it is computed in each pass.
+MAX_KEPT_MEMORY_SHARE = 0.75
 #: Bytes of a block of kernel values when predicting.
-PREDICT_BYTES = 2**28
-#: An eigendecomposition on the CPU counts its work array in 32 bits.
-MOST_EIGEN_ROWS = 32_766
+PREDICT_BLOCK_BYTES = 2**28
+#: Number of rows up to which LAPACK can index the work array of an eigendecomposition in 32 bits.
+MAX_LAPACK_EIGEN_ROWS = 32_766
 
 
 def kernel_of(est):
-    """Make the kernel that the parameters of the fit describe."""
+    """Return the kernel with the parameters of the fit."""
     kernel, depth, bias, bandwidth = est._kernel_params_
-    if not callable(kernel):
-        return kernels.Kernel(kernel, depth, bias, bandwidth)
-
-    def function(rows, others):
-        values = np.asarray(kernel(to_numpy(rows), to_numpy(others)))
-        if values.shape != (len(rows), len(others)):
-            raise ValueError(
-                f"the kernel must return shape {(len(rows), len(others))} for {len(rows)} and "
-                f"{len(others)} rows, got {values.shape}."
-            )
-        if np.iscomplexobj(values) or not np.isfinite(values).all():
-            raise ValueError("the kernel must return real and finite numbers.")
-        return to_tensor(values, dtype=_dtype_name(rows), device=rows.device)
-
-    return kernels.Kernel("callable", function=function)
+    if callable(kernel):
+        return kernels.Kernel("callable", function=kernel)
+    return kernels.Kernel(kernel, depth, bias, bandwidth)
 
 
 def _dtype_name(tensor):
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def values_of(est, rows, dual):
-    """Kernel expansion (n_samples, n_columns) of scaled rows, a block at a time.
+def kernel_expansion(est, rows, dual):
+    """Return the kernel of scaled rows and ``est.X_fit_`` times ``dual``, block by block.
 
-    ``dual`` (n_centers, n_columns) are weights of ``est.X_fit_``.
+    Parameters
+    ----------
+    est : KernelTeacher
+        Fitted.
+    rows : ndarray of shape (n_samples, n_inputs)
+        Rows as the kernel sees them.
+    dual : ndarray of shape (n_centers, n_columns)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_columns)
     """
     device = resolve_device(est.device)
     kernel = kernel_of(est)
-    centers = kernels.prepare(to_tensor(est.X_fit_, device=device), kernel)
+    centers = kernels.unit_rows(to_tensor(est.X_fit_, device=device), kernel)
     dtype = est.X_fit_.dtype
     dual = to_tensor(dual, dtype=dtype, device=device)
-    size = max(1, PREDICT_BYTES // (dtype.itemsize * len(est.X_fit_)))
+    size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
     values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
     for start in range(0, len(rows), size):
         part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
@@ -99,238 +100,269 @@ def values_of(est, rows, dual):
 
 
 def staged_duals(est, times):
-    """Dual weights at each time of gradient flow, side by side, from one eigendecomposition."""
+    """Return the dual weights of gradient flow at each time as columns side by side."""
     device = resolve_device(est.device)
     dtype = est.X_fit_.dtype
-    _check_eigen(len(est.X_fit_), dtype.itemsize, device, _limit(est))
+    _check_eigen(len(est.X_fit_), dtype.itemsize, device, _memory_limit(est))
     rows, weights, targets = (
         to_tensor(array, device=device)
         for array in (est.X_fit_, est.fit_weights_, est.fit_targets_)
     )
     spectrum = ridge_module.spectrum(kernels.gram(rows, kernel_of(est)), weights)
-    return to_numpy(torch.cat(ridge_module.flow(spectrum, targets, times), dim=1))
+    return to_numpy(torch.cat(ridge_module.gradient_flow(spectrum, targets, times), dim=1))
 
 
-def _limit(est):
+def _memory_limit(est):
+    """Return ``max_memory`` in bytes."""
     return math.inf if est.max_memory is None else est.max_memory * 2**30
 
 
 def _check_eigen(n_rows, itemsize, device, limit):
-    if n_rows > MOST_EIGEN_ROWS and device.type == "cpu":
+    """Refuse an eigendecomposition for which LAPACK or the memory are too small."""
+    if n_rows > MAX_LAPACK_EIGEN_ROWS and device.type == "cpu":
         raise ValueError(
-            f"an eigendecomposition of {n_rows} distinct rows is beyond what LAPACK can do "
-            f"({MOST_EIGEN_ROWS}): use training_time=None with a ridge, or fewer rows."
+            f"LAPACK cannot compute an eigendecomposition of {n_rows} distinct rows, only of "
+            f"{MAX_LAPACK_EIGEN_ROWS}: use training_time=None with a ridge, or fewer rows."
         )
     advice = "use training_time=None with a ridge, or fewer rows"
     check_budget(5 * itemsize * n_rows**2, device, advice, limit=limit)
 
 
 def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
-    """Bytes that a solver takes beside the data, about."""
-    rank, systems = min(RANK, n_rows), (1 + N_FOLDS) * n_columns
+    """Return about how many bytes a solver takes besides the data."""
+    rank, systems = min(MAX_RANK, n_rows), (1 + N_FOLDS) * n_columns
     numbers = {
-        "cholesky": n_rows**2 + 2 * linalg.BLOCK * n_rows,
+        "cholesky": n_rows**2 + 2 * linalg.BLOCK_COLUMNS * n_rows,
         # the small systems of the preconditioner are in float64
         "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
         # the kernel, its factor (also in float64), and a preconditioner for each system
         "nystroem": (6 + 1 + N_FOLDS) * n_centers**2
-        + 2 * STREAM_ROWS * n_centers
+        + 2 * BLOCK_ROWS * n_centers
         + 6 * n_rows * systems,
     }[solver]
-    return itemsize * (max(numbers, 5 * min(n_rows, RIDGE_ROWS) ** 2) + n_rows * n_inputs)
+    return itemsize * (max(numbers, 5 * min(n_rows, MAX_SELECTION_ROWS) ** 2) + n_rows * n_inputs)
 
 
 def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
-    """Resolve "auto", say why, and check the memory before it is taken."""
-    limit = _limit(est)
+    """Resolve solver="auto" and check the memory that the solver takes.
+
+    Returns
+    -------
+    solver, reason : str
+    n_centers : int
+        Of the Nystroem solver.
+    spare_bytes : float
+        Memory that the solver leaves free.
+    """
+    limit = _memory_limit(est)
     budget = min(available_bytes(device), limit)
     n_centers = min(n_rows, N_COMPONENTS if est.n_components is None else est.n_components)
     sizes = (n_rows, n_inputs, n_columns, n_centers, itemsize)
-    solver, why = est.solver, "as asked"
+    solver, reason = est.solver, "as asked"
     if solver == "auto":
-        solver = "cholesky" if n_rows <= CHOLESKY_ROWS[device.type] else "pcg"
-        why = f"{n_rows} distinct rows on {device}"
+        solver = "cholesky" if n_rows <= MAX_CHOLESKY_ROWS[device.type] else "pcg"
+        reason = f"{n_rows} distinct rows on {device}"
         if _needed(solver, *sizes) > budget:
-            why += (
-                f"; an exact solution takes {_needed(solver, *sizes) / 2**30:.2f} GiB of the "
-                f"{budget / 2**30:.2f} GiB there are"
+            reason += (
+                f", and an exact solution takes {_needed(solver, *sizes) / 2**30:.2f} GiB where "
+                f"{budget / 2**30:.2f} GiB are available"
             )
             solver = "nystroem"
-    fits = n_centers
-    while solver == "nystroem" and fits > 1:
-        if _needed("nystroem", n_rows, n_inputs, n_columns, fits, itemsize) <= budget:
+    affordable = n_centers
+    while solver == "nystroem" and affordable > 1:
+        if _needed("nystroem", n_rows, n_inputs, n_columns, affordable, itemsize) <= budget:
             break
-        fits //= 2
-    advice = f"set solver='nystroem' with n_components={fits}, raise max_memory, or fit fewer rows"
+        affordable //= 2
+    advice = (
+        f"set solver='nystroem' with n_components={affordable}, raise max_memory, or fit fewer rows"
+    )
     if solver != "nystroem":
         advice = "set solver='nystroem' (or float32 rows), raise max_memory, or fit fewer rows"
     needed = _needed(solver, *sizes)
     check_budget(needed, device, advice, limit=limit)
-    return solver, why, n_centers, budget - needed
+    return solver, reason, n_centers, budget - needed
 
 
-def _tell(est, text):
+def _log(est, text):
+    """Write to the log and, if the estimator is verbose, to the terminal."""
     log.info(text)
     if est.verbose:
         print(f"[KernelTeacher] {text}")
 
 
-class _Problem:
-    """The distinct rows as tensors, in an order that depends on them alone."""
+class _TrainingRows(NamedTuple):
+    """Distinct rows as tensors, in an order that depends only on the rows."""
 
-    def __init__(self, est, X, rows, y_encoded, weights, device):
-        n_classes = len(est.classes_)
-        self.distinct = merge_rows(X, y_encoded, weights, n_classes)
-        first, _, class_weight_sums = self.distinct
-        dtype = rows.dtype
-        total = class_weight_sums.sum(axis=1)
-        if n_classes == 2:
-            coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
-        else:
-            coded = class_weight_sums / total[:, None] - 1 / n_classes
-        self.rows = to_tensor(rows[first], device=device)
-        self.weights = to_tensor(total, dtype=dtype, device=device)
-        self.targets = to_tensor(coded, dtype=dtype, device=device)
-        self.class_weight_sums = calibration.smoothed_mass(
-            to_tensor(class_weight_sums, device=device)
-        )
-
-    def __len__(self):
-        return len(self.rows)
+    rows: torch.Tensor  # (n_distinct, n_inputs)
+    weights: torch.Tensor  # (n_distinct,)
+    targets: torch.Tensor  # (n_distinct, n_outputs)
+    class_weights: torch.Tensor  # (n_distinct, n_classes), smoothed, in float64
+    group: np.ndarray  # (n_samples,), position of each row among the distinct ones
 
 
-def _ridge(est, problem, kernel, random):
-    """Return the ridge given, or the best by leave-one-out on at most RIDGE_ROWS rows."""
-    if est.ridge != "loo":
-        return float(est.ridge)
-    chosen = slice(None)
-    class_weight_sums = problem.class_weight_sums
-    if len(problem) > RIDGE_ROWS:
-        chosen = torch.from_numpy(np.sort(random.permutation(len(problem))[:RIDGE_ROWS]))
-        chosen = chosen.to(problem.rows.device)
-        class_weight_sums = class_weight_sums[chosen]
-    weights, rows = problem.weights[chosen], problem.rows[chosen]
-    gram = kernels.gram(rows, kernel)
-    unit = float(gram.diagonal().mean() * problem.weights.mean())
-    # below this the rounding of the matrix would decide
-    floor = 4 * torch.finfo(rows.dtype).eps * len(problem) * float(weights.max() / weights.mean())
-    ridges = [unit * ridge for ridge in RIDGES if ridge > floor] or [unit * RIDGES[-1]]
-    if not unit > 0:  # a kernel that is zero everywhere
-        ridges = [1.0]
-    return ridge_module.choose_ridge(
-        ridge_module.spectrum(gram, weights),
-        problem.targets[chosen],
-        ridges,
-        lambda loo: calibration.fit_temperature(loo, class_weight_sums)[1],
-        free_intercept=est.fit_intercept,
+def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
+    """Merge equal rows, adding their weights and averaging their codes."""
+    first, group, class_weight_sums = merge_rows(X, y_encoded, weights, n_classes)
+    total = class_weight_sums.sum(axis=1)
+    if n_classes == 2:
+        coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
+    else:
+        coded = class_weight_sums / total[:, None] - 1 / n_classes
+    return _TrainingRows(
+        to_tensor(rows[first], device=device),
+        to_tensor(total, dtype=rows.dtype, device=device),
+        to_tensor(coded, dtype=rows.dtype, device=device),
+        calibration.smoothed_mass(to_tensor(class_weight_sums, device=device)),
+        group,
     )
 
 
-def _solve(est, problem, kernel, solver, n_centers, spare, ridge, random):
-    """Run the solver; the fit, and the rows that its dual weights belong to."""
-    rows, weights, targets = problem.rows, problem.weights, problem.targets
+def _select_ridge(est, data, kernel, random):
+    """Return the ridge of the parameter, or the best by leave-one-out log loss."""
+    if est.ridge != "loo":
+        return float(est.ridge)
+    n_rows, chosen = len(data.rows), slice(None)
+    if n_rows > MAX_SELECTION_ROWS:
+        chosen = torch.from_numpy(np.sort(random.permutation(n_rows)[:MAX_SELECTION_ROWS]))
+        chosen = chosen.to(data.rows.device)
+    weights, rows = data.weights[chosen], data.rows[chosen]
+    class_weights = data.class_weights[chosen]
+    gram = kernels.gram(rows, kernel)
+    scale = float(gram.diagonal().mean() * data.weights.mean())
+    # below this ridge the rounding errors of the matrix would decide
+    min_ridge = 4 * torch.finfo(rows.dtype).eps * n_rows * float(weights.max() / weights.mean())
+    ridges = [scale * ridge for ridge in RELATIVE_RIDGES if ridge > min_ridge]
+    ridges = ridges or [scale * RELATIVE_RIDGES[-1]]
+    if not scale > 0:  # the kernel is zero everywhere
+        ridges = [1.0]
+    values = ridge_module.leave_one_out_values(
+        ridge_module.spectrum(gram, weights),
+        data.targets[chosen],
+        ridges,
+        free_intercept=est.fit_intercept,
+    )
+    losses = [calibration.fit_temperature(loo, class_weights)[1] for loo in values]
+    return ridge_module.select_ridge(ridges, losses)
+
+
+def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
+    """Run the solver and return the fit and the rows that its dual weights belong to."""
+    rows, weights, targets = data.rows, data.weights, data.targets
     if solver == "cholesky":
-        gram = kernels.gram(rows, kernel, out=_square(rows))
+        gram = kernels.gram(rows, kernel, out=empty_square(rows))
         fit = ridge_module.fit_exactly(
             gram, weights, targets, ridge, free_intercept=est.fit_intercept
         )
         return fit, rows
-    fold = unique_row_folds(to_numpy(problem.class_weight_sums), N_FOLDS, random)
+    fold = unique_row_folds(to_numpy(data.class_weights), N_FOLDS, random)
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
     fold = fold.to(rows.device)
     n_folds = int(fold.max()) + 1
-    groups = ridge_module.Groups(weights, fold, n_folds, targets.shape[1], est.fit_intercept)
-    options = {"tol": TOLERANCE[rows.dtype], "max_iter": MAX_ITER}
+    systems = ridge_module.FoldSystems(weights, fold, n_folds, targets.shape[1], est.fit_intercept)
+    progress = None
     if est.verbose > 1:
-        options["on_iteration"] = lambda step, residual: print(
-            f"[KernelTeacher] iteration {step}: relative residual {residual:.2e}"
-        )
+        progress = Progress("[KernelTeacher] iteration {step}: relative residual {residual:.2e}")
+    options = linalg.SolverOptions(TOLERANCE[rows.dtype], MAX_ITER, progress)
     if solver == "pcg":
-        fit, centers = _iterate(problem, kernel, groups, ridge, random, options), rows
+        fit, centers = _solve_pcg(data, kernel, systems, ridge, random, options), rows
     else:
         chosen = torch.from_numpy(np.sort(random.permutation(len(rows))[:n_centers]))
         chosen = chosen.to(rows.device)
         centers = rows[chosen]
+        n_bytes = rows.element_size() * len(rows) * len(centers)
+        keep = n_bytes < MAX_KEPT_MEMORY_SHARE * spare_bytes
         fit = ridge_module.fit_nystroem(
-            _blocks(rows, centers, kernel, spare),
+            kernels.CenterBlocks(rows, centers, kernel, block_rows=BLOCK_ROWS, keep=keep),
             kernels.gram(centers, kernel),
             chosen,
-            groups,
+            systems,
             targets,
             ridge,
-            **options,
+            options,
         )
-    if not fit.residual <= options["tol"]:
-        warnings.warn(
+    if not fit.residual <= options.tol:
+        warn_caller(
             f"the {solver} solver stopped after {fit.n_iter} iterations at a relative residual of "
-            f"{fit.residual:.2g}, {options['tol']:.0g} was wanted: raise ridge, or pass float64 "
-            "rows.",
+            f"{fit.residual:.2g} instead of {options.tol:.0g}: raise ridge, or pass float64 rows.",
             ConvergenceWarning,
-            stacklevel=6,
         )
     return fit, centers
 
 
-def _square(rows):
-    """Memory of the Gram matrix; on the CPU from NumPy, which asks for large pages."""
+def empty_square(rows):
+    """Return memory for a Gram matrix. NumPy asks for large pages, so it allocates on the CPU."""
     n = len(rows)
     if rows.device.type != "cpu":
         return rows.new_empty(n, n)
-    return torch.from_numpy(np.empty((n, n), dtype=_dtype_name(rows)))
+    return torch.from_numpy(np.empty((n, n), dtype=str(rows.dtype).removeprefix("torch.")))
 
 
-def _iterate(problem, kernel, groups, ridge, random, options):
-    gram = kernels.gram(problem.rows, kernel, out=_square(problem.rows))
+def _solve_pcg(data, kernel, systems, ridge, random, options):
+    """Run conjugate gradients on the Gram matrix."""
+    gram = kernels.gram(data.rows, kernel, out=empty_square(data.rows))
     generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-    low_rank = linalg.pivoted_cholesky(
-        lambda pivots: gram[pivots].mT,  # rows lie together in memory
-        gram.diagonal().clone(),
-        min(RANK, max(1, len(gram) // 10)),
-        generator,
-    )
-    return ridge_module.fit_iteratively(gram, low_rank, groups, problem.targets, ridge, **options)
+    rank = min(MAX_RANK, max(1, len(gram) // 10))
+    low_rank = linalg.pivoted_cholesky(gram, gram.diagonal(), rank, generator)
+    return ridge_module.fit_iteratively(gram, low_rank, systems, data.targets, ridge, options)
 
 
-def _blocks(rows, centers, kernel, spare):
-    """Kernel of the rows with the centers: kept in ``spare`` bytes, else new for each pass."""
-    prepared, centers = kernels.prepare(rows, kernel), kernels.prepare(centers, kernel)
-    parts = [slice(i, min(i + STREAM_ROWS, len(rows))) for i in range(0, len(rows), STREAM_ROWS)]
-    n_bytes = rows.element_size() * len(rows) * len(centers)
-    if n_bytes < KEPT_SHARE * spare:
-        kept = [(part, kernels.cross(prepared[part], centers, kernel)) for part in parts]
-        return lambda: kept
-    return lambda: ((part, kernels.cross(prepared[part], centers, kernel)) for part in parts)
-
-
-def _fit_flow(est, problem, kernel, random):
-    """Gradient flow up to a time, with cross-fitted values."""
-    device = problem.rows.device
-    _check_eigen(len(problem), problem.rows.element_size(), device, _limit(est))
-    fold = unique_row_folds(to_numpy(problem.class_weight_sums), N_FOLDS, random)
-    gram = kernels.gram(problem.rows, kernel)
+def _fit_flow(est, data, kernel, random):
+    """Run gradient flow up to ``training_time``, with cross-fitted values."""
+    device = data.rows.device
+    _check_eigen(len(data.rows), data.rows.element_size(), device, _memory_limit(est))
+    fold = unique_row_folds(to_numpy(data.class_weights), N_FOLDS, random)
+    gram = kernels.gram(data.rows, kernel)
 
     def dual_of(part, matrix):
-        spectrum = ridge_module.spectrum(matrix, problem.weights[part])
-        return ridge_module.flow(spectrum, problem.targets[part], [est.training_time])[0]
+        spectrum = ridge_module.spectrum(matrix, data.weights[part])
+        return ridge_module.gradient_flow(spectrum, data.targets[part], [est.training_time])[0]
 
-    out = torch.zeros_like(problem.targets)
+    out = torch.zeros_like(data.targets)
     for k in range(0 if fold is None else fold.max() + 1):
         test = torch.from_numpy(np.flatnonzero(fold == k)).to(device)
         train = torch.from_numpy(np.flatnonzero(fold != k)).to(device)
         out[test] = gram[test][:, train] @ dual_of(train, gram[train][:, train])
     dual = dual_of(slice(None), gram)
-    return ridge_module.Fit(dual, dual.new_zeros(dual.shape[1]), out)
+    return ridge_module.RidgeFit(dual, dual.new_zeros(dual.shape[1]), out)
 
 
-def fit(est, X, rows, y_encoded, weights):
-    """Fit ``est`` and return its fitted attributes; see `KernelTeacher`.
+def _fit_by_solver(est, data, kernel, random):
+    """Select the solver and the ridge, and solve.
+
+    Returns
+    -------
+    fit : RidgeFit
+    centers : tensor of shape (n_centers, n_inputs)
+        Rows that the dual weights belong to.
+    solver : str
+    ridge : float
+    """
+    n_columns = data.targets.shape[1] + bool(est.fit_intercept)
+    solver, reason, n_centers, spare_bytes = _choose_solver(
+        est, *data.rows.shape, n_columns, data.rows.element_size(), data.rows.device
+    )
+    _log(est, f"solver {solver!r}: {reason}.")
+    ridge = math.nan
+    try:
+        ridge = _select_ridge(est, data, kernel, random)
+        fit, centers = _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random)
+    except linalg.NotPositiveDefiniteError as error:
+        raise ValueError(
+            f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
+            "pass float64 rows, or check that a callable kernel is positive definite."
+        ) from error
+    return fit, centers, solver, ridge
+
+
+def fit_ridge(est, X, rows, y_encoded, weights):
+    """Fit kernel ridge regression, or gradient flow up to ``training_time``.
 
     Parameters
     ----------
     est : KernelTeacher
         With ``classes_`` set.
     X : ndarray of shape (n_samples, n_features)
-        Rows as given, by which copies are told.
+        Rows as given, in which copies are found.
     rows : ndarray of shape (n_samples, n_inputs)
         Rows as the kernel sees them.
     y_encoded : ndarray of int of shape (n_samples,)
@@ -341,44 +373,27 @@ def fit(est, X, rows, y_encoded, weights):
     Returns
     -------
     dict
-        Fitted attributes; out-of-sample values are (n_samples, n_outputs).
+        Fitted attributes of ``est``. Out-of-sample values are (n_samples, n_outputs).
     """
     device = resolve_device(est.device)
     random = check_random_state(est.random_state)
     random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
     advice = "fit fewer rows, or float32 ones"
-    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_limit(est))
-    problem = _Problem(est, X, rows, y_encoded, weights, device)
-    n_columns = problem.targets.shape[1] + bool(est.fit_intercept)
-    sizes = len(problem), rows.shape[1], n_columns, rows.dtype.itemsize
-    del rows  # as much as the data, when memory is about to be short
-    ridge = None
+    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_memory_limit(est))
+    data = _merge_training_rows(X, rows, y_encoded, weights, len(est.classes_), device)
+    del rows  # as large as the data, before more memory is taken
     if est.training_time is None:
-        solver, why, n_centers, spare = _choose_solver(est, *sizes, device)
-        _tell(est, f"solver {solver!r}: {why}.")
-        ridge = math.nan
-        try:
-            ridge = _ridge(est, problem, kernel, random)
-            solution, centers = _solve(
-                est, problem, kernel, solver, n_centers, spare, ridge, random
-            )
-        except linalg.NotPositiveDefiniteError as error:
-            raise ValueError(
-                f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
-                "pass float64 rows, or check that a kernel of your own is positive."
-            ) from error
+        solution, centers, solver, ridge = _fit_by_solver(est, data, kernel, random)
     else:
-        solver = "eigh"
+        solver, ridge = "eigh", None
         try:
-            solution, centers = _fit_flow(est, problem, kernel, random), problem.rows
+            solution, centers = _fit_flow(est, data, kernel, random), data.rows
         except linalg.NotPositiveDefiniteError as error:
             raise ValueError(f"the kernel is not positive definite: {error}.") from error
     temperature = 1.0
     if est.calibration == "temperature":
-        temperature, _ = calibration.fit_temperature(
-            solution.out_of_sample, problem.class_weight_sums
-        )
+        temperature, _ = calibration.fit_temperature(solution.out_of_sample, data.class_weights)
     fitted = {
         "X_fit_": to_numpy(centers),
         "dual_coef_": to_numpy(solution.dual),
@@ -386,7 +401,7 @@ def fit(est, X, rows, y_encoded, weights):
         "ridge_": ridge,
         "solver_": solver,
         "temperature_": temperature,
-        "loo_decision_function_": to_numpy(solution.out_of_sample)[problem.distinct.group],
+        "loo_decision_function_": to_numpy(solution.out_of_sample)[data.group],
     }
     stored = "dual_coef_", "intercept_", "loo_decision_function_"
     if not all(np.isfinite(fitted[name]).all() for name in stored):
@@ -396,6 +411,6 @@ def fit(est, X, rows, y_encoded, weights):
     if solver in ("pcg", "nystroem"):
         fitted["n_iter_"] = solution.n_iter
     if solver != "nystroem":
-        fitted["fit_weights_"] = to_numpy(problem.weights)
-        fitted["fit_targets_"] = to_numpy(problem.targets)
+        fitted["fit_weights_"] = to_numpy(data.weights)
+        fitted["fit_targets_"] = to_numpy(data.targets)
     return fitted

@@ -306,10 +306,13 @@ class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator
 
     def _fit_checked(self, X, y_encoded, weights, given, kept):
         if self.method == "margin":
-            from sklearn_kd._kernel.margin_fit import fit
+            from sklearn_kd._kernel.margin_fit import fit_margin
+
+            fitted = fit_margin(self, X, self._rows(X), y_encoded, weights)
         else:
-            from sklearn_kd._kernel.ridge_fit import fit
-        fitted = fit(self, X, self._rows(X), y_encoded, weights)
+            from sklearn_kd._kernel.ridge_fit import fit_ridge
+
+            fitted = fit_ridge(self, X, self._rows(X), y_encoded, weights)
         for name in _OPTIONAL:
             vars(self).pop(name, None)  # an earlier fit's
         loo = fitted.pop("loo_decision_function_", None)
@@ -377,12 +380,12 @@ class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator
 
         rows = self._rows(X)
         dual = self.dual_coef_.reshape(len(self.X_fit_), -1)
-        values = ridge_fit.values_of(self, rows, dual)
+        values = ridge_fit.kernel_expansion(self, rows, dual)
         values += np.asarray(self.intercept_, dtype=values.dtype)
         if self.solver_ == "margin":
             from sklearn_kd._kernel import margin_fit
 
-            values += margin_fit.values_of(self, rows)
+            values += margin_fit.mean_over_draws(self, rows)
         if not np.isfinite(values).all():
             raise ValueError(
                 "X has rows so far from the training rows that their kernel is not finite: leave "
@@ -447,7 +450,8 @@ class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if not times:
             return
-        values = ridge_fit.values_of(self, self._rows(X), ridge_fit.staged_duals(self, times))
+        duals = ridge_fit.staged_duals(self, times)
+        values = ridge_fit.kernel_expansion(self, self._rows(X), duals)
         for stage in np.split(values, len(times), axis=1):
             yield self._proba(stage[:, 0] if stage.shape[1] == 1 else stage)
 

@@ -1,7 +1,5 @@
 """Separation margin of labeled rows in the tangent kernel."""
 
-import time
-import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -10,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, check_scalar, check_X_y
 
 from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.warnings import warn_caller
 
 __all__ = ["NTKMargin", "ntk_margin"]
 
@@ -153,36 +152,32 @@ def ntk_margin(
 
     import torch
 
-    from sklearn_kd._core.kernel.kernels import Kernel, gram
     from sklearn_kd._core.kernel.margin import separation_margin
+    from sklearn_kd._core.kernel.progress import Progress
     from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
 
     device = resolve_device(device)
     check_budget(2 * len(X) ** 2 * X.itemsize, device, "pass fewer rows, or X as float32")
-    start = time.perf_counter()
-
-    def report(step, value, gap):
-        seconds = time.perf_counter() - start
-        print(f"[ntk_margin] step {step}: value {value:.6f}, gap {gap:.1e}, {seconds:.1f} s")
-
-    rows = to_tensor(X, device=device)
+    progress = None
+    if verbose > 0:
+        progress = Progress(
+            "[ntk_margin] step {step}: value {value:.6f}, gap {gap:.1e}, {seconds:.1f} s"
+        )
     found = separation_margin(
-        rows,
+        to_tensor(X, device=device),
         to_tensor(_targets(y_encoded, len(classes), X.dtype), device=device),
-        gram(rows, Kernel("ntk")),
         torch.Generator(device=device).manual_seed(int(seed)),
         n_pairs=None if n_draws == "auto" else (n_draws + 1) // 2,
         smoothing=None if smoothing == "auto" else float(smoothing),
         tol=tol,
         max_iter=max_iter,
-        on_iteration=report if verbose > 0 else None,
+        progress=progress,
     )
     if not found.converged:
-        warnings.warn(
+        warn_caller(
             f"the duality gap of gamma={found.gamma:.3g} is {found.duality_gap:.1e} after "
             f"{found.n_iter} steps: raise max_iter, tol or smoothing for bounds that meet.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     result = {name: value for name, value in vars(found).items() if name not in _CORE_ONLY}
     logits = to_numpy(found.soft_logits)

@@ -420,27 +420,27 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch):
 
 def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
     X, y = blobs(300)
-    monkeypatch.setattr(ridge_fit, "RIDGE_ROWS", 50)
+    monkeypatch.setattr(ridge_fit, "MAX_SELECTION_ROWS", 50)
     monkeypatch.setattr(ridge_fit, "N_COMPONENTS", 20)
-    monkeypatch.setattr(ridge_fit, "STREAM_ROWS", 64)
-    monkeypatch.setattr(ridge_fit, "RANK", 10)
+    monkeypatch.setattr(ridge_fit, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(ridge_fit, "MAX_RANK", 10)
     with caplog.at_level("INFO", logger="sklearn_kd"):
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "cholesky"
-        monkeypatch.setattr(ridge_fit, "CHOLESKY_ROWS", {"cpu": 100, "cuda": 100})
+        monkeypatch.setattr(ridge_fit, "MAX_CHOLESKY_ROWS", {"cpu": 100, "cuda": 100})
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "pcg"
         small = KernelTeacher(random_state=0, max_memory=4e-4).fit(X, y)
         assert small.solver_ == "nystroem"
     assert small.X_fit_.shape == (20, 4)
     assert small.score(X, y) > 0.8
     assert "300 distinct rows on cpu" in caplog.text
-    assert "GiB there are" in caplog.text
+    assert "GiB are available" in caplog.text
 
 
 def test_centres_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
     X, y = blobs(200, 3)
     kept = KernelTeacher(solver="nystroem", n_components=30, random_state=0).fit(X, y)
-    monkeypatch.setattr(ridge_fit, "STREAM_ROWS", 37)
-    monkeypatch.setattr(ridge_fit, "KEPT_SHARE", 0.0)
+    monkeypatch.setattr(ridge_fit, "BLOCK_ROWS", 37)
+    monkeypatch.setattr(ridge_fit, "MAX_KEPT_MEMORY_SHARE", 0.0)
     streamed = KernelTeacher(
         solver="nystroem", n_components=30, random_state=0, ridge=kept.ridge_
     ).fit(X, y)

@@ -1,4 +1,4 @@
-r"""Linear algebra on large positive matrices: in place, in blocks, with many right-hand sides."""
+"""Linear algebra on large positive definite matrices, in place and in blocks."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sklearn_kd._core.kernel.progress import Progress
+
 __all__ = [
     "NotPositiveDefiniteError",
     "Solution",
+    "SolverOptions",
     "cholesky_",
     "cholesky_solve",
+    "conjugate_gradients",
     "inverse_diagonal",
+    "pivoted_cholesky",
     "solve_refined",
     "solve_triangular",
     "symmetric_product",
@@ -21,23 +26,23 @@ __all__ = [
 ]
 
 
-#: Rows that are taken to float64 at a time.
-EXACT_ROWS = 64
-#: Columns of a block: its products run at full speed and its scratch is small.
-BLOCK = 512
+#: Rows that are converted to float64 at a time.
+FLOAT64_BLOCK_ROWS = 64
+#: Columns of a block. With so many, products run at full speed and scratch memory is small.
+BLOCK_COLUMNS = 512
 
 
 class NotPositiveDefiniteError(ArithmeticError):
-    """A Cholesky factorisation broke down."""
+    """A matrix that must be positive definite is not."""
 
 
 def cholesky_(matrix: Tensor) -> Tensor:
-    """Overwrite a symmetric matrix by its factor and return L, lower triangular, L L' = matrix.
+    """Overwrite a symmetric matrix by its Cholesky factor and return L with L L' = matrix.
 
-    L is a view of the memory of ``matrix``; what is above its diagonal is not cleared. Nothing
-    of the size of the matrix is allocated.
+    L is lower triangular and a view of the memory of ``matrix``. The values above its diagonal are
+    not cleared. Nothing of the size of the matrix is allocated.
     """
-    # the view is column-major, which the factorisation then works on without a copy
+    # the view is column-major, so that the factorization works on it without a copy
     factor = matrix.mT
     info = torch.empty((), dtype=torch.int32, device=matrix.device)
     torch.linalg.cholesky_ex(factor, out=(factor, info))
@@ -47,23 +52,26 @@ def cholesky_(matrix: Tensor) -> Tensor:
 
 
 def solve_triangular(factor: Tensor, rhs: Tensor, *, upper: bool) -> Tensor:
-    """Solve with one triangle of ``factor``; the other is not read."""
+    """Solve with one triangle of ``factor``. The other triangle is not read."""
     solved: Tensor = torch.linalg.solve_triangular(factor, rhs, upper=upper)
     return solved
 
 
 def cholesky_solve(factor: Tensor, rhs: Tensor) -> Tensor:
-    """(L L')^-1 rhs, without the copy of L that torch.cholesky_solve makes."""
+    """Return (L L')^-1 rhs, without the copy of L that torch.cholesky_solve makes."""
     half = solve_triangular(factor, rhs, upper=False)
     return solve_triangular(factor.mT, half, upper=True)
 
 
 def inverse_diagonal(factor: Tensor) -> Tensor:
-    """Diagonal of (L L')^-1: the squared norms of the columns of L^-1, n^3 / 3 in blocks."""
+    """Return the diagonal of (L L')^-1, the squared norms of the columns of L^-1.
+
+    It takes n^3 / 3 multiplications, in blocks.
+    """
     n = len(factor)
     result = factor.new_empty(n)
-    for start in range(0, n, BLOCK):
-        end = min(start + BLOCK, n)
+    for start in range(0, n, BLOCK_COLUMNS):
+        end = min(start + BLOCK_COLUMNS, n)
         # column j of L^-1 is zero above row j
         columns = factor.new_zeros(n - start, end - start)
         columns[: end - start].fill_diagonal_(1.0)
@@ -73,61 +81,64 @@ def inverse_diagonal(factor: Tensor) -> Tensor:
 
 
 def thin_product(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Product of a large matrix, or its transpose, with a few columns.
+    """Return the product of a large matrix, or its transpose, with a few columns.
 
-    Their transposes are multiplied: BLAS is up to tens of times slower where the matrix comes
-    first, for ten columns and a tall matrix.
+    The transposes are multiplied. For ten columns and a tall matrix BLAS is up to tens of times
+    slower if the matrix comes first.
     """
     return (vectors.mT @ matrix.mT).mT
 
 
 def symmetric_product(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Product with a symmetric matrix, by its rows: a third faster where it is tall and thin."""
+    """Return the product with a symmetric matrix by its rows, which is a third faster."""
     return thin_product(matrix.mT, vectors)
 
 
 def symmetric_product_exactly(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Product in float64 with a matrix of any dtype, a few rows in float64 at a time."""
+    """Return the float64 product with a matrix of any dtype, converted a few rows at a time."""
     if matrix.dtype == torch.float64:
         return symmetric_product(matrix, vectors)
     result = torch.empty_like(vectors)
-    buffer = vectors.new_empty(EXACT_ROWS, len(matrix))
-    for start in range(0, len(matrix), EXACT_ROWS):
-        part = matrix[start : start + EXACT_ROWS]
+    buffer = vectors.new_empty(FLOAT64_BLOCK_ROWS, len(matrix))
+    for start in range(0, len(matrix), FLOAT64_BLOCK_ROWS):
+        part = matrix[start : start + FLOAT64_BLOCK_ROWS]
         rows = buffer[: len(part)].copy_(part)
         torch.mm(rows, vectors, out=result[start : start + len(part)])
     return result
 
 
 def pivoted_cholesky(
-    columns: Callable[[Tensor], Tensor],
-    diagonal: Tensor,
-    rank: int,
-    generator: torch.Generator,
+    matrix: Tensor, diagonal: Tensor, rank: int, generator: torch.Generator
 ) -> Tensor:
-    """Low-rank factor F (n, at most rank), K close to F F', by random pivots.
+    """Return a low-rank factor F of a symmetric matrix, which is close to F F'.
 
-    Chen, Epperly, Tropp and Webber 2025, "Randomly pivoted Cholesky", in blocks: pivots are drawn
-    with the probability of what is left of the diagonal; pivots that a block makes redundant are
-    dropped. ``columns(pivots)`` returns K[:, pivots].
+    Randomly pivoted Cholesky of Chen, Epperly, Tropp and Webber (2025), in blocks. Pivots are drawn
+    with the probability of the remaining diagonal, which is ``diagonal`` at first. Pivots that a
+    block makes redundant are dropped.
+
+    Returns
+    -------
+    tensor of shape (n, at most rank)
     """
-    n = len(diagonal)
-    factor = diagonal.new_zeros(n, rank)
+    n = len(matrix)
+    factor = matrix.new_zeros(n, rank)
     left = diagonal.clone()
     tiny = 10 * torch.finfo(diagonal.dtype).eps * float(diagonal.max())
     done = 0
     while done < rank:
-        # drawn on the CPU, so that every device draws alike
+        # drawn on the CPU, so that all devices draw the same pivots
         weights = left.double().cpu()
         n_candidates = int((weights > tiny).sum())
         if not n_candidates:
             break
         size = min(max(32, rank // 10), rank - done, n_candidates)
         weights = torch.where(weights > tiny, weights, 0.0)
-        # exponential clocks: multinomial without replacement, for any number of rows
+        # the largest ratios to exponential draws sample without replacement; multinomial of torch
+        # is limited to 2**24 rows
         clock = torch.empty_like(weights).exponential_(generator=generator)
         chosen = (weights / clock).topk(size).indices.to(left.device)
-        part = columns(chosen) - factor[:, :done] @ factor[chosen, :done].mT
+        # rows, which are contiguous, stand for the equal columns
+        part = matrix[chosen].mT - factor[:, :done] @ factor[chosen, :done].mT
         kept, lower = _independent(part[chosen].double(), tiny)
         new = solve_triangular(lower.to(part.dtype), part[:, kept].mT, upper=False).mT
         factor[:, done : done + len(kept)] = new
@@ -138,7 +149,7 @@ def pivoted_cholesky(
 
 
 def _independent(block: Tensor, tiny: float) -> tuple[Tensor, Tensor]:
-    """Rows of a small matrix that are independent, and the Cholesky factor of that part."""
+    """Return the independent rows of a small matrix, and the Cholesky factor of that part."""
     block = (block + block.mT) / 2
     kept: list[int] = []
     left = block.diagonal().clone()
@@ -146,7 +157,7 @@ def _independent(block: Tensor, tiny: float) -> tuple[Tensor, Tensor]:
     start = float(left.max())
     for step in range(len(block)):
         pivot = int(left.argmax())
-        # what a pivot drawn before has explained would only add rounding
+        # a pivot that earlier ones explain would only add rounding errors
         if left[pivot] <= max(tiny, 1e-3 * start):
             break
         row = (block[pivot] - rows[:step, pivot] @ rows[:step]) / left[pivot].sqrt()
@@ -161,11 +172,20 @@ def _independent(block: Tensor, tiny: float) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Solution:
-    """Where an iterative solver ended."""
+    """Result of an iterative solver."""
 
     values: Tensor  # (rows, columns)
     residual: Tensor  # (columns,), relative
     n_iter: int
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """When an iterative solver stops, and how it reports its progress."""
+
+    tol: float  # of the relative residual
+    max_iter: int
+    progress: Progress | None = None
 
 
 def solve_refined(
@@ -173,39 +193,36 @@ def solve_refined(
     multiply_exactly: Callable[[Tensor], Tensor],
     precondition: Callable[[Tensor], Tensor],
     rhs: Tensor,
-    *,
-    tol: float,
-    max_iter: int,
-    on_iteration: Callable[[int, float], None] | None = None,
+    options: SolverOptions,
 ) -> Solution:
-    """Conjugate gradients for all columns side by side, refined until the equation holds.
+    """Solve by conjugate gradients for all columns at once, with iterative refinement.
 
-    The residual that decides is that of the equation, by ``multiply_exactly`` on float64 columns;
-    conjugate gradients with ``multiply`` (in the dtype of ``rhs``) solve for what is left of it.
-    In float32 they cannot do better than rounding times the largest eigenvalue, which large
-    matrices reach long before the labels are right (Higham 2002, chapter 12).
+    ``multiply_exactly`` computes the residual of the equation for float64 columns. Conjugate
+    gradients with ``multiply``, in the dtype of ``rhs``, then solve for the correction. Without
+    refinement float32 could not reach a residual below its precision times the largest eigenvalue,
+    which is not accurate enough for large matrices (Higham 2002, chapter 12).
 
-    The functions may treat columns differently (masks, shifts): each column is a system of its
-    own, and all share passes over the matrix.
+    The functions may treat columns differently, by masks or shifts. Each column is a system of its
+    own, and all columns share the passes over the matrix.
     """
     wanted = rhs.double()
     size = torch.linalg.vector_norm(wanted, dim=0).clamp_(min=torch.finfo(torch.float64).tiny)
     values, residual = torch.zeros_like(wanted), wanted
     relative = torch.ones_like(size)
-    coarsest = torch.finfo(rhs.dtype).eps ** 0.5  # finer than this only the count would fall
-    n_iter = 0
-    while n_iter < max_iter:
+    # conjugate gradients cannot reduce the true residual much further in one round
+    min_reduction = torch.finfo(rhs.dtype).eps ** 0.5
+    tol, n_iter = options.tol, 0
+    while n_iter < options.max_iter:
         worst = float(relative.max())
         step, taken = conjugate_gradients(
             multiply,
             precondition,
             (residual / size).to(rhs.dtype),
-            # half, since its own count of the residual drifts from the truth
-            tol=max(0.5 * tol, coarsest * worst),
-            max_iter=max_iter - n_iter,
-            on_iteration=None
-            if on_iteration is None
-            else lambda k, r, done=n_iter: on_iteration(done + k, r),  # type: ignore[misc]
+            # half, since the residual that the recurrence computes drifts from the true one
+            tol=max(0.5 * tol, min_reduction * worst),
+            max_iter=options.max_iter - n_iter,
+            n_done=n_iter,
+            progress=options.progress,
         )
         n_iter += taken
         trial = values + step.double() * size
@@ -227,9 +244,12 @@ def conjugate_gradients(
     *,
     tol: float,
     max_iter: int,
-    on_iteration: Callable[[int, float], None] | None = None,
+    n_done: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[Tensor, int]:
-    """Preconditioned conjugate gradients until every column of the residual has norm ``tol``.
+    """Run preconditioned conjugate gradients until the residual of no column exceeds ``tol``.
+
+    ``n_done`` iterations were done before, which matters only for ``progress``.
 
     Returns
     -------
@@ -243,13 +263,13 @@ def conjugate_gradients(
     gain = (residual * z).sum(dim=0)
     for n_iter in range(max_iter):
         norm = float(torch.linalg.vector_norm(residual, dim=0).max())
-        if on_iteration is not None:
-            on_iteration(n_iter, norm)
+        if progress is not None:
+            progress.report(step=n_done + n_iter, residual=norm)
         if norm <= tol:
             return values, n_iter
         product = multiply(direction)
         curvature = (direction * product).sum(dim=0)
-        # a column that is done has nothing left to divide
+        # the residual of a solved column is zero
         step = torch.where(curvature > 0, gain / curvature, 0.0)
         values.addcmul_(direction, step)
         residual.addcmul_(product, step, value=-1.0)

@@ -1,6 +1,6 @@
-r"""The separation margin of the infinite-width network, and the teacher that attains it.
+r"""Separation margin of the infinitely wide two-layer network, and the teacher that attains it.
 
-With :math:`\phi_x(z) = x\,1[\langle z, x\rangle > 0]`, z ~ N(0, I), it is
+With :math:`\phi_x(z) = x\,1[\langle z, x\rangle > 0]` and z ~ N(0, I) the margin is
 
 .. math:: \gamma = \sup_{\|v(z)\| \le 1} \min_i y_i E\langle v(z), \phi_i(z)\rangle
           = \min_{q \in \Delta} E\|g_q(z)\|, \quad
@@ -9,54 +9,61 @@ With :math:`\phi_x(z) = x\,1[\langle z, x\rangle > 0]`, z ~ N(0, I), it is
 K classes have a function v_c for each class, q over the pairs (i, j != y_i), the margins
 :math:`E\langle v_{y_i} - v_j, \phi_i\rangle` and the norm of all v_c together.
 
-``targets`` (n, outputs) are the signs of two classes, one output, or one-hot rows of K classes.
-``rows`` are (n, d), Gram matrices (n, n) of the hidden-only kernel, whose diagonal is
-:math:`\|x\|^2/2`; logits and dual coefficients are (n, outputs).
+``targets`` (n, outputs) are the signs of two classes (one output) or one-hot rows of K classes.
+``rows`` are (n, d). Gram matrices (n, n) are those of the kernel of the hidden layer, which has the
+diagonal :math:`\|x\|^2/2`. Logits and dual coefficients are (n, outputs).
 
-Three things make sampled z do. z and -z go together, since g(-z) = sum - g(z) is free. The second
-moment :math:`E\|g_q\|^2 = \langle M, K M\rangle` is known, and takes most of the variance with it
-(a control variate). And the quadratic that majorizes E||g_q|| is the kernel again, so that a
-step minimizes that over the simplex and a handful of steps will do.
+Three properties make sampling z efficient. Draws come in pairs z and -z, since g(-z) = sum - g(z)
+costs nothing. The second moment :math:`E\|g_q\|^2 = \langle M, K M\rangle` is known and serves as a
+control variate that removes most of the variance. The quadratic function that majorizes E||g_q||
+is given by the kernel, so that each step minimizes a quadratic over the simplex and few steps
+suffice.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sklearn_kd._core.kernel import kernels
+from sklearn_kd._core.kernel.activation_patterns import (
+    MAX_SCRATCH_NUMBERS,
+    PatternChunk,
+    default_n_pairs,
+    n_fresh_pairs,
+    row_span,
+    sample_patterns,
+)
+from sklearn_kd._core.kernel.progress import Progress
 from sklearn_kd._core.kernel.simplex import Simplex, duality_gap, quadratic_program
 
-__all__ = ["separation_margin"]
+__all__ = [
+    "Separation",
+    "mean_logits",
+    "rkhs_norm",
+    "rkhs_weights",
+    "separation_margin",
+    "teacher_values",
+]
 
 
-#: Entries of the largest scratch array.
-SCRATCH = 2**23
-#: Multiplications that one pass over the draws may take, where that is enough draws.
-PASS = 2**31
-#: Pairs of draws: at least, at most, where few rows make few patterns, and fresh ones at least.
-FEWEST, MOST, TINY, FRESH = 2**11, 2**16, 2**19, 2**14
-#: Rows whose patterns are merged; activations that are kept, in bytes.
-MERGED_ROWS, KEPT = 20, 10**8
 #: Multiplications that reweighting the Gram matrix may take.
-REWEIGHT = 2**28
-
-#: Signs of the rows of pairs (z, -z) at z, (n, pairs), and the weights of the pairs (pairs,).
-Chunk = tuple[Tensor, Tensor]
+MAX_REWEIGHT_MULTIPLICATIONS = 2**28
 
 
 @dataclass(frozen=True)
 class Separation:
-    """The margin with its bounds, and the dual solution that gives the teacher."""
+    """Margin with bounds, and the dual solution that defines the teacher."""
 
-    gamma: float  # E||g_q|| on fresh draws
-    lower: float  # min of the margins on fresh draws, each less three standard errors
-    upper: float  # E||g_q|| on fresh draws plus three standard errors
+    gamma: float  # E||g_q|| on new draws
+    lower: float  # least margin on new draws, each less three standard errors
+    upper: float  # E||g_q|| on new draws plus three standard errors
     gamma_rkhs: float
     weights: Tensor  # q, (n,) or (n, K) with zeros at the own class
     coefficients: Tensor  # M with g_c(z) = sum_i M_ic phi_i(z)
-    soft_logits: Tensor  # E<v_c, phi_i> on fresh draws
+    soft_logits: Tensor  # E<v_c, phi_i> on new draws
     smoothing: float
     control: float  # kappa of the control variate
     n_draws: int
@@ -65,116 +72,63 @@ class Separation:
     converged: bool
 
 
-def rkhs_margin(
-    gram: Tensor, targets: Tensor, *, tol: float = 1e-6, max_iter: int = 10_000
-) -> tuple[float, Tensor]:
-    r"""Return :math:`\gamma_1 = \min_q \langle M, K M\rangle^{1/2}` and its q, (n,) or (n, K).
+def rkhs_weights(gram: Tensor, simplex: Simplex, tol: float, max_iter: int) -> Tensor:
+    r"""Return the q that attains :math:`\gamma_1 = \min_q \langle M, K M\rangle^{1/2}`.
 
-    It is one over the norm of the support vector machine without a bias; gamma is at most this.
-    ``tol`` bounds the relative error of its square where the number of steps allows.
+    The margin gamma_1 is one over the norm of the support vector machine without a bias. It bounds
+    gamma from above. ``tol`` bounds the relative error of its square if ``max_iter`` allows.
     """
-    simplex = Simplex(targets)
-    q = _rkhs_weights(gram, simplex, tol, max_iter)
-    return _rkhs_norm(gram, simplex.coefficients(q)), simplex.weights(q)
-
-
-def _rkhs_weights(gram: Tensor, simplex: Simplex, tol: float, max_iter: int) -> Tensor:
     q = torch.ones_like(simplex.margins(simplex.targets))
     q /= len(q)
-    square = _rkhs_norm(gram, simplex.coefficients(q)) ** 2
+    square = rkhs_norm(gram, simplex.coefficients(q)) ** 2
     linear = torch.zeros_like(q)
     eps = torch.finfo(gram.dtype).eps
     tol = max(tol, 1e3 * eps)
     floor = eps * float(gram.diagonal().max())
-    while True:  # the tolerance is relative to what is looked for
+    while True:  # the tolerance is relative to the value, which is not known before
         q = quadratic_program(gram, 1.0, linear, simplex, q, max(tol * square, floor), max_iter)
-        before, square = square, _rkhs_norm(gram, simplex.coefficients(q)) ** 2
+        before, square = square, rkhs_norm(gram, simplex.coefficients(q)) ** 2
         if square > before / 2 or square <= floor:
             return q
 
 
-def _rkhs_norm(gram: Tensor, coefficients: Tensor) -> float:
+def rkhs_norm(gram: Tensor, coefficients: Tensor) -> float:
+    """Return the norm of the kernel expansion with these coefficients."""
     return math.sqrt(max(float((coefficients * (gram @ coefficients)).sum()), 0.0))
 
 
-def _span(rows: Tensor) -> Tensor:
-    """Orthonormal basis (d, rank) of the span of the rows; one column at least."""
-    _, scales, basis = torch.linalg.svd(rows, full_matrices=False)
-    tiny = float(scales[0]) * max(rows.shape) * torch.finfo(rows.dtype).eps
-    rank = max(int((scales > tiny).sum()), 1)
-    span: Tensor = basis[:rank].T
-    return span
-
-
-def _affordable_pairs(rows: Tensor, n_outputs: int) -> int:
-    n_rows, rank = rows.shape
-    if n_rows <= MERGED_ROWS:
-        return TINY
-    affordable = min(max(PASS // (4 * n_rows * rank * n_outputs), FEWEST), MOST)
-    return max(min(affordable, KEPT // n_rows), 1)
-
-
-def _patterns(
-    rows: Tensor, n_pairs: int, n_outputs: int, generator: torch.Generator
-) -> Iterator[Chunk]:
-    most = max(SCRATCH // (n_outputs * max(rows.shape)), 16)
-    for start in range(0, n_pairs, most):
-        size = min(most, n_pairs - start)
-        z = torch.randn(
-            rows.shape[1], size, dtype=rows.dtype, device=rows.device, generator=generator
-        )
-        yield rows @ z > 0, rows.new_full((size,), 1 / n_pairs)
-
-
-def _merged(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Merge equal patterns of few rows, of which there are few (z and -z are one pair)."""
-    y_encoded, weights = [], []
-    for active, weight in chunks:
-        active = active ^ ~active[:1]
-        powers = 2 ** torch.arange(len(active), device=active.device)
-        y_encoded.append((active * powers[:, None]).sum(dim=0))
-        weights.append(weight)
-        n_rows = len(active)
-    distinct, of = torch.unique(torch.cat(y_encoded), return_inverse=True)
-    weight = torch.cat(weights)
-    total = weight.new_zeros(len(distinct)).index_add_(0, of, weight)
-    bits = torch.arange(n_rows, device=distinct.device)
-    return [(((distinct >> bits[:, None]) & 1).bool(), total)]
-
-
-def _sample(
-    rows: Tensor, n_pairs: int, n_outputs: int, generator: torch.Generator
-) -> Iterable[Chunk]:
-    patterns = _patterns(rows, n_pairs, n_outputs, generator)
-    return _merged(patterns) if len(rows) <= MERGED_ROWS else patterns
-
-
 def _dual_values(rows: Tensor, active: Tensor, coefficients: Tensor) -> Tensor:
-    """Values of g, (draws, outputs, d); ``active`` (n, draws) in the dtype of the rows."""
+    """Return g at the draws, (draws, outputs, d), for activations (n, draws) in the same dtype."""
     columns = [active.T @ (rows * column[:, None]) for column in coefficients.T]
     return torch.stack(columns, dim=1)
 
 
 def _norms(values: Tensor, smoothing: float) -> Tensor:
+    """Return the smoothed norms of g at the draws."""
     return values.square().sum(dim=(1, 2)).add_(smoothing**2).sqrt_()
 
 
 class _Objective:
     r"""E of sqrt(||g_q||^2 + nu^2) over a sample, with its gradient.
 
-    The sample serves for :math:`E[\sqrt{\|g\|^2 + \nu^2} - \kappa \|g\|^2 / 2]` alone; the rest is
-    :math:`\kappa \langle M, K M\rangle / 2`.
+    Only :math:`E[\sqrt{\|g\|^2 + \nu^2} - \kappa \|g\|^2 / 2]` is estimated by the sample. The
+    remaining part is :math:`\kappa \langle M, K M\rangle / 2`.
     """
 
     def __init__(
-        self, rows: Tensor, gram: Tensor, simplex: Simplex, chunks: list[Chunk], smoothing: float
+        self,
+        rows: Tensor,
+        gram: Tensor,
+        simplex: Simplex,
+        chunks: list[PatternChunk],
+        smoothing: float,
     ) -> None:
         self.rows, self.gram, self.simplex = rows, gram, simplex
-        self.chunks: Iterable[Chunk] = chunks
+        self.chunks: Iterable[PatternChunk] = chunks
         self.smoothing, self.control = smoothing, 0.0
         n_patterns = sum(len(weight) for _, weight in chunks)
-        self.reweights = len(rows) ** 2 * n_patterns <= REWEIGHT
-        # as many steps on the quadratic as take the time of a pass over the draws
+        self.reweights = len(rows) ** 2 * n_patterns <= MAX_REWEIGHT_MULTIPLICATIONS
+        # so many steps on the quadratic take the time of a pass over the draws
         self.n_inner = min(max(4 * rows.shape[1] * n_patterns // len(rows), 500), 5_000)
 
     def pairs(self, coefficients: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -186,14 +140,14 @@ class _Objective:
             yield active, weight, values, total - values
 
     def choose_control(self, q: Tensor) -> None:
-        """Fit v = g/||g|| by kappa g, by least squares."""
+        """Choose the kappa that approximates g/||g|| by kappa g in least squares."""
         first = second = 0.0
         for _, weight, *both in self.pairs(self.simplex.coefficients(q)):
             for values in both:
                 norms = _norms(values, 0.0)
                 first += float(weight @ norms)
                 second += float(weight @ norms.square())
-        # rows that cancel leave rounding errors to divide by
+        # if the rows cancel, the denominator is a rounding error
         self.control = first / max(second, self.smoothing**2)
 
     def __call__(self, q: Tensor) -> tuple[float, Tensor]:
@@ -221,8 +175,8 @@ class _Objective:
     def metric(self, q: Tensor) -> tuple[Tensor, float]:
         r"""Return matrix and factor, whose product Q majorizes: F(q + p) <= F + F'p + <P, Q P>/2.
 
-        Since sqrt(s) <= sqrt(t) + (s - t)/(2 sqrt(t)), the kernel reweighted by 1/||g(z)|| will
-        do; where that is dear, the kernel times the mean of 1/||g|| nearly does.
+        Since sqrt(s) <= sqrt(t) + (s - t)/(2 sqrt(t)), the kernel reweighted by 1/||g(z)|| is such
+        a Q. If that is too expensive, the kernel times the mean of 1/||g|| is used instead.
         """
         coefficients = self.simplex.coefficients(q)
         if not self.reweights:
@@ -242,32 +196,33 @@ def _descend(
     objective: _Objective,
     q: Tensor,
     tol: float,
-    least: float,
+    min_scale: float,
     max_iter: int,
-    on_iteration: Callable[[int, float, float], None] | None,
+    progress: Progress | None,
 ) -> tuple[Tensor, int, float, bool]:
-    """Minimize by majorization; return q, the number of steps, the gap and whether it is small.
+    """Minimize by majorization and return q, the number of steps, the gap and whether it is small.
 
-    Small is ``tol`` of the value, or of ``least``, the scale of a value that falls to nothing.
+    The gap is small if it is at most ``tol`` times the value, or times ``min_scale`` if the value
+    falls to zero.
     """
     simplex = objective.simplex
     value, slope = objective(q)
     metric, factor, scale = objective.gram, 0.0, 1.0
     for iteration in range(max_iter + 1):
         gap = duality_gap(slope, q)
-        converged = gap <= tol * max(value, least)
-        if on_iteration is not None:
-            on_iteration(iteration, value, gap)
+        converged = gap <= tol * max(value, min_scale)
+        if progress is not None:
+            progress.report(step=iteration, value=value, gap=gap)
         if converged or iteration == max_iter:
             break
         if iteration == 0 or objective.reweights:
             metric, factor = objective.metric(q)
-        enough = max(gap / 30, tol * max(value, least) / 3)
+        inner_tol = max(gap / 30, tol * max(value, min_scale) / 3)
         while True:
             total = factor * scale
             linear = slope - total * simplex.margins(metric @ simplex.coefficients(q))
             following = quadratic_program(
-                metric, total, linear, simplex, q, enough, objective.n_inner
+                metric, total, linear, simplex, q, inner_tol, objective.n_inner
             )
             move = simplex.coefficients(following - q)
             curved = total * float((move * (metric @ move)).sum())
@@ -284,7 +239,8 @@ def _descend(
 def _estimate(objective: _Objective, q: Tensor, n_pairs: int) -> tuple[float, float, float, Tensor]:
     """Return E||g||, its standard error, the lower bound and the logits of the teacher.
 
-    A minimum of means is lower than the least mean: each margin has its own standard error.
+    The minimum of estimated margins is biased downward. The bound subtracts from each margin its
+    own standard errors before it takes the minimum.
     """
     rows, kappa, simplex = objective.rows, objective.control, objective.simplex
     coefficients = simplex.coefficients(q)
@@ -321,48 +277,60 @@ def _estimate(objective: _Objective, q: Tensor, n_pairs: int) -> tuple[float, fl
 def separation_margin(
     rows: Tensor,
     targets: Tensor,
-    gram: Tensor,
     generator: torch.Generator,
     *,
     n_pairs: int | None = None,
     smoothing: float | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
-    on_iteration: Callable[[int, float, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Separation:
-    r"""Estimate gamma, with bounds, and the q that attains it.
+    r"""Estimate gamma with bounds and the q that attains it.
 
-    ``rows`` are used as given; the theory has norms of at most one. ``targets`` have their dtype,
-    ``gram`` is their hidden-only kernel, ``generator`` is on their device. ``n_pairs`` pairs
-    (z, -z) serve to fit q, as many as a pass can afford for None, and more fresh ones give the
-    values. ``on_iteration`` is called with the number of steps done, the value and the duality
-    gap on the sample; ``tol`` of the value is a small gap.
-
-    ``smoothing`` is nu of :math:`E\sqrt{\|g\|^2 + \nu^2}`, which replaces E||g||, so that
-    :math:`v = g/\sqrt{\|g\|^2 + \nu^2}` is determined where g = 0. It costs each margin
-    0.3003 nu at most. A two-hundredth of gamma_1 for None.
+    Parameters
+    ----------
+    rows : tensor of shape (n, d)
+        Used as given. The theory has norms of at most one.
+    targets : tensor of shape (n, outputs)
+        In the dtype of the rows.
+    generator : torch.Generator
+        On the device of the rows.
+    n_pairs : int, optional
+        Pairs (z, -z) that q is fitted to. By default as many as one pass can afford. The values are
+        estimated on more, new draws.
+    smoothing : float, optional
+        nu of :math:`E\sqrt{\|g\|^2 + \nu^2}`, which replaces E||g||, so that
+        :math:`v = g/\sqrt{\|g\|^2 + \nu^2}` is determined if g = 0. It reduces each margin by at
+        most 0.3003 nu. The default is gamma_1 / 200.
+    tol : float
+        Duality gap at which to stop, relative to the value.
+    max_iter : int
+        Steps, each of which solves a quadratic program.
+    progress : Progress, optional
+        Gets ``step``, ``value`` and ``gap`` (the duality gap on the sample) at each step.
     """
+    gram = kernels.gram(rows, kernels.Kernel("ntk"))
     if not torch.isfinite(gram).all():
         raise ValueError("the rows are too long for their kernel to be finite: rescale X.")
     n_outputs = targets.shape[1]
     simplex = Simplex(targets)
-    q = _rkhs_weights(gram, simplex, 1e-6, 10_000)
-    gamma_rkhs = _rkhs_norm(gram, simplex.coefficients(q))
-    # gamma_1 comes from its square: below this it is zero, and gamma with it
-    least = 8 * math.sqrt(torch.finfo(gram.dtype).eps * float(gram.diagonal().max()))
+    q = rkhs_weights(gram, simplex, 1e-6, 10_000)
+    gamma_rkhs = rkhs_norm(gram, simplex.coefficients(q))
+    # gamma_1 is computed from its square and cannot be told from zero below this value
+    min_gamma = 8 * math.sqrt(torch.finfo(gram.dtype).eps * float(gram.diagonal().max()))
     if smoothing is None:
-        smoothing = max(gamma_rkhs, least, 1e-30) / 200
-    rows = rows @ _span(rows)  # z matters through its products with the rows only
+        smoothing = max(gamma_rkhs, min_gamma, 1e-30) / 200
+    rows = rows @ row_span(rows)  # only the products of z with the rows matter
     if n_pairs is None:
-        n_pairs = _affordable_pairs(rows, n_outputs)
-    chunks = list(_sample(rows, n_pairs, n_outputs, generator))
+        n_pairs = default_n_pairs(rows, n_outputs)
+    chunks = list(sample_patterns(rows, n_pairs, n_outputs, generator))
     objective = _Objective(rows, gram, simplex, chunks, smoothing)
     objective.choose_control(q)
     n_iter, gap, converged = 0, gamma_rkhs, True
-    if gamma_rkhs > least:
-        q, n_iter, gap, converged = _descend(objective, q, tol, gamma_rkhs, max_iter, on_iteration)
-    n_fresh = max(n_pairs, TINY) if len(rows) <= MERGED_ROWS else max(4 * n_pairs, FRESH)
-    objective.chunks = _sample(rows, n_fresh, n_outputs, generator)
+    if gamma_rkhs > min_gamma:
+        q, n_iter, gap, converged = _descend(objective, q, tol, gamma_rkhs, max_iter, progress)
+    n_fresh = n_fresh_pairs(len(rows), n_pairs)
+    objective.chunks = sample_patterns(rows, n_fresh, n_outputs, generator)
     value, error, lower, logits = _estimate(objective, q, n_fresh)
     return Separation(
         gamma=max(value, lower),
@@ -384,13 +352,24 @@ def separation_margin(
 def teacher_values(
     rows: Tensor, draws: Tensor, solution: Separation, *, control: float = 0.0
 ) -> Tensor:
-    r"""Values :math:`v(z) = g(z)/\sqrt{\|g(z)\|^2 + \nu^2}` at ``draws`` (m, d); (m, outputs, d).
+    r"""Return :math:`v(z) = g(z)/\sqrt{\|g(z)\|^2 + \nu^2}` at the draws.
 
-    ``rows`` are those that the solution was found on. With ``control`` = kappa the values are
-    v - kappa g, which `soft_logits` averages with far less noise; add kappa K(x, rows) M.
+    Parameters
+    ----------
+    rows : tensor of shape (n, d)
+        The rows of the solution.
+    draws : tensor of shape (m, d)
+    solution : Separation
+    control : float
+        With kappa the values are v - kappa g, whose mean has much less noise. The logits are then
+        the `mean_logits` plus kappa K(x, rows) M.
+
+    Returns
+    -------
+    tensor of shape (m, outputs, d)
     """
     values = rows.new_empty(len(draws), solution.coefficients.shape[1], rows.shape[1])
-    size = max(SCRATCH // (values.shape[1] * max(rows.shape)), 16)
+    size = max(MAX_SCRATCH_NUMBERS // (values.shape[1] * max(rows.shape)), 16)
     for start in range(0, len(draws), size):
         active = (rows @ draws[start : start + size].T > 0).to(rows.dtype)
         g = _dual_values(rows, active, solution.coefficients)
@@ -399,13 +378,24 @@ def teacher_values(
     return values
 
 
-def soft_logits(rows: Tensor, draws: Tensor, values: Tensor) -> Tensor:
-    r"""Mean over s of :math:`1[\langle z_s, x\rangle > 0] \langle v_s, x\rangle`, (n, outputs).
+def mean_logits(rows: Tensor, draws: Tensor, values: Tensor) -> Tensor:
+    r"""Return the mean over s of :math:`1[\langle z_s, x\rangle > 0] \langle v_s, x\rangle`.
 
-    ``draws`` z are (m, d), ``values`` v (m, outputs, d).
+    Parameters
+    ----------
+    rows : tensor of shape (n, d)
+        The rows x.
+    draws : tensor of shape (m, d)
+        The draws z.
+    values : tensor of shape (m, outputs, d)
+        The values v at the draws.
+
+    Returns
+    -------
+    tensor of shape (n, outputs)
     """
     logits = rows.new_zeros(len(rows), values.shape[1])
-    size = max(SCRATCH // max(len(draws), 1), 1)
+    size = max(MAX_SCRATCH_NUMBERS // max(len(draws), 1), 1)
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         active = (part @ draws.T > 0).to(rows.dtype)

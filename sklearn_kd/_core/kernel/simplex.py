@@ -1,44 +1,45 @@
-"""Quadratic programs over a simplex of rows, or of pairs of a row and another class."""
+"""Quadratic programs over the simplex of rows, or of pairs of a row and another class."""
 
 import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["Simplex", "duality_gap", "quadratic_program"]
+__all__ = ["Simplex", "duality_gap", "project_simplex", "quadratic_program"]
 
 
-#: Steps on a quadratic program before the rows that matter are chosen anew; doubled each time.
-FIRST_STEPS = 100
+#: Steps on the active rows of a quadratic program before these are chosen again. The number is
+#: doubled each time.
+INITIAL_STEPS = 100
 
 
 class Simplex:
-    """Weights q as one vector, over rows or over pairs of a row and another class."""
+    """Weights q as one vector, over rows (two classes) or over pairs of a row and another class."""
 
     def __init__(self, targets: Tensor) -> None:
         self.targets = targets
         self.is_binary = targets.shape[1] == 1
-        self.other = targets == 0  # the pairs of K classes
+        self.other = targets == 0  # the pairs for K classes
 
     def weights(self, q: Tensor) -> Tensor:
-        """Return q as it is shown, (n,) or (n, K)."""
+        """Return q in the shape (n,) for two classes or (n, K) for more."""
         if self.is_binary:
             return q.clone()
         return torch.zeros_like(self.targets).masked_scatter_(self.other, q)
 
     def vector(self, weights: Tensor) -> Tensor:
-        """Invert `weights`."""
+        """Return the vector q of `weights`."""
         return weights if self.is_binary else weights[self.other]
 
     def coefficients(self, q: Tensor) -> Tensor:
-        """M: q_i y_i, or the sum of row i of q at its own class and -q_ij elsewhere."""
+        """Return M: q_i y_i, or the sum of row i of q at its own class and -q_ij elsewhere."""
         if self.is_binary:
             return self.targets * q[:, None]
         weights = self.weights(q)
         return self.targets * weights.sum(dim=1, keepdim=True) - weights
 
     def margins(self, logits: Tensor) -> Tensor:
-        """y_i f_i, or f_{y_i} - f_ij; adjoint of `coefficients`. Trailing axes go along."""
+        """Return y_i f_i or f_{y_i} - f_ij, the adjoint of `coefficients`, with trailing axes."""
         targets = self.targets.view(self.targets.shape + (1,) * (logits.ndim - 2))
         if self.is_binary:
             return (targets * logits)[:, 0]
@@ -47,17 +48,17 @@ class Simplex:
 
 
 def project_simplex(point: Tensor) -> Tensor:
-    """Nearest point with non-negative entries that sum to one, of a vector (Held et al. 1974)."""
-    falling = point.sort(descending=True).values
-    excess = falling.cumsum(0) - 1
+    """Return the nearest point of the simplex to a vector (Held et al. 1974)."""
+    descending = point.sort(descending=True).values
+    excess = descending.cumsum(0) - 1
     count = torch.arange(1, len(point) + 1, device=point.device, dtype=point.dtype)
-    last = int((falling * count > excess).sum()) - 1
+    last = int((descending * count > excess).sum()) - 1
     nearest: Tensor = (point - excess[last] / (last + 1)).clamp_(min=0)
     return nearest
 
 
 def duality_gap(gradient: Tensor, q: Tensor) -> float:
-    """Bound what a convex function can still fall by on the simplex."""
+    """Return an upper bound of how much a convex function can still decrease on the simplex."""
     return float(gradient @ q - gradient.min())
 
 
@@ -72,17 +73,18 @@ def quadratic_program(
 ) -> Tensor:
     """Minimize factor <M, matrix M>/2 + <linear, q> to a duality gap of ``tol``.
 
-    On the rows that q rests on and those that pull it, which are few of many, in rounds that choose
-    them anew. ``max_iter`` steps with all rows, or as many with fewer as take that time.
+    Each round runs on the rows whose weight is positive or would grow, which are often few of many,
+    and the next round chooses these rows again. ``max_iter`` counts steps with all rows. More steps
+    with fewer rows are allowed if they take as long.
     """
     q, n = start, len(matrix)
-    left, steps = float(max_iter), FIRST_STEPS
+    left, steps = float(max_iter), INITIAL_STEPS
     while True:
         slope = simplex.margins(matrix @ simplex.coefficients(q)).mul_(factor).add_(linear)
         if left < 1 or duality_gap(slope, q) <= tol:
             return q
-        matters = (q > 0) | (slope < slope @ q)
-        by_row = simplex.weights(matters.to(q.dtype)).view(n, -1)
+        is_active = (q > 0) | (slope < slope @ q)
+        by_row = simplex.weights(is_active.to(q.dtype)).view(n, -1)
         rows = (by_row > 0).any(dim=1).nonzero()[:, 0]
         part, size = Simplex(simplex.targets[rows]), (len(rows) / n) ** 2
         within, taken = _accelerated(
@@ -91,7 +93,7 @@ def quadratic_program(
             part.vector(simplex.weights(linear)[rows]),
             part,
             part.vector(simplex.weights(q)[rows]),
-            tol / 2,  # for the gap on all rows to be within tol
+            tol / 2,  # so that the gap on all rows can be within tol
             min(steps, math.ceil(left / size)),
         )
         weights = torch.zeros_like(simplex.weights(q))
@@ -110,10 +112,10 @@ def _accelerated(
     tol: float,
     max_iter: int,
 ) -> tuple[Tensor, int]:
-    """Minimize likewise on all rows given; q and the number of steps.
+    """Minimize on all rows and return q and the number of steps.
 
-    FISTA with restarts (O'Donoghue and Candes 2015). One product with the matrix a step: the
-    gradient at an extrapolated point is extrapolated.
+    The method is FISTA with restarts (O'Donoghue and Candes 2015). It needs one product with the
+    matrix per step, since the gradient at an extrapolated point is extrapolated.
     """
 
     def gradient(point: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ def _accelerated(
         point = following + ahead * (following - q)
         slope = g_following + ahead * (g_following - g)
         q, g, momentum = following, g_following, grown
-        curvature *= 0.97  # that of the first steps is seldom met again: half the steps
+        curvature *= 0.97  # later steps seldom need the curvature of the first: half the steps
         if iteration % 8 == 0 and duality_gap(g, q) <= tol:
             break
     return q, iteration + 1

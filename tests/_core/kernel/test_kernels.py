@@ -131,8 +131,8 @@ def test_block_equals_whole_at_any_tile(kernel, monkeypatch):
     X = hard_rows(6, torch.float64, unit=False)
     whole = kernels.gram(X, kernel)
     assert torch.allclose(kernels.cross(X[5:61], X[20:], kernel), whole[5:61, 20:], atol=1e-13)
-    monkeypatch.setattr(kernels, "TILE", 17)
-    monkeypatch.setattr(kernels, "GATHER", 32)
+    monkeypatch.setattr(kernels, "TILE_ROWS", 17)
+    monkeypatch.setattr(kernels, "MAX_GATHERED_NUMBERS", 32)
     assert torch.allclose(kernels.gram(X, kernel), whole, atol=1e-13)
     out = torch.empty_like(whole)
     assert kernels.gram(X, kernel, out=out) is out
@@ -150,12 +150,12 @@ def test_check_values():
 
 
 def test_a_callable_is_made_symmetric_and_used_in_blocks(monkeypatch):
-    monkeypatch.setattr(kernels, "TILE", 20)
-    calls = []
+    monkeypatch.setattr(kernels, "TILE_ROWS", 20)
+    calls, rng = [], np.random.default_rng(0)
 
     def skewed(A, B):
         calls.append(A.shape[0])
-        return A @ B.T + 1e-9 * torch.rand(len(A), len(B), dtype=A.dtype)
+        return A @ B.T + 1e-9 * rng.random((len(A), len(B)))
 
     X = hard_rows(4, torch.float64)
     K = kernels.gram(X, Kernel("callable", function=skewed))

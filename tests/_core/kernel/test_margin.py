@@ -8,11 +8,12 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import binom
 
-from sklearn_kd._core.kernel import margin, simplex
+from sklearn_kd._core.kernel import activation_patterns, margin, simplex
 from sklearn_kd._core.kernel.margin import (
-    rkhs_margin,
+    mean_logits,
+    rkhs_norm,
+    rkhs_weights,
     separation_margin,
-    soft_logits,
     teacher_values,
 )
 
@@ -35,9 +36,8 @@ def solve(X, y, *, seed=0, dtype=np.float64, **options):
     """Signs (n,) or one-hot rows as ``y``."""
     X, y = np.asarray(X, dtype), np.asarray(y, dtype)
     rows, targets = torch.tensor(X), torch.tensor(y.reshape(len(X), -1))
-    gram = torch.tensor(naive_gram(X.astype(np.float64)).astype(dtype))
     generator = torch.Generator().manual_seed(seed)
-    return separation_margin(rows, targets, gram, generator, **options)
+    return separation_margin(rows, targets, generator, **options)
 
 
 def circle(*angles):
@@ -181,8 +181,9 @@ def test_first_steps_without_reweighting_reach_the_same(monkeypatch):
     rng = np.random.default_rng(4)
     X, y = unit(rng, 40, 6), rng.choice([-1, 1], 40)
     exact = solve(X, y, n_pairs=4096)
-    monkeypatch.setattr(margin, "REWEIGHT", 0)
-    monkeypatch.setattr(margin, "SCRATCH", 2**14)  # many chunks
+    monkeypatch.setattr(margin, "MAX_REWEIGHT_MULTIPLICATIONS", 0)
+    for module in (activation_patterns, margin):  # many chunks
+        monkeypatch.setattr(module, "MAX_SCRATCH_NUMBERS", 2**14)
     other = solve(X, y, n_pairs=4096)
     assert other.converged
     assert other.gamma == pytest.approx(exact.gamma, abs=2e-3)
@@ -200,7 +201,12 @@ def test_same_generator_same_bits_and_progress():
     rng = np.random.default_rng(5)
     X, y = unit(rng, 25, 3), rng.choice([-1, 1], 25)
     steps = []
-    first = solve(X, y, n_pairs=500, max_iter=4, on_iteration=lambda *step: steps.append(step))
+
+    class Steps:
+        def report(self, step, value, gap):
+            steps.append((step, value, gap))
+
+    first = solve(X, y, n_pairs=500, max_iter=4, progress=Steps())
     second = solve(X, y, n_pairs=500, max_iter=4)
     assert torch.equal(first.weights, second.weights)
     assert first.lower == second.lower
@@ -286,6 +292,13 @@ def test_invariances_of_many_classes():
 # The kernel's own margin
 
 
+def rkhs_margin(gram, targets):
+    """Margin gamma_1 in the Hilbert space of the kernel, and the q that attains it."""
+    pairs = simplex.Simplex(targets)
+    q = rkhs_weights(gram, pairs, 1e-6, 10_000)
+    return rkhs_norm(gram, pairs.coefficients(q)), pairs.weights(q)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_rkhs_margin_by_an_independent_solver(seed):
     from scipy.optimize import nnls
@@ -340,7 +353,7 @@ def test_teacher_gives_its_own_logits_back(n_classes):
     values = teacher_values(rows, z, found)
     assert values.shape == (40_000, Y.shape[1], 5)
     assert values.square().sum(dim=(1, 2)).max() <= 1
-    again = soft_logits(rows, z, values)
+    again = mean_logits(rows, z, values)
     np.testing.assert_allclose(again, found.soft_logits, atol=0.01)
     # with the control variate: less noise, and new rows as well
     kappa = found.control
@@ -348,9 +361,9 @@ def test_teacher_gives_its_own_logits_back(n_classes):
     new = torch.tensor(unit(rng, 6, 5))
     both = np.r_[X, new.numpy()]
     K = torch.tensor(naive_gram(both)[:, :12])
-    better = K @ (kappa * found.coefficients) + soft_logits(torch.tensor(both), z, residual)
+    better = K @ (kappa * found.coefficients) + mean_logits(torch.tensor(both), z, residual)
     np.testing.assert_allclose(better[:12], found.soft_logits, atol=0.005)
-    plain = soft_logits(new, z, values)
+    plain = mean_logits(new, z, values)
     np.testing.assert_allclose(better[12:], plain, atol=0.015)
 
 
@@ -361,5 +374,5 @@ def test_soft_logits_by_loops():
     for i in range(5):
         for s in range(7):
             expected[i] += (z[s] @ X[i] > 0) * (v[s] @ X[i]) / 7
-    result = soft_logits(torch.tensor(X), torch.tensor(z), torch.tensor(v))
+    result = mean_logits(torch.tensor(X), torch.tensor(z), torch.tensor(v))
     np.testing.assert_allclose(result, expected, rtol=1e-12)

@@ -8,6 +8,7 @@ import torch
 
 from sklearn_kd._core.kernel import kernels, linalg
 from sklearn_kd._core.kernel import ridge as ridge_module
+from sklearn_kd._core.kernel.linalg import SolverOptions
 
 NTK = kernels.Kernel("ntk")
 
@@ -65,7 +66,7 @@ def test_check_values():
     K, y, one = kernels.gram(X, NTK), doubles([[1], [-1], [1]]), torch.ones(3, dtype=torch.float64)
     fit = ridge_module.fit_exactly(K.clone(), one, y, 0.1, free_intercept=False)
     np.testing.assert_allclose(fit.out_of_sample[:, 0], [-0.576923, 0.645161, -0.576923], atol=5e-7)
-    (dual,) = ridge_module.flow(ridge_module.spectrum(K.clone(), one), y, [2.0])
+    (dual,) = ridge_module.gradient_flow(ridge_module.spectrum(K.clone(), one), y, [2.0])
     np.testing.assert_allclose((K @ dual)[:, 0], [0.380412, -0.311196, 0.380412], atol=5e-7)
     at = kernels.cross(doubles([[0.0, 1.0]]), X, NTK) @ dual
     assert float(at) == pytest.approx(-0.034004, abs=5e-7)
@@ -76,16 +77,12 @@ def test_ridge_of_the_least_score_of_refits(free):
     X, Y, w = problem(n=25)
     K = kernels.gram(X, NTK)
     ridges = [0.01, 0.1, 1.0, 10.0]
-    seen = []
-
-    def score(loo):
-        seen.append(loo)
-        return float((w[:, None] * (loo - Y) ** 2).sum())
-
     spectrum = ridge_module.spectrum(K.clone(), w)
-    chosen = ridge_module.choose_ridge(spectrum, Y, ridges, score, free_intercept=free)
+    values = ridge_module.leave_one_out_values(spectrum, Y, ridges, free_intercept=free)
+    scores = [float((w[:, None] * (loo - Y) ** 2).sum()) for loo in values]
+    chosen = ridge_module.select_ridge(ridges, scores)
     losses = []
-    for ridge, loo in zip(ridges, seen, strict=True):
+    for ridge, loo in zip(ridges, values, strict=True):
         expected = refits(K, w, Y, ridge, free, torch.arange(len(X)))
         assert torch.allclose(loo, expected, atol=1e-10)
         losses.append(float((w[:, None] * (expected - Y) ** 2).sum()))
@@ -99,10 +96,10 @@ def test_conjugate_gradients_equal_refits_of_every_fold(rank, free):
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
     fold = torch.arange(40) % 5
-    groups = ridge_module.Groups(w, fold, 5, 2, free)
+    systems = ridge_module.FoldSystems(w, fold, 5, 2, free)
     values, vectors = torch.linalg.eigh(K)
     low_rank = vectors[:, 40 - rank :] * values[40 - rank :].clamp(min=0).sqrt()
-    fit = ridge_module.fit_iteratively(K, low_rank, groups, Y, 0.05, tol=1e-12, max_iter=200)
+    fit = ridge_module.fit_iteratively(K, low_rank, systems, Y, 0.05, SolverOptions(1e-12, 200))
     dual, intercept = solve(K, w, Y, 0.05, free)
     assert fit.residual <= 1e-12
     assert torch.allclose(fit.dual, dual, atol=1e-9)
@@ -128,10 +125,10 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
     centers = X[:15]
     k, M = kernels.cross(X, centers, NTK), kernels.gram(centers, NTK)
     fold = torch.arange(60) % 5
-    groups = ridge_module.Groups(w, fold, 5, 2, free)
+    systems = ridge_module.FoldSystems(w, fold, 5, 2, free)
     parts = [(slice(0, 25), k[:25]), (slice(25, 60), k[25:])]
     fit = ridge_module.fit_nystroem(
-        lambda: parts, M.clone(), torch.arange(15), groups, Y, 0.1, tol=1e-13, max_iter=300
+        parts, M.clone(), torch.arange(15), systems, Y, 0.1, SolverOptions(1e-13, 300)
     )
     everything = torch.arange(60)
     beta, intercept = nystroem_refit(k, M, w, Y, 0.1, free, everything)
@@ -146,16 +143,15 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
 def test_centres_at_all_rows_are_the_exact_solution():
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
-    groups = ridge_module.Groups(w, torch.arange(40) % 5, 5, 2, False)
+    systems = ridge_module.FoldSystems(w, torch.arange(40) % 5, 5, 2, False)
     fit = ridge_module.fit_nystroem(
-        lambda: [(slice(0, 40), K)],
+        [(slice(0, 40), K)],
         K.clone(),
         torch.arange(40),
-        groups,
+        systems,
         Y,
         0.1,
-        tol=1e-13,
-        max_iter=300,
+        SolverOptions(1e-13, 300),
     )
     dual, _ = solve(K, w, Y, 0.1, False)
     assert torch.allclose(K @ fit.dual, K @ dual, atol=1e-8)
@@ -166,10 +162,10 @@ def test_flow_follows_its_differential_equation_and_ends_at_the_interpolant():
     K = kernels.gram(X, NTK)
     spectrum = ridge_module.spectrum(K.clone(), w)
     step, time = 1e-5, 0.7
-    before, at, after = ridge_module.flow(spectrum, Y, [time - step, time, time + step])
+    before, at, after = ridge_module.gradient_flow(spectrum, Y, [time - step, time, time + step])
     velocity = K @ (after - before) / (2 * step)
     assert torch.allclose(velocity, K @ (w[:, None] * (Y - K @ at)), atol=1e-7)
-    (late,) = ridge_module.flow(spectrum, Y, [1e9])
+    (late,) = ridge_module.gradient_flow(spectrum, Y, [1e9])
     assert torch.allclose(K @ late, Y, atol=1e-5)
 
 
@@ -177,16 +173,15 @@ def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
     """Errors in the directions of rows left out have no residual to speak of."""
     X, Y, w = problem()
     K, fold, ridge = kernels.gram(X, NTK), torch.arange(40) % 5, 1e-9
-    groups = ridge_module.Groups(w, fold, 5, 2, False)
+    systems = ridge_module.FoldSystems(w, fold, 5, 2, False)
     fit = ridge_module.fit_nystroem(
-        lambda: [(slice(0, 40), K)],
+        [(slice(0, 40), K)],
         K.clone(),
         torch.arange(40),
-        groups,
+        systems,
         Y,
         ridge,
-        tol=1e-10,
-        max_iter=300,
+        SolverOptions(1e-10, 300),
     )
     expected = refits(K, w, Y, ridge, False, fold)
     assert float((fit.out_of_sample - expected).norm() / expected.norm()) < 1e-2
@@ -199,16 +194,15 @@ def test_folds_converge_as_fast_as_all_rows_with_few_centers():
     K = kernels.gram(X, NTK)
     steps = []
     for n_folds in (1, 5):  # without the one fold there is no row
-        groups = ridge_module.Groups(w, torch.arange(1500) // 3 % n_folds, n_folds, 1, False)
+        systems = ridge_module.FoldSystems(w, torch.arange(1500) // 3 % n_folds, n_folds, 1, False)
         fit = ridge_module.fit_nystroem(
-            lambda: [(slice(0, 1500), K[:, centers])],
+            [(slice(0, 1500), K[:, centers])],
             K[centers][:, centers].clone(),
             centers,
-            groups,
+            systems,
             Y,
             0.01,
-            tol=1e-6,
-            max_iter=300,
+            SolverOptions(1e-6, 300),
         )
         steps.append(fit.n_iter)
     assert steps[1] <= 1.2 * steps[0]
@@ -234,7 +228,7 @@ def test_what_has_a_negative_eigenvalue_is_an_error():
 def test_directions_without_an_eigenvalue_stay_finite():
     K = torch.ones(4, 4, dtype=torch.float64)
     one = torch.ones(4, dtype=torch.float64)
-    (dual,) = ridge_module.flow(
+    (dual,) = ridge_module.gradient_flow(
         ridge_module.spectrum(K.clone(), one), torch.eye(4).double(), [1e300]
     )
     assert torch.isfinite(dual).all()
