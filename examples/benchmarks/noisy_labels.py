@@ -56,7 +56,8 @@ from _runs import environment, markdown, run_cells
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
-from sklearn_kd._networks.two_layer.fit_plan import BATCH_SIZE, HIDDEN_STEP, OUTPUT_STEP
+from sklearn_kd._networks.resolve import BATCH_SIZE
+from sklearn_kd._networks.two_layer.fit_plan import HIDDEN_STEP, OUTPUT_STEP
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd.datasets import fetch_fashion_mnist, fetch_mnist
 from sklearn_kd.datasets._label_noise import add_label_noise

@@ -20,7 +20,7 @@ from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
 from sklearn_kd._core.network.run import TrainingState
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer import joint_training, stacked, training
-from sklearn_kd._networks.two_layer.fit_plan import prepare
+from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from tests._helpers.data import FIXED
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.searches import (
@@ -424,7 +424,7 @@ def test_outputs_count_as_memory():
     X, y = table()
     many = np.arange(len(y)) % 30
     job, wide = (
-        prepare(student(), TrainingData(X, y_encoded, np.ones(len(y)), None, y, k))
+        resolve_parameters(student(), TrainingData(X, y_encoded, np.ones(len(y)), None, y, k))
         for y_encoded, k in ((y, 3), (many, 30))
     )
     few = training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))

@@ -1,6 +1,6 @@
-"""What the parameters of a TwoLayerPGDClassifier come to on its data, and which rows it holds out.
+"""Resolve "auto" parameters of TwoLayerPGDClassifier and select the validation rows.
 
-In NumPy: `training` has the tensors.
+This module needs NumPy only. `training` makes the tensors.
 """
 
 import math
@@ -9,26 +9,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_kd._utils.folds import random_rows
+from sklearn_kd._networks.resolve import (
+    resolve_batch_size,
+    resolve_patience,
+    resolve_scaling,
+    sample_validation_rows,
+)
 
-__all__ = ["FitPlan", "check_resumed", "optimizer_kind", "prepare"]
+__all__ = ["FitPlan", "check_resumed", "optimizer_kind", "resolve_parameters"]
 
-#: Rows of a minibatch beyond that.
-BATCH_SIZE = 128
-#: Steps that max_iter="auto" aims at in full batch and in minibatches, and its fewest epochs.
-FULL_BATCH_STEPS, MINIBATCH_STEPS, FEWEST_EPOCHS = 2000, 10000, 30
-#: Step sizes of Adam under learning_rate="auto": that of the hidden layer is divided by
-#: sqrt(inputs), since a step moves every coordinate alike and so the logits by their root.
+#: Number of steps that max_iter="auto" aims at, and its fewest epochs in minibatches.
+FULL_BATCH_STEPS, MINIBATCH_STEPS, MIN_EPOCHS = 2000, 10000, 30
+#: Step sizes of Adam under learning_rate="auto". That of the hidden layer is divided by the square
+#: root of the number of inputs: a step moves every coordinate by the same amount, and so the logits
+#: in proportion to that root.
 HIDDEN_STEP, OUTPUT_STEP = 0.2, 0.05
-#: How often a diverged "auto" fit is tried again, at a quarter of the step size.
+#: How often a diverged fit with learning_rate="auto" is repeated with a quarter of the step size.
 RETRIES = 5
-#: n_init="auto" takes as many restarts as make so many neurons.
+#: Number of neurons of all restarts together under n_init="auto".
 RESTART_NEURONS = 32
 
 
 @dataclass
 class FitPlan:
-    """One fit: its parameters with every "auto" resolved, its seeds, and its held-out rows."""
+    """Parameters of one fit with every "auto" resolved, its seeds and its validation rows."""
 
     est: object
     n_epochs: int
@@ -44,18 +48,18 @@ class FitPlan:
     seeds: np.ndarray  # (restarts,)
     offset: np.ndarray
     scale: np.ndarray
-    fold: np.ndarray | None = None  # (n_samples,) in full batch
-    validation_mask: np.ndarray | None = None  # (n_samples,) mask, in minibatches
+    fold: np.ndarray | None = None  # (n_samples,) int, for cross-validation in full batch
+    validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     soft: np.ndarray | None = None  # (n_samples, n_classes)
-    n_shrunk: int = 0  # how often the step size has been cut
+    n_shrunk: int = 0  # how often the step size has been divided by four
 
     @property
     def can_shrink(self):
-        """Whether training that has diverged is tried again."""
+        """Whether training is repeated with smaller steps where it has diverged."""
         return self.est.learning_rate == "auto" and self.n_shrunk < RETRIES
 
     def shrunk(self):
-        """Return the same fit at a quarter of the step size."""
+        """Return the same fit with a quarter of the step size."""
         output_step = self.output_step_size and 0.25 * self.output_step_size
         return replace(
             self,
@@ -66,22 +70,22 @@ class FitPlan:
 
     @property
     def n_copies(self):
-        """Networks of each restart: one for all rows and one that leaves out each fold."""
+        """Networks of each restart: one trains on all rows, and one on all but each fold."""
         return 1 if self.fold is None else self.fold.max() + 2
 
     @property
     def n_students(self):
-        """Networks side by side."""
+        """Networks that train at the same time."""
         return len(self.seeds) * self.n_copies
 
     @property
     def loss_key(self):
-        """What the targets depend on beside the data."""
+        """The parameters, and the soft labels, that the targets depend on."""
         return float(self.est.temperature), float(self.est.alpha), id(self.soft)
 
     @property
     def key(self):
-        """Jobs with the same key can share inputs and minibatches, and so products."""
+        """Fits with the same key can share inputs, minibatches and so matrix products."""
         est = self.est
         in_full = self.batch_size is None
         return (
@@ -95,66 +99,52 @@ class FitPlan:
         )
 
 
-def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
-    """Resolve a fit of ``est`` on ``data``: `FitPlan`.
+def resolve_parameters(est, data, *, partial=False, resume=False, like=None, effort=1.0):
+    """Resolve the parameters of one fit.
 
-    In minibatches it takes the order of rows and the held-out rows of the job ``like``, if any.
-    ``effort`` is the share of its epochs that the whole schedule is squeezed into. Below 1 a fit is
-    a trial: of two starts at most, in half of that where a fit has one, and with one fold held out
-    by early stopping in full batch in place of a network for each.
+    Parameters
+    ----------
+    est : TwoLayerPGDClassifier
+    data : TrainingData
+    partial : bool
+        Whether this is a call of `partial_fit`: one epoch of one network, without validation rows.
+    resume : bool
+        Whether training continues from the fitted weights.
+    like : FitPlan, optional
+        A fit whose order of rows and validation rows this one takes in minibatches.
+    effort : float
+        Share of its epochs that the whole schedule is compressed into. Below 1 the fit is a trial.
+        A trial has at most two restarts, and half of that share where it has one. In full batch
+        its early stopping holds out one fold instead of training a network for each fold.
+
+    Returns
+    -------
+    FitPlan
     """
     if resume:
         check_resumed(est)
-    n_samples, n_features = data.X.shape
-    n_inputs = n_features + bool(est.input_intercept)
-    batch_size = est.batch_size
-    if batch_size == "auto":
-        # a call of partial_fit is one epoch: in full batch that would be a single step
-        batch_size = None if not partial and data.is_small else BATCH_SIZE
-    if batch_size is not None and batch_size >= n_samples:
-        batch_size = None
-    n_epochs = 1 if partial else est.max_iter
-    if n_epochs == "auto":
-        n_epochs = FULL_BATCH_STEPS
-        if batch_size is not None:
-            n_epochs = max(FEWEST_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
+    is_trial = effort < 1
+    batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
-    if effort < 1:
+    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size)
+    if is_trial:
         n_restarts = min(n_restarts, 2)
         n_epochs = max(1, math.ceil(effort * n_epochs * n_restarts / 2))
-    patience = est.n_iter_no_change
-    if patience == "auto":
-        patience = max(10, n_epochs // 5)
-    is_auto = est.learning_rate == "auto"
-    optimizer = est.optimizer
-    if optimizer == "auto":
-        optimizer = "adam" if is_auto else "nesterov"
-    if not is_auto:
-        step = output_step = float(est.learning_rate)
-    elif optimizer == "adam":
-        step, output_step = HIDDEN_STEP / math.sqrt(n_inputs), OUTPUT_STEP
-    else:
-        step = output_step = _inverse_curvature(data, est)
-    trained = est.output_layer == "trained" or (est.output_layer == "auto" and data.n_classes > 2)
+    optimizer, step_size, output_step_size = _optimizer_and_step_sizes(est, data)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
     if like is not None and batch_size is not None:
         order_seed, fold_seed = like.order_seed, like.fold_seed
-    if resume:
-        offset, scale = est.input_offset_, est.input_scale_
-    elif est.input_scaling:
-        offset, scale = data.scaling
-    else:
-        offset, scale = np.zeros(n_features), np.ones(n_features)
-    job = FitPlan(
+    offset, scale = resolve_scaling(est, data, lambda data: data.scaling, resume=resume)
+    plan = FitPlan(
         est=est,
         n_epochs=n_epochs,
         batch_size=batch_size,
-        patience=patience,
+        patience=resolve_patience(est, n_epochs, divisor=5),
         optimizer=optimizer,
-        step_size=step,
-        output_step_size=output_step if trained else None,
-        decay=is_auto and not partial,
+        step_size=step_size,
+        output_step_size=output_step_size,
+        decay=est.learning_rate == "auto" and not partial,
         partial=partial,
         order_seed=order_seed,
         fold_seed=fold_seed,
@@ -164,22 +154,58 @@ def prepare(est, data, *, partial=False, resume=False, like=None, effort=1.0):
         soft=data.soft,
     )
     if est.early_stopping and not partial:
-        if batch_size is None:
-            job.fold = data.folds(fold_seed)
-            if effort < 1 and job.fold is not None:
-                job.validation_mask, job.fold = job.fold == 0, None
-        else:
-            rows_random = np.random.RandomState(fold_seed)
-            validation_mask = random_rows(data.y_encoded, est.validation_fraction, rows_random)
-            job.validation_mask = validation_mask if validation_mask.any() else None
-    return job
+        plan.fold, plan.validation_mask = _held_out_rows(plan, data, one_fold=is_trial)
+    return plan
+
+
+def _n_epochs(est, n_samples, batch_size):
+    """Return the epochs of a fit: "auto" aims at a number of steps."""
+    if est.max_iter != "auto":
+        return est.max_iter
+    if batch_size is None:
+        return FULL_BATCH_STEPS
+    return max(MIN_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
+
+
+def _optimizer_and_step_sizes(est, data):
+    """Return the optimizer and the step sizes of both layers, None for a fixed output layer."""
+    is_auto = est.learning_rate == "auto"
+    optimizer = est.optimizer
+    if optimizer == "auto":
+        optimizer = "adam" if is_auto else "nesterov"
+    if not is_auto:
+        step_size = output_step_size = float(est.learning_rate)
+    elif optimizer == "adam":
+        n_inputs = data.X.shape[1] + bool(est.input_intercept)
+        step_size, output_step_size = HIDDEN_STEP / math.sqrt(n_inputs), OUTPUT_STEP
+    else:
+        step_size = output_step_size = _inverse_curvature(data, est)
+    is_trained = est.output_layer == "trained" or (
+        est.output_layer == "auto" and data.n_classes > 2
+    )
+    return optimizer, step_size, output_step_size if is_trained else None
+
+
+def _held_out_rows(plan, data, *, one_fold):
+    """Return the fold of each row for cross-validation, or the mask of the validation rows.
+
+    At most one of the two is not None. Cross-validation is for full batch, ``one_fold`` replaces it
+    by its first fold.
+    """
+    if plan.batch_size is not None:
+        random = np.random.RandomState(plan.fold_seed)
+        return None, sample_validation_rows(plan.est, data.y_encoded, random)
+    fold = data.folds(plan.fold_seed)
+    if one_fold and fold is not None:
+        return None, fold == 0
+    return fold, None
 
 
 def _inverse_curvature(data, est):
-    """1 / L at the start, L the trace bound on the curvature of the loss in all weights.
+    """Return 1 / L, where the trace bounds the curvature L of the loss in all weights at the start.
 
-    The Hessian of the loss in a logit is at most 1/4 (two classes) or 1/2; half of the neurons
-    are active, so the hidden layer adds E||x||^2 / 2, and a trained output layer E||x||^2 / 2.
+    The Hessian of the loss in a logit is at most 1/4 (two classes) or 1/2. Half of the neurons
+    are active, so that the hidden layer adds E||x||^2 / 2, and a trained output layer as much.
     """
     norm = 1.0
     if not est.input_scaling:
@@ -193,7 +219,7 @@ def _inverse_curvature(data, est):
 
 
 def check_resumed(est):
-    """Refuse parameters that the network there is cannot follow."""
+    """Raise ValueError where the fitted network cannot have the present parameters."""
     width, n_inputs = est.hidden_weights_.shape
     has_intercept = n_inputs > est.n_features_in_
     is_scaled = est.input_offset_.any() or (est.input_scale_ != 1).any()
@@ -211,7 +237,7 @@ def check_resumed(est):
             )
 
 
-def optimizer_kind(job):
-    """Tell optimizers apart whose states another cannot go on from."""
-    has_memory = job.optimizer == "adam" or job.est.momentum > 0
-    return job.optimizer if has_memory else "descent"
+def optimizer_kind(plan):
+    """Return a name that is equal for optimizers which can continue from each other's state."""
+    has_memory = plan.optimizer == "adam" or plan.est.momentum > 0
+    return plan.optimizer if has_memory else "descent"

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_kd._networks.input_checks import weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
-from sklearn_kd._networks.two_layer.fit_plan import prepare
+from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._networks.two_layer.training import (
     ADVICE,
@@ -104,7 +104,7 @@ class JointTraining:
                 if key not in data_of:
                     weighed = weigh_classes(est, y_encoded, weights)
                     data_of[key] = TrainingData(X, y_encoded, weighed, None, y, len(est.classes_))
-                job = prepare(est, data_of[key], like=first, effort=effort)
+                job = resolve_parameters(est, data_of[key], like=first, effort=effort)
                 job.soft = soft
                 first = job if share_minibatches and first is None else first
                 check_held_out(job, soft, stacklevel=6)

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd._core.network import problem
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
-from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, prepare
+from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
@@ -216,7 +216,7 @@ def fit(est, X, y_encoded, weights, soft, y, *, partial=False, resume=False, cor
     """
     device = resolve_device(est.device)
     data = TrainingData(X, y_encoded, weights, soft, y, len(est.classes_))
-    job = prepare(est, data, partial=partial, resume=resume)
+    job = resolve_parameters(est, data, partial=partial, resume=resume)
     check_held_out(job, soft, stacklevel=5)
     needed = sum(needed_bytes([job], data))
     if correction is not None:

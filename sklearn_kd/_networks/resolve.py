@@ -1,0 +1,64 @@
+"""Resolve the "auto" parameters that both networks have, and select validation rows."""
+
+import numpy as np
+
+from sklearn_kd._utils.folds import random_rows
+
+__all__ = [
+    "BATCH_SIZE",
+    "resolve_batch_size",
+    "resolve_patience",
+    "resolve_scaling",
+    "sample_validation_rows",
+]
+
+
+#: Rows of a minibatch under batch_size="auto".
+BATCH_SIZE = 128
+#: Fewest epochs without a better validation loss under n_iter_no_change="auto".
+MIN_PATIENCE = 10
+
+
+def resolve_batch_size(est, data, *, partial):
+    """Return the number of rows of a step, or None where a step takes all rows.
+
+    A call of `partial_fit` is one epoch, which in full batch would be a single step. "auto"
+    therefore always means minibatches there.
+    """
+    batch_size = est.batch_size
+    if batch_size == "auto":
+        batch_size = None if not partial and data.is_small else BATCH_SIZE
+    return None if batch_size is None or batch_size >= len(data.X) else batch_size
+
+
+def resolve_patience(est, n_epochs, divisor):
+    """Return the epochs without improvement that end training: "auto" is 1 / divisor of all."""
+    if est.n_iter_no_change == "auto":
+        return max(MIN_PATIENCE, n_epochs // divisor)
+    return est.n_iter_no_change
+
+
+def resolve_scaling(est, data, fit_scaling, *, resume):
+    """Return the offset and the scale of the columns.
+
+    Parameters
+    ----------
+    est : estimator
+    data : TrainingData
+    fit_scaling : callable
+        Returns the offset and the scale that suit ``data``. It is called where they are needed.
+    resume : bool
+        Whether training continues from fitted weights, whose scaling is kept.
+    """
+    if resume:
+        return est.input_offset_, est.input_scale_
+    if est.input_scaling:
+        return fit_scaling(data)
+    n_features = data.X.shape[1]
+    return np.zeros(n_features), np.ones(n_features)
+
+
+def sample_validation_rows(est, y_encoded, random_state):
+    """Return a stratified mask of ``validation_fraction`` of the rows, None where it is empty."""
+    validation_mask = random_rows(y_encoded, est.validation_fraction, random_state)
+    return validation_mask if validation_mask.any() else None
