@@ -6,40 +6,19 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._utils.protocols import Distiller, trains_jointly
-from sklearn_kd._utils.sub_estimators import student_mode
+from sklearn_kd._utils.sub_estimators import (
+    estimator_path,
+    inner_estimator,
+    innermost_student,
+    student_mode,
+)
 
-__all__ = ["SEARCHED", "Candidate", "estimator_path", "innermost_student"]
-
-
-def _inner(estimator, fitted=False):
-    """Return what an estimator hands its rows on to, and under which name; None for a student."""
-    if isinstance(estimator, Pipeline):
-        name, last = estimator.steps[-1]
-        return last, name
-    if isinstance(estimator, Distiller):
-        return (estimator.student_ if fitted else estimator._get_student()), "student"
-    return None
-
-
-def estimator_path(estimator, fitted=False):
-    """Yield (name with a trailing "__" or "", estimator) down to the student."""
-    prefix = ""
-    while True:
-        yield prefix, estimator
-        inner = _inner(estimator, fitted)
-        if inner is None:
-            return
-        estimator, prefix = inner[0], f"{prefix}{inner[1]}__"
-
-
-def innermost_student(estimator, fitted=False):
-    """Return the estimator that the others hand their rows on to in the end."""
-    return list(estimator_path(estimator, fitted))[-1][1]
+__all__ = ["SEARCHED", "Candidate"]
 
 
 def _with_student(estimator, student):
     """Put a student in the place of the one there is, in an unfitted estimator."""
-    inner = _inner(estimator)
+    inner = inner_estimator(estimator)
     if inner is None:
         return student
     inner, name = inner
@@ -172,10 +151,10 @@ class Candidate:
 
 def _assembled(estimator, probe, student):
     """Fill an unfitted estimator with what ``probe`` has fitted, and with its own student."""
-    inner = _inner(estimator)
+    inner = inner_estimator(estimator)
     if inner is None:
         return student
-    own = _assembled(inner[0], _inner(probe, fitted=True)[0], student)
+    own = _assembled(inner[0], inner_estimator(probe, fitted=True)[0], student)
     if isinstance(estimator, Pipeline):
         estimator.steps = [*probe.steps[:-1], (inner[1], own)]
         return estimator

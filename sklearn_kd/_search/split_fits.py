@@ -6,7 +6,7 @@ import time
 
 from sklearn.utils import check_random_state
 
-from sklearn_kd._search.candidates import innermost_student
+from sklearn_kd._utils.sub_estimators import innermost_student
 
 __all__ = ["SplitFits"]
 

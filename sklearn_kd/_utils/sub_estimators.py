@@ -1,4 +1,4 @@
-"""Sub-estimators of a meta-estimator: last steps of pipelines, seeds, routed metadata and tags."""
+"""Sub-estimators of meta-estimators: path to the student, seeds, metadata routing and tags."""
 
 import copy
 
@@ -8,13 +8,17 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
+from sklearn_kd._utils.protocols import Distiller
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
 __all__ = [
+    "estimator_path",
     "fit_parameter_key",
     "fit_preprocessing",
+    "inner_estimator",
+    "innermost_student",
     "last_step",
     "merge_tags",
     "route_fit",
@@ -26,44 +30,109 @@ __all__ = [
 ]
 
 
+def inner_estimator(estimator, *, fitted=False):
+    """Return the estimator to which another one passes its rows, and the name of its parameter.
+
+    That is the last step of a pipeline and the student of a distiller.
+
+    Parameters
+    ----------
+    estimator : estimator
+    fitted : bool, default=False
+        Take the fitted student of a distiller instead of the one to be fitted.
+
+    Returns
+    -------
+    (estimator, name) or None
+        None if the estimator is neither a pipeline nor a distiller.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return last, name
+    if isinstance(estimator, Distiller):
+        return (estimator.student_ if fitted else estimator._get_student()), "student"
+    return None
+
+
+def estimator_path(estimator, *, fitted=False, into_distillers=True):
+    """Yield an estimator and, one inside the other, those to which it passes its rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+    fitted : bool, default=False
+        As for `inner_estimator`.
+    into_distillers : bool, default=True
+        Whether the path continues with the student of a distiller. False: it ends with the step
+        of the pipelines that is fitted last.
+
+    Yields
+    ------
+    prefix : str
+        What precedes the parameters of this estimator in ``get_params`` of the first one: empty,
+        or names with a trailing "__".
+    estimator : estimator
+    """
+    prefix = ""
+    while True:
+        yield prefix, estimator
+        inner = None
+        if into_distillers or isinstance(estimator, Pipeline):
+            inner = inner_estimator(estimator, fitted=fitted)
+        if inner is None:
+            return
+        estimator, prefix = inner[0], f"{prefix}{inner[1]}__"
+
+
+def innermost_student(estimator, *, fitted=False):
+    """Return the last estimator of `estimator_path`."""
+    return list(estimator_path(estimator, fitted=fitted))[-1][1]
+
+
 def last_step(estimator):
-    """Follow pipelines, nested ones too, to the step that is fitted last."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
+    """Return the step that is fitted last in a pipeline, which may be nested."""
+    return list(estimator_path(estimator, into_distillers=False))[-1][1]
 
 
 def step_parameter(estimator, name):
-    """Name under which a pipeline knows the parameter ``name`` of its last step."""
-    prefix = ""
-    while isinstance(estimator, Pipeline):
-        step, estimator = estimator.steps[-1]
-        prefix += f"{step}__"
-    return prefix + name
+    """Return the name that a pipeline gives to the parameter ``name`` of its `last_step`."""
+    return list(estimator_path(estimator, into_distillers=False))[-1][0] + name
 
 
 def fit_parameter_key(estimator, name):
-    """Keyword that hands ``name`` to ``fit`` (of the last step), None where it takes no such."""
+    """Return the keyword of ``fit`` that passes ``name`` to the last step, or None.
+
+    None means that ``fit`` of the last step has no such parameter.
+    """
     if has_fit_parameter(last_step(estimator), name):
         return step_parameter(estimator, name)
     return None
 
 
 def student_has(method):
-    """Whether the fitted student, or before fit the one to be fitted, has a method."""
+    """Return a check for `available_if`: whether the student has a method.
+
+    The check uses the fitted student, or before fit the student that will be fitted.
+    """
 
     def check(self):
         student = getattr(self, "student_", None)
         if student is None:
             student = self._get_student()
-        getattr(student, method)  # its AttributeError says what is missing
+        getattr(student, method)  # raises the AttributeError that `available_if` expects
         return True
 
     return check
 
 
 def seeded(estimator, rng):
-    """Clone in which each ``random_state`` that is None is an integer."""
+    """Return a clone in which each ``random_state`` that is None is set to a random integer.
+
+    Parameters
+    ----------
+    estimator : estimator
+    rng : numpy.random.RandomState
+    """
     estimator = clone(estimator)
     params = estimator.get_params()
     names = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
@@ -72,10 +141,10 @@ def seeded(estimator, rng):
 
 
 def without_own_requests(estimator):
-    """Shallow copy that asks for no ``soft_targets`` or ``X_unlabeled`` of its own.
+    """Return a shallow copy that requests neither ``soft_targets`` nor ``X_unlabeled`` in fit.
 
-    Those that a user passes are for the meta-estimator: without this, a student that could take
-    them, and has not said whether it wants them, would make routing an error.
+    The user passes both to the meta-estimator. Metadata routing would otherwise raise an error
+    for a student whose fit has these parameters and whose request for them is not set.
     """
     if estimator is None or not routing_enabled():
         return estimator
@@ -96,9 +165,26 @@ def without_own_requests(estimator):
 
 
 def route_fit(meta, teacher, student, sample_weight, params):
-    """Metadata for the teacher's fit (None where it is not fitted), the student's and the splitter.
+    """Return the metadata for the teacher's fit, the student's fit and the splitter.
 
-    Without metadata routing these are sample weights, by signature.
+    Without metadata routing, only sample weights are passed on, to each estimator whose fit has
+    this parameter.
+
+    Parameters
+    ----------
+    meta : estimator
+        Meta-estimator whose fit was called.
+    teacher : estimator or None
+        None if the teacher is not fitted.
+    student : estimator
+    sample_weight : array-like of shape (n_samples,) or None
+    params : dict
+        Other metadata passed to fit of the meta-estimator.
+
+    Returns
+    -------
+    dict of dict
+        With the keys "teacher", "student" and "splitter".
     """
     if routing_enabled():
         routed = process_routing(meta, "fit", sample_weight=sample_weight, **params)
@@ -127,7 +213,7 @@ def _warn_weights_ignored(role, estimator, other):
     last = last_step(estimator)
     reason = "takes no sample_weight"
     if isinstance(get_routing_for_object(last), MetadataRouter):
-        # searches, stacks and votes hand on what their parts have asked for
+        # searches, stacks and votes pass on only what their sub-estimators request
         reason = (
             "takes sample_weight by metadata routing only (set_config(enable_metadata_routing=True)"
             " and set_fit_request(sample_weight=True) on the estimators in it)"
@@ -139,7 +225,7 @@ def _warn_weights_ignored(role, estimator, other):
 
 
 def merge_tags(tags, parts):
-    """Tags of a meta-estimator that hands X to all of ``parts`` as it is."""
+    """Return the tags of a meta-estimator that passes X unchanged to each of ``parts``."""
     parts = [get_tags(part) for part in parts if hasattr(part, "__sklearn_tags__")]
     for name in ("one_d_array", "two_d_array", "sparse", "categorical", "string", "allow_nan"):
         setattr(tags.input_tags, name, all(getattr(part.input_tags, name) for part in parts))
@@ -152,7 +238,23 @@ def merge_tags(tags, parts):
 
 
 def fit_preprocessing(student, X, y, params):
-    """Fit the steps of a pipeline before the last; they, and the rows as they leave them."""
+    """Fit the steps of a pipeline before the last one.
+
+    Parameters
+    ----------
+    student : Pipeline
+        Its steps are fitted in place, unless it caches transformers with ``memory``.
+    X, y : array-like or DataFrame
+    params : dict
+        Metadata, passed to the steps that request it if metadata routing is enabled.
+
+    Returns
+    -------
+    head : Pipeline
+        Fitted steps.
+    X : array-like or DataFrame
+        Transformed rows.
+    """
     head, head_params = student[:-1], {}
     if routing_enabled() and params:
         wanted = get_routing_for_object(head).consumes("fit_transform", params)
@@ -170,11 +272,12 @@ def fit_preprocessing(student, X, y, params):
 def student_mode(student, alpha, temperature):
     """Return "native", "mixed" (native without parameters for the loss) or "expansion".
 
-    An ``alpha`` or ``temperature`` of "auto" will be what the student can honor.
+    A value of "auto" for ``alpha`` or ``temperature`` is compatible with each of them, since only
+    values that the student supports are tried.
     """
     last = last_step(student)
     name = type(last).__name__
-    # not is_classifier: third parties may not say what they are
+    # not is_classifier, because classifiers of other packages may lack the tag
     if hasattr(last, "__sklearn_tags__") and is_regressor(last):
         raise TypeError(
             f"the student {name} is a regressor, whose predictions are not labels: give a "

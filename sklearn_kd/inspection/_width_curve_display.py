@@ -11,8 +11,9 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
-from sklearn_kd._search.candidates import SEARCHED, estimator_path
+from sklearn_kd._search.candidates import SEARCHED
 from sklearn_kd._utils.protocols import Distiller, JointStudent
+from sklearn_kd._utils.sub_estimators import estimator_path
 from sklearn_kd.inspection._plotting import pyplot
 
 __all__ = ["WidthCurveDisplay"]
@@ -377,10 +378,10 @@ class _Scores:
 
     def __call__(self, estimator, X, y, **weights):
         scores = {"student": self.scorer(estimator, X, y, **weights)}
-        steps, distilled = [], estimator
-        while isinstance(distilled, Pipeline):
-            steps += distilled.steps[:-1]
-            distilled = distilled.steps[-1][1]
+        *pipelines, distilled = (
+            each for _, each in estimator_path(estimator, into_distillers=False)
+        )
+        steps = [step for pipeline in pipelines for step in pipeline.steps[:-1]]
         if not hasattr(distilled, "teacher_"):
             return scores
         teacher = distilled.teacher_

@@ -1,12 +1,18 @@
-"""Access to the last step of pipelines."""
+"""The path from a meta-estimator to the estimators inside it."""
 
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, step_parameter
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._utils.sub_estimators import (
+    estimator_path,
+    fit_parameter_key,
+    innermost_student,
+    last_step,
+    step_parameter,
+)
 
 
 def test_pipelines_are_followed_to_their_last_step():
@@ -22,3 +28,22 @@ def test_pipelines_are_followed_to_their_last_step():
     assert fit_parameter_key(logistic, "soft_targets") is None
     assert fit_parameter_key(logistic, "sample_weight") == "logisticregression__sample_weight"
     assert fit_parameter_key(KNeighborsClassifier(), "sample_weight") is None
+
+
+def test_paths_lead_through_pipelines_and_distillers():
+    student = make_pipeline(StandardScaler(), LogisticRegression())
+    distilled = DistilledClassifier(KNeighborsClassifier(), student)
+    outer = make_pipeline(StandardScaler(), distilled)
+    path = list(estimator_path(outer))
+    assert [each for _, each in path] == [outer, distilled, student, student[-1]]
+    params = outer.get_params()
+    for prefix, each in path[1:]:
+        assert params[prefix.removesuffix("__")] is each
+    assert innermost_student(outer) is student[-1]
+    assert list(estimator_path(outer, into_distillers=False)) == path[:2]
+    assert last_step(outer) is distilled
+    X, y = [[0.0], [1.0]] * 5, [0, 1] * 5
+    fitted = DistilledClassifier(LogisticRegression(), student, alpha=1.0, temperature=1.0)
+    fitted.set_params(augmentation=None).fit(X, y)
+    assert innermost_student(fitted, fitted=True) is fitted.student_[-1]
+    assert innermost_student(fitted) is student[-1]
