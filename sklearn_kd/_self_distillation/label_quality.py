@@ -5,13 +5,13 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import rel_entr
-from sklearn.model_selection import check_cv
+from sklearn.base import clone
 
-from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd._utils.cross_fit import cross_fit
+from sklearn_kd._utils.folds import split_rows, stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
-from sklearn_kd._utils.sklearn_compat import safe_indexing
-from sklearn_kd._utils.sub_estimators import seeded
 from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
 
 __all__ = [
@@ -120,19 +120,20 @@ def posterior_label_probabilities(proba, given, noise_rate):
 
 
 def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight, rng):
-    """Have copies of a classifier that were fitted without a row judge its label.
+    """Estimate the quality of each label by a classifier that was fitted without this row.
 
     Parameters
     ----------
     classifier : estimator
-        Cloned.
-    X, y : the rows
-    cv : None, int, splitter or iterable of splits
-        Five stratified folds by default.
+        Cloned for each fold.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+    cv : int, splitter, iterable of splits or None
+        None: five stratified folds.
     groups : array-like of shape (n_samples,) or None
         For a splitter.
     sample_weight : array-like of shape (n_samples,) or None
-    rng : RandomState
+    rng : numpy.random.RandomState
 
     Returns
     -------
@@ -153,13 +154,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
         )
     else:
-        folds = [
-            tuple(
-                np.flatnonzero(part) if part.dtype == bool else part
-                for part in map(np.asarray, fold)
-            )
-            for fold in check_cv(cv, y, classifier=True).split(X, y, groups)
-        ]
+        folds = split_rows(cv, X, y, {} if groups is None else {"groups": groups})
     tests = np.concatenate([np.arange(0), *(test for _, test in folds)])
     n_tests = np.bincount(tests, minlength=len(y))
     unknown = (np.bincount(y_encoded)[y_encoded] == 1) & (n_tests == 0)
@@ -169,23 +164,28 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             "never or more often: give folds that test each row once, or cv=None."
         )
     proba = np.zeros((len(y), len(classes)))
-    for train, test in folds:
-        judge = seeded(classifier, rng).set_params(verbose=0)
-        with warnings.catch_warnings():
-            # of the copies, one by one; their labels are judged all the same
-            warnings.simplefilter("ignore", ClassCollapseWarning)
-            warnings.simplefilter("ignore", CleanLabelsWarning)
-            judge.fit(safe_indexing(X, train), y[train], sample_weight=weights[train])
-        answer = judge.predict_proba(safe_indexing(X, test))
-        proba[test] = align_columns(answer, judge.classes_, classes)
-        unknown[test] |= ~np.isin(y[test], judge.classes_)
+    with warnings.catch_warnings():
+        # both describe the classifier of a fold, and its probabilities are used all the same
+        warnings.simplefilter("ignore", ClassCollapseWarning)
+        warnings.simplefilter("ignore", CleanLabelsWarning)
+        predictions = cross_fit(
+            clone(classifier).set_params(verbose=0),
+            X,
+            y,
+            folds,
+            lambda fitted, X_test: (fitted.predict_proba(X_test), fitted.classes_),
+            fit_params={"sample_weight": weights},
+            rng=rng,
+        )
+    for (_, test), (predicted, known) in zip(folds, predictions, strict=True):
+        proba[test] = align_columns(predicted, known, classes)
+        unknown[test] |= ~np.isin(y[test], known)
     if unknown.any():
-        warnings.warn(
+        warn_caller(
             f"no other row has the label of {unknown.sum()} rows, of the classes "
             f"{np.unique(y[unknown]).tolist()}, where it could have been learnt: these labels "
             "count as right.",
             MissingClassWarning,
-            stacklevel=3,
         )
         proba[unknown] = np.eye(len(classes))[y_encoded[unknown]]
     return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]

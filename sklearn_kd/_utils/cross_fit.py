@@ -1,11 +1,14 @@
 """Fit clones of an estimator on the training rows of folds and apply them to the test rows."""
 
+import time
+
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
+from sklearn_kd._utils.sub_estimators import seeded
 
-__all__ = ["cross_fit", "fit_on_rows"]
+__all__ = ["cross_fit", "fit_on_rows", "timed_fit_on_rows"]
 
 
 def fit_on_rows(estimator, X, y, rows, fit_params):
@@ -24,11 +27,19 @@ def fit_on_rows(estimator, X, y, rows, fit_params):
     -------
     estimator
     """
+    return timed_fit_on_rows(estimator, X, y, rows, fit_params)[0]
+
+
+def timed_fit_on_rows(estimator, X, y, rows, fit_params):
+    """Fit as `fit_on_rows`, and return the estimator and the seconds that ``fit`` took."""
     params = check_method_params(X, params=fit_params, indices=rows)
-    return estimator.fit(safe_indexing(X, rows), safe_indexing(y, rows), **params)
+    X, y = safe_indexing(X, rows), safe_indexing(y, rows)
+    start = time.perf_counter()
+    estimator.fit(X, y, **params)
+    return estimator, time.perf_counter() - start
 
 
-def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None):
+def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None, rng=None):
     """Fit a clone on the training rows of each fold and predict its test rows.
 
     Parameters
@@ -44,6 +55,8 @@ def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None):
         Metadata of all rows for ``fit``.
     n_jobs : int, default=None
         Folds fitted in parallel.
+    rng : numpy.random.RandomState, default=None
+        Seeds each ``random_state`` that is None, differently for each fold. None: it stays None.
 
     Returns
     -------
@@ -51,10 +64,18 @@ def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None):
         What ``predict`` returned for each fold.
     """
     return Parallel(n_jobs=n_jobs)(
-        delayed(_fit_fold)(clone(estimator), X, y, train, test, predict, fit_params)
-        for train, test in folds
+        delayed(_fit_fold)(
+            clone(estimator) if rng is None else seeded(estimator, rng),
+            X,
+            y,
+            fold,
+            predict,
+            fit_params,
+        )
+        for fold in folds
     )
 
 
-def _fit_fold(estimator, X, y, train, test, predict, fit_params):
+def _fit_fold(estimator, X, y, fold, predict, fit_params):
+    train, test = fold
     return predict(fit_on_rows(estimator, X, y, train, fit_params), safe_indexing(X, test))

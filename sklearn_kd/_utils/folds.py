@@ -12,6 +12,7 @@ __all__ = [
     "content_folds",
     "grouped_folds",
     "random_rows",
+    "split_rows",
     "stratified_folds",
     "unique_row_folds",
     "user_folds",
@@ -116,22 +117,61 @@ def stratified_folds(y_encoded, n_splits, seed):
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
 
 
-def user_folds(cv, X, y, rows, n_given, split_params):
-    """Folds of a splitter on these rows, or explicit ones of all rows that the user passed.
+def split_rows(cv, X, y, split_params, n_samples=None):
+    """Return the training and test rows of each fold of a splitter or of explicit folds.
 
-    ``rows`` are the positions of these among those ``n_given``.
+    Parameters
+    ----------
+    cv : int, splitter or iterable of splits
+        As for :func:`sklearn.model_selection.check_cv`. An iterable has row numbers or masks.
+    X, y : array-like or DataFrame
+        Rows to split.
+    split_params : dict
+        Metadata for ``split``.
+    n_samples : int, default=None
+        Number of rows that explicit folds refer to; that of ``y`` for None.
+
+    Returns
+    -------
+    list of (train, test)
+        Arrays of row numbers.
     """
-    explicit = isinstance(cv, Iterable) and not hasattr(cv, "split")
-    splitter = check_cv(cv, y, classifier=True)
-    folds = splitter.split(X, y, **split_params)
-    if not explicit and not isinstance(cv, PredefinedSplit):
-        return list(folds)
-    new_position = np.full(n_given, -1)
-    new_position[rows] = np.arange(len(rows))
+    everything = np.arange(len(y) if n_samples is None else n_samples)
 
-    def kept(part):
+    def positions(part):
         part = np.asarray(part)
-        part = new_position[np.flatnonzero(part) if part.dtype == bool else part]
-        return part[part >= 0]
+        return everything[part] if part.size else everything[:0]
 
-    return [(kept(train), kept(test)) for train, test in folds]
+    splits = check_cv(cv, y, classifier=True).split(X, y, **split_params)
+    return [(positions(train), positions(test)) for train, test in splits]
+
+
+def user_folds(cv, X, y, rows, n_given, split_params):
+    """Return the folds of the rows that are used, where others were left out.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable of splits
+        A splitter splits the rows that are used. Explicit folds refer to all rows that the user
+        passed, and rows that are not used are left out of them.
+    X, y : array-like or DataFrame
+        Rows that are used.
+    rows : ndarray of int of shape (n_samples,)
+        Numbers of these rows among all rows.
+    n_given : int
+        Number of all rows.
+    split_params : dict
+        Metadata for ``split``.
+
+    Returns
+    -------
+    list of (train, test)
+        Arrays of numbers of the rows that are used.
+    """
+    is_iterable = isinstance(cv, Iterable) and not hasattr(cv, "split")
+    if not is_iterable and not isinstance(cv, PredefinedSplit):
+        return split_rows(cv, X, y, split_params)
+    new_number = np.full(n_given, -1)
+    new_number[rows] = np.arange(len(rows))
+    folds = split_rows(cv, X, y, split_params, n_given)
+    return [tuple(new[new >= 0] for new in (new_number[part] for part in fold)) for fold in folds]

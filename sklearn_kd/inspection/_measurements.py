@@ -10,13 +10,14 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
-from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state, check_scalar, column_or_1d, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_response import ROW_SUM_TOLERANCE
+from sklearn_kd._utils.folds import split_rows
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
@@ -237,10 +238,8 @@ def _folds(cv, X, y, used, seed):
         rows = np.flatnonzero(used)
         splitter = StratifiedKFold(int(cv), shuffle=True, random_state=seed)
         return [(rows[train], rows[test]) for train, test in splitter.split(rows, y[rows])]
-    positions, folds = np.arange(len(y)), []
-    for fold, pair in enumerate(check_cv(cv, y, classifier=True).split(X, y)):
-        # positions or a mask
-        train, test = (positions[np.asarray(part)] for part in pair)
+    folds = []
+    for fold, (train, test) in enumerate(split_rows(cv, X, y, {})):
         train, test = train[used[train]], test[used[test]]
         if not (len(train) and len(test)):
             raise ValueError(

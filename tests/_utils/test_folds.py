@@ -3,8 +3,9 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import KFold, PredefinedSplit
 
-from sklearn_kd._utils.folds import content_folds, random_rows
+from sklearn_kd._utils.folds import content_folds, random_rows, split_rows, user_folds
 
 
 def data(seed=0, n=40, n_classes=3):
@@ -93,3 +94,33 @@ def test_random_rows_are_random():
     assert (chosen[0] != chosen[2]).any()
     frequency = sum(random_rows(y_encoded, 0.2, np.random.RandomState(s)) for s in range(400)) / 400
     assert abs(frequency - 0.2).max() < 0.1
+
+
+def as_lists(folds):
+    return [tuple(part.tolist() for part in fold) for fold in folds]
+
+
+def test_masks_and_row_numbers_are_the_same_folds():
+    X, y, _ = data(n=6)
+    expected = [([0, 1, 2], [3, 4, 5]), ([3, 4, 5], [0, 1, 2])]
+    first = np.arange(6) < 3
+    masks, numbers = [(first, ~first), (~first, first)], expected
+    assert as_lists(split_rows(masks, X, y, {})) == expected
+    assert as_lists(split_rows(numbers, X, y, {})) == expected
+    assert as_lists(split_rows([([], [-1])], X, y, {})) == [([], [5])]
+
+
+def test_explicit_folds_refer_to_the_rows_that_the_user_passed():
+    X, y, _ = data(n=6)
+    rows = np.array([0, 2, 3, 5])
+    first = np.arange(6) < 3
+    expected = [([0, 1], [2, 3]), ([2, 3], [0, 1])]
+    for cv in (
+        [(first, ~first), (~first, first)],
+        [([0, 1, 2], [3, 4, 5]), ([3, 4, 5], [0, 1, 2])],
+    ):
+        assert as_lists(user_folds(cv, X[rows], y[rows], rows, 6, {})) == expected
+    predefined = PredefinedSplit(first.astype(int))
+    assert as_lists(user_folds(predefined, X[rows], y[rows], rows, 6, {})) == expected
+    # a splitter splits the rows that are used
+    assert as_lists(user_folds(KFold(2), X[rows], y[rows], rows, 6, {})) == expected[::-1]
