@@ -18,7 +18,7 @@ class SoftTargetStudent(Protocol):
         """Validate rows, and return X, encoded labels, weights and soft targets."""
 
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
-        """Train on what `_check_data` has returned."""
+        """Train on what `_check_data` has returned, and tear the callbacks down at the end."""
 
 
 @runtime_checkable

@@ -112,6 +112,63 @@ def test_a_fit_that_is_cut_short_leaves_nothing(form, error):
                 broken.predict(X)
 
 
+class Watches(Raises):
+    """Keeps the estimators that it is set up and torn down for; may end training by an error."""
+
+    def __init__(self, error=None):
+        super().__init__(error)
+        self.set_up, self.torn_down = [], []
+
+    def setup(self, estimator, context):
+        self.set_up.append(estimator)
+
+    def teardown(self, estimator, context):
+        self.torn_down.append(estimator)
+
+    def on_fit_task_end(self, estimator, context, **_):
+        if self.error is not None:
+            super().on_fit_task_end(estimator, context)
+
+
+class Propagates(Watches):
+    """The same, handed on to the network."""
+
+    max_propagation_depth = None
+
+
+def callback_state(estimator):
+    """Return the names of what scikit-learn keeps of callbacks on an estimator."""
+    return {name for name in vars(estimator) if name.startswith("_") and "callback" in name}
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", [cheap, module])
+def test_no_callback_state_is_left_on_the_network(kind, early_stopping, error):
+    X, y, _ = noisy_blobs()
+    watches = Watches(None if error is None else error())
+    plain = kind(early_stopping=early_stopping)
+    assert not callback_state(plain.fit(X, y))
+    model = SelfDistillClassifier(plain)
+    network = clone(plain).set_callbacks(watches)
+    listening = SelfDistillClassifier(network)
+    if error is None:
+        assert not callback_state(model.fit(X, y).estimator_)
+        assert callback_state(listening.fit(X, y).estimator_) == {"_skl_callbacks"}
+        model.set_callbacks(Propagates()).fit(X, y)
+        assert not callback_state(model.estimator_)
+    else:
+        with pytest.raises(error):
+            listening.fit(X, y)
+        model.set_callbacks(Propagates(error()))
+        with pytest.raises(error):
+            model.fit(X, y)
+        assert callback_state(model) == {"_skl_callbacks"}
+    assert watches.set_up == watches.torn_down != []
+    for estimator in watches.set_up:
+        assert callback_state(estimator) == {"_skl_callbacks"}
+
+
 @pytest.mark.parametrize("which", ["first", "second"])
 def test_an_interrupt_in_either_generation(monkeypatch, which):
     X, y, _ = noisy_blobs()

@@ -5,7 +5,7 @@ from os import PathLike
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
@@ -399,6 +399,7 @@ class ModuleClassifier(
             )
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
 
+    @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
         """Train on checked data; what metas call with targets of their own.
 

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
@@ -413,6 +413,7 @@ class TwoLayerPGDClassifier(
                 "out: set a radius)",
             )
 
+    @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
         """Train on checked data; what metas call with targets of their own.
 
