@@ -19,8 +19,8 @@ from sklearn_kd._distillation.teacher_response import (
 )
 from sklearn_kd._utils.calibration import (
     apply_decision_value_calibration,
-    apply_temperature,
-    fit_temperature,
+    apply_teacher_temperature,
+    fit_teacher_temperature,
 )
 from sklearn_kd._utils.cross_fit import cross_fit, fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds
@@ -43,7 +43,7 @@ class TeacherLabels:
     teacher: Any
     #: ``(slope, offsets)`` where the teacher only has decision values.
     decision_calibration: tuple | None = None
-    #: What its probabilities are calibrated by, or None; see `apply_temperature`.
+    #: What its probabilities are calibrated by, or None; see `apply_teacher_temperature`.
     temperature: float | None = None
 
     def predict_labels(self, X, *, calibrated=True):
@@ -51,7 +51,7 @@ class TeacherLabels:
         values, is_proba = teacher_predictions(self.teacher, X, self.classes)
         if not is_proba:
             return apply_decision_value_calibration(values, *self.decision_calibration)
-        return apply_temperature(
+        return apply_teacher_temperature(
             fill_missing_classes(values), self.temperature if calibrated else None, self._known
         )
 
@@ -65,8 +65,8 @@ class TeacherLabels:
         if self.decision_calibration is None and unseen.any():
             self.proba = np.array(self.proba)
             P, known = self.proba[unseen], self._known
-            self.temperature = fit_temperature(P, y_encoded[unseen], weight[unseen], known)
-            self.proba[unseen] = apply_temperature(P, self.temperature, known)
+            self.temperature = fit_teacher_temperature(P, y_encoded[unseen], weight[unseen], known)
+            self.proba[unseen] = apply_teacher_temperature(P, self.temperature, known)
 
 
 def label_rows(

@@ -9,16 +9,11 @@ from sklearn_kd._utils.calibration import (
 from sklearn_kd._utils.labels import align_columns, known_classes
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
-from sklearn_kd._utils.validation import check_probabilities
+from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_probabilities
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
-__all__ = ["ROW_SUM_TOLERANCE", "fill_missing_classes", "teacher_predictions"]
-
-
-#: How far a row of a teacher's probabilities may be from summing to one. Wider than for soft
-#: targets of the user's: a float32 softmax over many classes, averaged, is off by more.
-ROW_SUM_TOLERANCE = 1e-3
+__all__ = ["fill_missing_classes", "teacher_predictions"]
 
 
 def teacher_predictions(teacher, X, classes):
@@ -58,7 +53,7 @@ def teacher_predictions(teacher, X, classes):
 
 def check_teacher_proba(proba, teacher):
     name = f"predict_proba of the teacher {type(teacher).__name__}"
-    check_probabilities(proba, name, ROW_SUM_TOLERANCE)
+    check_probabilities(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
     proba = np.clip(proba, 0.0, 1.0)
     return proba / proba.sum(axis=1, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""Stack rows of equal containers and extend their sample weights."""
+"""Concatenation of rows in arrays, DataFrames and lists, with their sample weights."""
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,17 @@ __all__ = ["extend_weights", "stack_rows", "warn_if_sliceable"]
 
 
 def warn_if_sliceable(X_unlabeled, n_samples):
-    """Warn where a search would take more rows for metadata of those it slices."""
+    """Warn if a search would take ``X_unlabeled`` for metadata of the rows that it slices."""
     if X_unlabeled is not None and num_samples(X_unlabeled) == n_samples:
         warn_caller(
             f"X_unlabeled has as many rows as X ({n_samples}), so that a search or a "
-            "cross-validation takes it for metadata of these rows and slices it.",
+            "cross-validation mistakes it for metadata of these rows and slices it.",
             TransferRowsWarning,
         )
 
 
 def _joint_dtype(name, X, more, source):
-    """Dtype that a column of ``more`` needs for X to keep its own; an error where none will do."""
+    """Return the dtype for a column of ``more`` with which the column of X keeps its dtype."""
     wanted, given = X[name].dtype, more[name].dtype
     if isinstance(wanted, pd.CategoricalDtype):
         unknown = set(more[name].dropna().unique()) - set(wanted.categories)
@@ -37,7 +37,7 @@ def _joint_dtype(name, X, more, source):
 
 
 def stack_rows(X, more, source="X_unlabeled"):
-    """Rows of ``more``, which are from ``source``, after those of X, in the container of X."""
+    """Append the rows of ``more``, which messages call ``source``, in the container of X."""
     if isinstance(X, list) and isinstance(more, list):
         return X + more
     if hasattr(X, "iloc") and hasattr(more, "iloc"):
@@ -51,7 +51,7 @@ def stack_rows(X, more, source="X_unlabeled"):
         )
         return pd.concat([X, more], ignore_index=True)
     if hasattr(X, "columns") or hasattr(more, "columns"):
-        raise TypeError(f"{source} must be a pandas DataFrame if X is one, and only then.")
+        raise TypeError(f"{source} must be a pandas DataFrame if and only if X is one.")
     if num_features(X) != num_features(more):
         raise ValueError(
             f"{source} has {num_features(more)} features, but X has {num_features(X)}."
@@ -62,7 +62,7 @@ def stack_rows(X, more, source="X_unlabeled"):
 
 
 def extend_weights(fit_params, n_more):
-    """Give ``n_more`` rows after the others their mean weight, where there are weights."""
+    """Append the mean weight for ``n_more`` rows if ``fit_params`` has sample weights."""
     if fit_params.get("sample_weight") is not None:
         weights = fit_params["sample_weight"]
         fit_params["sample_weight"] = np.append(weights, np.full(n_more, np.mean(weights)))

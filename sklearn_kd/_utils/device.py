@@ -1,6 +1,6 @@
-"""Devices, dtypes, tensors, generators and bytes: where NumPy meets torch.
+"""Devices, conversion between NumPy and torch, threads, and checks of free memory.
 
-Imports torch, so estimators import it inside `fit`.
+This module imports torch, so that estimators import it inside `fit`.
 """
 
 import math
@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 
-#: Multiplications of a step below which waking a second thread costs more than it saves.
-ONE_THREAD_STEP = 2**24
+#: Multiplications of a step from which several threads are faster than one.
+MIN_PARALLEL_MULTIPLICATIONS = 2**24
 
 
 def resolve_device(device):
-    """Return the torch device of a ``device`` parameter; one that is not there is an error."""
+    """Return the torch device of a ``device`` parameter, or raise ValueError if it is missing."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -43,17 +43,16 @@ def resolve_device(device):
         torch.cuda.is_available() and (resolved.index or 0) < torch.cuda.device_count()
     ):
         raise ValueError(
-            f"device={device!r} was asked for but torch sees {torch.cuda.device_count()} CUDA "
-            "devices; use device='cpu', or device='auto' for what is there."
+            f"device={device!r} is not available, since torch finds {torch.cuda.device_count()} "
+            "CUDA devices; use device='cpu', or device='auto' to choose an available device."
         )
     return resolved
 
 
 def to_tensor(array, *, dtype=None, device="cpu"):
-    """Tensor of a NumPy array; shares memory only with a writeable array of the same dtype.
+    """Return a tensor of a NumPy array. It shares memory with a writeable array of its dtype.
 
-    pandas hands out read-only arrays, which torch cannot alias without a warning: those are
-    copied.
+    Read-only arrays, which pandas returns, are copied, since torch would warn.
     """
     array = np.asarray(array, dtype=dtype)
     if not array.flags.writeable:
@@ -62,39 +61,39 @@ def to_tensor(array, *, dtype=None, device="cpu"):
 
 
 def to_numpy(tensor):
-    """Return a contiguous copy on the CPU, so that no view of a larger buffer is kept alive."""
+    """Return a contiguous copy on the CPU, which keeps no larger buffer alive."""
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
 
 
 @cache
 def _controller():
-    """Find the thread pools once: a look takes longer than a small fit's first steps."""
+    """Find the thread pools once, since this takes longer than the first steps of a small fit."""
     return ThreadpoolController()
 
 
 def thread_scope(step_size):
-    """Context of a fit: one thread where its steps are small, else as many as there are.
+    """Return a context that limits a fit with small steps to one thread.
 
-    ``step_size`` is the number of multiplications of one step. The number of threads is this
-    thread's own and comes back at the end, on an error too; it is never raised, so that parallel
-    workers do not oversubscribe.
+    ``step_size`` is the number of multiplications of a step. The limit holds for the calling thread
+    and is restored on leaving, also after an error. The number of threads is never increased, so
+    that parallel workers do not oversubscribe the CPU.
     """
-    if step_size >= ONE_THREAD_STEP:
+    if step_size >= MIN_PARALLEL_MULTIPLICATIONS:
         return nullcontext()
     return _controller().limit(limits=1)
 
 
 def available_bytes(device):
-    """Memory that is free on a device; infinity where the platform does not tell."""
+    """Return the free memory of a device in bytes, or infinity if the platform does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_bytes()
 
 
 def check_budget(n_bytes, device, advice, *, limit=math.inf):
-    """Raise MemoryError where ``n_bytes`` would not fit, before anything is allocated.
+    """Raise MemoryError if ``n_bytes`` would not fit, before anything is allocated.
 
-    ``limit`` is what the user allows, in bytes, if that is less than what is free.
+    ``limit`` is the number of bytes that the user allows, which may be less than what is free.
     """
     available = available_bytes(device)
     if n_bytes > min(available, limit):
@@ -105,5 +104,5 @@ def check_budget(n_bytes, device, advice, *, limit=math.inf):
 
 
 def _size(n_bytes):
-    """Bytes in a unit that shows them."""
+    """Format a number of bytes in GiB or MiB."""
     return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**28 else f"{n_bytes / 2**20:.2f} MiB"

@@ -1,4 +1,4 @@
-"""Folds and held-out rows."""
+"""Folds for cross-validation and held-out rows."""
 
 import warnings
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ __all__ = [
 
 
 def content_folds(X, y_encoded, weights, n_folds, rng):
-    """Stratified folds that depend on which distinct rows there are, and on nothing else.
+    """Return stratified folds that depend only on the set of distinct rows.
 
-    Copies of a row share a fold; the order of the rows, their repetition and increasing
-    transformations of the columns change nothing. So a weight of k equals k copies.
+    Copies of a row share a fold. The order of the rows, their repetition and increasing
+    transformations of the columns have no effect, so that a weight of k equals k copies.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def content_folds(X, y_encoded, weights, n_folds, rng):
     Returns
     -------
     fold : ndarray of int of shape (n_samples,), or None
-        None where there is a single distinct row, and so nothing to hold out.
+        None if there is a single distinct row, so that no row can be held out.
     """
     distinct = merge_rows(X, y_encoded, weights)
     fold = unique_row_folds(distinct.class_weight_sums, n_folds, rng)
@@ -45,10 +45,10 @@ def content_folds(X, y_encoded, weights, n_folds, rng):
 
 
 def grouped_folds(group, y_encoded, weights, n_folds, seed):
-    """Stratified folds of rows, of which those of a group share one.
+    """Return stratified folds in which the rows of a group share a fold.
 
-    As `content_folds` for the groups of `group_rows`, but not blind to transformations of the
-    columns.
+    These are `content_folds` for the groups of `group_rows`, but they change with transformations
+    of the columns.
     """
     class_weight_sums = np.zeros((group.max() + 1, y_encoded.max() + 1))
     np.add.at(class_weight_sums, (group, y_encoded), weights)
@@ -57,7 +57,7 @@ def grouped_folds(group, y_encoded, weights, n_folds, seed):
 
 
 def unique_row_folds(class_weight_sums, n_folds, rng):
-    """Fold of each distinct row, classes in proportion; None where there is a single row."""
+    """Return a stratified fold of each distinct row, or None for a single row."""
     n_folds = min(n_folds, len(class_weight_sums))
     if n_folds < 2:
         return None
@@ -72,9 +72,10 @@ def unique_row_folds(class_weight_sums, n_folds, rng):
 
 
 def random_rows(y_encoded, fraction, rng):
-    """Mask of about ``fraction`` of the rows, classes in proportion; a class keeps a row to train.
+    """Return a mask of about ``fraction`` of the rows, stratified by class.
 
-    One row at least, of the largest class, unless each class has a single row.
+    At least one row of each class is left for training. At least one row, of the largest class, is
+    in the mask unless each class has a single row.
 
     Parameters
     ----------
@@ -98,10 +99,10 @@ def random_rows(y_encoded, fraction, rng):
 
 
 def stratified_folds(y_encoded, n_splits, seed):
-    """Shuffled stratified folds in which every training part has every class.
+    """Return shuffled stratified folds whose training rows include every class.
 
-    A class with fewer rows than folds is spread over as many folds as it has rows. The row of a
-    class that has no other is in every training part and in no test part.
+    A class with fewer rows than folds has test rows in as many folds as it has rows. The single row
+    of a class is always a training row and never a test row.
     """
     counts = np.bincount(y_encoded)
     is_single = counts[y_encoded] == 1
@@ -111,7 +112,7 @@ def stratified_folds(y_encoded, n_splits, seed):
         return []
     splitter = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # classes with fewer rows than folds do no harm here, see above
+        # classes with fewer rows than folds are handled as described above
         warnings.filterwarnings("ignore", "The least populated class")
         parts = list(splitter.split(np.zeros(len(eligible)), y_encoded[eligible]))
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]

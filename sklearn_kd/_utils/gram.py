@@ -7,7 +7,7 @@ from sklearn_kd._utils.validation import check_option
 
 __all__ = ["KERNELS", "gram_matrix"]
 
-#: Kernels that have a name.
+#: Names of kernels.
 KERNELS = ("ntk", "ntk-full", "nngp", "laplace")
 
 

@@ -1,4 +1,4 @@
-"""Class labels: encoding, column order, class weights, and tempered or mixed probabilities."""
+"""Encoding of class labels, order of columns, class weights and mixing of soft targets."""
 
 import numpy as np
 from scipy.special import log_softmax
@@ -17,9 +17,10 @@ __all__ = [
 
 
 def encode_labels(y, classes=None):
-    """Return ``(classes, y_encoded)``: the sorted labels and, per row, the index of its own.
+    """Return the sorted labels and the index of the label of each row.
 
-    ``classes`` (sorted) may name labels that y lacks; a label of y that it lacks is an error.
+    ``classes`` (sorted) may include labels that do not occur in y. A label of y that is not among
+    them is an error.
     """
     check_classification_targets(y)
     present, y_encoded = np.unique(y, return_inverse=True)
@@ -36,7 +37,7 @@ def encode_labels(y, classes=None):
 
 
 def class_factors(class_weight, classes, y_encoded, weights):
-    """Class weight of each row; "balanced" counts weighted rows."""
+    """Return the class weight of each row. "balanced" takes sample weights into account."""
     if class_weight == "balanced":
         class_weight_sums = np.bincount(y_encoded, weights=weights, minlength=len(classes))
         factors = class_weight_sums.sum() / (
@@ -51,9 +52,10 @@ def class_factors(class_weight, classes, y_encoded, weights):
 
 
 def align_columns(values, given, wanted, *, fill=0.0):
-    """Columns of ``values`` (n, len(given)) moved to the order of ``wanted`` (sorted labels).
+    """Return columns labeled ``given`` in the order of the sorted labels ``wanted``.
 
-    Every label of ``given`` must be in ``wanted``; labels of ``wanted`` alone get ``fill``.
+    Every label of ``given`` must be in ``wanted``. Columns of other labels are filled with
+    ``fill``.
     """
     given, wanted = np.asarray(given), np.asarray(wanted)
     if len(given) == len(wanted) and np.all(given == wanted):
@@ -64,11 +66,11 @@ def align_columns(values, given, wanted, *, fill=0.0):
 
 
 def merge_classes(present, teacher):
-    """Sorted union of the labels in y and those that a fitted teacher knows."""
+    """Return the sorted union of the labels in y and those that a fitted teacher knows."""
     known = np.asarray(known_classes(teacher))
     numeric = [np.issubdtype(a.dtype, np.number) or a.dtype == bool for a in (present, known)]
     if numeric[0] != numeric[1]:
-        # NumPy would turn both into strings, and 1 and "1" into one class
+        # NumPy would convert both to strings and treat 1 and "1" as one class
         raise ValueError(
             f"the teacher's classes {known.tolist()} and the labels {present.tolist()} of y are "
             "of different kinds, numbers and strings."
@@ -77,25 +79,26 @@ def merge_classes(present, teacher):
 
 
 def known_classes(teacher):
+    """Return ``classes_`` of a fitted teacher."""
     if not hasattr(teacher, "classes_"):
         raise ValueError(
-            f"the fitted teacher {type(teacher).__name__} has no classes_, so that nothing says "
-            "what its columns mean."
+            f"the fitted teacher {type(teacher).__name__} has no attribute classes_, which is "
+            "needed to know the order of its columns."
         )
     return np.asarray(teacher.classes_)
 
 
 def temper(Q, temperature):
-    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row; zeros stay zero."""
+    r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row. Zeros stay zero."""
     if temperature == 1:
         return Q
-    # the largest probability of a row becomes 1, so that no row underflows
+    # dividing by the largest probability of a row keeps rows from underflowing
     powers = (Q / Q.max(axis=1, keepdims=True)) ** (1 / temperature)
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def untemper_log(log_g, temperature):
-    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row; inverts :func:`temper`."""
+    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row, the inverse of `temper`."""
     return log_g if temperature == 1 else log_softmax(temperature * log_g, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Bytes: what data take, and what is free. Without torch, so that any module may ask."""
+"""Size of data and of the free main memory in bytes."""
 
 import math
 import os
@@ -7,9 +7,9 @@ __all__ = ["check_copies", "free_bytes"]
 
 
 def free_bytes():
-    """Return the main memory that is free; infinity where the platform does not tell."""
+    """Return the free main memory in bytes, or infinity if the platform does not say."""
     try:
-        with open("/proc/meminfo") as lines:  # free pages leave out what the cache can give
+        with open("/proc/meminfo") as lines:  # sysconf does not count the page cache as free
             for line in lines:
                 if line.startswith("MemAvailable:"):
                     return int(line.split()[1]) * 1024
@@ -19,7 +19,7 @@ def free_bytes():
 
 
 def _bytes_of(X):
-    """Bytes of rows in an array, sparse array, frame or list (its pointers)."""
+    """Return the bytes of an array, sparse array or DataFrame, or of the pointers of a list."""
     if hasattr(X, "nnz"):
         return X.nnz * (X.dtype.itemsize + 4)
     if hasattr(X, "memory_usage"):
@@ -28,11 +28,11 @@ def _bytes_of(X):
 
 
 def check_copies(X, n_samples, n_copies):
-    """Raise MemoryError where ``n_copies`` of the rows of X would not fit, before they are made."""
+    """Raise MemoryError if ``n_copies`` of the rows of X would not fit, before they are made."""
     needed, free = _bytes_of(X) / n_samples * n_copies, free_bytes()
     if needed > free:
         raise MemoryError(
             f"row expansion makes {n_copies} copies of {n_samples} rows, which take about "
             f"{needed / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free: pass fewer rows or "
-            "float32, or take a student whose fit takes soft_targets (TwoLayerPGDClassifier)."
+            "float32, or use a student whose fit has soft_targets (TwoLayerPGDClassifier)."
         )

@@ -1,24 +1,26 @@
-"""Inputs brought to a common scale inside an estimator, with weighted statistics."""
-
-import warnings
+"""Centering and scaling of the columns of X by weighted statistics."""
 
 import numpy as np
 
+from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import PrecisionWarning
 
 __all__ = ["fit_scaling", "scale_inputs"]
 
 
-#: Rows per block: the float64 detour of a float32 X stays in the cache.
-_BLOCK = 256
+#: Rows of a block, so that float64 intermediates of a float32 X stay in the cache.
+BLOCK_ROWS = 256
+#: Number of spacings of its numbers below which the spread of a column causes a warning.
+MIN_SPREAD_SPACINGS = 1e3
 
 
 def fit_scaling(X, weights):
-    """Offset and scale that center the columns of X and give its rows a mean squared norm of one.
+    """Return the offset and scale that center columns and give rows a mean squared norm of one.
 
-    Column j is centered by its weighted mean and divided by its weighted standard deviation times
-    the root of the number of columns that vary: each of those then adds the same to the norm,
-    and the theory's ||x|| <= 1 holds on average. A constant column becomes zero.
+    Each column is centered by its weighted mean and divided by its weighted standard deviation
+    times the square root of the number of columns that vary. All of these columns then contribute
+    equally to the norm, and ||x|| <= 1, which the theory requires, holds on average. A constant
+    column becomes zero.
 
     Parameters
     ----------
@@ -33,7 +35,8 @@ def fit_scaling(X, weights):
     Warns
     -----
     PrecisionWarning
-        Where the spread of a column is within a thousand of the spacing of its numbers.
+        If the standard deviation of a column is less than 1000 times the spacing of floating point
+        numbers at its mean.
     """
     share = weights / weights.sum()
     low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
@@ -46,17 +49,17 @@ def fit_scaling(X, weights):
 
 
 def _mean_and_spread(X, share, low, high):
-    """Weighted mean and standard deviation of the columns, in float64."""
+    """Return the weighted mean and standard deviation of the columns, in float64."""
     offset = np.zeros(X.shape[1])
-    for start in range(0, len(X), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(X), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
         offset += share[block] @ X[block].astype(np.float64, copy=False)
-    peak = np.maximum(high - offset, offset - low)  # so that no square overflows or vanishes
+    peak = np.maximum(high - offset, offset - low)  # so that no square overflows or underflows
     peak[~(peak > 0)] = 1.0
-    # the second pass also takes out the rounding of the first, which a large offset magnifies
+    # the second pass also corrects the rounding errors of the first, which a large offset magnifies
     rest, square = np.zeros((2, X.shape[1]))
-    for start in range(0, len(X), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(X), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
         centered = (X[block] - offset) / peak
         rest += share[block] @ centered
         square += share[block] @ (centered * centered)
@@ -65,20 +68,19 @@ def _mean_and_spread(X, share, low, high):
 
 def _warn_if_digits_are_lost(dtype, offset, spread, varies):
     spacing = np.finfo(dtype).eps * np.abs(offset)
-    lost = np.flatnonzero(varies & (spread < 1e3 * spacing))
+    lost = np.flatnonzero(varies & (spread < MIN_SPREAD_SPACINGS * spacing))
     if len(lost):
         shown = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
-        warnings.warn(
+        warn_caller(
             f"columns {shown} vary by less than 1000 times the spacing of {dtype} numbers of "
             "their size, so most of their digits are lost: subtract a constant from them, or "
             "pass float64.",
             PrecisionWarning,
-            stacklevel=5,
         )
 
 
 def scale_inputs(X, offset, scale, *, intercept):
-    """Rows as the network sees them: (X - offset) / scale, and a column of ones.
+    """Return (X - offset) / scale, and with ``intercept`` a last column of ones.
 
     Returns
     -------
@@ -86,8 +88,8 @@ def scale_inputs(X, offset, scale, *, intercept):
     """
     n_samples, n_features = X.shape
     inputs = np.empty((n_samples, n_features + bool(intercept)), dtype=X.dtype)
-    for start in range(0, n_samples, _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, n_samples, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
         inputs[block, :n_features] = (X[block] - offset) / scale
     if intercept:
         inputs[:, n_features] = 1.0

@@ -1,14 +1,15 @@
-"""Validation of weights, probabilities and soft targets."""
-
-import warnings
+"""Validation of sample weights, probabilities and soft targets."""
 
 import numpy as np
 
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
+from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 __all__ = [
+    "PREDICTED_ROW_SUM_TOLERANCE",
+    "ROW_SUM_TOLERANCE",
     "check_option",
     "check_probabilities",
     "check_row_order",
@@ -19,43 +20,46 @@ __all__ = [
 ]
 
 
-#: Standard deviation of the number of agreeing rows, in random orders of them, from which on
-#: agreement at chance is a sign of misaligned rows: about 100 rows of two even classes.
-TELLING_ROWS = 4.9
-#: How far a row of soft targets may be from summing to one (api.md).
+#: Standard deviation of the number of agreeing rows in a random order. If it is larger, agreement
+#: at chance is a sign of misaligned rows. Two equal classes reach it with about 100 rows.
+MIN_AGREEMENT_STD_ROWS = 4.9
+#: Largest difference from one of the sum of a row of probabilities that the user passes.
 ROW_SUM_TOLERANCE = 1e-5
+#: The same for probabilities that a model predicts. The mean of float32 softmax values over many
+#: classes is less accurate.
+PREDICTED_ROW_SUM_TOLERANCE = 1e-3
 
 
 def validate_sample_weight(sample_weight, X):
-    """Weights as float64 of shape (n_samples,), non-negative and not all zero; ones for None."""
+    """Return non-negative float64 weights of shape (n_samples,), which are ones for None."""
     return check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
     )
 
 
 def rescale_weights(weights):
-    """Weights times a power of two that brings the largest below one: no sum overflows.
+    """Multiply weights by a power of two so that the largest is below one and no sum overflows.
 
-    Exact, but for weights that are 1e-300 of the largest.
+    The result is exact except for weights of less than 1e-300 times the largest.
     """
     return np.ldexp(weights, -np.frexp(weights.max())[1])
 
 
 def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
-    """Check a teacher's probabilities at T = 1 and bring their columns in order.
+    """Check soft targets at temperature 1 and sort their columns by class.
 
     Parameters
     ----------
     soft_targets : array-like of shape (n_samples, n_classes) or DataFrame
-        An array has its columns in the order of ``np.unique(y)``. The columns of a DataFrame
-        are class labels, which may name classes that y lacks.
+        The columns of an array are in the order of ``np.unique(y)``. The column labels of a
+        DataFrame are class labels, which may include classes that do not occur in y.
     y : array-like of shape (n_samples,)
         Hard labels.
     classes : ndarray of shape (n_classes,), optional
-        All labels, sorted, where they are known; the columns of an array are then in their
-        order and a DataFrame may name no others.
+        All labels, sorted, if they are known. The columns of an array are then in their order, and
+        a DataFrame may have no other columns.
     dtype : numpy dtype
-        Of the result.
+        Dtype of the result.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
         soft_targets = soft_targets.to_numpy()
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
-    Q = np.array(soft_targets, dtype=np.float64)  # a copy: it is renormalized below
+    Q = np.array(soft_targets, dtype=np.float64)  # a copy, since it is renormalized below
     n_samples = num_samples(y)
     if Q.ndim != 2 or Q.shape[0] != n_samples:
         raise ValueError(
@@ -88,7 +92,7 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     elif Q.shape[1] != len(classes):
         raise ValueError(
             f"soft_targets has {Q.shape[1]} columns but there are {len(classes)} classes "
-            f"{classes.tolist()}. Where y lacks a class (a fold of a cross-validation, say), "
+            f"{classes.tolist()}. If y lacks a class, as in a fold of a cross-validation, "
             "pass a pandas DataFrame whose columns are the class labels."
         )
     check_probabilities(Q, "soft_targets")
@@ -116,7 +120,7 @@ def _check_column_labels(columns, classes, known):
 
 
 def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
-    """Refuse an array that is not rows of finite probabilities; the errors call it ``name``."""
+    """Raise ValueError if the rows of ``P``, which errors call ``name``, are no probabilities."""
     if not np.isfinite(P).all():
         raise ValueError(f"{name} contains NaN or infinity.")
     check_unit_interval(P, name, tolerance)
@@ -126,12 +130,12 @@ def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
         row = int(off.argmax())
         raise ValueError(
             f"each row of {name} must sum to 1 within {tolerance:g}; row {row} sums to "
-            f"{total[row]:.8g}. Divide each row by its sum if the rest is as meant."
+            f"{total[row]:.8g}. Divide each row by its sum if the values are otherwise correct."
         )
 
 
 def check_unit_interval(P, name, tolerance=ROW_SUM_TOLERANCE):
-    """Refuse values outside [0, 1]."""
+    """Raise ValueError if a value is outside [0, 1]."""
     if P.min(initial=0.0) < -tolerance or P.max(initial=0.0) > 1 + tolerance:
         raise ValueError(
             f"{name} must be probabilities in [0, 1] (predict_proba, not decision values or "
@@ -140,10 +144,10 @@ def check_unit_interval(P, name, tolerance=ROW_SUM_TOLERANCE):
 
 
 def _warn_if_misaligned(Q, y_encoded):
-    """Warn where argmax Q meets y no more often than in another order of the rows.
+    """Warn if argmax Q agrees with y no more often than in a random order of the rows.
 
-    Chance and its spread are those of a random order, so that targets whose largest is always
-    the same class, which no order changes, are no sign of anything.
+    The expected agreement and its standard deviation are those of a random order. Targets whose
+    largest value is always in the same column, on which the order has no effect, give no warning.
     """
     n_samples, n_classes = Q.shape
     best = Q.argmax(axis=1)
@@ -154,21 +158,20 @@ def _warn_if_misaligned(Q, y_encoded):
     chance = both.sum()
     variance = (chance - both @ (of_best + of_y) + chance**2) / max(n_samples - 1, 1)
     spread = np.sqrt(max(variance, 0.0))
-    # a weak teacher may agree with few rows less often than chance; many rows can tell
-    slack = 2 * spread if spread * n_samples > TELLING_ROWS else -spread
-    if agreement < chance + slack - 1e-9:
-        warnings.warn(
+    # on few rows a weak teacher may agree less often than chance; on many rows it cannot
+    tolerance = 2 * spread if spread * n_samples > MIN_AGREEMENT_STD_ROWS else -spread
+    if agreement < chance + tolerance - 1e-9:
+        warn_caller(
             f"the largest soft target is the label in y on {agreement:.1%} of the rows, where "
             f"another order of the rows would give {chance:.1%} +- {spread:.1%}: the rows or "
             "columns of soft_targets are probably in another order than y and np.unique(y), or "
-            "the teacher knows nothing.",
+            "the teacher has learned nothing.",
             SoftTargetsAlignmentWarning,
-            stacklevel=3,
         )
 
 
 def check_row_order(soft_targets, X, y):
-    """Refuse a frame of soft targets whose index is that of X or y in another order."""
+    """Raise ValueError if soft targets have the index of X or y in another order."""
     if not (hasattr(soft_targets, "columns") and hasattr(soft_targets, "index")):
         return
     index = soft_targets.index
@@ -178,11 +181,12 @@ def check_row_order(soft_targets, X, y):
         if index.is_unique and other.index.is_unique and index.isin(other.index).all():
             raise ValueError(
                 f"soft_targets has the index of {name} in another order: pass "
-                f"soft_targets.loc[{name}.index] if its rows go by label, or "
+                f"soft_targets.loc[{name}.index] if its rows belong to their labels, or "
                 f"soft_targets.set_axis({name}.index) if they are in the order of {name}."
             )
 
 
 def check_option(value, name, options):
+    """Raise ValueError if a string parameter is not one of ``options``."""
     if not (isinstance(value, str) and value in options):
         raise ValueError(f"{name} must be one of {list(options)}, got {value!r}.")

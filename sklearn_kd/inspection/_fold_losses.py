@@ -12,21 +12,20 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sklearn_kd._distillation.teacher_response import (
-    ROW_SUM_TOLERANCE,
     fill_missing_classes,
     teacher_predictions,
 )
 from sklearn_kd._utils.calibration import (
     apply_decision_value_calibration,
-    apply_temperature,
+    apply_teacher_temperature,
     fit_decision_value_calibration,
-    fit_temperature,
+    fit_teacher_temperature,
 )
 from sklearn_kd._utils.folds import stratified_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, merge_classes
 from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
-from sklearn_kd._utils.validation import check_probabilities
+from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_probabilities
 
 __all__ = [
     "FoldLosses",
@@ -133,8 +132,9 @@ def fit_and_answer(role, model, X, y, classes, fold, fit_params, decide_by, say)
         values, is_proba = tuple(values for values, _ in answers), answers[0][1]
     elif hasattr(model, "predict_proba"):
         values = tuple(np.asarray(model.predict_proba(part)) for part in parts)
+        what = f"predict_proba of the student {name}"
         for proba in values:
-            check_probabilities(proba, f"predict_proba of the student {name}", ROW_SUM_TOLERANCE)
+            check_probabilities(proba, what, PREDICTED_ROW_SUM_TOLERANCE)
         own = getattr(model, "classes_", classes)
         values = tuple(align_columns(proba, own, known) for proba in values)
     elif decide_by == "log_loss":
@@ -189,8 +189,12 @@ def fold_losses(fits, folds, classes, y_encoded, weight, decide_by, alpha, calib
         if teacher.is_proba:
             q, q_training = fill_missing_classes(q), fill_missing_classes(q_training)
             seen = ~np.isnan(known).all(axis=0)  # classes that the teachers know
-            T = fit_temperature(fill_missing_classes(known), *given, seen) if calibrate else None
-            labels = apply_temperature(q, T, seen)
+            T = (
+                fit_teacher_temperature(fill_missing_classes(known), *given, seen)
+                if calibrate
+                else None
+            )
+            labels = apply_teacher_temperature(q, T, seen)
         else:
             decision_calibration = fit_decision_value_calibration(known, *given)
             q, q_training = (

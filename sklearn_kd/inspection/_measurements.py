@@ -16,12 +16,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._distillation.teacher_response import ROW_SUM_TOLERANCE
 from sklearn_kd._utils.folds import split_rows
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
-from sklearn_kd._utils.validation import check_probabilities, validate_sample_weight
+from sklearn_kd._utils.validation import (
+    PREDICTED_ROW_SUM_TOLERANCE,
+    check_probabilities,
+    validate_sample_weight,
+)
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 __all__ = [
@@ -111,7 +114,7 @@ def model_probabilities(model, X, classes):
         return None
     P = np.asarray(model.predict_proba(X), dtype=np.float64)
     name = f"the probabilities of {type(last_step(model)).__name__}"
-    check_probabilities(P, name, ROW_SUM_TOLERANCE)
+    check_probabilities(P, name, PREDICTED_ROW_SUM_TOLERANCE)
     P = np.clip(P, 0.0, 1.0)
     total = P.sum(axis=1, keepdims=True)
     # only what came in single precision: rounding again would part rows that are tied

@@ -8,12 +8,12 @@ from scipy.special import log_softmax
 
 from sklearn_kd._core.kernel import calibration
 from sklearn_kd._utils.calibration import (
-    SMOOTHING,
+    PROBABILITY_OFFSET,
     apply_decision_value_calibration,
-    apply_temperature,
+    apply_teacher_temperature,
     fit_decision_value_calibration,
     fit_student_temperature,
-    fit_temperature,
+    fit_teacher_temperature,
 )
 from tests._helpers.distillation import brute_temperature, sharpen_by_hand
 
@@ -50,7 +50,7 @@ def test_temperature_has_the_least_smoothed_loss(n_classes, power):
     y_encoded = np.array([rng.choice(n_classes, p=p) for p in truth])
     P = truth**power / (truth**power).sum(axis=1, keepdims=True)
     w = rng.uniform(0.1, 3, size=300)
-    T = fit_temperature(P, y_encoded, w, np.ones(n_classes, dtype=bool))
+    T = fit_teacher_temperature(P, y_encoded, w, np.ones(n_classes, dtype=bool))
     assert (T < 1) == (power < 1) or power == 1.0
     least = smoothed_loss(P, y_encoded, w, T)
     for other in np.concatenate([np.geomspace(0.05, 20, 25), T * np.array([0.99, 1.01])]):
@@ -63,13 +63,15 @@ def test_temperature_of_weights_is_that_of_copies():
     P, y_encoded = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
     times = rng.integers(1, 4, size=80)
     known = np.ones(3, dtype=bool)
-    copies = fit_temperature(
+    copies = fit_teacher_temperature(
         P.repeat(times, 0), y_encoded.repeat(times), np.ones(times.sum()), known
     )
-    assert fit_temperature(P, y_encoded, times.astype(float), known) == pytest.approx(
+    assert fit_teacher_temperature(P, y_encoded, times.astype(float), known) == pytest.approx(
         copies, rel=1e-5
     )
-    assert fit_temperature(P, y_encoded, np.ones(80), known) != pytest.approx(copies, rel=1e-2)
+    assert fit_teacher_temperature(P, y_encoded, np.ones(80), known) != pytest.approx(
+        copies, rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("n_rows", [5, 50, 2000])
@@ -100,21 +102,21 @@ def test_temperature_is_blind_to_classes_that_the_teacher_does_not_know():
     rng = np.random.default_rng(0)
     P, y_encoded = rng.dirichlet(np.ones(3), size=80), rng.integers(3, size=80)
     wider, known = np.insert(P, 1, 0.0, axis=1), np.array([True, False, True, True])
-    T = fit_temperature(P, y_encoded, np.ones(80), np.ones(3, dtype=bool))
-    other = fit_temperature(wider, y_encoded + (y_encoded > 0), np.ones(80), known)
+    T = fit_teacher_temperature(P, y_encoded, np.ones(80), np.ones(3, dtype=bool))
+    other = fit_teacher_temperature(wider, y_encoded + (y_encoded > 0), np.ones(80), known)
     assert other == pytest.approx(T, rel=1e-6)
 
 
 @pytest.mark.parametrize("T", [0.3, 1.0, 4.0])
 def test_sharpen_is_its_formula(T):
-    assert SMOOTHING == 0.01
+    assert PROBABILITY_OFFSET == 0.01
     P = np.array([[0.7, 0.3, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.2, 0.2, 0.0, 0.6]])
     known = np.array([True, True, False, True])
-    S = apply_temperature(P.copy(), T, known)
+    S = apply_teacher_temperature(P.copy(), T, known)
     assert_allclose(S, sharpen_by_hand(P, T), rtol=1e-12)
     assert (S[:, 2] == 0).all()  # never seen
     assert (S[:, [0, 1, 3]] > 0).all()  # not voted for by chance
-    assert_array_equal(apply_temperature(P, None, known), P)
+    assert_array_equal(apply_teacher_temperature(P, None, known), P)
 
 
 def doubles(values):

@@ -7,7 +7,7 @@ import torch
 
 from sklearn_kd import TwoLayerPGDClassifier
 from sklearn_kd._utils.device import (
-    ONE_THREAD_STEP,
+    MIN_PARALLEL_MULTIPLICATIONS,
     check_budget,
     resolve_device,
     thread_scope,
@@ -33,7 +33,7 @@ def test_resolve():
         ("", "not a device"),
         ("meta", "'meta' is not supported"),
         ("mps", "'mps' is not supported"),
-        ("cuda:99", "torch sees .* CUDA devices; use device='cpu'"),
+        ("cuda:99", "torch finds .* CUDA devices; use device='cpu'"),
     ],
 )
 def test_devices_that_are_not_there(device, message):
@@ -89,5 +89,5 @@ def test_small_steps_take_one_thread_and_give_it_back():
     with pytest.raises(RuntimeError, match="inside"), thread_scope(0):
         raise RuntimeError("inside")
     assert torch.get_num_threads() == before
-    with thread_scope(ONE_THREAD_STEP):
+    with thread_scope(MIN_PARALLEL_MULTIPLICATIONS):
         assert torch.get_num_threads() == before

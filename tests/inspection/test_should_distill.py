@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd._utils.calibration import apply_temperature, fit_temperature
+from sklearn_kd._utils.calibration import apply_teacher_temperature, fit_teacher_temperature
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from sklearn_kd.inspection._should_distill import should_distill
 from tests._helpers.data import blobs
@@ -194,8 +194,8 @@ def test_labels_are_calibrated_by_the_other_folds():
     for k in range(3):
         here, others = part == k, part != k
         known = np.ones(2, dtype=bool)
-        T = fit_temperature(Q[others], y[others], np.ones(100), known)
-        mixed[here] = (S[here] + apply_temperature(Q[here], T, known)) / 2
+        T = fit_teacher_temperature(Q[others], y[others], np.ones(100), known)
+        mixed[here] = (S[here] + apply_teacher_temperature(Q[here], T, known)) / 2
     assert_allclose(advice.label_gain.value, log_loss(y, S) - log_loss(y, mixed))
     frozen = FrozenEstimator(teacher.fit(X, y))
     as_it_is = should_distill(frozen, student, X, y, calibration=None)
