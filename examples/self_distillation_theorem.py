@@ -36,7 +36,9 @@ import math
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
+from sklearn_kd._core.network import problem, self_distillation, targets
+from sklearn_kd._core.network.layers import Activation
+from sklearn_kd._core.network.training import ResumableTraining
 
 CLUSTERS, SIZE, N_INPUTS, WIDTH, N_STARTS = 4, 15, 50, 200, 5
 WRONG, RHO = 3, 0.2
@@ -65,6 +67,25 @@ def make_data(radius):
     return X / np.linalg.norm(X, axis=1, keepdims=True), given, clean
 
 
+def ramp(outputs):
+    """Return h(x) = 4x/(1 - 2 rho), cut off at -1 and 1: the label function of Theorem 1."""
+    return (outputs * (4 / (1 - 2 * RHO))).clamp_(-1, 1)
+
+
+def squared_error(logits, targets):
+    """Return half the squared error of each row, and its gradient, written over the logits."""
+    residual = logits.sub_(targets)
+    return residual.square().sum(dim=1).mul_(0.5), residual
+
+
+def tanh_backward(gradient, active):
+    """Multiply the gradient by phi' = 1 - phi^2."""
+    torch.ops.aten.tanh_backward.grad_input(gradient, active, grad_input=gradient)
+
+
+TANH = Activation(torch.tanh_, tanh_backward)
+
+
 def train(X, y, taus):
     """Return outputs (times, students, rows) along training, one student for each of ``taus``."""
     n_students, n_rows = len(taus), len(X)
@@ -81,7 +102,7 @@ def train(X, y, taus):
     tau = torch.tensor(taus)
     rule = self_distillation.SelfDistilled(
         targets.Fixed(y[None, None]),
-        self_distillation.Ramp(RHO),
+        ramp,
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
     plan = problem.TrainingConfig(
@@ -95,18 +116,14 @@ def train(X, y, taus):
         momentum=0.0,
         decay=False,
         generator=torch.Generator(),
-        activation=layers.TANH,
+        activation=TANH,
     )
     rows = problem.WeightedRows(X, rule, torch.full((1, 1), 1 / n_rows))
     path = []
-
-    def note(epoch, outcome):
+    for epoch in ResumableTraining(students, rows, squared_error, plan).epochs():
         if epoch % EVERY == 0:
             active = torch.tanh(hidden @ X.T).view(n_students, WIDTH, n_rows)
             path.append((signs @ active / math.sqrt(WIDTH)).numpy())
-        return False
-
-    training.train(students, rows, losses.squared_error, plan, on_epoch=note)
     return np.stack(path)
 
 

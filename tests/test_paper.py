@@ -8,8 +8,10 @@ import torch
 from scipy.special import expit, xlogy
 
 from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
-from sklearn_kd._core.network import layers, losses, problem, targets, training
+from sklearn_kd._core.network import layers, problem, targets
+from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd.theory import ntk_margin, required_width
+from tests._helpers.theorems import squared_error
 
 AS_GIVEN = {"input_scaling": False, "input_intercept": False}
 
@@ -37,7 +39,7 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
         generator=generator,
     )
     rows = problem.WeightedRows(X, targets.Fixed(Y[None, None, :]), weights)
-    training.train(students, rows, losses.squared_error, plan)
+    ResumableTraining(students, rows, squared_error, plan).advance()
     work = layers.Workspace([width], students.output / math.sqrt(width), len(Z))
     return layers.forward(students.hidden, Z, work)[0, 0].numpy()
 

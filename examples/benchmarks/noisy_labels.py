@@ -55,7 +55,8 @@ from _noisy_baselines import (
 from _runs import environment, markdown, run_cells
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
+from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets
+from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.resolve import BATCH_SIZE
 from sklearn_kd._networks.two_layer.fit_plan import HIDDEN_STEP, OUTPUT_STEP
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
@@ -172,14 +173,11 @@ def train(inputs, codes, method, *, n_classes, width, epochs, seed, on_epoch=Non
         decay=True,
         generator=torch.Generator().manual_seed(int(seeds[0])),
     )
-
-    def after_epoch(n_done, outcome):
+    training = ResumableTraining(students, rows, loss, plan)
+    for n_done in training.epochs():
         if on_epoch is not None:
             on_epoch(n_done, students)
-        return False
-
-    outcome = training.train(students, rows, loss, plan, on_epoch=after_epoch)
-    if outcome.diverged.any():
+    if training.result.diverged.any():
         raise FloatingPointError(f"{method} diverged")
     return students
 

@@ -15,28 +15,40 @@ from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.unique_rows import is_small
 from sklearn_kd._utils.validation import rescale_weights
 
-__all__ = ["TrainingData", "TrainingTensors"]
+__all__ = ["CheckedRows", "TrainingData", "TrainingTensors"]
 
 
-#: Up to so many distinct rows "auto" trains in full batch.
-FULL_BATCH_ROWS = 1000
+#: Number of distinct rows up to which "auto" trains in full batch.
+MAX_FULL_BATCH_ROWS = 1000
 #: Folds of the cross-validated early stopping.
-N_FOLDS = 5
-#: The most that a held-out row's loss counts beyond its least, ln 1000, in units of the loss
-#: (`LossTargets`): one row far outside the others would otherwise end training in its first epochs
-#: (electricity has prices at 100 deviations).
-HELD_OUT_CAP = math.log(1000.0)
+N_VALIDATION_FOLDS = 5
+#: Largest difference between the loss of a held-out row and its least loss that counts in a score,
+#: in units of the loss (`LossTargets`). One row far from the others would otherwise end training in
+#: its first epochs: the data set electricity has prices at 100 standard deviations.
+MAX_EXCESS_LOSS = math.log(1000.0)
+
+
+@dataclass
+class CheckedRows:
+    """Rows of positive weight that an estimator has checked."""
+
+    X: np.ndarray  # (n_samples, n_features)
+    y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
+    weights: np.ndarray  # (n_samples,)
+    #: (n_samples, n_classes); for joint training also a list with those of each network
+    soft: np.ndarray | list | None
+    y: object  # (n_samples,) labels as given, for callbacks
 
 
 @dataclass
 class TrainingData:
-    """Checked rows of positive weight, and what fits on them find out once."""
+    """Checked rows of positive weight, and what fits on them compute once."""
 
     X: np.ndarray  # (n_samples, n_features)
     y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
     weights: np.ndarray  # (n_samples,)
     soft: np.ndarray | None  # (n_samples, n_classes)
-    y: object  # labels as given, for callbacks
+    y: object  # (n_samples,) labels as given, for callbacks
     n_classes: int
     _folds: dict = field(default_factory=dict)
 
@@ -45,42 +57,54 @@ class TrainingData:
 
     @property
     def n_outputs(self):
-        """Logits: one for two classes, else one a class."""
+        """Number of logits: one for two classes, else one for each class."""
         return 1 if self.n_classes == 2 else self.n_classes
 
     @cached_property
     def is_small(self):
         """Whether "auto" trains in full batch."""
-        return is_small(self.X, FULL_BATCH_ROWS)
+        return is_small(self.X, MAX_FULL_BATCH_ROWS)
 
     @cached_property
     def scaling(self):
-        """Offset and scale of the columns."""
+        """Offset and scale of the columns, two arrays (n_features,)."""
         return fit_scaling(self.X, self.weights)
 
     def folds(self, seed):
-        """Fold of each row, or None where there is a single distinct row."""
+        """Return the fold of each row, (n_samples,), or None if there is a single distinct row."""
         if seed not in self._folds:
             random = np.random.RandomState(seed)
-            fold = content_folds(self.X, self.y_encoded, self.weights, N_FOLDS, random)
+            fold = content_folds(self.X, self.y_encoded, self.weights, N_VALIDATION_FOLDS, random)
             self._folds[seed] = fold
         return self._folds[seed]
 
 
 @dataclass
 class LossTargets:
-    """What the rows are to be learnt as, for one alpha and temperature."""
+    """Targets of the rows and the loss that they are for, of one alpha and temperature."""
 
     values: torch.Tensor  # (1, outputs of the loss, rows)
     loss: losses.Loss
-    least: torch.Tensor  # (rows,), the least that the loss of each row can be
-    unit: float  # what the loss is multiplied by beside a cross-entropy
+    min_losses: torch.Tensor  # (rows,), the smallest possible loss of each row
+    unit: float  # scale of the loss, relative to a cross-entropy
 
 
 class TrainingTensors:
-    """Inputs, targets and weights of the fits that share them: scaled, on a device.
+    """Scaled inputs, targets and weights on a device, of the fits that share them.
 
-    ``validation_mask`` is the mask of the rows that are held out, or None.
+    Rows belong to two parts. "all" has the rows to train on, "held" those that are held out.
+
+    Parameters
+    ----------
+    data : TrainingData
+    dtype : numpy dtype
+    device : torch.device
+    offset, scale : ndarray of shape (n_features,)
+        Scaling of the columns.
+    intercept : bool
+        Whether a column of ones is added.
+    validation_mask : ndarray of bool of shape (n_samples,), or None
+        Rows that are held out. None: all rows are trained on, and there is no part "held".
     """
 
     def __init__(self, data, *, dtype, device, offset, scale, intercept, validation_mask):
@@ -92,36 +116,36 @@ class TrainingTensors:
             masks = {"all": ~validation_mask, "held": validation_mask}
             for name, mask in masks.items():
                 self.index[name] = torch.from_numpy(np.flatnonzero(mask)).to(device)
-        #: weights of a part that sum to one, (rows,) in float64
+        #: weights of the rows of each part, (rows,) in float64, with sum one
         self.share = {name: _share(data.weights[mask]) for name, mask in masks.items()}
         self.inputs = {name: inputs[index] for name, index in self.index.items()}
         self._targets = {}
 
     @classmethod
-    def of_job(cls, data, job, dtype):
-        """Return the rows of a job, and of all with its key."""
+    def from_plan(cls, data, plan, dtype):
+        """Return the tensors of a fit, which serve all fits of equal `FitPlan.key`."""
         return cls(
             data,
             dtype=dtype,
-            device=resolve_device(job.est.device),
-            offset=job.offset,
-            scale=job.scale,
-            intercept=job.est.input_intercept,
-            validation_mask=job.validation_mask,
+            device=resolve_device(plan.est.device),
+            offset=plan.offset,
+            scale=plan.scale,
+            intercept=plan.est.input_intercept,
+            validation_mask=plan.validation_mask,
         )
 
     def __len__(self):
         return len(self.inputs["all"])
 
     def targets(self, soft, alpha, temperature):
-        """Targets of all rows, made once for each loss and array of soft labels (or None)."""
+        """Return the `LossTargets` of all rows, made once for each loss and soft labels."""
         key = None if soft is None else (id(soft), alpha, temperature)
         if key not in self._targets:
             self._targets[key] = self.make_targets(self.data.y_encoded, soft, alpha, temperature)
         return self._targets[key]
 
     def make_targets(self, y_encoded, soft, alpha, temperature):
-        """Targets of any rows, from their encoded labels and soft labels (or None)."""
+        """Return the `LossTargets` of encoded labels and soft labels (or None)."""
         device, n_classes, n_rows = self.device, self.data.n_classes, len(y_encoded)
         if n_classes == 2:
             hard = (y_encoded == 1).astype(self.dtype)[None]
@@ -129,42 +153,57 @@ class TrainingTensors:
             hard = np.zeros((n_classes, n_rows), dtype=self.dtype)
             hard[y_encoded, np.arange(n_rows)] = 1.0
         hard = to_tensor(hard, device=device)
-        nothing = torch.zeros(n_rows, device=device)
+        zeros = torch.zeros(n_rows, device=device)
         if soft is None:
-            return LossTargets(hard[None], losses.cross_entropy, nothing, 1.0)
+            return LossTargets(hard[None], losses.cross_entropy, zeros, 1.0)
         columns = soft[:, 1:].T if n_classes == 2 else soft.T
         soft = to_tensor(columns, dtype=self.dtype, device=device)
         a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
         if temperature == 1 or alpha == 0:
-            values = targets.mix(soft, hard, a)
-            least = losses.entropy(values[0]) if alpha <= 1 else nothing
-            return LossTargets(values, losses.cross_entropy, least, 1.0)
+            values = targets.mixed_targets(soft, hard, a)
+            min_losses = losses.entropy(values[0]) if alpha <= 1 else zeros
+            return LossTargets(values, losses.cross_entropy, min_losses, 1.0)
         values = targets.two_term_targets(soft, hard, T)
-        least = a * T**2 * losses.entropy(values[0, : len(soft)])
-        # below T = 1 the soft term still grows by alpha T for each unit of a logit
+        min_losses = a * T**2 * losses.entropy(values[0, : len(soft)])
+        # below T = 1 the soft term still grows by alpha T with each unit of a logit
         unit = alpha * max(temperature, 1.0) ** 2 + 1 - alpha
-        return LossTargets(values, losses.TwoTerm(a, T), least, unit)
+        return LossTargets(values, losses.TwoTerm(a, T), min_losses, unit)
 
     def part(self, name, segments, row_weights=None):
-        """Rows to train on ("all", less those held out) or the "held" ones, for `solvers`."""
+        """Return the rows of a part, for the training loop.
+
+        Parameters
+        ----------
+        name : {"all", "held"}
+        segments : list of (slice, LossTargets)
+            Neighboring students and their targets.
+        row_weights : array of shape (students, rows), optional
+            By default all students have the weights of the rows.
+        """
         index = self.index[name]
         rules = [
             Segment(students, targets.Fixed(each.values[:, :, index]))
             for students, each in segments
         ]
-        rule = rules[0].what if len(rules) == 1 else targets.Joined(rules)
+        rule = rules[0].part if len(rules) == 1 else targets.PerSegmentTargets(rules)
         if row_weights is None:
             row_weights = self.share[name][None]
             if (row_weights == row_weights[0, 0]).all():
-                row_weights = row_weights[:, :1]  # nothing to gather
+                row_weights = row_weights[:, :1]  # batches then gather no weights
         row_weights = to_tensor(row_weights, dtype=self.dtype, device=self.device)
         return problem.WeightedRows(self.inputs[name], rule, row_weights)
 
-    def min_loss(self, name, each):
-        """Least mean loss that the targets of a part allow."""
+    def min_loss(self, name, loss_targets):
+        """Return the smallest possible weighted mean loss on a part, zero if there is no such."""
         if name not in self.index:
             return 0.0
-        return float(self.share[name] @ to_numpy(each.least[self.index[name]].double()))
+        min_losses = to_numpy(loss_targets.min_losses[self.index[name]].double())
+        return float(self.share[name] @ min_losses)
+
+    def row_cap(self, name, loss_targets):
+        """Return the largest loss of each row of a part that counts in a score, (1, rows)."""
+        min_losses = loss_targets.min_losses[self.index[name]]
+        return (min_losses.to(self.inputs[name].dtype) + MAX_EXCESS_LOSS * loss_targets.unit)[None]
 
 
 def _share(weights):

@@ -54,14 +54,9 @@ class SplitFits:
                 self.outcome[candidate] = error, shared
         if not batch:
             return
-
-        def on_batch(done, size, total):
-            self.say(2, f"{done} of {total} done, {size} begin")
-
         together = batch[0][1]._fit_jointly(
             [student for _, student, _ in batch],
             **data.data_,
-            on_batch=on_batch,
             **self.options,
         )
         for _, student, random_state in batch:
@@ -87,7 +82,8 @@ class SplitFits:
         for probe, shared, students, together in self.groups:
             numbers = [n for n, (candidate, _) in enumerate(students) if candidate in wanted]
             together.keep(set(numbers))
-            together.advance(share)
+            for done, size, total in together.advance_by_stack(share):
+                self.say(2, f"{done} of {total} done, {size} begin")
             for number in numbers:
                 candidate, student = students[number]
                 fit = together.fits[number]

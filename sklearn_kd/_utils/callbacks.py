@@ -6,73 +6,80 @@ __all__ = ["EpochReporter", "Subtask"]
 
 
 class EpochReporter:
-    """Tells callbacks and the terminal about training, a block of epochs at a time.
+    """Reports training to callbacks and to the terminal, after each block of epochs.
 
-    A block rather than an epoch because scikit-learn keeps one context alive per task until fit
-    ends, and a full-batch fit has thousands of epochs of a millisecond. Training that begins
-    again, at a smaller step size, is reported from where it got to before: each block once.
+    scikit-learn keeps one context alive for each task until fit ends, and a full-batch fit has
+    thousands of epochs of a millisecond. Therefore a task is a block of epochs, of which there are
+    at most 100. Training that starts again at a smaller step size is reported to callbacks from the
+    first block that was not reported before.
 
     Parameters
     ----------
     estimator : estimator with the callback mixin
     n_epochs : int
-        The most that training will take.
-    current : callable
-        Returns the fitted attributes as they stand, for callbacks that score the estimator.
+        Largest number of epochs of the training.
     X, y : array-like
-        Training data, for such callbacks.
+        Training data, for callbacks that score the estimator.
     """
 
-    def __init__(self, estimator, n_epochs, current, X, y):
-        self.estimator, self.current, self.X, self.y = estimator, current, X, y
+    def __init__(self, estimator, n_epochs, X, y):
+        self.estimator, self.X, self.y = estimator, X, y
         self.block = max(1, -(-n_epochs // 100))
         self.n_epochs = n_epochs
         self.context = estimator._init_callback_context(max_subtasks=-(-n_epochs // self.block))
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        self.task, self.reported = None, 0
-        self.listens = bool(getattr(estimator, "_skl_callbacks", None))
-        if self.listens:
+        self.task, self.n_reported = None, 0
+        self.has_callbacks = bool(getattr(estimator, "_skl_callbacks", None))
+        if self.has_callbacks:
             self._begin()
 
     def _begin(self):
         self.task = self.context.subcontext(task_name="epochs")
         self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
-    def __call__(self, epoch, loss, score):
-        """Report; True where a callback asks to stop. ``loss`` and ``score`` are callables."""
+    def is_due(self, epoch):
+        """Return whether `report` has something to do after so many epochs."""
         if epoch % self.block and epoch != self.n_epochs:
             return False
+        return self.estimator.verbose or (self.has_callbacks and epoch > self.n_reported)
+
+    def report(self, epoch, loss, validation_loss, attributes):
+        """Report an epoch that `is_due`, and return whether a callback asks to stop.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of epochs done.
+        loss : float
+        validation_loss : float or None
+        attributes : callable
+            Returns the fitted attributes so far. It is passed on to scikit-learn, which calls it
+            for callbacks that need a fitted estimator.
+        """
         if self.estimator.verbose:
-            held_out = score()
-            tail = "" if held_out is None else f", held-out loss {held_out:.5f}"
+            tail = "" if validation_loss is None else f", held-out loss {validation_loss:.5f}"
             name = type(self.estimator).__name__
-            print(f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss():.5f}{tail}")
-        if not self.listens or epoch <= self.reported:
+            print(f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss:.5f}{tail}")
+        if not self.has_callbacks or epoch <= self.n_reported:
             return False
-        self.reported = epoch
-        stop = self._end()
+        self.n_reported = epoch
+        stop = self._end(attributes)
         if epoch < self.n_epochs and not stop:
             self._begin()
         return bool(stop)
 
-    def _end(self):
+    def _end(self, attributes):
         task, self.task = self.task, None
         return task.call_on_fit_task_end(
-            estimator=self.estimator,
-            X=self.X,
-            y=self.y,
-            reconstruction_attributes=self.current,
+            estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes=attributes
         )
 
-    def finish(self):
-        """Close the tasks that are open."""
+    def finish(self, attributes):
+        """Close the tasks that are open; ``attributes`` is as for `report`."""
         if self.task is not None:
-            self._end()
+            self._end(attributes)
         self.context.call_on_fit_task_end(
-            estimator=self.estimator,
-            X=self.X,
-            y=self.y,
-            reconstruction_attributes=self.current,
+            estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes=attributes
         )
 
 

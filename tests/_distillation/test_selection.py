@@ -439,7 +439,7 @@ def test_one_loss_for_all_candidates_is_that_of_each(n_classes, monkeypatch):
     X, y = overlapping(150, n_classes)
     model = DistilledClassifier(GaussianNB(), network(), random_state=0, augmentation=None)
     together = quietly(clone(model), X, y).candidates_["loss"]
-    monkeypatch.setattr("sklearn_kd._networks.two_layer.stacked.JOINT_BYTES", 0)
+    monkeypatch.setattr("sklearn_kd._networks.two_layer.stacked.MAX_REPEATED_TARGET_BYTES", 0)
     assert_allclose(quietly(model, X, y).candidates_["loss"], together, rtol=1e-9)
 
 

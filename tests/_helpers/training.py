@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from sklearn_kd._core.network import layers, problem, targets
+from sklearn_kd._core.network.training import ResumableTraining
 from tests._helpers.data import random_proba
 
 N, D = 20, 3
@@ -57,6 +58,16 @@ def make_plan(students, step_size=0.5, **options):
     options.setdefault("decay", False)
     options.setdefault("generator", torch.Generator().manual_seed(0))
     return problem.TrainingConfig(step_size, **options)
+
+
+def run_training(students, rows, loss, config, validation=None, on_epoch=None):
+    """Train to the end; ``on_epoch(epoch, result)`` may return True to stop, or raise."""
+    training = ResumableTraining(students, rows, loss, config, validation)
+    with training.interruptible():
+        for epoch in training.epochs():
+            if on_epoch is not None and on_epoch(epoch, training.result):
+                training.stop()
+    return training.result
 
 
 def held_out_problem(batch_size=None, **options):

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
-from sklearn_kd._core.network.run import TrainingState
+from sklearn_kd._core.network.training import TrainingState
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer import joint_training, stacked, training
 from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
@@ -305,14 +305,14 @@ def test_a_fit_that_is_interrupted_or_fails_leaves_what_there_was(monkeypatch, f
 
 def test_an_interrupt_in_training_is_raised(monkeypatch):
     X, y = table()
-    search, note = batched(), TrainingState.note_ended
+    search, note = batched(), TrainingState.mark_ended
 
     def interrupted(run):
-        if run.n_done == 5:
+        if run.n_epochs_done == 5:
             raise KeyboardInterrupt
         return note(run)
 
-    monkeypatch.setattr(TrainingState, "note_ended", interrupted)
+    monkeypatch.setattr(TrainingState, "mark_ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y)
     assert not fitted_names(search)

@@ -10,6 +10,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import Recorder
@@ -159,15 +160,15 @@ def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
 
 def test_a_round_that_fails_leaves_the_round_before(monkeypatch):
     X, y = table()
-    advance = joint_training.JointTraining.advance
+    advance = joint_training.JointTraining.advance_by_stack
 
     def failing(self, share=1.0):
-        advance(self, share)
+        yield from advance(self, share)
         if share == 1:
             for fit in self.fits:
                 fit.error = DivergenceError("late")
 
-    monkeypatch.setattr(joint_training.JointTraining, "advance", failing)
+    monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", failing)
     with pytest.warns(FitFailedWarning, match="all 1 candidates left failed on their way to 100%"):
         search = halved().fit(X, y)
     assert search.cv_results_["iter"].max() == 1
@@ -203,12 +204,12 @@ def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
         made.append(weakref.ref(batch))
         return batch
 
-    def out_of_memory(self, training, until):
+    def out_of_memory(self, until):
         raise RuntimeError("out of memory")
 
     alive = []
     monkeypatch.setattr(joint_training, "StackedNetworks", counted)
-    monkeypatch.setattr(make, "advance", out_of_memory)
+    monkeypatch.setattr(ResumableTraining, "advance", out_of_memory)
     grid = {"momentum": [0.1, 0.2, 0.3]}
     with pytest.raises(ValueError, match="fits failed"):
         batched(student(), grid, error_score=0.0).fit(X, y)
@@ -251,11 +252,11 @@ def test_halving_takes_its_memory_before_any_training(monkeypatch):
     X, y = table()
     grid = {"width": [2, 4, 8], "n_init": [1, 2]}
     batched(grid=grid, max_memory=3e-4).fit(X, y)
-    train = joint_training.JointTraining.advance
-    monkeypatch.setattr(joint_training.JointTraining, "advance", None)
+    train = joint_training.JointTraining.advance_by_stack
+    monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", None)
     with pytest.raises(MemoryError, match="set halving_factor=None, or raise max_memory"):
         batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
-    monkeypatch.setattr(joint_training.JointTraining, "advance", train)
+    monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", train)
     batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
 
 

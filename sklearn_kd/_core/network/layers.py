@@ -2,11 +2,11 @@ r"""Two-layer networks side by side: initialization, forward pass, gradient, pro
 
 .. math:: f(x; W, A) = m^{-1/2} \sum_j A_j \, \phi(\langle W_j, x \rangle)
 
-phi is an `Activation`, ReLU where nothing else is asked for.
+phi is an `Activation`, by default ReLU.
 
 The neurons of all students are stacked, so that one product with the rows serves all of them:
-``hidden`` is (sum of widths, inputs), ``output`` (sum of widths, outputs). Students of equal
-width stand next to each other (a `Block`) and share one batched product in the second layer.
+``hidden`` is (sum of widths, inputs), ``output`` (sum of widths, outputs). Neighboring students of
+equal width form a `Block` and share one batched product in the second layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,15 @@ __all__ = ["RELU", "Activation"]
 
 
 class Activation(NamedTuple):
-    """An activation, in place: whose derivative can be told from its values, the only ones kept."""
+    """An activation in place, with a derivative that is a function of its values.
 
-    #: z becomes phi(z)
+    Only the values are kept for the gradient.
+    """
+
+    #: replaces z by phi(z)
     forward: Callable[[Tensor], object]
-    #: (gradient, phi(z)): gradient becomes gradient * phi'(z), in one pass, no derivative in memory
+    #: called with (gradient, phi(z)): replaces gradient by gradient * phi'(z) in one pass, without
+    #: an array for the derivative
     backward: Callable[[Tensor, Tensor], object]
 
 
@@ -32,18 +36,11 @@ def _relu_backward(gradient: Tensor, active: Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(gradient, active, 0, grad_input=gradient)
 
 
-def _tanh_backward(gradient: Tensor, active: Tensor) -> None:
-    # phi' = 1 - phi^2
-    torch.ops.aten.tanh_backward.grad_input(gradient, active, grad_input=gradient)
-
-
 RELU = Activation(torch.relu_, _relu_backward)
-#: Smooth: what the theory of self-distillation asks for.
-TANH = Activation(torch.tanh_, _tanh_backward)
 
 
 class Block(NamedTuple):
-    """Neighboring students of one width: their places among the students and the neurons."""
+    """Neighboring students of one width: their slices of the students and of the neurons."""
 
     students: slice
     neurons: slice
@@ -51,12 +48,12 @@ class Block(NamedTuple):
 
     @property
     def n_students(self) -> int:
-        """Return how many students the block holds."""
+        """Return the number of students in the block."""
         return int(self.students.stop - self.students.start)
 
 
 def blocks(widths: Sequence[int]) -> list[Block]:
-    """Return the blocks of equal neighbors in ``widths``, one width a student."""
+    """Return the blocks of equal neighbors in ``widths``, which has one width for each student."""
     found, student, neuron = [], 0, 0
     for width, run in groupby(widths):
         count = len(list(run))
@@ -70,10 +67,10 @@ def blocks(widths: Sequence[int]) -> list[Block]:
 def initialize(
     width: int, n_inputs: int, n_outputs: int, *, symmetric: bool, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw one student in float64 on the CPU, so that every device and dtype starts alike.
+    """Draw one student in float64 on the CPU, so that the start does not depend on the device.
 
-    W_j ~ N(0, I), A_jk ~ Unif{-1, +1}. ``symmetric``: the second half of the neurons repeats the
-    weights of the first with the opposite signs, so that f is zero for every x.
+    W_j ~ N(0, I), A_jk ~ Unif{-1, +1}. With ``symmetric`` the second half of the neurons repeats
+    the weights of the first with the opposite signs, so that f is zero for every x.
 
     Returns
     -------
@@ -90,13 +87,13 @@ def initialize(
 
 
 class Workspace:
-    """Scratch and views for one batch size: a step allocates nothing of the size of a layer.
+    """Scratch arrays and views for one batch size, so that a step allocates no layer.
 
     Parameters
     ----------
     widths : sequence of int
     scaled_output : tensor of shape (neurons, outputs)
-        A / sqrt(m); kept by reference, so that later steps see it change in place.
+        A / sqrt(m). It is kept by reference, so that later steps see changes in place.
     n_rows : int
     activation : Activation
     """
@@ -124,16 +121,16 @@ class Workspace:
         ]
 
     def per_block(self, residual: Tensor) -> list[Tensor]:
-        """Cut (students, outputs, rows) into the blocks."""
+        """Return the parts of a tensor (students, outputs, rows) that belong to the blocks."""
         if len(self.layout) == 1:
             return [residual]
         return [residual[block.students] for block in self.layout]
 
 
 def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
-    """Logits (students, outputs, rows) of ``inputs`` (rows, inputs), in ``work``.
+    """Return the logits (students, outputs, rows) of ``inputs`` (rows, inputs), in ``work``.
 
-    What the gradient needs stays in ``work.hidden``.
+    The activations, which the gradient needs, stay in ``work.hidden``.
     """
     torch.mm(hidden, inputs.T, out=work.hidden)
     work.activation.forward(work.hidden)
@@ -145,10 +142,11 @@ def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
 
 
 def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
-    """Gradient in A, m^-1/2 sum_i residual_i phi(<W_j, x_i>), into ``out`` (neurons, outputs).
+    """Write the gradient in A, m^-1/2 sum_i residual_i phi(<W_j, x_i>), into ``out``.
 
-    ``residual`` (students, outputs, rows) is the weighted gradient in the logits; ``inverse_sqrt``
-    (neurons, 1) is m^-1/2 of each neuron's student.
+    ``out`` has shape (neurons, outputs).
+    ``residual`` (students, outputs, rows) is the weighted gradient in the logits, ``inverse_sqrt``
+    (neurons, 1) is m^-1/2 of the student of each neuron.
     """
     for block, active, part in zip(
         work.layout, work.block_hidden, work.per_block(residual), strict=True
@@ -159,10 +157,10 @@ def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out
 
 
 def backward_hidden(residual: Tensor, inputs: Tensor, work: Workspace, out: Tensor) -> None:
-    """Gradient in W, sum_i residual_i a_j m^-1/2 phi'(<W_j, x_i>) x_i, into ``out``.
+    """Write the gradient in W, sum_i residual_i a_j m^-1/2 phi'(<W_j, x_i>) x_i, into ``out``.
 
-    With ReLU phi' is 1[<W_j, x_i> > 0]; the paper's (5) drops the last x_i. ``out`` is (neurons,
-    inputs).
+    ``out`` has shape (neurons, inputs). With ReLU, phi' is 1[<W_j, x_i> > 0]. Equation (5) of the
+    paper lacks the last x_i.
     """
     for output, gradient, part in zip(
         work.block_output, work.block_gradient, work.per_block(residual), strict=True
@@ -176,6 +174,6 @@ def project(hidden: Tensor, initial: Tensor, max_distance: Tensor) -> None:
     """Move each neuron to the nearest point within ``max_distance`` (neurons, 1) of its start."""
     moved = hidden - initial
     distance = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
-    # a neuron that has not moved has distance zero; inf * 0 is avoided by the clamp
+    # The distance of a neuron that has not moved is zero. The clamp avoids inf * 0.
     shrink = (max_distance / distance.clamp_(min=torch.finfo(hidden.dtype).tiny)).clamp_(max=1.0)
     torch.addcmul(initial, moved, shrink, out=hidden)

@@ -1,4 +1,4 @@
-"""What the training loop is given, and what it gives back; any part of it for some students."""
+"""Inputs and results of the training loop, and how to select a subset of the networks."""
 
 import math
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ __all__ = ["Students", "TrainingConfig", "TrainingResult", "ValidationSpec", "We
 
 @dataclass
 class Students:
-    """Networks side by side, in the layout of `two_layer`, one entry of ``widths`` a student."""
+    """Networks side by side, in the layout of `layers`, with one entry of ``widths`` for each."""
 
     widths: Sequence[int]
     hidden: Tensor  # (sum of widths, inputs)
     output: Tensor  # (sum of widths, outputs)
-    initial: Tensor  # hidden weights that the projection is around
+    initial: Tensor  # (sum of widths, inputs), the hidden weights that the projection is around
 
     def __len__(self) -> int:
         return len(self.widths)
 
     def neurons(self, student: int) -> slice:
-        """Rows of ``hidden`` and ``output`` that belong to a student."""
+        """Return the rows of ``hidden`` and ``output`` that belong to a student."""
         start = sum(self.widths[:student])
         return slice(start, start + self.widths[student])
 
     def take(self, students: Tensor, neurons: Tensor) -> "Students":
-        """Copy some students, whose ``neurons`` are known."""
+        """Return copies of some students, whose ``neurons`` are known."""
         widths = [self.widths[student] for student in students.tolist()]
         return Students(widths, self.hidden[neurons], self.output[neurons], self.initial[neurons])
 
@@ -43,40 +43,40 @@ class WeightedRows:
 
     inputs: Tensor  # (rows, inputs)
     rule: TargetRule
-    weights: Tensor  # (students or 1, rows), sums to one; (1, 1) where all rows weigh alike
+    weights: Tensor  # (students or 1, rows), with sum one; (1, 1) where all weights are equal
 
     def take(self, students: Tensor) -> "WeightedRows":
-        """Return the same rows, to some students."""
+        """Return the same rows with the targets and weights of some students."""
         weights = self.weights if len(self.weights) == 1 else self.weights[students]
         return WeightedRows(self.inputs, take(self.rule, students), weights)
 
 
 @dataclass
 class ValidationSpec:
-    """Which held-out loss scores a student, and how long training goes on without a better one.
+    """Held-out rows, how they score each network, and the patience of early stopping.
 
-    ``rows`` are rows of their own, or the training rows with, for each student, the weights of
-    those that it leaves out. In full batch the latter cost no product of their own: their loss
-    comes with the forward pass of training. ``pool`` (students,) says whose score the held-out
-    loss of each student is added to, -1 that it counts for nothing; a student that nothing is
-    added to is not scored. None: each scores itself.
+    ``rows`` are rows of their own, or the training rows with, for each network, the weights of the
+    rows that it leaves out. In full batch the latter need no product of their own, since their loss
+    comes with the forward pass of training.
     """
 
     rows: WeightedRows
     patience: int | Tensor  # epochs, for all or of each student
+    #: (students,) the student whose score the held-out loss of each is added to, or -1 where it is
+    #: not counted. A student that nothing is added to has no score. None: each scores itself.
     pool: Tensor | None = None
     averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
-    #: (students or 1, rows) the most that the loss of each row counts: an outlier must not decide
-    #: alone
+    #: (students or 1, rows) upper limit of the loss of each row, so that no outlier decides alone
     row_cap: Tensor | None = None
 
     def take(self, students: Tensor) -> "ValidationSpec":
         """Return what scores some students; those who share a score stay together."""
         pool, cap, patience = self.pool, self.row_cap, self.patience
         if pool is not None:
-            place = torch.full((len(pool) + 1,), -1, device=pool.device)  # the last is for -1
-            place[students] = torch.arange(len(students), device=pool.device)
-            pool = place[pool[students]]
+            # the index of each student among those taken; the last entry is for -1
+            new_index = torch.full((len(pool) + 1,), -1, device=pool.device)
+            new_index[students] = torch.arange(len(students), device=pool.device)
+            pool = new_index[pool[students]]
         if cap is not None and len(cap) > 1:
             cap = cap[students]
         if isinstance(patience, Tensor):
@@ -87,52 +87,55 @@ class ValidationSpec:
 
 @dataclass
 class TrainingConfig:
-    """How to train. What is of each student may differ, the rest they share."""
+    """Hyperparameters of a training: tensors have one entry for each network, others are shared."""
 
     step_size: Tensor  # (students,)
-    output_step_size: Tensor | None  # (students,), zero where it is fixed; None: all are
+    output_step_size: Tensor | None  # (students,), zero where the layer is fixed; None: all are
     max_move: Tensor  # (students,), radius / sqrt(width); inf: no projection
     n_epochs: int | Tensor  # for all or of each student
     batch_size: int | None  # None: full batch
     optimizer: str  # "nesterov" or "adam"
     momentum: float
-    decay: bool | Tensor  # step size falls to zero along a half cosine; for all or of each student
+    decay: bool | Tensor  # of the step size, along a half cosine to zero; for all or of each
     generator: torch.Generator  # of the order of rows
     resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `TrainingResult`
-    #: (students,) number, from zero, of the job that each belongs to: students who end together.
-    #: None: all are one.
-    job: Tensor | None = None
+    #: (students,) index, from zero, of the fit that each belongs to: the networks of a fit end
+    #: together. None: there is one fit.
+    fit: Tensor | None = None
     activation: Activation = RELU
 
 
 @dataclass
 class TrainingResult:
-    """How training went. Curves have one (students,) entry an epoch, NaN once a student ended."""
+    """Result of a training.
 
-    best_score: Tensor  # (students,); inf for a student that has none
-    best_epoch: Tensor  # (students,), epochs trained by then
+    Each curve has one tensor (students,) for each epoch, with NaN for networks that have ended.
+    """
+
+    best_score: Tensor  # (students,); inf for a student without a score
+    best_epoch: Tensor  # (students,), epochs of training at the best score
     diverged: Tensor  # (students,), bool
-    #: of each job, how it ended: "max_iter", "early_stopping", "callback", "diverged",
+    #: of each fit, how it ended: "max_iter", "early_stopping", "callback", "diverged",
     #: "interrupted" or, so far, "paused"
     reasons: list[str]
-    n_epochs: list[int]  # of each job, epochs trained
+    n_epochs: list[int]  # of each fit, epochs trained
     losses: list[Tensor] = field(default_factory=list)
     scores: list[Tensor] = field(default_factory=list)
     interrupt: KeyboardInterrupt | None = None
-    optimizers: list[list[Tensor]] = field(default_factory=list)  # states of those who ended last
+    optimizers: list[list[Tensor]] = field(default_factory=list)  # states of those that ended last
 
     @classmethod
-    def empty(cls, n_students: int, n_jobs: int, device: torch.device) -> "TrainingResult":
-        """Return the outcome before the first step."""
+    def empty(cls, n_students: int, n_fits: int, device: torch.device) -> "TrainingResult":
+        """Return the result before the first step."""
         return cls(
             best_score=torch.full((n_students,), math.inf, dtype=torch.float64, device=device),
             best_epoch=torch.zeros(n_students, dtype=torch.int64, device=device),
             diverged=torch.zeros(n_students, dtype=torch.bool, device=device),
-            reasons=["max_iter"] * n_jobs,
-            n_epochs=[0] * n_jobs,
+            reasons=["max_iter"] * n_fits,
+            n_epochs=[0] * n_fits,
         )
 
     @property
     def reason(self) -> str:
-        """How the only job, or the first, ended."""
+        """How the only fit, or the first, ended."""
         return self.reasons[0]

@@ -1,4 +1,4 @@
-"""Parts of what belongs to many students: losses and rules of targets, side by side."""
+"""Losses and rules of targets that differ between networks side by side, and their subsets."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -11,27 +11,27 @@ __all__ = ["Segment", "take", "take_segments"]
 Part = TypeVar("Part")
 
 
-def take(what: Part, students: Tensor) -> Part:
-    """Loss or rule of targets of some students (their indices, ascending).
+def take(part: Part, students: Tensor) -> Part:
+    """Return the loss or rule of targets of some students (their indices, ascending).
 
-    One that has no parameters of single students serves them all as it is.
+    One without parameters of single students has no method ``take``, and serves them all as it is.
     """
-    return what.take(students) if hasattr(what, "take") else what
+    return part.take(students) if hasattr(part, "take") else part
 
 
 class Segment(NamedTuple):
-    """Neighboring students, and the loss or the rule that they share."""
+    """Neighboring students, and the loss or the rule of targets that they share."""
 
     students: slice
-    what: Any
+    part: Any
 
 
 def take_segments(segments: Sequence[Segment], students: Tensor) -> list[Segment]:
-    """Return the stretches as ``students`` (indices, ascending) are numbered after the others."""
+    """Return the segments of ``students`` (indices, ascending), which are numbered from zero."""
     kept, start = [], 0
-    for whole, what in segments:
+    for whole, part in segments:
         own = students[(students >= whole.start) & (students < whole.stop)] - whole.start
         if len(own):
-            kept.append(Segment(slice(start, start + len(own)), take(what, own)))
+            kept.append(Segment(slice(start, start + len(own)), take(part, own)))
             start += len(own)
     return kept

@@ -1,4 +1,4 @@
-"""Targets that self-distillation corrects as training goes on, and the schedules of its weights."""
+"""Targets that self-distillation corrects during training, and the weight of the corrections."""
 
 import copy
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from sklearn_kd._core.network.targets import Fixed
 
 
 def hardmax(logits: Tensor) -> Tensor:
-    """One for the largest output of each row, shared where several are; the shape of the logits.
+    """Return one for the largest output of each row and zero for others, the shape of the logits.
 
-    With one output: one where it is positive, one half where it is zero.
+    Outputs that are equally large share the one. With one output, the result is one where it is
+    positive and one half where it is zero.
     """
     if logits.shape[1] == 1:
         return logits.sign().add_(1).mul_(0.5)
@@ -22,7 +23,7 @@ def hardmax(logits: Tensor) -> Tensor:
 
 
 class Softmax:
-    """softmax(f / T), with one output sigmoid(f / T)."""
+    """Softmax with a temperature, softmax(f / T). With one output it is sigmoid(f / T)."""
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
@@ -34,36 +35,23 @@ class Softmax:
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-class Ramp:
-    r"""Theorem 1's label function of outputs near -1 and 1.
-
-    :math:`h(x) = 4x/(1 - 2\rho)` for :math:`|x| \le (1 - 2\rho)/4`, the sign of x beyond;
-    rho is the largest share of wrong labels in a cluster.
-    """
-
-    def __init__(self, rho: float) -> None:
-        self.slope = 4 / (1 - 2 * rho)
-
-    def __call__(self, outputs: Tensor) -> Tensor:
-        """Return labels in [-1, 1], the shape of the outputs."""
-        return (outputs * self.slope).clamp_(-1, 1)
-
-
 class Memory:
-    r"""Recalls earlier predictions of each row: :math:`q \leftarrow \beta q + (1 - \beta)\, p`.
+    r"""Moving average of the predictions of each row: :math:`q \leftarrow \beta q + (1 - \beta) p`.
 
-    ``decay`` is beta, p the probabilities of this pass. With ``lags`` what is recalled is q as it
-    was before (for beta = 0 the prediction of the previous epoch: PS-KD, Kim et al. 2021), else
-    with this pass in it (ELR, Liu et al. 2020). A row that was not seen yet has only this pass.
+    ``decay`` is beta, and p the probabilities of this pass. With ``lags`` the result is q before
+    this update. For beta = 0 that is the prediction of the previous epoch (PS-KD, Kim et al. 2021).
+    Otherwise it is q after the update (ELR, Liu et al. 2020). For a row that was not seen before it
+    is p.
     """
 
     def __init__(self, n_rows: int, decay: float, *, lags: bool) -> None:
         self.n_rows, self.decay, self.lags = n_rows, decay, lags
-        self.kept: Tensor | None = None  # (students, rows, outputs): a batch gathers whole lines
+        #: (students, rows, outputs), so that a batch gathers whole cache lines
+        self.kept: Tensor | None = None
         self.seen: Tensor | None = None  # (rows,)
 
     def __call__(self, logits: Tensor, rows: Tensor | None) -> Tensor:
-        """Return the log-probabilities (with one output, log-odds) to make targets of."""
+        """Return the log-probabilities, or log-odds of one output, to compute targets from."""
         if self.kept is None or self.seen is None:
             self.kept = logits.new_zeros(len(logits), self.n_rows, logits.shape[1])
             self.seen = torch.zeros(self.n_rows, dtype=torch.bool, device=logits.device)
@@ -85,10 +73,10 @@ class Memory:
 
 
 class Confidence:
-    """Sums up over the epochs the probability of each row's given label.
+    """Sum, over the epochs, of the probability of the given label of each row.
 
-    A wrong label is learnt later than a right one, so that its mean stays low even where the
-    network has memorized it in the end.
+    A network learns wrong labels later than right ones. Therefore their mean probability stays low,
+    even if the network memorizes them in the end.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -97,7 +85,7 @@ class Confidence:
         self.n_seen: Tensor | None = None  # (rows,)
 
     def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor | None) -> None:
-        """Take the logits of some rows in."""
+        """Add the probabilities of some rows."""
         if self.total is None or self.n_seen is None:
             self.total = logits.new_zeros(len(logits), self.n_rows)
             self.n_seen = torch.zeros(self.n_rows, dtype=torch.int64, device=logits.device)
@@ -118,10 +106,10 @@ class Confidence:
 
 
 class Accuracy:
-    """Makes a weight of predictions, 1 - alpha_t, of their accuracy against the given labels.
+    """Weight of the predictions, 1 - alpha_t, from their accuracy on the given labels.
 
     ``schedule(step, accuracy)`` takes and returns a tensor (students,). ``row_weights`` (students
-    or 1, rows) are those of the rows in training; (1, 1) where all weigh alike.
+    or 1, rows) are the weights of the training rows, (1, 1) where they are equal.
     """
 
     def __init__(self, schedule: Callable[[int, Tensor], Tensor], row_weights: Tensor) -> None:
@@ -139,27 +127,28 @@ class Accuracy:
         return self.schedule(step, (right * weights).sum(dim=1) / weights.sum(dim=1))
 
     def take(self, students: Tensor) -> "Accuracy":
-        """Return the weight of some students."""
+        """Return the rule of the weight of some students."""
         if len(self.row_weights) == 1:
             return self
         return Accuracy(self.schedule, self.row_weights[students])
 
 
 class SelfDistilled:
-    r"""Algorithm 1: targets :math:`\alpha_t y + (1 - \alpha_t)\, h(f)`, the labels corrected.
+    r"""Corrected labels of Algorithm 1: targets :math:`\alpha_t y + (1 - \alpha_t)\, h(f)`.
 
     Parameters
     ----------
     labels : Fixed
-        y, as given, (1, outputs, n_rows).
+        y, the given labels, (1, outputs, n_rows).
     label_function : callable
         h, from logits to targets.
     weight : callable
-        ``(logits, labels, rows, step)`` -> :math:`1 - \alpha_t`, (students,); clipped to [0, 1].
+        ``(logits, labels, rows, step)`` -> :math:`1 - \alpha_t`, (students,), which is clipped to
+        [0, 1].
     memory : callable, optional
-        ``(logits, rows)`` -> logits to make targets of in place of those of this pass.
+        ``(logits, rows)`` -> logits that replace those of this pass in the targets.
     corrected : Tensor of bool, optional
-        (students, n_rows), the rows whose targets are corrected; others keep their labels.
+        (students, n_rows), the rows whose targets are corrected. Others keep their labels.
     watch : callable, optional
         Called with ``(logits, labels, rows)`` of each step.
     record : callable, optional

@@ -1,10 +1,20 @@
-"""The one training loop: projected first-order descent on any number of students at once."""
+"""Projected first-order descent on any number of networks side by side, in one training loop.
 
-from collections.abc import Callable, Sequence
+`ResumableTraining` is what callers drive; `TrainingState` has the networks that still train.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
+from sklearn_kd._core.network import layers
+from sklearn_kd._core.network.early_stopping import EarlyStopping, capped
 from sklearn_kd._core.network.losses import Loss
+from sklearn_kd._core.network.optimizers import Adam, Nesterov, Optimizer
 from sklearn_kd._core.network.problem import (
     Students,
     TrainingConfig,
@@ -12,53 +22,53 @@ from sklearn_kd._core.network.problem import (
     ValidationSpec,
     WeightedRows,
 )
-from sklearn_kd._core.network.run import TrainingState
+from sklearn_kd._core.network.segments import take
+from sklearn_kd._core.network.step_size import (
+    DIVERGENCE_FACTOR,
+    CosineDecay,
+    StepSize,
+    divergence_threshold,
+)
 
-__all__ = ["ResumableTraining", "train"]
+__all__ = ["ResumableTraining"]
 
 
-def train(
-    students: Students,
-    rows: WeightedRows,
-    loss: Loss,
-    plan: TrainingConfig,
-    held_out: ValidationSpec | None = None,
-    on_epoch: Callable[[int, TrainingResult], bool] | None = None,
-) -> TrainingResult:
-    """Train ``students`` in place: to the best held-out score, else to the last step.
+#: Rows of a forward pass that evaluates networks, without a step.
+ROWS_PER_EVALUATION = 4096
+#: A logit from which on training counts as diverged, where the loss is not known.
+DIVERGED_LOGIT = DIVERGENCE_FACTOR**2
 
-    Students of one job end together: when none of them has improved for its patience, when all
-    have diverged, or at its last epoch. Then they leave, and the products of the others shrink.
+
+class ResumableTraining:
+    """Training of networks side by side, which callers drive and may pause.
+
+    Networks of one fit (``config.fit``) end together: when none of them has improved for its
+    patience, when all have diverged, or at their last epoch. They are then dropped, so that the
+    products of the others shrink. With early stopping every scored network ends with the weights of
+    its best score, else with those of its last step.
+
+    A network whose loss stops being finite, or passes `step_size.divergence_threshold`, is marked
+    as diverged and returns to its start. The others are not affected.
 
     Parameters
     ----------
     students : Students
+        Their weights change in place.
     rows : WeightedRows
         To learn from.
     loss : Loss
         Value and gradient in the logits.
-    plan : TrainingConfig
-    held_out : ValidationSpec, optional
-        With it, every scored student ends with the weights of its best score.
-    on_epoch : callable, optional
-        Called with the number of epochs done and the outcome so far; True ends training.
+    config : TrainingConfig
+    validation : ValidationSpec, optional
+        Held-out rows for early stopping.
+    pauses : bool, default=False
+        Whether training may pause before its end (``until`` of `advance`). Copies of ``students``
+        train then, and ``students`` have their best weights at each pause.
 
-    Returns
-    -------
-    Outcome
-        A student whose loss stopped being finite, or passed `run.DIVERGED` times the untrained one,
-        is marked and goes back to its start; its neighbors do not notice. A KeyboardInterrupt
-        is handed back in ``interrupt`` for the caller to raise, with the best weights in place.
-    """
-    training = ResumableTraining(students, rows, loss, plan, held_out)
-    return training.advance(on_epoch=on_epoch)
-
-
-class ResumableTraining:
-    """One call of `train` that can pause.
-
-    With ``pauses``, what has been trained so far can be looked at between calls of `advance`: the
-    students given then hold their best weights, while copies of them train.
+    Attributes
+    ----------
+    result : TrainingResult
+        What is known so far. It is one object, which each epoch updates.
     """
 
     def __init__(
@@ -66,58 +76,387 @@ class ResumableTraining:
         students: Students,
         rows: WeightedRows,
         loss: Loss,
-        plan: TrainingConfig,
-        held_out: ValidationSpec | None = None,
+        config: TrainingConfig,
+        validation: ValidationSpec | None = None,
         *,
         pauses: bool = False,
     ) -> None:
-        run = TrainingState(students, rows, loss, plan, held_out)
-        self.outcome = run.outcome
-        self.run: TrainingState | None = run.copy() if pauses else run
+        state = TrainingState(students, rows, loss, config, validation)
+        self.result = state.result
+        self._state: TrainingState | None = state.copy() if pauses else state
+        self._stops = False
 
-    def advance(
-        self,
-        until: int | None = None,
-        on_epoch: Callable[[int, TrainingResult], bool] | None = None,
-    ) -> TrainingResult:
-        """Train until all students have ended, or ``until`` epochs (if any) have been trained.
+    def advance(self, until: int | None = None) -> TrainingResult:
+        """Train until all networks have ended, or ``until`` epochs (if any) have been trained."""
+        with self.interruptible():
+            for _ in self.epochs(until):
+                pass
+        return self.result
 
-        The outcome is the one object that all calls return; ``on_epoch`` is that of `train`.
+    def epochs(self, until: int | None = None) -> Iterator[int]:
+        """Train epoch by epoch, and yield the number of epochs done after each.
+
+        An epoch after which all networks have ended by themselves, stopped early or diverged, is
+        not yielded. Iterate inside `interruptible`.
+
+        Parameters
+        ----------
+        until : int, optional
+            Pause after so many epochs. By default training goes on until all networks have ended.
         """
-        outcome = self.outcome
-        if self.run is None:
-            return outcome
-        run: TrainingState = self.run
-        try:
-            while until is None or run.n_done < until:
-                run.epoch()
-                ended = run.note_ended()
-                if not ended.all() and on_epoch is not None and on_epoch(run.n_done, outcome):
-                    run.end(~ended, "callback")
+        while self._state is not None and (until is None or self._state.n_epochs_done < until):
+            state = self._state
+            state.train_epoch()
+            ended = state.mark_ended()
+            if not ended.all():
+                yield state.n_epochs_done
+                if self._stops:
+                    state.end(~ended, "callback")
                     ended |= True
-                if run.n_done >= run.first_end:
-                    last = ~ended & (run.n_epochs <= run.n_done)
-                    run.end(last, "max_iter")
-                    ended = ended | last
-                if ended.all():
-                    self.run = None
-                    break
-                if ended.any():
-                    run.part(ended).finish()
-                    self.run = run = run.part(~ended)
-            else:
-                run = run.copy()  # of which the outcome is made, while the run goes on
-                run.end(torch.ones_like(run.diverged), "paused")
-        except KeyboardInterrupt as interrupt:
-            self.run = None
-            outcome.interrupt = interrupt
-            run.end(torch.ones_like(run.diverged), "interrupted")
-        run.finish()
-        return outcome
+            if state.n_epochs_done >= state.least_n_epochs:
+                ended |= state.mark_last_epoch(~ended)
+            if ended.all():
+                state.finish()
+                self._state = None
+            elif ended.any():
+                state.part(ended).finish()
+                self._state = state.part(~ended)
+        if self._state is not None:
+            state = self._state.copy()  # which is finished, while the other goes on
+            state.end(torch.ones_like(state.diverged), "paused")
+            state.finish()
 
-    def leave(self, jobs: Sequence[int]) -> None:
-        """Let jobs end where training has paused; their students stay as they are."""
-        if self.run is None:
+    def stop(self) -> None:
+        """End the training of all networks after the epoch that `epochs` has yielded."""
+        self._stops = True
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Keep a KeyboardInterrupt as ``result.interrupt``, with the best weights in place.
+
+        The caller raises it after it has stored what there is.
+        """
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            self.result.interrupt = interrupt
+            if self._state is not None:
+                self._state.end(torch.ones_like(self._state.diverged), "interrupted")
+                self._state.finish()
+                self._state = None
+
+    def drop(self, fits: Sequence[int]) -> None:
+        """End the training of some fits at a pause; their networks stay as they are."""
+        if self._state is None:
             return
-        stays = ~torch.isin(self.run.job, self.run.job.new_tensor(jobs))
-        self.run = self.run.part(stays) if stays.any() else None
+        stays = ~torch.isin(self._state.fit, self._state.fit.new_tensor(fits))
+        self._state = self._state.part(stays) if stays.any() else None
+
+
+class TrainingState:
+    """State of a training: the networks that still train, their optimizers and scores."""
+
+    def __init__(
+        self,
+        students: Students,
+        rows: WeightedRows,
+        loss: Loss,
+        config: TrainingConfig,
+        validation: ValidationSpec | None,
+    ) -> None:
+        self.original_students = self.students = students
+        self.rows, self.loss, self.config = rows, loss, config
+        hidden, output = students.hidden, students.output
+        device, n_students = hidden.device, len(students)
+        # indices of the students and neurons here among the original ones
+        self.original_index = torch.arange(n_students, device=device)
+        self.original_neurons = torch.arange(len(hidden), device=device)
+        fit = torch.zeros_like(self.original_index) if config.fit is None else config.fit
+        self.fit, self.n_fits = fit, int(fit.max()) + 1
+        self.n_epochs = torch.as_tensor(config.n_epochs, device=device).expand(n_students)
+        self.least_n_epochs = int(self.n_epochs.min())
+        self.is_decayed = torch.as_tensor(config.decay, device=device).expand(n_students)
+
+        n_rows = rows.inputs.shape[0]
+        self.full_batch = config.batch_size is None or config.batch_size >= n_rows
+        self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (config.batch_size or n_rows))
+        self.is_uniform = rows.weights.shape[1] == 1
+        self.n_epochs_done = self.n_steps = 0
+
+        self._prepare_students()
+        widths = hidden.new_tensor(students.widths)
+        self.inverse_sqrt = widths.rsqrt()[self.student_of_neuron][:, None]
+        self.scaled_output = output * self.inverse_sqrt
+        self.max_move = config.max_move[self.student_of_neuron][:, None]
+        self.step_size = StepSize(config.step_size, self.student_of_neuron)
+        self.optimizer = self._make_optimizer(hidden)
+        self.trains_output = config.output_step_size is not None
+        if config.output_step_size is not None:
+            self.output_step_size = StepSize(config.output_step_size, self.student_of_neuron)
+            self.output_optimizer = self._make_optimizer(output)
+            self.initial_output = output.clone()
+        for optimizer, state in zip(self._optimizers(), config.resume or [], strict=False):
+            optimizer.load(state)
+
+        self.result = TrainingResult.empty(n_students, self.n_fits, device)
+        self.diverged = self.result.diverged
+        self.max_loss: Tensor | None = None  # (students,), from which on training has diverged
+        self.early_stopping: EarlyStopping | None = None
+        if validation is not None:
+            in_pass = self.full_batch and validation.rows.inputs is rows.inputs
+            self.early_stopping = EarlyStopping(
+                validation, students, self.result, scores_training_pass=in_pass
+            )
+
+    def _prepare_students(self) -> None:
+        """Compute what follows from which students train, and drop buffers of other sizes."""
+        widths = torch.tensor(self.students.widths, device=self.original_index.device)
+        numbers = torch.arange(len(widths), device=widths.device)
+        self.student_of_neuron = torch.repeat_interleave(numbers, widths)
+        self.gradient = torch.empty_like(self.students.hidden)
+        self.output_gradient = torch.empty_like(self.students.output)
+        self.workspaces: dict[int, layers.Workspace] = {}  # of each batch size
+        self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of each batch size: rows, weights
+        is_bounded = torch.isfinite(self.config.max_move[self.original_index])
+        self.is_bounded = bool(is_bounded.any())
+        n_steps = self.n_epochs * self.n_batches
+        self.decay = CosineDecay(self.is_decayed, n_steps, self.student_of_neuron)
+
+    def _make_optimizer(self, like: Tensor) -> Optimizer:
+        kind = Adam if self.config.optimizer == "adam" else Nesterov
+        return kind(like, self.config.momentum)
+
+    def _optimizers(self) -> list[Optimizer]:
+        return [self.optimizer, self.output_optimizer] if self.trains_output else [self.optimizer]
+
+    # Some of the students
+
+    def part(self, chosen: Tensor) -> "TrainingState":
+        """Return the state of some students, a mask; this one is left as it was.
+
+        An interrupt finds the one or the other complete.
+        """
+        return self if chosen.all() else self._part(chosen)
+
+    def copy(self) -> "TrainingState":
+        """Return a state that can train without changing this one."""
+        return self._part(torch.ones_like(self.diverged))
+
+    def _part(self, chosen: Tensor) -> "TrainingState":
+        part = copy.copy(self)
+        students = chosen.nonzero()[:, 0]
+        neurons = chosen[self.student_of_neuron].nonzero()[:, 0]
+        part.students = self.students.take(students, neurons)
+        part.rows, part.loss = self.rows.take(students), take(self.loss, students)
+        for name in ("original_index", "fit", "n_epochs", "is_decayed", "diverged"):
+            setattr(part, name, getattr(self, name)[students])
+        part.max_loss = None if self.max_loss is None else self.max_loss[students]
+        for name in ("original_neurons", "inverse_sqrt", "scaled_output", "max_move"):
+            setattr(part, name, getattr(self, name)[neurons])
+        part.least_n_epochs = int(part.n_epochs.min())
+        part.step_size, part.optimizer = self.step_size.take(neurons), self.optimizer.take(neurons)
+        if self.trains_output:
+            part.output_step_size = self.output_step_size.take(neurons)
+            part.output_optimizer = self.output_optimizer.take(neurons)
+            part.initial_output = self.initial_output[neurons]
+        if self.early_stopping is not None:
+            part.early_stopping = self.early_stopping.take(students, neurons, part.students)
+        part._prepare_students()
+        return part
+
+    # Training
+
+    def train_epoch(self) -> None:
+        """Train one epoch, and update losses, scores and divergence flags."""
+        inputs, weights = self.rows.inputs, self.rows.weights
+        n_rows = inputs.shape[0]
+        if self.full_batch:
+            losses = self._step(inputs, weights, None)
+        else:
+            order = torch.randperm(n_rows, generator=self.config.generator).to(inputs.device)
+            losses = inputs.new_zeros(len(self.students))
+            for batch in order.tensor_split(self.n_batches):
+                n_batch = len(batch)
+                if n_batch not in self.buffers:
+                    # the batch estimates the weighted mean over all rows
+                    buffer = inputs.new_empty(n_batch, inputs.shape[1])
+                    self.buffers[n_batch] = buffer, weights * (n_rows / n_batch)
+                buffer, batch_weights = self.buffers[n_batch]
+                gathered = torch.index_select(inputs, 0, batch, out=buffer)
+                if not self.is_uniform:
+                    batch_weights = batch_weights.index_select(1, batch)
+                losses += self._step(gathered, batch_weights, batch)
+            losses /= self.n_batches
+        self._record(self.result.losses, self.n_epochs_done, losses)
+        self.n_epochs_done += 1
+        assert self.max_loss is not None  # set by the first step
+        self._reset_diverged(~(losses.abs() < self.max_loss) & ~self.diverged)
+        if self.early_stopping is not None and not self.early_stopping.scores_training_pass:
+            self._update_scores(self.early_stopping, self._evaluate(self.early_stopping))
+        self._update_result()
+
+    def _step(self, inputs: Tensor, weights: Tensor, batch: Tensor | None) -> Tensor:
+        """Take one step on these rows, and return the losses (students,) before it."""
+        students, stopping = self.students, self.early_stopping
+        work = self._workspace(inputs.shape[0])
+        logits = layers.forward(students.hidden, inputs, work)
+        row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
+        losses = row_losses.mul(weights).sum(dim=1)
+        if self.max_loss is None:
+            self.max_loss = divergence_threshold(losses)
+        # the untrained network is not scored: all its logits may be zero, a tie for every row
+        if stopping is not None and stopping.scores_training_pass and self.n_epochs_done:
+            # the forward pass precedes the step, so that the score is that of one epoch less
+            self._update_scores(stopping, stopping.training_pass_losses(row_losses))
+        residual.mul_(weights[:, None, :])
+        if self.trains_output:
+            layers.backward_output(residual, self.inverse_sqrt, work, self.output_gradient)
+        layers.backward_hidden(residual, inputs, work, self.gradient)
+        step_size = self.decay.decayed(self.step_size, self.n_steps)
+        self.optimizer.step(students.hidden, self.gradient, *step_size)
+        if self.trains_output:
+            step_size = self.decay.decayed(self.output_step_size, self.n_steps)
+            self.output_optimizer.step(students.output, self.output_gradient, *step_size)
+            torch.mul(students.output, self.inverse_sqrt, out=self.scaled_output)
+        self.n_steps += 1
+        if self.is_bounded:
+            layers.project(students.hidden, students.initial, self.max_move)
+        if stopping is not None and stopping.averages:
+            stopping.update_average(students, self.n_steps, self.n_batches)
+        return losses
+
+    def _workspace(self, n_rows: int) -> layers.Workspace:
+        """Return the scratch arrays for a batch size, made once."""
+        if n_rows not in self.workspaces:
+            self.workspaces[n_rows] = self._new_workspace(self.scaled_output, n_rows)
+        return self.workspaces[n_rows]
+
+    def _new_workspace(self, scaled_output: Tensor, n_rows: int) -> layers.Workspace:
+        return layers.Workspace(self.students.widths, scaled_output, n_rows, self.config.activation)
+
+    # Scores and divergence
+
+    def _evaluate(self, stopping: EarlyStopping) -> Tensor:
+        """Return the weighted loss of every student on held-out rows, (students,) in float64."""
+        rows, row_cap = stopping.validation.rows, stopping.validation.row_cap
+        n_rows = rows.inputs.shape[0]
+        total = torch.zeros(len(self.students), dtype=torch.float64, device=rows.inputs.device)
+        scaled_output = self.scaled_output
+        if stopping.averages:
+            scaled_output = stopping.scored_output * self.inverse_sqrt
+        everything = torch.arange(n_rows, device=rows.inputs.device)
+        for part in torch.split(everything, ROWS_PER_EVALUATION):
+            inputs = rows.inputs[part[0] : part[-1] + 1]
+            work = self._new_workspace(scaled_output, inputs.shape[0])
+            logits = layers.forward(stopping.scored_hidden, inputs, work)
+            row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
+            weights = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
+            cap = None if row_cap is None else row_cap[:, part]
+            total += capped(row_losses, cap).mul(weights).sum(dim=1)
+        return total
+
+    def _update_scores(self, stopping: EarlyStopping, losses: Tensor) -> None:
+        """Record the scores of the epochs done, and keep weights that improve."""
+        scores = stopping.update(losses, self.n_epochs_done, self.student_of_neuron)
+        self._record(self.result.scores, self.n_epochs_done - 1, scores)
+
+    def _record(self, curve: list[Tensor], epoch: int, values: Tensor) -> None:
+        """Write values of these students into an entry of a curve of all original ones."""
+        if epoch == len(curve):
+            if self.students is self.original_students:
+                curve.append(values)
+                return
+            curve.append(values.new_full((len(self.original_students),), math.nan))
+        curve[epoch][self.original_index] = values
+
+    def _update_result(self) -> None:
+        """Write scores and divergence flags of these students into those of all original ones."""
+        if self.students is self.original_students:
+            return  # they are the same tensors
+        self.result.diverged[self.original_index] = self.diverged
+        if self.early_stopping is not None:
+            self.result.best_score[self.original_index] = self.early_stopping.best_score
+            self.result.best_epoch[self.original_index] = self.early_stopping.best_epoch
+
+    def _reset_diverged(self, diverged: Tensor) -> None:
+        """Mark students as diverged, and return them to their start, where they stay."""
+        if not diverged.any():
+            return
+        self.diverged |= diverged
+        if self.early_stopping is not None:
+            self.early_stopping.best_score[diverged] = math.inf
+        neurons = diverged[self.student_of_neuron]
+        self.students.hidden[neurons] = self.students.initial[neurons]
+        self.step_size = self.step_size.stopped(neurons)
+        self.optimizer.reset_state(neurons)
+        if self.trains_output:
+            self.students.output[neurons] = self.initial_output[neurons]
+            self.output_optimizer.reset_state(neurons)
+            self.output_step_size = self.output_step_size.stopped(neurons)
+            torch.mul(self.students.output, self.inverse_sqrt, out=self.scaled_output)
+
+    def _has_diverged_logits(self) -> Tensor:
+        """Return which students have logits that show divergence.
+
+        A loss is taken before its step, so that the losses do not show what the last step did.
+        """
+        inputs = self.rows.inputs[:ROWS_PER_EVALUATION]
+        work = self._new_workspace(self.scaled_output, inputs.shape[0])
+        logits = layers.forward(self.students.hidden, inputs, work)
+        return ~(logits.abs().amax(dim=(1, 2)) < DIVERGED_LOGIT)
+
+    # Ends
+
+    def mark_ended(self) -> Tensor:
+        """Record which fits end by themselves, and return a mask of their students."""
+        ended = torch.zeros_like(self.diverged)
+        if self.early_stopping is not None:
+            ended = ~self._fit_has(self.early_stopping.may_improve())
+            self.end(ended, "early_stopping")
+        if self.diverged.any():
+            all_diverged = ~self._fit_has(~self.diverged)
+            self.end(all_diverged, "diverged")
+            ended = ended | all_diverged
+        return ended
+
+    def mark_last_epoch(self, candidates: Tensor) -> Tensor:
+        """Record which of the students (a mask) end with this epoch, and return a mask of them."""
+        last = candidates & (self.n_epochs <= self.n_epochs_done)
+        self.end(last, "max_iter")
+        return last
+
+    def _fit_has(self, students: Tensor) -> Tensor:
+        """Return of each student whether one of its fit is among ``students``, a mask."""
+        fits = torch.zeros(self.n_fits, dtype=torch.bool, device=students.device)
+        fits[self.fit[students]] = True
+        return fits[self.fit]
+
+    def end(self, students: Tensor, reason: str) -> None:
+        """Record that the fits of ``students`` (a mask) end now."""
+        if students.any():
+            for fit in set(self.fit[students].tolist()):
+                self.result.reasons[fit], self.result.n_epochs[fit] = reason, self.n_epochs_done
+
+    def finish(self) -> None:
+        """Write the weights to keep into the original students, and complete the result."""
+        self.result.optimizers = [optimizer.state() for optimizer in self._optimizers()]
+        students, stopping = self.students, self.early_stopping
+        interrupted = self.result.interrupt is not None
+        if interrupted and self.is_bounded:
+            # the interrupt may have come between a step and its projection
+            layers.project(students.hidden, students.initial, self.max_move)
+        diverged = self._has_diverged_logits() & ~self.diverged
+        if stopping is not None:
+            diverged &= ~torch.isfinite(stopping.best_score)
+        self._reset_diverged(diverged)
+        hidden, output = students.hidden, students.output
+        if stopping is not None:
+            if stopping.scores_training_pass and not interrupted:
+                # the last step has no training pass after it
+                self._update_scores(stopping, self._evaluate(stopping))
+            hidden, output = stopping.best_weights(students, self.student_of_neuron)
+        original = self.original_students
+        for weights, best in ((original.hidden, hidden), (original.output, output)):
+            if best is not weights:
+                weights[self.original_neurons] = best
+        self._update_result()

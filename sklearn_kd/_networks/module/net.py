@@ -20,7 +20,7 @@ from skorch.callbacks import Callback, PassthroughScoring
 from skorch.dataset import Dataset
 
 from sklearn_kd._core.network.losses import Loss
-from sklearn_kd._core.network.run import DIVERGED
+from sklearn_kd._core.network.step_size import divergence_threshold
 from sklearn_kd._core.network.targets import Fixed
 from sklearn_kd._networks.module.build import rows_in_a_block, to_logits
 from sklearn_kd.exceptions import DivergenceError
@@ -281,7 +281,7 @@ class ModuleNet(skorch.NeuralNet):
                 self.notify("on_batch_end", batch=batch, training=True, **step)
         loss = float(total) / n_batches
         if not self.losses:
-            self.ceiling = DIVERGED * (abs(loss) + 1)
+            self.ceiling = divergence_threshold(loss)
         if not abs(loss) < self.ceiling:
             raise DivergenceError(
                 f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: choose a "

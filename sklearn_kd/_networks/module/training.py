@@ -1,5 +1,6 @@
 """What ModuleClassifier.fit does with checked data: from parameters to a skorch net and back."""
 
+import functools
 import inspect
 import warnings
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sklearn_kd._networks.module.build import (
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
 from sklearn_kd._networks.module.image_augmentation import make_augmentation
 from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, TrainingRows
-from sklearn_kd._networks.training_data import HELD_OUT_CAP, TrainingData, TrainingTensors
+from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, thread_scope, to_numpy
 from sklearn_kd._utils.folds import content_folds, random_rows
@@ -217,8 +218,7 @@ def _problem(plan, X, y_encoded, weights, soft, shape):
         validation_rows = TrainingRows(
             rows.part("held", stretches), shape, labels[plan.validation_mask]
         )
-        least = each.least[rows.index["held"]].to(rows.inputs["all"])
-        cap = (least + HELD_OUT_CAP * each.unit)[None]
+        cap = rows.row_cap("held", each)
         labels = labels[~plan.validation_mask]
     if plan.labeler is not None:
         plan.relabel = _relabel(plan, rows)
@@ -363,7 +363,7 @@ def fit(
         check_outputs(est, module, problem.rows.X)
         if resume:
             load(module, est.module_state_)
-        reporter = EpochReporter(est, plan.n_epochs, lambda: _attributes(est, plan, net), X, y)
+        reporter = EpochReporter(est, plan.n_epochs, X, y)
         net = ModuleNet(module, problem, plan, [*map(_copied, est.callbacks or ())], device)
         net.initialize()
         if resume and partial:
@@ -372,16 +372,16 @@ def fit(
             net.resume(before)
 
         n_reported = len(net.losses)
+        attributes = functools.partial(_attributes, est, plan, net)
 
         def on_epoch(net):
             nonlocal n_reported
             before, n_reported = n_reported, len(net.losses)
-            if n_reported > before and reporter(
-                n_reported,
-                lambda: net.losses[-1] - problem.min_loss,
-                lambda: net.scores[-1] - problem.validation_min_loss if net.scores else None,
-            ):
-                net.reason = net.reason or "callback"
+            if n_reported > before and reporter.is_due(n_reported):
+                loss = net.losses[-1] - problem.min_loss
+                score = net.scores[-1] - problem.validation_min_loss if net.scores else None
+                if reporter.report(n_reported, loss, score, attributes):
+                    net.reason = net.reason or "callback"
             if checkpoint is not None and (net.reason or checkpoint.is_due()):
                 checkpoint.write({"seeds": seeds, **net.state()})
 
@@ -392,7 +392,7 @@ def fit(
     if net.interrupt is not None and not net.is_finite():
         raise net.interrupt  # in an epoch that was diverging: there is nothing to keep
     _store(est, plan, net, partial)
-    reporter.finish()
+    reporter.finish(attributes)
     if net.interrupt is not None:
         raise net.interrupt
     return est

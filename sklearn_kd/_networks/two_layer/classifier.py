@@ -420,9 +420,10 @@ class TwoLayerPGDClassifier(
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
         have positive weight. ``options`` are those of `training.fit`.
         """
+        from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer import training
 
-        return training.fit(self, X, y_encoded, weights, soft, y, **options)
+        return training.fit(self, CheckedRows(X, y_encoded, weights, soft, y), **options)
 
     @staticmethod
     def _fit_jointly(students, X, y_encoded, weights, soft, y, **options):
@@ -431,9 +432,10 @@ class TwoLayerPGDClassifier(
         The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
         of `_fit_targets`, ``options`` and what is returned those of `joint_training.JointTraining`.
         """
+        from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer.joint_training import JointTraining
 
-        return JointTraining(students, X, y_encoded, weights, soft, y, **options)
+        return JointTraining(students, CheckedRows(X, y_encoded, weights, soft, y), **options)
 
     def _logits(self, X):
         require_fitted(self)

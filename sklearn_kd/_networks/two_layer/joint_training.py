@@ -4,19 +4,20 @@ import math
 import time
 import traceback
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
 from sklearn_kd._networks.input_checks import weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
-from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
+from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._networks.two_layer.training import (
-    ADVICE,
+    MEMORY_ADVICE,
     FittedNetworkReader,
-    check_held_out,
+    check_validation_rows,
     curves_of,
-    divergence,
+    divergence_error,
     needed_bytes,
 )
 from sklearn_kd._utils.device import available_bytes, check_budget, resolve_device
@@ -25,9 +26,9 @@ __all__ = ["FitOutcome", "JointTraining"]
 
 
 CPU = torch.device("cpu")
-#: Bytes of the activations of a step that jobs are batched up to: more would leave the cache, less
-#: would leave single operations with little to do.
-BATCH_BYTES = 2**22
+#: Bytes of the activations and logits of a step up to which fits are stacked. More would not stay
+#: in the cache, and less would leave single operations with little to do.
+MAX_STEP_BYTES = 2**22
 
 
 @dataclass
@@ -38,219 +39,278 @@ class FitOutcome:
     seconds: float = 0.0  # its share of the training time, by neurons and epochs
 
 
-@dataclass
-class _Group:
-    """Jobs that can share inputs and minibatches (`FitPlan.key`)."""
-
-    data: TrainingData
-    fresh: list = field(default_factory=list)  # (number, job), not begun
-    rows: TrainingTensors | None = None  # kept while chunks are paused
-    chunks: list = field(default_factory=list)  # that are paused
-
-
 class JointTraining:
     """Fits of many estimators on the same data, which store their results; see `training.fit`.
 
-    Each ends with the weights that it would have alone, up to rounding. Those whose minibatches,
-    inputs or optimizer differ are trained in turn (`FitPlan.key`).
+    Each ends with the weights that it would have alone, up to rounding. Fits that differ in their
+    minibatches, inputs or optimizer are trained one after the other (`FitPlan.key`).
 
     Parameters
     ----------
     students : list of TwoLayerPGDClassifier
         With ``classes_`` set, and validated parameters.
-    X, y_encoded, weights, soft, y
-        As for `training.fit`, without class weights; ``soft`` may be a list of soft labels, those
-        of each student.
-    share_minibatches : bool
-        Give all the order of rows and the held-out rows that the first has, whatever their seeds.
-    limit : float
+    rows : CheckedRows
+        Without class weights. ``soft`` may be a list of the soft labels of each student.
+    share_minibatches : bool, default=False
+        Give all fits the order of rows and the held-out rows of the first, whatever their seeds.
+    limit : float, default=inf
         Bytes that training may take.
-    on_batch : callable, optional
-        Called with the number of jobs done, those in the batch that begins, and all.
-    effort : float
-        Share of its epochs that the schedule of each fit is squeezed into.
-    n_paused : int
-        How many such objects wait at the same time for `advance` to be called again; each keeps
-        all its networks. 0: it is called once.
+    effort : float, default=1.0
+        Share of its epochs that the schedule of each fit is shortened to.
+    n_paused : int, default=0
+        Number of such objects that wait at the same time for `advance` to be called again. Each
+        keeps all its networks. 0: `advance` is called once.
 
     Attributes
     ----------
-    fits : list of Fitted
+    fits : list of FitOutcome
+        Of each student.
     """
 
     def __init__(
-        self,
-        students,
-        X,
-        y_encoded,
-        weights,
-        soft,
-        y,
-        *,
-        share_minibatches=False,
-        limit=math.inf,
-        on_batch=None,
-        effort=1.0,
-        n_paused=0,
+        self, students, rows, *, share_minibatches=False, limit=math.inf, effort=1.0, n_paused=0
     ):
-        self.fits, self.limit, self.on_batch = [FitOutcome() for _ in students], limit, on_batch
-        self.pauses, self.dtype = n_paused > 0, X.dtype
-        data_of, groups, first, all_needed = {}, {}, None, {}
-        softs = soft if isinstance(soft, list) else [soft] * len(students)
+        self.fits = [FitOutcome() for _ in students]
+        self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
+        self._groups = self._plan_fits(students, rows, share_minibatches, effort)
+        if self.pauses:
+            self._check_paused_memory(n_paused)
+
+    def _plan_fits(self, students, rows, share_minibatches, effort):
+        """Return the fits that can be trained, as a list of `_CompatibleFits`."""
+        softs = rows.soft if isinstance(rows.soft, list) else [rows.soft] * len(students)
+        data_of, groups, first = {}, {}, None
         for number, (est, soft) in enumerate(zip(students, softs, strict=True)):
             try:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
-                key = repr(est.class_weight)
-                if key not in data_of:
-                    weighed = weigh_classes(est, y_encoded, weights)
-                    data_of[key] = TrainingData(X, y_encoded, weighed, None, y, len(est.classes_))
-                job = resolve_parameters(est, data_of[key], like=first, effort=effort)
-                job.soft = soft
-                first = job if share_minibatches and first is None else first
-                check_held_out(job, soft, stacklevel=6)
-                own, shared = needed_bytes([job], data_of[key], copies=self.pauses)
+                data_key = repr(est.class_weight)
+                if data_key not in data_of:
+                    data_of[data_key] = _weighted_data(est, rows)
+                data = data_of[data_key]
+                plan = resolve_parameters(est, data, like=first, effort=effort)
+                plan.soft = soft
+                first = plan if share_minibatches and first is None else first
+                check_validation_rows(plan, soft)
+                own, shared = needed_bytes([plan], data, copies=self.pauses)
                 device = resolve_device(est.device)
-                check_budget(own + shared, device, ADVICE)
-            except Exception as error:  # as a fit alone would: the others go on
+                check_budget(own + shared, device, MEMORY_ADVICE)
+            except Exception as error:  # as a fit alone would, while the others go on
                 self.fits[number].error = error
                 continue
-            # the user's own limit ends it all, before anything is trained
-            check_budget(own + shared, CPU, f"{ADVICE}, or raise max_memory", limit=limit)
-            alike = key, job.key, job.n_epochs if self.pauses else None
-            group = groups.setdefault(alike, _Group(data_of[key]))
-            group.fresh.append((number, job))
-            needed = all_needed.setdefault(device, {})
-            needed[alike] = needed.get(alike, shared) + own
-        self.groups = list(groups.values())
-        for device, needed in all_needed.items() if self.pauses else ():
-            everything, advice = n_paused * sum(needed.values()), "set halving_factor=None"
-            check_budget(everything, device, advice)
-            check_budget(everything, CPU, f"{advice}, or raise max_memory", limit=limit)
+            # the limit of the user ends all fits, before any is trained
+            advice = f"{MEMORY_ADVICE}, or raise max_memory"
+            check_budget(own + shared, CPU, advice, limit=self.limit)
+            key = data_key, plan.key, plan.n_epochs if self.pauses else None
+            group = groups.setdefault(key, _CompatibleFits(data, device, shared))
+            group.new.append(_PlannedFit(number, plan))
+            group.n_bytes += own
+        return list(groups.values())
+
+    def _check_paused_memory(self, n_paused):
+        """Raise MemoryError if all networks of so many paused trainings would not fit."""
+        needed = {}
+        for group in self._groups:
+            needed[group.device] = needed.get(group.device, 0) + group.n_bytes
+        for device, n_bytes in needed.items():
+            advice = "set halving_factor=None"
+            check_budget(n_paused * n_bytes, device, advice)
+            advice = f"{advice}, or raise max_memory"
+            check_budget(n_paused * n_bytes, CPU, advice, limit=self.limit)
 
     def advance(self, share=1.0):
-        """Train up to a share of the epochs of each fit, and store what there is by then."""
-        self.done = 0
-        self.total = sum(
-            len(group.fresh) + sum(len(chunk.entries) for chunk in group.chunks)
-            for group in self.groups
-        )
-        for group in self.groups:
-            waiting, group.chunks = group.chunks, []
-            for chunk in waiting:
-                self._advance(group, chunk, share)
-            while group.fresh:  # also those that are tried again
-                group.rows = group.rows or TrainingTensors.of_job(
-                    group.data, group.fresh[0][1], self.dtype
-                )
-                fresh, group.fresh = group.fresh, []
-                for entries in _chunks(fresh, group.data, group.rows.device, self.limit):
-                    self._advance(group, _Chunk(entries, group.rows, self.pauses), share)
-            if not group.chunks:
-                group.rows = None
+        """Train up to a share of the epochs of each fit, and store the results so far."""
+        for _ in self.advance_by_stack(share):
+            pass
 
-    def _advance(self, group, chunk, share):
-        size = len(chunk.entries)
-        if self.on_batch is not None:
-            self.on_batch(self.done, size, self.total)
-        again = chunk.advance(share, self.fits)
-        self.done, self.total = self.done + size, self.total + len(again)
-        group.fresh += again
-        if chunk.entries:
-            group.chunks.append(chunk)
+    def advance_by_stack(self, share=1.0):
+        """Train as `advance` does, one stack of networks after the other.
+
+        Yields
+        ------
+        n_done, n_starting, n_total : int
+            Before each stack, the number of fits that are done, in this stack, and of all.
+        """
+        n_done = 0
+        n_total = sum(
+            len(group.new) + sum(len(chunk.fits) for chunk in group.paused)
+            for group in self._groups
+        )
+        for group in self._groups:
+            for chunk in group.chunks(self.dtype, self.limit, self.pauses):
+                n_starting = len(chunk.fits)
+                yield n_done, n_starting, n_total
+                retried = chunk.advance(share, self.fits)
+                n_done, n_total = n_done + n_starting, n_total + len(retried)
+                group.new += retried
+                if chunk.fits:
+                    group.paused.append(chunk)
+                del chunk  # which may have much memory, before the next is made
 
     def keep(self, numbers):
-        """Let all fits but those of ``numbers`` end where they are."""
-        for group in self.groups:
-            for chunk in group.chunks:
+        """End all fits but those of ``numbers``, at a pause."""
+        for group in self._groups:
+            for chunk in group.paused:
                 chunk.keep(numbers)
-            group.chunks = [chunk for chunk in group.chunks if chunk.entries]
-        self.groups = [group for group in self.groups if group.chunks or group.fresh]
+            group.paused = [chunk for chunk in group.paused if chunk.fits]
+        self._groups = [group for group in self._groups if group.paused or group.new]
 
 
-class _Chunk:
-    """Jobs of one batch."""
+def _weighted_data(est, rows):
+    """Return the training data of all students with the class weights of this one."""
+    weights = weigh_classes(est, rows.y_encoded, rows.weights)
+    return TrainingData(rows.X, rows.y_encoded, weights, None, rows.y, len(est.classes_))
 
-    def __init__(self, entries, rows, pauses):
-        self.entries = [(place, *entry) for place, entry in enumerate(entries)]  # that still train
-        self.jobs = [job for _, job in entries]
-        self.rows, self.pauses, self.batch, self.n_epochs = rows, pauses, None, [0] * len(entries)
 
-    def advance(self, share, fits):
-        """Train and store what came of it; (number, job) of those to be tried again."""
+class _PlannedFit(NamedTuple):
+    """One of the fits."""
+
+    number: int  # among all fits
+    plan: FitPlan
+
+
+@dataclass
+class _CompatibleFits:
+    """Fits that can share inputs and minibatches (`FitPlan.key`)."""
+
+    data: TrainingData
+    device: torch.device
+    n_bytes: int  # that the rows and all networks need
+    new: list = field(default_factory=list)  # of _PlannedFit, not begun
+    paused: list = field(default_factory=list)  # of _StackChunk
+    tensors: TrainingTensors | None = None  # kept while chunks are paused
+
+    def chunks(self, dtype, limit, pauses):
+        """Yield the chunks to train: paused ones, new ones, and those to be tried again.
+
+        The caller adds to ``new`` and ``paused`` what comes of each before it takes the next.
+        """
+        paused, self.paused = self.paused, []
+        yield from paused
+        while self.new:
+            if self.tensors is None:
+                self.tensors = TrainingTensors.from_plan(self.data, self.new[0].plan, dtype)
+            new, self.new = self.new, []
+            for fits in _split_by_memory(new, self.data, self.tensors.device, limit):
+                yield _StackChunk(fits, self.tensors, pauses)
+        if not self.paused:
+            self.tensors = None
+
+
+class _StackChunk:
+    """Fits whose networks are stacked and train side by side.
+
+    Parameters
+    ----------
+    fits : list of _PlannedFit
+    tensors : TrainingTensors
+    pauses : bool
+        Whether training may pause.
+
+    Attributes
+    ----------
+    fits : dict of int to _PlannedFit
+        Fits that still train, by their index in the stack.
+    """
+
+    def __init__(self, fits, tensors, pauses):
+        self.fits = dict(enumerate(fits))
+        self.plans = [fit.plan for fit in fits]
+        self.tensors, self.pauses, self.n_epochs = tensors, pauses, [0] * len(fits)
+        self.stack = self.training = None
+
+    def advance(self, share, outcomes):
+        """Train up to a share of the epochs, and store the results.
+
+        Parameters
+        ----------
+        share : float
+        outcomes : list of FitOutcome
+            Of all fits.
+
+        Returns
+        -------
+        list of _PlannedFit
+            Those that diverged and are to be tried again at a smaller step size.
+        """
         try:
-            return self._advance(share, fits)
-        except Exception as error:  # a device out of memory: other batches go on
-            for _, number, _ in self.entries:
-                fits[number].error = fits[number].error or error
-            traceback.clear_frames(error.__traceback__)  # which hold the tensors
-            self.entries, self.batch, self.training = [], None, None
+            return self._advance(share, outcomes)
+        except Exception as error:  # a device without memory, say: other chunks go on
+            for fit in self.fits.values():
+                outcomes[fit.number].error = outcomes[fit.number].error or error
+            traceback.clear_frames(error.__traceback__)  # which keep tensors alive
+            self.fits, self.stack, self.training = {}, None, None
             return []
 
-    def _advance(self, share, fits):
+    def _advance(self, share, outcomes):
         start = time.perf_counter()
-        if self.batch is None:
-            self.batch = StackedNetworks(self.rows, self.jobs)
-            self.training = self.batch.training(pauses=self.pauses)
-        # paused jobs have as many epochs to go
-        until = math.ceil(share * self.jobs[0].n_epochs) if share < 1 else None
-        outcome = self.batch.advance(self.training, until)
-        if outcome.interrupt is not None:
-            raise outcome.interrupt
-        outcome.optimizers = []  # of no use to fits that are not resumed
-        curves, again, waiting = curves_of(outcome), [], []
-        costs = {
-            place: job.n_students
-            * job.est.width
-            * max(outcome.n_epochs[place] - self.n_epochs[place], 1)
-            for place, _, job in self.entries
-        }
+        if self.stack is None:
+            self.stack = StackedNetworks(self.tensors, self.plans)
+            self.training = self.stack.start_training(pauses=self.pauses)
+        # fits that pause have equal numbers of epochs
+        until = math.ceil(share * self.plans[0].n_epochs) if share < 1 else None
+        with self.stack.threads():
+            result = self.training.advance(until)
+        if result.interrupt is not None:
+            raise result.interrupt
+        result.optimizers = []  # fits that are not resumed have no use for them
+        curves, retried, paused = curves_of(result), [], set()
+        costs = self._costs(result)
         seconds = (time.perf_counter() - start) / sum(costs.values())
-        for place, number, job in self.entries:
-            reader = FittedNetworkReader(self.batch, place)
-            reader.outcome = outcome
-            fits[number].seconds += costs[place] * seconds
+        for index, (number, plan) in self.fits.items():
+            reader, outcome = FittedNetworkReader(self.stack, index, result), outcomes[number]
+            outcome.seconds += costs[index] * seconds
             diverged = reader.diverged()
-            if diverged.all() and job.can_shrink:
-                again.append((number, job.shrunk()))
+            if diverged.all() and plan.can_shrink:
+                retried.append(_PlannedFit(number, plan.shrunk()))
                 continue
-            # the last step before a pause may diverge, which training would only see later
-            if outcome.reasons[place] == "paused" and not diverged.all():
-                waiting.append((place, number, job))
+            # the last step before a pause may diverge, which training would only notice later
+            if result.reasons[index] == "paused" and not diverged.all():
+                paused.add(number)
             else:
                 try:
-                    fits[number].error = divergence(job.est, diverged, stacklevel=6)
-                except Warning as warning:  # where the user makes errors of them
-                    fits[number].error = warning
-            if fits[number].error is None:
-                vars(job.est).update(reader.final_attributes(outcome, curves))
-        self.n_epochs = list(outcome.n_epochs)
-        self.keep({number for _, number, _ in waiting})
-        return again
+                    outcome.error = divergence_error(plan.est, diverged)
+                except Warning as warning:  # where the user turns warnings into errors
+                    outcome.error = warning
+            if outcome.error is None:
+                vars(plan.est).update(reader.final_attributes(curves))
+        self.n_epochs = list(result.n_epochs)
+        self.keep(paused)
+        return retried
+
+    def _costs(self, result):
+        """Return the work since the last pause by index: neurons times epochs, at least one."""
+        return {
+            index: plan.n_students
+            * plan.est.width
+            * max(result.n_epochs[index] - self.n_epochs[index], 1)
+            for index, (_, plan) in self.fits.items()
+        }
 
     def keep(self, numbers):
-        """Let all jobs but those of ``numbers`` go."""
-        self.training.leave([place for place, number, _ in self.entries if number not in numbers])
-        self.entries = [entry for entry in self.entries if entry[1] in numbers]
+        """End all fits but those of ``numbers``, at a pause."""
+        dropped = [index for index, fit in self.fits.items() if fit.number not in numbers]
+        self.training.drop(dropped)
+        for index in dropped:
+            del self.fits[index]
 
 
-def _chunks(entries, data, device, limit):
-    """Cut jobs into batches that stay in the cache and within the memory; a job at least each."""
-    # equal losses and widths stand together, which share single products
-    entries = sorted(entries, key=lambda entry: (entry[1].loss_key, entry[1].est.width))
-    chunk, jobs = [], []
-    for number, job in entries:
-        jobs = [*jobs, job]
-        own, shared = needed_bytes(jobs, data)
+def _split_by_memory(fits, data, device, limit):
+    """Yield lists of fits, each for one stack within cache and memory, with at least one fit."""
+    # fits of equal loss and width are neighbors, which share single products
+    chunk, plans = [], []
+    for fit in sorted(fits, key=lambda fit: (fit.plan.loss_key, fit.plan.est.width)):
+        plans = [*plans, fit.plan]
+        own, shared = needed_bytes(plans, data)
         free = min(available_bytes(device), limit) - shared
-        if chunk and (_step_bytes(jobs, data) > BATCH_BYTES or own > free):
+        if chunk and (_step_bytes(plans, data) > MAX_STEP_BYTES or own > free):
             yield chunk
-            chunk, jobs = [], [job]
-        chunk.append((number, job))
+            chunk, plans = [], [fit.plan]
+        chunk.append(fit)
     if chunk:
         yield chunk
 
 
-def _step_bytes(jobs, data):
-    """Bytes of the activations and logits of a step."""
-    numbers = sum(job.n_students * (job.est.width + data.n_outputs) for job in jobs)
-    return numbers * (jobs[0].batch_size or len(data.X)) * data.X.dtype.itemsize
+def _step_bytes(plans, data):
+    """Return the bytes of the activations and logits of a step."""
+    numbers = sum(plan.n_students * (plan.est.width + data.n_outputs) for plan in plans)
+    return numbers * (plans[0].batch_size or len(data.X)) * data.X.dtype.itemsize

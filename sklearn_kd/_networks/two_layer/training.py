@@ -1,11 +1,10 @@
 """Train a TwoLayerPGDClassifier on checked data and store its fitted attributes.
 
-One fit is a batch of one, `joint_training` trains many. This module imports torch, which the module
-of the estimator must not do at import.
+One fit is a stack of one, while `joint_training` trains many side by side. This module imports
+torch, which the module of the estimator must not do at import.
 """
 
 import math
-import warnings
 
 import numpy as np
 import torch
@@ -17,131 +16,163 @@ from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_para
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
+from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
 
 __all__ = [
-    "ADVICE",
+    "MEMORY_ADVICE",
     "FittedNetworkReader",
-    "check_held_out",
+    "check_validation_rows",
     "curves_of",
-    "divergence",
+    "divergence_error",
     "fit",
     "needed_bytes",
 ]
 
 
-ADVICE = "set a smaller batch_size, width or n_init"
-#: Arrays of the size of the activations and of the logits that a step needs, about.
-STEP_ARRAYS, LOGIT_ARRAYS = 3, 5
+#: What to do where memory does not suffice.
+MEMORY_ADVICE = "set a smaller batch_size, width or n_init"
+#: Approximate number of arrays of the size of the activations and of the logits in a step.
+ACTIVATION_ARRAYS, LOGIT_ARRAYS = 3, 5
+#: Number of arrays of the size of the weights in a training, without and with copies of networks.
+WEIGHT_ARRAYS, WEIGHT_ARRAYS_WITH_COPIES = 7, 14
 
 
 class FittedNetworkReader:
-    """Reads the fitted attributes of one job off the networks of a batch."""
+    """Reads the fitted attributes of one fit from stacked networks.
 
-    def __init__(self, batch, number):
-        self.batch, self.job = batch, batch.jobs[number]
-        self.number, self.scored = number, torch.from_numpy(batch.scored[number])
-        rows, each = batch.rows, batch.targets[number]
-        self.min_loss = rows.min_loss("all", each)
-        self.held_floor = (
-            self.min_loss if self.job.fold is not None else rows.min_loss("held", each)
-        )
-        self.outcome = None
+    Parameters
+    ----------
+    stack : StackedNetworks
+    index : int
+        Index of the fit among those of the stack.
+    result : TrainingResult
+        That of the training, which may still go on.
+    """
 
-    def report(self, epoch, outcome, reporter):
-        """Tell ``reporter`` of an epoch; True where a callback asks to stop."""
-        self.outcome = outcome
-        return reporter(
-            epoch,
-            lambda: float(outcome.losses[-1][self.chosen()]) - self.min_loss,
-            lambda: (
-                float(outcome.scores[-1][self.chosen()]) - self.held_floor
-                if outcome.scores
-                else None
-            ),
-        )
+    def __init__(self, stack, index, result):
+        self.stack, self.index, self.result = stack, index, result
+        self.plan, self.scored = stack.plans[index], torch.from_numpy(stack.scored[index])
+        rows, loss_targets = stack.rows, stack.targets[index]
+        self.min_loss = rows.min_loss("all", loss_targets)
+        held_part = "held" if self.plan.fold is None else "all"
+        self.validation_min_loss = rows.min_loss(held_part, loss_targets)
+
+    def current_losses(self):
+        """Return the training loss and held-out loss (or None) of the best network so far."""
+        chosen, scores = self.chosen(), self.result.scores
+        loss = float(self.result.losses[-1][chosen]) - self.min_loss
+        return loss, float(scores[-1][chosen]) - self.validation_min_loss if scores else None
 
     def diverged(self):
-        """Tell of each restart whether it diverged."""
-        return self.outcome.diverged.cpu()[self.scored].numpy()
+        """Return of each restart whether it diverged, (restarts,)."""
+        return self.result.diverged.cpu()[self.scored].numpy()
 
     def chosen(self):
-        """Index, among the students, of the best network so far."""
-        outcome, scored = self.outcome, self.scored.to(self.outcome.diverged.device)
-        if outcome.scores:
-            quality = outcome.best_score[scored]
-        elif outcome.losses:
-            last = outcome.n_epochs[self.number] or len(outcome.losses)
-            quality = outcome.losses[last - 1][scored].double()
-        else:  # interrupted before the first step
+        """Return the index, among the students, of the best network so far."""
+        result, scored = self.result, self.scored.to(self.result.diverged.device)
+        if result.scores:
+            quality = result.best_score[scored]
+        elif result.losses:
+            last = result.n_epochs[self.index] or len(result.losses)
+            quality = result.losses[last - 1][scored].double()
+        else:  # before the first step has ended
             return int(scored[0])
-        quality = torch.where(outcome.diverged[scored], torch.inf, quality)
+        quality = torch.where(result.diverged[scored], torch.inf, quality)
         return int(scored[int(quality.nan_to_num(torch.inf).argmin())])
 
     def attributes(self):
-        """Fitted attributes as the networks stand: what callbacks score, and what fit stores."""
-        job, students = self.job, self.batch.students
-        neurons = students.neurons(int(self.scored[0]) if self.outcome is None else self.chosen())
+        """Return the fitted attributes so far that predictions need."""
+        plan, students = self.plan, self.stack.students
+        neurons = students.neurons(self.chosen())
         output = to_numpy(students.output[neurons])
         return {
-            "classes_": job.est.classes_,
-            "input_offset_": job.offset,
-            "input_scale_": job.scale,
+            "classes_": plan.est.classes_,
+            "input_offset_": plan.offset,
+            "input_scale_": plan.scale,
             "hidden_weights_": to_numpy(students.hidden[neurons]),
             "initial_weights_": to_numpy(students.initial[neurons]),
             "output_weights_": output[:, 0].copy() if output.shape[1] == 1 else output,
         }
 
-    def final_attributes(self, outcome, curves):
-        """All fitted attributes; ``curves`` are losses and scores, (epochs, students) or None."""
-        self.outcome = outcome
-        stored, chosen = self.attributes(), self.chosen()
-        n_epochs = outcome.n_epochs[self.number]
+    def final_attributes(self, curves):
+        """Return all fitted attributes.
+
+        Parameters
+        ----------
+        curves : pair of (ndarray of shape (epochs, students) or None)
+            Losses and scores, see `curves_of`.
+        """
+        result, chosen = self.result, self.chosen()
+        stored = self.attributes()
+        n_epochs = result.n_epochs[self.index]
         moved = stored["hidden_weights_"] - stored["initial_weights_"]
         stored["distance_from_init_"] = np.linalg.norm(moved, axis=1)
         losses, scores = curves
         curve = [] if losses is None else (losses[:n_epochs, chosen] - self.min_loss).tolist()
         held_curve = None
         if scores is not None:
-            held_curve = (scores[:n_epochs, chosen] - self.held_floor).tolist()
-        is_scored = bool(held_curve) and bool(torch.isfinite(outcome.best_score[chosen]))
+            held_curve = (scores[:n_epochs, chosen] - self.validation_min_loss).tolist()
+        is_scored = bool(held_curve) and bool(torch.isfinite(result.best_score[chosen]))
         stored["n_iter_"] = len(curve)
-        stored["best_iter_"] = int(outcome.best_epoch[chosen]) if is_scored else len(curve)
+        stored["best_iter_"] = int(result.best_epoch[chosen]) if is_scored else len(curve)
         stored["loss_curve_"] = curve
         stored["validation_loss_curve_"] = held_curve
         stored["average_loss_"] = float(np.mean(curve)) if curve else math.nan
-        stored["termination_condition_"] = outcome.reasons[self.number]
+        stored["termination_condition_"] = result.reasons[self.index]
         return stored
 
 
-def curves_of(outcome):
-    """Losses and scores as arrays (epochs, students) of float64, or None."""
+def curves_of(result):
+    """Return losses and scores as arrays (epochs, students) of float64, or None."""
     return [
         torch.stack(curve).double().cpu().numpy() if curve else None
-        for curve in (outcome.losses, outcome.scores)
+        for curve in (result.losses, result.scores)
     ]
 
 
-def needed_bytes(jobs, data, *, copies=False):
-    """Bytes that training jobs together takes, about: beside the rows, and for the rows.
+def needed_bytes(plans, data, *, copies=False):
+    """Return the approximate bytes that fits side by side need.
 
-    ``copies`` says that the weights are copied where it pauses.
+    Parameters
+    ----------
+    plans : list of FitPlan
+    data : TrainingData
+    copies : bool
+        Whether the weights are copied where training pauses.
+
+    Returns
+    -------
+    own, shared : int
+        Bytes for the networks, and for the rows that they share.
     """
     itemsize = data.X.dtype.itemsize
-    n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(jobs[0].est.input_intercept)
-    n_neurons = sum(job.n_students * job.est.width for job in jobs)
-    n_logits = sum(job.n_students for job in jobs) * data.n_outputs
-    step_rows = jobs[0].batch_size or n_rows
-    # where students leave, those who stay are copied
-    numbers = (14 if copies or len(jobs) > 1 else 7) * n_neurons * n_inputs
-    numbers += (STEP_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
-    if jobs[0].fold is not None:  # weights of each row in each network, to train and to score
-        numbers += 2 * n_rows * sum(job.n_students for job in jobs)
+    n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(plans[0].est.input_intercept)
+    n_networks = sum(plan.n_students for plan in plans)
+    n_neurons = sum(plan.n_students * plan.est.width for plan in plans)
+    step_rows = plans[0].batch_size or n_rows
+    # when fits end, the networks of the others are copied
+    n_arrays = WEIGHT_ARRAYS_WITH_COPIES if copies or len(plans) > 1 else WEIGHT_ARRAYS
+    numbers = n_arrays * n_neurons * n_inputs
+    n_logits = n_networks * data.n_outputs
+    numbers += (ACTIVATION_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
+    if plans[0].fold is not None:  # weights of each row in each network, to train and to score
+        numbers += 2 * n_rows * n_networks
     return itemsize * numbers, itemsize * 2 * n_rows * n_inputs
 
 
-def divergence(est, diverged, stacklevel):
-    """Return an error where all networks diverged, warn where some did."""
+def divergence_error(est, diverged):
+    """Return an error if all restarts diverged, and warn if some did.
+
+    Parameters
+    ----------
+    est : TwoLayerPGDClassifier
+    diverged : ndarray of bool of shape (restarts,)
+
+    Returns
+    -------
+    DivergenceError or None
+    """
     if est.learning_rate == "auto":
         advice = "set a number (0.01, say), and look for a temperature or weights out of proportion"
     else:
@@ -153,37 +184,105 @@ def divergence(est, diverged, stacklevel):
     if diverged.all():
         return DivergenceError(f"{text}: {advice}.")
     if diverged.any():
-        text = f"{text} and were left out: {advice}."
-        warnings.warn(text, ConvergenceWarning, stacklevel=stacklevel)
+        warn_caller(f"{text} and were left out: {advice}.", ConvergenceWarning)
     return None
 
 
-def check_held_out(job, soft, stacklevel):
-    """Say where early stopping cannot stop; an error where nothing else bounds the loss."""
-    est = job.est
-    if (
-        job.partial
-        or not est.early_stopping
-        or job.fold is not None
-        or job.validation_mask is not None
-    ):
+def check_validation_rows(plan, soft):
+    """Warn if early stopping has no row to hold out.
+
+    Raises
+    ------
+    ValueError
+        If nothing else bounds the loss, because alpha is above one and there is no radius.
+    """
+    est = plan.est
+    has_rows = plan.fold is not None or plan.validation_mask is not None
+    if plan.partial or not est.early_stopping or has_rows:
         return
     if soft is not None and est.alpha > 1 and est.radius is None:
         raise ValueError(
             f"alpha={est.alpha} is above 1, where the loss has no least value, and early stopping "
             "has no row to hold out: set a finite radius, or pass more rows."
         )
-    warnings.warn(
+    warn_caller(
         "early_stopping=True has no row to hold out (X has one distinct row, or each class one "
-        f"row in minibatches): training goes on for {job.n_epochs} epochs. Pass more rows, "
+        f"row in minibatches): training goes on for {plan.n_epochs} epochs. Pass more rows, "
         "or set early_stopping=False.",
         EarlyStoppingWarning,
-        stacklevel=stacklevel,
     )
 
 
-def _resumed(est, device):
-    """Bring back the fitted network, to go on from."""
+def fit(est, rows, *, partial=False, resume=False, correction=None):
+    """Train ``est`` on checked data and store the result; see `TwoLayerPGDClassifier`.
+
+    Parameters
+    ----------
+    est : TwoLayerPGDClassifier
+        With ``classes_`` set.
+    rows : CheckedRows
+    partial : bool
+        One epoch, nothing held out.
+    resume : bool
+        Continue from the fitted weights.
+    correction : LabelCorrection, optional
+        Corrects the labels during training.
+    """
+    device = resolve_device(est.device)
+    X, soft = rows.X, rows.soft
+    data = TrainingData(X, rows.y_encoded, rows.weights, soft, rows.y, len(est.classes_))
+    plan = resolve_parameters(est, data, partial=partial, resume=resume)
+    check_validation_rows(plan, soft)
+    needed = sum(needed_bytes([plan], data))
+    if correction is not None:
+        sizes = plan.n_students, len(X), data.n_outputs, X.dtype.itemsize
+        needed += correction.needed_bytes(*sizes)
+    check_budget(needed, device, MEMORY_ADVICE)
+    dtype = est.hidden_weights_.dtype if resume else X.dtype
+    tensors = TrainingTensors.from_plan(data, plan, dtype)
+    # one for all attempts, since callbacks are set up and torn down once
+    reporter = EpochReporter(est, plan.n_epochs, X, rows.y)
+    while True:
+        resumed = _fitted_students(est, device) if resume else None
+        stack = StackedNetworks(tensors, [plan], resumed, correction)
+        if resume:
+            stack.config.resume = _optimizer_states(est, plan, device)
+        reader = _train(stack, reporter)
+        interrupt = reader.result.interrupt
+        if interrupt is not None or not (reader.diverged().all() and plan.can_shrink):
+            break
+        plan = plan.shrunk()
+    error = None if interrupt is not None else divergence_error(est, reader.diverged())
+    if error is not None:
+        raise error
+    vars(est).update(reader.final_attributes(curves_of(reader.result)))
+    if correction is not None:
+        correction.student = reader.chosen()
+    reporter.finish(reader.attributes)
+    vars(est).pop("_optimizer_state", None)
+    if partial:  # the next call continues where this one ends
+        states = [[to_numpy(tensor) for tensor in state] for state in reader.result.optimizers]
+        est._optimizer_state = {"kind": optimizer_kind(plan), "states": states}
+    if interrupt is not None:
+        raise interrupt
+    return est
+
+
+def _train(stack, reporter):
+    """Train networks of one fit, report each block of epochs, and return their reader."""
+    training = stack.start_training()
+    reader = FittedNetworkReader(stack, 0, training.result)
+    with stack.threads(), training.interruptible():
+        for epoch in training.epochs():
+            if reporter.is_due(epoch) and reporter.report(
+                epoch, *reader.current_losses(), reader.attributes
+            ):
+                training.stop()
+    return reader
+
+
+def _fitted_students(est, device):
+    """Return the fitted network as tensors."""
     output = est.output_weights_.reshape(len(est.hidden_weights_), -1)
     hidden, initial, output = (
         to_tensor(array.copy(), dtype=est.hidden_weights_.dtype, device=device)
@@ -192,66 +291,9 @@ def _resumed(est, device):
     return problem.Students([len(hidden)], hidden, output, initial)
 
 
-def fit(est, X, y_encoded, weights, soft, y, *, partial=False, resume=False, correction=None):
-    """Train ``est`` on checked data and store the result; see `TwoLayerPGDClassifier`.
-
-    Parameters
-    ----------
-    est : TwoLayerPGDClassifier
-        With ``classes_`` set.
-    X : ndarray of shape (n_samples, n_features)
-    y_encoded : ndarray of int of shape (n_samples,)
-        Indices into ``classes_``.
-    weights : ndarray of shape (n_samples,)
-        Positive.
-    soft : ndarray of shape (n_samples, n_classes) or None
-    y : ndarray
-        Labels, for callbacks.
-    partial : bool
-        One epoch, nothing held out.
-    resume : bool
-        Go on from the fitted weights.
-    correction : _refinement.Refinement, optional
-        Corrects the labels as training goes on.
-    """
-    device = resolve_device(est.device)
-    data = TrainingData(X, y_encoded, weights, soft, y, len(est.classes_))
-    job = resolve_parameters(est, data, partial=partial, resume=resume)
-    check_held_out(job, soft, stacklevel=5)
-    needed = sum(needed_bytes([job], data))
-    if correction is not None:
-        sizes = job.n_students, len(X), data.n_outputs, X.dtype.itemsize
-        needed += correction.needed_bytes(*sizes)
-    check_budget(needed, device, ADVICE)
-    rows = TrainingTensors.of_job(data, job, est.hidden_weights_.dtype if resume else X.dtype)
-    kind = optimizer_kind(job)
-    # one for all attempts: callbacks are set up and torn down once
-    reporter = EpochReporter(est, job.n_epochs, lambda: reader.attributes(), X, y)
-    while True:
-        batch = StackedNetworks(rows, [job], _resumed(est, device) if resume else None, correction)
-        before = getattr(est, "_optimizer_state", {})
-        if resume and before.get("kind") == kind:
-            batch.plan.resume = [
-                [to_tensor(array, device=device) for array in state] for state in before["states"]
-            ]
-        reader = FittedNetworkReader(batch, 0)
-        outcome = batch.train(lambda epoch, outcome: reader.report(epoch, outcome, reporter))  # noqa: B023
-        reader.outcome = outcome
-        interrupted = outcome.interrupt is not None
-        if interrupted or not (reader.diverged().all() and job.can_shrink):
-            break
-        job = job.shrunk()
-    error = None if interrupted else divergence(est, reader.diverged(), stacklevel=5)
-    if error is not None:
-        raise error
-    vars(est).update(reader.final_attributes(outcome, curves_of(outcome)))
-    if correction is not None:
-        correction.student = reader.chosen()
-    reporter.finish()
-    vars(est).pop("_optimizer_state", None)
-    if partial:  # the next call goes on where this one ends
-        states = [[to_numpy(tensor) for tensor in state] for state in outcome.optimizers]
-        est._optimizer_state = {"kind": kind, "states": states}
-    if outcome.interrupt is not None:
-        raise outcome.interrupt
-    return est
+def _optimizer_states(est, plan, device):
+    """Return the optimizer states of the last `partial_fit`, or None for another optimizer."""
+    last = getattr(est, "_optimizer_state", {})
+    if last.get("kind") != optimizer_kind(plan):
+        return None
+    return [[to_tensor(array, device=device) for array in state] for state in last["states"]]

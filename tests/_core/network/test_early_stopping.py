@@ -6,8 +6,7 @@ import torch
 from scipy.special import xlogy
 
 from sklearn_kd._core.network import losses, problem, targets
-from sklearn_kd._core.network import training as network_training
-from sklearn_kd._core.network.run import AVERAGE_EVERY
+from sklearn_kd._core.network.early_stopping import STEPS_PER_AVERAGE
 from tests._helpers.references import naive_kl, naive_logits, naive_pgd
 from tests._helpers.training import (
     as_targets,
@@ -16,6 +15,7 @@ from tests._helpers.training import (
     make_data,
     make_plan,
     make_students,
+    run_training,
 )
 
 
@@ -37,7 +37,7 @@ def test_early_stopping_restores_the_best_scored_weights(batch_size):
         kept.append(students.hidden.clone())
         scores.append([score_of(students, s, held_out.rows, P_out) for s in range(2)])
 
-    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
+    outcome = run_training(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
     scores = np.array(scores)
     floor = float(losses.entropy(as_targets(P_out, 1)).mean())
     reported = torch.stack(outcome.scores).numpy()
@@ -71,7 +71,7 @@ def test_folds_score_held_out_training_rows(in_passing):
     inputs = rows.inputs if in_passing else rows.inputs.clone()
     left_out = problem.WeightedRows(inputs, rows.rule, torch.tensor(out))
     held_out = problem.ValidationSpec(rows=left_out, patience=8, pool=pool)
-    outcome = network_training.train(
+    outcome = run_training(
         students, rows, losses.cross_entropy, make_plan(students, 2.0, n_epochs=80), held_out
     )
     paths = [naive_pgd(X, P, start, A, step_size=2.0, n_steps=80, weights=w)[0] for w in train]
@@ -114,7 +114,7 @@ def test_fold_networks_are_those_of_their_rows(batch_size):
         students = make_students([4, 4])
         plan = make_plan(students, n_epochs=15, batch_size=batch_size)
         path = []
-        network_training.train(
+        run_training(
             students,
             training,
             losses.cross_entropy,
@@ -141,15 +141,15 @@ def test_averaging_scores_and_keeps_the_running_mean():
         return rule(logits, index, step)
 
     rows.rule = recording
-    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out)
+    outcome = run_training(students, rows, losses.cross_entropy, plan, held_out)
     n_batches = 4
     for s in range(2):
         best = int(outcome.best_epoch[s])
         if best == 30:
             continue
         mean_hidden, mean_output = (t.clone() for t in path[0])
-        for step in range(AVERAGE_EVERY, best * n_batches + 1, AVERAGE_EVERY):
-            window = min(step, held_out.averaging * n_batches) / AVERAGE_EVERY
+        for step in range(STEPS_PER_AVERAGE, best * n_batches + 1, STEPS_PER_AVERAGE):
+            window = min(step, held_out.averaging * n_batches) / STEPS_PER_AVERAGE
             rate = 1 / max(1, window)
             mean_hidden += rate * (path[step][0] - mean_hidden)
             mean_output += rate * (path[step][1] - mean_output)
@@ -166,7 +166,7 @@ def test_one_row_counts_at_most_the_cap():
     students, rows, held_out, P_out, plan = held_out_problem(n_epochs=1)
     held_out.rows.inputs[0] *= 1e6
     held_out.row_cap = torch.full((1, len(held_out.rows.inputs)), 2.0, dtype=torch.float64)
-    outcome = network_training.train(students, rows, losses.cross_entropy, plan, held_out)
+    outcome = run_training(students, rows, losses.cross_entropy, plan, held_out)
     for s in range(2):
         part = students.neurons(s)
         F = naive_logits(

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sklearn_kd._core.network import layers
-from sklearn_kd._core.network.layers import RELU, TANH, Block, Workspace, blocks, initialize
+from sklearn_kd._core.network.layers import RELU, Block, Workspace, blocks, initialize
 from tests._helpers.references import naive_logits
+from tests._helpers.theorems import TANH
 
 
 def generator(seed=0):

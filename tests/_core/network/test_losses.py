@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax, xlogy
 
-from sklearn_kd._core.network.losses import TwoTerm, cross_entropy, entropy, squared_error
+from sklearn_kd._core.network.losses import TwoTerm, cross_entropy, entropy
 from sklearn_kd._core.network.targets import two_term_targets
 from tests._helpers.data import random_proba
 from tests._helpers.references import central_difference, naive_kl, naive_log_proba, naive_proba
+from tests._helpers.theorems import squared_error
 
 ALPHAS, TEMPERATURES = [0.0, 0.3, 1.0, 1.5], [0.5, 1.0, 3.0, 10.0]
 GRID = [(a, T) for a in ALPHAS for T in TEMPERATURES]

@@ -105,7 +105,7 @@ def test_forgotten_neurons_stand_still_and_others_do_not_notice(kind):
     weights = ours(optimizer, start, bad[:5], step)
     expected = ours(other, start, gradients[:5], step)
     mask = torch.tensor([False, True, False, False, False])
-    optimizer.forget(mask)
+    optimizer.reset_state(mask)
     weights[mask] = start[mask]
     step[mask] = 0.0
     weights = ours(optimizer, weights, gradients[5:], step)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sklearn_kd._core.network import layers, losses, problem, segments, targets
-from sklearn_kd._core.network import training as network_training
+from sklearn_kd._core.network.training import ResumableTraining
 from tests._helpers.data import one_hot, random_proba
+from tests._helpers.theorems import squared_error
 
 N, D, N_FOLDS = 40, 3, 3
 
@@ -45,8 +46,10 @@ class Job:
             for P in (self.soft, self.hard)
         )
         if self.kind != "two_term":
-            loss = losses.cross_entropy if self.kind == "cross_entropy" else losses.squared_error
-            return targets.mix(soft, hard, torch.tensor([self.alpha], dtype=torch.float64)), loss
+            loss = losses.cross_entropy if self.kind == "cross_entropy" else squared_error
+            return targets.mixed_targets(
+                soft, hard, torch.tensor([self.alpha], dtype=torch.float64)
+            ), loss
         alpha, T = torch.tensor([[self.alpha], [self.temperature]], dtype=torch.float64)
         return targets.two_term_targets(soft, hard, T), losses.TwoTerm(alpha, T)
 
@@ -116,7 +119,7 @@ def joined(jobs):
             )
         rules.append(segments.Segment(part, targets.Fixed(values)))
         each_loss.append(segments.Segment(part, loss))
-    return targets.Joined(rules), losses.Joined(each_loss)
+    return targets.PerSegmentTargets(rules), losses.PerSegmentLoss(each_loss)
 
 
 def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, pauses=()):
@@ -171,22 +174,20 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
         momentum=0.9,
         decay=of_student(jobs, [job.decay for job in jobs], torch.bool),
         generator=torch.Generator().manual_seed(0),
-        job=of_student(jobs, range(len(jobs)), torch.int64),
+        fit=of_student(jobs, range(len(jobs)), torch.int64),
     )
     patience = of_student(jobs, [job.patience for job in jobs], torch.int64)
     held_out = (
         problem.ValidationSpec(held_out, patience, torch.from_numpy(pool)) if with_folds else None
     )
     if pauses:
-        training = network_training.ResumableTraining(
-            students, rows, loss, plan, held_out, pauses=True
-        )
+        training = ResumableTraining(students, rows, loss, plan, held_out, pauses=True)
         for epoch, leaving in pauses:
             training.advance(epoch)
-            training.leave(leaving)
+            training.drop(leaving)
         outcome = training.advance()
     else:
-        outcome = network_training.train(students, rows, loss, plan, held_out)
+        outcome = ResumableTraining(students, rows, loss, plan, held_out).advance()
     results = []
     for number, (start, end) in enumerate(pairwise(first)):
         neurons = slice(students.neurons(start).start, students.neurons(end - 1).stop)

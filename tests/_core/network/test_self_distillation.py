@@ -14,12 +14,12 @@ from sklearn_kd._core.network.self_distillation import (
     Accuracy,
     Confidence,
     Memory,
-    Ramp,
     SelfDistilled,
     Softmax,
     hardmax,
 )
 from sklearn_kd._core.network.targets import Fixed
+from tests._helpers.theorems import Ramp
 
 seeds = st.integers(0, 2**16)
 outputs = st.sampled_from([1, 2, 3, 5])

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets, training
+from sklearn_kd._core.network import problem, self_distillation, targets
+from tests._helpers.theorems import TANH, Ramp, squared_error
+from tests._helpers.training import run_training
 
 CLUSTERS, SIZE, D, WIDTH = 4, 15, 50, 200
 WRONG, RHO = 3, 0.2
@@ -53,7 +55,7 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
     tau = torch.tensor(taus, dtype=torch.float64) / faster
     rule = self_distillation.SelfDistilled(
         targets.Fixed(torch.tensor(data.y)[None, None]),
-        self_distillation.Ramp(RHO),
+        Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),
     )
     plan = problem.TrainingConfig(
@@ -66,12 +68,12 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
         momentum=0.0,
         decay=False,
         generator=torch.Generator(),
-        activation=layers.TANH,
+        activation=TANH,
     )
     weights = torch.full((1, 1), 1 / len(data.y), dtype=torch.float64)
     rows = problem.WeightedRows(torch.tensor(data.X), rule, weights)
     note = None if on_step is None else lambda epoch, _: on_step(hidden)
-    outcome = training.train(students, rows, losses.squared_error, plan, on_epoch=note)
+    outcome = run_training(students, rows, squared_error, plan, on_epoch=note)
     assert outcome.reason == "max_iter"
     W, v = hidden.numpy().reshape(-1, WIDTH, D), drawn[0][1] / math.sqrt(WIDTH)
     return np.stack([np.tanh(data.X @ w.T) @ v for w in W])
@@ -196,7 +198,7 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
         momentum=0.9,
         decay=False,
         generator=torch.Generator().manual_seed(3),
-        activation=layers.TANH,
+        activation=TANH,
     )
     share = torch.full((1, 1), 1 / 12, dtype=torch.float64)
     rows = problem.WeightedRows(X, targets.Fixed(P[None]), share)
@@ -204,7 +206,7 @@ def test_every_pass_takes_the_activation_of_the_plan(batch_size):
     held_out = problem.ValidationSpec(
         problem.WeightedRows(X + 1, targets.Fixed(P[None]), share), patience=100
     )
-    outcome = training.train(students, rows, losses.squared_error, plan, held_out)
+    outcome = run_training(students, rows, squared_error, plan, held_out)
     order = torch.Generator().manual_seed(3)
     batches = [
         batch

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_kd._core.network import losses, problem, targets, training
+from sklearn_kd._core.network import losses, problem, targets
 from tests._helpers.data import one_hot
 from tests._helpers.references import naive_logits, naive_pgd
+from tests._helpers.theorems import squared_error
 from tests._helpers.training import (
     N,
     as_targets,
@@ -18,6 +19,7 @@ from tests._helpers.training import (
     make_plan,
     make_rows,
     make_students,
+    run_training,
 )
 
 # The method
@@ -34,7 +36,7 @@ def test_projected_gradient_descent_step_by_step(n_outputs, radius):
     seen = []
     plan = make_plan(students, 1.0, n_epochs=50, max_move=doubles(limit))
     rows = make_rows(X, P, weights, n_outputs)
-    outcome = training.train(
+    outcome = run_training(
         students,
         rows,
         losses.cross_entropy,
@@ -76,7 +78,7 @@ def test_both_layers_and_optimizers_against_torch(optimizer, n_outputs):
         optimizer=optimizer,
         momentum=0.9,
     )
-    training.train(students, make_rows(X, P, weights, n_outputs), losses.cross_entropy, plan)
+    run_training(students, make_rows(X, P, weights, n_outputs), losses.cross_entropy, plan)
     # Adam divides by what may be nearly zero, which magnifies rounding
     torch.testing.assert_close(students.hidden, W.detach(), rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(students.output, A.detach(), rtol=1e-7, atol=1e-8)
@@ -94,7 +96,7 @@ def test_squared_error_follows_its_gradient():
                     G[j] += (f - p) * A[j, 0] / np.sqrt(8) * x / len(X)
         W = W - 0.3 * G
     plan = make_plan(students, 0.3, n_epochs=20)
-    training.train(students, make_rows(X, P, np.ones(N), 1), losses.squared_error, plan)
+    run_training(students, make_rows(X, P, np.ones(N), 1), squared_error, plan)
     np.testing.assert_allclose(students.hidden, W, rtol=1e-11, atol=1e-12)
 
 
@@ -133,7 +135,7 @@ def test_a_student_is_the_same_alone(neighbor, batch_size, optimizer, n_outputs)
             generator=torch.Generator().manual_seed(3),
             **options,
         )
-        return students, training.train(students, rows, losses.cross_entropy, plan)
+        return students, run_training(students, rows, losses.cross_entropy, plan)
 
     together, outcome = run([0, 1, 2, 3, 4])
     assert outcome.diverged.tolist() == [False, neighbor == "diverges", False, False, False]
@@ -160,7 +162,7 @@ def test_students_may_have_weights_and_targets_of_their_own():
     both = torch.tensor(np.stack([weights / weights.sum(), other_weights / other_weights.sum()]))
     rows = problem.WeightedRows(torch.tensor(X), targets.Fixed(values), both)
     start, A = students.hidden.numpy().copy(), students.output.numpy()
-    training.train(students, rows, losses.cross_entropy, make_plan(students, n_epochs=25))
+    run_training(students, rows, losses.cross_entropy, make_plan(students, n_epochs=25))
     for s, (p, w) in enumerate([(P, weights), (other, other_weights)]):
         part = students.neurons(s)
         path, _ = naive_pgd(X, p, start[part], A[part], step_size=0.5, n_steps=25, weights=w)
@@ -191,7 +193,7 @@ def test_weight_k_is_k_copies_and_zero_is_absence(optimizer, n_steps, tolerance)
             momentum=0.9,
             max_move=doubles(0.2, np.inf),
         )
-        outcome = training.train(students, rows, losses.cross_entropy, plan)
+        outcome = run_training(students, rows, losses.cross_entropy, plan)
         results.append((students.hidden, students.output, torch.stack(outcome.losses)))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
@@ -206,7 +208,7 @@ def test_equal_weights_may_be_one_number(batch_size):
         rows = problem.WeightedRows(torch.tensor(X), targets.Fixed(as_targets(P, 1)), weights)
         plan = make_plan(students, batch_size=batch_size)
         held_out = problem.ValidationSpec(rows=rows, patience=100)
-        outcome = training.train(students, rows, losses.cross_entropy, plan, held_out)
+        outcome = run_training(students, rows, losses.cross_entropy, plan, held_out)
         results.append((students.hidden, torch.stack(outcome.losses), torch.stack(outcome.scores)))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -233,7 +235,7 @@ def test_every_row_once_an_epoch(n, batch_size):
     rows, rule = make_rows(X, P, weights, 1), RecordingRule(as_targets(P, 1))
     rows.rule = rule
     students = make_students([2])
-    outcome = training.train(
+    outcome = run_training(
         students,
         rows,
         losses.cross_entropy,
@@ -267,7 +269,7 @@ def test_minibatch_steps_are_steps_on_their_rows():
     students = make_students([4])
     W, A = students.hidden.numpy().copy(), students.output.numpy()
     plan = make_plan(students, 0.5, n_epochs=4, batch_size=6)
-    training.train(students, rows, losses.cross_entropy, plan)
+    run_training(students, rows, losses.cross_entropy, plan)
     for _, batch, _ in rule.calls:
         i = batch.numpy()
         # the weights of a batch stay relative to the mean of all weights
@@ -283,7 +285,7 @@ def test_a_rule_sees_the_logits_of_this_very_step(n_outputs):
     rows.rule = rule
     students = make_students([4], n_outputs)
     W0, A = students.hidden.numpy().copy(), students.output.numpy()
-    training.train(students, rows, losses.cross_entropy, make_plan(students, n_epochs=5))
+    run_training(students, rows, losses.cross_entropy, make_plan(students, n_epochs=5))
     path, _ = naive_pgd(X, P, W0, A, step_size=0.5, n_steps=5, weights=weights)
     for (logits, batch, _), W in zip(rule.calls, path, strict=False):
         assert batch is None
@@ -308,7 +310,7 @@ def test_self_distillation_works_as_a_rule():
     W, A = students.hidden.numpy().copy(), students.output.numpy()
     rows = make_rows(X, y, weights, 1)
     rows.rule = rule
-    training.train(students, rows, losses.cross_entropy, make_plan(students, n_epochs=30))
+    run_training(students, rows, losses.cross_entropy, make_plan(students, n_epochs=30))
     for step in range(30):
         positive = (naive_logits(X, W, A)[:, 0] > 0).astype(int)
         refined = weight(step) * y + (1 - weight(step)) * one_hot(positive, 2)
@@ -321,7 +323,7 @@ def test_self_distillation_works_as_a_rule():
 
 def test_a_callback_ends_training():
     students, X = make_students([4]), make_data()
-    outcome = training.train(
+    outcome = run_training(
         students,
         make_rows(*X, 1),
         losses.cross_entropy,
@@ -350,7 +352,7 @@ def test_an_interrupt_is_handed_back_with_the_best_weights(where, batch_size):
             raise KeyboardInterrupt("from the callback")
 
     rows.rule = interrupted
-    outcome = training.train(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
+    outcome = run_training(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
     assert outcome.reason == "interrupted"
     assert isinstance(outcome.interrupt, KeyboardInterrupt)
     assert where in str(outcome.interrupt)
@@ -374,7 +376,7 @@ def test_divergence_is_marked_and_leaves_no_nan(optimizer, batch_size, step_size
         optimizer=optimizer,
         momentum=0.9,
     )
-    outcome = training.train(students, make_rows(X, P, weights, 3), losses.cross_entropy, plan)
+    outcome = run_training(students, make_rows(X, P, weights, 3), losses.cross_entropy, plan)
     assert outcome.diverged.tolist() == [True, False]
     assert torch.isfinite(students.hidden).all()
     assert torch.isfinite(students.output).all()
@@ -388,7 +390,7 @@ def test_the_last_step_may_diverge_too():
     X, P, weights = make_data()
     students = make_students([4])
     plan = make_plan(students, 1e300, n_epochs=1)
-    outcome = training.train(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
+    outcome = run_training(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
     assert outcome.diverged.all()
     assert torch.equal(students.hidden, students.initial)
 
@@ -397,7 +399,7 @@ def test_all_diverged_ends_training():
     X, P, weights = make_data()
     students = make_students([4, 2])
     plan = make_plan(students, 1e200)
-    outcome = training.train(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
+    outcome = run_training(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
     assert outcome.reason == "diverged"
     assert outcome.diverged.all()
     assert len(outcome.losses) < 30
@@ -414,16 +416,14 @@ def test_training_in_two_parts_is_training_in_one(optimizer):
         "max_move": doubles(0.3),
     }
     whole = make_students([6], 3)
-    training.train(
-        whole, rows, losses.cross_entropy, make_plan(whole, 0.05, n_epochs=30, **options)
-    )
+    run_training(whole, rows, losses.cross_entropy, make_plan(whole, 0.05, n_epochs=30, **options))
     parts = make_students([6], 3)
-    first = training.train(
+    first = run_training(
         parts, rows, losses.cross_entropy, make_plan(parts, 0.05, n_epochs=12, **options)
     )
     resume = [[tensor.clone() for tensor in state] for state in first.optimizers]
     plan = make_plan(parts, 0.05, n_epochs=18, resume=resume, **options)
-    training.train(parts, rows, losses.cross_entropy, plan)
+    run_training(parts, rows, losses.cross_entropy, plan)
     assert torch.equal(parts.hidden, whole.hidden)
     assert torch.equal(parts.output, whole.output)
 
@@ -434,7 +434,7 @@ def test_training_takes_no_notice_of_the_global_generator():
     def run():
         students = make_students([4])
         plan = make_plan(students, batch_size=6)
-        training.train(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
+        run_training(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
         return students.hidden
 
     state = torch.get_rng_state()

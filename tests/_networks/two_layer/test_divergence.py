@@ -72,8 +72,10 @@ def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):
     from sklearn_kd._networks.two_layer import fit_plan
 
     X, y = blobs(n_classes=3)
-    train, attempts = training.train, []
-    monkeypatch.setattr(training, "train", lambda *args: attempts.append(1) or train(*args))
+    make, attempts = training.ResumableTraining, []
+    monkeypatch.setattr(
+        training, "ResumableTraining", lambda *a, **k: attempts.append(1) or make(*a, **k)
+    )
     options = {"max_iter": 20, "n_init": 1, "early_stopping": False, "random_state": 0}
     for step in (0.2, 1e7):
         monkeypatch.setattr(fit_plan, "HIDDEN_STEP", step)
@@ -98,13 +100,13 @@ def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
 
 def test_some_diverged_restarts_are_left_out_and_told(monkeypatch):
     X, y = blobs()
-    train = training.train
+    make = training.ResumableTraining
 
-    def with_one_bad(students, rows, loss, plan, *args):
-        plan.step_size[0] = 1e200
-        return train(students, rows, loss, plan, *args)
+    def with_one_bad(students, rows, loss, config, *args, **options):
+        config.step_size[0] = 1e200
+        return make(students, rows, loss, config, *args, **options)
 
-    monkeypatch.setattr(training, "train", with_one_bad)
+    monkeypatch.setattr(training, "ResumableTraining", with_one_bad)
     model = TwoLayerPGDClassifier(4, n_init=3, learning_rate=0.5, random_state=0, **{
         k: v for k, v in PGD.items() if k != "n_init"
     })  # fmt: skip
