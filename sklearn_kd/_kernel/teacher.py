@@ -8,7 +8,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._utils.base import (
+    FittedClassifierMixin,
+    all_or_nothing,
+    labels_from_logits,
+    log_probabilities_from_logits,
+    probabilities_from_logits,
+    require_fitted,
+)
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
@@ -38,7 +45,7 @@ def _has_ridge_fit(est):
     return True
 
 
-class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator):
+class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator):
     r"""The infinitely wide two-layer network, with labels for each row from fits without it.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
@@ -418,6 +425,47 @@ class KernelTeacher(DocumentationLinkMixin, LogitsClassifierMixin, BaseEstimator
         require_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self._decide(X)
+
+    def predict(self, X):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return labels_from_logits(self._logits(X), self.classes_)
+
+    def predict_proba(self, X):
+        """Class probabilities: the sigmoid or the softmax of the values over the temperature.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return probabilities_from_logits(self._logits(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the class probabilities, finite where they underflow.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return log_probabilities_from_logits(self._logits(X))
 
     @available_if(_has_ridge_fit)
     def staged_predict_proba(self, X, times):

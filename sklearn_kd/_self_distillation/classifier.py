@@ -18,7 +18,7 @@ from sklearn_kd._self_distillation.label_quality import (
     posterior_label_probabilities,
     predictions_without_label_influence,
 )
-from sklearn_kd._utils.base import LogitsClassifierMixin, require_fitted
+from sklearn_kd._utils.base import FittedClassifierMixin, require_fitted
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.protocols import SoftTargetStudent
@@ -71,7 +71,7 @@ class SelfDistillClassifier(
     DocumentationLinkMixin,
     CallbackSupportMixin,
     MetaEstimatorMixin,
-    LogitsClassifierMixin,
+    FittedClassifierMixin,
     BaseEstimator,
 ):
     r"""Network that corrects wrong labels by its own predictions, and says which ones are wrong.
@@ -486,9 +486,64 @@ class SelfDistillClassifier(
             index=X.index[order] if hasattr(X, "iloc") else None,
         )
 
-    def _logits(self, X):
+    def decision_function(self, X):
+        """Logits of the trained network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of ``classes_[1]``.
+        """
         require_fitted(self)
         return self.estimator_.decision_function(X)
+
+    def predict(self, X):
+        """Most probable class of each row for the trained network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        require_fitted(self)
+        return self.estimator_.predict(X)
+
+    def predict_proba(self, X):
+        """Class probabilities of the trained network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        require_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the class probabilities, finite where they underflow.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        require_fitted(self)
+        return self.estimator_.predict_log_proba(X)
 
     def __sklearn_tags__(self):
         return merge_tags(super().__sklearn_tags__(), [self._get_estimator()])

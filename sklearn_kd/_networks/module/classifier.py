@@ -1,24 +1,23 @@
-"""ModuleClassifier: any torch module as a teacher or a student."""
+"""ModuleClassifier: any torch module as a classifier, trained by skorch."""
 
 from numbers import Integral, Real
 from os import PathLike
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
-from sklearn_kd._utils.base import LogitsClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._networks.base import NetworkClassifierMixin
+from sklearn_kd._networks.input_checks import check_loss
+from sklearn_kd._utils.base import require_fitted
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["ModuleClassifier"]
 
 
-class ModuleClassifier(
-    DocumentationLinkMixin, CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator
-):
+class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module, trained by skorch on hard or soft labels.
 
     A network of any shape as a classifier like the others: with sample weights, ``soft_targets``
@@ -175,6 +174,9 @@ class ModuleClassifier(
     -----
     In full batch and float64 a weight of k equals k copies of a row to rounding, unless the module
     itself looks at other rows (BatchNorm) or draws for each row (dropout).
+
+    `partial_fit` holds nothing out, begins the scheduler anew with each call and does not use
+    ``checkpoint_path``. The memory of the optimizer is kept between calls.
 
     The fitted state is NumPy: a pickle needs the class of the module to be importable, and neither
     the device nor the version of torch that trained it.
@@ -335,69 +337,31 @@ class ModuleClassifier(
         MemoryError
             Where the memory of the device is not enough.
         """
-        with all_or_nothing(self):
-            resume = self.warm_start and self.__sklearn_is_fitted__()
-            if self.warm_start and self.checkpoint_path is not None:
-                raise ValueError(
-                    "checkpoint_path cannot be used with warm_start=True, whose start it would "
-                    "not know: set one of them only."
-                )
-            if labeler is not None and (soft_targets is None or self.augmentation is None):
-                raise ValueError(
-                    "labeler gives rows that augmentation changes other labels than their "
-                    "soft_targets: set augmentation and pass soft_targets, or leave it out."
-                )
-            classes = self.classes_ if resume else None
-            X, y_encoded, weights, soft = self._check_data(
-                X, y, sample_weight, soft_targets, classes, reset=not resume
+        resume = self.warm_start and self.__sklearn_is_fitted__()
+        if self.warm_start and self.checkpoint_path is not None:
+            raise ValueError(
+                "checkpoint_path cannot be used with warm_start=True, whose start it would "
+                "not know: set one of them only."
             )
-            return self._fit_targets(X, y_encoded, weights, soft, y, resume=resume, labeler=labeler)
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
-        """Train for one epoch on a batch, going on from the weights there are.
-
-        The first call fixes the input scaling by its rows, and must name all labels. Nothing is
-        held out, a scheduler begins anew with each call, and ``checkpoint_path`` is not used.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        y : array-like of shape (n_samples,)
-
-        classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be; needed by the first call.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
-            As in `fit`; the columns of an array are in the order of ``classes_``.
-
-        Returns
-        -------
-        self : ModuleClassifier
-        """
-        with all_or_nothing(self):
-            resume = self.__sklearn_is_fitted__()
-            classes = check_partial_classes(self, classes)
-            X, y_encoded, weights, soft = self._check_data(
-                X, y, sample_weight, soft_targets, classes, reset=not resume, partial=True
+        if labeler is not None and (soft_targets is None or self.augmentation is None):
+            raise ValueError(
+                "labeler gives rows that augmentation changes other labels than their "
+                "soft_targets: set augmentation and pass soft_targets, or leave it out."
             )
-            return self._fit_targets(X, y_encoded, weights, soft, y, partial=True, resume=resume)
+        classes = self.classes_ if resume else None
+        return self._fit_rows(
+            X, y, sample_weight, soft_targets, classes, resume=resume, labeler=labeler
+        )
 
-    def _check_data(
-        self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
-    ):
-        """Return checked rows; sets ``classes_``, see `check_training_data`."""
-        if soft_targets is not None:
+    def _check_values(self, has_soft_targets, holds_out):
+        """Raise ValueError for pairs of alpha and temperature that cannot be honored."""
+        if has_soft_targets:
             check_loss(
                 self,
-                is_bounded=self.weight_decay > 0 or (self.early_stopping and not partial),
+                is_bounded=self.weight_decay > 0 or holds_out,
                 advice="set weight_decay or early_stopping=True (partial_fit holds nothing out: "
                 "set weight_decay)",
             )
-        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
@@ -416,8 +380,3 @@ class ModuleClassifier(
         require_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return build.predict_logits(self, X)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags

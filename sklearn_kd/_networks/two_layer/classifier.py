@@ -1,29 +1,25 @@
-"""TwoLayerPGDClassifier: the small network that the others teach."""
+"""TwoLayerPGDClassifier: a two-layer ReLU network trained by projected gradient descent."""
 
 import math
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._networks.input_checks import check_loss, check_partial_classes, check_training_data
-from sklearn_kd._utils.base import (
-    PREDICT_BLOCK_BYTES,
-    LogitsClassifierMixin,
-    all_or_nothing,
-    require_fitted,
-)
+from sklearn_kd._networks.base import NetworkClassifierMixin
+from sklearn_kd._networks.input_checks import check_loss
+from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, require_fitted
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["TwoLayerPGDClassifier"]
 
 
-#: What the offsets may add to a neuron's input, in units of that of a row of norm one, for rows to
-#: be predicted unscaled: each factor of two costs their rounding a bit.
-MOST_SHIFT = 16
+#: Rows are predicted without a scaled copy where the offsets add at most this to the input of a
+#: neuron, in units of what a row of norm one adds. Each factor of two costs one bit of precision.
+MAX_OFFSET_SHARE = 16
 
 
 def forward(X, hidden, output, offset, scale):
@@ -72,16 +68,14 @@ def _folded(hidden, bias, offset, scale, dtype):
     with np.errstate(over="ignore", invalid="ignore"):
         folded = hidden / scale
         shift = np.abs(folded) @ np.abs(offset)
-        if not (shift <= MOST_SHIFT * np.linalg.norm(hidden, axis=1)).all():
+        if not (shift <= MAX_OFFSET_SHARE * np.linalg.norm(hidden, axis=1)).all():
             return None
         bias = (bias - folded @ offset).astype(dtype)
         folded = folded.astype(dtype)
     return (folded, bias) if np.isfinite(folded).all() else None
 
 
-class TwoLayerPGDClassifier(
-    DocumentationLinkMixin, CallbackSupportMixin, LogitsClassifierMixin, BaseEstimator
-):
+class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
 
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
@@ -228,6 +222,11 @@ class TwoLayerPGDClassifier(
     In full batch and float64 a weight of k equals k copies of a row to rounding. In minibatches
     it does so in expectation only.
 
+    `partial_fit` trains one network, whatever ``n_init`` is. It holds nothing out, so that
+    ``alpha`` above one needs a finite ``radius``, and a step size chosen by "auto" does not decay.
+    Parameters that another network would need (``width``, the switches of the inputs, a fixed
+    output layer after a trained one) cannot change between calls. Others act from the next call on.
+
     References
     ----------
     .. [1] Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training
@@ -352,52 +351,7 @@ class TwoLayerPGDClassifier(
         MemoryError
             Where training would not fit, before anything is allocated.
         """
-        with all_or_nothing(self):
-            X, y_encoded, weights, soft = self._check_data(X, y, sample_weight, soft_targets)
-            return self._fit_targets(X, y_encoded, weights, soft, y)
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
-        """Train for one epoch on a batch, going on from the weights there are.
-
-        The first call draws one network (``n_init`` does not apply), fixes the input scaling by
-        its rows, and must name all labels. Nothing is held out, so that ``alpha`` above one needs
-        a finite ``radius``, and a step size chosen by "auto" does not decay. Parameters that
-        would take another network (``width``, the input switches, a fixed output layer after a
-        trained one) cannot change between calls; others act from the next call on.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        y : array-like of shape (n_samples,)
-
-        classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be; needed by the first call.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
-            As in `fit`; the columns of an array are in the order of ``classes_``.
-
-        Returns
-        -------
-        self : TwoLayerPGDClassifier
-        """
-        with all_or_nothing(self):
-            first = not self.__sklearn_is_fitted__()
-            classes = check_partial_classes(self, classes)
-            X, y_encoded, weights, soft = self._check_data(
-                X, y, sample_weight, soft_targets, classes, reset=first, partial=True
-            )
-            return self._fit_targets(X, y_encoded, weights, soft, y, partial=True, resume=not first)
-
-    def _check_data(
-        self, X, y, sample_weight, soft_targets, classes=None, reset=True, partial=False
-    ):
-        """Return checked rows; sets ``classes_``, see `check_training_data`."""
-        self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
-        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+        return self._fit_rows(X, y, sample_weight, soft_targets)
 
     def _check_values(self, has_soft_targets, holds_out):
         """Refuse an odd width, and pairs of alpha and temperature that cannot be honored."""
@@ -443,8 +397,3 @@ class TwoLayerPGDClassifier(
         return forward(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags

@@ -1,0 +1,154 @@
+"""Base class of the networks: ``fit`` on checked rows, ``partial_fit`` and predictions."""
+
+from sklearn.callback import CallbackSupportMixin
+
+from sklearn_kd._networks.input_checks import check_partial_classes, check_training_data
+from sklearn_kd._utils.base import (
+    FittedClassifierMixin,
+    all_or_nothing,
+    labels_from_logits,
+    log_probabilities_from_logits,
+    probabilities_from_logits,
+)
+from sklearn_kd._utils.sklearn_compat import fit_context
+
+__all__ = ["NetworkClassifierMixin"]
+
+
+class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
+    """Classifier that trains on hard and soft labels and predicts by logits.
+
+    A subclass has the parameters ``alpha``, ``temperature``, ``class_weight`` and
+    ``early_stopping``, and these methods:
+
+    - ``_check_values(has_soft_targets, holds_out)`` raises ValueError for parameters that do not go
+      together; ``holds_out`` says whether early stopping holds rows out.
+    - ``_fit_targets(X, y_encoded, weights, soft, y, *, partial, resume)`` trains on checked rows.
+    - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
+      the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
+    """
+
+    def _fit_rows(
+        self,
+        X,
+        y,
+        sample_weight,
+        soft_targets,
+        classes=None,
+        *,
+        partial=False,
+        resume=False,
+        **options,
+    ):
+        """Check the rows and train on them; a failure leaves the estimator as it was."""
+        with all_or_nothing(self):
+            X, y_encoded, weights, soft = self._check_data(
+                X, y, sample_weight, soft_targets, classes, reset=not resume, partial=partial
+            )
+            options |= {"partial": partial, "resume": resume}
+            return self._fit_targets(X, y_encoded, weights, soft, y, **options)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
+        """Train for one epoch on a batch of rows, continuing from the fitted weights.
+
+        The first call must name all labels, and its rows determine the scaling of the inputs.
+        Nothing is held out for early stopping. See the Notes of the class for the parameters that
+        act differently here.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will ever be. The first call needs them.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            As in `fit`. The columns of an array are in the order of ``classes_``.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            For missing or different ``classes``, for ``class_weight="balanced"``, and as in `fit`.
+        """
+        resume = self.__sklearn_is_fitted__()
+        classes = check_partial_classes(self, classes)
+        return self._fit_rows(
+            X, y, sample_weight, soft_targets, classes, partial=True, resume=resume
+        )
+
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
+    ):
+        """Return checked rows and set ``classes_``, see `check_training_data`."""
+        self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
+        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+
+    def decision_function(self, X):
+        """Logits of the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of ``classes_[1]``.
+        """
+        return self._logits(X)
+
+    def predict(self, X):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return labels_from_logits(self._logits(X), self.classes_)
+
+    def predict_proba(self, X):
+        """Class probabilities: the sigmoid or the softmax of the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return probabilities_from_logits(self._logits(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the class probabilities, finite where they underflow.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return log_probabilities_from_logits(self._logits(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
