@@ -49,6 +49,7 @@ IMPORT_TORCH = {
     "_networks.two_layer.joint_training",
     "_networks.module.build",
     "_networks.module.checkpoint",
+    "_networks.module.fit_plan",
     "_networks.module.image_augmentation",
     "_networks.module.net",
     "_networks.module.training",

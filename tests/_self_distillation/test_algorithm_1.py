@@ -15,7 +15,7 @@ from torch import nn
 from sklearn_kd import (
     SelfDistillClassifier,
 )
-from sklearn_kd._networks.module.training import select_validation_rows
+from sklearn_kd._networks.module.fit_plan import select_validation_rows
 from tests._helpers.references import naive_gradient, naive_proba
 from tests._helpers.self_distillation import NaiveTargets, Small, few_rows, halfway, module, network
 

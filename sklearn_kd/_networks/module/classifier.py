@@ -365,14 +365,16 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
-        """Train on checked data; what metas call with targets of their own.
+        """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
         have positive weight. ``options`` are those of `training.fit`.
         """
         from sklearn_kd._networks.module import training
+        from sklearn_kd._networks.training_data import TrainingData
 
-        return training.fit(self, X, y_encoded, weights, soft, y, **options)
+        data = TrainingData(X, y_encoded, weights, soft, y, len(self.classes_))
+        return training.fit(self, data, **options)
 
     def _logits(self, X):
         from sklearn_kd._networks.module import build

@@ -9,6 +9,7 @@ import dis
 import math
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,7 @@ class Problem:
     min_loss: float  # the least loss that the targets allow
     validation_min_loss: float
     row_cap: torch.Tensor | None  # (1, held rows), the most that each counts
+    relabel: Callable | None = None  # (inputs, batch) -> targets, in place of those of the rows
 
 
 class Batches:
@@ -143,8 +145,8 @@ class ModuleNet(skorch.NeuralNet):
             device=device,
         )
         self.problem, self.plan, self.classes_ = problem, plan, problem.classes
-        self.order = torch.Generator().manual_seed(plan.seeds[1])
-        self.draws = torch.Generator(device).manual_seed(plan.seeds[3])
+        self.order = torch.Generator().manual_seed(plan.seeds.order)
+        self.draws = torch.Generator(device).manual_seed(plan.seeds.augmentation)
         self.reason = self.interrupt = None
         self.losses, self.scores, self.least = [], [], {}
         self.best, self.best_score, self.best_epoch = None, math.inf, 0
@@ -194,7 +196,9 @@ class ModuleNet(skorch.NeuralNet):
         if plan.augment is not None:
             augment = lambda batch: plan.augment(batch, self.draws)  # noqa: E731
         n_epochs = len(self.losses)
-        return Batches(dataset, plan.batch_size, self.order, augment, plan.relabel, n_epochs)
+        return Batches(
+            dataset, plan.batch_size, self.order, augment, self.problem.relabel, n_epochs
+        )
 
     def infer(self, x, **fit_params):
         """Return the outputs of the module."""

@@ -354,7 +354,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         return self._fit_rows(X, y, sample_weight, soft_targets)
 
     def _check_values(self, has_soft_targets, holds_out):
-        """Refuse an odd width, and pairs of alpha and temperature that cannot be honored."""
+        """Raise ValueError for an odd width and for alpha and temperature that do not fit."""
         if self.width % 2:
             raise ValueError(
                 f"width must be even (half of the neurons get the opposite sign), got {self.width}."
@@ -369,7 +369,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
-        """Train on checked data; what metas call with targets of their own.
+        """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
         have positive weight. ``options`` are those of `training.fit`.
@@ -381,10 +381,10 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
 
     @staticmethod
     def _fit_jointly(students, X, y_encoded, weights, soft, y, **options):
-        """Return fits of many students on the same checked data, in shared products; for searches.
+        """Return the joint training of many students on the same checked data.
 
-        The students have ``classes_``, ``weights`` no class weights in them yet; the rest is that
-        of `_fit_targets`, ``options`` and what is returned those of `joint_training.JointTraining`.
+        The students have ``classes_``, and ``weights`` do not contain class weights yet. The other
+        arguments are those of `_fit_targets`, and ``options`` those of `JointTraining`.
         """
         from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer.joint_training import JointTraining

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from torch import nn
 
-from sklearn_kd._networks.module.training import select_validation_rows
+from sklearn_kd._networks.module.fit_plan import select_validation_rows
 from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs, one_hot, random_proba
 from tests._helpers.modules import Small, assert_same, model

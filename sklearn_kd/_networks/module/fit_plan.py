@@ -1,0 +1,229 @@
+"""Resolve "auto" parameters of ModuleClassifier, its optimizer and its validation rows."""
+
+import inspect
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from sklearn_kd._networks.module.checkpoint import describe
+from sklearn_kd._networks.module.image_augmentation import make_augmentation
+from sklearn_kd._networks.resolve import (
+    resolve_batch_size,
+    resolve_patience,
+    resolve_scaling,
+    sample_validation_rows,
+)
+from sklearn_kd._utils.device import resolve_device
+from sklearn_kd._utils.folds import content_folds
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import EarlyStoppingWarning
+
+__all__ = [
+    "ModuleFitPlan",
+    "Seeds",
+    "draw_seeds",
+    "resolve_parameters",
+    "select_validation_rows",
+]
+
+
+#: Epochs under max_epochs="auto" in full batch, where an epoch is one step, and in minibatches.
+FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+PRECISIONS = {True: torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Seeds(NamedTuple):
+    """Seeds of the parts of a fit that draw random numbers."""
+
+    module: int  # its start, and its draws while it trains and predicts
+    order: int  # of the rows
+    validation: int  # which rows are held out
+    augmentation: int
+
+
+def draw_seeds(est, resume):
+    """Draw the seeds of a fit.
+
+    A fit that continues from another draws anew, but holds out the same rows.
+    """
+    seeds = check_random_state(est.random_state).randint(2**31 - 1, size=4)
+    if resume:
+        again = np.random.RandomState([*seeds, est._n_fits]).randint(2**31 - 1, size=4)
+        seeds = np.where([True, True, False, True], again, seeds)
+    return Seeds(*seeds.tolist())
+
+
+@dataclass
+class ModuleFitPlan:
+    """Parameters of one fit with every "auto" resolved, its seeds and its validation rows."""
+
+    est: object
+    n_epochs: int
+    batch_size: int | None
+    patience: int
+    seeds: Seeds
+    offset: np.ndarray
+    scale: np.ndarray
+    validation_mask: np.ndarray | None  # (n_samples,) bool, the rows not trained on
+    augment: object  # function of a batch and a generator, or None
+    precision: torch.dtype | None
+
+    def make_optimizer(self, parameters):
+        """Make the optimizer from ``optimizer``, ``learning_rate`` and ``weight_decay``."""
+        est, kind = self.est, self.est.optimizer
+        options = {"lr": est.learning_rate, **(est.optimizer_params or {})}
+        if isinstance(kind, str):
+            if kind not in OPTIMIZERS:
+                raise ValueError(
+                    f"optimizer={kind!r} is not known: use {', '.join(OPTIMIZERS)}, or a class "
+                    "of torch.optim."
+                )
+            kind = OPTIMIZERS[kind]
+            if not {"foreach", "differentiable"} & options.keys():
+                options.setdefault("fused", True)  # one pass over the weights instead of a dozen
+        if est.weight_decay:
+            options["weight_decay"] = est.weight_decay
+        return _construct(kind, parameters, options, "optimizer_params")
+
+    def make_schedule(self, optimizer, n_batches):
+        """Make the scheduler, and return it with what it follows: "step", "epoch" or "score"."""
+        est, kind = self.est, self.est.scheduler
+        if kind is None:
+            return None, None
+        schedulers, options, follows = torch.optim.lr_scheduler, {}, "epoch"
+        if kind == "cosine":
+            kind, options = schedulers.CosineAnnealingLR, {"T_max": self.n_epochs}
+        elif kind == "step":
+            kind, options = schedulers.StepLR, {"step_size": max(1, self.n_epochs // 3)}
+        elif kind == "one-cycle":
+            kind, follows = schedulers.OneCycleLR, "step"
+            options = {"max_lr": est.learning_rate, "total_steps": self.n_epochs * n_batches}
+        elif isinstance(kind, str):
+            raise ValueError(
+                f"scheduler={kind!r} is not known: use cosine, step, one-cycle, or a class of "
+                "torch.optim.lr_scheduler."
+            )
+        elif inspect.isclass(kind) and issubclass(kind, schedulers.ReduceLROnPlateau):
+            follows = "score"
+        options |= est.scheduler_params or {}
+        return _construct(kind, optimizer, options, "scheduler_params"), follows
+
+
+def _construct(kind, first, options, parameter):
+    """Call a class with options of the user; ``parameter`` is what errors call them."""
+    try:
+        return kind(first, **{name: _to_python_numbers(value) for name, value in options.items()})
+    except TypeError as error:
+        raise ValueError(f"{parameter} does not suit {describe(kind)}: {error}") from error
+
+
+def _to_python_numbers(value):
+    """Replace numbers of NumPy, which torch.load(weights_only=True) refuses, by Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_to_python_numbers, value)) if type(value) in (list, tuple) else value
+
+
+def resolve_parameters(est, data, seeds, *, partial, resume):
+    """Resolve the parameters of one fit.
+
+    Parameters
+    ----------
+    est : ModuleClassifier
+    data : TrainingData
+    seeds : Seeds
+    partial : bool
+        Whether this is a call of `partial_fit`: one epoch, without validation rows.
+    resume : bool
+        Whether training continues from the fitted weights.
+
+    Returns
+    -------
+    ModuleFitPlan
+    """
+    batch_size = resolve_batch_size(est, data, partial=partial)
+    n_epochs = FULL_BATCH_EPOCHS if batch_size is None else MINIBATCH_EPOCHS
+    if est.max_epochs != "auto":
+        n_epochs = int(est.max_epochs)
+    precision = _precision(est, data.X.dtype)
+    offset, scale = resolve_scaling(
+        est, data, lambda data: fit_standardization(data, est.image_shape), resume=resume
+    )
+    validation_mask = None
+    if est.early_stopping and not partial:
+        validation_mask = select_validation_rows(
+            est, data.X, data.y_encoded, data.weights, batch_size is None, seeds.validation
+        )
+        if validation_mask is None:
+            warn_caller(
+                "early_stopping=True has no row to hold out (X has one distinct row, or each "
+                f"class one row): training goes on for {n_epochs} epochs. Pass more rows, or set "
+                "early_stopping=False.",
+                EarlyStoppingWarning,
+            )
+    return ModuleFitPlan(
+        est=est,
+        n_epochs=1 if partial else n_epochs,
+        batch_size=batch_size,
+        patience=resolve_patience(est, n_epochs, divisor=10),
+        seeds=seeds,
+        offset=offset,
+        scale=scale,
+        validation_mask=validation_mask,
+        augment=make_augmentation(est.augmentation, est.image_shape),
+        precision=precision,
+    )
+
+
+def _precision(est, dtype):
+    """Return the dtype that the module computes in under ``mixed_precision``, or None."""
+    if not est.mixed_precision:
+        return None
+    if resolve_device(est.device).type != "cuda" or dtype != np.float32:
+        raise ValueError(
+            f"mixed_precision={est.mixed_precision!r} needs a CUDA device and float32 rows; "
+            f"device={est.device!r} and X is {dtype}: set mixed_precision=False, or pass "
+            "X.astype('float32') with device='cuda'."
+        )
+    return PRECISIONS[est.mixed_precision]
+
+
+def fit_standardization(data, image_shape):
+    """Return the weighted mean and standard deviation of each column or channel of images.
+
+    A standard deviation of zero is replaced by one.
+    """
+    offset, scale = data.scaling
+    varies = data.X.max(axis=0) > data.X.min(axis=0)
+    root = np.sqrt(max(1, varies.sum()))  # a factor of the scale, for rows of norm one
+    spread = np.where(varies, scale / root, 0.0)
+    if image_shape is not None:
+        n_channels = image_shape[0]
+        means, spreads = (each.reshape(n_channels, -1) for each in (offset, spread))
+        variance = (spreads**2).mean(axis=1) + means.var(axis=1)
+        size = data.X.shape[1] // n_channels
+        offset, spread = np.repeat([means.mean(axis=1), np.sqrt(variance)], size, axis=1)
+    return offset, np.where(spread > 0, spread, 1.0)
+
+
+def select_validation_rows(est, X, y_encoded, weights, in_full_batch, seed):
+    """Return the mask of the rows to hold out, or None where there is no such row.
+
+    In full batch the choice depends on the values of the rows alone, so that a weight of k still
+    equals k copies. Each class keeps a row to train on.
+    """
+    random = np.random.RandomState(seed)
+    if not in_full_batch:
+        return sample_validation_rows(est, y_encoded, random)
+    n_folds = max(2, round(1 / est.validation_fraction))
+    fold = content_folds(X, y_encoded, weights, n_folds, random)
+    for number in range(0 if fold is None else fold.max() + 1):
+        validation_mask = fold == number
+        validation_mask &= np.isin(y_encoded, y_encoded[~validation_mask])
+        if validation_mask.any():
+            return validation_mask
+    return None
