@@ -1,10 +1,11 @@
-"""A file that a killed fit goes on from."""
+"""Checkpoints: files from which a fit that was killed continues."""
 
 import functools
 import hashlib
 import inspect
 import os
 import time
+import types
 import zipfile
 
 import numpy as np
@@ -13,54 +14,92 @@ import torch
 __all__ = ["Checkpoint", "describe"]
 
 
-#: Training goes on for so many times as long as the last writing took.
-WRITING_SHARE = 20
+#: Ratio of the time between two writes to the time that the last one took.
+TRAINING_TIME_PER_WRITE = 20
 #: Levels of nested values that `describe` goes down.
-DEEPEST = 8
-#: Parameters that may differ: they change nothing in what has been trained so far.
-FREE = {"callbacks", "checkpoint_path", "device", "max_epochs", "verbose"}
+MAX_DEPTH = 8
+#: Parameters that may change, since they change nothing in what has been trained so far.
+FREE_PARAMETERS = {"callbacks", "checkpoint_path", "device", "max_epochs", "verbose"}
 
 
 def describe(value, depth=0):
-    """Text that is the same for the same value in every process.
+    """Return a text that is the same for the same value in every process.
 
-    Functions count with their code, classes and what is nested deeper than `DEEPEST` by name.
+    Functions count with their code, so that two lambdas differ. Classes, and what is nested deeper
+    than `MAX_DEPTH`, count by name. Lists equal tuples, and numbers of NumPy those of Python.
     """
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return type(value).__qualname__
-    within = functools.partial(describe, depth=depth + 1)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, torch.Tensor):
-        return f"tensor {_digest(value.detach().cpu().numpy())}"
-    if inspect.iscode(value):
-        return within([value.co_code.hex(), value.co_names, value.co_consts])
-    if inspect.isfunction(value):  # what it does, not only its name: lambdas share one
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        inner = within([value.__code__, value.__defaults__, value.__kwdefaults__, cells])
-        digest = hashlib.sha256(inner.encode()).hexdigest()[:16]
-        return f"{value.__module__}.{value.__qualname__} {digest}"
-    if isinstance(value, functools.partial):
-        parts = value.func, value.args, value.keywords
-        return f"partial({', '.join(map(within, parts))})"
-    if isinstance(value, dict):
-        keys = sorted(value, key=repr)
-        return "{" + ", ".join(f"{key!r}: {within(value[key])}" for key in keys) + "}"
-    if isinstance(value, list | tuple):
-        return "(" + ", ".join(map(within, value)) + ")"
-    if inspect.isclass(value) or inspect.isroutine(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, np.random.RandomState):
-        return "RandomState"
-    if isinstance(value, np.ndarray):
-        return f"array {_digest(value)}"
+    return _describe(value, functools.partial(describe, depth=depth + 1))
+
+
+@functools.singledispatch
+def _describe(value, describe_part):
+    if inspect.isroutine(value):  # methods of built-in classes have no module
+        return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
     text = repr(value)
-    if " at 0x" in text:
-        return f"{type(value).__qualname__} {within(getattr(value, '__dict__', {}))}"
+    if " at 0x" in text:  # the default, which names an address
+        return f"{type(value).__qualname__} {describe_part(getattr(value, '__dict__', {}))}"
     return text
 
 
+@_describe.register(np.generic)
+def _(value, describe_part):
+    return _describe(value.item(), describe_part)
+
+
+@_describe.register(torch.Tensor)
+def _(value, describe_part):
+    return f"tensor {_digest(value.detach().cpu().numpy())}"
+
+
+@_describe.register(np.ndarray)
+def _(value, describe_part):
+    return f"array {_digest(value)}"
+
+
+@_describe.register(np.random.RandomState)
+def _(value, describe_part):
+    return "RandomState"
+
+
+@_describe.register(type)
+def _(value, describe_part):
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+@_describe.register(types.CodeType)
+def _(value, describe_part):
+    return describe_part([value.co_code.hex(), value.co_names, value.co_consts])
+
+
+@_describe.register(types.FunctionType)
+def _(value, describe_part):
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    inner = describe_part([value.__code__, value.__defaults__, value.__kwdefaults__, cells])
+    digest = hashlib.sha256(inner.encode()).hexdigest()[:16]
+    return f"{value.__module__}.{value.__qualname__} {digest}"
+
+
+@_describe.register(functools.partial)
+def _(value, describe_part):
+    return f"partial({', '.join(map(describe_part, (value.func, value.args, value.keywords)))})"
+
+
+@_describe.register(dict)
+def _(value, describe_part):
+    keys = sorted(value, key=repr)
+    return "{" + ", ".join(f"{key!r}: {describe_part(value[key])}" for key in keys) + "}"
+
+
+@_describe.register(list)
+@_describe.register(tuple)
+def _(value, describe_part):
+    return "(" + ", ".join(map(describe_part, value)) + ")"
+
+
 def _digest(array):
+    """Return a hash of the values, the shape and the dtype of an array; "None" for None."""
     if array is None:
         return "None"
     digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
@@ -69,7 +108,7 @@ def _digest(array):
 
 
 class Checkpoint:
-    """The file of one fit.
+    """Checkpoint file of one fit.
 
     Parameters
     ----------
@@ -82,7 +121,7 @@ class Checkpoint:
         Parameters that may differ from those of the file.
     """
 
-    def __init__(self, path, params, data, free=frozenset(FREE)):
+    def __init__(self, path, params, data, free=frozenset(FREE_PARAMETERS)):
         self.path = os.path.expanduser(os.fspath(path))
         folder = os.path.dirname(self.path) or "."
         if os.path.isdir(self.path) or not os.access(folder, os.W_OK | os.X_OK):
@@ -95,7 +134,10 @@ class Checkpoint:
         self.next_write = 0.0
 
     def read(self):
-        """Return what a fit with the same parameters and data wrote last; None without a file."""
+        """Return what a fit with the same parameters and data wrote last, or None without a file.
+
+        A file that is damaged, or that another fit wrote, raises ValueError.
+        """
         if not os.path.exists(self.path):
             return None
         try:
@@ -119,13 +161,13 @@ class Checkpoint:
         return content
 
     def is_due(self):
-        """Tell whether it is time to write again, so that writing takes little of the whole."""
+        """Return whether it is time to write again: writing takes a small share of the time."""
         return time.monotonic() >= self.next_write
 
     def write(self, content):
-        """Replace the file at once: whenever the process is killed, the old or the new is whole."""
+        """Replace the file in one step, so that a killed process leaves the old file or the new."""
         start = time.monotonic()
-        temporary = f"{self.path}.tmp"  # one that a killed process has left is written over
+        temporary = f"{self.path}.tmp"  # a killed process may have left one
         try:
             with open(temporary, "wb") as file:
                 torch.save({"mark": self.mark, **content}, file)
@@ -136,4 +178,4 @@ class Checkpoint:
             if os.path.exists(temporary):
                 os.remove(temporary)
         end = time.monotonic()
-        self.next_write = end + WRITING_SHARE * (end - start)
+        self.next_write = end + TRAINING_TIME_PER_WRITE * (end - start)

@@ -1,4 +1,7 @@
-"""Random changes of a batch of images, drawn for each image by itself and made for all at once."""
+"""Random augmentation of batches of images.
+
+The changes are drawn for each image independently and made for the whole batch at once.
+"""
 
 import math
 from numbers import Real
@@ -9,12 +12,12 @@ from torch.nn import functional
 __all__ = ["make_augmentation"]
 
 
-#: Names, and the strength each has where none is given.
-STRENGTHS = {"shift": 2, "crop": 4, "flip": 0.5, "noise": 0.1}
+#: Strength of each change where the user gives none.
+DEFAULT_STRENGTHS = {"shift": 2, "crop": 4, "flip": 0.5, "noise": 0.1}
 
 
 def shift(images, size, generator):
-    """Move each image by up to ``size`` pixels both ways; its edge fills what it leaves."""
+    """Move each image by up to ``size`` pixels in both directions, and repeat its edge pixels."""
     n, _, height, width = images.shape
     size = int(size)
     moves = torch.randint(-size, size + 1, (2, n, 1), generator=generator, device=images.device)
@@ -27,7 +30,7 @@ def shift(images, size, generator):
 
 
 def crop(images, size, generator):
-    """Enlarge a random window, up to ``size`` pixels smaller than the image, to the image."""
+    """Enlarge a random window, at most ``size`` pixels smaller, to the size of the image."""
     n, _, height, width = images.shape
     draw = torch.rand(3, n, generator=generator, device=images.device, dtype=images.dtype)
     zoom = 1 - draw[0] * size / min(height, width)
@@ -39,7 +42,7 @@ def crop(images, size, generator):
 
 
 def flip(images, share, generator):
-    """Mirror about a ``share`` of the images, left to right."""
+    """Mirror each image from left to right with probability ``share``."""
     draw = torch.rand(len(images), generator=generator, device=images.device)
     return torch.where((draw < share)[:, None, None, None], images.flip(-1), images)
 
@@ -54,7 +57,7 @@ STEPS = {"shift": shift, "crop": crop, "flip": flip, "noise": noise}
 
 
 def make_augmentation(augmentation, image_shape):
-    """Return a function of (batch, generator), or None.
+    """Return a function of a batch and a generator that changes the batch, or None.
 
     Parameters
     ----------
@@ -64,36 +67,17 @@ def make_augmentation(augmentation, image_shape):
     """
     if augmentation is None or callable(augmentation):
         return augmentation
-    if isinstance(augmentation, str):
-        augmentation = [augmentation]
-    if not isinstance(augmentation, dict):
-        if len(set(map(str, augmentation))) < len(augmentation):
-            raise ValueError(f"augmentation names a change twice: {list(augmentation)}.")
-        augmentation = {str(name): True for name in augmentation}
     steps = []
-    for name, strength in augmentation.items():
+    for name, strength in _named_strengths(augmentation).items():
         if name not in STEPS:
             raise ValueError(
                 f"augmentation knows no {name!r}; use {', '.join(STEPS)}, or a callable of a "
                 "batch and a generator."
             )
-        strength = STRENGTHS[name] if strength is True else strength
-        if not isinstance(strength, Real) or not 0 <= strength < math.inf:
-            raise ValueError(f"augmentation {name!r} must be a number >= 0, got {strength!r}.")
-        if name == "shift" and strength != int(strength):
-            raise ValueError(f"augmentation 'shift' must be whole pixels, got {strength}.")
+        strength = DEFAULT_STRENGTHS[name] if strength is True else strength
+        _check_strength(name, strength)
         if name != "noise":
-            if image_shape is None or len(image_shape) != 3:
-                raise ValueError(
-                    f"augmentation {name!r} is for images: set image_shape=(channels, height, "
-                    "width)."
-                )
-            largest = 1 if name == "flip" else min(image_shape[1:]) - 1
-            if strength > largest:
-                raise ValueError(
-                    f"augmentation {name!r} must be at most {largest} for images of "
-                    f"{image_shape[1]} by {image_shape[2]} pixels, got {strength}."
-                )
+            _check_image(name, strength, image_shape)
         if strength:
             steps.append((STEPS[name], strength))
 
@@ -103,3 +87,33 @@ def make_augmentation(augmentation, image_shape):
         return batch
 
     return augment if steps else None
+
+
+def _named_strengths(augmentation):
+    """Return the strengths by name, True for the default."""
+    if isinstance(augmentation, dict):
+        return augmentation
+    names = [augmentation] if isinstance(augmentation, str) else list(map(str, augmentation))
+    if len(set(names)) < len(names):
+        raise ValueError(f"augmentation names a change twice: {names}.")
+    return dict.fromkeys(names, True)
+
+
+def _check_strength(name, strength):
+    if not isinstance(strength, Real) or not 0 <= strength < math.inf:
+        raise ValueError(f"augmentation {name!r} must be a number >= 0, got {strength!r}.")
+    if name == "shift" and strength != int(strength):
+        raise ValueError(f"augmentation 'shift' must be whole pixels, got {strength}.")
+
+
+def _check_image(name, strength, image_shape):
+    if image_shape is None or len(image_shape) != 3:
+        raise ValueError(
+            f"augmentation {name!r} is for images: set image_shape=(channels, height, width)."
+        )
+    largest = 1 if name == "flip" else min(image_shape[1:]) - 1
+    if strength > largest:
+        raise ValueError(
+            f"augmentation {name!r} must be at most {largest} for images of "
+            f"{image_shape[1]} by {image_shape[2]} pixels, got {strength}."
+        )
