@@ -8,6 +8,7 @@ import numpy as np
 from sklearn_kd.inspection._measurements import (
     MODELS,
     SCORES,
+    MeasurementOptions,
     check_distiller,
     measure_folds,
     over_folds,
@@ -129,9 +130,10 @@ class DistillationDisplay:
         check_distiller(estimator, "estimator")
         if score_name not in SCORES:
             raise ValueError(f"score_name must be one of {SCORES}, got {score_name!r}.")
-        options = {"cv": cv, "n_seeds": n_seeds, "sample_weight": sample_weight, "n_jobs": n_jobs}
-        options |= {"n_latency": n_latency, "random_state": random_state, "verbose": verbose}
-        frame = measure_folds(estimator, X, y, **options)
+        options = MeasurementOptions(
+            cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
+        )
+        frame = measure_folds(estimator, X, y, options)
         return cls(frame=frame, score_name=score_name).plot(ax, errorbar_kw=errorbar_kw)
 
     def plot(self, ax=None, *, score_name=None, errorbar_kw=None):

@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
-from sklearn_kd.inspection._measurements import check_distiller, model_probabilities
+from sklearn_kd.inspection._measurements import check_distiller
 from sklearn_kd.inspection._plotting import pyplot
 from sklearn_kd.metrics import fidelity_score
 
@@ -136,13 +137,13 @@ class FidelityDisplay:
         classes = estimator.classes_
         proba = {}
         for role, model in (("teacher", estimator.teacher_), ("student", estimator)):
-            proba[role] = model_probabilities(model, X, classes)
-            if proba[role] is None:
+            if not hasattr(model, "predict_proba"):
                 own = type(last_step(getattr(estimator, f"{role}_"))).__name__
                 raise TypeError(
                     f"the {role} {own} has no predict_proba: put it in a CalibratedClassifierCV, "
                     "or compare labels with metrics.agreement_score."
                 )
+            proba[role] = model_probabilities(model, X, classes)
         options = {"classes": classes, "sample_weight": sample_weight, "n_bins": n_bins, "ax": ax}
         options |= {"scatter_kw": scatter_kw, "line_kw": line_kw}
         return cls.from_predictions(proba["teacher"], proba["student"], y, **options)

@@ -1,11 +1,14 @@
-"""Teacher, student and distilled student on the same folds: scores, size and speed of each.
+"""Scores, size and speed of teacher, student and distilled student on the same folds.
 
-What `inspection.distillation_report` and `DistillationDisplay` are made of.
+Used by :func:`~sklearn_kd.inspection.distillation_report` and
+:class:`~sklearn_kd.inspection.DistillationDisplay`.
 """
 
 import pickle
 import time
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -16,46 +19,46 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.folds import split_rows
-from sklearn_kd._utils.labels import align_columns, encode_labels
+from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
-from sklearn_kd._utils.validation import (
-    PREDICTED_ROW_SUM_TOLERANCE,
-    check_probabilities,
-    validate_sample_weight,
-)
+from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 __all__ = [
     "COSTS",
     "MODELS",
     "SCORES",
+    "MeasurementOptions",
     "check_distiller",
     "measure_folds",
     "model_bytes",
     "model_latency",
-    "model_probabilities",
     "model_throughput",
     "over_folds",
 ]
 
 
-#: Names in the frame, in the order of the lines of a fold and seed.
+#: Values of the column ``model``, in the order of the lines of a fold and seed.
 MODELS = ("teacher", "hard", "distilled")
 SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]
 SCORES += ["calibration_error", "agreement", "fidelity"]
 COSTS = ["bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
-#: Rows of a bulk prediction, at most.
-_BULK_ROWS = 10_000
-#: Calls before the clock starts: imports, caches and thread pools of the first ones are not it.
-_WARM_UP = 10
-#: From here on rows are divided by their sum, which the log loss asks for.
-_ROUNDING = 1e-9
+#: Fitted settings of a distilled model, as far as it has them.
+SETTINGS = ("alpha", "temperature", "label_source", "n_augmented")
+#: Scores for which the students need ``predict_proba``.
+PROBABILITY_SCORES = ("log_loss", "roc_auc", "average_precision")
+#: Most rows of a bulk prediction.
+MAX_BULK_ROWS = 10_000
+#: Calls that are not measured: the first ones import modules, fill caches and start thread pools.
+N_WARM_UP_CALLS = 10
 
 
 def model_bytes(model):
-    """Length of the pickle of a fitted model."""
+    """Return the length of the pickle of a fitted model."""
     try:
         return len(pickle.dumps(model))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -66,65 +69,61 @@ def model_bytes(model):
         ) from error
 
 
-def _answer(model):
+def _prediction_method(model):
     """Return the method that is timed."""
     return model.predict_proba if hasattr(model, "predict_proba") else model.predict
 
 
 def model_latency(model, X, n_rows):
-    """Seconds of single-row predictions, one for each of ``n_rows`` rows spread over X.
+    """Measure how long predictions of single rows take.
 
-    The rows are different ones, all of X if it has no more, and cut out before the clock runs.
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    n_rows : int
+        Number of different rows, spread evenly over X. All rows of X if it has fewer. They are
+        cut out before the measurement.
+
+    Returns
+    -------
+    ndarray of shape (min(n_rows, n_samples),)
+        Seconds.
     """
     n_samples = num_samples(X)
     chosen = np.linspace(0, n_samples - 1, min(n_rows, n_samples)).astype(int)
     rows = [safe_indexing(X, [row]) for row in chosen]
-    answer = _answer(model)
-    for number in range(_WARM_UP):
-        answer(rows[number % len(rows)])
+    predict = _prediction_method(model)
+    for number in range(N_WARM_UP_CALLS):
+        predict(rows[number % len(rows)])
     seconds = np.empty(len(rows))
     for number, row in enumerate(rows):
         start = time.perf_counter()
-        answer(row)
+        predict(row)
         seconds[number] = time.perf_counter() - start
     return seconds
 
 
 def model_throughput(model, X):
-    """Rows predicted in a second, 10,000 of X at a time at most; median of three calls."""
+    """Return the rows predicted in a second.
+
+    It is the median of three predictions of all rows of X, of the first 10,000 at most.
+    """
     n_samples = num_samples(X)
-    if n_samples > _BULK_ROWS:
-        n_samples = _BULK_ROWS
+    if n_samples > MAX_BULK_ROWS:
+        n_samples = MAX_BULK_ROWS
         X = safe_indexing(X, np.arange(n_samples))
-    answer, seconds = _answer(model), []
+    predict, seconds = _prediction_method(model), []
     for _ in range(3):
         start = time.perf_counter()
-        answer(X)
+        predict(X)
         seconds.append(time.perf_counter() - start)
     return n_samples / float(np.median(seconds))
 
 
-def model_probabilities(model, X, classes):
-    """Float64 probabilities in the columns of ``classes`` (sorted), None where there are none.
-
-    In float64 for all, since the log loss clips at the resolution of the dtype, and models of
-    different dtypes would be clipped at different losses.
-    """
-    if not hasattr(model, "predict_proba"):
-        return None
-    P = np.asarray(model.predict_proba(X), dtype=np.float64)
-    name = f"the probabilities of {type(last_step(model)).__name__}"
-    check_probabilities(P, name, PREDICTED_ROW_SUM_TOLERANCE)
-    P = np.clip(P, 0.0, 1.0)
-    total = P.sum(axis=1, keepdims=True)
-    # only what came in single precision: rounding again would part rows that are tied
-    if np.abs(total - 1).max(initial=0.0) > _ROUNDING:
-        P /= total
-    return align_columns(P, model.classes_, classes)
-
-
 def check_distiller(distiller, name):
-    """Refuse what is no instance of DistilledClassifier."""
+    """Raise a TypeError unless ``distiller`` is an instance of DistilledClassifier."""
     if not isinstance(distiller, DistilledClassifier):
         kind = distiller.__name__ if isinstance(distiller, type) else type(distiller).__name__
         raise TypeError(
@@ -151,29 +150,52 @@ def over_folds(frame, column):
     return mean, float(values.std(ddof=1) * np.sqrt(1 / n_folds + ratio)), n_folds
 
 
-def measure_folds(
-    distiller,
-    X,
-    y,
-    *,
-    cv,
-    n_seeds,
-    sample_weight,
-    n_latency,
-    n_jobs,
-    random_state,
-    verbose,
-    decide_by=None,
-):
-    """Fit and measure on each fold and seed.
+@dataclass(frozen=True)
+class MeasurementOptions:
+    """How models are measured, as in :func:`~sklearn_kd.inspection.distillation_report`."""
+
+    cv: Any
+    n_seeds: int
+    sample_weight: Any
+    n_latency: int
+    n_jobs: int | None
+    random_state: Any
+    verbose: int
+    #: A score that both students must have, or None.
+    decide_by: str | None = None
+
+
+@dataclass(frozen=True)
+class WeightedRows:
+    """Rows with their labels and weights.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,) or None
+    """
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+
+    def take(self, rows):
+        """Return some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return WeightedRows(safe_indexing(self.X, rows), self.y[rows], weight)
+
+
+def measure_folds(distiller, X, y, options):
+    """Fit the three models on each fold and seed, and measure them.
 
     Parameters
     ----------
     distiller : DistilledClassifier
         Unfitted, with the teacher and the student.
-    decide_by : str or None
-        A score that both students must have.
-    X, y, cv, ... : as in :func:`~sklearn_kd.inspection.distillation_report`
+    X, y : array-like or DataFrame
+        As in :func:`~sklearn_kd.inspection.distillation_report`.
+    options : MeasurementOptions
 
     Returns
     -------
@@ -183,59 +205,37 @@ def measure_folds(
     import pandas as pd
 
     check_distiller(distiller, "distiller")
-    check_scalar(n_seeds, "n_seeds", Integral, min_val=1)
-    check_scalar(n_latency, "n_latency", Integral, min_val=1)
+    check_scalar(options.n_seeds, "n_seeds", Integral, min_val=1)
+    check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
     X, y = indexable(X, column_or_1d(y))
-    weight = None if sample_weight is None else validate_sample_weight(sample_weight, X)
+    weight = options.sample_weight
+    weight = None if weight is None else validate_sample_weight(weight, X)
+    data = WeightedRows(X, y, weight)
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
     classes, y_encoded = encode_labels(y[used])
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-    mass = np.bincount(y_encoded, weights=None if weight is None else weight[used])
-    rng = check_random_state(random_state)
+    class_weight_sums = np.bincount(y_encoded, weights=None if weight is None else weight[used])
+    rng = check_random_state(options.random_state)
     fold_seed = int(rng.randint(2**31 - 1))
-    seeds = [int(s) for s in sample_without_replacement(2**31 - 1, n_seeds, random_state=rng)]
-    folds = _folds(cv, X, y, used, fold_seed)
+    seeds = sample_without_replacement(2**31 - 1, options.n_seeds, random_state=rng)
+    seeds = [int(seed) for seed in seeds]
+    folds = _folds(options.cv, X, y, used, fold_seed)
 
-    scorer = _Scorer(classes, mass, decide_by)
-    tasks = [(fold, seed) for fold in range(len(folds)) for seed in seeds]
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_fit_and_score)(
-            distiller, X, y, weight, *folds[fold], seed, scorer, keep=seed == seeds[0]
-        )
-        for fold, seed in tasks
-    )
-    lines, kept = [], []
-    for (fold, seed), (measured, models) in zip(tasks, results, strict=True):
-        place = {"fold": fold, "seed": seed}
-        lines += [{"model": name, **place, **measured[name]} for name in MODELS]
-        if models is not None:
-            kept.append((fold, models, lines[-len(MODELS) :]))
-        if verbose:
-            number = seeds.index(seed) + 1
-            seconds = measured["distilled"]["fit_seconds"]
-            print(
-                f"[distillation_report] fold {fold + 1} of {len(folds)}, seed {number} of "
-                f"{n_seeds}: distilled in {seconds:.1f} s"
-            )
-    # by now nothing else of ours runs
-    for fold, models, own in kept:
-        X_test = safe_indexing(X, folds[fold][1])
-        for line in own:
-            model = models[line["model"]]
-            seconds = 1000 * model_latency(model, X_test, n_latency)
-            line["latency_p50_ms"], line["latency_p99_ms"] = np.percentile(seconds, [50, 99])
-            line["rows_per_second"] = model_throughput(model, X_test)
-        if verbose:
+    scorer = _Scorer(classes, class_weight_sums, options.decide_by)
+    lines, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
+    for fold, models, own_lines in kept:
+        _measure_speed(models, own_lines, safe_indexing(X, folds[fold][1]), options.n_latency)
+        if options.verbose:
             print(f"[distillation_report] fold {fold + 1} of {len(folds)}: speed measured")
     frame = pd.DataFrame(lines)
-    settings = [name for name in _SETTINGS if name in frame]
+    settings = [name for name in SETTINGS if name in frame]
     frame = frame[["model", "fold", "seed", *SCORES, *COSTS, "n_train", "n_test", *settings]]
     return frame.astype({"n_augmented": "Int64"}) if "n_augmented" in settings else frame
 
 
 def _folds(cv, X, y, used, seed):
-    """List of training and test rows, among those that are used."""
+    """Return the training and test rows of each fold, of those that are used."""
     cv = 5 if cv is None else cv
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         rows = np.flatnonzero(used)
@@ -253,68 +253,94 @@ def _folds(cv, X, y, used, seed):
     return folds
 
 
-def _fit_and_score(distiller, X, y, weight, train, test, seed, scorer, *, keep):
+def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
+    """Fit and score on each fold and seed, and keep the models of the first seed.
+
+    Returns
+    -------
+    lines : list of dict
+        One line for each model, fold and seed.
+    kept : list of (fold, models, lines)
+        Number of the fold, models by name, and those of ``lines`` that belong to them.
+    """
+    tasks = [(fold, seed) for fold in range(len(folds)) for seed in seeds]
+    results = Parallel(n_jobs=options.n_jobs, return_as="generator")(
+        delayed(_fit_and_score)(
+            distiller, data, folds[fold], seed, scorer, keep_models=seed == seeds[0]
+        )
+        for fold, seed in tasks
+    )
+    lines, kept = [], []
+    for (fold, seed), (measured, models) in zip(tasks, results, strict=True):
+        key = {"fold": fold, "seed": seed}
+        own_lines = [{"model": name, **key, **measured[name]} for name in MODELS]
+        lines += own_lines
+        if models is not None:
+            kept.append((fold, models, own_lines))
+        if options.verbose:
+            number, seconds = seeds.index(seed) + 1, measured["distilled"]["fit_seconds"]
+            print(
+                f"[distillation_report] fold {fold + 1} of {len(folds)}, seed {number} of "
+                f"{len(seeds)}: distilled in {seconds:.1f} s"
+            )
+    return lines, kept
+
+
+def _measure_speed(models, lines, X, n_latency):
+    """Enter latency and throughput of the models in their lines."""
+    for line in lines:
+        model = models[line["model"]]
+        milliseconds = 1000 * model_latency(model, X, n_latency)
+        line["latency_p50_ms"], line["latency_p99_ms"] = np.percentile(milliseconds, [50, 99])
+        line["rows_per_second"] = model_throughput(model, X)
+
+
+def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     """Return the measures of the three models on one fold and seed, and the models if kept."""
+    train, test = fold
     model = clone(distiller).set_params(random_state=seed)
     student = model._get_student()
-    weights = None if weight is None else weight[train]
-    X_train, y_train = safe_indexing(X, train), y[train]
-    hard_params = _hard_params(model, student, weights)
+    hard_params = _hard_label_fit_params(model, student, data.weight)
+    weights = {} if data.weight is None else {"sample_weight": data.weight}
     seconds = {"teacher": np.nan}
-    start = time.perf_counter()
-    if weights is None:
-        model.fit(X_train, y_train)
-    else:
-        model.fit(X_train, y_train, sample_weight=weights)
-    seconds["distilled"] = time.perf_counter() - start
+    model, seconds["distilled"] = timed_fit_on_rows(model, data.X, data.y, train, weights)
     student = _same_seeds(student, model.student_)
-    start = time.perf_counter()
-    student.fit(X_train, y_train, **hard_params)
-    seconds["hard"] = time.perf_counter() - start
+    student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
 
     models = {"teacher": model.teacher_, "hard": student, "distilled": model.without_teacher()}
-    measured = scorer(
-        models,
-        safe_indexing(X, test),
-        y[test],
-        None if weight is None else weight[test],
-        model.classes_,
-    )
+    measured = scorer(models, data.take(test), model.classes_)
     for name, line in measured.items():
         line["bytes"] = model_bytes(models[name])
         line |= {"latency_p50_ms": np.nan, "latency_p99_ms": np.nan, "rows_per_second": np.nan}
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
-    return measured, models if keep else None
-
-
-#: What a distilled model has chosen, as far as it says.
-_SETTINGS = ("alpha", "temperature", "label_source", "n_augmented")
+    return measured, models if keep_models else None
 
 
 def _settings(model):
-    """Fitted value of each setting; ``alpha`` is a parameter where fit chooses none."""
+    """Return the fitted value of each setting that a distilled model has."""
+    # where fit does not choose alpha, it is a parameter
     found = {"alpha": getattr(model, "alpha_", model.alpha)}
-    for name in _SETTINGS[1:]:
+    for name in SETTINGS[1:]:
         value = getattr(model, f"{name}_", None)
         if value is not None:
             found[name] = value
     return found
 
 
-def _hard_params(model, student, weights):
-    """Sample weights as the student's own ``fit`` takes them."""
+def _hard_label_fit_params(model, student, weights):
+    """Return the metadata for the fit of the student on hard labels, for all rows."""
     if weights is None:
         return {}
     if routing_enabled():
         return route_fit(model, None, student, weights, {})["student"]
-    # where there is no such parameter, the fit of the distilled model warns
+    # without such a parameter the fit of the distilled model warns
     key = fit_parameter_key(student, "sample_weight")
     return {} if key is None else {key: weights}
 
 
 def _same_seeds(student, fitted):
-    """Clone of a student with the seeds that a distilled one got for those that are None."""
+    """Return a clone of a student, with the seeds of a fitted one instead of unset seeds."""
     student, seeds = clone(student), fitted.get_params()
     params = student.get_params()
     names = [name for name in params if name.split("__")[-1] == "random_state"]
@@ -327,26 +353,41 @@ class _Scorer:
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
-        Labels of all rows, sorted.
-    mass : ndarray of shape (n_classes,)
-        Weight of each in all rows.
+        Sorted labels of all rows.
+    class_weight_sums : ndarray of shape (n_classes,)
+        Sum of the weights of all rows of each class.
     decide_by : str or None
         A score that the students must have.
     """
 
-    def __init__(self, classes, mass, decide_by):
+    def __init__(self, classes, class_weight_sums, decide_by):
         self.classes, self.decide_by = classes, decide_by
-        # average precision of two classes: of the rarer, the second where they are even
-        self.rarer = classes[1] if mass[1] <= mass[0] else classes[0]
+        # for two classes the average precision is that of the rarer one
+        is_second_rarer = class_weight_sums[1] <= class_weight_sums[0]
+        self.rarer = classes[1] if is_second_rarer else classes[0]
 
-    def __call__(self, models, X, y, weight, known):
-        """Return a dict of scores for each model; ``known``: classes of the distilled one."""
+    def __call__(self, models, data, known):
+        """Return the scores of each model as a dict of dict.
+
+        Parameters
+        ----------
+        models : dict of estimator
+            Fitted, by the names in `MODELS`.
+        data : WeightedRows
+            Test rows.
+        known : ndarray
+            Classes of the distilled model, which may be more than y has.
+        """
         classes = np.union1d(self.classes, known)
-        labels = {name: np.asarray(model.predict(X)) for name, model in models.items()}
-        proba = {name: model_probabilities(model, X, classes) for name, model in models.items()}
+        labels = {name: np.asarray(model.predict(data.X)) for name, model in models.items()}
+        proba = {
+            name: model_probabilities(model, data.X, classes)
+            if hasattr(model, "predict_proba")
+            else None
+            for name, model in models.items()
+        }
         for name in ("hard", "distilled"):
-            needs_proba = self.decide_by in ("log_loss", "roc_auc", "average_precision")
-            if needs_proba and proba[name] is None:
+            if self.decide_by in PROBABILITY_SCORES and proba[name] is None:
                 raise ValueError(
                     f"decide_by={self.decide_by!r} needs a student with predict_proba, which "
                     f"{type(last_step(models['hard'])).__name__} has not: set "
@@ -354,36 +395,28 @@ class _Scorer:
                 )
         return {
             name: {
-                **self._of_labels(y, labels[name], weight),
-                **self._of_proba(y, proba[name], classes, weight),
-                **_likeness(labels["teacher"], proba["teacher"], labels[name], proba[name], weight),
+                **_label_scores(data, labels[name]),
+                **self._probability_scores(data, proba[name], classes),
+                **_similarity_scores(
+                    labels["teacher"], proba["teacher"], labels[name], proba[name], data.weight
+                ),
             }
             for name in models
         }
 
-    @staticmethod
-    def _of_labels(y, predicted, weight):
-        correct = (predicted == y).astype(float)
-        weight = np.ones(len(y)) if weight is None else weight
-        # scikit-learn's warns where a class is predicted that the fold lacks
-        recalls = [np.average(correct[y == c], weights=weight[y == c]) for c in np.unique(y)]
-        return {
-            "accuracy": float(np.average(correct, weights=weight)),
-            "balanced_accuracy": float(np.mean(recalls)),
-        }
-
-    def _of_proba(self, y, P, classes, weight):
-        names = ("log_loss", "roc_auc", "average_precision", "calibration_error")
+    def _probability_scores(self, data, P, classes):
+        names = (*PROBABILITY_SCORES, "calibration_error")
         if P is None:
             return dict.fromkeys(names, np.nan)
+        y, weight = data.y, data.weight
         loss = log_loss(y, P, labels=classes, sample_weight=weight)
         error = expected_calibration_error(y, P, labels=classes)
         area = precision = np.nan
         if len(np.unique(y)) == len(self.classes):
-            # of two classes one says all, the other's column having lost digits
+            # of two complementary columns one is enough, since the other has lost digits
             binary = len(self.classes) == 2
-            place = np.searchsorted(classes, self.classes)
-            columns = {c: P[:, k] for c, k in zip(self.classes, place, strict=True)}
+            position = np.searchsorted(classes, self.classes)
+            columns = {c: P[:, k] for c, k in zip(self.classes, position, strict=True)}
             area = _macro(
                 roc_auc_score, y, columns, self.classes[1:] if binary else self.classes, weight
             )
@@ -392,14 +425,28 @@ class _Scorer:
         return dict(zip(names, (float(loss), area, precision, error), strict=True))
 
 
+def _label_scores(data, predicted):
+    """Return the accuracy and the mean recall of the classes that the test rows have."""
+    correct = (predicted == data.y).astype(float)
+    weight = np.ones(len(data.y)) if data.weight is None else data.weight
+    # balanced_accuracy_score warns if a class is predicted that the test rows lack
+    recalls = [
+        np.average(correct[data.y == c], weights=weight[data.y == c]) for c in np.unique(data.y)
+    ]
+    return {
+        "accuracy": float(np.average(correct, weights=weight)),
+        "balanced_accuracy": float(np.mean(recalls)),
+    }
+
+
 def _macro(score, y, columns, labels, weight):
-    """Mean over labels of a score of one of them against the rest."""
+    """Return the mean over labels of a score of this label against the rest."""
     scores = [score(y == label, columns[label], sample_weight=weight) for label in labels]
     return float(np.mean(scores))
 
 
-def _likeness(teacher_labels, teacher_proba, labels, proba, weight):
-    """Agreement and fidelity with the teacher."""
+def _similarity_scores(teacher_labels, teacher_proba, labels, proba, weight):
+    """Return the agreement and the fidelity with the teacher."""
     fidelity = np.nan
     if teacher_proba is not None and proba is not None:
         fidelity = fidelity_score(teacher_proba, proba, sample_weight=weight)

@@ -16,6 +16,7 @@ from sklearn_kd.inspection._measurements import (
     COSTS,
     MODELS,
     SCORES,
+    MeasurementOptions,
     check_distiller,
     measure_folds,
     over_folds,
@@ -474,17 +475,8 @@ def distillation_report(
     distiller = clone(distiller)
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})
-    frame = measure_folds(
-        distiller,
-        X,
-        y,
-        cv=cv,
-        n_seeds=n_seeds,
-        sample_weight=sample_weight,
-        n_latency=n_latency,
-        n_jobs=n_jobs,
-        random_state=random_state,
-        verbose=verbose,
-        decide_by=decide_by,
+    options = MeasurementOptions(
+        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, decide_by
     )
+    frame = measure_folds(distiller, X, y, options)
     return DistillationReport(frame, decide_by=decide_by, margin=margin)

@@ -21,25 +21,30 @@ from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.inspection._fold_losses import (
+    CrossValidationRows,
     FoldLosses,
-    by_row,
     checked_folds,
-    fit_and_answer,
-    fit_params_of,
-    fold_losses,
-    mean_by_row,
+    fit_and_predict,
+    mean_loss,
+    out_of_fold_losses,
+    routed_fit_params,
+    row_losses,
 )
 
 __all__ = ["DistillationAdvice", "DistillationCost", "Estimate", "should_distill"]
 
 
-#: What no one would mind: a share of the student's log loss, or of the rows.
-_MARGIN_OF_LOSS, _MARGIN = 0.01, 0.005
-_LOSS = {"log_loss": "log loss", "accuracy": "error rate"}
-#: Soft labels are learnt more slowly than hard ones: one to three times as long on 24 tables.
-_STUDENT_FITS = 3
-#: Of a teacher without labels of its own: all rows, and five times four fifths of them.
-_CROSS_FITS = 1 + 5 * 0.8
+#: Default margin for the log loss, as a share of the student's log loss.
+DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
+#: Default margin for the accuracy, as a share of the rows.
+DEFAULT_MARGIN = 0.005
+#: How messages call the loss of each ``decide_by``.
+LOSS_NAMES = {"log_loss": "log loss", "accuracy": "error rate"}
+#: Duration of a student's fit to soft labels, in fits to hard labels. It was 1 to 3 on 24 tables.
+SOFT_LABEL_STUDENT_FITS = 3
+#: Duration of cross-fitting a teacher, in fits on all rows: one fit on all rows and five on four
+#: fifths of them.
+CROSS_FITTED_TEACHER_FITS = 1 + 5 * 0.8
 
 
 class Estimate(NamedTuple):
@@ -269,46 +274,46 @@ def should_distill(
     frozen = isinstance(last_step(teacher), FrozenEstimator)
     calibrate = calibration is not None and not frozen
 
-    y = check_y(y)
-    X, y, groups = indexable(X, y, groups)
-    n_given, weight = num_samples(y), validate_sample_weight(sample_weight, X)
-    rows = np.flatnonzero(weight)
-    if len(rows) < n_given:
-        X, y, weight = safe_indexing(X, rows), y[rows], weight[rows]
-    if groups is not None:
-        groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1]
-    classes, y_encoded = encode_labels(y)
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+    data = _cross_validation_rows(X, y, groups, sample_weight)
     if frozen:
-        merge_classes(classes, last_step(teacher))  # an error for labels of another kind
-    folds = checked_folds(cv, X, y, y_encoded, classes, groups, rows, n_given, seed)
-    params = fit_params_of(
-        distiller, teacher, student, frozen, None if sample_weight is None else weight
+        merge_classes(data.classes, last_step(teacher))  # an error for labels of another kind
+    folds = checked_folds(cv, data, seed)
+    params = routed_fit_params(
+        distiller,
+        None if frozen else teacher,
+        student,
+        None if sample_weight is None else data.weight,
     )
 
-    # students first: what is wrong with one shows before a teacher takes its time
+    # The students come first, so that their errors are raised before a teacher takes its time.
     models = {"student": student, "teacher": teacher}
     fits = Parallel(n_jobs=n_jobs)(
-        delayed(fit_and_answer)(
-            role, model, X, y, classes, fold, params[role], decide_by, number if verbose else None
+        delayed(fit_and_predict)(
+            role, model, data, fold, params[role], decide_by, number if verbose else None
         )
         for role, model in models.items()
         for number, fold in enumerate(folds)
     )
     fits = {"student": fits[: len(folds)], "teacher": fits[len(folds) :]}
-    losses = fold_losses(fits, folds, classes, y_encoded, weight, decide_by, alpha, calibrate)
-    estimates = _estimates(losses, folds, weight, groups, confidence)
-    frame = _frame(fits, losses, folds, weight)
-    own_labels = frozen or fits["teacher"][0].has_loo or enable_oob_score(clone(teacher))
-    levels = {name: mean_by_row(losses, name, folds, weight) for name in ("student", "teacher")}
+    losses = out_of_fold_losses(
+        fits, folds, data, decide_by=decide_by, alpha=alpha, calibrate=calibrate
+    )
+    estimates = _estimates(losses, folds, data, confidence)
+    frame = _frame(fits, losses, folds, data.weight)
+    has_own_labels = frozen or fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher))
+    levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
     if margin is None:
-        margin = _MARGIN if decide_by == "accuracy" else _MARGIN_OF_LOSS * levels["student"]
-    cost = _cost(frame, len(y), 1 if own_labels else _CROSS_FITS)
+        margin = (
+            DEFAULT_MARGIN
+            if decide_by == "accuracy"
+            else DEFAULT_LOG_LOSS_MARGIN_SHARE * levels["student"]
+        )
+    n_samples = len(data.y)
+    cost = _cost(frame, n_samples, 1 if has_own_labels else CROSS_FITTED_TEACHER_FITS)
     decision = _decide(estimates["recoverable"], margin)
     return DistillationAdvice(
         decision=decision,
-        verdict=_verdict(decision, estimates, levels, decide_by, margin, cost, len(y)),
+        verdict=_verdict(decision, estimates, levels, decide_by, margin, cost, n_samples),
         **estimates,
         cost=cost,
         frame=frame,
@@ -320,8 +325,8 @@ def should_distill(
 
 
 def _check_settings(decide_by, alpha, calibration, margin, confidence):
-    if decide_by not in _LOSS:
-        raise ValueError(f"decide_by must be one of {list(_LOSS)}, got {decide_by!r}.")
+    if decide_by not in LOSS_NAMES:
+        raise ValueError(f"decide_by must be one of {list(LOSS_NAMES)}, got {decide_by!r}.")
     if calibration not in ("temperature", None):
         raise ValueError(f"calibration must be 'temperature' or None, got {calibration!r}.")
     check_scalar(alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="right")
@@ -330,15 +335,33 @@ def _check_settings(decide_by, alpha, calibration, margin, confidence):
     check_scalar(confidence, "confidence", Real, min_val=0, max_val=1, include_boundaries="neither")
 
 
-def _estimates(losses, folds, weight, groups, confidence):
-    rows = {name: by_row(losses, name, folds, len(weight)) for name in FoldLosses._fields}
+def _cross_validation_rows(X, y, groups, sample_weight):
+    """Validate the data and leave out rows of weight zero."""
+    y = check_y(y)
+    X, y, groups = indexable(X, y, groups)
+    n_given, weight = num_samples(y), validate_sample_weight(sample_weight, X)
+    rows = np.flatnonzero(weight)
+    if len(rows) < n_given:
+        X, y, weight = safe_indexing(X, rows), y[rows], weight[rows]
+    if groups is not None:
+        groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1]
+    classes, y_encoded = encode_labels(y)
+    if len(classes) < 2:
+        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+    return CrossValidationRows(X, y, classes, y_encoded, weight, groups, rows, n_given)
+
+
+def _estimates(losses, folds, data, confidence):
+    """Return the mean differences of losses with their confidence intervals, by name."""
+    n_samples = len(data.weight)
+    rows = {name: row_losses(losses, name, folds, n_samples) for name in FoldLosses._fields}
     n_train = np.mean([len(train) for train, _ in folds])
     critical = norm.ppf((1 + confidence) / 2)
 
     def estimate(difference):
         used = np.flatnonzero(~np.isnan(difference))
-        d, w = difference[used], weight[used]
-        cluster = np.arange(len(used)) if groups is None else groups[used]
+        d, w = difference[used], data.weight[used]
+        cluster = np.arange(len(used)) if data.groups is None else data.groups[used]
         n_clusters = len(np.unique(cluster))
         if n_clusters < 2:
             raise ValueError(
@@ -378,11 +401,13 @@ def _frame(fits, losses, folds, weight):
 
 
 def _cost(frame, n_samples, n_teacher_fits):
-    # medians: the first fit may import torch
+    # medians, since the first fit may have to import torch
     seconds = frame.groupby("model")["fit_seconds"].median()
     teacher, student = float(seconds["teacher"]), float(seconds["student"])
-    scale = n_samples / float(frame["n_train"].mean())  # as if time went with rows
-    distilled = scale * (n_teacher_fits * teacher + _STUDENT_FITS * student)
+    scale = n_samples / float(
+        frame["n_train"].mean()
+    )  # as if the time were proportional to the rows
+    distilled = scale * (n_teacher_fits * teacher + SOFT_LABEL_STUDENT_FITS * student)
     return DistillationCost(teacher, student, distilled)
 
 
@@ -393,7 +418,7 @@ def _decide(recoverable, margin):
 
 
 def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
-    gain, loss = estimates["recoverable"], _LOSS[decide_by]
+    gain, loss = estimates["recoverable"], LOSS_NAMES[decide_by]
     sentence = (
         f"{decision.capitalize()}: soft labels could take {gain} off the student's {loss} of "
         f"{levels['student']:.3g} on rows held out (the teacher's is {levels['teacher']:.3g})"
