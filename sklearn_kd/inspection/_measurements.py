@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state, check_scalar, column_or_1d, indexable
 from sklearn.utils.parallel import Parallel, delayed
@@ -427,16 +433,12 @@ class _Scorer:
 
 def _label_scores(data, predicted):
     """Return the accuracy and the mean recall of the classes that the test rows have."""
-    correct = (predicted == data.y).astype(float)
-    weight = np.ones(len(data.y)) if data.weight is None else data.weight
     # balanced_accuracy_score warns if a class is predicted that the test rows lack
-    recalls = [
-        np.average(correct[data.y == c], weights=weight[data.y == c]) for c in np.unique(data.y)
-    ]
-    return {
-        "accuracy": float(np.average(correct, weights=weight)),
-        "balanced_accuracy": float(np.mean(recalls)),
-    }
+    recall = recall_score(
+        data.y, predicted, labels=np.unique(data.y), average="macro", sample_weight=data.weight
+    )
+    accuracy = accuracy_score(data.y, predicted, sample_weight=data.weight)
+    return {"accuracy": float(accuracy), "balanced_accuracy": float(recall)}
 
 
 def _macro(score, y, columns, labels, weight):
