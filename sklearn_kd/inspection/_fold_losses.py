@@ -23,6 +23,7 @@ from sklearn_kd._utils.calibration import (
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, merge_classes
+from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
@@ -258,7 +259,7 @@ def out_of_fold_losses(fits, folds, data, *, decide_by, alpha, calibrate):
     every_fit = [*fits["student"], *fits["teacher"]]
     classes = functools.reduce(np.union1d, [fit.classes for fit in every_fit], data.classes)
     y_encoded = np.searchsorted(classes, data.classes)[data.y_encoded]
-    loss_of = _error_rates if decide_by == "accuracy" else _log_losses
+    loss_of = _error_rates if decide_by == "accuracy" else log_losses
     teacher_values = [_aligned(fit, classes, np.nan) for fit in fits["teacher"]]
     losses = []
     for number, (train, test) in enumerate(folds):
@@ -295,11 +296,6 @@ def _aligned(fit, classes, fill):
 
 def _error_rates(proba, y_encoded):
     return (proba.argmax(axis=1) != y_encoded).astype(np.float64)
-
-
-def _log_losses(proba, y_encoded):
-    own = proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
-    return -np.log(np.maximum(own, np.finfo(np.float64).eps))
 
 
 def _predictions_on_other_folds(number, folds, teacher_values, y_encoded, weight):
