@@ -1,21 +1,18 @@
 """BatchedGridSearchCV: a grid search whose candidates train together."""
 
-import collections
-import functools
 import math
 import time
-import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.base import clone, is_classifier
-from sklearn.exceptions import FitFailedWarning
+from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
-from sklearn_kd._search.split_fits import SplitFits
+from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
+from sklearn_kd._search.split_fits import SearchFits, SplitFits
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
@@ -29,12 +26,10 @@ from sklearn_kd._utils.sklearn_compat import (
 __all__ = ["BatchedGridSearchCV"]
 
 
-#: Rounds of a search that discards candidates early. With the usual factor of 3 the first ends
-#: after a ninth of the epochs, which tells the leading third well (docs/results.md).
-N_RUNGS = 3
-_WHICH_SCORE = (
-    "halving_factor needs one score to compare candidates by: set refit to the name of a scorer."
-)
+#: Largest number of rounds of a search that discards candidates early. With the usual factor of 3
+#: the first round ends after a ninth of the epochs, which tells the leading third well
+#: (docs/results.md).
+MAX_ROUNDS = 3
 
 
 class BatchedGridSearchCV(DocumentationLinkMixin, GridSearchCV):
@@ -209,14 +204,9 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         """
         if y is None:
             raise ValueError("BatchedGridSearchCV needs the labels y, got None.")
-        candidates = list(ParameterGrid(self.param_grid))
-        students = [Candidate(self.estimator, params) for params in candidates]
-        scorers, _ = self._get_scorers()  # an error in the scoring should not wait for the training
-        several = not (
-            self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)
-        )
-        if self.halving_factor is not None and several and not isinstance(self.refit, str):
-            raise ValueError(_WHICH_SCORE)
+        candidates = [Candidate(self.estimator, each) for each in ParameterGrid(self.param_grid)]
+        scorers = self._get_scorers()  # an error in the scoring should not wait for the training
+        self._check_comparable()
         X, y = indexable(X, y)
         params = check_method_params(X, params=params)
         fit_params, split_params = self._route(params)
@@ -224,43 +214,55 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         splits = list(splitter.split(X, y, **split_params))
         if len(splits) != (promised := splitter.get_n_splits(X, y, **split_params)):
             raise ValueError(f"cv made {len(splits)} splits, but its get_n_splits says {promised}.")
-        shares = self._shares(len(candidates))
+        epoch_shares = self._epoch_shares(len(candidates))
         start = time.perf_counter()
 
-        def fits_of(number):
+        def begin_split(number):
+            train, _ = splits[number]
             return SplitFits(
-                students,
-                *safe_split(self.estimator, X, y, splits[number][0]),
-                check_method_params(X, params=fit_params, indices=splits[number][0]),
+                candidates,
+                *safe_split(self.estimator, X, y, train),
+                check_method_params(X, params=fit_params, indices=train),
                 lambda level, message: self._say(level, number + 1, len(splits), message, start),
                 share_minibatches=self.share_minibatches,
                 limit=math.inf if self.max_memory is None else self.max_memory * 2**30,
-                n_paused=len(splits) if len(shares) > 1 else 0,
+                n_paused=len(splits) if len(epoch_shares) > 1 else 0,
             )
 
-        replay = _Replay(
+        search = PrefittedGridSearch(
             self.estimator,
             self.param_grid,
+            fits=SearchFits(candidates, splits, begin_split),
+            epoch_shares=epoch_shares,
+            scorers=scorers,
+            title=repr(self),
             scoring=self.scoring,
-            n_jobs=1,  # results come in the order of the splits
             refit=self.refit,
             cv=splitter,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
         )
-        replay.plan(repr(self), students, splits, fits_of, shares)
         if hasattr(self, "_skl_callbacks"):
-            replay.set_callbacks(*self._skl_callbacks)
-        replay.fit(X, y, **params)
-        replay.cv_results_["mean_fit_time"] = np.mean(replay.seconds, axis=1)
-        replay.cv_results_["std_fit_time"] = np.std(replay.seconds, axis=1)
-        fitted = {name: value for name, value in vars(replay).items() if name.endswith("_")}
-        # those of the replay may have kept the estimator that hands results out
+            search.set_callbacks(*self._skl_callbacks)
+        search.fit(X, y, **params)
+        self._take_results(search, scorers[0])
+        return self
+
+    def _check_comparable(self):
+        """Raise a ValueError where several scores leave open by which one to discard."""
+        is_single = self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)
+        if self.halving_factor is not None and not is_single and not isinstance(self.refit, str):
+            raise ValueError(SCORE_NEEDED)
+
+    def _take_results(self, search, scorers):
+        """Replace the fitted attributes by those of the search that has scored the fits."""
+        search.cv_results_["mean_fit_time"] = np.mean(search.fit_seconds, axis=1)
+        search.cv_results_["std_fit_time"] = np.std(search.fit_seconds, axis=1)
+        fitted = {name: value for name, value in vars(search).items() if name.endswith("_")}
         fitted["scorer_"] = getattr(scorers, "_scorers", scorers)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         vars(self).update(fitted)
-        return self
 
     def _route(self, params):
         """Metadata for the estimator's fit and for the splitter."""
@@ -270,14 +272,14 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         fit_params = dict(params)
         return fit_params, {"groups": fit_params.pop("groups", None)}
 
-    def _shares(self, n_candidates):
-        """Shares of the epochs after which candidates are compared, the last being all of them."""
+    def _epoch_shares(self, n_candidates):
+        """Return the shares of the epochs after which candidates are compared; the last is 1."""
         factor = self.halving_factor
         if factor is None:
             return [1.0]
-        # from one rung to the next a factor fewer: no use in more rungs than leave one candidate
-        n_rungs = min(N_RUNGS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9))
-        return [factor ** -float(n) for n in reversed(range(n_rungs))]
+        # each round divides the candidates by the factor, and one candidate needs no comparison
+        n_rounds = min(MAX_ROUNDS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9))
+        return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
     def _say(self, level, number, n_splits, message, start):
         if self.verbose >= level:
@@ -300,129 +302,3 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         """
         raise_for_params(params, self, "score")
         return super().score(X, y, **params)
-
-
-# The search that scores what has been trained
-
-
-class _Splits:
-    """Splits that have been made already."""
-
-    def __init__(self, splits):
-        self.splits = splits
-
-    def split(self, X, y=None, **params):
-        return iter(self.splits)
-
-
-class _Replay(GridSearchCV):
-    """Search that scores candidates which train together, in rounds; see `_handing_out`."""
-
-    def plan(self, title, candidates, splits, fits_of, shares):
-        """Say what is trained: ``fits_of`` makes the `SplitFits` of a split, by its number."""
-        self.title, self.candidates, self.splits = title, candidates, splits
-        self.fits_of, self.shares = fits_of, shares
-        self.results, self.seconds = collections.deque(), []
-        self.estimator = _handing_out(self.estimator, self.results)
-
-    def __repr__(self):  # in warnings, of the search that the user has made
-        return self.title
-
-    def _run_search(self, evaluate_candidates, *, callback_ctx=None):
-        kept, waiting = list(range(len(self.candidates))), {}
-        n_rounds = len(self.shares)
-        search = callback_ctx.subcontext(
-            task_name="search",
-            max_subtasks=len(kept) * len(self.splits) if n_rounds == 1 else n_rounds,
-            sequential_subtasks=n_rounds > 1,
-        ).call_on_fit_task_begin(estimator=self)
-        for number, share in enumerate(self.shares):
-            if self._train(share, kept, waiting) == 0 and number > 0:
-                warnings.warn(
-                    f"all {len(kept)} candidates left failed on their way to {share:.0%} of their "
-                    "epochs: the best is one of the round before.",
-                    FitFailedWarning,
-                    stacklevel=4,
-                )
-                break
-            context, more = search, None
-            if n_rounds > 1:
-                more = {"iter": [number] * len(kept), "share_of_epochs": [share] * len(kept)}
-                context = search.subcontext(
-                    task_name="halving-iteration",
-                    max_subtasks=len(kept) * len(self.splits),
-                    sequential_subtasks=False,
-                ).call_on_fit_task_begin(estimator=self)
-            results = evaluate_candidates(
-                [self.candidates[index].params for index in kept],
-                cv=_Splits(self.splits),
-                more_results=more,
-                callback_ctx=context,
-            )
-            if n_rounds > 1:
-                context.call_on_fit_task_end(estimator=self)
-                kept = self._leading(results, kept)
-        search.call_on_fit_task_end(estimator=self)
-
-    def _train(self, share, kept, waiting):
-        """Train what is kept up to a share of its epochs; how many fits did not fail.
-
-        Their results are queued to be scored, unless none is there.
-        """
-        fits = []
-        for number in range(len(self.splits)):
-            split = waiting.pop(number, None) or self.fits_of(number)
-            fits.append(split.advance(share, [self.candidates[index] for index in kept]))
-            if share < 1:
-                waiting[number] = split
-            for result, _ in fits[-1]:
-                if isinstance(self.error_score, str) and isinstance(result, Exception):
-                    raise result  # other splits need not be trained for that
-        n_fitted = sum(not isinstance(result, Exception) for split in fits for result, _ in split)
-        if n_fitted or not self.seconds:  # in the first round failures are GridSearchCV's to tell
-            for of_candidate in zip(*fits, strict=True):
-                self.results.extend(result for result, _ in of_candidate)
-                self.seconds.append([seconds for _, seconds in of_candidate])
-        return n_fitted
-
-    def _leading(self, results, kept):
-        """Return those of the last round that are trained on."""
-        metric = self.refit if f"mean_test_{self.refit}" in results else "score"
-        if f"mean_test_{metric}" not in results:
-            raise ValueError(_WHICH_SCORE)
-        scores = results[f"mean_test_{metric}"][-len(kept) :]
-        n_kept = math.ceil(len(kept) * self.shares[-2] - 1e-9)
-        best = np.argsort(-scores, kind="stable")[:n_kept]  # NaN comes last
-        return sorted(kept[place] for place in best)
-
-    @staticmethod
-    def _select_best_index(refit, refit_metric, results):
-        if callable(refit) or "iter" not in results:
-            return GridSearchCV._select_best_index(refit, refit_metric, results)
-        last = np.flatnonzero(results["iter"] == results["iter"].max())
-        return last[results[f"rank_test_{refit_metric}"][last].argmin()]
-
-
-def _handing_out(estimator, results):
-    """Clone of an estimator whose fits hand out ``results`` (a deque), in turn.
-
-    Each result is a fitted estimator or an error to raise. A fit turns into an ordinary estimator
-    again, so that scorers see nothing else; while there are no results, so does a fit for good.
-    """
-    kind, origins = type(estimator), {}
-
-    @functools.wraps(kind.fit)
-    def fit(self, X, y=None, **params):
-        self.__class__ = kind
-        if not results:
-            return self.fit(X, y, **params)
-        result = results.popleft()
-        if isinstance(result, Exception):
-            # it may be that of many fits: each raises it with the trace of where it arose alone
-            raise result.with_traceback(origins.setdefault(id(result), result.__traceback__))
-        vars(self).update(vars(result))
-        return self
-
-    copied = clone(estimator)
-    copied.__class__ = type(kind.__name__, (kind,), {"fit": fit, "__module__": kind.__module__})
-    return copied

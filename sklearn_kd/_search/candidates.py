@@ -1,11 +1,18 @@
-"""What a batched search trains: candidates, and the way from an estimator to its student."""
+"""Candidates of a batched grid search: the setting of the parameters, and how a student is reached.
 
-import functools
+A candidate is a student alone, in a distiller, or as the last step of a pipeline of either. What
+precedes the student, the other steps and the labels of a teacher, is fitted once for all candidates
+in which it is equal. A `RecordingStudent` in the place of the student keeps the training set that
+this fit makes, and the students are trained on it jointly.
+"""
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from sklearn_kd._utils.protocols import Distiller, trains_jointly
+from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
     estimator_path,
     inner_estimator,
@@ -13,157 +20,258 @@ from sklearn_kd._utils.sub_estimators import (
     student_mode,
 )
 
-__all__ = ["SEARCHED", "Candidate"]
+__all__ = ["AUTO_SUBSTITUTES", "Candidate"]
 
 
-def _with_student(estimator, student):
-    """Put a student in the place of the one there is, in an unfitted estimator."""
+#: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
+AUTO_SUBSTITUTES = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+
+
+class RecordingStudent(BaseEstimator):
+    """Student that checks its training set and keeps it, and does not train.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the students that are to be trained, a `JointStudent`.
+    alpha, temperature : float, default=1.0
+        Loss of the student. A distiller sets them.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the student. A distiller sets it where it is None.
+
+    Attributes
+    ----------
+    training_set_ : dict
+        Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft and y.
+    checked_ : estimator
+        Student of ``kind`` with default parameters that has checked the training set, with the
+        attributes that describe it (``classes_``, ...).
+    """
+
+    def __init__(self, kind, *, alpha=1.0, temperature=1.0, random_state=None):
+        self.kind = kind
+        self.alpha = alpha
+        self.temperature = temperature
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        """Check and keep the training set."""
+        # other parameters are those of the candidates, which are checked one by one
+        student = self.kind().set_params(
+            alpha=self.alpha, temperature=self.temperature, random_state=self.random_state
+        )
+        student._validate_params()
+        X, y_encoded, weights, soft = student._check_data(X, y, sample_weight, soft_targets)
+        self.training_set_ = {
+            "X": X,
+            "y_encoded": y_encoded,
+            "weights": weights,
+            "soft": soft,
+            "y": y,
+        }
+        self.checked_ = student
+        return self
+
+    def predict_proba(self, X):
+        """Raise an error; distillers ask whether their student has probabilities."""
+        raise NotFittedError("This student keeps its training set and is never trained.")
+
+    def __sklearn_tags__(self):
+        return get_tags(self.kind())
+
+    @classmethod
+    def like(cls, student):
+        """Return a recording student with the seed and the metadata requests of a student."""
+        recording = cls(type(student), random_state=student.random_state)
+        if routing_enabled():
+            recording.set_fit_request(**student.get_metadata_routing().fit.requests)
+        return recording
+
+
+class Candidate:
+    """One setting of the parameters of a search.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted.
+    params : dict
+        Parameters to set on a clone of it.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Unfitted, with the parameters set.
+    preprocessing_key : tuple
+        Candidates of equal keys share what precedes their students.
+
+    Raises
+    ------
+    TypeError
+        If the student cannot be trained jointly.
+    ValueError
+        If the estimator has callbacks, or for a parameter that cannot be batched.
+    """
+
+    def __init__(self, estimator, params):
+        given_path = list(estimator_path(estimator))
+        _check_callbacks(given_path)
+        _check_student(given_path)
+        self.params = params
+        self.estimator = clone(estimator).set_params(**clone(params, safe=False))
+        path = list(estimator_path(self.estimator))
+        _check_nothing_is_searched(path)
+        _check_nothing_is_replaced(given_path, path, params)
+        #: (prefix, distiller), which sets alpha and temperature of the student, or None
+        self._distiller = next((pair for pair in path if isinstance(pair[1], Distiller)), None)
+        self.preprocessing_key = self._preprocessing_key(*given_path[-1])
+
+    def _preprocessing_key(self, student_prefix, student):
+        """Return the parameters that act before the student, as something hashable."""
+        of_student = {f"{student_prefix}{name}" for name in student.get_params(deep=False)}
+        if self._distiller is not None and not self._mixes_labels():
+            prefix, _ = self._distiller
+            of_student |= {f"{prefix}alpha", f"{prefix}temperature"}
+        # a distiller draws a seed for a student without one, and no other
+        draws_seed = innermost_student(self.estimator).random_state is None
+        others = sorted(
+            (name, each) for name, each in self.params.items() if name not in of_student
+        )
+        return (draws_seed, *((name, _identity(value)) for name, value in others))
+
+    def _mixes_labels(self):
+        """Return whether what reaches the student depends on ``alpha`` of its distiller.
+
+        It does if labels are mixed before they reach the student, or if a prior is corrected.
+        """
+        _, distiller = self._distiller
+        return not (
+            distiller.augmentation is distiller.class_weight is distiller.class_prior is None
+        )
+
+    def fit_preprocessing(self, X, y, fit_params):
+        """Fit what precedes the student, and return it with a `RecordingStudent` at its end."""
+        prefitted = clone(self.estimator)
+        *above, (student_prefix, student) = estimator_path(prefitted)
+        recording = RecordingStudent.like(student)
+        if above:
+            prefitted.set_params(**{student_prefix.removesuffix("__"): recording})
+        else:
+            prefitted = recording
+        if self._distiller is not None and self._mixes_labels():
+            self._check_loss()  # by the student itself, so that an error names its class
+        elif self._distiller is not None:
+            # any loss will do, since each candidate sets its own on its student
+            prefix, _ = self._distiller
+            prefitted.set_params(**{f"{prefix}alpha": 0.5, f"{prefix}temperature": 1.0})
+        return prefitted.fit(X, y, **fit_params)
+
+    def _check_loss(self):
+        """Raise an error for a loss of the distiller that the student cannot have."""
+        _, distiller = self._distiller
+        distiller._validate_params()
+        student_mode(distiller._get_student(), distiller.alpha, distiller.temperature)
+
+    def student_to_train(self, recording, draw_seed):
+        """Return the student of this candidate, ready for joint training, and its random state.
+
+        Parameters
+        ----------
+        recording : RecordingStudent
+            Fitted.
+        draw_seed : callable
+            Returns the seed of students without a random state. The student has to get the random
+            state that is returned back after the training.
+
+        Returns
+        -------
+        student : JointStudent
+        random_state : int, RandomState instance or None
+        """
+        student = clone(innermost_student(self.estimator))
+        if self._distiller is not None:
+            self._check_loss()
+            # labels that are mixed before reach the student with the loss that is left to it
+            loss = recording if self._mixes_labels() else self._distiller[1]
+            student.set_params(alpha=float(loss.alpha), temperature=float(loss.temperature))
+        if student.random_state is None:  # a distiller with a seed has seeded the recording student
+            student.random_state = recording.random_state
+        random_state = student.random_state
+        if random_state is None:
+            student.random_state = draw_seed()
+        student._validate_params()
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(recording.checked_, name):
+                setattr(student, name, getattr(recording.checked_, name))
+        return student, random_state
+
+    def assemble(self, prefitted, student):
+        """Return this candidate fitted, of what precedes the student and of the student."""
+        return _assemble(clone(self.estimator), prefitted, student)
+
+
+def _assemble(estimator, prefitted, student):
+    """Fill an unfitted estimator with what ``prefitted`` has fitted, and with its own student."""
     inner = inner_estimator(estimator)
     if inner is None:
         return student
     inner, name = inner
-    if name == "student" and isinstance(estimator, Distiller):
-        estimator.student = _with_student(inner, student)
+    fitted = _assemble(inner, inner_estimator(prefitted, fitted=True)[0], student)
+    if isinstance(estimator, Pipeline):
+        estimator.steps = [*prefitted.steps[:-1], (name, fitted)]
     else:
-        estimator.steps = [*estimator.steps[:-1], (name, _with_student(inner, student))]
+        estimator._adopt(prefitted, fitted)
     return estimator
 
 
-#: Parameters of a meta that "auto" makes a search of, and what they can be instead.
-SEARCHED = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
-
-
-@functools.cache
-def _recorder(kind):
-    """Student whose fit checks its data and keeps them in ``data_`` instead of training."""
-
-    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
-        self.data_ = {"X": X, "y_encoded": y_encoded, "weights": weights, "soft": soft, "y": y}
-        return self
-
-    return type(kind.__name__, (kind,), {"_fit_targets": _fit_targets})
-
-
-class Candidate:
-    """One setting of the parameters, and how it is fitted together with others."""
-
-    def __init__(self, estimator, params):
-        if hasattr(estimator, "_skl_callbacks") or any(
-            hasattr(each, "_skl_callbacks") for _, each in estimator_path(estimator)
-        ):
-            raise ValueError(
-                "callbacks of the estimator cannot be told of fits that happen together: remove "
-                "them (set_callbacks()), or set them on the search."
-            )
-        base = list(estimator_path(estimator))
-        prefix, student = base[-1]
-        n_metas = sum(isinstance(each, Distiller) for _, each in base)
-        # not of a subclass, whose own fit and parameters would be passed over
-        if not trains_jointly(student) or n_metas > 1:
-            found = " > ".join(type(each).__name__ for _, each in base)
-            raise TypeError(
-                "BatchedGridSearchCV trains a TwoLayerPGDClassifier, alone, as the student of a "
-                f"DistilledClassifier, or as the last step of a Pipeline of either; got {found}. "
-                "Use GridSearchCV for others."
-            )
-        self.params = params
-        self.estimator = clone(estimator).set_params(**clone(params, safe=False))
-        way = list(estimator_path(self.estimator))
-        same = [(name, type(each)) for name, each in way] == [(n, type(e)) for n, e in base]
-        own = {f"{prefix}{name}" for name in student.get_params(deep=False)}
-        self.meta = None  # sets the student's alpha and temperature
-        for name, each in way:
-            if isinstance(each, Distiller):
-                self.meta = each
-                #: whether what reaches the student depends on alpha: labels that are mixed before,
-                #: a prior that is corrected
-                self.mixes = not (
-                    each.augmentation is each.class_weight is each.class_prior is None
-                )
-                if not self.mixes:
-                    own |= {f"{name}alpha", f"{name}temperature"}
-                for param, number in SEARCHED.items():
-                    if getattr(each, param) == "auto":
-                        raise ValueError(
-                            f"{name}{param}='auto' cannot be batched, since it is a search of its "
-                            f"own: set {name}{param}={number}, say, or put values in the grid."
-                        )
-        replaced = [name for name in params if f"{name}__" in [n for n, _ in [*base, *way]]]
-        if replaced or not same:
-            replaced += [name for name in params if name.split("__")[-1] == "steps"]
-            name = replaced[0] if replaced else next(iter(params))
-            raise ValueError(
-                f"the parameter {name} cannot be batched, since it replaces what is trained: "
-                "search over its own parameters, or use GridSearchCV."
-            )
-        #: what comes before the student: candidates in which it is equal share it
-        self.before = (
-            innermost_student(self.estimator).random_state is None,  # draws a seed, or does not
-            *(
-                (name, _identity(value))
-                for name, value in sorted(params.items())
-                if name not in own
-            ),
+def _check_callbacks(path):
+    if any(hasattr(estimator, "_skl_callbacks") for _, estimator in path):
+        raise ValueError(
+            "the estimator has callbacks, which cannot follow fits that are trained jointly: "
+            "remove the callbacks of the estimator (set_callbacks()), or set them on the search."
         )
 
-    def probe(self):
-        """Unfitted estimator whose student records the rows and labels that reach it."""
-        probe = clone(self.estimator)
-        student = innermost_student(probe)
-        # clone, for its metadata requests; its parameters are the candidates' own affair
-        recorder = clone(student)
-        recorder.__class__ = _recorder(type(student))
-        defaults = type(student)().get_params(deep=False)
-        # a meta draws a seed for a student that has none
-        recorder.set_params(**{**defaults, "random_state": student.random_state})
-        probe = _with_student(probe, recorder)
-        for _, each in estimator_path(probe):
-            if isinstance(each, Distiller) and not self.mixes:
-                each.set_params(alpha=0.5, temperature=1.0)
-        return probe
 
-    def student(self, data, seed):
-        """Student to train on what a probe has recorded, and the ``random_state`` to give it back.
-
-        ``data`` is the recording student, ``seed()`` that of students without one.
-        """
-        student, meta = clone(innermost_student(self.estimator)), self.meta
-        if meta is not None:
-            meta._validate_params()
-            student_mode(meta._get_student(), meta.alpha, meta.temperature)
-            loss = data if self.mixes else meta  # the recording student has what is left to do
-            student.set_params(alpha=float(loss.alpha), temperature=float(loss.temperature))
-        if student.random_state is None:  # a meta with a seed has seeded the recording one
-            student.random_state = data.random_state
-        random_state = student.random_state
-        if random_state is None:
-            student.random_state = seed()
-        student._validate_params()
-        for name in ("classes_", "n_features_in_", "feature_names_in_"):
-            if hasattr(data, name):
-                setattr(student, name, getattr(data, name))
-        return student, random_state
-
-    def fitted(self, probe, student):
-        """Fitted estimator of this candidate, what comes before the student being the probe's."""
-        return _assembled(clone(self.estimator), probe, student)
+def _check_student(path):
+    """Raise a TypeError for a student that does not train jointly, or in several distillers."""
+    n_distillers = sum(isinstance(estimator, Distiller) for _, estimator in path)
+    if not trains_jointly(path[-1][1]) or n_distillers > 1:
+        found = " > ".join(type(estimator).__name__ for _, estimator in path)
+        raise TypeError(
+            "BatchedGridSearchCV trains a TwoLayerPGDClassifier, alone, as the student of a "
+            f"DistilledClassifier, or as the last step of a Pipeline of either; got {found}. "
+            "Use GridSearchCV for others."
+        )
 
 
-def _assembled(estimator, probe, student):
-    """Fill an unfitted estimator with what ``probe`` has fitted, and with its own student."""
-    inner = inner_estimator(estimator)
-    if inner is None:
-        return student
-    own = _assembled(inner[0], inner_estimator(probe, fitted=True)[0], student)
-    if isinstance(estimator, Pipeline):
-        estimator.steps = [*probe.steps[:-1], (inner[1], own)]
-        return estimator
-    estimator._adopt(probe, own)
-    return estimator
+def _check_nothing_is_searched(path):
+    """Raise a ValueError for a distiller that makes a search of its own."""
+    for prefix, distiller in path:
+        for name, value in AUTO_SUBSTITUTES.items() if isinstance(distiller, Distiller) else ():
+            if getattr(distiller, name) == "auto":
+                raise ValueError(
+                    f"{prefix}{name}='auto' cannot be batched, since it is a search of its own: "
+                    f"set {prefix}{name}={value}, for example, or put values in the grid."
+                )
+
+
+def _check_nothing_is_replaced(given_path, path, params):
+    """Raise a ValueError for parameters that replace an estimator on the path to the student."""
+    replaced = [name for name in params if f"{name}__" in [key for key, _ in [*given_path, *path]]]
+    is_same = [(key, type(each)) for key, each in path] == [
+        (key, type(each)) for key, each in given_path
+    ]
+    if replaced or not is_same:
+        replaced += [name for name in params if name.split("__")[-1] == "steps"]
+        name = replaced[0] if replaced else next(iter(params))
+        raise ValueError(
+            f"the parameter {name} cannot be batched, since it replaces what is trained: search "
+            "over its own parameters, or use GridSearchCV."
+        )
 
 
 def _identity(value):
-    """Something hashable that equal settings share."""
+    """Return something hashable that equal values share."""
     if value is None or isinstance(value, bool | int | float | str):
         return type(value).__name__, value
-    return "object", id(value)  # the candidates keep it alive
+    return "object", id(value)  # the candidates keep the object alive

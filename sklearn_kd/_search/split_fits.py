@@ -1,18 +1,30 @@
-"""The fits of a batched search on the training rows of one split."""
+"""The fits of a batched grid search: all candidates on the training rows of each split."""
 
 import copy
 import functools
 import time
+from dataclasses import dataclass
+from typing import Any
 
 from sklearn.utils import check_random_state
 
 from sklearn_kd._utils.sub_estimators import innermost_student
 
-__all__ = ["SplitFits"]
+__all__ = ["SearchFits", "SplitFits"]
+
+
+@dataclass
+class _Group:
+    """Candidates that share what precedes their students, and train jointly."""
+
+    prefitted: Any  # fitted estimator with a `RecordingStudent` at its end
+    shared_seconds: float  # of fitting it, for each candidate
+    entries: list  # of (candidate, student)
+    joint_training: Any
 
 
 class SplitFits:
-    """Candidates that train together on one split.
+    """Fits of candidates on the training rows of one split.
 
     Parameters
     ----------
@@ -22,73 +34,129 @@ class SplitFits:
     say : callable
         Called with a verbosity and a message.
     options : dict
-        Of `joint_training.JointTraining`.
+        Options of `JointStudent._fit_jointly`.
     """
 
     def __init__(self, candidates, X, y, fit_params, say, **options):
         self.say, self.options = say, options
-        self.outcome, self.groups, by_before = {}, [], {}
+        self.outcomes, self.groups, by_key = {}, [], {}
         for candidate in candidates:
-            by_before.setdefault(candidate.before, []).append(candidate)
-        # one seed for all that have none, drawn where there are such
-        seed = functools.cache(lambda: int(check_random_state(None).randint(2**31 - 1)))
-        for group in by_before.values():
-            self._prepare(group, X, y, fit_params, seed)
+            by_key.setdefault(candidate.preprocessing_key, []).append(candidate)
 
-    def _prepare(self, group, X, y, fit_params, seed):
-        """Fit what comes before the students, for candidates that differ in their student alone."""
+        @functools.cache
+        def draw_seed():  # one for all candidates without a seed, drawn if there are such
+            return int(check_random_state(None).randint(2**31 - 1))
+
+        for group in by_key.values():
+            self._prepare(group, X, y, fit_params, draw_seed)
+
+    def _prepare(self, candidates, X, y, fit_params, draw_seed):
+        """Fit what precedes the students of some candidates, and set their joint training up."""
         start = time.perf_counter()
         try:
-            probe = group[0].probe()
-            probe.fit(X, y, **fit_params)
-        except Exception as error:  # what each of them would have raised
-            self.outcome |= dict.fromkeys(group, (error, 0.0))
+            prefitted = candidates[0].fit_preprocessing(X, y, fit_params)
+        except Exception as error:  # each of the candidates alone would have raised it
+            self.outcomes |= dict.fromkeys(candidates, (error, 0.0))
             return
-        data = innermost_student(probe, fitted=True)
-        shared = (time.perf_counter() - start) / len(group)
-        batch = []
-        for candidate in group:
+        recording = innermost_student(prefitted, fitted=True)
+        shared_seconds = (time.perf_counter() - start) / len(candidates)
+        entries, random_states = [], []
+        for candidate in candidates:
             try:
-                batch.append((candidate, *candidate.student(data, seed)))
+                student, random_state = candidate.student_to_train(recording, draw_seed)
             except Exception as error:
-                self.outcome[candidate] = error, shared
-        if not batch:
+                self.outcomes[candidate] = error, shared_seconds
+            else:
+                entries.append((candidate, student))
+                random_states.append(random_state)
+        if not entries:
             return
-        together = batch[0][1]._fit_jointly(
-            [student for _, student, _ in batch],
-            **data.data_,
-            **self.options,
+
+        def on_batch(done, size, total):
+            self.say(2, f"{done} of {total} done, {size} begin")
+
+        students = [student for _, student in entries]
+        joint_training = students[0]._fit_jointly(
+            students, **recording.training_set_, on_batch=on_batch, **self.options
         )
-        for _, student, random_state in batch:
+        for student, random_state in zip(students, random_states, strict=True):
             student.random_state = random_state
-        self.groups.append((probe, shared, [entry[:2] for entry in batch], together))
+        self.groups.append(_Group(prefitted, shared_seconds, entries, joint_training))
 
     def advance(self, share, kept):
-        """Train to a share of the epochs, from where it paused.
+        """Train to a share of the epochs, from where the training has paused.
 
         Parameters
         ----------
         share : float
         kept : list of Candidate
-            To be trained on; the others end where they are.
+            To be trained on; the training of the others ends.
 
         Returns
         -------
         list of (estimator or Exception, float)
-            Of each in ``kept`` the fitted estimator, as far as it is trained, or the error of its
-            fit, and its seconds so far.
+            For each candidate in ``kept`` the fitted estimator, as far as it is trained, or the
+            error of its fit, and the seconds of its fit so far.
         """
         wanted = set(kept)
-        for probe, shared, students, together in self.groups:
-            numbers = [n for n, (candidate, _) in enumerate(students) if candidate in wanted]
-            together.keep(set(numbers))
-            for done, size, total in together.advance_by_stack(share):
-                self.say(2, f"{done} of {total} done, {size} begin")
+        for group in self.groups:
+            numbers = [n for n, (candidate, _) in enumerate(group.entries) if candidate in wanted]
+            group.joint_training.keep(set(numbers))
+            group.joint_training.advance(share)
             for number in numbers:
-                candidate, student = students[number]
-                fit = together.fits[number]
+                candidate, student = group.entries[number]
+                fit = group.joint_training.fits[number]
                 # a copy, since a scorer may keep the model while the student trains on
-                result = fit.error or candidate.fitted(probe, copy.copy(student))
-                self.outcome[candidate] = result, shared + fit.seconds
+                result = fit.error or candidate.assemble(group.prefitted, copy.copy(student))
+                self.outcomes[candidate] = result, group.shared_seconds + fit.seconds
         self.say(1, f"{len(kept)} fits{'' if share == 1 else f', to {share:.0%} of their epochs'}")
-        return [self.outcome[candidate] for candidate in kept]
+        return [self.outcomes[candidate] for candidate in kept]
+
+
+class SearchFits:
+    """Fits of candidates on all splits of a search.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+    splits : list of (train, test)
+        Arrays of row numbers.
+    begin_split : callable
+        Called with the number of a split; returns its `SplitFits`.
+    """
+
+    def __init__(self, candidates, splits, begin_split):
+        self.candidates, self.splits, self._begin_split = candidates, splits, begin_split
+        self._paused = {}
+
+    @property
+    def n_splits(self):
+        """Number of splits."""
+        return len(self.splits)
+
+    def advance(self, share, kept, *, raises):
+        """Train some candidates on each split to a share of their epochs.
+
+        Parameters
+        ----------
+        share : float
+        kept : list of int
+            Numbers of the candidates.
+        raises : bool
+            Whether to raise the error of a fit that fails, before other splits are trained.
+
+        Returns
+        -------
+        list of list
+            For each split what `SplitFits.advance` returns.
+        """
+        fits = []
+        for number in range(self.n_splits):
+            split = self._paused.pop(number, None) or self._begin_split(number)
+            fits.append(split.advance(share, [self.candidates[index] for index in kept]))
+            if share < 1:
+                self._paused[number] = split
+            for result, _ in fits[-1]:
+                if raises and isinstance(result, Exception):
+                    raise result
+        return fits

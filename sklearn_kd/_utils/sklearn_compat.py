@@ -1,6 +1,7 @@
 """Private parts of scikit-learn under public names. No other module imports private ones."""
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
 from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
@@ -25,6 +26,7 @@ from sklearn.utils.validation import (
 __all__ = [
     "HasMethods",
     "Interval",
+    "MultimetricScorer",
     "RealNotInt",
     "StrOptions",
     "check_method_params",

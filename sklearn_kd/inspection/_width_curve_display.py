@@ -11,7 +11,7 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
-from sklearn_kd._search.candidates import SEARCHED
+from sklearn_kd._search.candidates import AUTO_SUBSTITUTES
 from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path
 from sklearn_kd.inspection._plotting import pyplot
@@ -301,7 +301,7 @@ def _check_estimator(estimator):
     estimator = clone(estimator)
     if meta.student is None:
         estimator.set_params(**{f"{prefix}student": student})
-    for name, value in SEARCHED.items():
+    for name, value in AUTO_SUBSTITUTES.items():
         if getattr(meta, name) == "auto":
             raise ValueError(
                 f"{prefix}{name}='auto' is a search of its own for each student: set "

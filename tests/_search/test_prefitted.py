@@ -1,0 +1,178 @@
+"""The search that scores fits which have happened, and the student that keeps its training set."""
+
+import traceback
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+
+from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd._search.candidates import RecordingStudent
+from sklearn_kd._search.prefitted import FitQueue, PrefittedEstimator, PrefittedScorer
+from tests._helpers.estimators import PropagatedRecorder
+from tests._helpers.searches import (
+    WIDTHS,
+    assert_same_results,
+    batched,
+    distilled,
+    student,
+    table,
+)
+
+
+def plain(estimator, X, y):
+    return estimator.score(X, y)
+
+
+def weighted(estimator, X, y, sample_weight=None):
+    return estimator.score(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("scoring", [None, plain, weighted, "accuracy", ["accuracy", "f1_macro"]])
+def test_scorers_get_the_weights_that_they_take(scoring):
+    X, y = table()
+    weights = np.linspace(0.1, 3, len(y))
+    results, messages = [], []
+    for kind in (GridSearchCV, BatchedGridSearchCV):
+        search = kind(student(), WIDTHS, cv=3, scoring=scoring, refit=False)
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            results.append(search.fit(X, y, sample_weight=weights))
+        # of the search itself, which follows, the messages differ
+        messages.append(sorted({str(w.message).split("which may")[0] for w in record}))
+    assert_same_results(results[1], results[0])
+    assert messages[0] == messages[1]
+    assert any("does not support sample_weight" in text for text in messages[0]) == (
+        scoring is plain
+    )
+
+
+def test_scorers_get_the_metadata_that_they_request():
+    X, y = table()
+    weights = np.linspace(0.1, 3, len(y))
+    with config_context(enable_metadata_routing=True):
+        one = student().set_fit_request(sample_weight=False)
+        first = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        second = make_scorer(accuracy_score).set_score_request(sample_weight=False)
+        for options in (
+            {"scoring": first},
+            {"scoring": {"a": first, "b": second}, "refit": "a"},
+        ):
+            expected, search = (
+                kind(one, WIDTHS, cv=3, **options).fit(X, y, sample_weight=weights)
+                for kind in (GridSearchCV, BatchedGridSearchCV)
+            )
+            assert_same_results(search, expected)
+    scores = search.cv_results_
+    assert not np.allclose(scores["mean_test_a"], scores["mean_test_b"])
+
+
+def test_several_scores_share_the_predictions(monkeypatch):
+    X, y = table()
+    calls, original = [], TwoLayerPGDClassifier.predict
+
+    def predict(self, X):
+        calls.append(len(X))
+        return original(self, X)
+
+    monkeypatch.setattr(TwoLayerPGDClassifier, "predict", predict)
+    batched(scoring=["accuracy", "f1_macro"], refit=False).fit(X, y)
+    assert calls == [30] * 6
+
+
+def test_propagated_callbacks_hear_of_the_refit_and_leave_nothing():
+    X, y = table()
+    for estimator, grid in (
+        (student(), WIDTHS),
+        (make_pipeline(StandardScaler(), student()), {"twolayerpgdclassifier__width": [2, 4]}),
+        (distilled(), {"student__width": [2, 4]}),
+    ):
+        recorder = PropagatedRecorder()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            search = batched(estimator, grid, cv=2).set_callbacks(recorder).fit(X, y)
+        assert recorder.setups == 0
+        assert ("fit", "refit-with-best-params") in recorder.begun
+        assert not [name for name in vars(search.best_estimator_) if "callback" in name]
+
+
+def test_an_error_of_several_fits_keeps_its_traceback():
+    try:
+        raise ValueError("no")
+    except ValueError as raised:
+        error = raised
+    queue = FitQueue()
+    estimators = [clone(PrefittedEstimator(student(), queue)) for _ in range(3)]
+    texts = []
+    for _ in range(2):  # rounds
+        queue.put([error] * 3)
+        for estimator in estimators:
+            with pytest.raises(ValueError, match="no") as caught:
+                estimator.fit(None)
+            texts.append(traceback.format_exception(caught.value))
+    assert all(text == texts[0] for text in texts)
+
+
+def test_a_prefitted_estimator_is_like_the_one_in_it():
+    queue, inner = FitQueue(), distilled()
+    estimator = PrefittedEstimator(inner, queue)
+    assert estimator.get_params() == inner.get_params()
+    assert get_tags(estimator) == get_tags(inner)
+    copied = clone(estimator).set_params(student__width=6)
+    assert inner.student.width == 2
+    assert copied.get_params()["student__width"] == 6
+    queue.put([inner])
+    assert copied.fit(None).fitted_ is inner
+    queue.close()
+    assert type(clone(copied)) is type(inner)
+    assert clone(copied).student.width == 6
+
+
+def test_a_prefitted_scorer_is_like_the_one_in_it():
+    scorer = make_scorer(accuracy_score)
+    prefitted = PrefittedScorer(scorer)
+    assert repr(prefitted) == repr(scorer)
+    assert prefitted._accept_sample_weight()
+    assert not hasattr(PrefittedScorer(plain), "_accept_sample_weight")
+
+
+def test_a_recording_student_keeps_what_a_student_would_train_on():
+    X, y = table()
+    weights = np.linspace(0, 2, len(y))
+    soft = np.full((len(y), 3), 1 / 3)
+    one = student()
+    recording = RecordingStudent.like(one).fit(X.tolist(), y, weights, soft)
+    expected = one._check_data(X, y, weights, soft)
+    kept = recording.training_set_
+    for name, array in zip(("X", "y_encoded", "weights", "soft"), expected, strict=True):
+        assert_array_equal(kept[name], array)
+    assert kept["y"] is y
+    assert_array_equal(recording.checked_.classes_, [0, 1, 2])
+    assert get_tags(recording) == get_tags(one)
+    assert recording.random_state == one.random_state
+    with pytest.raises(NotFittedError, match="never trained"):
+        recording.predict_proba(X)
+
+
+def test_a_recording_student_has_the_metadata_requests_of_the_student():
+    with config_context(enable_metadata_routing=True):
+        one = student().set_fit_request(sample_weight=True, soft_targets="labels")
+        requests = RecordingStudent.like(one).get_metadata_routing().fit.requests
+        assert requests == {"sample_weight": True, "soft_targets": "labels"}
+
+
+def test_an_error_of_a_loss_names_the_student():
+    X, y = table()
+    model = distilled(class_weight="balanced")
+    search = batched(model, {"alpha": [1.5], "temperature": [2.0]}, error_score="raise")
+    with pytest.raises(ValueError, match="the student is TwoLayerPGDClassifier"):
+        search.fit(X, y)
