@@ -1,7 +1,6 @@
 """SelfDistillClassifier: a network that corrects wrong labels while it learns from them."""
 
 import copy
-import warnings
 from numbers import Real
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from sklearn_kd._self_distillation.label_quality import (
     posterior_label_probabilities,
     predictions_without_label_influence,
 )
-from sklearn_kd._utils.base import FittedClassifierMixin, require_fitted
+from sklearn_kd._utils.base import FittedClassifierMixin, all_or_nothing, require_fitted
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.protocols import SoftTargetStudent
@@ -32,38 +31,40 @@ from sklearn_kd._utils.sklearn_compat import (
 )
 from sklearn_kd._utils.sub_estimators import merge_tags, seeded
 from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 
 __all__ = ["SelfDistillClassifier"]
 
 
-#: Below this weight of its predictions a generation makes the next one no other than itself.
-LEAST_WEIGHT = 0.1
-#: Below this share of wrong labels the data look clean.
-CLEAN = 0.05
+#: Smallest weight of the predictions of a first generation for which a second one is trained. With
+#: less weight the second generation would hardly differ from the first.
+MIN_PREDICTION_WEIGHT = 0.1
+#: Estimated share of wrong labels below which the labels count as clean.
+MAX_CLEAN_NOISE_RATE = 0.05
 
 
-class Data(NamedTuple):
-    """What `fit` was given, and of it the rows of positive weight, checked."""
+class TrainingRows(NamedTuple):
+    """The data of `fit`, and its rows of positive weight as the network has checked them."""
 
     X: object
     y: np.ndarray  # (n_samples,)
-    rows: np.ndarray
+    sample_weight: np.ndarray  # (n_samples,)
+    X_checked: np.ndarray  # this and the following: rows of positive weight only
     y_encoded: np.ndarray
     weights: np.ndarray  # with those of the classes
-    sample_weight: np.ndarray  # (n_samples,)
 
     @property
-    def kept(self):
-        """Which rows have positive weight."""
+    def is_kept(self):
+        """Return which rows have positive weight."""
         return self.sample_weight > 0
 
-    def trained(self, targets):
-        """Arguments of ``_fit_targets``."""
-        return self.rows, self.y_encoded, self.weights, targets, self.y
+    def training_set(self, targets):
+        """Return the arguments of ``_fit_targets``."""
+        return self.X_checked, self.y_encoded, self.weights, targets, self.y
 
-    def given(self, classes):
-        """Labels as indicators of the classes, bool of shape (n_samples, n_classes)."""
+    def label_indicators(self, classes):
+        """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
         return self.y[:, None] == classes
 
 
@@ -263,56 +264,52 @@ class SelfDistillClassifier(
 
         return TwoLayerPGDClassifier(width=256)
 
-    @fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
     def fit(self, X, y, sample_weight=None):
         """Train the network on labels that it corrects.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            As the estimator takes it.
+            Rows as the estimator takes them.
         y : array-like of shape (n_samples,)
-            Labels, some of them wrong.
+            Labels, some of which are wrong.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of zero is as good as absence.
+            Non-negative weights of the rows. A row of weight zero is as good as absent.
 
         Returns
         -------
         self : SelfDistillClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        TypeError
+            If the estimator does not train on targets of a meta-estimator.
+        ValueError
+            For parameters or data that cannot be used.
         """
-        rng = check_random_state(self.random_state)
-        estimator = seeded(self._get_estimator(), rng)
-        if not isinstance(estimator, SoftTargetStudent):
-            raise TypeError(
-                "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
-                f"{type(estimator).__name__}: put the steps of a pipeline before the "
-                "SelfDistillClassifier; for other classifiers, distil the refined_targets_ of a "
-                "network with DistilledClassifier."
-            )
-        estimator._validate_params()
-        if isinstance(estimator.random_state, np.random.RandomState):
-            # a number, so that both generations hold the same rows out
-            seed = int(estimator.random_state.randint(2**31 - 1))
-            estimator.set_params(random_state=seed)
-        if getattr(estimator, "checkpoint_path", None) is not None:
-            raise ValueError(
-                "checkpoint_path cannot be used where labels are corrected, whose corrections the "
-                "file would not have: set checkpoint_path=None on the estimator."
-            )
+        return self._fit(X, y, sample_weight)
+
+    @fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
+    def _fit(self, X, y, sample_weight=None, *, recorder=None):
+        """Fit, and let a `TargetRecorder` observe the targets of a single generation."""
+        network = self._network_to_train()
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, y_encoded, weights, _ = estimator._check_data(X, y, sample_weight, None)
-        shares = validate_sample_weight(sample_weight, X)
-        data = Data(X, check_y(y, estimator=self), rows, y_encoded, weights, shares)
-        correct = self._correct_by_own_predictions
-        if self._uses_generations(estimator):
-            correct = self._correct_by_last_generation
-        fitted = correct(estimator, data, ctx)
-
-        # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
-        validate_data(self, X, skip_check_array=True)
-        vars(self).update(fitted)
-        ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
+        with all_or_nothing(self):
+            X_checked, y_encoded, weights, _ = network._check_data(X, y, sample_weight, None)
+            sample_weight = validate_sample_weight(sample_weight, X)
+            y_checked = check_y(y, estimator=self)
+            rows = TrainingRows(X, y_checked, sample_weight, X_checked, y_encoded, weights)
+            if self._trains_two_generations(network):
+                fitted = self._fit_two_generations(network, rows, ctx)
+            else:
+                fitted = self._fit_one_generation(network, rows, ctx, recorder)
+            validate_data(self, X, skip_check_array=True)
+            vars(self).update(fitted)
+            ctx.call_on_fit_task_end(
+                estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted
+            )
         if self.verbose:
             print(
                 f"[SelfDistillClassifier] about {self.noise_rate_:.1%} of the labels are wrong; "
@@ -320,113 +317,150 @@ class SelfDistillClassifier(
             )
         return self
 
-    def _uses_generations(self, estimator):
+    def _network_to_train(self):
+        """Return a clone of the network with a seed, after a check that it can be trained here."""
+        network = seeded(self._get_estimator(), check_random_state(self.random_state))
+        if not isinstance(network, SoftTargetStudent):
+            raise TypeError(
+                "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
+                f"{type(network).__name__}. Put the steps of a pipeline before the "
+                "SelfDistillClassifier. For other classifiers, distill the refined_targets_ of a "
+                "network with DistilledClassifier."
+            )
+        network._validate_params()
+        if isinstance(network.random_state, np.random.RandomState):
+            # a number, so that both generations hold the same rows out
+            seed = int(network.random_state.randint(2**31 - 1))
+            network.set_params(random_state=seed)
+        if getattr(network, "checkpoint_path", None) is not None:
+            raise ValueError(
+                "checkpoint_path cannot be used where labels are corrected, since the file would "
+                "not have the corrections: set checkpoint_path=None on the estimator."
+            )
+        return network
+
+    def _trains_two_generations(self, network):
+        """Return whether the predictions of a first network make the targets of a second one."""
         if self.memory != "auto":
             return self.memory == "previous-generation"
-        return bool(estimator.early_stopping) and self.schedule in ("chance-corrected", "accuracy")
+        return bool(network.early_stopping) and self.schedule in ("chance-corrected", "accuracy")
 
-    def _correct_by_own_predictions(self, estimator, data, ctx):
-        """Train one network, which makes its targets at each step; return fitted attributes."""
+    def _fit_one_generation(self, network, rows, ctx, recorder):
+        """Train a network that makes its targets in each step, and return fitted attributes."""
         from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 
-        correction = LabelCorrection(self)
-        task = Subtask(ctx, "fit-estimator", self, data.X, data.y)
-        with task.begin(estimator):
-            estimator._fit_targets(*data.trained(None), correction=correction)
-        curve, confidence = correction.weight_curve(estimator.n_iter_), None
-        if len(correction.mean_confidence()) == len(data.y_encoded):  # no row was held out
-            proba = estimator.predict_proba(data.X).astype(np.float64)
-            confidence = (proba * data.given(estimator.classes_)).sum(axis=1)
-            confidence[data.kept] = correction.mean_confidence()
-        weight = None if estimator.early_stopping else curve[-1:].sum()
-        fitted = self._read(estimator, data, curve, confidence, weight)
+        correction = LabelCorrection(self, recorder)
+        task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
+        with task.begin(network):
+            network._fit_targets(*rows.training_set(None), correction=correction)
+        if recorder is not None:
+            recorder.select(correction.student)
+        curve, confidence = correction.weight_curve(network.n_iter_), None
+        if len(correction.mean_confidence()) == len(rows.y_encoded):  # no row was held out
+            proba = network.predict_proba(rows.X).astype(np.float64)
+            confidence = (proba * rows.label_indicators(network.classes_)).sum(axis=1)
+            confidence[rows.is_kept] = correction.mean_confidence()
+        weight = None if network.early_stopping else curve[-1:].sum()
+        fitted = self._fitted_attributes(network, rows, curve, confidence, weight)
         task.end(fitted)
-        if fitted["noise_rate_"] < CLEAN and fitted["weight_curve_"].max(initial=0.0) > 0:
-            warnings.warn(
+        if fitted["noise_rate_"] < MAX_CLEAN_NOISE_RATE and curve.max(initial=0.0) > 0:
+            warn_caller(
                 f"the labels look clean (about {fitted['noise_rate_']:.1%} wrong), and correcting "
-                "those that are right but hard to learn is likely to cost accuracy: compare with "
+                "labels that are right but hard to learn is likely to cost accuracy: compare with "
                 "the estimator alone, lower strength, or set early_stopping=True on the estimator "
                 "with memory='auto'.",
                 CleanLabelsWarning,
-                stacklevel=4,
             )
         return fitted
 
-    def _correct_by_last_generation(self, estimator, data, ctx):
-        """Train a plain network, which makes the targets of another; return fitted attributes."""
+    def _fit_two_generations(self, network, rows, ctx):
+        """Train a network on the predictions of a plain one, and return fitted attributes."""
         from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 
         if self.schedule == "annealed":
             raise ValueError(
-                "schedule='annealed' is of targets that change with the step, which those of "
+                "schedule='annealed' needs targets that change from step to step, which those of "
                 "memory='previous-generation' do not: set another memory or schedule."
             )
         correction = LabelCorrection(self)
-        first = copy.copy(estimator)  # as checked, with the callbacks of the estimator
-        task = Subtask(ctx, "fit-first-generation", self, data.X, data.y)
+        first = copy.copy(network)  # with its checks and callbacks
+        task = Subtask(ctx, "fit-first-generation", self, rows.X, rows.y)
         with task.begin(first):
-            first._fit_targets(*data.trained(None))
+            first._fit_targets(*rows.training_set(None))
         task.end()
-        y_encoded, weights, n_classes = data.y_encoded, data.weights, len(first.classes_)
-        decision = first.decision_function(data.X)[data.kept]
+        y_encoded, weights, n_classes = rows.y_encoded, rows.weights, len(first.classes_)
+        decision = first.decision_function(rows.X)[rows.is_kept]
         right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == y_encoded
         shares = np.bincount(y_encoded, weights, n_classes) / weights.sum()
         weight = correction.weight_of(np.average(right, weights=weights), shares.max())
-        if weight < LEAST_WEIGHT:
-            return self._read(first, data, np.zeros(first.n_iter_))
+        if weight < MIN_PREDICTION_WEIGHT:
+            return self._fitted_attributes(first, rows, np.zeros(first.n_iter_))
 
         targets = correction.mix(decision, np.eye(n_classes)[y_encoded], weight)
-        estimator.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, data.X, data.y)
-        with task.begin(estimator):
-            estimator._fit_targets(*data.trained(targets))
+        network.set_params(alpha=1.0, temperature=1.0)
+        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
+        with task.begin(network):
+            network._fit_targets(*rows.training_set(targets))
         confidence = [
-            (each.predict_proba(data.X) * data.given(each.classes_)).sum(axis=1)
-            for each in (first, estimator)
+            (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
+            for each in (first, network)
         ]
-        curve = np.full(estimator.n_iter_, weight)
-        fitted = self._read(estimator, data, curve, np.mean(confidence, axis=0))
+        curve = np.full(network.n_iter_, weight)
+        fitted = self._fitted_attributes(network, rows, curve, np.mean(confidence, axis=0))
         task.end(fitted)
         return fitted
 
-    def _read(self, estimator, data, curve, confidence=None, weight=None):
-        """Fitted attributes; ``confidence`` in the labels is that of the estimator by default.
+    def _fitted_attributes(self, network, rows, curve, confidence=None, weight=None):
+        """Return the fitted attributes.
 
-        ``weight`` is that of `predictions_without_label_influence`.
+        Parameters
+        ----------
+        network : estimator
+            Fitted.
+        rows : TrainingRows
+        curve : ndarray
+            Weight of the predictions in each epoch.
+        confidence : ndarray of shape (n_samples,), default=None
+            Probabilities of the given labels. None: those of the network.
+        weight : float, default=None
+            As in `predictions_without_label_influence`.
         """
-        classes, given = estimator.classes_, data.given(estimator.classes_)
-        proba = estimator.predict_proba(data.X).astype(np.float64)
+        classes, given = network.classes_, rows.label_indicators(network.classes_)
+        proba = network.predict_proba(rows.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
-        kept, beliefs = data.kept, proba.copy()
-        beliefs[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-        rate = estimate_noise_rate(beliefs[kept], data.y_encoded, data.sample_weight[kept])
+        kept, adjusted = rows.is_kept, proba.copy()
+        adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
+        rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
         suggested = proba.argmax(axis=1)
-        gone = np.bincount(data.y_encoded, minlength=len(classes)) > 0
-        gone[suggested[kept]] = False
-        if gone.any():
-            advice = "lower strength"
-            if self.schedule == "accuracy":
-                advice += ", or set schedule='chance-corrected'"
-            warnings.warn(
-                f"the classes {classes[gone].tolist()} are predicted for none of their rows: the "
-                f"estimator alone may do better; {advice}.",
-                ClassCollapseWarning,
-                stacklevel=5,
-            )
+        self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
         return {
-            "estimator_": estimator,
+            "estimator_": network,
             "classes_": classes,
-            "refined_targets_": posterior_label_probabilities(beliefs, given, rate),
+            "refined_targets_": posterior_label_probabilities(adjusted, given, rate),
             "label_quality_": np.clip(confidence, 0, 1),
             "noise_rate_": rate,
             "weight_curve_": curve,
-            "n_iter_": estimator.n_iter_,
-            "loss_curve_": estimator.loss_curve_,
-            "termination_condition_": estimator.termination_condition_,
-            "_given": data.y.copy(),
-            "_suggested": suggested,
+            "n_iter_": network.n_iter_,
+            "loss_curve_": network.loss_curve_,
+            "termination_condition_": network.termination_condition_,
+            "_training_labels_": rows.y.copy(),
+            "_suggested_codes_": suggested,
         }
+
+    def _warn_if_classes_vanish(self, classes, y_encoded, suggested):
+        """Warn where a class of the labels is predicted for no row."""
+        is_absent = np.bincount(y_encoded, minlength=len(classes)) > 0
+        is_absent[suggested] = False
+        if is_absent.any():
+            advice = "lower strength"
+            if self.schedule == "accuracy":
+                advice += ", or set schedule='chance-corrected'"
+            warn_caller(
+                f"the classes {classes[is_absent].tolist()} are predicted for no row, though rows "
+                f"have these labels: the estimator alone may do better; {advice}.",
+                ClassCollapseWarning,
+            )
 
     def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
         """Rank the rows by how likely their labels are right, the most suspicious first.
@@ -465,12 +499,12 @@ class SelfDistillClassifier(
                     "groups and sample_weight are for the copies of cv: leave them out with "
                     "cv='in-sample', where nothing is fitted."
                 )
-            if not np.array_equal(y, self._given):
+            if not np.array_equal(y, self._training_labels_):
                 raise ValueError(
                     "cv='in-sample' needs the rows and labels that fit was given, and y is not "
                     "those labels: pass them, or set cv=None."
                 )
-            suggested, quality = self.classes_[self._suggested], self.label_quality_
+            suggested, quality = self.classes_[self._suggested_codes_], self.label_quality_
         else:
             rng = check_random_state(self.random_state)
             more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}

@@ -1,6 +1,6 @@
-"""How SelfDistillClassifier corrects labels: the rule of targets of a fit, and what it has done.
+"""Targets of a network that corrects its labels in training, and how it has corrected them.
 
-Apart from the estimator because it imports torch, which an estimator must not at import.
+This module imports torch, which the module of the estimator must not do at import.
 """
 
 import numpy as np
@@ -18,27 +18,40 @@ class LabelCorrection:
     Parameters
     ----------
     est : SelfDistillClassifier
+    recorder : TargetRecorder, default=None
+        Observes the targets.
+
+    Attributes
+    ----------
+    student : int
+        Which of the networks that train side by side is kept. The training sets it at its end.
     """
 
-    def __init__(self, est):
-        self.est = est
+    def __init__(self, est, recorder=None):
+        self.est, self.recorder = est, recorder
         self.label_function = self_distillation.hardmax
         if est.target == "soft":
             self.label_function = self_distillation.Softmax(float(est.target_temperature))
         self.rule, self.n_batches = None, 1
-        self.student = 0  # whose network was kept, of those side by side
+        self.student = 0
 
     def make_rule(self, labels, weights, n_epochs, n_batches):
-        """Return the rule of a fit.
+        """Return the rule of targets of a fit, or of an attempt at one.
 
         Parameters
         ----------
         labels : targets.Fixed
             Labels as given.
-        weights : Tensor of shape (students or 1, n_rows or 1)
-            Of the rows, to each student; one that a student leaves out has none.
-        n_epochs, n_batches : int
-            Epochs at most, and steps of each.
+        weights : Tensor of shape (networks or 1, n_rows or 1)
+            Weights of the rows for each network. A row that a network holds out has weight zero.
+        n_epochs : int
+            Largest number of epochs.
+        n_batches : int
+            Steps of an epoch.
+
+        Returns
+        -------
+        self_distillation.SelfDistilled
         """
         memory, kept = None, self.est.memory
         n_rows = labels.values.shape[2]
@@ -54,11 +67,10 @@ class LabelCorrection:
                 return torch.zeros_like(accuracy)
             return self._weight(step, n_steps, accuracy, prior.expand_as(accuracy))
 
-        corrected = weights > 0  # rows that early stopping holds out are scored as they are given
+        corrected = weights > 0  # rows that early stopping holds out are scored by given labels
         self.n_batches = n_batches
-        recorder = vars(self.est).get("_recorder")  # that of `inspection.InformationDisplay`
-        if recorder is not None:
-            recorder.begin(self, n_rows)
+        if self.recorder is not None:
+            self.recorder.begin(n_rows, n_batches)
         self.rule = self_distillation.SelfDistilled(
             labels,
             self.label_function,
@@ -66,19 +78,19 @@ class LabelCorrection:
             memory,
             None if corrected.all() else corrected,
             self_distillation.Confidence(n_rows),
-            recorder,
+            self.recorder,
         )
         return self.rule
 
     def _weight(self, step, n_steps, accuracy, prior):
-        """1 - alpha_t before it is clipped; tensors of shape (students,)."""
+        """Return 1 - alpha_t before it is clipped. Accuracy, prior and result: (networks,)."""
         schedule = self.est.schedule
         if schedule == "accuracy":
             weight = accuracy
         elif schedule == "chance-corrected":
-            # a class may have all of the weight, to rounding
-            least = torch.finfo(prior.dtype).tiny
-            weight = ((accuracy - prior) / (1 - prior).clamp(min=least)).clamp(min=0)
+            # the prior may be 1 up to rounding
+            tiny = torch.finfo(prior.dtype).tiny
+            weight = ((accuracy - prior) / (1 - prior).clamp(min=tiny)).clamp(min=0)
         elif schedule == "annealed":
             weight = torch.full_like(accuracy, step / n_steps)
         else:
@@ -89,12 +101,12 @@ class LabelCorrection:
         return self.est.strength * weight
 
     def weight_of(self, accuracy, prior):
-        """1 - alpha of predictions that do not change, a float in [0, 1]."""
+        """Return 1 - alpha of predictions that do not change, a float in [0, 1]."""
         pair = torch.tensor([[accuracy], [prior]], dtype=torch.float64)
         return float(self._weight(0, 1, *pair).clamp(0, 1))
 
     def weight_curve(self, n_epochs):
-        """Mean of 1 - alpha_t over the steps of each epoch that was trained to its end."""
+        """Return the mean of 1 - alpha_t over the steps of each epoch that was completed."""
         weights = self.rule.weights[: n_epochs * self.n_batches]
         if not weights:
             return np.zeros(0)
@@ -102,28 +114,32 @@ class LabelCorrection:
         return to_numpy(steps.view(-1, self.n_batches).mean(dim=1))
 
     def mean_confidence(self):
-        """Mean over the epochs of the probability of each row's given label, as an array."""
+        """Return the mean over the epochs of the probability of the given label of each row."""
         watch = self.rule.watch
         if watch.total is None:
             return np.zeros(0)
         return to_numpy(watch.total[self.student].double() / watch.n_seen.clamp(min=1))
 
     def needed_bytes(self, n_students, n_rows, n_outputs, itemsize):
-        """Bytes of what is kept of every row, about."""
+        """Return about how many bytes are kept for all rows."""
         n_arrays = 1 + n_outputs * (self.est.memory not in (None, "auto"))
         return itemsize * n_students * n_rows * n_arrays
 
     def mix(self, decision, labels, weight):
-        """Mix labels and predictions: alpha y + (1 - alpha) h(f), an array (n, n_classes).
+        r"""Mix labels and predictions: :math:`\alpha y + (1 - \alpha) h(f)`.
 
         Parameters
         ----------
         decision : ndarray of shape (n,) or (n, n_classes)
-            f.
+            The logits f.
         labels : ndarray of shape (n, n_classes)
-            y as indicators.
+            The labels y as indicators.
         weight : float
-            1 - alpha.
+            :math:`1 - \alpha`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
         """
         logits = torch.from_numpy(decision.reshape(len(decision), -1).T[None].copy())
         corrected = self.label_function(logits)[0].T.to(torch.float64)
@@ -133,7 +149,7 @@ class LabelCorrection:
 
 
 def _largest_share(labels, weights):
-    """Share of the largest class, (students or 1,); labels (1, outputs, rows)."""
+    """Return the share of the largest class, (networks or 1,), of labels (1, outputs, rows)."""
     total = weights.expand(-1, labels.shape[2]).sum(dim=1, keepdim=True)
     shares = (labels * weights[:, None]).sum(dim=2) / total
     if shares.shape[1] == 1:

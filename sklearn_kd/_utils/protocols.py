@@ -7,7 +7,14 @@ package can offer the same. The methods are private because users never call the
 
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Distiller", "JointStudent", "SoftTargetStudent", "trains_jointly"]
+__all__ = [
+    "Distiller",
+    "JointStudent",
+    "LabelCorrector",
+    "SoftTargetStudent",
+    "TargetRecorder",
+    "trains_jointly",
+]
 
 
 @runtime_checkable
@@ -42,6 +49,33 @@ class Distiller(Protocol):
 
     def _adopt(self, fitted, student) -> None:
         """Take the fitted attributes of another distiller, with another fitted student."""
+
+
+class TargetRecorder(Protocol):
+    """An observer of the targets that a `LabelCorrector` makes in each step of its training."""
+
+    def begin(self, n_rows, n_batches) -> None:
+        """Start, or start again, with the number of rows in training and of steps an epoch."""
+
+    def __call__(self, logits, targets, rows, step) -> None:
+        """Observe a step: tensors of shape (networks, outputs, rows), rows None for all."""
+
+    def select(self, network) -> None:
+        """Learn at the end which of the networks that trained side by side is kept."""
+
+
+@runtime_checkable
+class LabelCorrector(Protocol):
+    """A meta-estimator that corrects the labels on which its network is trained."""
+
+    def _get_estimator(self) -> Any:
+        """Return the unfitted network, the default one where none is given."""
+
+    def _trains_two_generations(self, network) -> bool:
+        """Return whether the labels are corrected once, between the fits of two networks."""
+
+    def _fit(self, X, y, sample_weight=None, *, recorder=None) -> Any:
+        """Fit as ``fit`` does, and let a `TargetRecorder` observe the training."""
 
 
 def trains_jointly(estimator):

@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state, check_sca
 
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
-from sklearn_kd._utils.protocols import SoftTargetStudent
+from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd.inspection._plotting import pyplot
 
@@ -186,8 +186,8 @@ class InformationDisplay:
         if y_clean is not None:
             ratios["clean"] = _ratio(_one_hot(y_clean, rows), top)
 
-        model._recorder = recorder = _Recorder(rows, n_samples, top, every)
-        model.fit(X, y)
+        recorder = _RatioRecorder(rows, n_samples, top, every)
+        model._fit(X, y, recorder=recorder)
         display = cls(frame=_frame(recorder.records(), model.weight_curve_, ratios))
         return display.plot(ax, quantity=quantity, line_kw=line_kw)
 
@@ -239,49 +239,58 @@ class InformationDisplay:
         return self
 
 
-class _Recorder:
-    """Takes part in a fit (`corrected_targets.LabelCorrection`), and keeps ratios of what it sees.
+class _RatioRecorder:
+    """Records the information ratios of targets and predictions; a `TargetRecorder`.
 
     Parameters
     ----------
     rows : ndarray of int of shape (n_rows,)
-        Rows that are looked at.
+        Rows whose ratios are recorded.
     n_samples : int
+        Number of rows of the fit.
     top : ndarray of shape (n_rows, k)
         Eigenvectors.
     every : int
+        Epochs from one record to the next.
     """
 
     def __init__(self, rows, n_samples, top, every):
         self.rows, self.n_samples, self.top, self.every = rows, n_samples, top, every
+        self.network = 0
 
-    def begin(self, correction, n_rows):
-        """Start, or start again, on ``n_rows`` rows in training."""
+    def begin(self, n_rows, n_batches):
+        """Start, or start again, with the number of rows in training and of steps an epoch."""
         if n_rows < self.n_samples:
             raise ValueError(
                 f"{self.n_samples - n_rows} rows are held out of training and have no targets to "
                 "record: set early_stopping=False of the estimator."
             )
-        self.correction, self.latest, self.kept = correction, None, []
+        self.n_batches, self.latest, self.recorded = n_batches, None, []
 
     def __call__(self, logits, targets, rows, step):
-        """Take in the tensors of a step, (students, outputs, rows of the batch)."""
+        """Observe a step: tensors of shape (networks, outputs, rows), rows None for all."""
         proba = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
         if self.latest is None:
             shape = *logits.shape[:2], self.n_samples
             self.latest = [logits.new_empty(shape) for _ in range(2)]
         for latest, values in zip(self.latest, (targets, proba), strict=True):
             latest[:, :, slice(None) if rows is None else rows] = values
-        epoch, batch = divmod(step, self.correction.n_batches)
-        if batch == self.correction.n_batches - 1 and epoch % self.every == 0:
+        epoch, batch = divmod(step, self.n_batches)
+        if batch == self.n_batches - 1 and epoch % self.every == 0:
             chosen = [values[:, :, self.rows].mT.double().cpu().numpy() for values in self.latest]
-            # of every student: which one is kept is known at the end
-            self.kept.append((epoch + 1, [[_ratio(own, self.top) for own in c] for c in chosen]))
+            # of every network, since the one that is kept is known at the end only
+            ratios = [[_ratio(each, self.top) for each in values] for values in chosen]
+            self.recorded.append((epoch + 1, ratios))
+
+    def select(self, network):
+        """Learn which of the networks that trained side by side is kept."""
+        self.network = network
 
     def records(self):
-        """Return (epoch, ratio of targets, ratio of predictions), of the network that was kept."""
-        student = self.correction.student
-        return [(epoch, *(each[student] for each in ratios)) for epoch, ratios in self.kept]
+        """Return (epoch, ratio of targets, ratio of predictions) of the network that is kept."""
+        return [
+            (epoch, *(each[self.network] for each in ratios)) for epoch, ratios in self.recorded
+        ]
 
 
 def _top_eigenvectors(X, kernel, k):
@@ -319,7 +328,7 @@ def _frame(records, weights, ratios):
 
 def _check_estimator(estimator):
     """Clone of an estimator whose targets change along training."""
-    if not hasattr(estimator, "_uses_generations") or isinstance(estimator, type):
+    if not isinstance(estimator, LabelCorrector) or isinstance(estimator, type):
         name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
         raise TypeError(
             f"estimator must be a SelfDistillClassifier, an instance; got {name}. Put the steps of "
@@ -328,7 +337,7 @@ def _check_estimator(estimator):
     estimator = clone(estimator)
     network = estimator._get_estimator()
     # others are refused by fit
-    if isinstance(network, SoftTargetStudent) and estimator._uses_generations(network):
+    if isinstance(network, SoftTargetStudent) and estimator._trains_two_generations(network):
         raise ValueError(
             "memory='previous-generation' (which memory='auto' is for a network with early "
             "stopping) makes its targets once, so that there is nothing to see along training: "

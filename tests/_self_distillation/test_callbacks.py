@@ -112,6 +112,26 @@ def test_a_fit_that_is_cut_short_leaves_nothing(form, error):
                 broken.predict(X)
 
 
+class RaisesAtTheEnd(Listens):
+    """Raises an error when the whole fit ends."""
+
+    def on_fit_task_end(self, estimator, context, **_):
+        if context.task_name == "fit":
+            raise RuntimeError("late")
+
+
+def test_an_error_after_training_leaves_what_there_was():
+    X, y, _ = noisy_blobs()
+    model = clone(FORMS["default"]).fit(X, y)
+    before = dict(vars(model))
+    model.set_callbacks(RaisesAtTheEnd())
+    with pytest.raises(RuntimeError, match="late"):
+        model.fit(X[:, :2], (y + 1) % 2)
+    model.set_callbacks()
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
 class Watches(Raises):
     """Keeps the estimators that it is set up and torn down for; may end training by an error."""
 

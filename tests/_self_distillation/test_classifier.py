@@ -97,7 +97,7 @@ def test_pickles_and_clones(form):
         )
     unfitted = clone(model)
     assert not fitted_names(unfitted)
-    assert "_given" not in vars(unfitted)
+    assert "_training_labels_" not in vars(unfitted)
     assert unfitted.get_params(deep=False).keys() == model.get_params(deep=False).keys()
     # the same seed, the same bits
     again = unfitted.fit(X, y)
@@ -258,7 +258,7 @@ class NoFit(BaseEstimator):
 def test_other_estimators_are_refused(estimator):
     X, y, _ = noisy_blobs()
     model = SelfDistillClassifier(estimator)
-    message = "must be a TwoLayerPGDClassifier or a ModuleClassifier, got a .*: put the steps of a"
+    message = "must be a TwoLayerPGDClassifier or a ModuleClassifier, got a .*Put the steps of a"
     for call in (model.fit, model.find_label_errors):
         with pytest.raises(TypeError, match=message):
             call(X, y)

@@ -224,6 +224,14 @@ def test_a_new_figure_is_made():
         plt.close("all")
 
 
+def forbid_fits(monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError("a fit has begun")
+
+    for name in ("fit", "_fit"):
+        monkeypatch.setattr(SelfDistillClassifier, name, fail)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -238,7 +246,7 @@ def test_a_new_figure_is_made():
     ],
 )
 def test_wrong_options_are_errors_before_any_fit(options, message, ax, monkeypatch):
-    monkeypatch.setattr(SelfDistillClassifier, "fit", None)
+    forbid_fits(monkeypatch)
     X, y, _ = table()
     with pytest.raises(ValueError, match=message):
         InformationDisplay.from_estimator(distilled(), X, y, ax=ax, **options)
@@ -255,7 +263,7 @@ def test_wrong_options_are_errors_before_any_fit(options, message, ax, monkeypat
     ],
 )
 def test_wrong_estimators_are_errors_before_any_fit(model, error, message, ax, monkeypatch):
-    monkeypatch.setattr(SelfDistillClassifier, "fit", None)
+    forbid_fits(monkeypatch)
     X, y, _ = table()
     with pytest.raises(error, match=message):
         InformationDisplay.from_estimator(model, X, y, ax=ax)
