@@ -1,4 +1,4 @@
-"""Reads the sets of images that ``datasets`` offers: from a local file, else from OpenML."""
+"""Reading sets of images from local files or from OpenML."""
 
 import os
 from pathlib import Path
@@ -17,16 +17,18 @@ _N_TEST = 10_000
 
 
 class DataSet(NamedTuple):
+    """A set of images: its name, file, shape and classes."""
+
     title: str
     filename: str
     openml_name: str
     image_shape: tuple[int, ...]  # channels, height, width
-    train_counts: tuple[int, ...]  # of the classes; the training rows come first on OpenML
+    train_counts: tuple[int, ...]  # of each class; the training rows come first on OpenML
     target_names: tuple[str, ...]
 
     @property
     def file_shape(self):
-        """Shape of an image in a file of Keras: without an axis for gray, colors last."""
+        """Shape of an image in a file of Keras, with colors last and no axis for gray."""
         channels, height, width = self.image_shape
         return (height, width) if channels == 1 else (height, width, channels)
 
@@ -64,7 +66,7 @@ CIFAR10 = DataSet(
 
 
 def find_file(filename, data_home):
-    """Look in ``data_home``, then in the folders of SKLEARN_KD_DATA; None where it is in none."""
+    """Return the path in ``data_home`` or a folder of SKLEARN_KD_DATA, or None."""
     folders = [] if data_home is None else [os.fspath(data_home)]
     folders += os.environ.get("SKLEARN_KD_DATA", "").split(os.pathsep)
     for folder in folders:
@@ -75,9 +77,9 @@ def find_file(filename, data_home):
 
 
 def _read_npz(path, about):
-    """Read and check the four arrays of a file in the format of Keras; channels go first."""
+    """Read and check the four arrays of a file of Keras, and move the colors first."""
     try:
-        # NumPy leaves a file that it opened itself open where it fails.
+        # NumPy leaves a file that it opened itself open if it fails
         with path.open("rb") as file, np.load(file) as archive:
             missing = [key for key in _KEYS if key not in archive]
             if not missing:
@@ -103,7 +105,7 @@ def _read_npz(path, about):
 
 
 def _read_openml(about, data_home):
-    """Fetch the same four arrays from OpenML: training rows, then test rows, channels first."""
+    """Fetch the same four arrays from OpenML."""
     openml_name, n_train = about.openml_name, sum(about.train_counts)
     shape = (n_train + _N_TEST, int(np.prod(about.image_shape)))
     try:
@@ -130,10 +132,10 @@ def _read_openml(about, data_home):
 
 
 def load_images(about, data_home, as_images, dtype, download_if_missing):
-    """Return the Bunch of a set of images, as :func:`sklearn_kd.datasets.fetch_mnist` says."""
+    """Return the Bunch that :func:`sklearn_kd.datasets.fetch_mnist` describes."""
     dtype = np.dtype(dtype)
     if dtype.kind != "f":
-        raise ValueError(f"dtype must be a floating one, as pixels are in [0, 1]; got {dtype}.")
+        raise ValueError(f"dtype must be floating, since pixels are in [0, 1], got {dtype}.")
     path = find_file(about.filename, data_home)
     if path is not None:
         arrays, source = _read_npz(path, about), str(path)
@@ -149,7 +151,7 @@ def load_images(about, data_home, as_images, dtype, download_if_missing):
     x_train, y_train, x_test, y_test = arrays
     channels, height, width = about.image_shape
     shape = about.image_shape if as_images else (channels * height * width,)
-    # order: a copy of colors that moved to the front would keep them last in memory
+    # order="C", since a copy of moved axes would keep the colors last in memory
     X_train, X_test = (
         x.astype(dtype, order="C").reshape(len(x), *shape) for x in (x_train, x_test)
     )

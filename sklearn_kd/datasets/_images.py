@@ -1,9 +1,7 @@
-"""Image data for examples, tests and benchmarks: from a local file, else from OpenML.
-
-And what makes such data harder or smaller: noise, and subsets of classes.
-"""
+"""Image data from a local file or from OpenML, noise on pixels and subsets of classes."""
 
 from numbers import Real
+from textwrap import indent
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
@@ -19,49 +17,93 @@ __all__ = [
 ]
 
 
+_SOURCE = """
+Read from ``{filename}`` with the arrays ``x_train, y_train, x_test, y_test`` in the format of
+Keras, in ``data_home`` or else in one of the folders that the environment variable
+``SKLEARN_KD_DATA`` names, separated by ``os.pathsep``. If no such file exists, the images are
+downloaded from OpenML ("{openml_name}", version 1) and cached by scikit-learn.
+"""
+
+_PARAMETERS = """
+data_home : str or path-like, default=None
+    Folder that is searched first, and folder of scikit-learn's OpenML cache. None stands for
+    ``~/scikit_learn_data``.
+as_images : bool, default=False
+    False gives flat rows (n, {n_values}), for estimators. True gives images of shape
+    (n, {image_shape}), for modules.
+dtype : floating numpy dtype, default=np.float32
+    Dtype of the pixels. float64 doubles the memory, which is {megabytes} MB for the training rows
+    in float32.
+download_if_missing : bool, default=True
+    Whether to download from OpenML if no file is found.
+"""
+
+_RETURNS = """
+data : Bunch
+    ``X_train``, ``X_test`` : ndarray, pixels in [0, 1].
+    ``y_train``, ``y_test`` : ndarray of int64, the position in ``target_names``.
+    ``target_names`` : list of str, the name of each label.
+    ``DESCR`` : str, what was read.
+    ``source`` : str, the path of the file or the name on OpenML.
+"""
+
+_RAISES = """
+FileNotFoundError
+    If there is no file and the download is not allowed.
+OSError
+    If OpenML cannot be reached.
+ValueError
+    If the file lacks an array, an array has another shape or dtype, OpenML returns other
+    rows, or ``dtype`` is not floating.
+"""
+
+
+def _document(about):
+    """Decorate a fetcher: fill the sections that all of them share into its docstring."""
+    channels, height, width = about.image_shape
+    n_values = channels * height * width
+    values = {
+        "filename": about.filename,
+        "openml_name": about.openml_name,
+        "n_values": n_values,
+        "image_shape": f"{channels}, {height}, {width}",
+        "megabytes": 10 * round(sum(about.train_counts) * n_values * 4 / 1e7),
+    }
+    sections = {"source": _SOURCE, "parameters": _PARAMETERS, "returns": _RETURNS}
+    sections["raises"] = _RAISES
+
+    def fill(fetcher):
+        if fetcher.__doc__ is not None:  # python -OO removes docstrings
+            for name, text in sections.items():
+                text = indent(text.format(**values).strip(), "    ")
+                fetcher.__doc__ = fetcher.__doc__.replace(f"    <{name}>", text)
+        return fetcher
+
+    return fill
+
+
+@_document(MNIST)
 def fetch_mnist(*, data_home=None, as_images=False, dtype=np.float32, download_if_missing=True):
     """Load MNIST, 60,000 + 10,000 images of handwritten digits.
 
-    Read from ``mnist.npz`` with the arrays ``x_train, y_train, x_test, y_test`` (the file of
-    Keras), in ``data_home`` or else in one of the folders that the environment variable
-    ``SKLEARN_KD_DATA`` names, separated by ``os.pathsep``; else from OpenML ("mnist_784",
-    version 1), cached by scikit-learn.
+    <source>
 
     Parameters
     ----------
-    data_home : str or path-like, default=None
-        Folder searched first, and the folder of scikit-learn's OpenML cache (None:
-        ``~/scikit_learn_data``).
-    as_images : bool, default=False
-        False gives flat rows (n, 784), for estimators; True gives (n, 1, 28, 28), for modules.
-    dtype : floating numpy dtype, default=np.float32
-        Of the pixels. float64 doubles the memory, 220 MB for the training rows in float32.
-    download_if_missing : bool, default=True
-        Whether OpenML may be asked where no file is found.
+    <parameters>
 
     Returns
     -------
-    data : Bunch
-        ``X_train``, ``X_test`` : ndarray, pixels in [0, 1].
-        ``y_train``, ``y_test`` : ndarray of int64, the digit.
-        ``target_names`` : list of str, per label.
-        ``DESCR`` : str, what was read.
-        ``source`` : str, the path of the file or the name on OpenML.
+    <returns>
 
     Raises
     ------
-    FileNotFoundError
-        If there is no file and the download is not allowed.
-    OSError
-        If OpenML cannot be reached.
-    ValueError
-        If the file lacks an array, an array has another shape or dtype, OpenML returns other
-        rows, or ``dtype`` is not floating.
+    <raises>
 
     See Also
     --------
-    fetch_fashion_mnist : A harder drop-in replacement.
-    fetch_cifar10 : Color images, harder still.
+    fetch_fashion_mnist : Images of the same size that are harder to classify.
+    fetch_cifar10 : Color images, which are still harder.
 
     References
     ----------
@@ -86,45 +128,29 @@ def fetch_mnist(*, data_home=None, as_images=False, dtype=np.float32, download_i
     return load_images(MNIST, data_home, as_images, dtype, download_if_missing)
 
 
+@_document(FASHION_MNIST)
 def fetch_fashion_mnist(
     *, data_home=None, as_images=False, dtype=np.float32, download_if_missing=True
 ):
     """Load Fashion-MNIST, 60,000 + 10,000 images of articles of clothing.
 
-    Read from ``fashion_mnist.npz`` with the arrays ``x_train, y_train, x_test, y_test``, in
-    ``data_home`` or else in one of the folders that the environment variable
-    ``SKLEARN_KD_DATA`` names, separated by ``os.pathsep``; else from OpenML ("Fashion-MNIST",
-    version 1), cached by scikit-learn.
+    <source>
 
     Parameters
     ----------
-    data_home : str or path-like, default=None
-        Folder searched first, and the folder of scikit-learn's OpenML cache (None:
-        ``~/scikit_learn_data``).
-    as_images : bool, default=False
-        False gives flat rows (n, 784), for estimators; True gives (n, 1, 28, 28), for modules.
-    dtype : floating numpy dtype, default=np.float32
-        Of the pixels. float64 doubles the memory, 220 MB for the training rows in float32.
-    download_if_missing : bool, default=True
-        Whether OpenML may be asked where no file is found.
+    <parameters>
 
     Returns
     -------
-    data : Bunch
-        ``X_train``, ``X_test`` : ndarray, pixels in [0, 1].
-        ``y_train``, ``y_test`` : ndarray of int64, the position in ``target_names``.
-        ``target_names`` : list of str, per label.
-        ``DESCR`` : str, what was read.
-        ``source`` : str, the path of the file or the name on OpenML.
+    <returns>
 
     Raises
     ------
-    FileNotFoundError, OSError, ValueError
-        As :func:`fetch_mnist`.
+    <raises>
 
     See Also
     --------
-    fetch_mnist : The digits it replaces.
+    fetch_mnist : Images of digits, which are easier to classify.
 
     References
     ----------
@@ -149,47 +175,37 @@ def fetch_fashion_mnist(
     return load_images(FASHION_MNIST, data_home, as_images, dtype, download_if_missing)
 
 
+@_document(CIFAR10)
 def fetch_cifar10(*, data_home=None, as_images=False, dtype=np.float32, download_if_missing=True):
     """Load CIFAR-10, 50,000 + 10,000 color images of animals and vehicles.
 
-    Read from ``cifar10.npz`` in the folders of :func:`fetch_mnist`, with the same four arrays, the
-    images uint8 of shape (n, 32, 32, 3), red, green and blue last; else from OpenML ("CIFAR_10",
-    version 1).
+    <source>
 
     Parameters
     ----------
-    data_home : str or path-like, default=None
-        Folder searched first, and the folder of scikit-learn's OpenML cache.
-    as_images : bool, default=False
-        False gives flat rows (n, 3072), for estimators; True gives (n, 3, 32, 32), for modules.
-        Flat rows hold the red pixels, then the green, then the blue, so that
-        ``image_shape=(3, 32, 32)`` of ``ModuleClassifier`` restores the image.
-    dtype : floating numpy dtype, default=np.float32
-        Of the pixels. float64 doubles the memory, 610 MB for the training rows in float32.
-    download_if_missing : bool, default=True
-        Whether OpenML may be asked where no file is found.
+    <parameters>
 
     Returns
     -------
-    data : Bunch
-        ``X_train``, ``X_test`` : ndarray, pixels in [0, 1].
-        ``y_train``, ``y_test`` : ndarray of int64, the position in ``target_names``.
-        ``target_names`` : list of str, per label.
-        ``DESCR`` : str, what was read.
-        ``source`` : str, the path of the file or the name on OpenML.
-
-        Rows come in the order of the file, which may be sorted by class: shuffle before you take
-        the first ones.
+    <returns>
 
     Raises
     ------
-    FileNotFoundError, OSError, ValueError
-        As :func:`fetch_mnist`.
+    <raises>
 
     See Also
     --------
     select_classes : The rows of some classes, such as cats and dogs.
     add_gaussian_noise : Noise on the pixels.
+
+    Notes
+    -----
+    Images in the file are uint8 of shape (n, 32, 32, 3), with red, green and blue last. Flat rows
+    hold the red pixels, then the green and then the blue, so that ``image_shape=(3, 32, 32)`` of
+    ``ModuleClassifier`` restores the image.
+
+    Rows are in the order of the file, which may be sorted by class: shuffle before taking the first
+    ones.
 
     References
     ----------
@@ -223,10 +239,10 @@ def add_gaussian_noise(X, scale, *, random_state=None):
     Parameters
     ----------
     X : array-like of floats, of shape (n_samples, ...)
-        Flat rows or images. Not changed.
+        Flat rows or images. X is not changed.
     scale : float
-        Standard deviation of the noise, in the unit of X: 0.1 is a tenth of the range of pixels in
-        [0, 1]. 0 adds nothing.
+        Standard deviation of the noise, in the unit of X. For pixels in [0, 1], 0.1 is a tenth of
+        their range. 0 adds nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the noise. The same seed gives the same noise in every dtype, and ``scale`` times
         the same draws at every scale.
@@ -234,7 +250,7 @@ def add_gaussian_noise(X, scale, *, random_state=None):
     Returns
     -------
     noisy : ndarray of the shape and dtype of X
-        Not clipped: pixels leave [0, 1], as the noise would not be Gaussian otherwise.
+        Pixels are not clipped to [0, 1], since the noise would not be Gaussian otherwise.
 
     Raises
     ------
@@ -261,13 +277,13 @@ def add_gaussian_noise(X, scale, *, random_state=None):
     X = check_array(X, dtype=None, ensure_2d=False, allow_nd=True)
     if X.dtype.kind != "f":
         raise TypeError(
-            f"X must be floating, as the noise is, got {X.dtype}; integer pixels are X / 255 in "
-            "[0, 1]."
+            f"X must have a floating dtype, got {X.dtype}: divide integer pixels by 255 to get "
+            "values in [0, 1]."
         )
     noisy = X.copy()
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     rng = np.random.default_rng(seed)
-    # blocks of rows, as the draws are float64 and X may be large
+    # in blocks of rows, since the draws are float64 and X may be large
     for rows in gen_batches(len(X), 1000):
         noisy[rows] += scale * rng.standard_normal(X[rows].shape)
     return noisy
@@ -283,7 +299,7 @@ def select_classes(X, y, classes, *, target_names=None):
     y : array-like of shape (n_samples,)
         Labels.
     classes : sequence
-        Labels to keep, or their names if ``target_names`` is given; two make a binary task.
+        Labels to keep, or their names if ``target_names`` is given. Two classes make a binary task.
     target_names : sequence of str, default=None
         Name of each label 0, 1, ..., as the fetchers return them.
 

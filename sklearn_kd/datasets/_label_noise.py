@@ -1,4 +1,4 @@
-"""Labels made wrong on purpose, in the four ways that papers do it."""
+"""Label noise of four kinds for experiments."""
 
 import numpy as np
 from sklearn.base import clone
@@ -14,7 +14,7 @@ from sklearn_kd._utils.validation import check_probabilities
 __all__ = ["add_label_noise"]
 
 
-#: What each kind of label noise takes: what it needs first, then what it may do without.
+#: Required and optional parameters of each kind of label noise.
 _LABEL_NOISE = {
     "symmetric": (("rate",), ("include_true",)),
     "pair": (("rate",), ()),
@@ -34,60 +34,62 @@ def add_label_noise(
     estimator=None,
     random_state=None,
 ):
-    r"""Return a copy of y with wrong labels, and which they are.
+    r"""Return a copy of y with wrong labels, and which rows have them.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        True labels, of two classes or more. Not changed.
+        True labels of at least two classes. y is not changed.
     rate : float, default=None
-        Share of the rows in [0, 1] that get another label: ``round(rate * n_samples)`` of them,
-        drawn without replacement. Needed by every kind but "class-conditional".
+        Share in [0, 1] of the rows that get another label. ``round(rate * n_samples)`` rows are
+        drawn without replacement. All kinds except "class-conditional" need it.
     kind : str, default="symmetric"
-        - "symmetric": every other class is as likely.
-        - "pair": class k becomes k + 1, the last one becomes the first, in the order of
+        - "symmetric": all other classes are equally likely.
+        - "pair": class k becomes class k + 1 and the last class becomes the first, in the order of
           ``np.unique(y)``.
-        - "class-conditional": drawn row by row from ``transition``.
-        - "feature-dependent": a row becomes the class that it resembles most beside its own, and
-          is the likelier drawn the nearer it is to the boundary of the two; see Notes.
+        - "class-conditional": the label of each row is drawn from ``transition``.
+        - "feature-dependent": a row gets the most probable other class. Rows near the boundary of
+          the two classes are more likely to be drawn, see Notes.
     include_true : bool, default=False
-        "symmetric" alone. True: the rows drawn get any class, their own too, so that only
-        ``rate * (1 - 1 / n_classes)`` of all are wrong in the mean. Papers mean either.
+        Only for "symmetric". If True, the rows drawn get any class, including their own, so that on
+        average ``rate * (1 - 1 / n_classes)`` of all labels are wrong. Papers use both definitions.
     transition : array-like of shape (n_classes, n_classes), default=None
-        "class-conditional" alone: P(given class | true class), a row for each true class, in the
-        order of ``np.unique(y)``.
+        Only for "class-conditional". P(given class | true class) with a row for each true class, in
+        the order of ``np.unique(y)``.
     X : array-like of shape (n_samples, n_features), default=None
-        "feature-dependent" alone: the features of the rows. Not changed.
+        Only for "feature-dependent". Features of the rows. X is not changed.
     estimator : classifier with ``predict_proba``, default=None
-        "feature-dependent" alone: its cross-validated probabilities (three folds) say what
-        resembles what. None: :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis`
-        with shrinkage, 15 seconds for 60,000 rows of 784; for boundaries that are not planes take
-        another, such as a forest, with a ``random_state`` of its own.
+        Only for "feature-dependent". Its cross-validated probabilities (three folds) determine
+        which class a row resembles. The default is
+        :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis` with shrinkage, which
+        takes 15 seconds for 60,000 rows of 784 features. If class boundaries are not planes use
+        another classifier, such as a forest, with its own ``random_state``.
     random_state : int, RandomState instance or None, default=None
-        Seed. Under the same seed, a higher ``rate`` keeps the wrong labels of a lower one.
+        Seed. With the same seed, a higher ``rate`` keeps the wrong labels of a lower one.
 
     Returns
     -------
     noisy : Bunch
-        ``y`` : ndarray of shape (n_samples,) and the dtype of y, the noisy labels.
+        ``y`` : ndarray of shape (n_samples,) in the dtype of y, the noisy labels.
         ``is_wrong`` : ndarray of bool of shape (n_samples,), whether the label changed.
         ``rate`` : float, the share of the rows whose label changed.
-        ``transition`` : ndarray of shape (n_classes, n_classes), what came of it: the share of
-        the rows of each true class (row) with each given class (column).
-        ``classes`` : ndarray of shape (n_classes,), of rows and columns.
+        ``transition`` : ndarray of shape (n_classes, n_classes), the observed share of the rows of
+        each true class (row) that have each given class (column).
+        ``classes`` : ndarray of shape (n_classes,), the classes of rows and columns.
 
     Raises
     ------
     ValueError
-        If the kind lacks what it needs or gets what it has no use for, a value is not as above, y
-        has one class or, for "feature-dependent", fewer than three rows of a class.
+        If a parameter that the kind needs is missing, a parameter does not belong to the kind, a
+        value is invalid, y has one class or, for "feature-dependent", a class has fewer than three
+        rows.
 
     Notes
     -----
-    Feature-dependent: with the probabilities :math:`p` of ``estimator`` and
-    :math:`m = \max(0, p_y - \max_{k \ne y} p_k)`, the next row is drawn with a probability
-    proportional to :math:`1 - m^2`, the Type-I noise of Zhang et al. A rate beyond the share of
-    hard rows makes nearly all of these wrong: what their true class is, no training can tell.
+    For "feature-dependent", with the probabilities :math:`p` of ``estimator`` and
+    :math:`m = \max(0, p_y - \max_{k \ne y} p_k)`, each row is drawn with a probability
+    proportional to :math:`1 - m^2`, the Type-I noise of Zhang et al. If ``rate`` exceeds the share
+    of rows near a boundary, nearly all of these are wrong and no training can recover their class.
 
     References
     ----------
@@ -118,13 +120,13 @@ def add_label_noise(
         if value is None and name in needed:
             raise ValueError(f"kind={kind!r} needs {name}.")
         if value is not None and name not in needed + optional:
-            raise ValueError(f"kind={kind!r} has no use for {name}; leave it out.")
+            raise ValueError(f"kind={kind!r} does not use {name}; leave it out.")
     if rate is not None and not 0 <= rate <= 1:
         raise ValueError(f"rate must be a share in [0, 1], such as 0.3 for 30 %, got {rate}.")
     classes, y_encoded = encode_labels(check_y(y))
     n_samples, n_classes = len(y_encoded), len(classes)
     if n_classes < 2:
-        raise ValueError(f"y must have two classes or more, got {classes.tolist()} alone.")
+        raise ValueError(f"y must have at least two classes, got only {classes.tolist()}.")
     rng = check_random_state(random_state)
 
     if kind == "class-conditional":
@@ -132,13 +134,13 @@ def add_label_noise(
     else:
         weights = np.ones(n_samples)
         if kind == "feature-dependent":
-            other, weights = _resembled(y_encoded, n_classes, X, estimator, rng)
+            other, weights = _most_similar_classes(y_encoded, n_classes, X, estimator, rng)
         elif kind == "pair":
             other = (y_encoded + 1) % n_classes
         else:
             steps = rng.randint(0 if include_true else 1, n_classes, n_samples)
             other = (y_encoded + steps) % n_classes
-        # the smallest of exponential times are a draw by weight without replacement
+        # the rows with the smallest exponential times are a weighted sample without replacement
         times = rng.standard_exponential(n_samples) / weights
         rows = np.argsort(times, kind="stable")[: round(rate * n_samples)]
         given = y_encoded.copy()
@@ -155,7 +157,7 @@ def add_label_noise(
 
 
 def _draw_given(y_encoded, n_classes, transition, rng):
-    """Draw a class for each row from the row of ``transition`` of its own class."""
+    """Draw the class of each row from the row of ``transition`` of its true class."""
     P = np.asarray(transition, dtype=np.float64)
     if P.shape != (n_classes, n_classes):
         raise ValueError(
@@ -172,8 +174,8 @@ def _draw_given(y_encoded, n_classes, transition, rng):
     return given
 
 
-def _resembled(y_encoded, n_classes, X, estimator, rng):
-    """Return which other class each row resembles most, and the weight of 1 - margin^2."""
+def _most_similar_classes(y_encoded, n_classes, X, estimator, rng):
+    """Return the most probable other class of each row, and the weights 1 - margin^2."""
     if np.bincount(y_encoded).min() < 3:
         raise ValueError("kind='feature-dependent' needs three rows of each class, one per fold.")
     if estimator is None:
@@ -183,5 +185,5 @@ def _resembled(y_encoded, n_classes, X, estimator, rng):
     own = np.arange(n_classes) == y_encoded[:, None]
     others = np.where(own, -1, proba)
     margin = np.clip(proba[own] - others.max(axis=1), 0, 1)
-    # rows far from every boundary come last, but at rate 1 they come
+    # positive weights, so that rate 1 includes rows far from every boundary
     return others.argmax(axis=1), np.maximum(1 - margin**2, np.finfo(np.float64).eps)

@@ -1,29 +1,31 @@
-"""Rows near the training rows, for a teacher to label."""
+"""Synthetic rows near the training rows, for a teacher to label."""
 
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar, gen_batches
 
-from sklearn_kd._tables.mixed_table import MixedTable, NewRows, check_table
+from sklearn_kd._tables.columns import check_table
+from sklearn_kd._tables.mixed_table import MixedTable, NewRows
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
 
 __all__ = ["make_transfer_rows"]
 
 
-#: How often rows are drawn, copies of training rows thrown away each time.
-DRAWS = 10
-#: Share of rows drawn that are no copies, below which the table has no more, and the rows after
-#: which it is known.
-SCARCE, TELLING = 0.05, 100
-#: Sweeps of Gibbs sampling over a row: two halves of the attributes, one after the other. More
-#: take the rows further from the one they started at, and each costs a search of neighbors.
-SWEEPS = 2
+#: Number of rounds of draws. Each round drops copies of training rows and the next replaces them.
+MAX_ROUNDS = 10
+#: Share of new rows among those drawn below which drawing stops.
+MIN_NEW_SHARE = 0.05
+#: Number of rows drawn from which this share is known well enough, and number drawn in a round.
+MIN_DRAWN_ROWS = 100
+#: Sweeps of Gibbs sampling over a row, each with a search of neighbors. A sweep replaces half of
+#: the attributes. More sweeps move rows further away from the row at which they start.
+N_SWEEPS = 2
 #: Rows that share the random halves of a sweep, so that their neighbors are searched together.
-BLOCK = 1000
-#: Blocks at least: in a table of few attributes some halves make copies alone.
-FEWEST_BLOCKS = 8
+SWEEP_BLOCK_ROWS = 1000
+#: Number of such blocks. If there are few attributes, some halves give only copies.
+MIN_SWEEP_BLOCKS = 8
 
 
 def make_transfer_rows(
@@ -38,58 +40,57 @@ def make_transfer_rows(
     random_state=None,
     return_copies=False,
 ):
-    """Make rows near the rows of X, for a teacher to label.
+    """Make synthetic rows near the rows of X, for a teacher to label.
 
-    A student that is trained on a teacher's labels of these rows, beside those of its own, sees
-    more of what the teacher knows. Nothing but X is used.
+    A student that is trained on the teacher's labels of these rows in addition to the training rows
+    learns more of what the teacher knows. Only X is used.
 
     Parameters
     ----------
     X : DataFrame or array-like of shape (n_samples, n_features)
-        Training rows: numbers, or strings and other objects, missing values among them. Not
+        Training rows of numbers, strings or other objects, which may have missing values. X is not
         changed.
     n_rows : int
         Number of new rows.
     method : {"munge", "gibbs"}, default="munge"
-        - "munge": between a row and its nearest neighbor, with noise on the numbers.
-        - "gibbs": a row whose values are replaced, half of them at a time, by those of a row that
-          is near in the other half. Each value is one of X, so that nothing is blurred.
+        - "munge": a new row lies between a row and its nearest neighbor, with noise on the numbers.
+        - "gibbs": half of the values of a row at a time are replaced by those of a row that is near
+          in the other half. Every value is one that occurs in X.
     swap_probability : float in (0, 1], default=0.5
-        "munge" alone: probability with which each attribute is taken from the neighbor. Lower
-        ones stay nearer to the row.
+        Only for "munge". Probability that an attribute is taken from the neighbor. Lower
+        probabilities give rows that are nearer to the original row.
     local_variance : float, default=1.0
-        "munge" alone: the distance of the two numbers is divided by it to give the standard
-        deviation of the noise. Larger ones mean less spread, contrary to the name, which is that
-        of the paper.
+        Only for "munge". The standard deviation of the noise is the difference of the two numbers
+        divided by ``local_variance``. Larger values mean less noise, contrary to the name, which is
+        that of the paper.
     n_neighbors : int, default=5
-        "gibbs" alone: how many of the nearest distinct rows are drawn from. Fewer keep more of
-        the dependence between the halves.
+        Only for "gibbs". Number of nearest distinct rows of which one is drawn. Fewer neighbors
+        preserve more of the dependence between the halves.
     sample_weight : array-like of shape (n_samples,), default=None
-        A row starts new rows in proportion to its weight. k draws what k copies of the row do, 0
-        what X without the row does.
+        New rows start at a row in proportion to its weight. A weight of k equals k copies of the
+        row, and a weight of 0 equals its absence.
     random_state : int, RandomState instance or None, default=None
-        Seed. The same seed makes the same rows.
+        Seed. The same seed gives the same rows.
     return_copies : bool, default=False
-        Whether the share of copies is returned too.
+        Whether to return the share of copies too.
 
     Returns
     -------
     rows : DataFrame or ndarray of shape (n_new_rows, n_features)
-        Like X: a DataFrame of the same columns, dtypes and categories with a new RangeIndex, or
-        an array of the same dtype. None of the rows equals a row of X. Fewer than ``n_rows`` come
-        back where fewer than one draw in ten is new, and none at all, an empty table, from a
-        table that has a row for each combination of its categories.
+        A DataFrame with the columns, dtypes and categories of X and a new RangeIndex, or an array
+        of the dtype of X. No row equals a row of X. There are fewer than ``n_rows`` rows if fewer
+        than one draw in ten is new, and none if X has a row for each combination of its categories.
     copies : float in [0, 1]
-        Share of the rows drawn that equalled a row of X and were thrown away. Only with
+        Share of the rows drawn that equaled a row of X and were dropped. Only returned with
         ``return_copies=True``.
 
     Raises
     ------
     TypeError
-        If X, or a column of it, is sparse, or X is a frame that is not of pandas.
+        If X or a column of X is sparse, or X is a data frame of another library than pandas.
     ValueError
-        If X has fewer than two distinct rows or infinite values, "gibbs" has no more distinct rows
-        than ``n_neighbors``, or a value is not as above.
+        If X has fewer than two distinct rows or infinite values, there are at most ``n_neighbors``
+        distinct rows for "gibbs", or a parameter is invalid.
 
     See Also
     --------
@@ -97,29 +98,30 @@ def make_transfer_rows(
 
     Notes
     -----
-    **Attributes.** Numbers are scaled by their range. Nominal, at a distance of 0 or 1 from each
-    other, are strings, categories, booleans, dates, columns of two numbers and integers beyond
-    2**53. Neighboring columns of two numbers (or booleans) of which no row has two at their
-    larger value are one nominal attribute: one-hot columns stay one-hot, standardized or not. A
-    missing value is one more category; a missing number is at a distance of 1 from the others,
-    and whatever of the two the neighbor has is taken as it is. Of a nominal attribute the
-    distance tells the 50 most frequent categories apart (fewer, if that were more than 1000
-    indicators in all), and takes the others for one.
+    **Attributes.** Numbers are scaled by their range. Strings, categories, booleans, dates, columns
+    of two numbers and integers beyond 2**53 are nominal, with a distance of 0 or 1 from each other.
+    Neighboring columns of two numbers (or booleans) are one nominal attribute if no row has two of
+    them at their larger value, so that one-hot columns stay one-hot, standardized or not. A missing
+    nominal value is another category. A missing number is at a distance of 1 from all numbers, and
+    is copied from the neighbor like a number if one of the two is missing. The distance
+    distinguishes the 50 most frequent categories of a nominal attribute, or fewer if that would
+    take more than 1000 indicators in all, and treats the others as one category.
 
-    **Munge** is Algorithm 1 of Bucila et al., but for this: there, a row and its neighbor
-    :math:`e'` become two new rows in place, so that later pairs meet changed rows; here each new
-    row is the child of the pair that starts at the row :math:`e`, all of them from X as it is, and
-    neighbors are sought among distinct rows. A number is drawn from
-    :math:`N(e'_a, (|e_a - e'_a| / s)^2)` with :math:`s` the ``local_variance``, as there, and then
-    clipped to the range of its column, and rounded where the column holds integers alone.
+    **Munge** is Algorithm 1 of Bucila et al. with two differences. There, a row and its neighbor
+    :math:`e'` are replaced by two new rows, so that later pairs consist of changed rows. Here each
+    new row comes from a pair of original rows that starts at the row :math:`e`, and neighbors are
+    searched among distinct rows. As there, a number is drawn from
+    :math:`N(e'_a, (|e_a - e'_a| / s)^2)` with the ``local_variance`` :math:`s`. It is then clipped
+    to the range of its column, and rounded if the column contains only integers.
 
-    **Gibbs** has the idea of Fakoor et al., who learn the conditional distributions with a
-    network. Here nearest neighbors stand for it, in two sweeps of random halves. In tables of few
-    categories most rows have neighbors that equal them in one half, and the result is a copy.
+    **Gibbs** follows the idea of Fakoor et al., who learn the conditional distributions with a
+    network. Here nearest neighbors approximate them, in two sweeps of random halves. If a table has
+    few categories, most rows have neighbors that equal them in one half, and the result is a copy.
 
-    Rows are drawn in whole passes over X in random order: ``n_rows`` of twice its length start at
-    each row twice, but for the copies. The search compares each row with all others: for 40,000
-    rows of 100 numbers about 20 s and 700 MB on one core, four times that for twice the rows.
+    Rows are drawn in whole passes over X in random order. If ``n_rows`` is twice the number of
+    rows, each row is the start of two new rows, apart from copies. The search compares each row
+    with all others. For 40,000 rows of 100 numbers it takes about 20 s and 700 MB on one core, and
+    four times as long for twice as many rows.
 
     References
     ----------
@@ -144,22 +146,11 @@ def make_transfer_rows(
     >>> 0 < copies < 1
     True
     """
-    check_scalar(n_rows, "n_rows", Integral, min_val=1)
-    check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1)
-    if method not in ("munge", "gibbs"):
-        raise ValueError(f"method must be 'munge' or 'gibbs', got {method!r}.")
-    for name, value in {
-        "swap_probability": swap_probability,
-        "local_variance": local_variance,
-    }.items():
-        if not (isinstance(value, Real) and value > 0):
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
-    if swap_probability > 1:
-        raise ValueError(f"swap_probability must be at most 1, got {swap_probability!r}.")
+    _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors)
     X = check_table(X)
     weights = rescale_weights(validate_sample_weight(sample_weight, X))
     if not weights.all():
-        used = np.flatnonzero(weights)  # a weight of zero is absence, also from the ranges
+        used = np.flatnonzero(weights)  # rows of weight zero must not change the ranges either
         X, weights = safe_indexing(X, used), weights[used]
     table = MixedTable(X, weights)
     if method == "gibbs" and n_neighbors >= len(table.first):
@@ -167,35 +158,60 @@ def make_transfer_rows(
             f"n_neighbors={n_neighbors} needs {n_neighbors + 1} distinct rows, X has "
             f"{len(table.first)}: set n_neighbors to {len(table.first) - 1} or less."
         )
-    rng = check_random_state(random_state)
-    munge = _Munge(table, swap_probability, local_variance)
+    if method == "munge":
+        sampler = _MungeSampler(table, swap_probability, local_variance)
+    else:
+        sampler = _GibbsSampler(table, n_neighbors)
+    new, copies = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
+    made = table.build(new)
+    return (made, copies) if return_copies else made
 
+
+def _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors):
+    check_scalar(n_rows, "n_rows", Integral, min_val=1)
+    check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1)
+    if method not in ("munge", "gibbs"):
+        raise ValueError(f"method must be 'munge' or 'gibbs', got {method!r}.")
+    positive = {"swap_probability": swap_probability, "local_variance": local_variance}
+    for name, value in positive.items():
+        if not (isinstance(value, Real) and value > 0):
+            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+    if swap_probability > 1:
+        raise ValueError(f"swap_probability must be at most 1, got {swap_probability!r}.")
+
+
+def _draw_new_rows(sampler, n_rows, rng):
+    """Draw rows until ``n_rows`` of them are no copies or hardly any new one is left.
+
+    Returns
+    -------
+    rows : NewRows
+    copies : float
+        Share of copies among the rows drawn.
+    """
+    table = sampler.table
     kept, n_kept, n_drawn, n_copies = [], 0, 0, 0
     n_wanted = n_rows
-    for _ in range(DRAWS):
-        sources = table.draw_sources(n_wanted, rng)
-        if method == "munge":
-            rows = munge.draw(sources, rng)
-        else:
-            rows = _draw_gibbs(table, sources, n_neighbors, rng)
+    for _ in range(MAX_ROUNDS):
+        rows = sampler.draw(table.draw_sources(n_wanted, rng), rng)
         is_copy = table.copies(rows)
         n_drawn += n_wanted
         n_copies += np.count_nonzero(is_copy)
-        fresh = np.flatnonzero(~is_copy)[: n_rows - n_kept]
-        kept.append(NewRows(rows.donor[fresh], rows.drawn[fresh]))
-        n_kept += len(fresh)
+        new = np.flatnonzero(~is_copy)[: n_rows - n_kept]
+        kept.append(NewRows(rows.donor[new], rows.drawn[new]))
+        n_kept += len(new)
         if n_kept == n_rows:
             break
-        rate = 1 - n_copies / n_drawn
-        if rate < SCARCE and n_drawn >= TELLING:
+        new_share = 1 - n_copies / n_drawn
+        if new_share < MIN_NEW_SHARE and n_drawn >= MIN_DRAWN_ROWS:
             break
-        n_wanted = min(int((n_rows - n_kept) / max(rate, SCARCE)) + 1, max(n_rows, TELLING))
-    made = table.build(NewRows(*map(np.concatenate, zip(*kept, strict=True))))
-    return (made, float(n_copies / n_drawn)) if return_copies else made
+        n_wanted = int((n_rows - n_kept) / max(new_share, MIN_NEW_SHARE)) + 1
+        n_wanted = min(n_wanted, max(n_rows, MIN_DRAWN_ROWS))
+    return NewRows(*map(np.concatenate, zip(*kept, strict=True))), float(n_copies / n_drawn)
 
 
-class _Munge:
-    """Draws of Algorithm 1 of Bucila, Caruana and Niculescu-Mizil (2006)."""
+class _MungeSampler:
+    """Rows of Algorithm 1 of Bucila, Caruana and Niculescu-Mizil (2006)."""
 
     def __init__(self, table, swap_probability, local_variance):
         self.table = table
@@ -222,7 +238,7 @@ class _Munge:
                 continue
             column = table.columns[attribute.columns[0]]
             own, mean = attribute.numbers[sources], attribute.numbers[neighbors]
-            # a missing one of the two is no distance: the neighbor's value is taken as it is
+            # if one of the two is missing the value of the neighbor is copied
             noisy = np.flatnonzero(swapped & (np.abs(own - mean) > 0))
             with np.errstate(over="ignore"):  # clipped below
                 spread = np.abs(own - mean)[noisy] / self.local_variance
@@ -236,18 +252,25 @@ class _Munge:
         return NewRows(donor, drawn)
 
 
-def _draw_gibbs(table, sources, n_neighbors, rng):
+class _GibbsSampler:
     """Rows whose attributes are drawn half by half from neighbors in the other half."""
-    n_attributes = len(table.attributes)
-    donor = np.repeat(sources[:, None], n_attributes, axis=1)
-    for _ in range(SWEEPS):
-        for rows in gen_batches(len(sources), min(BLOCK, -(-len(sources) // FEWEST_BLOCKS))):
-            order = rng.permutation(n_attributes)
-            n_given = max(1, (n_attributes + rng.randint(2)) // 2)
-            block = donor[rows]
-            nearest = table.nearest(block, order[:n_given], sources[rows], n_neighbors, rng)
-            mass = np.cumsum(table.mass[nearest], axis=1)
-            points = rng.random_sample(len(block)) * mass[:, -1]
-            chosen = (mass <= points[:, None]).sum(axis=1).clip(max=n_neighbors - 1)
-            block[:, order[n_given:]] = np.take_along_axis(nearest, chosen[:, None], axis=1)
-    return NewRows(donor, np.full((len(donor), table.n_numeric), np.nan))
+
+    def __init__(self, table, n_neighbors):
+        self.table, self.n_neighbors = table, n_neighbors
+
+    def draw(self, sources, rng):
+        table, n_attributes = self.table, len(self.table.attributes)
+        donor = np.repeat(sources[:, None], n_attributes, axis=1)
+        block_rows = min(SWEEP_BLOCK_ROWS, -(-len(sources) // MIN_SWEEP_BLOCKS))
+        for _ in range(N_SWEEPS):
+            for rows in gen_batches(len(sources), block_rows):
+                order = rng.permutation(n_attributes)
+                n_given = max(1, (n_attributes + rng.randint(2)) // 2)
+                given, replaced = order[:n_given], order[n_given:]
+                block = donor[rows]
+                nearest = table.nearest(block, given, sources[rows], self.n_neighbors, rng)
+                mass = np.cumsum(table.mass[nearest], axis=1)
+                points = rng.random_sample(len(block)) * mass[:, -1]
+                chosen = (mass <= points[:, None]).sum(axis=1).clip(max=self.n_neighbors - 1)
+                block[:, replaced] = np.take_along_axis(nearest, chosen[:, None], axis=1)
+        return NewRows(donor, np.full((len(donor), table.n_numeric), np.nan))

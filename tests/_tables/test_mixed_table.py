@@ -71,7 +71,7 @@ def test_neighbors_in_some_attributes_of_a_mixed_row():
 
 
 def test_rare_categories_compare_as_one(monkeypatch):
-    monkeypatch.setattr(mixed_table, "CATEGORIES", 3)
+    monkeypatch.setattr(mixed_table, "MAX_CATEGORIES", 3)
     words = np.repeat(list("abcdefg"), [9, 8, 7, 1, 1, 1, 1])
     frame = pd.DataFrame({"word": words, "number": np.arange(28.0)})
     table = MixedTable(frame, np.ones(28))
@@ -85,5 +85,5 @@ def test_rare_categories_compare_as_one(monkeypatch):
 def test_the_encoding_has_a_bounded_width():
     rng = np.random.RandomState(0)
     table = MixedTable(pd.DataFrame(rng.randint(0, 60, (400, 60)).astype(str)), np.ones(400))
-    assert table.keys.shape[1] <= 60 * (mixed_table.ENCODED // 60 + 1)
-    assert table.keys.shape[1] < 60 * mixed_table.CATEGORIES
+    assert table.keys.shape[1] <= 60 * (mixed_table.MAX_NOMINAL_COORDINATES // 60 + 1)
+    assert table.keys.shape[1] < 60 * mixed_table.MAX_CATEGORIES

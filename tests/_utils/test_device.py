@@ -50,7 +50,7 @@ def test_devices_that_are_not_there(device, message):
 def test_cuda_is_not_replaced_by_the_cpu():
     X, y = blobs()
     for device in ("cuda", "cuda:0"):
-        with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
+        with pytest.raises(ValueError, match="torch finds 0 CUDA devices"):
             TwoLayerPGDClassifier(4, max_iter=2, device=device).fit(X, y)
 
 

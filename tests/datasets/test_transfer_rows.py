@@ -383,7 +383,7 @@ def test_gibbs_draws_neighbors_by_weight():
     table.spans.append(table.spans[0])
     table.norms = np.repeat(table.norms, 2, axis=1)
     sources = np.full(20000, 30, dtype=np.int32)
-    rows = _transfer_rows._draw_gibbs(table, sources, 30, rng)
+    rows = _transfer_rows._GibbsSampler(table, 30).draw(sources, rng)
     counts = np.bincount(rows.donor.ravel(), minlength=31)
     drawn = counts[:30].sum()
     assert counts[0] / drawn == pytest.approx(30 / 59, abs=0.02)
@@ -476,12 +476,12 @@ ROWS = np.random.RandomState(0).normal(size=(10, 3))
             r"column 's' is sparse.*to_dense",
         ),
         (ROWS[:0], {}, ValueError, "no rows"),
-        (ROWS[:, :0], {}, ValueError, "a column or more"),
-        (ROWS[0], {}, ValueError, r"a column or more, got shape \(3,\)"),
+        (ROWS[:, :0], {}, ValueError, "at least one column"),
+        (ROWS[0], {}, ValueError, r"at least one column, got shape \(3,\)"),
         (ROWS[:1], {}, ValueError, "1 distinct rows"),
         (np.full((5, 2), np.nan), {}, ValueError, "1 distinct rows"),
         (ROWS, {"sample_weight": np.eye(10)[0]}, ValueError, "1 distinct rows"),
-        (np.where(ROWS > 1, np.inf, ROWS), {}, ValueError, r"column \d of X is infinite"),
+        (np.where(ROWS > 1, np.inf, ROWS), {}, ValueError, r"column \d of X has infinite"),
         (ROWS.astype(complex), {}, ValueError, "complex"),
         (ROWS, {"method": "smote"}, ValueError, "'munge' or 'gibbs', got 'smote'"),
         (ROWS, {"method": lambda X: X}, ValueError, "'munge' or 'gibbs'"),

@@ -1,0 +1,171 @@
+"""Columns of a mixed table: what kind of values they hold, and which of them belong together."""
+
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+__all__ = ["Column", "check_table", "group_indicators", "read_columns"]
+
+
+#: Code of a missing value.
+MISSING = -1
+#: Smallest integer that float64 cannot represent exactly. A column of larger integers holds
+#: identifiers rather than quantities and is nominal.
+MIN_INEXACT_INTEGER = 2**53
+
+
+class Column(NamedTuple):
+    """Codes and values of a column of X."""
+
+    codes: np.ndarray  # (n_samples,) int32, position of the value, or MISSING
+    values: np.ndarray | None  # distinct numbers, increasing; None for other values
+    dtype: np.dtype | type | None  # of the numbers
+    whole: bool  # whether all numbers are integers
+
+    @property
+    def is_indicator(self):
+        """Whether the column has two numbers and no missing value."""
+        return self.values is not None and len(self.values) == 2 and self.codes.min() >= 0
+
+    @property
+    def is_constant(self):
+        """Whether all values are equal."""
+        return self.codes.min() == self.codes.max()
+
+
+def check_table(X):
+    """Return X as a DataFrame or a two-dimensional array, or raise an error."""
+    if issparse(X):
+        raise TypeError("X is sparse, and new rows would be dense: pass X.toarray().")
+    if not hasattr(X, "iloc"):
+        if hasattr(X, "columns"):
+            raise TypeError(f"X is a {type(X).__name__}: pass a pandas DataFrame or an array.")
+        array = np.asarray(X)
+        if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
+            array = np.asarray(X, dtype=object)  # keeps the numbers of a list
+        X = array
+        if X.dtype.kind == "c":
+            raise ValueError("X is complex: pass real and imaginary parts as columns.")
+    if X.ndim != 2 or X.shape[1] == 0:
+        raise ValueError(f"X must be a table with at least one column, got shape {X.shape}.")
+    if len(X) == 0:
+        raise ValueError("X has no rows, and new rows need at least two.")
+    return X
+
+
+def read_columns(X):
+    """Return a `Column` for each column of X."""
+    return [_read_column(values, name) for name, values in _iter_columns(X)]
+
+
+def _iter_columns(X):
+    if hasattr(X, "iloc"):
+        for j, name in enumerate(X.columns):
+            yield name, X.iloc[:, j]
+    else:
+        for j in range(X.shape[1]):
+            yield j, X[:, j]
+
+
+def _read_column(values, name):
+    """Read the codes of a column, and its values if they are numbers."""
+    import pandas as pd  # slow to import, so not at the top
+
+    numbers, dtype = None, values.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        raise TypeError(f"column {name!r} is sparse: pass X.sparse.to_dense().")
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
+        values = np.asarray(values)
+        missing = pd.isna(values)
+        kinds = set(map(type, values[~missing]))
+        if kinds and all(
+            issubclass(kind, Real) and not issubclass(kind, bool | np.bool_) for kind in kinds
+        ):
+            whole_kind = all(issubclass(kind, Integral) for kind in kinds)
+            dtype = kinds.pop() if len(kinds) == 1 else int if whole_kind else float
+            numbers = np.full(len(values), np.nan)
+            numbers[~missing] = values[~missing].astype(np.float64)
+    elif pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        if isinstance(dtype, np.dtype):
+            numbers = np.asarray(values, dtype=np.float64)
+        else:
+            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+            dtype = dtype.numpy_dtype
+    if numbers is not None:
+        if np.isinf(numbers).any():
+            raise ValueError(f"column {name!r} of X has infinite values: make these missing.")
+        found, codes = np.unique(numbers, return_inverse=True)
+        found = found[~np.isnan(found)]
+        codes[codes == len(found)] = MISSING
+        whole = bool((found == np.rint(found)).all())
+        if not (whole and len(found) and np.abs(found).max() >= MIN_INEXACT_INTEGER):
+            return Column(codes.astype(np.int32), found, dtype, whole)
+    codes = pd.factorize(values)[0]
+    return Column(codes.astype(np.int32), None, None, False)
+
+
+def group_indicators(columns, codes):
+    """Group neighboring indicators of which each row has at most one.
+
+    Parameters
+    ----------
+    columns : list of Column
+    codes : ndarray of int of shape (n_rows, n_columns)
+
+    Returns
+    -------
+    list of list of int
+        Positions of the columns of each group. Other columns are groups of their own.
+    """
+    groups, run = [], []
+    for j, column in enumerate(columns):
+        if column.is_indicator:
+            run.append(j)
+        else:
+            groups.append([j])
+            if (
+                not column.is_constant
+            ):  # a constant may be the indicator of a category that no row has
+                groups += _split_run(run, codes)
+                run = []
+    return groups + _split_run(run, codes)
+
+
+def _split_run(run, codes):
+    """Split a run of indicators into groups.
+
+    Columns of which every row has exactly one are a group. The remaining columns are grouped
+    greedily.
+    """
+    on = codes[:, run] == 1
+    counts = np.concatenate([[0], np.cumsum(on.sum(axis=0))])
+    groups, start, loose = [], 0, []
+
+    def split_loose():
+        together, taken = [], None
+        for at in loose:
+            if taken is not None and not (taken & on[:, at]).any():
+                together.append(run[at])
+                taken = taken | on[:, at]
+            else:
+                together, taken = [run[at]], on[:, at]
+                groups.append(together)
+        loose.clear()
+
+    while start < len(run):
+        end = int(np.searchsorted(counts, counts[start] + len(on)))
+        if (
+            end < len(counts)
+            and counts[end] == counts[start] + len(on)
+            and on[:, start:end].any(axis=1).all()
+        ):
+            split_loose()
+            groups.append(run[start:end])
+            start = end
+        else:
+            loose.append(start)
+            start += 1
+    split_loose()
+    return groups
