@@ -60,14 +60,8 @@ class LabelCorrection:
         elif kept not in (None, "auto"):
             memory = self_distillation.Memory(n_rows, float(kept), lags=False)
         prior, n_steps = _largest_share(labels.values, weights), n_epochs * n_batches
-        n_plain = self.est.warm_up * n_steps
-
-        def schedule(step, accuracy):
-            if step < n_plain:
-                return torch.zeros_like(accuracy)
-            return self._weight(step, n_steps, accuracy, prior.expand_as(accuracy))
-
-        corrected = weights > 0  # rows that early stopping holds out are scored by given labels
+        schedule = self._schedule(prior, n_steps, n_warm_up_steps=self.est.warm_up * n_steps)
+        corrected = weights > 0  # rows that early stopping holds out are scored as they are given
         self.n_batches = n_batches
         if self.recorder is not None:
             self.recorder.begin(n_rows, n_batches)
@@ -82,28 +76,15 @@ class LabelCorrection:
         )
         return self.rule
 
-    def _weight(self, step, n_steps, accuracy, prior):
-        """Return 1 - alpha_t before it is clipped. Accuracy, prior and result: (networks,)."""
-        schedule = self.est.schedule
-        if schedule == "accuracy":
-            weight = accuracy
-        elif schedule == "chance-corrected":
-            # the prior may be 1 up to rounding
-            tiny = torch.finfo(prior.dtype).tiny
-            weight = ((accuracy - prior) / (1 - prior).clamp(min=tiny)).clamp(min=0)
-        elif schedule == "annealed":
-            weight = torch.full_like(accuracy, step / n_steps)
-        else:
-            pairs = zip(accuracy.tolist(), prior.tolist(), strict=True)
-            weight = accuracy.new_tensor([float(schedule(step, *pair)) for pair in pairs])
-            if weight.isnan().any():
-                raise ValueError(f"schedule returned NaN in step {step}: it must return numbers.")
-        return self.est.strength * weight
+    def _schedule(self, prior, n_steps, n_warm_up_steps=0):
+        return self_distillation.WeightSchedule(
+            self.est.schedule, self.est.strength, prior, n_steps, n_warm_up_steps
+        )
 
     def weight_of(self, accuracy, prior):
         """Return 1 - alpha of predictions that do not change, a float in [0, 1]."""
-        pair = torch.tensor([[accuracy], [prior]], dtype=torch.float64)
-        return float(self._weight(0, 1, *pair).clamp(0, 1))
+        accuracy, prior = torch.tensor([[accuracy], [prior]], dtype=torch.float64)
+        return float(self._schedule(prior, n_steps=1)(0, accuracy).clamp(0, 1))
 
     def weight_curve(self, n_epochs):
         """Return the mean of 1 - alpha_t over the steps of each epoch that was completed."""

@@ -105,6 +105,64 @@ class Confidence:
         return part
 
 
+class WeightSchedule:
+    r"""Weight of the predictions, :math:`1 - \alpha_t`, before it is clipped to [0, 1].
+
+    Parameters
+    ----------
+    kind : {"accuracy", "chance-corrected", "annealed"} or callable
+        The accuracy a of the predictions on the given labels, (a - prior) / (1 - prior), or the
+        share of the steps done. A callable maps (step, accuracy, prior) to a float.
+    strength : float
+        Factor of the weight.
+    prior : tensor of shape (students or 1,)
+        Share of the largest class.
+    n_steps : int
+        Steps of the training.
+    n_warm_up_steps : float, default=0
+        Number of first steps in which the weight is zero.
+    """
+
+    def __init__(
+        self,
+        kind: str | Callable[[int, float, float], float],
+        strength: float,
+        prior: Tensor,
+        n_steps: int,
+        n_warm_up_steps: float = 0,
+    ) -> None:
+        self.kind, self.strength, self.prior = kind, strength, prior
+        self.n_steps, self.n_warm_up_steps = n_steps, n_warm_up_steps
+
+    def __call__(self, step: int, accuracy: Tensor) -> Tensor:
+        """Return the weight in a step; accuracy and weight have shape (students,)."""
+        if step < self.n_warm_up_steps:
+            return torch.zeros_like(accuracy)
+        return self.strength * self._weight(step, accuracy, self.prior.expand_as(accuracy))
+
+    def _weight(self, step: int, accuracy: Tensor, prior: Tensor) -> Tensor:
+        if self.kind == "accuracy":
+            return accuracy
+        if self.kind == "chance-corrected":
+            # the prior may be 1 up to rounding
+            tiny = torch.finfo(prior.dtype).tiny
+            return ((accuracy - prior) / (1 - prior).clamp(min=tiny)).clamp(min=0)
+        if not callable(self.kind):
+            return torch.full_like(accuracy, step / self.n_steps)
+        pairs = zip(accuracy.tolist(), prior.tolist(), strict=True)
+        weight = accuracy.new_tensor([float(self.kind(step, *pair)) for pair in pairs])
+        if weight.isnan().any():
+            raise ValueError(f"schedule returned NaN in step {step}: it must return numbers.")
+        return weight
+
+    def take(self, students: Tensor) -> "WeightSchedule":
+        """Return the schedule of some students."""
+        part = copy.copy(self)
+        if len(self.prior) > 1:
+            part.prior = self.prior[students]
+        return part
+
+
 class Accuracy:
     """Weight of the predictions, 1 - alpha_t, from their accuracy on the given labels.
 
@@ -128,9 +186,10 @@ class Accuracy:
 
     def take(self, students: Tensor) -> "Accuracy":
         """Return the rule of the weight of some students."""
-        if len(self.row_weights) == 1:
-            return self
-        return Accuracy(self.schedule, self.row_weights[students])
+        row_weights = self.row_weights
+        if len(row_weights) > 1:
+            row_weights = row_weights[students]
+        return Accuracy(take(self.schedule, students), row_weights)
 
 
 class SelfDistilled:
