@@ -72,12 +72,9 @@ class SplitFits:
         if not entries:
             return
 
-        def on_batch(done, size, total):
-            self.say(2, f"{done} of {total} done, {size} begin")
-
         students = [student for _, student in entries]
         joint_training = students[0]._fit_jointly(
-            students, **recording.training_set_, on_batch=on_batch, **self.options
+            students, **recording.training_set_, **self.options
         )
         for student, random_state in zip(students, random_states, strict=True):
             student.random_state = random_state
@@ -102,7 +99,8 @@ class SplitFits:
         for group in self.groups:
             numbers = [n for n, (candidate, _) in enumerate(group.entries) if candidate in wanted]
             group.joint_training.keep(set(numbers))
-            group.joint_training.advance(share)
+            for done, size, total in group.joint_training.advance_by_stack(share):
+                self.say(2, f"{done} of {total} done, {size} begin")
             for number in numbers:
                 candidate, student = group.entries[number]
                 fit = group.joint_training.fits[number]
