@@ -5,23 +5,47 @@ from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.callback import CallbackSupportMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_kd._distillation.fit import Distillation
+from sklearn_kd._distillation.fit import (
+    check_classes,
+    fit_student,
+    label_training_rows,
+    resolve_estimators,
+    select,
+)
 from sklearn_kd._distillation.predictions import StudentPredictor
+from sklearn_kd._distillation.teacher_labels import LabelingSpec
+from sklearn_kd._distillation.training_set import check_training_rows
+from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
     StrOptions,
     fit_context,
+    num_samples,
     raise_for_params,
 )
-from sklearn_kd._utils.sub_estimators import merge_tags, student_has, without_own_requests
+from sklearn_kd._utils.sub_estimators import last_step, merge_tags, without_own_requests
 
 __all__ = ["DistilledClassifier"]
+
+
+def _student_has(method):
+    """Return a check whether the fitted student, or else the one to be fitted, has a method."""
+
+    def check(self):
+        student = getattr(self, "student_", None)
+        if student is None:
+            student = self._get_student()
+        getattr(student, method)  # its AttributeError says what is missing
+        return True
+
+    return check
 
 
 class DistilledClassifier(
@@ -142,8 +166,8 @@ class DistilledClassifier(
     n_augmented_ : int
         Transfer rows that the student was fitted on.
     copy_share_ : float
-        Share of rows drawn that were copies of training rows, and thrown away; NaN without
-        transfer rows and for those of a callable.
+        Fraction of the transfer rows drawn that duplicated training rows and were dropped. NaN
+        without transfer rows and for those of a callable.
     candidates_ : dict of ndarray of shape (n_candidates,) or None
         What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
         held-out ``loss``, its ``gain`` over the first candidate (hard labels for
@@ -330,10 +354,38 @@ class DistilledClassifier(
         raise_for_params(params, self, "fit")
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        work = Distillation(self, X, y, sample_weight, soft_targets, X_unlabeled, params)
-        choice = work.choose()
-        fitted = work.teach(choice, *work.prepare(choice.setting, ctx), ctx)
-        # all at once, at the end: a fit that fails or is interrupted leaves no half of one behind
+        labels_more_rows = X_unlabeled is not None or self.augmentation not in (None, "auto")
+        estimators = resolve_estimators(
+            self, needs_teacher=soft_targets is None or labels_more_rows
+        )
+        teacher, student = estimators.teacher, estimators.student
+        is_frozen = isinstance(last_step(teacher), FrozenEstimator)
+        rows, classes = check_training_rows(
+            self,
+            X,
+            y,
+            sample_weight,
+            soft_targets,
+            params,
+            teacher=None if is_frozen else teacher,
+            student=student.estimator,
+        )
+        check_classes(classes, teacher if is_frozen else None)
+        warn_if_sliceable(X_unlabeled, num_samples(y))
+        spec = LabelingSpec(
+            teacher,
+            classes,
+            cv=self.cv,
+            calibrate=self.calibration is not None,
+            class_weight=self.class_weight,
+            seed=estimators.fold_seed,
+            n_jobs=self.n_jobs,
+            X_unlabeled=X_unlabeled,
+        )
+        selection, transfer = select(self, estimators, spec, rows)
+        labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
+        fitted = fit_student(self, ctx, student, labeled, selection, transfer)
+        # all at once, at the end: a fit that fails or is interrupted changes nothing
         validate_data(self, X, skip_check_array=True)
         for name in ("teacher_", "label_temperature_"):
             vars(self).pop(name, None)
@@ -350,7 +402,7 @@ class DistilledClassifier(
         self.student_temperature_ = self._power = 1.0  # a student trained on the loss itself
         self._log_prior = fitted._log_prior
 
-    def _answers(self):
+    def _predictor(self):
         check_is_fitted(self)
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
@@ -366,9 +418,9 @@ class DistilledClassifier(
         y : ndarray of shape (n_samples,)
             Class labels.
         """
-        return self._answers().labels(X)
+        return self._predictor().predict(X)
 
-    @available_if(student_has("predict_proba"))
+    @available_if(_student_has("predict_proba"))
     def predict_proba(self, X):
         """Probabilities of the student; of T times its log-probabilities after row expansion.
 
@@ -381,9 +433,9 @@ class DistilledClassifier(
         proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
         """
-        return self._answers().proba(X)
+        return self._predictor().predict_proba(X)
 
-    @available_if(student_has("predict_proba"))
+    @available_if(_student_has("predict_proba"))
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`.
 
@@ -396,9 +448,9 @@ class DistilledClassifier(
         log_proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``; -inf for a class that the student never saw.
         """
-        return self._answers().log_proba(X)
+        return self._predictor().predict_log_proba(X)
 
-    @available_if(student_has("decision_function"))
+    @available_if(_student_has("decision_function"))
     def decision_function(self, X):
         """Decision values of the student, times T after row expansion.
 
@@ -412,7 +464,7 @@ class DistilledClassifier(
             One value per row for two classes. A class that the student never saw has a value
             below all others of its row.
         """
-        return self._answers().decision(X)
+        return self._predictor().decision_function(X)
 
     def without_teacher(self):
         """Copy that has dropped the teacher: small on disk, predicts the same.

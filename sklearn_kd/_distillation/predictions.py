@@ -1,4 +1,4 @@
-"""Labels before and after the student: mixed and tempered, and its answers without either."""
+"""Predictions of a fitted student: columns, temperature and class prior of its probabilities."""
 
 import numpy as np
 from scipy.special import log_softmax
@@ -6,21 +6,22 @@ from scipy.special import log_softmax
 from sklearn_kd._utils.labels import align_columns, mix, temper, untemper_log
 from sklearn_kd._utils.sub_estimators import last_step
 
-__all__ = ["StudentPredictor"]
+__all__ = ["StudentPredictor", "log_prior_shift"]
 
 
 class StudentPredictor:
-    r"""Answers of a fitted student.
+    r"""Predicts with a fitted student.
 
     Parameters
     ----------
     student : estimator
     classes : ndarray of shape (n_classes,)
         Labels of the columns, of which the student may lack some.
-    power : float
-        What its probabilities g are raised to, then normalized: :math:`\mathrm{softmax}(c \ln g)`.
-        T, where it was fitted on labels tempered by that.
-    log_prior : ndarray of shape (n_classes,) or None
+    power : float, default=1.0
+        Exponent c of the student's probabilities g, which become
+        :math:`\mathrm{softmax}(c \ln g)`. It is T for a student that was fitted on labels
+        tempered by T.
+    log_prior : ndarray of shape (n_classes,), default=None
         Added to the logarithms of the probabilities, which are then normalized.
     """
 
@@ -29,44 +30,44 @@ class StudentPredictor:
         self.power, self.log_prior = power, log_prior
 
     @property
-    def known(self):
-        """Labels that the student's own columns are for."""
+    def student_classes(self):
+        """Labels of the columns of the student's own predictions."""
         return np.asarray(getattr(self.student, "classes_", self.classes))
 
-    def proba(self, X):
-        """Probabilities, (n_samples, n_classes)."""
+    def predict_proba(self, X):
+        """Return probabilities, (n_samples, n_classes)."""
         if self.log_prior is not None:
-            return np.exp(self.log_proba(X))
+            return np.exp(self.predict_log_proba(X))
         proba = temper(np.asarray(self.student.predict_proba(X)), 1 / self.power)
-        return align_columns(proba, self.known, self.classes)
+        return align_columns(proba, self.student_classes, self.classes)
 
-    def log_proba(self, X):
-        """Logarithm of `proba`; -inf for a class that the student never saw."""
+    def predict_log_proba(self, X):
+        """Return logarithms of the probabilities, -inf for a class that the student never saw."""
         with np.errstate(divide="ignore"):
             if hasattr(self.student, "predict_log_proba"):
                 log_g = np.asarray(self.student.predict_log_proba(X))
             else:
                 log_g = np.log(np.asarray(self.student.predict_proba(X)))
         log_g = untemper_log(log_g, self.power)
-        log_g = align_columns(log_g, self.known, self.classes, fill=-np.inf)
+        log_g = align_columns(log_g, self.student_classes, self.classes, fill=-np.inf)
         if self.log_prior is None:
             return log_g
         shifted = log_g + self.log_prior.astype(log_g.dtype)
-        # sure of classes that cannot be: what is left is the prior
-        lost = np.isneginf(shifted).all(axis=1)
-        shifted[lost] = self.log_prior
+        # a row whose classes all have the prior zero: the prior is all that is left
+        is_lost = np.isneginf(shifted).all(axis=1)
+        shifted[is_lost] = self.log_prior
         return log_softmax(shifted, axis=1)
 
-    def decision(self, X):
-        """Decision values; below all others of its row for a class that was never seen.
+    def decision_function(self, X):
+        """Return decision values, for a class that was never seen below all others of the row.
 
-        With a prior they are log-odds of two classes, log-probabilities of more.
+        With a prior they are log-odds for two classes and log-probabilities for more.
         """
         if self.log_prior is not None:
-            log_g = self.log_proba(X)
+            log_g = self.predict_log_proba(X)
             return log_g[:, 1] - log_g[:, 0] if len(self.classes) == 2 else log_g
         values = np.asarray(self.student.decision_function(X)) * self.power
-        known = self.known
+        known = self.student_classes
         if len(known) == len(self.classes):
             return values
         if values.ndim == 1:
@@ -74,15 +75,15 @@ class StudentPredictor:
         lowest = values.min(axis=1, keepdims=True) - 1
         return lowest + align_columns(values - lowest, known, self.classes)
 
-    def labels(self, X):
-        """Predicted labels, in the dtype of the classes."""
+    def predict(self, X):
+        """Return predicted labels, in the dtype of the classes."""
         if self.log_prior is not None:
-            return self.classes[self.log_proba(X).argmax(axis=1)]
+            return self.classes[self.predict_log_proba(X).argmax(axis=1)]
         labels = np.asarray(self.student.predict(X))
         if labels.dtype == self.classes.dtype:
             return labels
-        # string labels come back as objects from a student that read them from a DataFrame; a
-        # cast must not make a label out of something else
+        # a student that read string labels from a DataFrame returns them as objects; the cast below
+        # must not turn something else into a label
         unknown = set(labels.ravel().tolist()) - set(self.classes.tolist())
         if unknown:
             raise ValueError(
@@ -93,25 +94,44 @@ class StudentPredictor:
         return labels.astype(self.classes.dtype)
 
 
-def _prior_shift(class_prior, material, lesson):
-    """Logarithms of what the probabilities of each class are multiplied by, or None."""
+def log_prior_shift(class_prior, data, training_set):
+    """Return the logarithm of the factor of each class's probabilities, or None without a prior.
+
+    The factor is the share of the class where the student will predict, over its share in what the
+    student was fitted on. Classes that the student was not fitted on keep their probability.
+
+    Parameters
+    ----------
+    class_prior : as in :class:`~sklearn_kd.DistilledClassifier`
+    data : LabeledTrainingData
+    training_set : StudentTrainingSet
+
+    Returns
+    -------
+    shift : ndarray of shape (n_classes,) or None
+    """
     if class_prior is None:
         return None
-    n_classes, rows = len(lesson.classes), lesson.rows
-    if isinstance(class_prior, str):
-        wanted = np.ones(n_classes)
-        if class_prior == "training":
-            wanted = np.bincount(lesson.y_encoded, weights=rows.weight, minlength=n_classes)
-    else:
-        wanted = np.asarray(class_prior, dtype=np.float64)
-        is_valid = (wanted >= 0).all() and 0 < wanted.sum() < np.inf
-        if wanted.shape != (n_classes,) or not is_valid:
-            raise ValueError(
-                f"class_prior must be {n_classes} non-negative numbers, one for each class of "
-                f"{lesson.classes.tolist()}, got {class_prior!r}."
-            )
-    weight = material.params.get("sample_weight", np.ones(len(material.y_encoded)))
-    learnt = weight @ mix(material.Q, material.y_encoded, material.alpha)
+    wanted = _wanted_shares(class_prior, data)
+    weight = training_set.params.get("sample_weight", np.ones(len(training_set.y_encoded)))
+    learnt = weight @ mix(training_set.soft_labels, training_set.y_encoded, training_set.alpha)
     with np.errstate(divide="ignore"):
         shift = np.log(wanted / wanted.sum()) - np.log(learnt / learnt.sum())
     return np.where(learnt > 0, shift, 0.0)
+
+
+def _wanted_shares(class_prior, data):
+    """Return the shares of the classes where the student will predict, up to a factor."""
+    n_classes = len(data.classes)
+    if isinstance(class_prior, str):
+        if class_prior == "training":
+            return np.bincount(data.y_encoded, weights=data.rows.weight, minlength=n_classes)
+        return np.ones(n_classes)
+    wanted = np.asarray(class_prior, dtype=np.float64)
+    is_valid = (wanted >= 0).all() and 0 < wanted.sum() < np.inf
+    if wanted.shape != (n_classes,) or not is_valid:
+        raise ValueError(
+            f"class_prior must be {n_classes} non-negative numbers, one for each class of "
+            f"{data.classes.tolist()}, got {class_prior!r}."
+        )
+    return wanted

@@ -5,6 +5,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
+from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.memory import check_copies
 from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
@@ -51,23 +52,25 @@ def balance_classes(student, Q, sample_weight=None):
     return Q * (mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0)))
 
 
-def fit_expanded(student, X, y, Q, classes, params, propagate):
+def fit_expanded(student, data, Q, classes, params, subtask):
     """Fit an unfitted student on the copies of :func:`expand_rows`, in place.
+
+    The steps of a pipeline before the last are fitted on the rows themselves. They should see each
+    row once, and an encoder that cross-fits y would leak between copies.
 
     Parameters
     ----------
     student : estimator or Pipeline
-        The steps of a pipeline before the last are fitted on the rows themselves: they should
-        see each row once, and an encoder that cross-fits y would leak between copies.
-    X, y : the rows and their hard labels
+    data : StudentTrainingSet
+        Its rows and hard labels are used.
     Q : ndarray of shape (n_samples, n_classes)
         Soft labels, tempered or mixed.
     classes : ndarray of shape (n_classes,)
         Labels of the columns of ``Q``.
     params : dict
         Metadata for ``fit``, sample weights among them.
-    propagate : callable
-        Context manager around the fit of the last step.
+    subtask : Subtask or None
+        Subtask of the callbacks, which begins with the fit of the last step.
     """
     if isinstance(student, Pipeline):
         name, last = student.steps[-1]
@@ -75,15 +78,16 @@ def fit_expanded(student, X, y, Q, classes, params, propagate):
         if routing_enabled() and params:
             routed = process_routing(student, "fit", **params)[name]["fit"]
         if len(student.steps) > 1:
-            head, X = fit_preprocessing(student, X, y, params)
+            head, X = fit_preprocessing(student, data.X, data.y, params)
             # with memory= the head has fitted copies of its steps
             student.steps = [*head.steps, (name, last)]
-        fit_expanded(last, X, y, Q, classes, routed, propagate)
+            data = data._replace(X=X)
+        fit_expanded(last, data, Q, classes, routed, subtask)
         return
-    (X,) = indexable(X)
+    (X,) = indexable(data.X)
     params = dict(params)
     rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
     params = check_method_params(X, params=params, indices=rows)
     check_copies(X, len(Q), len(rows))
-    with propagate(student):
+    with begin_subtask(subtask, student):
         student.fit(safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)

@@ -1,294 +1,363 @@
-"""Which labels a student learns most from, by rows that neither teacher nor student has seen."""
+"""Select alpha, temperature, label source and transfer rows on held-out rows."""
 
 import warnings
-from numbers import Integral
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.predictions import StudentPredictor
-from sklearn_kd._distillation.settings import Setting
+from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentTrainer
+from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
+from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
-from sklearn_kd._utils.protocols import trains_jointly
-from sklearn_kd._utils.sklearn_compat import num_samples
-from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 from sklearn_kd._utils.unique_rows import group_rows
-from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import (
+    InSampleLabelsWarning,
+    MissingClassWarning,
+    NoGainWarning,
+    UntestedRowsWarning,
+)
 
-__all__ = ["FEWEST_ROWS", "Choice", "choose"]
-
-#: Distinct rows that a choice needs: below, "auto" is half and half, T = 1.
-FEWEST_ROWS = 100
-#: Rows are held out by quarters. Networks that train together do so on three of them, in a fifth
-#: of their epochs, where most are as good as they get; for T other than 1 and transfer rows, beside
-#: the best labels without, a twelfth tells. Other students are fitted one after the other, each on
-#: one quarter.
-N_FOLDS, TRAINED_TOGETHER, TRAINED_ALONE = 4, 3, 1
-EFFORT, BRIEF_EFFORT = 0.2, 0.08
-#: Up to so many rows networks are trained twice, with another quarter held out: one says little.
-FEW_ROWS = 1000
-#: A row's probability of its label counts as this at least: one row must not decide alone.
-LEAST_PROBABILITY = 1e-6
-#: Standard errors that hard labels must be better by, in the loss or in accuracy, to be preferred
-#: where the teacher has less loss than they, and under another teacher: held-out rows are few, and
-#: on most tables soft labels pay (docs/results.md).
-SLACK, SLACK_OF_WORSE = 2.0, 0.5
-#: And those that T other than 1 and transfer rows must be better by than the best labels without
-#: either, which on most tables do as well, and never badly.
-CAUTION = 1.5
+__all__ = ["HeldOutTrial", "SelectionResult", "select_setting", "warn_no_gain"]
 
 
-class Choice(NamedTuple):
-    """A setting, what it was chosen from (None: nothing), and what the student is calibrated by."""
+#: Rows are divided into four folds. Jointly trained networks use three of them for training, other
+#: students, which are fitted one after the other, use one. The others are held out.
+N_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1
+#: Jointly trained networks use 20 % of their epochs, after which most are about as good as in the
+#: end. Other temperatures and transfer rows are compared with the best setting so far at 8 %.
+TRIAL_EPOCH_SHARE, DIFFERENCE_EPOCH_SHARE = 0.2, 0.08
+#: Distinct rows up to which jointly trained networks are compared on two folds, since one says
+#: little.
+MAX_ROWS_OF_TWO_TRIALS = 1000
+#: Probabilities are clipped to this from below, so that a single row cannot decide.
+MIN_PROBABILITY = 1e-6
+#: Standard errors by which hard labels must be better, in loss or in accuracy, to be preferred. The
+#: first holds for a teacher whose own loss is below that of hard labels, the second for others.
+#: Held-out rows are few, and soft labels are better on most tables (docs/results.md).
+MIN_LOSS_STANDARD_ERRORS, MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER = 2.0, 0.5
+#: Standard errors by which temperatures other than 1 and transfer rows must be better than the best
+#: labels without them, which are as good on most tables and never much worse.
+MIN_GAIN_STANDARD_ERRORS = 1.5
+#: Rounding that gains of equal students may differ by.
+ROUNDING = 1e-12
 
-    setting: Setting
+
+class SelectionResult(NamedTuple):
+    """Selected setting, and what it was compared with."""
+
+    setting: DistillationSetting
+    #: As ``candidates_``; None where nothing was compared.
     candidates: dict | None
-    temperature: float = 1.0
+    #: Temperature that the student's probabilities are calibrated by.
+    student_temperature: float = 1.0
+    #: Why no transfer rows could be made of the training rows of a trial.
+    transfer_obstacle: Exception | None = None
 
 
-class _Trial:
-    """A part of the rows to teach on, and the others to judge by."""
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one fitted candidate on the held-out rows of a trial."""
 
-    def __init__(self, student, mode, rows, make_lesson, most, train, test):
-        self.student, self.mode, self.share = student, mode, len(train) / len(rows)
-        self.lesson = make_lesson(rows.take(train), round(most * self.share))
-        held = rows.take(test)
-        self.held, self.X = held, held.X
-        self.weight = np.ones(len(test)) if held.weight is None else held.weight
-        self.group = group_rows(held.X)
-        self.y_encoded = np.searchsorted(self.lesson.classes, held.y)
-        self.log_proba, self.losses, self.mistakes, self.error = {}, {}, {}, None
-
-    def run(self, settings, n_jobs, effort=EFFORT):
-        """Note the loss of each held-out row under each setting."""
-        if trains_jointly(last_step(self.student)):
-            batches = {}  # those on the same rows
-            for setting in settings:
-                batches.setdefault(self.lesson.rows_of(setting), []).append(setting)
-            for batch in batches.values():
-                self._note(batch, self._fit_jointly(batch, effort))
-            return
-        job = StudentTrainer(self.student, self.mode, self.lesson.classes)
-        fits = Parallel(n_jobs=n_jobs)(
-            delayed(_attempt)(job.fit, self._material(setting)) for setting in settings
-        )
-        self._note(settings, fits)
-
-    def run_beside(self, plain, others, n_jobs):
-        """Note the loss of others as that of a setting known, and what they add to it in brief."""
-        if not trains_jointly(last_step(self.student)):
-            self.run(others, n_jobs)
-            return
-        losses, mistakes, log_proba = (
-            noted.get(plain) for noted in (self.losses, self.mistakes, self.log_proba)
-        )
-        self.run([plain, *others], n_jobs, BRIEF_EFFORT)
-        for noted, known in ((self.losses, losses), (self.mistakes, mistakes)):
-            brief, noted[plain] = noted[plain], known
-            for setting in others:
-                with np.errstate(invalid="ignore"):  # one of them failed
-                    added = known + (noted[setting] - brief)
-                noted[setting] = np.where(np.isnan(added), np.inf, added)
-        for setting in (plain, *others):
-            self.log_proba[setting] = log_proba
-
-    def _material(self, setting):
-        n_augmented = round(setting.n_augmented * self.share)
-        return self.lesson.material(setting._replace(n_augmented=n_augmented))
-
-    def _note(self, settings, fits):
-        for setting, student in zip(settings, fits, strict=True):
-            if isinstance(student, Exception):
-                self.losses[setting] = self.mistakes[setting] = np.full(len(self.y_encoded), np.inf)
-                self.error = student
-            else:
-                self.losses[setting], self.mistakes[setting] = self._judge(student, setting)
-
-    def _judge(self, student, setting):
-        """Return the log loss of each held-out row, and whether its label is wrong."""
-        tempered = setting.temperature if self.mode == "expansion" else 1.0
-        answers = StudentPredictor(student, self.lesson.classes, tempered)
-        if not hasattr(student, "predict_proba"):
-            wrong = (answers.labels(self.X) != self.lesson.classes[self.y_encoded]).astype(float)
-            return wrong, wrong
-        proba = answers.proba(self.X).astype(np.float64)
-        self.log_proba[setting] = np.log(np.maximum(proba, LEAST_PROBABILITY))
-        return _errors(proba, self.y_encoded)
-
-    def judge_teacher(self):
-        """Return the loss of each held-out row under the teacher's labels, or given ones."""
-        loss, wrong = _errors(self.lesson.labels_of(self.held), self.y_encoded)
-        return loss if hasattr(self.student, "predict_proba") else wrong
-
-    def _fit_jointly(self, settings, effort):
-        """Fit networks on the same rows, in shared products and a short schedule."""
-        materials = [self._material(setting) for setting in settings]
-        X, y, _, _, params, *_ = materials[0]
-        student, head = clone(self.student), None
-        if isinstance(student, Pipeline) and len(student.steps) > 1:
-            head, X = fit_preprocessing(student, X, y, params)
-        last, students, softs = last_step(student), [], []
-        seed = {"random_state": _seed_of(last)}
-        for material in materials:
-            loss = {"alpha": material.alpha, "temperature": material.temperature}
-            network = clone(last).set_params(**loss, **seed)
-            network._validate_params()
-            soft = pd.DataFrame(material.Q, columns=self.lesson.classes)
-            class_weight, network.class_weight = network.class_weight, None
-            with warnings.catch_warnings():
-                # rows and columns are in order here
-                warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-                X_checked, y_encoded, weights, soft = network._check_data(
-                    X, y, params.get("sample_weight"), soft
-                )
-            network.class_weight = class_weight
-            students.append(network)
-            softs.append(soft)
-        together = students[0]._fit_jointly(
-            students, X_checked, y_encoded, weights, softs, y, effort=effort
-        )
-        together.advance()
-        return [
-            fit.error or (network if head is None else Pipeline([*head.steps, ("last", network)]))
-            for network, fit in zip(students, together.fits, strict=True)
-        ]
+    log_loss: np.ndarray  # (n_held_out,); of a student without probabilities the same as is_wrong
+    is_wrong: np.ndarray  # (n_held_out,), 0.0 or 1.0
+    log_proba: np.ndarray | None = None  # (n_held_out, n_classes)
+    error: Exception | None = None  # of the fit
 
 
-def _errors(proba, y_encoded):
-    """Return the log loss of each row, and whether its label is wrong."""
-    of_label = proba[np.arange(len(y_encoded)), y_encoded]
-    loss = -np.log(np.maximum(of_label, LEAST_PROBABILITY))
-    wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
-    return np.where(np.isnan(loss), np.inf, loss), wrong
-
-
-def _seed_of(student):
-    """Return a seed that all candidates share, so that they differ in their labels alone."""
-    return student.random_state if isinstance(student.random_state, Integral) else 0
-
-
-def _attempt(fit, *args):
-    try:
-        return fit(*args)
-    except Exception as error:  # one candidate that diverges must not cost the others
-        return error
-
-
-def choose(student, mode, rows, make_lesson, settings, n_more, *, calibrate, seed, n_jobs):
-    """Find the setting of the least held-out loss: `Choice`.
+class HeldOutTrial:
+    """Candidates that are fitted on a part of the rows and compared on the others.
 
     Parameters
     ----------
-    student : estimator
-        Unfitted.
-    mode : str
-        Of `student_mode`.
-    rows : Rows
-    make_lesson : callable
-        ``make_lesson(rows, n_augmented)`` has a teacher label some of the rows, seeing no others.
-    settings : list of Setting
-        To be tried first, without transfer rows.
-    n_more : int
-        Transfer rows that the best soft labels are tried with, beside none. The number is for a fit
-        on all rows, in a trial there are fewer in proportion.
-    calibrate : bool
-        Whether a network may be calibrated on the rows held out.
-    seed : int
-        Of the rows held out, where there are no folds to take them from.
-    n_jobs : int or None
+    student : StudentSpec
+    data : LabeledTrainingData
+        Labeled training part of the rows.
+    transfer_set : TransferSet
+        Transfer rows near the training part.
+    held_out : TrainingRows
+    fraction : float
+        Fraction of all rows that the training part is. Transfer rows are reduced to it.
+
+    Attributes
+    ----------
+    losses : dict
+        `Losses` of each `DistillationSetting` that has been evaluated.
     """
-    if len(settings) == 1 and not n_more:
-        return Choice(settings[0], None)
-    splits = _splits(rows, seed, trains_jointly(last_step(student)))
+
+    def __init__(self, student, data, transfer_set, held_out, fraction):
+        self.student, self.data, self.transfer_set = student, data, transfer_set
+        self.held_out, self.fraction = held_out, fraction
+        n_held_out = len(held_out)
+        self.weight = np.ones(n_held_out) if held_out.weight is None else held_out.weight
+        self.group = group_rows(held_out.X)
+        self.y_encoded = np.searchsorted(data.classes, held_out.y)
+        self.losses = {}
+
+    @classmethod
+    def on_split(cls, student, spec, rows, split, transfer, n_transfer_rows):
+        """Fit the teacher on the training rows of a split, and make transfer rows there.
+
+        ``n_transfer_rows`` is for a fit on all rows. Here there are fewer in proportion.
+        """
+        train, test = split
+        fraction = len(train) / len(rows)
+        data = LabeledTrainingData.from_teacher(spec, rows.take(train))
+        transfer_set = TransferSet()
+        n_made = round(n_transfer_rows * fraction)
+        if n_made or (n_transfer_rows and transfer.method == "auto"):
+            transfer_set = data.make_transfer_set(transfer, n_made)
+        return cls(student, data, transfer_set, rows.take(test), fraction)
+
+    def evaluate(self, settings, n_jobs, epoch_share=TRIAL_EPOCH_SHARE):
+        """Fit a student with each setting, and keep its losses on the held-out rows."""
+        trainer = StudentTrainer(self.student, self.data.classes)
+        if not self.student.is_joint:
+            fits = Parallel(n_jobs=n_jobs)(
+                delayed(_fit_or_error)(trainer, self._training_set(setting)) for setting in settings
+            )
+            self._keep_losses(settings, fits)
+            return
+        groups = {}
+        for setting in settings:
+            groups.setdefault(self.data.rows_key(setting), []).append(setting)
+        for group in groups.values():
+            training_sets = [self._training_set(setting) for setting in group]
+            self._keep_losses(group, trainer.fit_jointly(training_sets, epoch_share))
+
+    def evaluate_difference(self, reference, others, n_jobs):
+        """Estimate the losses of others by what they add to those of an evaluated setting.
+
+        Networks are trained for few epochs, all of them beside ``reference`` again, and the
+        difference is added to its known losses.
+        """
+        if not self.student.is_joint:
+            self.evaluate(others, n_jobs)
+            return
+        known = self.losses[reference]
+        self.evaluate([reference, *others], n_jobs, DIFFERENCE_EPOCH_SHARE)
+        brief = self.losses[reference]
+        self.losses[reference] = known
+        for setting in others:
+            other = self.losses[setting]
+            self.losses[setting] = Losses(
+                _plus_difference(known.log_loss, other.log_loss, brief.log_loss),
+                _plus_difference(known.is_wrong, other.is_wrong, brief.is_wrong),
+                known.log_proba,
+                other.error,
+            )
+
+    def losses_of_teacher(self):
+        """Return the loss of each held-out row under the teacher's labels, or given ones."""
+        log_loss, is_wrong = _row_losses(self.data.labels_of(self.held_out), self.y_encoded)
+        return log_loss if hasattr(self.student.estimator, "predict_proba") else is_wrong
+
+    def _training_set(self, setting):
+        n_augmented = round(setting.n_augmented * self.fraction)
+        setting = setting._replace(n_augmented=n_augmented)
+        return StudentTrainingSet.of(self.data, setting, self.transfer_set)
+
+    def _keep_losses(self, settings, fits):
+        for setting, student in zip(settings, fits, strict=True):
+            if isinstance(student, Exception):
+                worst = np.full(len(self.y_encoded), np.inf)
+                self.losses[setting] = Losses(worst, worst, error=student)
+            else:
+                self.losses[setting] = self._losses_of(student, setting)
+
+    def _losses_of(self, student, setting):
+        power = setting.temperature if self.student.mode == "expansion" else 1.0
+        predictor, X = StudentPredictor(student, self.data.classes, power), self.held_out.X
+        if not hasattr(student, "predict_proba"):
+            labels = self.data.classes[self.y_encoded]
+            is_wrong = (predictor.predict(X) != labels).astype(float)
+            return Losses(is_wrong, is_wrong)
+        proba = predictor.predict_proba(X).astype(np.float64)
+        log_proba = np.log(np.maximum(proba, MIN_PROBABILITY))
+        return Losses(*_row_losses(proba, self.y_encoded), log_proba)
+
+
+def _fit_or_error(trainer, training_set):
+    """Return a fitted student, or its error, which must not end the fits of other candidates."""
+    try:
+        return trainer.fit(training_set)
+    except Exception as error:
+        return error
+
+
+def _row_losses(proba, y_encoded):
+    """Return the log loss of each row, and whether its most probable label is wrong."""
+    of_label = proba[np.arange(len(y_encoded)), y_encoded]
+    log_loss = -np.log(np.maximum(of_label, MIN_PROBABILITY))
+    is_wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
+    return np.where(np.isnan(log_loss), np.inf, log_loss), is_wrong
+
+
+def _plus_difference(known, other, brief):
+    """Return ``known + (other - brief)``, infinity where a fit has failed."""
+    with np.errstate(invalid="ignore"):
+        total = known + (other - brief)
+    return np.where(np.isnan(total), np.inf, total)
+
+
+def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed):
+    """Select the setting of the least held-out loss.
+
+    Parameters
+    ----------
+    student : StudentSpec
+    spec : LabelingSpec
+        How a teacher labels the training part of the rows.
+    rows : TrainingRows
+    transfer : TransferSpec
+    candidates : Candidates
+    calibrate : bool
+        Whether the temperature of a network may be fitted on the held-out rows.
+    seed : int
+        Seed of the held-out rows, where no folds of the user say which they are.
+
+    Returns
+    -------
+    SelectionResult
+    """
+    settings, n_transfer_rows = candidates
+    if len(settings) == 1 and not n_transfer_rows:
+        return SelectionResult(settings[0], None)
+    splits = held_out_splits(rows, seed, student.is_joint)
     if not splits:
-        soft = [setting for setting in settings if setting.source != "hard"]
-        usual = min(soft, key=lambda s: (s.temperature != 1, s.alpha != 0.5, s.source != "own"))
-        return Choice(usual, None)
-    key = step_parameter(student, "checkpoint_path")
-    if key in student.get_params():  # that of the fit on all rows
-        student = clone(student).set_params(**{key: None})
-    most = max([n_more, *(setting.n_augmented for setting in settings)])
-    trials = [_Trial(student, mode, rows, make_lesson, most, *split) for split in splits]
+        return SelectionResult(_default_setting(settings), None)
+    student = student.without_checkpoint()
+    most = max([n_transfer_rows, *(setting.n_augmented for setting in settings)])
+    with warnings.catch_warnings():
+        # the fit on all rows gives these warnings where they concern it
+        for category in (InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning):
+            warnings.simplefilter("ignore", category)
+        trials = [
+            HeldOutTrial.on_split(student, spec, rows, split, transfer, most) for split in splits
+        ]
+        settings, eligible = _evaluate(trials, settings, n_transfer_rows, spec.n_jobs)
+        result = select_best(trials, settings, eligible, calibrate)
+    obstacles = [trial.transfer_set.obstacle for trial in trials]
+    return result._replace(transfer_obstacle=next(filter(None, obstacles), None))
 
-    def best_of(settings):
-        loss, *_ = _compare(trials, "losses", settings)
-        return settings[int(loss.argmin())]
 
+def _default_setting(settings):
+    """Return what "auto" takes without held-out rows: alpha 0.5 and T = 1 where they are tried."""
+    soft = [setting for setting in settings if setting.source != "hard"]
+    return min(
+        soft, key=lambda s: (s.temperature != 1, s.alpha != 0.5, s.source != "out-of-sample")
+    )
+
+
+def _evaluate(trials, settings, n_transfer_rows, n_jobs):
+    """Evaluate settings, first those at T = 1, then others and transfer rows beside the best.
+
+    Returns
+    -------
+    settings : list of DistillationSetting
+        With the one of transfer rows, if they are tried.
+    eligible : list of DistillationSetting
+        Soft labels at T = 1, and others that are better than these by enough.
+    """
     soft = [s for s in settings if s.source != "hard"]
-    taught = [s for s in soft if s.temperature == 1] or soft
-    others = [s for s in soft if s not in taught]
+    eligible = [s for s in soft if s.temperature == 1] or soft
+    others = [s for s in soft if s not in eligible]
     for trial in trials:
-        trial.run([s for s in settings if s not in others], n_jobs)
-    best = best_of(taught)
-    if n_more:
-        n_made = min(num_samples(trial.lesson.transfer_rows[0]) for trial in trials)
-        # of a table of few categories there may be few that are new
-        if n_made >= trials[0].share * n_more / 2:
-            others.append(best._replace(n_augmented=n_more))
-            settings = [*settings, others[-1]]
-    if others:
-        for trial in trials:
-            trial.run_beside(best, others, n_jobs)
-        first = best_of([s for s in settings if s.source == "hard" or s == best])
-        _, gain, error = _compare(trials, "losses", [first, *others])
-        with np.errstate(invalid="ignore"):
-            is_better = np.isposinf(gain) | (gain > CAUTION * error)  # inf: the first failed
-        taught += [s for s, better in zip(others, is_better[1:], strict=True) if better]
-    return _verdict(trials, settings, taught, calibrate)
+        trial.evaluate([s for s in settings if s not in others], n_jobs)
+    best = _least_loss(trials, eligible)
+    if n_transfer_rows and _has_enough_transfer_rows(trials, n_transfer_rows):
+        others.append(best._replace(n_augmented=n_transfer_rows))
+        settings = [*settings, others[-1]]
+    if not others:
+        return settings, eligible
+    for trial in trials:
+        trial.evaluate_difference(best, others, n_jobs)
+    first = _least_loss(trials, [s for s in settings if s.source == "hard" or s == best])
+    _, gain, error = compare(trials, "log_loss", [first, *others])
+    with np.errstate(invalid="ignore"):
+        # the gain is infinite where the fit of the first has failed
+        is_better = np.isposinf(gain) | (gain > MIN_GAIN_STANDARD_ERRORS * error)
+    better = [s for s, wins in zip(others, is_better[1:], strict=True) if wins]
+    return settings, eligible + better
 
 
-def _compare(trials, name, settings):
-    """Return the means of a measure on held-out rows, and the gains over the first setting.
+def _has_enough_transfer_rows(trials, n_transfer_rows):
+    """Return whether half of the transfer rows could be made; small tables may lack new rows."""
+    n_made = min(len(trial.transfer_set) for trial in trials)
+    return n_made >= trials[0].fraction * n_transfer_rows / 2
 
-    With the standard errors of the gains, all (settings,).
+
+def _least_loss(trials, settings):
+    loss, *_ = compare(trials, "log_loss", settings)
+    return settings[int(loss.argmin())]
+
+
+def compare(trials, measure, settings):
+    """Compare settings with the first of them on the held-out rows of all trials.
+
+    Parameters
+    ----------
+    trials : list of HeldOutTrial
+    measure : {"log_loss", "is_wrong"}
+    settings : list of DistillationSetting
+
+    Returns
+    -------
+    mean, gain, standard_error : ndarray of shape (n_settings,)
+        Weighted mean of the measure, how much less it is than that of the first setting, and the
+        standard error of this paired difference.
     """
     weight = np.concatenate([trial.weight for trial in trials])
     share = weight / weight.sum()
     values = np.array(
-        [np.concatenate([getattr(trial, name)[s] for trial in trials]) for s in settings]
+        [np.concatenate([getattr(trial.losses[s], measure) for trial in trials]) for s in settings]
     )
-    first = np.cumsum([0, *(trial.group.max() + 1 for trial in trials)])
-    group = np.concatenate([t.group + start for t, start in zip(trials, first, strict=False)])
+    offsets = np.cumsum([0, *(trial.group.max() + 1 for trial in trials)])
+    group = np.concatenate([t.group + start for t, start in zip(trials, offsets, strict=False)])
     with np.errstate(invalid="ignore", divide="ignore"):  # a fit that failed, a single row
         gains = values[0] - values
         gain = gains @ share
-        # copies of a row are one observation, and a weight of k is k copies
+        # copies of a row are one observation, so that a weight of k equals k copies
         parts = [np.bincount(group, weights=share * row) for row in gains - gain[:, None]]
         of_group = np.bincount(group, weights=share)
         error = np.sqrt(np.square(parts).sum(axis=1) / (1 - np.square(of_group).sum()))
     return values @ share, gain, error
 
 
-def _verdict(trials, settings, taught, calibrate):
-    """Choose the best of the settings ``taught``, or the first of all if that is hard labels."""
-    loss, gain, error = _compare(trials, "losses", settings)
-    _, accuracy_gain, accuracy_error = _compare(trials, "mistakes", settings)
-    allowed = np.isfinite(loss) & np.array([setting in taught for setting in settings])
+def select_best(trials, settings, eligible, calibrate):
+    """Select the best of the eligible settings, or hard labels where these are better by enough.
+
+    Parameters
+    ----------
+    trials : list of HeldOutTrial
+        In which all settings have been evaluated.
+    settings : list of DistillationSetting
+    eligible : list of DistillationSetting
+    calibrate : bool
+        Whether the temperature of a network may be fitted on the held-out rows.
+
+    Returns
+    -------
+    SelectionResult
+    """
+    loss, gain, error = compare(trials, "log_loss", settings)
+    _, accuracy_gain, accuracy_error = compare(trials, "is_wrong", settings)
+    allowed = np.isfinite(loss) & np.array([setting in eligible for setting in settings])
     if not allowed.any():
-        for trial in trials:
-            if trial.error is not None:
-                raise trial.error
-        name = type(last_step(trials[0].student)).__name__
-        raise ValueError(
-            f"the probabilities of the student {name} are not finite on held-out rows, whatever "
-            "the labels: look for values of X or a step size out of proportion."
-        )
+        _raise_why_all_failed(trials)
     if settings[0].source == "hard" and np.isfinite(loss[0]):
-        weight = np.concatenate([trial.weight for trial in trials])
-        of_teacher = np.concatenate([trial.judge_teacher() for trial in trials])
-        slack = SLACK if np.average(of_teacher, weights=weight) < loss[0] else SLACK_OF_WORSE
+        margin = _margin_of_hard_labels(trials, loss[0])
         with np.errstate(invalid="ignore"):
-            allowed &= (gain >= -slack * error - 1e-12) & (
-                accuracy_gain >= -slack * accuracy_error - 1e-12
+            allowed &= (gain >= -margin * error - ROUNDING) & (
+                accuracy_gain >= -margin * accuracy_error - ROUNDING
             )
     chosen = int(np.where(allowed, loss, np.inf).argmin()) if allowed.any() else 0
-    setting, source_of = settings[chosen], trials[0].lesson.source_of
+    source_of = trials[0].data.source_of
     candidates = {
         "alpha": np.array([s.alpha for s in settings]),
         "temperature": np.array([s.temperature for s in settings]),
@@ -301,48 +370,93 @@ def _verdict(trials, settings, taught, calibrate):
         "accuracy_gain_error": accuracy_error,
         "chosen": np.arange(len(settings)) == chosen,
     }
-    temperature = 1.0
-    # labels of rows not seen have been calibrated themselves
-    if calibrate and setting.source == "in-sample" and trains_jointly(last_step(trials[0].student)):
-        weight = np.concatenate([trial.weight for trial in trials])
-        n_distinct = sum(trial.group.max() + 1 for trial in trials)
-        temperature = fit_student_temperature(
-            np.concatenate([trial.log_proba[setting] for trial in trials]),
-            np.concatenate([trial.y_encoded for trial in trials]),
-            # copies are one observation
-            weight * (n_distinct / weight.sum()),
-        )
-    return Choice(setting, candidates, temperature)
+    temperature, setting = 1.0, settings[chosen]
+    # out-of-sample labels have been calibrated themselves
+    if calibrate and setting.source == "in-sample" and trials[0].student.is_joint:
+        temperature = _student_temperature(trials, setting)
+    return SelectionResult(setting, candidates, temperature)
 
 
-def _splits(rows, seed, batched):
-    """Pairs of positions to train and to judge on; none where there are too few rows."""
+def _raise_why_all_failed(trials):
+    for trial in trials:
+        errors = [losses.error for losses in trial.losses.values() if losses.error is not None]
+        if errors:
+            raise errors[-1]
+    raise ValueError(
+        f"the probabilities of the student {trials[0].student.name} are not finite on held-out "
+        "rows, whatever the labels: look for values of X or a step size out of proportion."
+    )
+
+
+def _margin_of_hard_labels(trials, loss_of_hard_labels):
+    """Return the standard errors by which hard labels must be better to be preferred."""
+    weight = np.concatenate([trial.weight for trial in trials])
+    of_teacher = np.concatenate([trial.losses_of_teacher() for trial in trials])
+    if np.average(of_teacher, weights=weight) < loss_of_hard_labels:
+        return MIN_LOSS_STANDARD_ERRORS
+    return MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER
+
+
+def _student_temperature(trials, setting):
+    """Fit the temperature of the student of a setting on the held-out rows."""
+    weight = np.concatenate([trial.weight for trial in trials])
+    n_distinct = sum(trial.group.max() + 1 for trial in trials)
+    return fit_student_temperature(
+        np.concatenate([trial.losses[setting].log_proba for trial in trials]),
+        np.concatenate([trial.y_encoded for trial in trials]),
+        weight * (n_distinct / weight.sum()),  # copies of a row are one observation
+    )
+
+
+def held_out_splits(rows, seed, is_joint):
+    """Return (train, test) positions of each trial; none where there are too few rows."""
     y_encoded = np.unique(rows.y, return_inverse=True)[1]
     group = group_rows(rows.X)
-    n_distinct = group.max() + 1
-    if n_distinct < FEWEST_ROWS:
+    if group.max() + 1 < MIN_DISTINCT_ROWS:
         return []
     if rows.folds is None:
-        n_trained = TRAINED_TOGETHER if batched else TRAINED_ALONE
-        weight = np.ones(len(y_encoded)) if rows.weight is None else rows.weight
-        fold = grouped_folds(group, y_encoded, weight, N_FOLDS, seed)
-        turns = 2 if batched and n_distinct <= FEW_ROWS else 1
-        pairs = [
-            (np.flatnonzero(turned < n_trained), np.flatnonzero(turned >= n_trained))
-            for turned in ((fold + turn) % N_FOLDS for turn in range(turns))
-        ]
-    else:  # the last fold of the user's, which keeps groups, or the future, apart
+        pairs = _stratified_splits(rows, group, y_encoded, seed, is_joint)
+    else:  # the last fold of the user's splitter, which keeps groups or the future apart
         pairs = rows.folds[-1:]
-        kept = rows.take(np.sort(pairs[0][0])).folds
-        if not any(len(test) for _, test in kept):
-            return []  # of one split or two halves, no fold labels a row of the training part
+        folds = rows.take(np.sort(pairs[0][0])).folds
+        if not any(len(test) for _, test in folds):
+            return []  # a single split or two halves leave no fold to label the training part
     splits = []
     for train, test in pairs:
-        # a class without training rows is not judged by; it may not cross the user's folds
-        lost = ~np.isin(y_encoded[test], y_encoded[train])
+        # rows of classes without training rows are not held out; they may not cross given folds
+        is_lost = ~np.isin(y_encoded[test], y_encoded[train])
         if rows.folds is None:
-            train = np.sort(np.append(train, test[lost]))
-        test = test[~lost]
+            train = np.sort(np.append(train, test[is_lost]))
+        test = test[~is_lost]
         if len(test) and len(np.unique(y_encoded[train])) > 1:
             splits.append((train, test))
     return splits
+
+
+def _stratified_splits(rows, group, y_encoded, seed, is_joint):
+    """Return splits into stratified folds, copies of a row being on one side."""
+    weight = np.ones(len(y_encoded)) if rows.weight is None else rows.weight
+    fold = grouped_folds(group, y_encoded, weight, N_FOLDS, seed)
+    n_trials = 2 if is_joint and group.max() + 1 <= MAX_ROWS_OF_TWO_TRIALS else 1
+    n_training_folds = N_JOINT_TRAINING_FOLDS if is_joint else N_SINGLE_TRAINING_FOLDS
+    splits = []
+    for trial in range(n_trials):
+        is_train = (fold + trial) % N_FOLDS < n_training_folds
+        splits.append((np.flatnonzero(is_train), np.flatnonzero(~is_train)))
+    return splits
+
+
+def warn_no_gain(candidates):
+    """Warn that "auto" has selected hard labels, with the gain of the best soft labels."""
+    is_soft = (candidates["label_source"] != "hard") & np.isfinite(candidates["gain"])
+    best = np.argmax(np.where(is_soft, candidates["gain"], -np.inf))
+
+    def gained(name):
+        return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"
+
+    warn_caller(
+        "the teacher's labels did not pay on held-out rows: those of the least loss gained "
+        f"{gained('gain')} in loss and {gained('accuracy_gain')} in accuracy over hard labels, on "
+        "which the student is therefore fitted. Set alpha to a number to distil all the same.",
+        NoGainWarning,
+    )

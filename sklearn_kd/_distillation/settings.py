@@ -1,82 +1,149 @@
-"""Settings of a distillation, and those that alpha="auto" and temperature="auto" try."""
+"""Values of alpha, temperature and label source that "auto" tries, and parameters that conflict."""
 
 from typing import NamedTuple
 
-from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step
+from sklearn_kd._utils.sub_estimators import fit_parameter_key
 
-__all__ = ["Setting", "settings_to_try"]
-
-
-#: alpha="auto" chooses among hard labels and these, by where labels come from. What is left out was
-#: seldom best (docs/results.md).
-ALPHAS = {"own": (0.25, 0.5), "in-sample": (0.5, 1.0)}
-#: alpha and T that temperature="auto" tries beside them.
-HOT = (0.5, 3.0)
-#: temperature="auto" with a number for alpha.
-ALL_TEMPERATURES = (1.0, 0.5, 2.0, 3.0, 5.0)
+__all__ = [
+    "MIN_DISTINCT_ROWS",
+    "Candidates",
+    "DistillationSetting",
+    "candidate_settings",
+    "check_parameters",
+    "settings_to_try",
+]
 
 
-class Setting(NamedTuple):
-    """One way to teach: weights of the two losses, whose labels, and how many transfer rows."""
+#: Distinct training rows below which nothing is held out and "auto" takes its defaults.
+MIN_DISTINCT_ROWS = 100
+#: Values of alpha beside 0 (hard labels) that ``alpha="auto"`` tries, by the source of the labels.
+#: Other values were seldom best (docs/results.md).
+ALPHAS_TO_TRY = {"out-of-sample": (0.25, 0.5), "in-sample": (0.5, 1.0)}
+#: Pair of alpha and temperature that ``temperature="auto"`` tries beside them.
+SOFTENED_PAIR = (0.5, 3.0)
+#: Temperatures that ``temperature="auto"`` tries for a given alpha.
+TEMPERATURES_TO_TRY = (1.0, 0.5, 2.0, 3.0, 5.0)
+#: Value of alpha that a student is tried with if it is fitted once for each candidate.
+USUAL_ALPHAS = {"hard": 0.0, "out-of-sample": 0.5, "in-sample": 1.0}
+
+
+class DistillationSetting(NamedTuple):
+    """Weight and temperature of the soft labels, their source, and number of transfer rows."""
 
     alpha: float
     temperature: float
-    #: "own": those that ``cv`` asks for (or given ones); "in-sample"; "hard": none
+    #: "out-of-sample": what ``cv`` asks for, labels of a frozen teacher or given ones. "in-sample":
+    #: labels of the teacher fitted on the same rows. "hard": those of ``y`` alone.
     source: str
     n_augmented: int = 0
 
 
-def settings_to_try(mode, alpha, temperature, sources, batched):
-    """Return settings without transfer rows that a student of ``mode`` can honor.
+class Candidates(NamedTuple):
+    """Settings that are compared on held-out rows."""
 
-    The first is what the others are compared with: hard labels, if ``alpha`` is "auto".
+    settings: list
+    #: Transfer rows that the best soft labels are tried with, in a fit on all training rows.
+    n_transfer_rows: int
+
+
+def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
+    """Return the settings that "auto" chooses from: `Candidates`.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+        Its parameters are read.
+    student : StudentSpec
+    transfer : TransferSpec
+    is_frozen : bool
+        Whether the teacher is.
+    has_soft_targets : bool
+        Whether they replace the teacher's labels of the training rows.
     """
-    tried = [Setting(0.0, 1.0, "hard")] if alpha == "auto" else []
+    sources = ["out-of-sample"]
+    is_automatic = isinstance(est.cv, str) and est.cv == "auto" and not has_soft_targets
+    if est.alpha == "auto" and is_automatic and not is_frozen:
+        sources.append("in-sample")
+    temperature = est.temperature
+    if temperature == "auto" and (est.class_weight is not None or student.mode == "mixed"):
+        temperature = 1.0
+    settings = settings_to_try(student.mode, est.alpha, temperature, sources, student.is_joint)
+    if est.augmentation == "auto":
+        return Candidates(settings, transfer.n_rows)
+    if est.augmentation is not None:
+        settings = [
+            s if s.source == "hard" else s._replace(n_augmented=transfer.n_rows) for s in settings
+        ]
+    return Candidates(settings, 0)
+
+
+def settings_to_try(mode, alpha, temperature, sources, is_joint):
+    """Return settings without transfer rows that a student can honor.
+
+    The first is what the others are compared with, which is hard labels for ``alpha="auto"``.
+
+    Parameters
+    ----------
+    mode : {"native", "mixed", "expansion"}
+        Of the `StudentSpec`.
+    alpha, temperature : float or "auto"
+    sources : list of {"out-of-sample", "in-sample"}
+    is_joint : bool
+        Whether the candidates train together, which makes many of them cheap.
+    """
+    tried = [DistillationSetting(0.0, 1.0, "hard")] if alpha == "auto" else []
     for source in sources:
         for a, T in _pairs(mode, alpha, temperature, source):
             if T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1):
-                tried.append(Setting(a, T, source))
-    if alpha == "auto" and not batched:
-        # one after the other, students have time for few: in-sample labels are nearly hard as it is
-        usual = {"hard": 0.0, "own": 0.5, "in-sample": 1.0}
-        off = {s: abs(s.alpha - usual[s.source]) for s in tried}
+                tried.append(DistillationSetting(a, T, source))
+    if alpha == "auto" and not is_joint:
+        # each candidate costs a fit, so that only the usual alpha of each source is tried
+        off = {s: abs(s.alpha - USUAL_ALPHAS[s.source]) for s in tried}
         tried = [s for s in tried if off[s] == min(off[o] for o in tried if o.source == s.source)]
     return tried
 
 
 def _pairs(mode, alpha, temperature, source):
-    """Pairs of alpha and T for the labels of a source."""
+    """Return pairs of alpha and temperature for the labels of a source."""
     if alpha != "auto":
-        return [(alpha, T) for T in (ALL_TEMPERATURES if temperature == "auto" else [temperature])]
-    pairs = [(a, 1.0 if temperature == "auto" else temperature) for a in ALPHAS[source]]
-    if source == "own" and temperature == "auto":
-        pairs.append(HOT)
+        values = TEMPERATURES_TO_TRY if temperature == "auto" else [temperature]
+        return [(alpha, T) for T in values]
     if mode == "expansion" and temperature not in ("auto", 1):
-        return [(1.0, temperature)]  # all that it can do
+        return [(1.0, temperature)]  # row expansion honors no other alpha at this temperature
+    pairs = [(a, 1.0 if temperature == "auto" else temperature) for a in ALPHAS_TO_TRY[source]]
+    if source == "out-of-sample" and temperature == "auto":
+        pairs.append(SOFTENED_PAIR)
     return pairs
 
 
-def _check_options(est, student):
-    """Refuse parameters that do not go together."""
-    plain = est.class_weight is None and est.augmentation in (None, "auto")
-    if est.alpha != "auto" and est.alpha > 1 and not plain:
+def check_parameters(est, student):
+    """Raise an error for parameters of a DistilledClassifier that exclude each other.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+    student : StudentSpec
+    """
+    is_plain = est.class_weight is None and est.augmentation in (None, "auto")
+    if est.alpha != "auto" and est.alpha > 1 and not is_plain:
         raise ValueError(
             f"alpha={est.alpha} is above 1, where labels leave the simplex: it goes with neither "
             "class_weight nor augmentation."
         )
-    if est.class_weight is not None and fit_parameter_key(student, "sample_weight") is None:
+    if (
+        est.class_weight is not None
+        and fit_parameter_key(student.estimator, "sample_weight") is None
+    ):
         raise TypeError(
-            "class_weight needs a student whose fit takes sample_weight; "
-            f"{type(last_step(student)).__name__} does not."
+            f"class_weight needs a student whose fit takes sample_weight; {student.name} does not."
         )
-    own_weight = last_step(student).get_params(deep=False).get("class_weight")
-    if est.class_prior is not None and own_weight is not None:
+    if est.class_prior is not None and student.class_weight is not None:
         raise ValueError(
-            f"class_prior with class_weight={own_weight!r} of the student, whose effect on its "
-            "probabilities is unknown: set class_weight of DistilledClassifier."
+            f"class_prior with class_weight={student.class_weight!r} of the student, whose effect "
+            "on its probabilities is unknown: set class_weight of DistilledClassifier."
         )
-    if est.class_prior is not None and not hasattr(student, "predict_proba"):
+    if est.class_prior is not None and not hasattr(student.estimator, "predict_proba"):
         raise TypeError(
             "class_prior corrects probabilities and needs a student with predict_proba; "
-            f"{type(last_step(student)).__name__} has none."
+            f"{student.name} has none."
         )

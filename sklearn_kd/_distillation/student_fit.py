@@ -1,54 +1,200 @@
-"""Fit the student of a distillation."""
+"""Fit the student on soft labels, alone or jointly with other students."""
 
 import warnings
-from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 import pandas as pd
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from sklearn_kd._distillation.row_expansion import (
     balance_classes,
     fit_expanded,
     switch_off_validation_split,
 )
+from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.joint_students import joint_student
 from sklearn_kd._utils.labels import mix, temper
+from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
-from sklearn_kd._utils.sub_estimators import last_step, step_parameter
+from sklearn_kd._utils.sub_estimators import (
+    fit_preprocessing,
+    last_step,
+    step_parameter,
+    student_mode,
+)
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
-__all__ = ["StudentTrainer"]
+__all__ = ["StudentSpec", "StudentTrainer"]
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """An unfitted student and how soft labels reach it.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Unfitted. It is cloned for each fit.
+    last_step : estimator
+        The last step of a pipeline, or the estimator itself.
+    prefix : str
+        What precedes the names of the parameters of the last step: "" without a pipeline.
+    mode : {"native", "mixed", "expansion"}
+        "native": the last step takes ``soft_targets`` and has the parameters ``alpha`` and
+        ``temperature``. "mixed": it takes ``soft_targets`` alone, which are mixed with the hard
+        labels before. "expansion": it takes ``sample_weight`` and is fitted on weighted copies of
+        the rows, one per class.
+    is_joint : bool
+        Whether several of these students train in the same matrix products.
+    """
+
+    estimator: Any
+    last_step: Any
+    prefix: str
+    mode: str
+    is_joint: bool
+
+    @classmethod
+    def of(cls, estimator, alpha, temperature):
+        """Inspect an unfitted student.
+
+        Raises a TypeError for one that cannot learn soft labels, and a ValueError for ``alpha``
+        and ``temperature`` that it cannot honor.
+        """
+        mode = student_mode(estimator, alpha, temperature)
+        last = last_step(estimator)
+        return cls(estimator, last, step_parameter(estimator, ""), mode, trains_jointly(last))
+
+    @property
+    def name(self):
+        """Name of the class of the last step."""
+        return type(self.last_step).__name__
+
+    @property
+    def class_weight(self):
+        """Class weight of the last step, None where it has none."""
+        return self.last_step.get_params(deep=False).get("class_weight")
+
+    def with_weight_request(self):
+        """Return the student with a request for ``sample_weight``, for metadata routing."""
+        estimator = clone(self.estimator)
+        last = last_step(estimator).set_fit_request(sample_weight=True)
+        return replace(self, estimator=estimator, last_step=last)
+
+    def without_checkpoint(self):
+        """Return the student without a checkpoint, which belongs to the fit on all rows."""
+        key = f"{self.prefix}checkpoint_path"
+        if key not in self.estimator.get_params():
+            return self
+        estimator = clone(self.estimator).set_params(**{key: None})
+        return replace(self, estimator=estimator, last_step=last_step(estimator))
 
 
 class StudentTrainer:
-    """How labels reach a student: natively, mixed beforehand, or by row expansion."""
+    """Fits clones of a student on soft labels.
 
-    def __init__(self, student, mode, classes):
-        self.student, self.mode, self.classes = student, mode, classes
+    Parameters
+    ----------
+    spec : StudentSpec
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns of the soft labels.
+    """
 
-    def fit(self, material, *, propagate=lambda _: nullcontext()):
-        """Return a clone fitted on a `Material`."""
-        X, y, y_encoded, Q, params, alpha, temperature = material
-        student = clone(self.student)
-        if self.mode == "expansion":
-            switch_off_validation_split(student)
-            Q = mix(temper(Q, temperature), y_encoded, alpha)
-            Q = balance_classes(student, Q, params.get("sample_weight"))
-            fit_expanded(student, X, y, Q, self.classes, params, propagate)
-            return student
-        if self.mode == "native":
-            loss = {"alpha": alpha, "temperature": temperature}
-            student.set_params(**{step_parameter(student, name): loss[name] for name in loss})
-        else:
-            Q = mix(Q, y_encoded, alpha)
-        index = X.index if hasattr(X, "iloc") else None
-        targets = pd.DataFrame(Q, columns=self.classes, index=index)
-        params = {**params, "soft_targets": targets}
-        if not routing_enabled():
-            params = {step_parameter(student, name): params[name] for name in params}
-        elif last_step(student) is not student:
-            last_step(student).set_fit_request(soft_targets=True)
-        with propagate(student), warnings.catch_warnings():
-            # rows and columns are in order here; a user's own were checked when they came in
-            warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-            student.fit(X, y, **params)
+    def __init__(self, spec, classes):
+        self.spec, self.classes = spec, classes
+
+    def fit(self, training_set, subtask=None):
+        """Return a clone fitted on a `StudentTrainingSet`.
+
+        ``subtask`` is the `Subtask` of the callbacks that the fit belongs to, if any.
+        """
+        student = clone(self.spec.estimator)
+        if self.spec.mode == "expansion":
+            return self._fit_expanded(student, training_set, subtask)
+        return self._fit_soft_targets(student, training_set, subtask)
+
+    def _fit_expanded(self, student, data, subtask):
+        switch_off_validation_split(student)
+        Q = mix(temper(data.soft_labels, data.temperature), data.y_encoded, data.alpha)
+        Q = balance_classes(student, Q, data.params.get("sample_weight"))
+        fit_expanded(student, data, Q, self.classes, data.params, subtask)
         return student
+
+    def _fit_soft_targets(self, student, data, subtask):
+        prefix, Q = self.spec.prefix, data.soft_labels
+        if self.spec.mode == "native":
+            loss = {f"{prefix}alpha": data.alpha, f"{prefix}temperature": data.temperature}
+            student.set_params(**loss)
+        else:
+            Q = mix(Q, data.y_encoded, data.alpha)
+        index = data.X.index if hasattr(data.X, "iloc") else None
+        targets = pd.DataFrame(Q, columns=self.classes, index=index)
+        params = {**data.params, "soft_targets": targets}
+        if not routing_enabled():
+            params = {f"{prefix}{name}": value for name, value in params.items()}
+        elif isinstance(student, Pipeline):
+            last_step(student).set_fit_request(soft_targets=True)
+        with begin_subtask(subtask, student), warnings.catch_warnings():
+            # rows and columns are in order here; those of the user were checked before
+            warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            student.fit(data.X, data.y, **params)
+        return student
+
+    def fit_jointly(self, training_sets, epoch_share):
+        """Fit students of different labels of the same rows in shared matrix products.
+
+        Parameters
+        ----------
+        training_sets : list of StudentTrainingSet
+            Equal but for ``soft_labels``, ``alpha`` and ``temperature``.
+        epoch_share : float
+            Share of the epochs of a fit that the schedule is shortened to.
+
+        Returns
+        -------
+        list of estimator or Exception
+            For each training set the fitted student, or the error of its fit.
+        """
+        X, y, params = training_sets[0].X, training_sets[0].y, training_sets[0].params
+        student, preprocessing = clone(self.spec.estimator), None
+        if isinstance(student, Pipeline) and len(student.steps) > 1:
+            preprocessing, X = fit_preprocessing(student, X, y, params)
+        template, networks, targets = last_step(student), [], []
+        # all candidates share a seed, so that they differ in their labels alone
+        seed = template.random_state if isinstance(template.random_state, Integral) else 0
+        for data in training_sets:
+            loss = {"alpha": data.alpha, "temperature": data.temperature}
+            network = joint_student(template, {**loss, "random_state": seed})
+            rows, soft = self._check_data(network, X, data)
+            networks.append(network)
+            targets.append(soft)
+        X, y_encoded, weights = rows
+        joint = networks[0]._fit_jointly(
+            networks, X, y_encoded, weights, targets, y, effort=epoch_share
+        )
+        joint.advance()
+        return [
+            fit.error or _with_preprocessing(preprocessing, network)
+            for network, fit in zip(networks, joint.fits, strict=True)
+        ]
+
+    def _check_data(self, network, X, data):
+        """Return checked rows, labels and weights (without class weights), and soft labels."""
+        soft = pd.DataFrame(data.soft_labels, columns=self.classes)
+        class_weight, network.class_weight = network.class_weight, None  # joint training adds it
+        with warnings.catch_warnings():
+            # rows and columns are in order here
+            warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            *rows, soft = network._check_data(X, data.y, data.params.get("sample_weight"), soft)
+        network.class_weight = class_weight
+        return rows, soft
+
+
+def _with_preprocessing(preprocessing, network):
+    """Return a fitted network as the last step after fitted preprocessing, if there is any."""
+    if preprocessing is None:
+        return network
+    return Pipeline([*preprocessing.steps, ("last", network)])

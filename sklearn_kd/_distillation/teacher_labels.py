@@ -1,28 +1,29 @@
-"""A teacher's probabilities for rows: out of fold, out of bag, leave-one-out or in-sample."""
+"""Soft labels of training rows: leave-one-out, out-of-bag, cross-fitted, in-sample or frozen."""
 
-import functools
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.teacher_response import (
-    _as_probabilities,
-    _warn_missing,
-    _warn_missing_in_folds,
+    as_probabilities,
     check_teacher_proba,
     fill_missing_classes,
     teacher_predictions,
+    warn_if_classes_missing,
+    warn_if_classes_missing_in_folds,
 )
 from sklearn_kd._utils.calibration import (
     apply_decision_value_calibration,
     apply_teacher_temperature,
     fit_teacher_temperature,
 )
-from sklearn_kd._utils.cross_fit import cross_fit, fit_on_rows
+from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
 from sklearn_kd._utils.sklearn_compat import safe_indexing
@@ -30,24 +31,96 @@ from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
 
-__all__ = ["TeacherLabels", "enable_oob_score", "label_rows"]
+__all__ = ["LabelingSpec", "TeacherLabels", "enable_oob_score", "label_rows"]
 
 
-@dataclass
+#: Folds of ``cv="auto"``.
+N_FOLDS = 5
+#: Fraction of tested rows below which a warning says that the others keep their hard labels.
+MIN_TESTED_FRACTION = 0.5
+#: Mean distance of in-sample labels from the hard ones below which they are called memorized.
+MIN_DISTANCE_FROM_HARD_LABELS = 0.01
+#: In-sample accuracy from which on labels are compared with those of a teacher that has not seen
+#: the rows.
+MIN_SUSPICIOUS_ACCURACY = 0.9
+#: Ratio of the Brier scores out of sample and in sample above which labels are called memorized.
+#: On four tables, with default settings, it was 3 to 13 for a forest (in theory 7 in large samples,
+#: since a tree has seen 63 % of the rows) and 1 to 3 for logistic regression, but 5 and 11 where
+#: that reproduced every label.
+MAX_BRIER_RATIO = 4
+
+
+@dataclass(frozen=True)
+class LabelingSpec:
+    """How training rows get soft labels.
+
+    Attributes
+    ----------
+    teacher : estimator or None
+        Unfitted, or frozen. None where soft targets of the user are all that is needed.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of ``y`` and of soft targets. A teacher may add its own.
+    cv : "auto", "in-sample", int, splitter or iterable of splits
+        As in :class:`~sklearn_kd.DistilledClassifier`. Unless it is a string, its folds come with
+        the rows.
+    calibrate : bool
+        Whether out-of-sample probabilities are calibrated. Those of a frozen teacher are not, since
+        the rows that it has seen are unknown.
+    class_weight : dict, "balanced" or None
+    seed : int
+        Seed of the folds of ``cv="auto"``.
+    n_jobs : int or None
+        Parallel fits of the teacher.
+    X_unlabeled : rows or None
+        More rows for the teacher to label.
+    """
+
+    teacher: Any
+    classes: np.ndarray
+    cv: Any = "auto"
+    calibrate: bool = False
+    class_weight: Any = None
+    seed: int = 0
+    n_jobs: int | None = None
+    X_unlabeled: Any = None
+
+    @property
+    def is_frozen(self):
+        """Whether the teacher, or the last step of its pipeline, is frozen."""
+        return isinstance(last_step(self.teacher), FrozenEstimator)
+
+    def uses(self, name):
+        """Return whether ``cv`` is this string."""
+        return isinstance(self.cv, str) and self.cv == name
+
+
+@dataclass(frozen=True)
 class TeacherLabels:
-    """What the rows were labeled with, and by what."""
+    """Soft labels of the training rows, and the teacher that labels others.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (n_samples, n_classes) or None
+        None where labels of these rows were not asked for.
+    classes : ndarray of shape (n_classes,)
+    source : {"loo", "oob", "cv", "in-sample", "frozen", "given"}
+    teacher : estimator
+        Fitted on all rows, or frozen.
+    decision_calibration : tuple or None
+        Slope and offsets for a teacher that has decision values only.
+    temperature : float or None
+        Temperature that the probabilities are calibrated by, see `apply_teacher_temperature`.
+    """
 
     proba: np.ndarray | None
     classes: np.ndarray
     source: str
     teacher: Any
-    #: ``(slope, offsets)`` where the teacher only has decision values.
     decision_calibration: tuple | None = None
-    #: What its probabilities are calibrated by, or None; see `apply_teacher_temperature`.
     temperature: float | None = None
 
     def predict_labels(self, X, *, calibrated=True):
-        """Probabilities of the fitted teacher for rows it was not fitted on."""
+        """Return probabilities of the fitted teacher for rows it was not fitted on."""
         values, is_proba = teacher_predictions(self.teacher, X, self.classes)
         if not is_proba:
             return apply_decision_value_calibration(values, *self.decision_calibration)
@@ -57,173 +130,85 @@ class TeacherLabels:
 
     @property
     def _known(self):
-        """Which classes the teacher knows."""
+        """Mask of the classes that the teacher knows."""
         return np.isin(self.classes, known_classes(self.teacher))
 
-    def calibrate(self, y_encoded, weight, unseen):
-        """Calibrate the labels of rows that the teacher had not been fitted on, in place."""
-        if self.decision_calibration is None and unseen.any():
-            self.proba = np.array(self.proba)
-            P, known = self.proba[unseen], self._known
-            self.temperature = fit_teacher_temperature(P, y_encoded[unseen], weight[unseen], known)
-            self.proba[unseen] = apply_teacher_temperature(P, self.temperature, known)
+    def with_calibration(self, y_encoded, weight, unseen):
+        """Return labels of which those out of sample are calibrated.
+
+        ``unseen`` masks the rows that were labeled by fits without them. Probabilities of decision
+        values are calibrated as they are.
+        """
+        if self.decision_calibration is not None or not unseen.any():
+            return self
+        proba = np.array(self.proba)
+        P, known = proba[unseen], self._known
+        temperature = fit_teacher_temperature(P, y_encoded[unseen], weight[unseen], known)
+        proba[unseen] = apply_teacher_temperature(P, temperature, known)
+        return replace(self, proba=proba, temperature=temperature)
 
 
-def label_rows(
-    teacher,
-    X,
-    y,
-    classes,
-    *,
-    cv,
-    sample_weight=None,
-    fit_params,
-    folds=None,
-    n_jobs,
-    seed,
-    propagate,
-    calibrate=False,
-    needs_labels=True,
-):
+@dataclass(frozen=True)
+class _FittedTeacher:
+    """A teacher fitted on all rows, and these rows as its labels need them."""
+
+    teacher: Any
+    has_oob: bool
+    classes: np.ndarray
+    y_encoded: np.ndarray
+    weight: np.ndarray
+
+    def as_probabilities(self, values, is_proba, rows=slice(None)):
+        """Return probabilities of some rows, and the calibration of their decision values."""
+        return as_probabilities(values, is_proba, self.y_encoded[rows], self.weight[rows])
+
+
+def label_rows(spec, rows, *, needs_labels=True, subtask=None):
     """Fit the teacher on all rows and give each row its probabilities.
 
     Parameters
     ----------
-    teacher : estimator
-        Cloned, unless frozen.
-    X, y : the rows
-    classes : ndarray of shape (n_classes,)
-        Sorted labels; those of the result are their union with the teacher's.
-    cv : as in :class:`~sklearn_kd.DistilledClassifier`
-        Where it is no text, ``folds`` are those of it.
-    sample_weight : ndarray of shape (n_samples,) or None
-        For the calibration of decision values; the teacher's own are in ``fit_params``.
-    fit_params : dict
-        Metadata for the teacher's ``fit``.
-    folds : list of (train, test), optional
-        Of these rows.
-    n_jobs, seed : int or None, int
-    propagate : callable
-        Context manager around the fit on all rows, called with the estimator or None.
-    calibrate : bool
-        Calibrate out-of-sample probabilities (not those of a frozen teacher: which rows it has
-        seen is unknown).
-    needs_labels : bool
-        False: fit only, to label other rows. ``proba`` of the result may be None.
+    spec : LabelingSpec
+    rows : TrainingRows
+    needs_labels : bool, default=True
+        False fits the teacher to label other rows. ``proba`` of the result may then be None.
+    subtask : Subtask, default=None
+        Subtask of the callbacks that the fit on all rows belongs to.
 
     Returns
     -------
     TeacherLabels
     """
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    fixed = isinstance(teacher, FrozenEstimator)
-    # the steps before it are fitted here, the rows that it was fitted on are as unknown
-    frozen = isinstance(last_step(teacher), FrozenEstimator)
-    fitted = clone(teacher)
-    has_oob = not frozen and isinstance(cv, str) and cv == "auto" and enable_oob_score(fitted)
-    with propagate(None if fixed else fitted), warnings.catch_warnings():
-        if has_oob:  # rows that were never out of bag are cross-fitted below
+    teacher, has_oob = _fit_teacher(spec, rows, subtask)
+    # a frozen teacher, or a net that was told its classes, may know more of them than y has
+    classes = merge_classes(spec.classes, teacher)
+    if not needs_labels and hasattr(teacher, "predict_proba"):
+        return TeacherLabels(None, classes, "given", teacher)
+    _, y_encoded = encode_labels(rows.y, classes)
+    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+    fitted = _FittedTeacher(teacher, has_oob, classes, y_encoded, weight)
+    if spec.is_frozen or spec.uses("in-sample"):
+        return _in_sample_labels(spec, rows, fitted)
+    return _out_of_sample_labels(spec, rows, fitted)
+
+
+def _fit_teacher(spec, rows, subtask):
+    """Return a fitted clone of the teacher, and whether it was asked for out-of-bag labels."""
+    # a frozen last step is used as it is, and the steps before it are fitted
+    is_fixed = isinstance(spec.teacher, FrozenEstimator)
+    teacher = clone(spec.teacher)
+    has_oob = not spec.is_frozen and spec.uses("auto") and enable_oob_score(teacher)
+    with begin_subtask(subtask, None if is_fixed else teacher), warnings.catch_warnings():
+        if has_oob:  # rows that were never out of bag are cross-fitted
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
             warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
-        if not fixed:
-            fitted.fit(X, y, **fit_params)
-    # a frozen teacher, or a net that was told its classes, may know more of them than y has
-    classes = merge_classes(classes, fitted)
-    if not needs_labels and hasattr(fitted, "predict_proba"):
-        return TeacherLabels(None, classes, "given", fitted)
-    _, y_encoded = encode_labels(y, classes)
-
-    def done(values, is_proba, row_of, source):
-        proba, decision_calibration = _as_probabilities(
-            values, is_proba, y_encoded[row_of], weight[row_of]
-        )
-        return TeacherLabels(proba, classes, source, fitted, decision_calibration)
-
-    everything = np.arange(len(y_encoded))
-    if frozen or (isinstance(cv, str) and cv == "in-sample"):
-        values, is_proba = teacher_predictions(fitted, X, classes)
-        _warn_missing(values, classes, "the frozen teacher" if frozen else "the teacher")
-        labels = done(values, is_proba, everything, "frozen" if frozen else "in-sample")
-        if not frozen:
-            _warn_if_memorized(
-                teacher, X, y, y_encoded, classes, weight, fit_params, labels.proba, seed
-            )
-        return labels
-
-    own, source = None, "cv"
-    if isinstance(cv, str):
-        if hasattr(fitted, "loo_proba_"):
-            own, source = fitted.loo_proba_, "loo"
-        elif has_oob and hasattr(fitted, "oob_decision_function_"):
-            own, source = fitted.oob_decision_function_, "oob"
-    wanted = np.ones(len(y_encoded), dtype=bool)
-    if own is not None:
-        own = np.array(own, dtype=np.float64)  # a copy: rows of it are replaced
-        wanted = ~(np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0))
-        own[wanted] = 0.0
-        own = align_columns(own, known_classes(fitted), classes)
-
-    proba = np.eye(len(classes))[y_encoded]  # rows that no fold tests keep their hard labels
-    unseen, decision_calibration = ~wanted, None
-    if wanted.any():
-        if isinstance(cv, str):
-            folds = stratified_folds(y_encoded, 5, seed)
-            _warn_single_rows(y_encoded, classes, wanted)
-        else:
-            _check_tested(folds, len(y_encoded))
-        folds = [(train, test[wanted[test]]) for train, test in folds]
-        folds = [(train, test) for train, test in folds if len(test)]
-        answers = cross_fit(
-            teacher,
-            X,
-            y,
-            folds,
-            functools.partial(teacher_predictions, classes=classes),
-            fit_params=fit_params,
-            n_jobs=n_jobs,
-        )
-        if answers:
-            values = np.concatenate([answer for answer, _ in answers])
-            row_of = np.concatenate([test for _, test in folds])
-            _warn_missing_in_folds([answer for answer, _ in answers], classes)
-            folded = done(values, answers[0][1], row_of, source)
-            decision_calibration = folded.decision_calibration
-            times = np.bincount(row_of, minlength=len(y_encoded))
-            total = np.zeros_like(proba)
-            np.add.at(total, row_of, folded.proba)
-            proba[times > 0] = total[times > 0] / times[times > 0, None]
-            unseen |= times > 0
-    if own is not None:
-        proba[~wanted] = check_teacher_proba(own[~wanted], fitted)
-    if decision_calibration is None and not hasattr(fitted, "predict_proba"):
-        # nothing was cross-fitted; rows to come are labeled by a map of the training values
-        decision_calibration = done(
-            *teacher_predictions(fitted, X, classes), everything, source
-        ).decision_calibration
-    labels = TeacherLabels(proba, classes, source, fitted, decision_calibration)
-    if calibrate:
-        labels.calibrate(y_encoded, weight, unseen)
-    return labels
-
-
-def _check_tested(folds, n_samples):
-    """Refuse folds that test no row, and warn where they test few."""
-    share = len(np.unique(np.concatenate([[], *(test for _, test in folds)]))) / n_samples
-    if share == 0:
-        raise ValueError(
-            "cv tests no row, so that every row would keep its hard label: give folds that "
-            "test each row, or cv='auto'."
-        )
-    if share < 0.5:
-        warn_caller(
-            f"the folds of cv test {share:.0%} of the rows; the others keep their hard labels. "
-            "Give folds that test each row, or cv='auto'.",
-            UntestedRowsWarning,
-        )
+        if not is_fixed:
+            teacher.fit(rows.X, rows.y, **rows.params["teacher"])
+    return teacher, has_oob
 
 
 def enable_oob_score(teacher):
-    """Ask an unfitted bagging teacher for its out-of-bag labels; False where it has none."""
+    """Switch on the out-of-bag labels of an unfitted teacher; return False where it has none."""
     params = teacher.get_params(deep=False)
     if not {"oob_score", "bootstrap"} <= params.keys() or not params["bootstrap"]:
         return False
@@ -234,50 +219,158 @@ def enable_oob_score(teacher):
     return True
 
 
-def _warn_single_rows(y_encoded, classes, wanted):
-    counts = np.bincount(y_encoded, minlength=len(classes))
+def _in_sample_labels(spec, rows, fitted):
+    """Label rows by the teacher fitted on them, or by a frozen teacher."""
+    source, who = (
+        ("frozen", "the frozen teacher") if spec.is_frozen else ("in-sample", "the teacher")
+    )
+    values, is_proba = teacher_predictions(fitted.teacher, rows.X, fitted.classes)
+    warn_if_classes_missing(values, fitted.classes, who)
+    proba, decision_calibration = fitted.as_probabilities(values, is_proba)
+    if not spec.is_frozen:
+        _warn_if_memorized(spec, rows, fitted, proba)
+    return TeacherLabels(proba, fitted.classes, source, fitted.teacher, decision_calibration)
+
+
+def _out_of_sample_labels(spec, rows, fitted):
+    """Label each row by fits that have not seen it: the teacher's own, then cross-fitting."""
+    own, source = _own_predictions(spec, fitted)
+    missing = np.isnan(own).any(axis=1)
+    proba = np.eye(len(fitted.classes))[fitted.y_encoded]  # rows that no fold tests keep these
+    proba[~missing] = own[~missing]
+    unseen, decision_calibration = ~missing, None
+    if missing.any():
+        crossed, is_tested, decision_calibration = _cross_fitted_labels(spec, rows, fitted, missing)
+        proba[is_tested] = crossed[is_tested]
+        unseen |= is_tested
+    if decision_calibration is None and not hasattr(fitted.teacher, "predict_proba"):
+        # nothing was cross-fitted: other rows are labeled by a calibration on the training rows
+        predictions = teacher_predictions(fitted.teacher, rows.X, fitted.classes)
+        _, decision_calibration = fitted.as_probabilities(*predictions)
+    labels = TeacherLabels(proba, fitted.classes, source, fitted.teacher, decision_calibration)
+    if spec.calibrate:
+        labels = labels.with_calibration(fitted.y_encoded, fitted.weight, unseen)
+    return labels
+
+
+def _own_predictions(spec, fitted):
+    """Return the teacher's leave-one-out or out-of-bag probabilities, and which they are.
+
+    Rows for which it has none are NaN: all of them, with the source "cv", for most teachers.
+    """
+    teacher, source = fitted.teacher, "cv"
+    own = None
+    if isinstance(spec.cv, str):
+        if hasattr(teacher, "loo_proba_"):
+            own, source = teacher.loo_proba_, "loo"
+        elif fitted.has_oob and hasattr(teacher, "oob_decision_function_"):
+            own, source = teacher.oob_decision_function_, "oob"
+    if own is None:
+        return np.full((len(fitted.y_encoded), len(fitted.classes)), np.nan), source
+    own = np.array(own, dtype=np.float64)  # a copy: rows of it are replaced
+    labeled = np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0)
+    own = align_columns(own, known_classes(teacher), fitted.classes)
+    own[labeled] = check_teacher_proba(own[labeled], teacher)
+    own[~labeled] = np.nan
+    return own, source
+
+
+def _cross_fitted_labels(spec, rows, fitted, wanted):
+    """Label the rows in the mask ``wanted`` by teachers fitted on the training rows of folds.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+        Mean over the folds that test a row, zeros where none does.
+    is_tested : ndarray of bool of shape (n_samples,)
+    decision_calibration : tuple or None
+    """
+    n_samples, folds = len(rows), rows.folds
+    if isinstance(spec.cv, str):
+        folds = stratified_folds(fitted.y_encoded, N_FOLDS, spec.seed)
+        _warn_if_single_rows(fitted, wanted)
+    else:
+        _check_tested_rows(folds, n_samples)
+    folds = [(train, test[wanted[test]]) for train, test in folds]
+    folds = [(train, test) for train, test in folds if len(test)]
+    proba = np.zeros((n_samples, len(fitted.classes)))
+    if not folds:
+        return proba, np.zeros(n_samples, dtype=bool), None
+    predictions = Parallel(n_jobs=spec.n_jobs)(
+        delayed(_fit_and_predict)(clone(spec.teacher), rows, fold, fitted.classes) for fold in folds
+    )
+    values = [values for values, _ in predictions]
+    tested = np.concatenate([test for _, test in folds])
+    warn_if_classes_missing_in_folds(values, fitted.classes)
+    of_tests, decision_calibration = fitted.as_probabilities(
+        np.concatenate(values), predictions[0][1], tested
+    )
+    n_tests = np.bincount(tested, minlength=n_samples)
+    np.add.at(proba, tested, of_tests)
+    is_tested = n_tests > 0
+    proba[is_tested] /= n_tests[is_tested, None]
+    return proba, is_tested, decision_calibration
+
+
+def _fit_and_predict(teacher, rows, fold, classes):
+    """Fit a teacher on the training rows of a fold and return its predictions of the test rows."""
+    train, test = fold
+    teacher = fit_on_rows(teacher, rows.X, rows.y, train, rows.params["teacher"])
+    return teacher_predictions(teacher, safe_indexing(rows.X, test), classes)
+
+
+def _check_tested_rows(folds, n_samples):
+    """Raise an error for folds that test no row, and warn where they test few."""
+    tested = len(np.unique(np.concatenate([[], *(test for _, test in folds)]))) / n_samples
+    if tested == 0:
+        raise ValueError(
+            "cv tests no row, so that every row would keep its hard label: give folds that "
+            "test each row, or cv='auto'."
+        )
+    if tested < MIN_TESTED_FRACTION:
+        warn_caller(
+            f"the folds of cv test {tested:.0%} of the rows; the others keep their hard labels. "
+            "Give folds that test each row, or cv='auto'.",
+            UntestedRowsWarning,
+        )
+
+
+def _warn_if_single_rows(fitted, wanted):
+    """Warn about classes of a single row, which no teacher can know without that row."""
+    y_encoded = fitted.y_encoded
+    counts = np.bincount(y_encoded, minlength=len(fitted.classes))
     single = np.unique(y_encoded[wanted & (counts[y_encoded] == 1)])
     if len(single):
         warn_caller(
-            f"the classes {classes[single].tolist()} have one row each: a teacher that labels it "
-            "without having been fitted on it cannot know its class. Those rows keep their hard "
-            "labels.",
+            f"the classes {fitted.classes[single].tolist()} have one row each: a teacher that "
+            "labels it without having been fitted on it cannot know its class. Those rows keep "
+            "their hard labels.",
             MissingClassWarning,
         )
 
 
-def _warn_if_memorized(teacher, X, y, y_encoded, classes, weight, fit_params, proba, seed):
-    """Warn where in-sample labels are the hard ones over again, or far too sure of themselves.
+def _warn_if_memorized(spec, rows, fitted, proba):
+    """Warn where in-sample labels repeat the hard ones, or are far too confident.
 
-    The first needs no more than a look. For the second, where the teacher reproduces nine labels
-    in ten, it is fitted once more without a fifth of the rows, and warned about where its Brier
-    score on that fifth is more than four times the one on the rows it was fitted on. On four
-    tables, with default settings, that ratio was 3 to 13 for a forest (in theory 7 in large
-    samples: a tree has seen 63 % of the rows) and 1 to 3 for logistic regression, 5 and 11 where
-    that reproduced every label.
+    The first is seen from the labels. The second is not: where the teacher reproduces most hard
+    labels, it is fitted once more without a fifth of the rows, and its Brier score on that fifth
+    is compared with the one on the rows that it was fitted on.
     """
-
-    def brier(P, rows):
-        return np.average(
-            ((P - np.eye(len(classes))[y_encoded[rows]]) ** 2).sum(axis=1), weights=weight[rows]
-        )
-
-    everything = np.arange(len(y_encoded))
-    wrong = 1 - np.average(proba[everything, y_encoded], weights=weight)
-    if wrong < 0.01:
-        reason = f"their mean distance from the hard labels is {wrong:.2g}"
+    y_encoded, weight = fitted.y_encoded, fitted.weight
+    distance = 1 - np.average(proba[np.arange(len(rows)), y_encoded], weights=weight)
+    if distance < MIN_DISTANCE_FROM_HARD_LABELS:
+        reason = f"their mean distance from the hard labels is {distance:.2g}"
     else:
-        correct = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
-        folds = stratified_folds(y_encoded, 5, seed)
-        if correct < 0.9 or not folds:
+        accuracy = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
+        folds = stratified_folds(y_encoded, N_FOLDS, spec.seed)
+        if accuracy < MIN_SUSPICIOUS_ACCURACY or not folds:
             return
-        train, test = folds[0]
-        values, is_proba = teacher_predictions(
-            fit_on_rows(clone(teacher), X, y, train, fit_params), safe_indexing(X, test), classes
-        )
-        honest, _ = _as_probabilities(values, is_proba, y_encoded[test], weight[test])
-        inside, outside = brier(proba, everything), brier(honest, test)
-        if outside <= 4 * inside:
+        test = folds[0][1]
+        predictions = _fit_and_predict(clone(spec.teacher), rows, folds[0], fitted.classes)
+        unseen_proba, _ = fitted.as_probabilities(*predictions, test)
+        inside = _brier_score(proba, y_encoded, weight)
+        outside = _brier_score(unseen_proba, y_encoded[test], weight[test])
+        if outside <= MAX_BRIER_RATIO * inside:
             return
         reason = (
             f"their Brier score is {inside:.3g}, but {outside:.3g} on a fifth of the rows that the "
@@ -288,3 +381,8 @@ def _warn_if_memorized(teacher, X, y, y_encoded, classes, weight, fit_params, pr
         "more than y. Use cv='auto' for labels by teachers that have not seen the row.",
         InSampleLabelsWarning,
     )
+
+
+def _brier_score(proba, y_encoded, weight):
+    errors = ((proba - np.eye(proba.shape[1])[y_encoded]) ** 2).sum(axis=1)
+    return np.average(errors, weights=weight)

@@ -1,4 +1,4 @@
-"""Probabilities or decision values of a teacher, checked."""
+"""Checked probabilities or decision values of a teacher."""
 
 import numpy as np
 
@@ -13,13 +13,33 @@ from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_prob
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
-__all__ = ["fill_missing_classes", "teacher_predictions"]
+__all__ = [
+    "as_probabilities",
+    "check_teacher_proba",
+    "fill_missing_classes",
+    "teacher_predictions",
+    "warn_if_classes_missing",
+    "warn_if_classes_missing_in_folds",
+]
 
 
 def teacher_predictions(teacher, X, classes):
-    """Return the teacher's answer in the columns of ``classes`` and whether it is probabilities.
+    """Return predictions of a teacher for the rows of X.
 
-    Columns of classes that the teacher never saw are NaN.
+    Parameters
+    ----------
+    teacher : estimator
+        Fitted, with ``predict_proba`` or ``decision_function``.
+    X : rows
+    classes : ndarray of shape (n_classes,)
+        Sorted labels, those of the teacher among them.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, n_classes)
+        Columns in the order of ``classes``. Those of classes that the teacher never saw are NaN.
+    is_proba : bool
+        Whether the values are probabilities rather than decision values.
     """
     known, name = known_classes(teacher), type(teacher).__name__
     is_proba = hasattr(teacher, "predict_proba")
@@ -41,7 +61,7 @@ def teacher_predictions(teacher, X, classes):
         )
     if values.shape != (num_samples(X), len(known)):
         raise ValueError(
-            f"the teacher {name} answered with shape {values.shape} for {num_samples(X)} rows "
+            f"the teacher {name} predicts values of shape {values.shape} for {num_samples(X)} rows "
             f"and its {len(known)} classes {known.tolist()}."
         )
     if is_proba:
@@ -52,6 +72,7 @@ def teacher_predictions(teacher, X, classes):
 
 
 def check_teacher_proba(proba, teacher):
+    """Return probabilities of a teacher whose rows sum to one; raise an error for others."""
     name = f"predict_proba of the teacher {type(teacher).__name__}"
     check_probabilities(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
     proba = np.clip(proba, 0.0, 1.0)
@@ -59,18 +80,23 @@ def check_teacher_proba(proba, teacher):
 
 
 def fill_missing_classes(values):
-    """Give classes that a teacher never saw the probability zero."""
+    """Return probabilities in which classes that a teacher never saw have zero."""
     return np.nan_to_num(values, nan=0.0)
 
 
-def _as_probabilities(values, is_proba, y_encoded, weight):
+def as_probabilities(values, is_proba, y_encoded, weight):
+    """Return probabilities, and the calibration that makes them of decision values (or None).
+
+    Decision values are calibrated to the labels ``y_encoded`` of their rows.
+    """
     if is_proba:
         return fill_missing_classes(values), None
     decision_calibration = fit_decision_value_calibration(values, y_encoded, weight)
     return apply_decision_value_calibration(values, *decision_calibration), decision_calibration
 
 
-def _warn_missing(values, classes, who):
+def warn_if_classes_missing(values, classes, who):
+    """Warn where the columns of some classes are NaN: the teacher never saw them."""
     missing = np.isnan(values).all(axis=0)
     if len(values) and missing.any():
         warn_caller(
@@ -80,11 +106,12 @@ def _warn_missing(values, classes, who):
         )
 
 
-def _warn_missing_in_folds(answers, classes):
-    missing = np.array([np.isnan(answer).all(axis=0) for answer in answers])
+def warn_if_classes_missing_in_folds(values, classes):
+    """Warn where the teachers of some folds never saw some classes."""
+    missing = np.array([np.isnan(fold).all(axis=0) for fold in values])
     if missing.any():
         warn_caller(
-            f"in {missing.any(axis=1).sum()} of {len(answers)} folds the training rows lack one of "
+            f"in {missing.any(axis=1).sum()} of {len(values)} folds the training rows lack one of "
             f"the classes {classes[missing.any(axis=0)].tolist()}, and the teacher of that fold "
             "gives it probability zero; use fewer folds, stratified ones, or cv='auto'.",
             MissingClassWarning,

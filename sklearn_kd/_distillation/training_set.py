@@ -1,4 +1,4 @@
-"""What a student is taught: rows, the labels that a teacher gave them, and more rows near them."""
+"""Training data of the student: original rows, soft labels of a teacher and synthetic rows."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,38 +8,67 @@ import numpy as np
 from sklearn.utils import indexable
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_kd._distillation.teacher_labels import label_rows
-from sklearn_kd._utils.containers import extend_weights, stack_rows
+from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels, label_rows
+from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.containers import extended_weights, stack_rows
 from sklearn_kd._utils.folds import user_folds
 from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix
-from sklearn_kd._utils.sklearn_compat import check_method_params, num_samples, safe_indexing
+from sklearn_kd._utils.sklearn_compat import (
+    check_method_params,
+    check_y,
+    num_samples,
+    safe_indexing,
+)
 from sklearn_kd._utils.sub_estimators import route_fit
-from sklearn_kd._utils.validation import check_soft_targets, validate_sample_weight
+from sklearn_kd._utils.validation import (
+    check_row_order,
+    check_soft_targets,
+    validate_sample_weight,
+)
 
-__all__ = ["Lesson", "Material", "Rows", "row_labeler"]
+__all__ = [
+    "LabeledTrainingData",
+    "StudentTrainingSet",
+    "TrainingRows",
+    "check_training_rows",
+    "row_labeler",
+]
 
 
 @dataclass
-class Rows:
-    """Rows of positive weight, and what is routed along with them."""
+class TrainingRows:
+    """Training rows of positive weight, and what is routed along with them.
+
+    Attributes
+    ----------
+    X : rows, in any container
+    y : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,) or None
+    given : ndarray of shape (n_samples, n_classes) or None
+        Soft targets of the user.
+    params : dict
+        Metadata of the fits of "teacher" and "student".
+    folds : list of (train, test) or None
+        Positions in these rows, where ``cv`` gives them.
+    """
 
     X: Any
     y: np.ndarray
     weight: np.ndarray | None
-    given: np.ndarray | None  # soft targets of the user's, (n_samples, n_classes)
-    params: dict  # of the fits of "teacher" and "student"
-    folds: list | None  # (train, test), where ``cv`` says which
+    given: np.ndarray | None
+    params: dict
+    folds: list | None
 
     def __len__(self):
         return len(self.y)
 
     def take(self, part):
-        """Return some of them, sorted, with what is left of the folds that can train."""
+        """Return the rows at sorted positions, with the folds that can still train there."""
         folds = self.folds
         if folds is not None:
-            place = np.full(len(self), -1)
-            place[part] = np.arange(len(part))
-            folds = [tuple(place[rows][place[rows] >= 0] for rows in fold) for fold in folds]
+            new_position = np.full(len(self), -1)
+            new_position[part] = np.arange(len(part))
+            folds = [tuple(_kept(new_position[rows]) for rows in fold) for fold in folds]
             y = self.y[part]
             folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
         return replace(
@@ -56,174 +85,241 @@ class Rows:
         )
 
 
-class Material(NamedTuple):
-    """What `StudentTrainer.fit` takes: rows, encoded hard labels, soft labels, metadata."""
+def _kept(positions):
+    return positions[positions >= 0]
+
+
+def check_training_rows(est, X, y, sample_weight, soft_targets, params, *, teacher, student):
+    """Validate the arguments of ``fit`` of a DistilledClassifier.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+    X, y, sample_weight, soft_targets
+        As in its ``fit``.
+    params : dict
+        Metadata to be routed.
+    teacher : estimator or None
+        Unfitted. None where no teacher is fitted.
+    student : estimator
+
+    Returns
+    -------
+    rows : TrainingRows
+    classes : ndarray of shape (n_classes,)
+        Labels of ``y`` and of ``soft_targets``.
+    """
+    check_row_order(soft_targets, X, y)
+    X, y = indexable(X, check_y(y, estimator=est))
+    n_given = len(y)
+    given = classes = None
+    if soft_targets is not None:
+        given, classes = check_soft_targets(soft_targets, y)
+    kept = np.arange(n_given)
+    if sample_weight is not None:
+        sample_weight = validate_sample_weight(sample_weight, X)
+        kept = np.flatnonzero(sample_weight)
+    if len(kept) < n_given:
+        # a weight of zero means absence, also for folds and for estimators that ignore weights
+        params = check_method_params(X, params=params, indices=kept)
+        X, y, sample_weight = safe_indexing(X, kept), y[kept], sample_weight[kept]
+        given = None if given is None else given[kept]
+    classes, _ = encode_labels(y, classes)
+    routed = route_fit(est, teacher, student, sample_weight, params)
+    split_params, folds = routed.pop("splitter"), None
+    if not isinstance(est.cv, str):
+        folds = user_folds(est.cv, X, y, kept, n_given, split_params)
+    return TrainingRows(X, y, sample_weight, given, routed, folds), classes
+
+
+@dataclass(frozen=True)
+class LabeledTrainingData:
+    """Training rows with soft labels.
+
+    Attributes
+    ----------
+    rows : TrainingRows
+    spec : LabelingSpec
+    labels : TeacherLabels or None
+        None without a teacher.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the rows, of soft targets and of the teacher.
+    y_encoded : ndarray of int of shape (n_samples,)
+    given : ndarray of shape (n_samples, n_classes) or None
+        Soft targets of the user.
+    """
+
+    rows: TrainingRows
+    spec: LabelingSpec
+    labels: TeacherLabels | None
+    classes: np.ndarray
+    y_encoded: np.ndarray
+    given: np.ndarray | None
+
+    @classmethod
+    def from_teacher(cls, spec, rows, *, needs_labels=True, subtask=None):
+        """Fit the teacher on the rows and label them.
+
+        Parameters
+        ----------
+        spec : LabelingSpec
+        rows : TrainingRows
+        needs_labels : bool, default=True
+            Whether out-of-sample labels are needed. They are not where the user has given some.
+        subtask : Subtask, default=None
+            Subtask of the callbacks that the fit of the teacher belongs to.
+        """
+        if spec.teacher is None:
+            with begin_subtask(subtask, None):
+                labels, classes = None, spec.classes
+        else:
+            needs_labels = needs_labels and rows.given is None
+            labels = label_rows(spec, rows, needs_labels=needs_labels, subtask=subtask)
+            classes = labels.classes
+        _, y_encoded = encode_labels(rows.y, classes)
+        given = _align(rows.given, spec.classes, classes)
+        return cls(rows, spec, labels, classes, y_encoded, given)
+
+    def source_of(self, setting):
+        """Return what ``label_source_`` says of the labels of a setting."""
+        if setting.source != "out-of-sample":
+            return setting.source
+        return self.labels.source if self.given is None else "given"
+
+    def soft_labels(self, source):
+        """Return labels from a source of `DistillationSetting`, (n_samples, n_classes)."""
+        if source == "hard":
+            return np.eye(len(self.classes))[self.y_encoded]
+        if source == "in-sample":
+            return self._in_sample
+        return self.labels.proba if self.given is None else self.given
+
+    @cached_property
+    def _in_sample(self):
+        return self.labels.predict_labels(self.rows.X, calibrated=False)
+
+    def labels_of(self, others):
+        """Return soft labels of other `TrainingRows`, which the teacher has not been fitted on."""
+        given = _align(others.given, self.spec.classes, self.classes)
+        return self.labels.predict_labels(others.X) if given is None else given
+
+    def rows_key(self, setting):
+        """Return a key that settings share if their students train on the same weighted rows."""
+        without_unlabeled = setting.source == "hard" and self.spec.X_unlabeled is not None
+        # class weights of soft labels depend on the labels
+        weighs_classes = self.spec.class_weight is not None
+        return without_unlabeled, setting.n_augmented, weighs_classes and setting
+
+    def make_transfer_set(self, transfer, n_rows):
+        """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
+        X, weight, more = self.rows.X, self.rows.weight, self.spec.X_unlabeled
+        if more is not None:
+            X, weight = stack_rows(X, more), extended_weights(weight, num_samples(more))
+        return transfer.make(X, n_rows, weight)
+
+
+def _align(given, known, classes):
+    """Return soft targets for the classes ``known`` in the columns of ``classes``."""
+    return None if given is None else align_columns(given, known, classes)
+
+
+class StudentTrainingSet(NamedTuple):
+    """Rows, labels, metadata and loss of one fit of a student."""
 
     X: Any
-    y: np.ndarray
-    y_encoded: np.ndarray
-    Q: np.ndarray
+    y: np.ndarray  # (n_samples,)
+    y_encoded: np.ndarray  # (n_samples,)
+    soft_labels: np.ndarray  # (n_samples, n_classes)
     params: dict
     alpha: float
     temperature: float
 
+    @classmethod
+    def of(cls, data, setting, transfer_set):
+        """Assemble what a student is fitted on.
 
-class Lesson:
-    """Rows that a teacher has labeled.
+        Parameters
+        ----------
+        data : LabeledTrainingData
+        setting : DistillationSetting
+        transfer_set : TransferSet
+            Has the transfer rows of the setting, as many of them as could be made.
+        """
+        X, y, y_encoded = data.rows.X, data.rows.y, data.y_encoded
+        Q, alpha = data.soft_labels(setting.source), setting.alpha
+        params, class_weight = dict(data.rows.params["student"]), data.spec.class_weight
+        blocks, n_transfer_rows = _blocks_of_more_rows(data, setting, transfer_set)
+        # a transfer row has no hard label; at T = 1 mixing beforehand gives it the soft one alone
+        is_mixed = setting.temperature == 1 and (n_transfer_rows or class_weight is not None)
+        if is_mixed:
+            Q, alpha = mix(Q, y_encoded, alpha), 1.0
+        for block, name, is_transfer in blocks:
+            soft = data.labels.predict_labels(block)
+            most_probable = soft.argmax(axis=1)
+            if is_mixed and not is_transfer:
+                soft = mix(soft, most_probable, setting.alpha)
+            X, Q = stack_rows(X, block, name), np.concatenate([Q, soft])
+            y_encoded = np.concatenate([y_encoded, most_probable])
+            if params.get("sample_weight") is not None:
+                params["sample_weight"] = extended_weights(params["sample_weight"], len(soft))
+        if blocks:
+            y = data.classes[y_encoded]
+        if class_weight is not None:
+            Q, params["sample_weight"] = _apply_class_weight(
+                data, Q, y_encoded, alpha, params.get("sample_weight")
+            )
+        return cls(X, y, y_encoded, Q, params, alpha, setting.temperature)
+
+    def with_param(self, name, value):
+        """Return the training set with one more item of metadata."""
+        return self._replace(params={**self.params, name: value})
+
+
+def _blocks_of_more_rows(data, setting, transfer_set):
+    """Return (rows, name in messages, whether transfer rows), and the number of transfer rows."""
+    if setting.source == "hard":
+        return [], 0
+    blocks = []
+    if data.spec.X_unlabeled is not None:
+        blocks.append((data.spec.X_unlabeled, "X_unlabeled", False))
+    n_transfer_rows = min(setting.n_augmented, len(transfer_set))
+    if n_transfer_rows:
+        rows = transfer_set.head(n_transfer_rows)
+        blocks.append((rows, "what augmentation returns", True))
+    return blocks, n_transfer_rows
+
+
+def _apply_class_weight(data, Q, y_encoded, alpha, weight):
+    r"""Return labels and row weights of the loss :math:`-\sum_k v_k q_k \ln p_k`.
+
+    v are the class weights. A weight of the row by its hard label alone would not change the soft
+    part, since rows of every label ask for the same soft label at any x. At T = 1 q is mixed and
+    ``alpha`` is 1. At other temperatures the hard and the soft part of a row share one weight, the
+    mean of theirs.
+    """
+    weight = np.ones(len(Q)) if weight is None else weight
+    class_weight, classes = data.spec.class_weight, data.classes
+    n_own = len(data.y_encoded)  # "balanced" counts labels, not the teacher's predictions
+    factors = np.ones(len(classes))
+    factors[data.y_encoded] = class_factors(class_weight, classes, data.y_encoded, weight[:n_own])
+    if isinstance(class_weight, dict):  # classes that only the teacher knows
+        for code in np.setdiff1d(np.arange(len(factors)), data.y_encoded):
+            factors[code] = class_weight.get(classes[code], 1.0)
+    Q = Q * factors
+    mass = Q.sum(axis=1)
+    return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[y_encoded])
+
+
+def row_labeler(data, student):
+    """Return a function that labels rows as the augmentation of the student has changed them.
 
     Parameters
     ----------
-    rows : Rows
-    teacher : estimator or None
-        Unfitted or frozen; None where given labels are all there is to be.
-    classes : ndarray
-        Sorted labels; ``self.classes`` is their union with the teacher's.
-    X_unlabeled : rows or None
-        Labeled by the teacher.
-    augment : callable or None
-        ``(X, n_rows, sample_weight) -> rows, share of copies``, makes transfer rows.
-    n_augmented : int
-        The most transfer rows that a setting will ask for.
-    class_weight : dict, "balanced" or None
-    options : dict
-        Of `label_rows`, beside what comes with the rows.
+    data : LabeledTrainingData
+    student : estimator
+        Unfitted.
     """
-
-    def __init__(
-        self,
-        rows,
-        teacher,
-        classes,
-        *,
-        X_unlabeled=None,
-        augment=None,
-        n_augmented=0,
-        class_weight=None,
-        **options,
-    ):
-        self.rows, self.X_unlabeled = rows, X_unlabeled
-        self.augment, self.most, self.class_weight = augment, n_augmented, class_weight
-        self.labels = None
-        if teacher is not None:
-            self.labels = label_rows(
-                teacher,
-                rows.X,
-                rows.y,
-                classes,
-                sample_weight=rows.weight,
-                fit_params=rows.params["teacher"],
-                folds=rows.folds,
-                **options,
-            )
-        self.classes = classes if self.labels is None else self.labels.classes
-        _, self.y_encoded = encode_labels(rows.y, self.classes)
-        self.known = classes  # of given labels
-        self.given = self._align(rows.given)
-
-    def source_of(self, setting):
-        """Where the labels of a setting come from."""
-        if setting.source != "own":
-            return setting.source
-        return self.labels.source if self.given is None else "given"
-
-    def _align(self, given):
-        return None if given is None else align_columns(given, self.known, self.classes)
-
-    def labels_of(self, others):
-        """Labels of other `Rows`, of which the teacher has seen none: its own, or given ones."""
-        given = self._align(others.given)
-        return self.labels.predict_labels(others.X) if given is None else given
-
-    @cached_property
-    def in_sample(self):
-        """The fitted teacher's labels for its own rows."""
-        return self.labels.predict_labels(self.rows.X, calibrated=False)
-
-    @cached_property
-    def transfer_rows(self):
-        """As many transfer rows as a setting may ask for, and the share of copies drawn."""
-        X, weight = self.rows.X, self.rows.weight
-        if self.X_unlabeled is not None:
-            X = stack_rows(X, self.X_unlabeled)
-            weight = (
-                None
-                if weight is None
-                else np.append(weight, np.full(num_samples(self.X_unlabeled), weight.mean()))
-            )
-        return self.augment(X, self.most, weight)
-
-    def rows_of(self, setting):
-        """Tell which rows and weights a setting is for: the same for equal ones."""
-        alone = setting.source == "hard" and self.X_unlabeled is not None
-        # class weights of soft labels are of their own
-        return alone, setting.n_augmented, self.class_weight is not None and setting
-
-    def material(self, setting):
-        """Rows and labels of a setting: `Material`."""
-        rows, Q, alpha = self.rows, self._labels_of(setting.source), setting.alpha
-        X, y, y_encoded, params = rows.X, rows.y, self.y_encoded, dict(rows.params["student"])
-        more, n_more = [], 0 if setting.source == "hard" else setting.n_augmented
-        if self.X_unlabeled is not None and setting.source != "hard":
-            more.append(self.X_unlabeled)
-        if n_more:
-            made, _ = self.transfer_rows
-            n_more = min(n_more, num_samples(made))
-            if n_more:
-                more.append(safe_indexing(made, np.arange(n_more)))
-        # transfer rows have no hard label, which at T = 1 can be said by mixing beforehand
-        mixed = setting.temperature == 1 and (n_more or self.class_weight is not None)
-        if mixed:
-            Q, alpha = mix(Q, y_encoded, alpha), 1.0
-        for extra in more:
-            answer = self.labels.predict_labels(extra)
-            guess = answer.argmax(axis=1)
-            if mixed and extra is self.X_unlabeled:
-                answer = mix(answer, guess, setting.alpha)
-            source = "X_unlabeled" if extra is self.X_unlabeled else "what augmentation returns"
-            X, Q = stack_rows(X, extra, source), np.concatenate([Q, answer])
-            y_encoded = np.concatenate([y_encoded, guess])
-            extend_weights(params, len(answer))
-        if more:
-            y = self.classes[y_encoded]
-        if self.class_weight is not None:
-            Q, mass = self._weigh(Q, y_encoded, alpha, params.get("sample_weight"))
-            params["sample_weight"] = mass
-        return Material(X, y, y_encoded, Q, params, alpha, setting.temperature)
-
-    def _labels_of(self, source):
-        if source == "hard":
-            return np.eye(len(self.classes))[self.y_encoded]
-        if source == "in-sample":
-            return self.in_sample
-        return self.labels.proba if self.given is None else self.given
-
-    def _weigh(self, Q, y_encoded, alpha, weight):
-        r"""Labels and row weights of :math:`-\sum_k v_k q_k \ln p_k`, v being class weights.
-
-        A weight of the row by its hard label alone would leave the soft part where it was: at any
-        x, rows of every label ask for the same soft one. At T = 1 q is mixed, and ``alpha`` 1. At
-        another T hard and soft part of a row have one weight, the mean of theirs.
-        """
-        weight = np.ones(len(Q)) if weight is None else weight
-        n_own = len(self.y_encoded)  # "balanced" counts labels, not the teacher's guesses
-        factors = np.ones(len(self.classes))
-        factors[self.y_encoded] = class_factors(
-            self.class_weight, self.classes, self.y_encoded, weight[:n_own]
-        )
-        if isinstance(self.class_weight, dict):  # classes that only the teacher knows
-            for code in np.setdiff1d(np.arange(len(factors)), self.y_encoded):
-                factors[code] = self.class_weight.get(self.classes[code], 1.0)
-        Q = Q * factors
-        mass = Q.sum(axis=1)
-        return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[y_encoded])
-
-
-def row_labeler(labels, X, student):
-    """Return a function that asks the teacher about rows as the student has changed them.
-
-    ``labels`` are those of the teacher (`teacher_labels`), ``X`` the rows it was fitted on.
-    """
-    if labels is None:
+    if data.labels is None:
         raise ValueError(
             "augmented_labels='recomputed' needs the teacher, which soft_targets replace: leave "
             "them out, or set augmented_labels='fixed'."
@@ -238,33 +334,12 @@ def row_labeler(labels, X, student):
             "augmented_labels='recomputed' is for a student with augmentation: set it on the "
             "ModuleClassifier, or set augmented_labels='fixed'."
         )
-    columns = getattr(X, "columns", None)
+    labels, frame_type = data.labels, type(data.rows.X)
+    columns = getattr(data.rows.X, "columns", None)
 
     def label(rows):
-        return labels.predict_labels(rows if columns is None else type(X)(rows, columns=columns))
+        if columns is not None:
+            rows = frame_type(rows, columns=columns)
+        return labels.predict_labels(rows)
 
     return label
-
-
-def _check_rows(est, X, y, sample_weight, soft_targets, params, teacher, student):
-    """Return rows of positive weight (`Rows`) and the classes of ``y`` and ``soft_targets``."""
-    X, y = indexable(X, y)
-    n_given = len(y)
-    given = classes = None
-    if soft_targets is not None:
-        given, classes = check_soft_targets(soft_targets, y)
-    kept = np.arange(n_given)
-    if sample_weight is not None:
-        sample_weight = validate_sample_weight(sample_weight, X)
-        kept = np.flatnonzero(sample_weight)
-    if len(kept) < n_given:
-        # weight zero is absence, for whoever ignores weights and for the folds too
-        params = check_method_params(X, params=params, indices=kept)
-        X, y, sample_weight = safe_indexing(X, kept), y[kept], sample_weight[kept]
-        given = None if given is None else given[kept]
-    classes, _ = encode_labels(y, classes)
-    routed = route_fit(est, teacher, student, sample_weight, params)
-    split_params, folds = routed.pop("splitter"), None
-    if not isinstance(est.cv, str):
-        folds = user_folds(est.cv, X, y, kept, n_given, split_params)
-    return Rows(X, y, sample_weight, given, routed, folds), classes

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager, nullcontext
 
-__all__ = ["EpochReporter", "Subtask"]
+__all__ = ["EpochReporter", "Subtask", "begin_subtask"]
 
 
 class EpochReporter:
@@ -101,3 +101,11 @@ class Subtask:
         self.ctx.call_on_fit_task_end(
             **self.info, reconstruction_attributes=attributes and (lambda: attributes)
         )
+
+
+def begin_subtask(subtask, sub_estimator):
+    """Return the context of a `Subtask` around the fit of a sub-estimator.
+
+    Without a subtask (None) the context does nothing.
+    """
+    return nullcontext() if subtask is None else subtask.begin(sub_estimator)

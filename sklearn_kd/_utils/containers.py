@@ -8,7 +8,7 @@ from sklearn_kd._utils.sklearn_compat import num_features, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
-__all__ = ["extend_weights", "stack_rows", "warn_if_sliceable"]
+__all__ = ["extended_weights", "stack_rows", "warn_if_sliceable"]
 
 
 def warn_if_sliceable(X_unlabeled, n_samples):
@@ -61,8 +61,8 @@ def stack_rows(X, more, source="X_unlabeled"):
     return np.concatenate([np.asarray(X), np.asarray(more)])
 
 
-def extend_weights(fit_params, n_more):
-    """Append the mean weight for ``n_more`` rows if ``fit_params`` has sample weights."""
-    if fit_params.get("sample_weight") is not None:
-        weights = fit_params["sample_weight"]
-        fit_params["sample_weight"] = np.append(weights, np.full(n_more, np.mean(weights)))
+def extended_weights(weights, n_more):
+    """Return weights with their mean for ``n_more`` rows after the others; None for None."""
+    if weights is None:
+        return None
+    return np.append(weights, np.full(n_more, np.mean(weights)))

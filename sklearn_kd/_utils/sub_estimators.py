@@ -24,7 +24,6 @@ __all__ = [
     "route_fit",
     "seeded",
     "step_parameter",
-    "student_has",
     "student_mode",
     "without_own_requests",
 ]
@@ -107,22 +106,6 @@ def fit_parameter_key(estimator, name):
     if has_fit_parameter(last_step(estimator), name):
         return step_parameter(estimator, name)
     return None
-
-
-def student_has(method):
-    """Return a check for `available_if`: whether the student has a method.
-
-    The check uses the fitted student, or before fit the student that will be fitted.
-    """
-
-    def check(self):
-        student = getattr(self, "student_", None)
-        if student is None:
-            student = self._get_student()
-        getattr(student, method)  # raises the AttributeError that `available_if` expects
-        return True
-
-    return check
 
 
 def seeded(estimator, rng):

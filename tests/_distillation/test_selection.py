@@ -1,7 +1,6 @@
 """What "auto" chooses on held-out rows."""
 
 import itertools
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,12 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._distillation.selection import _Trial
-from sklearn_kd._distillation.settings import Setting
-from sklearn_kd._distillation.training_set import Lesson, Rows
+from sklearn_kd._distillation.selection import HeldOutTrial, Losses
+from sklearn_kd._distillation.settings import DistillationSetting
+from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd._distillation.teacher_labels import LabelingSpec
+from sklearn_kd._distillation.training_set import LabeledTrainingData, TrainingRows
+from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
@@ -391,38 +393,37 @@ def test_soft_labels_as_good_as_hard_ones_are_taken():
 
 def test_what_is_tried_in_brief_counts_by_what_it_adds():
     X, y = overlapping(40, 2)
-    rows = Rows(X, y, None, None, {"teacher": {}, "student": {}}, None)
-    lesson = partial(Lesson, teacher=None, classes=np.array([0, 1]))
-    trial = _Trial(
-        network(), "native", rows, lambda r, _: lesson(r), 0, *np.split(np.arange(40), 2)
-    )
-    plain, *others = (Setting(0.5, T, "own") for T in (1.0, 2.0, 3.0))
+    rows = TrainingRows(X, y, None, None, {"teacher": {}, "student": {}}, None)
+    train, test = np.split(np.arange(40), 2)
+    data = LabeledTrainingData.from_teacher(LabelingSpec(None, np.array([0, 1])), rows.take(train))
+    student = StudentSpec.of(network(), "auto", "auto")
+    trial = HeldOutTrial(student, data, TransferSet(), rows.take(test), 0.5)
+    plain, *others = (DistillationSetting(0.5, T, "out-of-sample") for T in (1.0, 2.0, 3.0))
     numbers = np.random.default_rng(0).uniform(size=(2, 4, 20))
-    trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
-    trial.log_proba[plain] = "at length"
+    trial.losses[plain] = Losses(*numbers[:, 0], log_proba="at length")
     ran = []
 
-    def run(settings, n_jobs, effort):
-        ran.append((settings, effort))
+    def evaluate(settings, n_jobs, epoch_share):
+        ran.append((settings, epoch_share))
         for number, setting in enumerate(settings, 1):
-            trial.losses[setting], trial.mistakes[setting] = numbers[:, number]
-            trial.log_proba[setting] = "in brief"
+            trial.losses[setting] = Losses(*numbers[:, number], log_proba="in brief")
 
-    trial.run = run
-    trial.run_beside(plain, others, None)
-    ((settings, effort),) = ran
+    trial.evaluate = evaluate
+    trial.evaluate_difference(plain, others, None)
+    ((settings, epoch_share),) = ran
     assert settings == [plain, *others]
-    assert effort < 0.2
-    for noted, (known, brief, *each) in zip((trial.losses, trial.mistakes), numbers, strict=True):
-        assert_allclose(noted[plain], known)
+    assert epoch_share < 0.2
+    for measure, (known, brief, *each) in zip(("log_loss", "is_wrong"), numbers, strict=True):
+        assert_allclose(getattr(trial.losses[plain], measure), known)
         for setting, values in zip(others, each, strict=True):
-            assert_allclose(noted[setting], known + values - brief)
-    assert set(trial.log_proba.values()) == {"at length"}
+            assert_allclose(getattr(trial.losses[setting], measure), known + values - brief)
+    assert {losses.log_proba for losses in trial.losses.values()} == {"at length"}
     for failed in (0, 1):  # at length, in brief
         numbers[:, failed] = np.inf
-        trial.losses[plain], trial.mistakes[plain] = numbers[:, 0]
-        trial.run_beside(plain, others, None)
-        assert all((trial.losses[setting] == np.inf).all() for setting in others)
+        trial.losses[plain] = Losses(*numbers[:, 0])
+        trial.evaluate_difference(plain, others, None)
+        assert all((trial.losses[setting].log_loss == np.inf).all() for setting in others)
+        assert all((trial.losses[setting].is_wrong == np.inf).all() for setting in others)
 
 
 def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():

@@ -1,6 +1,5 @@
 """Students, teachers, data and naive formulas for tests of DistilledClassifier."""
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import DistilledClassifier
-from sklearn_kd._distillation.teacher_labels import label_rows
+from sklearn_kd._distillation.teacher_labels import LabelingSpec, label_rows
+from sklearn_kd._distillation.training_set import TrainingRows
 from sklearn_kd._utils.folds import user_folds
 from tests._helpers.data import blobs
 from tests._helpers.estimators import SoftmaxStudent
@@ -36,18 +36,16 @@ def free_logistic():
     return LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10, max_iter=1000)
 
 
-def labels_of(teacher, X, y, cv="auto", seed=0, **changes):
+def labels_of(teacher, X, y, cv="auto", seed=0, *, folds=None, **changes):
     """Soft labels of the rows, and where they are from."""
-    rows = np.arange(len(y))
-    arguments = {
-        "cv": cv,
-        "fit_params": {},
-        "folds": None if isinstance(cv, str) else user_folds(cv, X, y, rows, len(y), {}),
-        "n_jobs": None,
-        "seed": seed,
-        "propagate": lambda _: warnings.catch_warnings(),
-    }
-    return label_rows(teacher, X, y, np.unique(y), **{**arguments, **changes})
+    y = np.asarray(y)
+    if folds is None and not isinstance(cv, str):
+        folds = user_folds(cv, X, y, np.arange(len(y)), len(y), {})
+    params = {"teacher": changes.pop("fit_params", {}), "student": {}}
+    rows = TrainingRows(X, y, changes.pop("sample_weight", None), None, params, folds)
+    options = {name: changes.pop(name) for name in ("needs_labels",) if name in changes}
+    spec = LabelingSpec(teacher, np.unique(y), cv=cv, seed=seed, **changes)
+    return label_rows(spec, rows, **options)
 
 
 class Recording(SoftmaxStudent):

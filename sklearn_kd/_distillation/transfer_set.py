@@ -1,0 +1,162 @@
+"""Transfer rows: synthetic rows near the training rows, for a teacher to label."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.datasets import make_transfer_rows
+from sklearn_kd.exceptions import TransferRowsWarning
+
+__all__ = [
+    "TransferSet",
+    "TransferSpec",
+    "warn_if_few_transfer_rows",
+    "warn_if_no_transfer_rows_tried",
+]
+
+
+#: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
+TRANSFER_ROWS_PER_TRAINING_ROW = 3
+#: Rows that are drawn to find out whether a table has combinations of values that it lacks.
+N_PROBED_ROWS = 200
+#: Columns up to which "auto" makes transfer rows. Wider arrays are images rather than tables.
+MAX_COLUMNS = 256
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """Transfer rows, in the container of the training rows.
+
+    Attributes
+    ----------
+    X : rows
+        Without rows of the training set where ``make_transfer_rows`` has made them.
+    duplicate_fraction : float
+        Fraction of the rows drawn that were duplicates of training rows and were dropped. NaN
+        without transfer rows and for those of a callable.
+    obstacle : Exception or None
+        Why ``augmentation="auto"`` has made none.
+    """
+
+    X: Any = field(default_factory=list)
+    duplicate_fraction: float = np.nan
+    obstacle: Exception | None = None
+
+    def __len__(self):
+        return num_samples(self.X)
+
+    def head(self, n_rows):
+        """Return the first ``n_rows`` rows."""
+        return safe_indexing(self.X, np.arange(n_rows))
+
+
+@dataclass(frozen=True)
+class TransferSpec:
+    """Which transfer rows a fit may use.
+
+    Attributes
+    ----------
+    method : "auto", "munge", "gibbs", callable or None
+        As ``augmentation`` of :class:`~sklearn_kd.DistilledClassifier`.
+    n_rows : int
+        Number of transfer rows in a fit on all training rows. 0 where none can be made.
+    seed : int
+        Seed of the draws.
+    obstacle : Exception or None
+        Why ``method="auto"`` makes none.
+    """
+
+    method: Any
+    n_rows: int
+    seed: int
+    obstacle: Exception | None = None
+
+    @classmethod
+    def for_rows(cls, est, rows, *, has_teacher, seed):
+        """Resolve "auto" of the parameters of a DistilledClassifier on its training rows."""
+        n_rows = est.n_augmented
+        if n_rows == "auto":
+            n_rows = TRANSFER_ROWS_PER_TRAINING_ROW * len(rows)
+        spec = cls(est.augmentation, n_rows, seed)
+        if est.augmentation is None:
+            return replace(spec, n_rows=0)
+        if est.augmentation != "auto":
+            return spec
+        # labels of an alpha above 1 cannot be mixed; without a teacher nothing labels more rows
+        is_possible = has_teacher and (est.alpha == "auto" or est.alpha <= 1)
+        # transfer rows of "auto" are compared on held-out rows, which small data do not have
+        if not (is_possible and is_table(rows.X) and len(rows) >= MIN_DISTINCT_ROWS):
+            return replace(spec, n_rows=0)
+        n_probed = min(N_PROBED_ROWS, n_rows)
+        probe = spec.make(rows.X, n_probed, rows.weight)
+        if len(probe) < n_probed / 2:
+            return replace(spec, n_rows=0, obstacle=probe.obstacle)
+        return spec
+
+    def make(self, X, n_rows, sample_weight):
+        """Draw transfer rows near the rows of X: `TransferSet`."""
+        if callable(self.method):
+            return TransferSet(self.method(X, n_rows, self.seed))
+        method = "gibbs" if self.method == "auto" else self.method
+        try:
+            return TransferSet(
+                *make_transfer_rows(
+                    X,
+                    n_rows,
+                    method=method,
+                    sample_weight=sample_weight,
+                    random_state=self.seed,
+                    return_copies=True,
+                )
+            )
+        except (TypeError, ValueError) as error:
+            if self.method != "auto":
+                raise
+            return TransferSet(safe_indexing(X, np.arange(0)), obstacle=error)
+
+
+def is_table(X):
+    """Return whether X is a DataFrame or a dense array of few enough columns to be a table."""
+    is_dense = hasattr(X, "iloc") or isinstance(X, np.ndarray)
+    return is_dense and X.ndim == 2 and X.shape[1] <= MAX_COLUMNS
+
+
+def warn_if_few_transfer_rows(transfer_set, n_wanted):
+    """Warn where fewer than half of the transfer rows asked for could be made."""
+    if len(transfer_set) < n_wanted / 2:
+        warn_caller(
+            f"{len(transfer_set)} transfer rows were made in place of {n_wanted}: of the rows "
+            f"drawn {transfer_set.duplicate_fraction:.0%} were copies of training rows. Set "
+            "augmentation=None, or a smaller n_augmented.",
+            TransferRowsWarning,
+        )
+
+
+def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):
+    """Warn where ``augmentation="auto"`` could not try transfer rows.
+
+    Parameters
+    ----------
+    n_augmented : int or "auto"
+        A number was set by the user, who expects that so many rows are tried.
+    candidates : dict or None
+        ``candidates_`` of the DistilledClassifier.
+    obstacle : Exception or None
+        Why no rows could be made.
+    """
+    if obstacle is not None:
+        warn_caller(
+            f"no transfer rows were made: {obstacle} Set augmentation=None.", TransferRowsWarning
+        )
+    elif n_augmented != "auto" and (candidates is None or not candidates["n_augmented"].any()):
+        warn_caller(
+            f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows "
+            "were tried: they are made of a DataFrame or a dense array of up to "
+            f"{MAX_COLUMNS} columns with rows to spare and combinations of values that it "
+            "lacks, labeled by a teacher, for alpha up to 1.",
+            TransferRowsWarning,
+        )
