@@ -31,6 +31,7 @@ from sklearn_kd._utils.sklearn_compat import (
     raise_for_params,
 )
 from sklearn_kd._utils.sub_estimators import last_step, merge_tags, without_own_requests
+from sklearn_kd._utils.warnings import warn_caller
 
 __all__ = ["DistilledClassifier"]
 
@@ -165,7 +166,7 @@ class DistilledClassifier(
         in-sample labels, see ``calibration``.
     n_augmented_ : int
         Transfer rows that the student was fitted on.
-    copy_share_ : float
+    duplicate_fraction_ : float
         Fraction of the transfer rows drawn that duplicated training rows and were dropped. NaN
         without transfer rows and for those of a callable.
     candidates_ : dict of ndarray of shape (n_candidates,) or None
@@ -392,6 +393,17 @@ class DistilledClassifier(
         vars(self).update(fitted)
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
         return self
+
+    @property
+    def copy_share_(self):
+        """Former name of ``duplicate_fraction_``."""
+        value = self.duplicate_fraction_
+        warn_caller(
+            "The attribute copy_share_ is deprecated and will be removed in 0.3. Use "
+            "duplicate_fraction_ instead.",
+            FutureWarning,
+        )
+        return value
 
     def _adopt(self, fitted, student):
         """Take over the fit of another with the same teacher and labels, but for its student."""

@@ -212,7 +212,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         "temperature_": float(setting.temperature),
         "label_source_": data.source_of(setting),
         "n_augmented_": min(len(transfer_set), setting.n_augmented),
-        "copy_share_": float(transfer_set.duplicate_fraction),
+        "duplicate_fraction_": float(transfer_set.duplicate_fraction),
         "candidates_": selection.candidates,
         "student_temperature_": selection.student_temperature,
         # exponent of the student's probabilities

@@ -284,7 +284,7 @@ def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
     assert len(record) == 1
     assert (model.label_source_, model.alpha_, model.temperature_) == ("hard", 0.0, 1.0)
     assert model.n_augmented_ == 0
-    assert np.isnan(model.copy_share_)
+    assert np.isnan(model.duplicate_fraction_)
     plain = clone(student)
     plain.fit(X, y, **({key: w} if weighted else {}))
     assert_allclose(model.predict_proba(X), plain.predict_proba(X), rtol=1e-7, atol=1e-12)

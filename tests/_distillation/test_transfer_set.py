@@ -64,11 +64,11 @@ def test_transfer_rows_have_calibrated_labels_and_no_hard_part(method, alpha):
         assert_array_equal(rows, X)
         assert n_rows == 200
         assert isinstance(seed, int)
-        assert np.isnan(model.copy_share_)
+        assert np.isnan(model.duplicate_fraction_)
     else:
-        assert 0 <= model.copy_share_ < 1
+        assert 0 <= model.duplicate_fraction_ < 1
     assert raw.n_augmented_ == 0
-    assert np.isnan(raw.copy_share_)
+    assert np.isnan(raw.duplicate_fraction_)
 
 
 def test_number_of_transfer_rows_is_three_times_the_rows():
@@ -179,7 +179,7 @@ def test_a_table_of_all_combinations_has_no_transfer_rows(method):
     with pytest.warns(TransferRowsWarning, match="0 transfer rows"):
         model.fit(frame, y)
     assert model.n_augmented_ == 0
-    assert model.copy_share_ == 1.0
+    assert model.duplicate_fraction_ == 1.0
     plain = fixed(part, part, alpha=0.5).fit(frame, y)
     assert_allclose(model.predict_proba(frame), plain.predict_proba(frame), rtol=1e-9)
 
@@ -193,7 +193,7 @@ def test_automatic_transfer_rows_of_a_table_of_all_combinations(alpha):
         warnings.simplefilter("ignore", NoGainWarning)
         model.fit(frame, y)
     assert model.n_augmented_ == 0
-    assert np.isnan(model.copy_share_)
+    assert np.isnan(model.duplicate_fraction_)
     # in a trial there would be new rows, those held out: there are none for the fit on all rows
     if alpha == 0.5:
         assert model.candidates_ is None
@@ -255,3 +255,13 @@ def test_a_class_of_one_row_with_transfer_rows():
         model.fit(X, y)
     assert_allclose(model.student_.received_[0], np.eye(3)[2])  # kept as it is
     assert_allclose(model.student_.received_.sum(axis=1), 1)
+
+
+def test_the_former_name_of_the_fraction_of_duplicates_is_deprecated():
+    X, y = blobs(60, 2)
+    model = fixed(GaussianNB(), LogisticRegression(), augmentation="munge", n_augmented=20)
+    assert not hasattr(model, "copy_share_")
+    model.fit(X, y)
+    with pytest.warns(FutureWarning, match="will be removed in 0.3. Use duplicate_fraction_"):
+        assert model.copy_share_ == model.duplicate_fraction_
+    assert "copy_share_" not in vars(model)
