@@ -1,0 +1,74 @@
+"""Calls between the folders of the package go down its floors."""
+
+import collections
+import sys
+from pathlib import Path
+
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
+
+import sklearn_kd
+from sklearn_kd import DistilledClassifier
+from tests._helpers.data import blobs
+from tests._helpers.selection import quietly
+from tests.test_architecture import FLOORS, folder_of
+
+ROOT = f"{Path(sklearn_kd.__file__).parent}/"
+
+
+def module_of(frame):
+    """Return the dotted name of the module of a frame below the package, None for others."""
+    path = frame.f_code.co_filename
+    return path.removeprefix(ROOT)[:-3].replace("/", ".") if path.startswith(ROOT) else None
+
+
+def is_own_method(caller, frame):
+    """Return whether a method has called a method of the same object."""
+    owner = caller.f_locals.get("self")
+    return owner is not None and owner is frame.f_locals.get("self")
+
+
+class CallsUp:
+    """Counts direct calls from a function of a lower floor to one of a higher floor.
+
+    Calls through scikit-learn or code of the user are not direct. A method of a base class that
+    calls a method of its subclass does not leave the object and is not counted.
+    """
+
+    def __init__(self):
+        self.found = collections.Counter()
+
+    def __call__(self, frame, event, arg):
+        caller = frame.f_back
+        if event != "call" or caller is None:
+            return
+        above, below = module_of(frame), module_of(caller)
+        if above is None or below is None:
+            return
+        is_up = FLOORS[folder_of(below)] < FLOORS[folder_of(above)]
+        if is_up and not is_own_method(caller, frame):
+            called = caller.f_code.co_qualname, frame.f_code.co_qualname
+            self.found[f"{below}: {called[0]} -> {above}: {called[1]}"] += 1
+
+
+MODELS = {
+    "defaults": DistilledClassifier(random_state=0),
+    "forest": DistilledClassifier(RandomForestClassifier(20), random_state=0),
+    "cross-fitted teacher": DistilledClassifier(GaussianNB(), random_state=0),
+    "tree": DistilledClassifier(student=DecisionTreeClassifier(max_depth=3), random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_function_calls_a_higher_floor(name):
+    X, y = blobs(160, 2)
+    calls_up = CallsUp()
+    previous = sys.getprofile()
+    sys.setprofile(calls_up)
+    try:
+        quietly(MODELS[name], X, y)
+    finally:
+        sys.setprofile(previous)
+    assert calls_up.found == {}
