@@ -1,4 +1,4 @@
-"""DistilledClassifier: any classifier compressed into another one."""
+"""DistilledClassifier: a meta-estimator that fits a student on the labels of a teacher."""
 
 import copy
 from numbers import Integral, Real
@@ -54,94 +54,95 @@ class DistilledClassifier(
 ):
     r"""Compress any classifier into a small, fast one.
 
-    The teacher is fitted and gives each training row its class probabilities, by default from
-    fits that have not seen that row; the student learns from those. The student is then a
-    classifier on its own: the teacher is not needed to predict.
+    The teacher is fitted and predicts class probabilities for each training row, by default with
+    fits that have not seen that row. The student is fitted on these soft labels. It is then a
+    classifier on its own, and the teacher is not needed to predict.
 
-    A student whose ``fit`` takes ``soft_targets`` minimizes, over logits f and with the teacher's
-    logits z (the logarithm of its probabilities) [1]_,
+    A student whose ``fit`` takes ``soft_targets`` minimizes the loss of [1]_ over its logits f,
+    where the logits z of the teacher are the logarithms of its probabilities:
 
     .. math:: \alpha T^2 \, KL(softmax(z / T) \,\|\, softmax(f / T))
               + (1 - \alpha) \, CE(y, softmax(f)).
 
-    Any other student that takes sample weights is fitted on weighted copies of each row, one per
-    class, which is the same loss for ``alpha=1`` or T = 1.
+    Any other student that takes ``sample_weight`` is fitted on weighted copies of each row, one
+    per class. This row expansion gives the same loss for ``alpha=1`` or T = 1.
 
     Parameters
     ----------
     teacher : classifier, default=None
         Any classifier with ``predict_proba`` or ``decision_function``: a pipeline, a search, a
-        skorch net. It is cloned and fitted, or used as it is inside
-        :class:`sklearn.frozen.FrozenEstimator`; classes that a frozen teacher knows and ``y``
-        lacks are kept. Decision values become probabilities by a slope and an offset per class
-        (Platt's sigmoid [4]_ for two classes), fitted to ``y`` on the values that become labels.
-        None is ``KernelTeacher()``.
+        skorch net. It is cloned and fitted. Inside :class:`sklearn.frozen.FrozenEstimator` it is
+        used as it is, and classes that it knows and ``y`` lacks are kept. Decision values become
+        probabilities by a slope and an offset per class (Platt's sigmoid [4]_ for two classes),
+        fitted to ``y`` on the values that become labels. None is ``KernelTeacher()``.
     student : classifier, default=None
         Any classifier whose ``fit``, or the ``fit`` of a pipeline's last step, takes
-        ``soft_targets`` or ``sample_weight``. None is ``TwoLayerPGDClassifier()``. It is cloned;
-        ``alpha`` and ``temperature`` are set on a clone that has them, whatever the student's
-        own are.
+        ``soft_targets`` or ``sample_weight``. It is cloned. If the last step has the parameters
+        ``alpha`` and ``temperature``, the values of this classifier replace its own. None is
+        ``TwoLayerPGDClassifier()``.
     alpha : float or "auto", default="auto"
-        Weight of the teacher's labels, the hard labels having ``1 - alpha``. "auto" takes 0, 0.25,
-        0.5 or 1, see Notes. Above 1 (against noise in the labels [2]_) needs T = 1 and a student
-        that takes ``soft_targets`` and has a finite radius, weight decay or early stopping: the
-        loss has no lower bound.
+        Weight of the soft labels. Hard labels have the weight ``1 - alpha``. "auto" selects from
+        0, 0.25, 0.5 and 1 on held-out rows, see Notes. A value above 1 (against noise in the
+        labels [2]_) needs T = 1 and a student that takes ``soft_targets`` and has a finite radius,
+        weight decay or early stopping, since the loss has no lower bound.
     temperature : float or "auto", default="auto"
-        T in the loss. Above 1 the student attends more to the small probabilities. Whatever T
-        is, a student that can represent the teacher's probabilities ends at them. "auto" takes 1
-        or 3, with a number for ``alpha`` one of 0.5, 1, 2, 3, 5. Row expansion takes T other
-        than 1 for ``alpha=1`` only.
+        T in the loss. Above 1 the student attends more to small probabilities. A student that can
+        represent the teacher's probabilities learns them at any T. "auto" selects from 1 and 3 if
+        ``alpha="auto"``, else from 0.5, 1, 2, 3 and 5. Row expansion honors a T other than 1 for
+        ``alpha=1`` only.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
-        How the training rows get labels from fits that have not seen them.
+        How training rows get labels from fits that have not seen them.
 
-        - "auto": the teacher's own leave-one-out (``loo_proba_``) or out-of-bag labels where it
-          has them, out-of-bag scoring being switched on in the clone of a teacher that
-          bootstraps; rows that were never out of bag, and all rows of other teachers, by five
+        - "auto": the teacher's own leave-one-out (``loo_proba_``) or out-of-bag labels, if it has
+          them. Out-of-bag scoring is switched on in the clone of a teacher that bootstraps. Rows
+          that were never out of bag, and all rows of other teachers, are cross-fitted on five
           shuffled stratified folds.
         - None or an int, a splitter, an iterable of splits: cross-fitting on these folds, as in
-          :func:`sklearn.model_selection.check_cv`. A row tested twice gets the mean of its
-          labels, a row that no fold tests keeps its hard label, and a warning says so where
-          those are more than half.
-        - "in-sample": the teacher labels the rows it was fitted on. Cheapest, and worthless with
-          a teacher that memorizes, which
-          :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` tells.
+          :func:`sklearn.model_selection.check_cv`. A row that is tested twice gets the mean of its
+          labels. A row that no fold tests keeps its hard label, and a warning is given if those
+          are more than half.
+        - "in-sample": the teacher labels the rows that it was fitted on. This is the cheapest. It
+          is of no use with a teacher that memorizes, of which
+          :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` warns.
 
-        Not used with a frozen teacher, alone or as last step of a pipeline, which labels the
-        rows as it is. For rows in groups or in time give the splitter that keeps them apart.
+        A frozen teacher, alone or as the last step of a pipeline, labels the rows as it is. If
+        rows belong to groups or are ordered in time, pass a splitter that keeps them apart.
     calibration : "temperature" or None, default="temperature"
-        Sharpen or soften labels of rows that the teacher has not been fitted on, by the
-        temperature at which their log loss is least: a forest's votes are too cautious, a boosted
-        ensemble's probabilities too sure. Not done to labels of a frozen teacher, in-sample ones,
-        ``soft_targets``, and calibrated decision values. A TwoLayerPGDClassifier for which "auto"
-        takes in-sample labels is calibrated itself, by the rows held out in the trial (unless
-        classes are weighted).
+        Calibrate out-of-sample labels by the temperature at which their log loss is least. The
+        probabilities of a forest are too cautious, those of a boosted ensemble too confident.
+        Labels of a frozen teacher, in-sample labels, ``soft_targets`` and calibrated decision
+        values stay as they are. If "auto" selects in-sample labels for a TwoLayerPGDClassifier,
+        the probabilities of the student are calibrated on the held-out rows instead, unless
+        classes are weighted.
     augmentation : "auto", "munge", "gibbs", callable or None, default="auto"
-        Transfer rows: more rows like those of X (and ``X_unlabeled``) for the teacher to label.
-        "munge" and "gibbs" are those of :func:`sklearn_kd.datasets.make_transfer_rows`, made
-        before any encoding, from a DataFrame or a dense array. A callable is called as
-        ``augmentation(X, n_rows, seed)`` and returns rows in the container of X. "auto" tries
-        "gibbs" on up to 256 columns, and keeps none where they do not pay.
+        Method that makes transfer rows: more rows like those of X (and ``X_unlabeled``), for the
+        teacher to label. "munge" and "gibbs" are those of
+        :func:`sklearn_kd.datasets.make_transfer_rows`, which works on a DataFrame or a dense array
+        before any encoding. A callable is called as ``augmentation(X, n_rows, seed)`` and returns
+        rows in the container of X. "auto" tries "gibbs" on tables of up to 256 columns, and uses
+        it if the student is better with it on held-out rows.
     n_augmented : int or "auto", default="auto"
-        Number of transfer rows. "auto" is three times the rows of X. Rows are counted, not weights,
-        so that with transfer rows a weight of k is not k copies.
+        Number of transfer rows. "auto" is three times the number of rows of X. The number does not
+        depend on weights, so that with transfer rows a weight of k does not equal k copies.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
         its label, or gets a new one from the fitted teacher.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in both parts of the loss: those of soft labels count each class
-        by its weight. Leave the teacher unweighted, whose labels would be weighted twice. At T
-        other than 1 the two parts of a row share one weight; "auto" then keeps T = 1.
+        Weights of the classes in both parts of the loss. In the soft part the probability of each
+        class has the weight of this class. Leave the teacher unweighted, or its labels are
+        weighted twice. At T other than 1 the two parts of a row share one weight, so that "auto"
+        keeps T = 1.
     class_prior : "uniform", "training", array-like of shape (n_classes,) or None, default=None
         Shares of the classes where the student will predict. Its probabilities are multiplied by
-        these over the shares that it learnt from, and normalized [5]_: "uniform" makes rare
-        classes as likely as others without weighting the loss, "training" undoes
-        ``class_weight``. None leaves them.
+        these shares over those in its training data, and normalized [5]_. "uniform" makes rare
+        classes as probable as others without weighting the loss. "training" undoes
+        ``class_weight``. None leaves the probabilities as they are.
     n_jobs : int, default=None
-        Parallel fits in cross-fitting and in trials of students one by one; the teacher's and
-        student's own ``n_jobs`` are theirs.
+        Number of parallel fits in cross-fitting, and in comparisons of students that are fitted
+        one by one. ``n_jobs`` of the teacher and of the student act inside each fit.
     random_state : int, RandomState instance or None, default=None
-        Of the folds. Unless it is None, it also seeds each ``random_state`` in teacher and
-        student that is None, so that one number makes the whole fit reproducible.
+        Controls the randomness of the cross-fitting folds. If not None, it also seeds every unset
+        ``random_state`` of teacher and student. Pass an int for reproducible results.
     verbose : int, default=0
         Print one line for each stage.
 
@@ -150,36 +151,37 @@ class DistilledClassifier(
     student_ : classifier
         The fitted student.
     teacher_ : classifier
-        The teacher fitted on all rows (or the frozen one). Absent where ``soft_targets`` made it
+        The teacher fitted on all rows, or the frozen teacher. Absent if ``soft_targets`` made it
         unnecessary.
     classes_ : ndarray of shape (n_classes,)
         Sorted labels of ``y``, of a frozen teacher and of labeled ``soft_targets``.
     alpha_, temperature_ : float
-        Those used.
+        The values used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
-        Where the labels of the training rows came from; "hard": from ``y`` alone, since "auto"
-        found no gain, of which :class:`~sklearn_kd.exceptions.NoGainWarning` tells.
+        Source of the labels of the training rows. "hard" means that "auto" found no gain in soft
+        labels, of which :class:`~sklearn_kd.exceptions.NoGainWarning` warns.
     label_temperature_ : float
-        What the labels were calibrated by: below 1 they were sharpened. Absent without a teacher.
+        Temperature by which the labels were calibrated. Below 1 they were sharpened. Absent
+        without a teacher.
     student_temperature_ : float
-        What the logarithms of the student's probabilities are divided by: 1 unless "auto" has taken
-        in-sample labels, see ``calibration``.
+        Divisor of the logarithms of the student's probabilities. It is 1 unless "auto" has
+        selected in-sample labels, see ``calibration``.
     n_augmented_ : int
-        Transfer rows that the student was fitted on.
+        Number of transfer rows that the student was fitted on.
     duplicate_fraction_ : float
         Fraction of the transfer rows drawn that duplicated training rows and were dropped. NaN
         without transfer rows and for those of a callable.
     candidates_ : dict of ndarray of shape (n_candidates,) or None
-        What "auto" chose from: ``alpha``, ``temperature``, ``label_source``, ``n_augmented``, the
-        held-out ``loss``, its ``gain`` over the first candidate (hard labels for
-        ``alpha="auto"``) and ``accuracy_gain``, with standard errors ``gain_error`` and
-        ``accuracy_gain_error``, and which was ``chosen``. For T and transfer rows of a network
-        these are those of the best labels without, and what they add in brief. None where there
-        was no choice, or too few rows.
+        Settings that "auto" compared: ``alpha``, ``temperature``, ``label_source``,
+        ``n_augmented``, the held-out ``loss``, its ``gain`` over the first candidate (hard labels
+        for ``alpha="auto"``) and ``accuracy_gain``, their standard errors ``gain_error`` and
+        ``accuracy_gain_error``, and which was ``chosen``. For a network, the loss of a setting
+        with T other than 1 or with transfer rows is that of the best setting without them, plus
+        the difference between the two in shorter training. None if nothing was compared.
     n_features_in_ : int
-        Number of features seen during fit, where X has one.
+        Number of features seen during fit, if X has such a number.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during fit, where X has string names.
+        Names of features seen during fit, if all of them are strings.
 
     See Also
     --------
@@ -187,41 +189,43 @@ class DistilledClassifier(
 
     Notes
     -----
-    "auto" is a trial on the training rows: a quarter of them is held out (three quarters for a
-    student that is no TwoLayerPGDClassifier); teacher and candidates are fitted on the rest,
-    transfer rows made of it; and the setting of the least log loss on the hard labels held out is
-    taken (the share of errors for a student without probabilities), without class weights and
-    before ``class_prior``. Hard labels are taken where they are better by more than two standard
-    errors, in loss or accuracy, and under a teacher of more loss than theirs (on the rows held
-    out, of which a frozen one may know some) by more than half of one; T other than 1 and transfer
-    rows, which are tried beside the best labels without, where they are better by more than one
-    and a half. With ``alpha="auto"`` and ``cv="auto"`` in-sample labels are tried too. Candidates
-    of a TwoLayerPGDClassifier train in the same matrix products, in a fifth of the epochs (T and
-    transfer rows in a twelfth; half of that where a fit has one start; on up to 1,000 rows twice,
-    with two quarters held out in turn); other students have fewer candidates, each fitted once on
-    a quarter of the rows. With a splitter or splits for ``cv`` the last of them says which rows
-    are held out. Below 100 distinct rows, or where a single split or two halves are all there is,
-    there is no trial, and "auto" means ``alpha=0.5``, T = 1 and no transfer rows.
+    **Selection.** "auto" holds out a part of the training rows. It fits the teacher and a student
+    for each candidate setting on the other rows, and selects the setting of the least log loss on
+    the hard labels of the held-out rows (the least error for a student without probabilities).
+    Class weights and ``class_prior`` do not enter this loss. Hard labels are selected only if they
+    are better by a number of standard errors, which is smaller for a teacher whose own loss is
+    above that of hard labels. Temperatures other than 1 and transfer rows are compared with the
+    best setting without them, and must be better by a number of standard errors, too. With
+    ``alpha="auto"`` and ``cv="auto"`` in-sample labels are candidates too. The candidates of a
+    TwoLayerPGDClassifier train jointly, in a fraction of the epochs. Other students have fewer
+    candidates, which are fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an
+    iterable of splits, the last split says which rows are held out.
 
-    Cost: one fit of the teacher on all rows, five more on 4/5 of the rows where it has no
-    out-of-sample labels of its own (one more at most with ``cv="in-sample"``, to see whether it
-    memorizes), and one of the student. A trial adds the same for the teacher on the rows that are
-    not held out (twice on up to 1,000 rows), and for the student about the time of one or two fits
-    on the same rows. Row expansion trains on up to ``n_samples * n_classes`` copies in memory.
+    Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
+    other rows (a single split, two halves). "auto" is then ``alpha=0.5``, T = 1 and no transfer
+    rows.
 
-    Row expansion is exact for students whose loss is a weighted sum over rows. Its labels are
-    tempered before the fit, :math:`softmax(z / T)`, and :math:`softmax(T \ln g)` is predicted,
-    g being the student's probabilities; that is exact for unpenalized logistic regression and
-    for trees that interpolate, approximate for others. Early stopping on a split of the
-    student's own, or of one inside it, is switched off, since copies of one row would be on both
-    sides; a student that cross-validates inside (``LogisticRegressionCV``) does the same and
-    cannot be helped. ``class_weight="balanced"`` of the student becomes weights that count rows
-    (``student_`` then has none); what else counts, ``min_samples_leaf`` and the like, counts
-    copies, up to one a class for each row. In a pipeline only the last step sees copies.
+    **Cost.** The teacher is fitted on all rows. If it has no out-of-sample labels of its own, it
+    is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
+    more, to detect memorization. The student is fitted once. The selection adds the same fits of
+    the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
+    network), and about the time of one or two fits of the student. Row expansion trains on up to
+    ``n_samples * n_classes`` copies of rows in memory.
 
-    Without metadata routing, sample weights go to the last steps of pipelines only.
+    **Row expansion** is exact for students whose loss is a weighted sum over rows. Labels are
+    tempered before the fit, :math:`softmax(z / T)`, and the probabilities g of the student become
+    :math:`softmax(T \ln g)`. This is exact for unpenalized logistic regression and for trees that
+    interpolate, and approximate for others. Early stopping of the student, or of an estimator
+    inside it, on a split of its own is switched off, since copies of one row would be on both
+    sides. A student that cross-validates inside (``LogisticRegressionCV``) has the same problem,
+    and its splits cannot be switched off. ``class_weight="balanced"`` of the student becomes
+    weights that count rows, and ``student_`` then has none. Other parameters that count rows
+    (``min_samples_leaf``) count copies, up to one per class and row. In a pipeline only the last
+    step sees copies.
 
-    The labels are made inside ``fit``: a search leaks nothing through the teacher [3]_.
+    **Metadata.** Without metadata routing, sample weights are passed to the last steps of
+    pipelines only. The labels are made inside ``fit``, so that a search leaks nothing through the
+    teacher [3]_.
 
     References
     ----------
@@ -308,7 +312,7 @@ class DistilledClassifier(
         self.verbose = verbose
 
     def _get_teacher(self):
-        """Return the teacher to be cloned; the default one is imported when it is needed."""
+        """Return the teacher to be cloned. The default one is imported when it is needed."""
         if self.teacher is not None:
             return self.teacher
         from sklearn_kd._kernel.teacher import KernelTeacher
@@ -316,7 +320,7 @@ class DistilledClassifier(
         return KernelTeacher()
 
     def _get_student(self):
-        """Return the student to be cloned; the default one is imported when it is needed."""
+        """Return the student to be cloned. The default one is imported when it is needed."""
         if self.student is not None:
             return self.student
         from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
@@ -330,22 +334,22 @@ class DistilledClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Training rows, handed on as they are.
+            Training rows, which teacher and student get as they are.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, for teacher and student. Zero means that the row is absent.
+            Weights of the rows, for teacher and student. A weight of zero means absence.
         soft_targets : array-like of shape (n_samples, n_classes) or DataFrame, default=None
             Probabilities at T = 1 that replace the teacher's labels: an array in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
-            More rows, for the teacher to label. Each has the mean weight of the others. Where
-            the loss has a hard term (``alpha`` other than 1), its label is the teacher's most
-            probable class. (A transfer row has a hard label at T other than 1 only.) Not used
-            where "auto" ends at hard labels.
+            More rows, for the teacher to label. Each has the mean weight of the training rows. If
+            the loss has a hard term (``alpha`` other than 1), their hard label is the teacher's
+            most probable class. (Transfer rows have a hard label at T other than 1 only.) They are
+            not used if "auto" selects hard labels.
         **params : dict
             Metadata that teacher, student or the splitter ``cv`` have requested, such as
-            ``groups``. Needs metadata routing.
+            ``groups``. This needs metadata routing.
 
         Returns
         -------
@@ -386,7 +390,7 @@ class DistilledClassifier(
         selection, transfer = select(self, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
-        # all at once, at the end: a fit that fails or is interrupted changes nothing
+        # all attributes are set at once, so that a fit that fails or is interrupted changes nothing
         validate_data(self, X, skip_check_array=True)
         for name in ("teacher_", "label_temperature_"):
             vars(self).pop(name, None)
@@ -406,7 +410,7 @@ class DistilledClassifier(
         return value
 
     def _adopt(self, fitted, student):
-        """Take over the fit of another with the same teacher and labels, but for its student."""
+        """Take the fitted attributes of another one, whose teacher and labels are the same."""
         names = [name for name in vars(fitted) if name.endswith("_")]
         vars(self).update({name: getattr(fitted, name) for name in names})
         self.student_ = student
@@ -419,7 +423,7 @@ class DistilledClassifier(
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
     def predict(self, X):
-        """Labels that the student predicts.
+        """Predict class labels with the student.
 
         Parameters
         ----------
@@ -434,7 +438,9 @@ class DistilledClassifier(
 
     @available_if(_student_has("predict_proba"))
     def predict_proba(self, X):
-        """Probabilities of the student; of T times its log-probabilities after row expansion.
+        """Predict class probabilities with the student.
+
+        After row expansion at T they are the softmax of T times its log-probabilities.
 
         Parameters
         ----------
@@ -449,7 +455,7 @@ class DistilledClassifier(
 
     @available_if(_student_has("predict_proba"))
     def predict_log_proba(self, X):
-        """Logarithm of :meth:`predict_proba`.
+        """Predict logarithms of class probabilities with the student.
 
         Parameters
         ----------
@@ -458,13 +464,13 @@ class DistilledClassifier(
         Returns
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; -inf for a class that the student never saw.
+            Columns in the order of ``classes_``, -inf for a class that the student never saw.
         """
         return self._predictor().predict_log_proba(X)
 
     @available_if(_student_has("decision_function"))
     def decision_function(self, X):
-        """Decision values of the student, times T after row expansion.
+        """Return decision values of the student, which are multiplied by T after row expansion.
 
         Parameters
         ----------
@@ -479,7 +485,7 @@ class DistilledClassifier(
         return self._predictor().decision_function(X)
 
     def without_teacher(self):
-        """Copy that has dropped the teacher: small on disk, predicts the same.
+        """Return a copy without the teacher, which is small on disk and predicts the same.
 
         Returns
         -------

@@ -10,7 +10,7 @@ __all__ = ["StudentPredictor", "log_prior_shift"]
 
 
 class StudentPredictor:
-    r"""Predicts with a fitted student.
+    r"""Predictions of a fitted student in the classes of the DistilledClassifier.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ class StudentPredictor:
         labels = np.asarray(self.student.predict(X))
         if labels.dtype == self.classes.dtype:
             return labels
-        # a student that read string labels from a DataFrame returns them as objects; the cast below
-        # must not turn something else into a label
+        # A student that read string labels from a DataFrame returns them as objects. The cast below
+        # must not turn something else into a label.
         unknown = set(labels.ravel().tolist()) - set(self.classes.tolist())
         if unknown:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How soft labels reach a student: as they are, or as weighted copies of rows, one per class."""
+"""Row expansion: fit a student that takes sample weights on weighted copies of rows."""
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -12,17 +12,29 @@ from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_
 
 
 def expand_rows(Q, sample_weight=None):
-    """Return rows, class indices and weights of the copies; those of weight zero are dropped."""
+    """Return the copies of rows, one per class, that have a positive weight.
+
+    Parameters
+    ----------
+    Q : ndarray of shape (n_samples, n_classes)
+        Soft labels.
+    sample_weight : ndarray of shape (n_samples,), default=None
+
+    Returns
+    -------
+    rows, class_indices : ndarray of int of shape (n_copies,)
+    weights : ndarray of shape (n_copies,)
+    """
     W = Q if sample_weight is None else sample_weight[:, None] * Q
     rows, columns = np.nonzero(W)
     return rows, columns, W[rows, columns]
 
 
 def switch_off_validation_split(student):
-    """Make an unfitted student, and estimators inside it, train on all rows.
+    """Switch off early stopping of an unfitted student on a split of its own, in place.
 
-    A split of its own would put copies of one row on both sides, and stop where the copies, not
-    the rows, are learnt.
+    The split would put copies of one row on both sides, so that training would stop when the
+    copies are learnt rather than the rows. Estimators inside the student are treated likewise.
     """
     params = last_step(student).get_params()
     off = {}
@@ -32,17 +44,23 @@ def switch_off_validation_split(student):
             if isinstance(value, bool | np.bool_ | str):  # "auto" in histogram gradient boosting
                 off[key] = False
         elif name == "validation_fraction" and f"{owner}early_stopping" not in params:
-            off[f"{owner}n_iter_no_change"] = None  # gradient boosting splits where it is a number
+            off[f"{owner}n_iter_no_change"] = None  # gradient boosting splits if it is a number
     if off:
         student.set_params(**{step_parameter(student, name): off[name] for name in off})
     return student
 
 
 def balance_classes(student, Q, sample_weight=None):
-    """Take a named class weight ("balanced") of an unfitted student into the labels.
+    """Apply ``class_weight="balanced"`` of an unfitted student to the soft labels instead.
 
-    The student would count copies, of which each row has one a class, and find the classes even.
-    Numbers in its place would do, but for students that look them up by encoded labels.
+    The student would count copies, of which each row has one per class, and find the classes
+    balanced. Numbers as its class weights would not serve students that look them up by encoded
+    labels.
+
+    Returns
+    -------
+    Q : ndarray of shape (n_samples, n_classes)
+        Soft labels times the weights of the classes.
     """
     params = last_step(student).get_params(deep=False)
     if not isinstance(params.get("class_weight"), str):

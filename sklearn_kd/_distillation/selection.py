@@ -52,7 +52,7 @@ class SelectionResult(NamedTuple):
     """Selected setting, and what it was compared with."""
 
     setting: DistillationSetting
-    #: As ``candidates_``; None where nothing was compared.
+    #: Value of ``candidates_``, None if nothing was compared.
     candidates: dict | None
     #: Temperature that the student's probabilities are calibrated by.
     student_temperature: float = 1.0
@@ -64,7 +64,7 @@ class SelectionResult(NamedTuple):
 class Losses:
     """Losses of one fitted candidate on the held-out rows of a trial."""
 
-    log_loss: np.ndarray  # (n_held_out,); of a student without probabilities the same as is_wrong
+    log_loss: np.ndarray  # (n_held_out,), equal to is_wrong without probabilities
     is_wrong: np.ndarray  # (n_held_out,), 0.0 or 1.0
     log_proba: np.ndarray | None = None  # (n_held_out, n_classes)
     error: Exception | None = None  # of the fit
@@ -287,7 +287,7 @@ def _evaluate(trials, settings, n_transfer_rows, n_jobs):
 
 
 def _has_enough_transfer_rows(trials, n_transfer_rows):
-    """Return whether half of the transfer rows could be made; small tables may lack new rows."""
+    """Return whether half of the transfer rows could be made, which small tables may not allow."""
     n_made = min(len(trial.transfer_set) for trial in trials)
     return n_made >= trials[0].fraction * n_transfer_rows / 2
 
@@ -409,7 +409,7 @@ def _student_temperature(trials, setting):
 
 
 def held_out_splits(rows, seed, is_joint):
-    """Return (train, test) positions of each trial; none where there are too few rows."""
+    """Return (train, test) positions of each trial, an empty list if there are too few rows."""
     y_encoded = np.unique(rows.y, return_inverse=True)[1]
     group = group_rows(rows.X)
     if group.max() + 1 < MIN_DISTINCT_ROWS:
@@ -423,7 +423,7 @@ def held_out_splits(rows, seed, is_joint):
             return []  # a single split or two halves leave no fold to label the training part
     splits = []
     for train, test in pairs:
-        # rows of classes without training rows are not held out; they may not cross given folds
+        # rows of classes without training rows are not held out, and stay in folds of the user
         is_lost = ~np.isin(y_encoded[test], y_encoded[train])
         if rows.folds is None:
             train = np.sort(np.append(train, test[is_lost]))

@@ -138,7 +138,7 @@ class StudentTrainer:
         elif isinstance(student, Pipeline):
             last_step(student).set_fit_request(soft_targets=True)
         with begin_subtask(subtask, student), warnings.catch_warnings():
-            # rows and columns are in order here; those of the user were checked before
+            # rows and columns are in order here, and those of the user were checked before
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
             student.fit(data.X, data.y, **params)
         return student

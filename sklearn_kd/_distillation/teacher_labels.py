@@ -208,7 +208,7 @@ def _fit_teacher(spec, rows, subtask):
 
 
 def enable_oob_score(teacher):
-    """Switch on the out-of-bag labels of an unfitted teacher; return False where it has none."""
+    """Switch on the out-of-bag labels of an unfitted teacher, or return False if it has none."""
     params = teacher.get_params(deep=False)
     if not {"oob_score", "bootstrap"} <= params.keys() or not params["bootstrap"]:
         return False

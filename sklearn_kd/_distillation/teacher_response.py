@@ -72,7 +72,7 @@ def teacher_predictions(teacher, X, classes):
 
 
 def check_teacher_proba(proba, teacher):
-    """Return probabilities of a teacher whose rows sum to one; raise an error for others."""
+    """Return probabilities of a teacher with rows that sum to one, after checking them."""
     name = f"predict_proba of the teacher {type(teacher).__name__}"
     check_probabilities(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
     proba = np.clip(proba, 0.0, 1.0)

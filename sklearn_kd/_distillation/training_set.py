@@ -249,7 +249,8 @@ class StudentTrainingSet(NamedTuple):
         Q, alpha = data.soft_labels(setting.source), setting.alpha
         params, class_weight = dict(data.rows.params["student"]), data.spec.class_weight
         blocks, n_transfer_rows = _blocks_of_more_rows(data, setting, transfer_set)
-        # a transfer row has no hard label; at T = 1 mixing beforehand gives it the soft one alone
+        # A transfer row has no hard label. At T = 1 labels are mixed before the fit, so that it has
+        # its soft label alone.
         is_mixed = setting.temperature == 1 and (n_transfer_rows or class_weight is not None)
         if is_mixed:
             Q, alpha = mix(Q, y_encoded, alpha), 1.0

@@ -86,7 +86,7 @@ class TransferSpec:
             return replace(spec, n_rows=0)
         if est.augmentation != "auto":
             return spec
-        # labels of an alpha above 1 cannot be mixed; without a teacher nothing labels more rows
+        # labels cannot be mixed by an alpha above 1, and more rows need a teacher to label them
         is_possible = has_teacher and (est.alpha == "auto" or est.alpha <= 1)
         # transfer rows of "auto" are compared on held-out rows, which small data do not have
         if not (is_possible and is_table(rows.X) and len(rows) >= MIN_DISTINCT_ROWS):

@@ -19,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._utils.sub_estimators import last_step
 from tests._helpers.distillation import Interrupted, distil, free_logistic, three_classes
 from tests._helpers.estimators import SoftmaxStudent
@@ -178,3 +180,37 @@ def test_a_regressor_is_no_student(student):
     X, y = three_classes()
     with pytest.raises(TypeError, match=r"is a regressor.*give a classifier"):
         distil(LogisticRegression(), student).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("student", "mode", "is_joint", "prefix"),
+    [
+        (TwoLayerPGDClassifier(4), "native", True, ""),
+        (make_pipeline(StandardScaler(), SoftmaxStudent()), "native", False, "softmaxstudent__"),
+        (PlainNative(), "mixed", False, ""),
+        (
+            make_pipeline(StandardScaler(), make_pipeline(LogisticRegression())),
+            "expansion",
+            False,
+            "pipeline__logisticregression__",
+        ),
+    ],
+)
+def test_a_student_spec_says_how_labels_reach_the_student(student, mode, is_joint, prefix):
+    spec = StudentSpec.of(student, "auto", "auto")
+    assert (spec.mode, spec.is_joint, spec.prefix) == (mode, is_joint, prefix)
+    assert spec.estimator is student
+    assert spec.last_step is last_step(student)
+    assert spec.name == type(last_step(student)).__name__
+    assert spec.class_weight is None
+
+
+def test_a_checkpoint_belongs_to_the_fit_on_all_rows():
+    net = make_pipeline(StandardScaler(), ModuleClassifier(None, checkpoint_path="net.pt"))
+    spec = StudentSpec.of(net, "auto", "auto")
+    without = spec.without_checkpoint()
+    assert without.last_step.checkpoint_path is None
+    assert without.estimator[-1] is without.last_step
+    assert spec.last_step.checkpoint_path == "net.pt"
+    plain = StudentSpec.of(LogisticRegression(), "auto", "auto")
+    assert plain.without_checkpoint() is plain
