@@ -22,10 +22,25 @@ class SoftTargetStudent(Protocol):
     """A network that trains on checked arrays, with hard or soft targets of a meta-estimator."""
 
     def _check_data(self, X, y, sample_weight, soft_targets, **options) -> tuple:
-        """Validate rows, and return X, encoded labels, weights and soft targets."""
+        """Validate rows, and set ``classes_`` and the number and names of features.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows of positive weight.
+        y_encoded : ndarray of int of shape (n_samples,)
+            Positions of the labels in ``classes_``.
+        weights : ndarray of shape (n_samples,)
+            Sample weights times class weights.
+        soft : ndarray of shape (n_samples, n_classes) or None
+            Soft targets in the order of ``classes_``.
+        """
 
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
-        """Train on what `_check_data` has returned, and tear the callbacks down at the end."""
+        """Train on what `_check_data` has returned, and tear the callbacks down at the end.
+
+        ``y`` are the labels as they were given, for callbacks.
+        """
 
 
 @runtime_checkable
@@ -34,7 +49,13 @@ class JointStudent(SoftTargetStudent, Protocol):
 
     @staticmethod
     def _fit_jointly(students, X, y_encoded, weights, soft, y, **options) -> Any:
-        """Return the joint training of ``students``, which stores their fitted attributes."""
+        """Return the joint training of students that have checked the same rows.
+
+        The arguments are those of `_fit_targets`, but ``weights`` are without class weights and
+        ``soft`` may be a list with the soft targets of each student. The result trains by
+        ``advance()``, stores the fitted attributes of each student, and has the errors of their
+        fits in ``fits``.
+        """
 
 
 @runtime_checkable
