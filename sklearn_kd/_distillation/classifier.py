@@ -14,8 +14,8 @@ from sklearn_kd._distillation.fit import (
     check_classes,
     fit_student,
     label_training_rows,
+    resolve_auto,
     resolve_estimators,
-    select,
 )
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
@@ -387,7 +387,7 @@ class DistilledClassifier(
             n_jobs=self.n_jobs,
             X_unlabeled=X_unlabeled,
         )
-        selection, transfer = select(self, estimators, spec, rows)
+        selection, transfer = resolve_auto(self, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
         # all attributes are set at once, so that a fit that fails or is interrupted changes nothing

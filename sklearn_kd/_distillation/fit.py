@@ -31,8 +31,8 @@ __all__ = [
     "check_classes",
     "fit_student",
     "label_training_rows",
+    "resolve_auto",
     "resolve_estimators",
-    "select",
 ]
 
 
@@ -91,7 +91,7 @@ def check_classes(classes, teacher):
         raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
 
 
-def select(est, estimators, spec, rows):
+def resolve_auto(est, estimators, spec, rows):
     """Resolve "auto" of alpha, temperature, cv and augmentation.
 
     Parameters

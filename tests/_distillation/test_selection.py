@@ -1,4 +1,4 @@
-"""What "auto" chooses on held-out rows."""
+"""Selection of "auto" parameters on held-out rows."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The choice on held-out rows for any input, with candidates that fail, and reproducibly."""
+"""Selection on held-out rows: containers, candidates that fail and reproducibility."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Nothing of a held-out row gets into a fit that is judged on it."""
+"""Held-out rows do not reach the fits that are evaluated on them."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The choice on held-out rows with sample weights, and in any order of rows."""
+"""Selection on held-out rows with sample weights and in any order of rows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which settings are tried: numbers are honored, and few rows make no trial."""
+"""Settings that "auto" compares, and its defaults for few rows."""
 
 import numpy as np
 import pytest

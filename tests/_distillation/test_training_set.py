@@ -1,4 +1,4 @@
-"""What the student is taught: given labels, unlabeled rows, class weights, hard and soft parts."""
+"""Training set of the student: given labels, unlabeled rows, class weights, mixed labels."""
 
 import itertools
 
