@@ -1,7 +1,7 @@
 """Select alpha, temperature, label source and transfer rows on held-out rows."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -232,6 +232,7 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
     if not splits:
         return SelectionResult(_default_setting(settings), None)
     student = student.without_checkpoint()
+    spec = replace(spec, checks_memorization=False)  # the fit on all rows warns
     most = max([n_transfer_rows, *(setting.n_augmented for setting in settings)])
     with warnings.catch_warnings():
         # the fit on all rows gives these warnings where they concern it

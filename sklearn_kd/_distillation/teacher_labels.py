@@ -73,6 +73,9 @@ class LabelingSpec:
         Parallel fits of the teacher.
     X_unlabeled : rows or None
         More rows for the teacher to label.
+    checks_memorization : bool
+        Whether a warning is given for in-sample labels of a teacher that memorizes, which may take
+        one more fit of the teacher.
     """
 
     teacher: Any
@@ -83,6 +86,7 @@ class LabelingSpec:
     seed: int = 0
     n_jobs: int | None = None
     X_unlabeled: Any = None
+    checks_memorization: bool = True
 
     @property
     def is_frozen(self):
@@ -227,7 +231,7 @@ def _in_sample_labels(spec, rows, fitted):
     values, is_proba = teacher_predictions(fitted.teacher, rows.X, fitted.classes)
     warn_if_classes_missing(values, fitted.classes, who)
     proba, decision_calibration = fitted.as_probabilities(values, is_proba)
-    if not spec.is_frozen:
+    if spec.checks_memorization and not spec.is_frozen:
         _warn_if_memorized(spec, rows, fitted, proba)
     return TeacherLabels(proba, fitted.classes, source, fitted.teacher, decision_calibration)
 

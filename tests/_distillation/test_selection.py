@@ -34,6 +34,7 @@ from tests._helpers.selection import (
     LOG,
     PLAIN_STUDENTS,
     Noise,
+    RecordingTeacher,
     network,
     noisy_labels,
     overlapping,
@@ -501,3 +502,13 @@ def test_a_trial_one_by_one_trains_on_twice_the_rows_at_most(student):
     assert sorted(trial)[-1] > 200  # with transfer rows
     assert sum(trial) <= 2 * 240 + len(trial)
     assert final == 240 + model.n_augmented_
+
+
+def test_a_teacher_is_fitted_once_more_to_see_whether_it_memorizes():
+    X, y = blobs(160, 2, spread=0.5)
+    y[:8] = 1 - y[:8]  # which the teacher cannot memorize
+    model = DistilledClassifier(RecordingTeacher(), LogisticRegression(), cv="in-sample")
+    quietly(model.set_params(augmentation=None, random_state=0), X, y)
+    assert model.candidates_ is not None
+    sizes = [len(seen) // X.shape[1] for kind, seen, *_ in LOG if kind == "teacher"]
+    assert sizes == [40, 160, 128]  # in the trial, on all rows, without a fifth of them
