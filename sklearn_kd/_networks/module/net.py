@@ -1,8 +1,12 @@
-"""The skorch net that trains a module: resident rows, the distillation loss, little else a step.
+"""The skorch net that trains a module on rows in memory, with the loss of distillation.
 
-skorch keeps the order of things: what is made when, callbacks, the history. Its loader and its
-books of every batch are left out, since they take longer than the steps of a small module; where a
-callback of the user's listens to batches, it hears of each.
+skorch initializes the parts, calls the callbacks and keeps the history. Its data loader and its
+record of each batch are replaced, since they take longer than the steps of a small module. Batches
+are recorded where a callback of the user needs them.
+
+For the same reason three callbacks of skorch are not used: ``EarlyStopping``, ``LRScheduler`` and
+``GradientNormClipping`` give the same numbers, but each of them listens to batches or copies all
+weights anew, and an epoch of a small module takes a tenth longer.
 """
 
 import dis
@@ -29,20 +33,21 @@ from sklearn_kd.exceptions import DivergenceError
 __all__ = ["Batches", "ModuleNet", "Problem", "TrainingRows"]
 
 
+#: Methods of a callback that are called for each batch.
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
 class TrainingRows(Dataset):
-    """Rows on the device; callbacks find ``X``, as the module takes it, and the labels ``y``."""
+    """Rows on the device: ``X`` in the shape that the module takes, and the labels ``y``."""
 
     def __init__(self, part, shape, y):
         super().__init__(part.inputs.view(-1, *shape), y)
-        self.part = part  # solvers.Rows: targets and weights
+        self.part = part  # WeightedRows: targets and weights
 
 
 @dataclass
 class Problem:
-    """What a module is to learn."""
+    """Rows, targets and loss of a fit."""
 
     rows: TrainingRows
     validation_rows: TrainingRows | None
@@ -51,22 +56,22 @@ class Problem:
     classes: np.ndarray
     min_loss: float  # the least loss that the targets allow
     validation_min_loss: float
-    row_cap: torch.Tensor | None  # (1, held rows), the most that each counts
+    row_cap: torch.Tensor | None  # (1, validation rows), largest loss of each
     relabel: Callable | None = None  # (inputs, batch) -> targets, in place of those of the rows
 
 
 class Batches:
-    """All rows once, in batches ``(inputs, (targets, weights))``.
+    """Iterates over all rows in shuffled batches ``(inputs, (targets, weights))``.
 
-    Targets that depend on the outputs of the module are a function of its logits. The sizes are
-    nearly equal, since BatchNorm cannot do with a last batch of one row. The weights of a batch
-    sum to about one: its loss estimates that of all rows.
+    Targets that depend on the outputs of the module are a function of its logits. The batches are
+    of nearly equal size, since BatchNorm cannot train on a last batch of one row. The weights of a
+    batch sum to about one, so that its loss estimates that of all rows.
     """
 
     def __init__(self, rows, size, order, augment=None, relabel=None, n_epochs=0):
         self.rows, self.size, self.order = rows, size, order
         self.augment, self.relabel = augment, relabel
-        self.n_steps = n_epochs * len(self)  # done
+        self.n_steps = n_epochs * len(self)  # that have been taken
 
     def __len__(self):
         return 1 if self.size is None else math.ceil(len(self.rows.X) / self.size)
@@ -80,7 +85,7 @@ class Batches:
         for batch in batches:
             weights = part.weights
             if batch is None:
-                taken = inputs.clone()  # modules and augmentations may write over it
+                taken = inputs.clone()  # modules and augmentations may overwrite it
             else:
                 taken = inputs.index_select(0, batch)
                 if weights.shape[1] > 1:
@@ -98,8 +103,8 @@ class Batches:
             self.n_steps += 1
 
 
-class _Blocks:
-    """Rows in their order, with nothing to learn."""
+class _RowBlocks:
+    """Iterates over rows in their order, in blocks without targets."""
 
     def __init__(self, X, size):
         self.X, self.size = X, size
@@ -109,12 +114,16 @@ class _Blocks:
             yield self.X[start : start + self.size].clone(), None
 
 
-class _Ended(Exception):
-    """A callback asked to stop."""
+class _StopRequested(Exception):
+    """A callback asks to stop training. skorch's callbacks raise KeyboardInterrupt to say so."""
 
 
 def _is_raised_by_code(error):
-    """Tell a ``raise KeyboardInterrupt``, by which skorch's callbacks end training, from Ctrl-C."""
+    """Return whether a raise statement raised an error, and not the handler of Ctrl-C.
+
+    The handler raises between any two instructions of the code that runs, and leaves no trace of
+    itself: only the instruction tells a callback that stops training from one that is interrupted.
+    """
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
@@ -128,8 +137,19 @@ class ModuleNet(skorch.NeuralNet):
     ----------
     module : torch.nn.Module
     problem : Problem
-    plan : _module_training.Plan
+    plan : ModuleFitPlan
     callbacks : list
+        Callbacks of skorch, or pairs (name, callback).
+    device : torch.device
+
+    Attributes
+    ----------
+    losses, scores : list of float
+        Training loss and validation loss of each epoch.
+    reason : str or None
+        Why training ended, as in ``termination_condition_``.
+    interrupt : KeyboardInterrupt or None
+        What ended training, to be raised again when the weights are stored.
     """
 
     def __init__(self, module, problem, plan, callbacks, device):
@@ -145,35 +165,35 @@ class ModuleNet(skorch.NeuralNet):
             device=device,
         )
         self.problem, self.plan, self.classes_ = problem, plan, problem.classes
-        self.order = torch.Generator().manual_seed(plan.seeds.order)
-        self.draws = torch.Generator(device).manual_seed(plan.seeds.augmentation)
+        self.order_generator = torch.Generator().manual_seed(plan.seeds.order)
+        self.augmentation_generator = torch.Generator(device).manual_seed(plan.seeds.augmentation)
         self.reason = self.interrupt = None
-        self.losses, self.scores, self.least = [], [], {}
-        self.best, self.best_score, self.best_epoch = None, math.inf, 0
+        self.losses, self.scores, self.least_losses = [], [], {}
+        self.best_state, self.best_score, self.best_epoch = None, math.inf, 0
         self.scaler = torch.amp.GradScaler(enabled=plan.precision == torch.float16)
 
-    # what skorch makes and when
+    # initialization by skorch
 
     def get_default_callbacks(self):
-        """None: the loop below does their work once an epoch."""
+        """Return no callbacks: the training loop below does their work once an epoch."""
         return []
 
     def initialize_criterion(self):
-        """Use the loss of the problem, which has its gradient by hand."""
+        """Use the loss of the problem, which computes its gradient in closed form."""
         self.criterion_ = self.problem.loss
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
-        """Make the optimizer and its schedule."""
+        """Make the optimizer and its learning rate schedule."""
         self.optimizer_ = self.plan.make_optimizer(self.module_.parameters())
         n_batches = len(self.get_iterator(self.problem.rows, training=True))
-        self.schedule, self.scheduled_by = self.plan.make_schedule(self.optimizer_, n_batches)
+        self.schedule, self.schedule_follows = self.plan.make_schedule(self.optimizer_, n_batches)
         return self
 
     def initialize_callbacks(self):
-        """Find out whether a callback listens to batches."""
+        """Initialize the callbacks and find out whether one of them is called for batches."""
         super().initialize_callbacks()
-        self.heard = any(
+        self.has_batch_callbacks = any(
             isinstance(each, PassthroughScoring)
             or any(getattr(type(each), hook) is not getattr(Callback, hook) for hook in BATCH_HOOKS)
             for _, each in self.callbacks_
@@ -183,21 +203,21 @@ class ModuleNet(skorch.NeuralNet):
     # rows in, probabilities out
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        """Return the rows to train on and those held out."""
+        """Return the training rows and the validation rows."""
         return self.problem.rows, self.problem.validation_rows
 
     def get_iterator(self, dataset, training=False):
-        """Return shuffled batches with targets to train on, else blocks in order."""
+        """Return shuffled batches with targets for training, else blocks of rows in order."""
         if not training:
             rows = self.problem.rows.X
             size = rows_in_a_block(rows.shape[1:], rows.element_size())
-            return _Blocks(torch.as_tensor(dataset.X), size)
+            return _RowBlocks(torch.as_tensor(dataset.X), size)
         plan, augment = self.plan, None
         if plan.augment is not None:
-            augment = lambda batch: plan.augment(batch, self.draws)  # noqa: E731
+            augment = lambda batch: plan.augment(batch, self.augmentation_generator)  # noqa: E731
         n_epochs = len(self.losses)
         return Batches(
-            dataset, plan.batch_size, self.order, augment, self.problem.relabel, n_epochs
+            dataset, plan.batch_size, self.order_generator, augment, self.problem.relabel, n_epochs
         )
 
     def infer(self, x, **fit_params):
@@ -208,7 +228,7 @@ class ModuleNet(skorch.NeuralNet):
             return self.module_(x)
 
     def evaluation_step(self, batch, training=False):
-        """Return outputs for a callback, whose rows may be NumPy's."""
+        """Return the outputs for a callback, which may pass NumPy arrays."""
         rows = self.problem.rows.X
         inputs = batch[0].to(rows).view(-1, *rows.shape[1:])
         return super().evaluation_step((inputs, None), training)
@@ -223,45 +243,45 @@ class ModuleNet(skorch.NeuralNet):
         return logits.softmax(dim=1)
 
     def predict(self, X):
-        """Labels, for callbacks that score."""
+        """Return labels, for callbacks that score."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    # the loop
+    # training loop
 
     def notify(self, method_name, **cb_kwargs):
-        """Tell callbacks; one of them may ask to stop."""
+        """Call the callbacks, of which one may ask to stop."""
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as error:
             if _is_raised_by_code(error):
-                raise _Ended from None
+                raise _StopRequested from None
             raise
 
     def train_with(self, on_epoch):
-        """Train; ``on_epoch(net)`` is called after each epoch and may set ``net.reason`` to end."""
+        """Train, and call ``on_epoch(net)`` after each epoch; it may set ``net.reason`` to end."""
         self.on_epoch = on_epoch
         try:
             self.partial_fit(self.problem.rows.X, self.problem.rows.y)
-        except _Ended:  # before the first epoch or after the last
+        except _StopRequested:  # before the first epoch or after the last
             self.reason = self.reason or "callback"
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train until there is a reason to end; an interrupt is kept for the caller to raise."""
-        rows, held = self.get_split_datasets(X, y)
+        """Train until there is a reason to end. The caller raises an interrupt again."""
+        rows, validation_rows = self.get_split_datasets(X, y)
         batches = self.get_iterator(rows, training=True)
-        datasets = {"dataset_train": rows, "dataset_valid": held}
+        datasets = {"dataset_train": rows, "dataset_valid": validation_rows}
         try:
             while self.reason is None:
                 start = time.perf_counter()
                 self.notify("on_epoch_begin", **datasets)
                 self.run_single_epoch(batches, True, "train", self.train_step)
-                if held is not None:
-                    self._score(held)
+                if validation_rows is not None:
+                    self._score(validation_rows)
                 self.history.record("dur", time.perf_counter() - start)
-                self.reason = self._why_end()
+                self.reason = self._termination_reason()
                 self.notify("on_epoch_end", **datasets)
                 self.on_epoch(self)
-        except _Ended:
+        except _StopRequested:
             self.reason = self.reason or "callback"
             if self.losses:
                 self.on_epoch(self)
@@ -270,36 +290,36 @@ class ModuleNet(skorch.NeuralNet):
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Step through the batches; their mean loss is looked at once, at the end."""
+        """Take a step for each batch, and read their mean loss once, at the end."""
         self._set_training(True)
         total, n_batches = 0.0, 0
         for batch in iterator:
-            if self.heard:
+            if self.has_batch_callbacks:
                 self.notify("on_batch_begin", batch=batch, training=True)
-                self._set_training(True)  # whatever the callback has done
+                self._set_training(True)  # the callback may have changed it
             step = step_fn(batch)
             total, n_batches = total + step["loss"], n_batches + 1
-            if self.heard:
+            if self.has_batch_callbacks:
                 self.history.record_batch("train_loss", float(step["loss"]))
                 self.history.record_batch("train_batch_size", len(batch[0]))
                 self.notify("on_batch_end", batch=batch, training=True, **step)
         loss = float(total) / n_batches
         if not self.losses:
-            self.ceiling = divergence_threshold(loss)
-        if not abs(loss) < self.ceiling:
+            self.divergence_threshold = divergence_threshold(loss)
+        if not abs(loss) < self.divergence_threshold:
             raise DivergenceError(
                 f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: choose a "
                 f"learning_rate below {self.plan.est.learning_rate:g}, or set clip_norm=1.0 or "
                 "input_scaling=True, and look for a temperature or weights out of proportion."
             )
-        if not self.heard:  # what skorch's Checkpoint looks for
+        if not self.has_batch_callbacks:  # skorch's Checkpoint reads it
             self.history.new_batch()
             self.history.record_batch("train_loss", loss)
         self.losses.append(loss)
         self._record_loss("train_loss", loss - self.problem.min_loss)
 
     def train_step(self, batch, **fit_params):
-        """One step of the optimizer."""
+        """Take one step of the optimizer."""
         inputs, (targets, weights) = batch
         parameters, step = self.module_.parameters, {}
 
@@ -309,18 +329,18 @@ class ModuleNet(skorch.NeuralNet):
             step["y_pred"] = self.infer(inputs)
             logits = self._logits(step["y_pred"])
             with torch.no_grad():
-                if callable(targets):  # once a step, however often the optimizer asks
+                if callable(targets):  # once a step, also for optimizers of several evaluations
                     targets = targets(logits.detach())
-                row_losses, gradient = self.criterion_(logits.clone(), targets)  # written over
+                row_losses, gradient = self.criterion_(logits.clone(), targets)  # overwritten
                 loss = row_losses.mul_(weights).sum()
                 gradient.mul_(weights[:, None])
-            step.setdefault("loss", loss)  # an optimizer may ask more than once
+            step.setdefault("loss", loss)  # of the first evaluation
             logits.backward(self.scaler.scale(gradient))
-            if self.heard or self.plan.est.clip_norm is not None:
+            if self.has_batch_callbacks or self.plan.est.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer_)
             if self.plan.est.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(parameters(), self.plan.est.clip_norm)
-            if self.heard:
+            if self.has_batch_callbacks:
                 named = list(self.module_.named_parameters())
                 self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
             return loss
@@ -331,26 +351,30 @@ class ModuleNet(skorch.NeuralNet):
             self.scaler.update()
         else:
             self.optimizer_.step(closure)
-        if self.scheduled_by == "step":
+        if self.schedule_follows == "step":
             self._step_schedule()
         return step
 
     def _step_schedule(self, *score):
-        """Change the step size; a first step that half precision has skipped is no mistake."""
+        """Change the learning rate.
+
+        In half precision the scaler may skip the first step of the optimizer. torch then warns of
+        a wrong order, which it is not.
+        """
         with warnings.catch_warnings() if self.scaler.is_enabled() else nullcontext():
             if self.scaler.is_enabled():
                 warnings.filterwarnings("ignore", "Detected call of", UserWarning)
             self.schedule.step(*score)
 
-    def _score(self, held):
-        """Loss on the held-out rows, and keep the weights where it is the least so far."""
-        part, problem, total, start = held.part, self.problem, 0.0, 0
+    def _score(self, validation_rows):
+        """Compute the validation loss, and keep the weights where it is the least so far."""
+        part, problem, total, start = validation_rows.part, self.problem, 0.0, 0
         self._set_training(False)
         with torch.no_grad():
-            for inputs, _ in self.get_iterator(held):
+            for inputs, _ in self.get_iterator(validation_rows):
                 rows = torch.arange(start, start + len(inputs), device=inputs.device)
                 start += len(inputs)
-                logits = self._logits(self.infer(inputs)).clone()  # written over
+                logits = self._logits(self.infer(inputs)).clone()  # overwritten
                 losses, _ = problem.loss(logits, part.rule(None, rows, 0))
                 losses = torch.minimum(losses, problem.row_cap[:, rows])
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
@@ -360,38 +384,38 @@ class ModuleNet(skorch.NeuralNet):
         if total < self.best_score:  # NaN is not
             self.best_score, self.best_epoch = total, len(self.scores)
             state = self.module_.state_dict()
-            if self.best is None:
-                self.best = {name: value.clone() for name, value in state.items()}
+            if self.best_state is None:
+                self.best_state = {name: value.clone() for name, value in state.items()}
             for name, value in state.items():
-                self.best[name].copy_(value)
+                self.best_state[name].copy_(value)
 
     def _record_loss(self, name, value):
-        """Write a loss into the history, and whether it is the least: what callbacks monitor."""
-        is_best = value < self.least.get(name, math.inf)
+        """Write a loss into the history, and whether it is the least so far, for callbacks."""
+        is_best = value < self.least_losses.get(name, math.inf)
         if is_best:
-            self.least[name] = value
+            self.least_losses[name] = value
         self.history.record(name, value)
         self.history.record(f"{name}_best", is_best)
 
-    def _why_end(self):
-        """Step the schedule of epochs; the reason why training ends now, or None."""
+    def _termination_reason(self):
+        """Step a schedule that follows epochs, and return why training ends now, or None."""
         n_epochs = len(self.losses)
-        if self.scheduled_by == "epoch":
+        if self.schedule_follows == "epoch":
             self._step_schedule()
-        elif self.scheduled_by == "score":
+        elif self.schedule_follows == "score":
             self._step_schedule(self.scores[-1] if self.scores else self.losses[-1])
         if n_epochs - self.best_epoch >= self.plan.patience and self.scores:
             return "early_stopping"
         return "max_epochs" if n_epochs >= self.max_epochs else None
 
-    # what is left at the end, and what a killed fit goes on from
+    # result and checkpoints
 
     def kept_state(self):
-        """Weights and buffers of the best epoch, of the last without held-out rows."""
-        return self.module_.state_dict() if self.best is None else self.best
+        """Return weights and buffers of the best epoch, or of the last without validation rows."""
+        return self.module_.state_dict() if self.best_state is None else self.best_state
 
     def is_finite(self):
-        """Tell whether the weights and buffers to keep are numbers."""
+        """Return whether the weights and buffers to keep are finite."""
         return all(
             bool(value.isfinite().all())
             for value in self.kept_state().values()
@@ -399,10 +423,10 @@ class ModuleNet(skorch.NeuralNet):
         )
 
     def state(self):
-        """All that the rest of the training depends on."""
+        """Return all that the rest of training depends on, for a checkpoint."""
         device = self.problem.rows.X.device
-        random = {"cpu": torch.get_rng_state(), "order": self.order.get_state()}
-        random["draws"] = self.draws.get_state()
+        random = {"cpu": torch.get_rng_state(), "order": self.order_generator.get_state()}
+        random["draws"] = self.augmentation_generator.get_state()
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
         return {
@@ -413,13 +437,13 @@ class ModuleNet(skorch.NeuralNet):
             "random": random,
             "losses": self.losses,
             "scores": self.scores,
-            "best": (self.best, self.best_score, self.best_epoch),
-            "ceiling": self.ceiling,
+            "best": (self.best_state, self.best_score, self.best_epoch),
+            "ceiling": self.divergence_threshold,
             "reason": self.reason,
         }
 
     def resume(self, state):
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         self.module_.load_state_dict(state["module"])
         self.optimizer_.load_state_dict(state["optimizer"])
         if self.schedule is not None:
@@ -427,12 +451,18 @@ class ModuleNet(skorch.NeuralNet):
         self.scaler.load_state_dict(state["scaler"])
         random, device = state["random"], self.problem.rows.X.device
         torch.set_rng_state(random["cpu"])
-        self.order.set_state(random["order"])
+        self.order_generator.set_state(random["order"])
         if device.type == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], device)
-        if self.draws.get_state().shape == random["draws"].shape:  # of the same kind of device
-            self.draws.set_state(random["draws"])
-        self.losses, self.scores, self.ceiling = state["losses"], state["scores"], state["ceiling"]
+        if (
+            self.augmentation_generator.get_state().shape == random["draws"].shape
+        ):  # equal on devices of one kind
+            self.augmentation_generator.set_state(random["draws"])
+        self.losses, self.scores, self.divergence_threshold = (
+            state["losses"],
+            state["scores"],
+            state["ceiling"],
+        )
         for epoch, loss in enumerate(self.losses):
             self.history.new_epoch()
             self.history.record("epoch", epoch + 1)
@@ -442,7 +472,7 @@ class ModuleNet(skorch.NeuralNet):
                     "valid_loss", self.scores[epoch] - self.problem.validation_min_loss
                 )
         best, self.best_score, self.best_epoch = state["best"]
-        self.best = None if best is None else {n: v.to(device) for n, v in best.items()}
+        self.best_state = None if best is None else {n: v.to(device) for n, v in best.items()}
         ended_early = state["reason"] not in (None, "max_epochs")
         is_done = ended_early or len(self.losses) >= self.max_epochs
         self.reason = (state["reason"] or "max_epochs") if is_done else None

@@ -226,7 +226,7 @@ def _store(est, plan, net, partial):
     problem = net.problem
     vars(est).update(_attributes(est, plan, net))
     est.n_iter_ = len(net.losses)
-    est.best_iter_ = net.best_epoch if net.best is not None else est.n_iter_
+    est.best_iter_ = net.best_epoch if net.best_state is not None else est.n_iter_
     est.loss_curve_ = [loss - problem.min_loss for loss in net.losses]
     has_validation = problem.validation_rows is not None
     est.validation_loss_curve_ = (
