@@ -1,4 +1,4 @@
-"""What a student that takes `soft_targets` does with its data before it trains."""
+"""Validation of the rows, the classes and the loss parameters of a network before it trains."""
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -15,9 +15,28 @@ __all__ = ["check_loss", "check_partial_classes", "check_training_data", "weigh_
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
-    """Return checked rows of positive weight: X, encoded labels, float64 weights, soft targets.
+    """Validate the rows of a fit and leave out those of weight zero.
 
-    Sets ``classes_`` (and, by validation, the features) only; see `all_or_nothing`.
+    It sets ``classes_`` and, by scikit-learn's validation, the features. A caller that restores
+    them after a failure uses `all_or_nothing`.
+
+    Parameters
+    ----------
+    est : estimator
+    X, y, sample_weight, soft_targets
+        As in ``fit``.
+    classes : ndarray of shape (n_classes,), optional
+        All labels, sorted, where they are known.
+    reset : bool
+        Whether to set the features, or to compare with those of the earlier fit.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features), float32 or float64
+    y_encoded : ndarray of int of shape (n_samples,)
+    weights : ndarray of float64 of shape (n_samples,)
+        Positive, with class weights.
+    soft_targets : ndarray of shape (n_samples, n_classes) or None
     """
     check_row_order(soft_targets, X, y)
     X, y = validate_data(est, X, y, dtype=[np.float64, np.float32], reset=reset)
@@ -41,14 +60,14 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
 
 
 def weigh_classes(est, y_encoded, weights):
-    """Multiply the weights of the rows by those of their classes."""
+    """Return the weights of the rows times those of their classes."""
     if est.class_weight is None:
         return weights
     return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
 
 
 def check_partial_classes(est, classes):
-    """Return the sorted labels of a call of `partial_fit`."""
+    """Return the sorted labels for a call of `partial_fit`, or raise ValueError."""
     if est.class_weight == "balanced":
         raise ValueError(
             "class_weight='balanced' needs all rows at once: pass a dict to partial_fit."
@@ -66,7 +85,10 @@ def check_partial_classes(est, classes):
 
 
 def check_loss(est, *, is_bounded, advice):
-    """Refuse an ``alpha`` above one where nothing bounds the loss."""
+    """Raise ValueError for an ``alpha`` above one where nothing bounds the loss.
+
+    ``advice`` says in the message what would bound it.
+    """
     if est.alpha <= 1:
         return
     if est.temperature != 1:

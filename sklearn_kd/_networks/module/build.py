@@ -1,4 +1,4 @@
-"""A user's module: made from its class and parameters, filled with NumPy weights, and asked."""
+"""Build the module of a ModuleClassifier, load its weights from NumPy, and predict with it."""
 
 import inspect
 import math
@@ -27,17 +27,19 @@ __all__ = [
 ]
 
 
-#: Numbers that a row's activations are taken to have, for each number of the row, when predicting.
-ACTIVATIONS = 32
-#: Modules that have predicted, by their estimator: neither its state nor in its pickle.
-_BUILT: WeakKeyDictionary = WeakKeyDictionary()
+#: Estimated ratio of the size of a row's activations to the size of the row, when predicting.
+ACTIVATIONS_PER_INPUT = 32
+#: Most rows that a module predicts at once.
+MAX_BLOCK_ROWS = 4096
+#: Modules that have predicted, by estimator. They are no attributes, so that no pickle has them.
+_MODULE_CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
 
 @contextmanager
 def own_random_state(seed, device):
-    """Let a module draw from the global generators, and leave them as they were."""
+    """Seed torch's global generators for a module that draws from them, and restore them after."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        # not torch.manual_seed: it would seed devices that are none of ours
+        # torch.manual_seed would seed all devices, also those that this fit does not use
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             with torch.cuda.device(device):
@@ -47,7 +49,7 @@ def own_random_state(seed, device):
 
 @contextmanager
 def memory_errors(advice):
-    """Turn torch's errors of a memory that is full into a MemoryError that says what to do."""
+    """Turn torch's errors about full memory into a MemoryError that says what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -59,12 +61,12 @@ def memory_errors(advice):
 
 
 def n_outputs_of(n_classes):
-    """Logits that a number of classes needs."""
+    """Return the number of logits for a number of classes."""
     return 1 if n_classes == 2 else n_classes
 
 
 def row_shape(est):
-    """Shape in which a module gets a row."""
+    """Return the shape in which the module gets a row."""
     shape = (est.n_features_in_,) if est.image_shape is None else tuple(est.image_shape)
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
         raise ValueError(f"image_shape must be positive integers, got {shape}.")
@@ -80,7 +82,7 @@ def row_shape(est):
 def build(est, dtype, device):
     """Make an untrained module in ``dtype`` on a device.
 
-    It is drawn on the CPU in its own dtype, so that it starts alike everywhere.
+    Its start is drawn on the CPU in its own dtype, so that it is the same on every device.
     """
     factory = est.module
     if isinstance(factory, torch.nn.Module):
@@ -89,13 +91,13 @@ def build(est, dtype, device):
             f"{type(factory).__name__}: pass module={type(factory).__name__} and what it is made "
             "with as module_params."
         )
-    told = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": row_shape(est)}
+    offered = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": row_shape(est)}
     try:
         accepted = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # written in C, say
+    except (TypeError, ValueError):  # of some functions written in C
         accepted = {}
     takes_all = any(each.kind is each.VAR_KEYWORD for each in accepted.values())
-    params = {name: told[name] for name in told if takes_all or name in accepted}
+    params = {name: offered[name] for name in offered if takes_all or name in accepted}
     module = factory(**{**params, **(est.module_params or {})})
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must make a torch.nn.Module, made a {type(module).__name__}.")
@@ -103,9 +105,9 @@ def build(est, dtype, device):
 
 
 def check_outputs(est, module, rows):
-    """Ask a module about two rows: an error where it cannot take them or answers in another shape.
+    """Pass two rows to the module, and raise ValueError where it or its outputs cannot be used.
 
-    It also makes what is lazy in the module.
+    This also initializes the lazy layers of the module.
     """
     n_classes, shape = len(est.classes_), tuple(rows.shape[1:])
     rows = (rows[:2] if len(rows) > 1 else rows.expand(2, *shape)).clone()
@@ -144,8 +146,8 @@ def check_outputs(est, module, rows):
 
 
 def to_logits(outputs, n_outputs):
-    """Bring outputs of a module to the layout of `_core.network.losses`, (1, n_outputs, rows)."""
-    if outputs.ndim < 2:  # a number a row; squeeze() leaves none of one row's dimensions
+    """Return outputs of a module in the layout of `_core.network.losses`, (1, n_outputs, rows)."""
+    if outputs.ndim < 2:  # one number a row, or a single row after squeeze()
         outputs = outputs.reshape(-1, 1)
     if outputs.shape[1] > n_outputs:  # two classes with a logit each
         outputs = outputs[:, 1:] - outputs[:, :1]
@@ -153,7 +155,7 @@ def to_logits(outputs, n_outputs):
 
 
 def load(module, state):
-    """Fill a module with NumPy arrays."""
+    """Load NumPy arrays into a module."""
     try:
         module.load_state_dict({name: to_tensor(state[name].copy()) for name in state})
     except RuntimeError as error:
@@ -164,36 +166,36 @@ def load(module, state):
 
 
 def rows_in_a_block(shape, itemsize):
-    """Rows that a module is asked about at once."""
-    n_rows = PREDICT_BLOCK_BYTES // (ACTIVATIONS * math.prod(shape) * itemsize)
-    return min(max(1, n_rows), 4096)
+    """Return the number of rows that a module predicts at once."""
+    n_rows = PREDICT_BLOCK_BYTES // (ACTIVATIONS_PER_INPUT * math.prod(shape) * itemsize)
+    return min(max(1, n_rows), MAX_BLOCK_ROWS)
 
 
-def _ready(est, device):
-    """Return the fitted module in evaluation mode, kept from one prediction to the next."""
+def _fitted_module(est, device):
+    """Return the fitted module in evaluation mode. It is cached from one prediction to the next."""
     state, made_of = est.module_state_, (est.module, est.module_params, est.image_shape)
-    kept = _BUILT.get(est)
-    if kept is not None and kept[0] is state and kept[1] == device:
-        is_same = [now is then for now, then in zip(made_of, kept[2], strict=True)]
-        if all(is_same):
-            return kept[3]
+    if est in _MODULE_CACHE:
+        cached_state, cached_device, cached_made_of, module = _MODULE_CACHE[est]
+        is_same = [now is then for now, then in zip(made_of, cached_made_of, strict=True)]
+        if cached_state is state and cached_device == device and all(is_same):
+            return module
     floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
     module = build(est, getattr(torch, next(floats, np.dtype(float)).name), device)
     load(module, state)
     module.eval()
-    _BUILT[est] = state, device, made_of, module
+    _MODULE_CACHE[est] = state, device, made_of, module
     return module
 
 
 def predict_logits(est, X):
-    """Logits of raw rows, (n_samples,) or (n_samples, n_classes), a block at a time."""
+    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block."""
     device, shape = resolve_device(est.device), row_shape(est)
     n_outputs = n_outputs_of(len(est.classes_))
     advice = "predict fewer rows at a time, or set device='cpu'"
-    # a module that draws numbers when it predicts draws the same ones each time
-    # which the start of one that is built now must not change
+    # A module that draws numbers when it predicts draws the same ones each time. The second scope
+    # seeds again, so that it does not matter whether the module had to be built in the first.
     with memory_errors(advice), own_random_state(0, device):
-        module = _ready(est, device)
+        module = _fitted_module(est, device)
     with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size = rows_in_a_block(shape, X.itemsize)

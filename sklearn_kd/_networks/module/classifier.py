@@ -17,158 +17,161 @@ from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, f
 __all__ = ["ModuleClassifier"]
 
 
-class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
-    r"""Any torch module, trained by skorch on hard or soft labels.
+class ModuleClassifier(NetworkClassifierMixin, BaseEstimator):
+    r"""Any torch module as a classifier, trained by skorch on hard or soft labels.
 
-    A network of any shape as a classifier like the others: with sample weights, ``soft_targets``
-    and early stopping, as teacher or student of a :class:`DistilledClassifier`, inside pipelines
-    and searches. Rows stay on the device and are handed to the module in batches, so that an epoch
-    takes little longer than a loop written by hand.
+    It adds sample weights, ``soft_targets`` and early stopping to the module, which can then be the
+    teacher or the student of a :class:`DistilledClassifier` and be part of pipelines and searches.
+    The rows stay on the device and are passed to the module in batches, so that an epoch takes
+    little longer than in a loop written by hand.
 
     Parameters
     ----------
     module : class or callable
-        What makes the module, called with ``module_params``; never a module itself. Where it
+        Makes the module, and is called with ``module_params``. A module itself is an error. If it
         takes the keywords ``n_outputs`` (1 for two classes, else the number of classes) and
-        ``input_shape`` (``(n_features,)`` or ``image_shape``), or any (``**kwargs``), it gets
-        those too, unless they are in ``module_params``. The module takes a batch of rows and
-        returns their logits, (n, 1) or (n, 2) for two classes, else (n, n_classes). It draws from
-        torch's global generators, which are seeded for the fit and put back after it.
+        ``input_shape`` (``(n_features,)`` or ``image_shape``), or any keyword (``**kwargs``), it
+        gets those too, unless they are in ``module_params``. The module takes a batch of rows and
+        returns their logits, of shape (n, 1) or (n, 2) for two classes, else (n, n_classes). It
+        draws from torch's global generators, which are seeded for the fit and restored after it.
 
     module_params : dict or None, default=None
-        Keywords for ``module``. A grid over them:
+        Keyword arguments of ``module``. A search over them has the grid
         ``{"module_params": [{"width": 16}, {"width": 32}]}``.
 
     optimizer : {"adam", "adamw", "sgd"} or class, default="adam"
-        A class of ``torch.optim``, or one made like them: the parameters as first argument, the
-        keyword ``lr``, and a ``step`` that takes a closure.
+        A name, a class of ``torch.optim``, or a class of the same interface: the first argument is
+        the parameters, ``lr`` is a keyword, and ``step`` takes a closure.
 
     learning_rate : float, default=0.001
         Step size at the start.
 
     optimizer_params : dict or None, default=None
-        More keywords for the optimizer: ``{"momentum": 0.9}`` for "sgd".
+        More keyword arguments of the optimizer, such as ``{"momentum": 0.9}`` for "sgd".
 
     weight_decay : float, default=0.0
-        As the optimizer understands it: an L2 penalty in "adam" and "sgd", decoupled in "adamw".
+        Weight decay of the optimizer: an L2 penalty in "adam" and "sgd", decoupled in "adamw".
 
     scheduler : {"cosine", "one-cycle", "step"}, class or None, default=None
-        How the step size changes. "cosine": along a half cosine to zero at ``max_epochs``.
-        "one-cycle": up to ``learning_rate`` and down again, step by step. "step": to a tenth
-        after each third. A class of ``torch.optim.lr_scheduler``, or a function of the optimizer
-        that makes one, steps once an epoch.
+        Learning rate schedule. "cosine" decreases the rate along a half cosine to zero at
+        ``max_epochs``. "one-cycle" increases it to ``learning_rate`` and decreases it again, step
+        by step. "step" divides it by ten after each third of the epochs. A class of
+        ``torch.optim.lr_scheduler``, or a function of the optimizer that makes one, is stepped
+        once an epoch.
 
     scheduler_params : dict or None, default=None
-        Keywords for the scheduler.
+        Keyword arguments of the scheduler.
 
     max_epochs : int or "auto", default="auto"
-        "auto": 1000 in full batch, where an epoch is one step, else 100.
+        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100.
 
     batch_size : int, "auto" or None, default="auto"
-        Rows of a step. None: all of them. "auto": all of them for up to 1000 distinct rows, else
-        128 (as in `partial_fit`). Batches are of nearly equal size.
+        Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000
+        distinct rows, and 128 for more and in `partial_fit`. Batches are of nearly equal size.
 
     clip_norm : float or None, default=None
-        The most that the norm of the gradient of all weights may be.
+        Largest norm of the gradient of all weights, to which longer gradients are shortened.
 
     early_stopping : bool, default=True
-        End at the weights of the least loss on held-out rows. False: train for ``max_epochs``
-        and keep the last weights. Where no row can be held out,
-        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` says so.
+        Whether to stop when the validation loss no longer improves and to keep the weights with
+        the least. False trains for ``max_epochs`` epochs and keeps the last weights. Where no row
+        can be held out, an :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
     validation_fraction : float in (0, 1), default=0.1
-        Share of the rows (in full batch: of the distinct rows) held out by early stopping.
+        Share of the rows that early stopping holds out; in full batch, of the distinct rows.
 
     n_iter_no_change : int or "auto", default="auto"
-        Epochs without a better held-out loss after which training ends. "auto": a tenth of
-        ``max_epochs``, at least 10.
+        Number of epochs without a better validation loss after which training stops. "auto" takes
+        a tenth of ``max_epochs``, at least 10.
 
     alpha : float >= 0, default=1.0
-        Weight of the soft targets; ``1 - alpha`` is that of the hard labels. Used only with
+        Weight of the soft targets; the hard labels have weight ``1 - alpha``. Used only with
         ``soft_targets``. Values above one need ``temperature=1`` and ``weight_decay`` or
         ``early_stopping``.
 
     temperature : float > 0, default=1.0
-        Softens soft targets and logits alike inside the soft part of the loss. Used only with
-        ``soft_targets``.
+        Temperature of the soft part of the loss, where it divides the logits and softens
+        ``soft_targets`` alike. Used only with ``soft_targets``.
 
     class_weight : dict, "balanced" or None, default=None
-        Multiplies the sample weights by a weight of the row's label in ``y``.
+        Weights of the classes, by which the sample weights are multiplied according to ``y``.
 
     image_shape : tuple (channels, height, width) or None, default=None
-        The module gets rows as images of that shape. None: as they are, flat.
+        Shape of the images as which the module gets the rows. None passes flat rows.
 
     input_scaling : bool, default=True
-        Bring the columns to mean zero and variance one, the channels of images likewise, with
-        weighted statistics. Pixels from 0 to 255 then train as well as from 0 to 1. Without it
-        rows are used as given, as indices into an embedding have to be.
+        Whether to scale the columns, or the channels of images, to mean zero and variance one with
+        weighted statistics. Pixels from 0 to 255 then train as well as from 0 to 1. False uses the
+        rows as given, which indices into an embedding need.
 
     augmentation : str, sequence of str, dict, callable or None, default=None
-        Random changes of each training batch. "shift" (up to 2 pixels), "crop" (a window up to 4
-        pixels smaller, enlarged), "flip" (left to right, half of the images) and "noise"
-        (Gaussian, 0.1 of the scaled units, for flat rows too), in the order given; a dict gives
-        their strengths: ``{"shift": 4, "flip": True}``. A callable maps (batch, generator) to a
-        batch: a tensor of scaled rows on the device and a ``torch.Generator`` to draw from.
+        Random changes of each training batch, in the order given: "shift" (by up to 2 pixels),
+        "crop" (a window up to 4 pixels smaller, enlarged), "flip" (left to right, half of the
+        images) and "noise" (Gaussian, of standard deviation 0.1 in scaled units, also for flat
+        rows). A dict gives their strengths, as in ``{"shift": 4, "flip": True}``. A callable maps
+        a batch, which is a tensor of scaled rows on the device, and the ``torch.Generator`` to
+        draw from, to a batch.
 
     mixed_precision : bool, "bfloat16" or "float16", default=False
-        Let the module compute in half precision, on CUDA with float32 rows; True is "bfloat16".
+        Half precision in which the module computes, on CUDA with float32 rows. True is "bfloat16".
 
     callbacks : list or None, default=None
-        skorch callbacks: classes, instances (which are copied) or pairs (name, instance). The
-        net they see has the ``history`` with ``train_loss`` and ``valid_loss``; its rows are
-        scaled.
+        Callbacks of skorch: classes, instances (which are copied) or pairs (name, instance). The
+        ``history`` of their net has ``train_loss`` and ``valid_loss``, and its rows are scaled.
 
     checkpoint_path : str, path-like or None, default=None
-        File that `fit` keeps all of its state in, from time to time (so that writing takes about
-        a twentieth of the time) and at the end. A `fit` that finds the file goes on from there,
-        exactly as it would have without a stop (state of ``callbacks`` apart), or raises where
-        other parameters or data wrote it. What has ended returns at once, and goes on where
-        ``max_epochs`` was its end and has been raised; a lower ``max_epochs`` does not take epochs
-        back, and what early stopping has ended stays ended. For single fits: in a search every fit
-        would find the file of another. A change in the source of a class goes unnoticed.
+        File in which `fit` stores its state, at intervals (so that writing takes about a twentieth
+        of the time) and at the end. A `fit` that finds the file continues from there, exactly as
+        it would have without a stop, except for the state of ``callbacks``. It raises ValueError
+        where a fit with other parameters or data wrote the file. A fit that had ended returns at
+        once, unless ``max_epochs`` ended it and has been increased; a smaller ``max_epochs`` takes
+        no epochs back. Use it for single fits, since in a search each fit would find the file of
+        another. A change in the source of a class is not noticed.
 
     warm_start : bool, default=False
-        `fit` goes on from the weights there are, with their input scaling.
+        Whether `fit` continues from the fitted weights, with their input scaling.
 
     random_state : int, RandomState or None, default=None
-        Of the start, the order of rows, the held-out rows, dropout and augmentation. Fits and
-        predictions in several threads of one process take each other's draws, in several
-        processes they do not.
+        Controls the initial weights, the order of the rows, the validation rows, dropout and
+        augmentation. Fits and predictions in several threads of one process share the global
+        generators of torch and are not reproducible; those in several processes are.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ..., to train and to predict; "auto" takes CUDA where there is
-        one.
+        Device of training and prediction: "cpu", "cuda", "cuda:1" and so on. "auto" takes CUDA
+        where it is available.
 
     verbose : int, default=0
-        Above zero: print the loss a hundred times in a fit.
+        Above zero, the loss is printed about a hundred times during ``fit``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels; with a DataFrame of soft targets, also those that ``y`` lacks.
+        Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
     module_state_ : dict of str to ndarray
-        Weights and buffers of the module, by their names.
+        Weights and buffers of the module, by name.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
         The module gets ``(x - input_offset_) / input_scale_``; zeros and ones without scaling.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     best_iter_ : int
-        Epochs after which the weights were those kept.
+        Number of epochs after which the weights were those that are kept.
     loss_curve_ : list of float
-        Training loss of each epoch (the mean over its steps, each before the step): the KL
-        divergence from the targets, or the two-term loss less its least possible value.
+        Training loss of each epoch, the mean over its steps of the loss before the step. It is the
+        KL divergence from the targets, or the two-term loss minus its least possible value.
     validation_loss_curve_ : list of float or None
-        Held-out loss after each epoch, likewise; None without early stopping.
+        Loss of the same kind on the validation rows after each epoch. None without early stopping.
     termination_condition_ : str
-        "max_epochs", "early_stopping", "callback" or "interrupted".
+        Why training ended: "max_epochs", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Where X has such names.
+        Number of features seen during ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of features seen during ``fit``. Defined only when X has feature names that are all
+        strings.
 
     See Also
     --------
-    TwoLayerPGDClassifier : A network of one hidden layer, faster and without torch to predict.
-    DistilledClassifier : Teaches a module with the labels of any other classifier, or the reverse.
+    TwoLayerPGDClassifier : A network of one hidden layer that is faster and predicts without torch.
+    DistilledClassifier : Trains a module on the labels of any other classifier, or the reverse.
 
     Notes
     -----
@@ -178,8 +181,8 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
     `partial_fit` holds nothing out, begins the scheduler anew with each call and does not use
     ``checkpoint_path``. The memory of the optimizer is kept between calls.
 
-    The fitted state is NumPy: a pickle needs the class of the module to be importable, and neither
-    the device nor the version of torch that trained it.
+    The fitted state consists of NumPy arrays. A pickle can be loaded where the class of the module
+    can be imported, without the device and the version of torch that trained it.
 
     References
     ----------
@@ -308,7 +311,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
             Labels of at least two classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of zero is as good as absence. Only ratios matter.
+            Non-negative. A weight of zero equals absence, and only ratios matter.
 
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
             A teacher's probabilities at temperature one: columns in the order of
@@ -316,10 +319,10 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
             classes that ``y`` lacks.
 
         labeler : callable, default=None
-            A teacher that makes the soft targets of each batch anew, from its rows as
-            ``augmentation`` has changed them, in the units of X: it maps an ndarray
-            (n, n_features) to probabilities (n, n_classes) in the order of ``classes_``.
-            Held-out rows keep their ``soft_targets``.
+            A teacher that computes new soft targets for each batch from its rows as
+            ``augmentation`` has changed them, in the units of X. It maps an ndarray of shape
+            (n, n_features) to probabilities of shape (n, n_classes) in the order of ``classes_``.
+            Validation rows keep their ``soft_targets``.
 
         Returns
         -------
@@ -328,14 +331,14 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         Raises
         ------
         TypeError
-            For a module in place of what makes it.
+            For a module instead of what makes it.
         ValueError
-            For parameters or data that cannot be used, a module with the wrong number of outputs
-            or a checkpoint of another fit among them; the message says what to change.
+            For parameters or data that cannot be used, such as a module with the wrong number of
+            outputs or a checkpoint of another fit. The message says what to change.
         DivergenceError
-            Where the loss left all bounds.
+            If the training loss diverges.
         MemoryError
-            Where the memory of the device is not enough.
+            If training needs more memory than the device has.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
         if self.warm_start and self.checkpoint_path is not None:

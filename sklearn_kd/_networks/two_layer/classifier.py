@@ -23,10 +23,10 @@ MAX_OFFSET_SHARE = 16
 
 
 def forward(X, hidden, output, offset, scale):
-    """Logits of raw rows in NumPy, (n_samples,) or (n_samples, n_classes), a block at a time.
+    """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
 
-    In the wider dtype of X and the weights. Finite for every finite row: one so far away that
-    products overflow is drawn in first.
+    They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
+    away that products overflow are clipped.
     """
     dtype = np.result_type(X, hidden)
     n_features = X.shape[1]
@@ -35,7 +35,7 @@ def forward(X, hidden, output, offset, scale):
     size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
 
     hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
-    # few rows are scaled in less time than the weights
+    # scaling a few rows takes less time than scaling the weights
     folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
 
     def respond(rows, hidden, bias):
@@ -51,7 +51,7 @@ def forward(X, hidden, output, offset, scale):
                 logits[block] = respond(X[block], *folded)
                 if np.isfinite(logits[block]).all():
                     continue
-            # in float64 until the offset is out
+            # float64 until the offset is subtracted
             scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
             logits[block] = respond(scaled, hidden, bias)
         if not np.isfinite(logits[block]).all():
@@ -61,9 +61,9 @@ def forward(X, hidden, output, offset, scale):
 
 
 def _folded(hidden, bias, offset, scale, dtype):
-    """Weights and bias that take raw rows; None where an offset is so large that digits are lost.
+    """Return weights and bias for unscaled rows, or None where large offsets would lose digits.
 
-    Many rows need no scaled copy then, which takes longer than the products of a small network.
+    A scaled copy of many rows takes longer than the products of a small network.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         folded = hidden / scale
@@ -82,106 +82,111 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         \qquad \|W_j - W_j(0)\| \le B\, m^{-1/2}
 
     where :math:`\tilde x` is the scaled row with a one appended, m is ``width`` and B ``radius``.
-    Two classes have one logit, K classes have K. Trained on ``soft_targets`` the loss is that of
-    distillation, trained without them it is the cross-entropy.
+    Two classes have one logit, K > 2 classes have K. With ``soft_targets`` the loss is that of
+    distillation, without them it is the cross-entropy.
 
-    Every restart, and every fold of the early stopping on small data, is one more network in the
-    same matrix products, so that they cost far less than as many fits.
+    The networks of all restarts, and of all folds of early stopping on small data, are trained
+    together in the same matrix products, which takes far less time than separate fits.
 
     Parameters
     ----------
     width : int, default=64
-        Neurons m of the hidden layer; even, at least 2. The model takes about
-        ``width * (n_features + n_classes)`` numbers.
+        Number m of neurons in the hidden layer, an even number. The model has about
+        ``width * (n_features + n_classes)`` weights.
 
     radius : float or None, default=None
-        How far (B) the hidden weights may move from where they start: each neuron stays within
-        ``radius / sqrt(width)`` of its start, in the scaled coordinates. None: as far as they
-        like. A small radius (1 to 20) keeps the network near its kernel limit; that is where
-        soft labels need fewer neurons than hard ones.
+        Bound B on the distance of the hidden weights from their start: each neuron stays within
+        ``radius / sqrt(width)`` of its start, in the scaled coordinates. None sets no bound. A
+        small radius (1 to 20) keeps the network near its kernel limit, where soft labels need
+        fewer neurons than hard labels.
 
     learning_rate : float or "auto", default="auto"
-        Step size eta. A number is used as it is, at every step. "auto" chooses it from the
-        number of inputs and the width and lets it fall to zero along a half cosine; a fit that
-        diverges is tried again at a quarter of it.
+        Step size. A number is used at every step. "auto" chooses it from the number of inputs and
+        the width and decreases it to zero along a half cosine; a fit that diverges is repeated
+        with a quarter of it.
 
     max_iter : int or "auto", default="auto"
-        Epochs, which in full batch are steps. "auto": 2000 in full batch; in minibatches what
-        gives 10000 steps, and at least 30 epochs.
+        Number of epochs, which in full batch is the number of steps. "auto" takes 2000 in full
+        batch. In minibatches it takes the number that gives 10000 steps, at least 30 epochs.
 
     batch_size : int, "auto" or None, default="auto"
-        Rows of a step. None: all of them. "auto": all of them for up to 1000 distinct rows, else
-        128 (as in `partial_fit`); copies of a row count once, so that a weight of k still equals
-        k copies.
+        Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000
+        distinct rows, and 128 for more and in `partial_fit`. Copies of a row count once, so that a
+        weight of k still equals k copies.
 
     n_init : int or "auto", default="auto"
-        Networks that start from different weights and train side by side; the one of least
-        held-out loss is kept (of least training loss without early stopping). "auto": as many
-        as give 32 neurons together, since narrow networks vary most.
+        Number of restarts: networks with different initial weights, which are trained together.
+        The one with the least validation loss is kept, or with the least training loss without
+        early stopping. "auto" takes as many as have 32 neurons in all, since narrow networks vary
+        most.
 
     output_layer : {"auto", "fixed", "trained"}, default="auto"
-        "fixed" keeps the output weights at their random signs, as the theory has it. "auto" is
+        "fixed" keeps the output weights at their random signs, as in the theory. "auto" is
         "fixed" for two classes and "trained" for more, where narrow networks need it.
 
     init : {"symmetric", "standard"}, default="symmetric"
-        "symmetric": the second half of the neurons repeats the first with opposite signs, so
-        that the network starts at zero. "standard": all are drawn independently.
+        With "symmetric" the second half of the neurons repeats the first with opposite signs, so
+        that the network starts at zero. With "standard" all are drawn independently.
 
     optimizer : {"auto", "adam", "nesterov"}, default="auto"
         "nesterov" is projected gradient descent with Nesterov's momentum, and with
         ``momentum=0`` the plain method of the paper. "adam" scales each coordinate by its own
-        gradients, which serves columns that are rare or heavy-tailed. "auto": "adam" for
-        ``learning_rate="auto"``, "nesterov" for a number.
+        gradients, which suits columns that are rare or heavy-tailed. "auto" takes "adam" for
+        ``learning_rate="auto"`` and "nesterov" for a number.
 
     momentum : float in [0, 1), default=0.9
-        Of "nesterov"; the decay of the mean gradient of "adam".
+        Momentum of "nesterov", or the decay rate of the mean gradient of "adam".
 
     alpha : float >= 0, default=1.0
-        Weight of the soft targets; ``1 - alpha`` is that of the hard labels. Used only with
-        ``soft_targets``. Values above one (for wrong labels, [2]_) need ``temperature=1`` and a
-        finite ``radius``, or ``early_stopping`` with rows to hold out (`partial_fit` has none).
+        Weight of the soft targets; the hard labels have weight ``1 - alpha``. Used only with
+        ``soft_targets``. Values above one (against wrong labels, [2]_) need ``temperature=1`` and
+        a finite ``radius`` or ``early_stopping`` with rows to hold out. `partial_fit` holds nothing
+        out.
 
     temperature : float > 0, default=1.0
-        Softens soft targets and logits alike inside the soft part of the loss. Used only with
-        ``soft_targets``.
+        Temperature of the soft part of the loss, where it divides the logits and softens
+        ``soft_targets`` alike. Used only with ``soft_targets``.
 
     class_weight : dict, "balanced" or None, default=None
-        Multiplies the sample weights by a weight of the row's label in ``y``.
+        Weights of the classes, by which the sample weights are multiplied according to ``y``.
 
     early_stopping : bool, default=True
-        End at the weights of the least held-out loss. In full batch the loss is cross-validated
-        in 5 folds (fold networks train beside the main one, which sees all rows); in minibatches
-        it is that of ``validation_fraction`` of the rows. False: train for ``max_iter`` epochs
-        and keep the last weights. Where no row can be held out,
-        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` says so.
+        Whether to stop when the validation loss no longer improves and to keep the weights with
+        the least. In full batch the loss is cross-validated in 5 folds: a network for each fold is
+        trained along with the main network, which trains on all rows. In minibatches it is the
+        loss on ``validation_fraction`` of the rows. False trains for ``max_iter`` epochs and keeps
+        the last weights. Where no row can be held out, an
+        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
     validation_fraction : float in (0, 1), default=0.1
-        Rows held out by early stopping in minibatches, in each class; one at least.
+        Share of the rows of each class that early stopping holds out in minibatches, at least one
+        row in all.
 
     n_iter_no_change : int or "auto", default="auto"
-        Epochs without a better held-out loss after which training ends. "auto": a fifth of
-        ``max_iter``, at least 10.
+        Number of epochs without a better validation loss after which training stops. "auto" takes
+        a fifth of ``max_iter``, at least 10.
 
     input_scaling : bool, default=True
-        Center the columns and scale them to equal variance, rows to a mean squared norm of one,
-        with weighted statistics. Without it rows are used as given.
+        Whether to center the columns and scale them to equal variance, such that the mean squared
+        norm of the rows is one, with weighted statistics. False uses the rows as given.
 
     input_intercept : bool, default=True
-        Append a coordinate that is always one, so that neurons have an intercept.
+        Whether to append a coordinate that is always one, so that the neurons have an intercept.
 
     random_state : int, RandomState or None, default=None
-        Of the start, the order of rows and the held-out rows.
+        Controls the initial weights, the order of the rows and the validation rows.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one. Prediction is NumPy.
+        Device of training: "cpu", "cuda", "cuda:1" and so on. "auto" takes CUDA where it is
+        available. Prediction uses NumPy.
 
     verbose : int, default=0
-        Above zero: print the loss a hundred times in a fit.
+        Above zero, the loss is printed about a hundred times during ``fit``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels; with a DataFrame of soft targets, also those that ``y`` lacks.
+        Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
     hidden_weights_ : ndarray of shape (width, n_features + 1)
         W, acting on ``[scaled x, 1]``; without the last column if ``input_intercept=False``.
     initial_weights_ : ndarray, same shape
@@ -193,31 +198,33 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     distance_from_init_ : ndarray of shape (width,)
         ``||W_j - W_j(0)||``, at most ``radius / sqrt(width)``.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     best_iter_ : int
-        Epochs after which the weights were those kept.
+        Number of epochs after which the weights were those that are kept.
     loss_curve_ : list of float
-        Training loss at each epoch (the mean over its steps, each before the step): the KL
-        divergence from the targets, or the two-term loss less its least possible value.
+        Training loss of each epoch, the mean over its steps of the loss before the step. It is the
+        KL divergence from the targets, or the two-term loss minus its least possible value.
     validation_loss_curve_ : list of float or None
-        Held-out loss after each epoch, likewise; None without early stopping.
+        Loss of the same kind on the validation rows after each epoch. None without early stopping.
     average_loss_ : float
-        Mean of the training loss over all steps (Theorem 2 of [1]_ bounds it).
+        Mean of the training loss over all steps, which Theorem 2 of [1]_ bounds.
     termination_condition_ : str
-        "max_iter", "early_stopping", "callback" or "interrupted".
+        Why training ended: "max_iter", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Where X has such names.
+        Number of features seen during ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of features seen during ``fit``. Defined only when X has feature names that are all
+        strings.
 
     See Also
     --------
-    DistilledClassifier : Teaches this network with the labels of any other classifier.
+    DistilledClassifier : Trains this network on the labels of any other classifier.
     sklearn.neural_network.MLPClassifier : Networks of any depth, on hard labels.
 
     Notes
     -----
-    A step costs about ``4 * rows * width * n_features`` operations for each network; there are
-    ``n_init`` of them, times 6 in full batch with early stopping.
+    A step takes about ``4 * rows * width * n_features`` operations for each network. There are
+    ``n_init`` networks, and six times as many in full batch with early stopping.
 
     In full batch and float64 a weight of k equals k copies of a row to rounding. In minibatches
     it does so in expectation only.
@@ -331,7 +338,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
             Labels of at least two classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of zero is as good as absence. Only ratios matter.
+            Non-negative. A weight of zero equals absence, and only ratios matter.
 
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
             A teacher's probabilities at temperature one: columns in the order of
@@ -345,11 +352,11 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         Raises
         ------
         ValueError
-            For parameters or data that cannot be used; the message says what to change.
+            For parameters or data that cannot be used. The message says what to change.
         DivergenceError
-            Where every network diverged at the ``learning_rate`` given.
+            If all networks diverge.
         MemoryError
-            Where training would not fit, before anything is allocated.
+            If training needs more memory than there is, before anything is allocated.
         """
         return self._fit_rows(X, y, sample_weight, soft_targets)
 

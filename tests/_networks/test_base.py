@@ -1,0 +1,36 @@
+"""What both networks share as estimators."""
+
+import inspect
+import re
+
+import pytest
+
+from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+
+SHARED = (
+    *("temperature", "class_weight", "verbose", "classes_", "n_iter_", "best_iter_"),
+    *("loss_curve_", "validation_loss_curve_", "n_features_in_", "feature_names_in_"),
+)
+
+
+def documented(text):
+    """Return the descriptions of parameters and attributes in a numpydoc docstring, by name."""
+    parts = re.split(r"^(\w+(?:, \w+)*) : ", inspect.cleandoc(text), flags=re.MULTILINE)
+    descriptions = (re.split(r"\n(?=\S)", part)[0].strip() for part in parts[2::2])
+    return dict(zip(parts[1::2], descriptions, strict=True))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_parameters_are_documented_alike(name):
+    one, other = (
+        documented(each.__doc__)[name] for each in (TwoLayerPGDClassifier, ModuleClassifier)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight", "soft_targets"])
+def test_shared_arguments_of_fit_are_documented_alike(name):
+    one, other = (
+        documented(each.fit.__doc__)[name] for each in (TwoLayerPGDClassifier, ModuleClassifier)
+    )
+    assert one == other
