@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import PrecisionWarning
 
-__all__ = ["fit_scaling", "scale_inputs"]
+__all__ = ["fit_scaling", "mean_and_deviation", "scale_inputs"]
 
 
 #: Rows of a block, so that float64 intermediates of a float32 X stay in the cache.
@@ -38,14 +38,23 @@ def fit_scaling(X, weights):
         If the standard deviation of a column is less than 1000 times the spacing of floating point
         numbers at its mean.
     """
+    offset, deviation = mean_and_deviation(X, weights)
+    varies = deviation > 0
+    return offset, np.where(varies, deviation * np.sqrt(max(1, varies.sum())), 1.0)
+
+
+def mean_and_deviation(X, weights):
+    """Return the weighted mean and standard deviation of each column, in float64.
+
+    A constant column has exactly its value and zero. It warns as `fit_scaling` does.
+    """
     share = weights / weights.sum()
     low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
     offset, spread = _mean_and_spread(X, share, low, high)
     varies = (high > low) & (spread > 0)
     _warn_if_digits_are_lost(X.dtype, offset, spread, varies)
-    scale = np.where(varies, spread * np.sqrt(max(1, varies.sum())), 1.0)
-    # an exactly constant column must come out as exactly zero
-    return np.where(varies, offset, low), scale
+    # an exactly constant column must come out as exactly zero when it is centered
+    return np.where(varies, offset, low), np.where(varies, spread, 0.0)
 
 
 def _mean_and_spread(X, share, low, high):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
+from sklearn_kd._utils.scaling import fit_scaling, mean_and_deviation, scale_inputs
 from sklearn_kd.exceptions import PrecisionWarning
 
 
@@ -20,6 +20,9 @@ def test_against_standard_scaler(n):
     reference = StandardScaler().fit(X, sample_weight=w)
     np.testing.assert_allclose(offset, reference.mean_, rtol=1e-12)
     np.testing.assert_allclose(scale, reference.scale_ * 2, rtol=1e-10)
+    mean, deviation = mean_and_deviation(X, w)
+    np.testing.assert_array_equal(mean, offset)
+    np.testing.assert_allclose(deviation, reference.scale_, rtol=1e-10)
     scaled = scale_inputs(X, offset, scale, intercept=True)
     np.testing.assert_allclose(scaled[:, :4], reference.transform(X) / 2, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(scaled[:, 4], 1)

@@ -17,7 +17,7 @@ from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, f
 __all__ = ["ModuleClassifier"]
 
 
-class ModuleClassifier(NetworkClassifierMixin, BaseEstimator):
+class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module as a classifier, trained by skorch on hard or soft labels.
 
     It adds sample weights, ``soft_targets`` and early stopping to the module, which can then be the

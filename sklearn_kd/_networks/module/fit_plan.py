@@ -18,6 +18,7 @@ from sklearn_kd._networks.resolve import (
 )
 from sklearn_kd._utils.device import resolve_device
 from sklearn_kd._utils.folds import content_folds
+from sklearn_kd._utils.scaling import mean_and_deviation
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import EarlyStoppingWarning
 
@@ -197,10 +198,7 @@ def fit_standardization(data, image_shape):
 
     A standard deviation of zero is replaced by one.
     """
-    offset, scale = data.scaling
-    varies = data.X.max(axis=0) > data.X.min(axis=0)
-    root = np.sqrt(max(1, varies.sum()))  # a factor of the scale, for rows of norm one
-    spread = np.where(varies, scale / root, 0.0)
+    offset, spread = mean_and_deviation(data.X, data.weights)
     if image_shape is not None:
         n_channels = image_shape[0]
         means, spreads = (each.reshape(n_channels, -1) for each in (offset, spread))
