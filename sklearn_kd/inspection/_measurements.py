@@ -28,6 +28,7 @@ from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.folds import split_rows
 from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
@@ -139,21 +140,37 @@ def check_distiller(distiller, name):
 
 
 def over_folds(frame, column):
-    """Mean over folds of means over seeds, its standard error, and the number of folds.
+    """Return the mean of a column over folds, and its standard error.
 
-    The standard error is that of Nadeau and Bengio (2003), `_report.DistillationReport`. Folds
-    in which the column is NaN are left out; with one fold the error is NaN.
+    Parameters
+    ----------
+    frame : DataFrame
+        With the columns ``fold``, ``n_train``, ``n_test`` and ``column``.
+    column : str
+        Lines without a value are left out. Values of several seeds are averaged within a fold.
+
+    Returns
+    -------
+    mean, error : float
+        The error is that of Nadeau and Bengio (2003), which the notes of
+        :class:`~sklearn_kd.inspection.DistillationReport` explain. NaN for a single fold.
+    n_folds : int
+        Folds that have the value.
     """
     known = frame[frame[column].notna()]
     if not len(known):
         return np.nan, np.nan, 0
     folds = known.groupby("fold")[[column, "n_train", "n_test"]].mean().astype(float)
     values, n_folds = folds[column].to_numpy(), len(folds)
-    mean = float(values.mean())
-    if n_folds < 2:
-        return mean, np.nan, n_folds
-    ratio = folds["n_test"].sum() / folds["n_train"].sum()
-    return mean, float(values.std(ddof=1) * np.sqrt(1 / n_folds + ratio)), n_folds
+    # each fold is one observation, and the training rows are a sample too
+    _, error = paired_means(
+        values,
+        np.ones(n_folds),
+        np.arange(n_folds),
+        test_to_train=n_folds * folds["n_test"].sum() / folds["n_train"].sum(),
+    )
+    # this mean of equal values is exactly that value, an agreement of 1 for instance
+    return float(values.mean()), float(error) if n_folds > 1 else np.nan, n_folds
 
 
 @dataclass(frozen=True)

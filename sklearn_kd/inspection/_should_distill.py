@@ -17,6 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._utils.labels import encode_labels, merge_classes
+from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -370,11 +371,11 @@ def _estimates(losses, folds, data, confidence):
                 "the folds of cv leave fewer than two rows (or groups) that one fold tests and "
                 "another trains on: give a number of folds."
             )
-        mean = np.average(d, weights=w)
-        sums = np.bincount(cluster, weights=w * (d - mean))
-        variance = (sums**2).sum() / w.sum() ** 2 * n_clusters / (n_clusters - 1)
         # the training rows are a sample too
-        half = critical * np.sqrt(variance * (1 + len(used) / n_train))
+        mean, error = paired_means(
+            d, w, cluster, n_observations=n_clusters, test_to_train=len(used) / n_train
+        )
+        half = critical * error
         return Estimate(*(float(value) for value in (mean, mean - half, mean + half)))
 
     found = {
