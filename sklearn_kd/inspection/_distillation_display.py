@@ -1,7 +1,4 @@
-"""DistillationDisplay, score against size and speed, and FidelityDisplay, student against teacher.
-
-Of the rooms of `inspection`, which is where users find them.
-"""
+"""Private implementation of :class:`sklearn_kd.inspection.DistillationDisplay`."""
 
 import numpy as np
 
@@ -13,36 +10,38 @@ from sklearn_kd.inspection._measurements import (
     measure_folds,
     over_folds,
 )
-from sklearn_kd.inspection._plotting import _two_axes, pyplot
+from sklearn_kd.inspection._plotting import pyplot, two_axes
 
 __all__ = ["DistillationDisplay"]
 
 
-_PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
-#: Label, marker and color of each model, and how far it is drawn beside its place, in points:
-#: both students have about the same size and speed.
-_STYLES = {
+#: Column and label of the horizontal axis of each panel.
+PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
+#: Label, marker, color and horizontal offset in points of each model. The offset separates both
+#: students, which have about the same size and speed.
+STYLES = {
     "teacher": ("teacher", "D", "black", 0),
     "hard": ("student on hard labels", "s", "C0", -4),
     "distilled": ("distilled student", "o", "C1", 4),
 }
-_LOSSES = ("log_loss", "calibration_error")
+#: Scores of which lower values are better.
+LOWER_IS_BETTER = ("log_loss", "calibration_error")
 
 
 class DistillationDisplay:
     """Score of teacher, student and distilled student against their size and their speed.
 
-    Make one with :meth:`from_estimator` or with ``plot`` of a
-    :class:`~sklearn_kd.inspection.DistillationReport`; the constructor takes the frame of an
-    earlier one.
+    Use :meth:`from_estimator`, or ``plot`` of a
+    :class:`~sklearn_kd.inspection.DistillationReport`, to create a display. The constructor takes
+    the frame of an existing display.
 
     Parameters
     ----------
     frame : DataFrame
         One line for each model, fold and seed, with the columns of
-        :class:`~sklearn_kd.inspection.DistillationReport`. Needed are ``model``, ``fold``,
-        ``n_train``, ``n_test``, ``bytes``, ``latency_p50_ms`` and the score; a model may be
-        absent.
+        :class:`~sklearn_kd.inspection.DistillationReport`. The columns ``model``, ``fold``,
+        ``n_train``, ``n_test``, ``bytes``, ``latency_p50_ms`` and the score are required. A model
+        may be absent.
     score_name : str, default="accuracy"
         Column of the score.
 
@@ -50,15 +49,15 @@ class DistillationDisplay:
     ----------
     frame : DataFrame of shape (n_lines, n_columns)
     ax_ : ndarray of shape (2,) of matplotlib Axes
-        Against the size, against the speed.
+        Score against the size, and score against the time of a prediction.
     figure_ : matplotlib Figure
     errorbar_ : list of matplotlib ErrorbarContainer
-        Teacher, student on hard labels and distilled student, as far as the frame has them, on
-        the first axes, then on the second.
+        Those of teacher, student on hard labels and distilled student that the frame has, on the
+        first axes and then on the second.
 
     See Also
     --------
-    sklearn_kd.inspection.distillation_report : The same in numbers, with a verdict.
+    sklearn_kd.inspection.distillation_report : The same measurements as a table with a verdict.
 
     Examples
     --------
@@ -98,32 +97,34 @@ class DistillationDisplay:
         score_name="accuracy",
         errorbar_kw=None,
     ):
-        """Fit and measure on each fold, as a report does, and plot.
+        """Fit and measure the models on each fold, as a report does, and plot.
 
         Parameters
         ----------
         estimator : DistilledClassifier
-            Its teacher, its student on hard labels, and itself are compared. It is cloned.
+            Its teacher, its student on hard labels and the estimator itself are compared. It is
+            cloned.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as teacher and student take them.
         y : array-like of shape (n_samples,)
             Class labels.
         cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
-            As for :func:`~sklearn_kd.inspection.distillation_report`, but for one seed.
+            As for :func:`~sklearn_kd.inspection.distillation_report`, with one seed by default.
         ax, score_name, errorbar_kw
             As for :meth:`plot`.
 
         Returns
         -------
         display : DistillationDisplay
-            With the measures in ``frame``.
+            With the measurements in ``frame``.
 
         Raises
         ------
         ImportError
             Before any training, if matplotlib is not installed.
         TypeError, ValueError
-            For another estimator or score, and as for a report.
+            If the estimator is not a DistilledClassifier, the score is unknown, or for the
+            reasons that a report names.
         """
         if ax is None:
             pyplot(cls.__name__)
@@ -137,60 +138,60 @@ class DistillationDisplay:
         return cls(frame=frame, score_name=score_name).plot(ax, errorbar_kw=errorbar_kw)
 
     def plot(self, ax=None, *, score_name=None, errorbar_kw=None):
-        """Draw the score against the size and against the time of a single row.
+        """Draw the score against the size and against the time of one prediction.
 
         Parameters
         ----------
         ax : matplotlib Axes or two of them, default=None
-            Where to draw. A single one, made by ``subplots``, gives its place to two; None: a new
+            Where to draw. A single Axes, made by ``subplots``, is replaced by two. None: a new
             figure.
         score_name : str, default=None
-            Column of the score; None: that of the display.
+            Column of the score. None: that of the display.
         errorbar_kw : dict, default=None
-            For ``ax.errorbar``.
+            Keyword arguments of ``ax.errorbar``.
 
         Returns
         -------
         display : DistillationDisplay
-            Itself, with the attributes that are drawn.
+            The display, with the attributes of what was drawn.
 
         Notes
         -----
-        A marker is a mean over folds and seeds, a bar one standard error on either side
-        (:class:`~sklearn_kd.inspection.DistillationReport`). Both students saw the same folds:
-        whether they differ is in the interval of the report, not in bars that overlap. They are
-        drawn a few points apart, as their sizes and speeds are about the same.
+        A marker is a mean over folds and seeds, and a bar shows one standard error on either side
+        (:class:`~sklearn_kd.inspection.DistillationReport`). Both students are fitted on the same
+        folds, so the interval of the report says whether they differ, and overlapping bars do
+        not. They are drawn a few points apart, because their sizes and speeds are about the same.
         """
         score_name = self.score_name if score_name is None else score_name
-        wanted = ["model", "fold", "n_train", "n_test", *_PANELS, score_name]
+        wanted = ["model", "fold", "n_train", "n_test", *PANELS, score_name]
         missing = [column for column in wanted if column not in self.frame]
         if missing:
             raise ValueError(f"the frame lacks the columns {missing}; it must have {wanted}.")
         models = [name for name in MODELS if (self.frame["model"] == name).any()]
         if not models:
             raise ValueError(f"the frame has no line of a model of {list(MODELS)}.")
-        axes = _two_axes(ax, type(self).__name__)
+        axes = two_axes(ax, type(self).__name__)
         from matplotlib.transforms import ScaledTranslation
 
         bars = []
-        for panel, (column, label) in zip(axes, _PANELS.items(), strict=True):
+        for panel, (column, label) in zip(axes, PANELS.items(), strict=True):
             panel.set_xscale("log")
             for name in models:
                 lines = self.frame[self.frame["model"] == name]
                 score, error, _ = over_folds(lines, score_name)
-                text, marker, color, points = _STYLES[name]
+                text, marker, color, points = STYLES[name]
                 style = {"marker": marker, "color": color, "label": text, "capsize": 3}
                 style |= {"linestyle": "none", **(errorbar_kw or {})}
                 error = None if np.isnan(error) else [error]
                 bars.append(panel.errorbar([lines[column].mean()], [score], yerr=error, **style))
-                # afterwards: the limits of the axes would not see what is drawn elsewhere
-                aside = ScaledTranslation(points / 72, 0, panel.figure.dpi_scale_trans)
+                # shifted after drawing, since the limits of the axes ignore shifted artists
+                offset = ScaledTranslation(points / 72, 0, panel.figure.dpi_scale_trans)
                 for artist in bars[-1].get_children():
-                    artist.set_transform(panel.transData + aside)
+                    artist.set_transform(panel.transData + offset)
             panel.margins(x=0.15)
             panel.set_xlabel(label)
         name = score_name.replace("_", " ").capitalize().replace("Roc auc", "ROC AUC")
-        better = "lower" if score_name in _LOSSES else "higher"
+        better = "lower" if score_name in LOWER_IS_BETTER else "higher"
         axes[0].set_ylabel(f"{name} ({better} is better)")
         if ax is None:
             handles = axes[0].get_legend_handles_labels()

@@ -15,25 +15,25 @@ from sklearn_kd.metrics import fidelity_score
 
 __all__ = ["FidelityDisplay"]
 
-_FIDELITY_COLUMNS = ["top_class", "teacher", "student", "student_class", "distance", "weight"]
+COLUMNS = ["top_class", "teacher", "student", "student_class", "distance", "weight"]
 
 
 class FidelityDisplay:
-    r"""What the student makes of the teacher's favorite class, against what the teacher does.
+    r"""Student's probability of the teacher's most probable class against the teacher's.
 
     Each row is a point: the teacher's largest probability, and the student's for the same class.
-    A copy of the teacher is on the diagonal, a student less sure of itself below. Means in bins
-    of the teacher's probability show a bias, and the share of rows with the same predicted class
-    shows where teacher and student part.
+    The points of an exact copy of the teacher are on the diagonal, and those of a less confident
+    student are below. Means in bins of the teacher's probability show a bias, and the share of
+    rows with the same predicted class shows where teacher and student disagree.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`; the constructor takes the
-    frame of an earlier one.
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create a display. The constructor
+    takes the frame of an existing display.
 
     Parameters
     ----------
     frame : DataFrame
-        One line for each row, with the columns of the attribute ``frame``; ``label`` may be
-        absent.
+        One line for each row, with the columns of the attribute ``frame``. The column ``label``
+        may be absent.
 
     Attributes
     ----------
@@ -42,20 +42,20 @@ class FidelityDisplay:
         (probability of that class under each), ``student_class`` (the student's most probable),
         ``distance`` (total variation), ``weight`` and, where y was given, ``label``.
     bins_ : DataFrame of shape (n_filled_bins, 6)
-        What is drawn: ``lower``, ``upper`` (the bin is open below and closed above),
-        ``n_rows``, and the means ``teacher``, ``student`` and ``agreement``.
+        Columns ``lower`` and ``upper`` (the bin excludes its lower end and includes its upper
+        one), ``n_rows``, and the means ``teacher``, ``student`` and ``agreement``.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     points_ : list of matplotlib PathCollection
-        Rows on which teacher and student predict the same class, and the others, as far as there
-        are such.
+        Rows on which teacher and student predict the same class, and other rows. Empty
+        collections are left out.
     lines_ : list of matplotlib Line2D
         The diagonal, the binned mean and the binned agreement.
 
     See Also
     --------
-    sklearn_kd.metrics.fidelity_score : The share of probability that they have in common.
-    sklearn_kd.metrics.agreement_score : The share of rows with the same label.
+    sklearn_kd.metrics.fidelity_score : One minus the mean total variation distance.
+    sklearn_kd.metrics.agreement_score : Share of rows with the same label.
 
     References
     ----------
@@ -103,12 +103,12 @@ class FidelityDisplay:
         estimator : DistilledClassifier
             Fitted, with its ``teacher_``.
         X : array-like or dataframe of shape (n_samples, n_features)
-            Rows, as teacher and student take them. On rows that they were fitted on, a teacher
-            that memorizes is surer than it is elsewhere: take others.
+            Rows, as teacher and student take them. Use rows that the teacher was not fitted on,
+            since a teacher that memorizes is more confident on its training rows.
         y : array-like of shape (n_samples,), default=None
-            True labels; the title then has the accuracies too.
+            True labels. If given, the title has the accuracies too.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows; equal ones for None.
+            Non-negative weights of the rows. None: equal weights.
         n_bins, ax, scatter_kw, line_kw
             As for :meth:`plot`.
 
@@ -120,9 +120,10 @@ class FidelityDisplay:
         Raises
         ------
         TypeError
-            For another estimator, or a teacher or student without ``predict_proba``.
+            If the estimator is not a DistilledClassifier, or the teacher or the student has no
+            ``predict_proba``.
         ValueError
-            For a model that is not fitted, or has no ``teacher_`` (any more).
+            If the model is not fitted or has no ``teacher_``.
         """
         check_distiller(estimator, "estimator")
         check_is_fitted(estimator)
@@ -162,7 +163,7 @@ class FidelityDisplay:
         scatter_kw=None,
         line_kw=None,
     ):
-        """Plot probabilities that are there already.
+        """Plot given probabilities.
 
         Parameters
         ----------
@@ -170,7 +171,7 @@ class FidelityDisplay:
             Probabilities on the same rows, columns in the same order. Two DataFrames must have
             equal column labels.
         classes : array-like of shape (n_classes,), default=None
-            Labels of the columns; None: those of a DataFrame, else 0 to n_classes - 1.
+            Labels of the columns. None: those of a DataFrame, or 0 to n_classes - 1.
         y, sample_weight, n_bins, ax, scatter_kw, line_kw
             As for :meth:`from_estimator`.
 
@@ -195,7 +196,7 @@ class FidelityDisplay:
         """
         import pandas as pd
 
-        fidelity_score(proba_teacher, proba_student)  # for its checks
+        fidelity_score(proba_teacher, proba_student)  # validates both
         P, Q = (np.asarray(proba, dtype=np.float64) for proba in (proba_teacher, proba_student))
         if classes is None:
             classes = getattr(proba_teacher, "columns", np.arange(P.shape[1]))
@@ -223,20 +224,20 @@ class FidelityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
+            Where to draw. None: a new figure.
         n_bins : int, default=10
-            Bins of equal width in [0, 1]; those without a row are left out. Fewer where bins
-            have few rows.
+            Number of bins of equal width in [0, 1]. Bins without a row are left out. Use fewer
+            bins if they have few rows.
         scatter_kw, line_kw : dict, default=None
-            For ``ax.scatter``, and for ``ax.plot`` of the means and shares in bins.
+            Keyword arguments of ``ax.scatter``, and of ``ax.plot`` for the means in bins.
 
         Returns
         -------
         display : FidelityDisplay
-            Itself, with the attributes that are drawn.
+            The display, with the attributes of what was drawn.
         """
         check_scalar(n_bins, "n_bins", Integral, min_val=1)
-        missing = [column for column in _FIDELITY_COLUMNS if column not in self.frame]
+        missing = [column for column in COLUMNS if column not in self.frame]
         if missing:
             raise ValueError(f"the frame lacks the columns {missing}; see FidelityDisplay.frame.")
         if not len(self.frame):
@@ -252,7 +253,7 @@ class FidelityDisplay:
         weight = frame["weight"].to_numpy(dtype=float)
         bins = _bins(frame, agrees, weight, int(n_bins))
         points = []
-        # many points cover each other: what lies below is to be seen
+        # many points cover each other, so they are more transparent
         style = {"s": 12, "linewidth": 0, "alpha": float(np.clip(100 / len(frame), 0.1, 0.6))}
         for chosen, color, text in ((agrees, "C0", "same class"), (~agrees, "C3", "other class")):
             if chosen.any():
@@ -283,7 +284,7 @@ class FidelityDisplay:
 
 
 def _bins(frame, agrees, weight, n_bins):
-    """Weighted means in bins of the teacher's probability."""
+    """Return weighted means in bins of the teacher's probability."""
     import pandas as pd
 
     teacher, student = (frame[name].to_numpy(dtype=float) for name in ("teacher", "student"))

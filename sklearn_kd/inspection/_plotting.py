@@ -1,12 +1,12 @@
-"""Plotting helpers of the displays."""
+"""Axes for the displays."""
 
 import numpy as np
 
-__all__ = ["pyplot"]
+__all__ = ["pyplot", "two_axes"]
 
 
 def pyplot(name):
-    """Import matplotlib for the display of that name."""
+    """Return matplotlib.pyplot, or raise an ImportError that says which display needs it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -16,8 +16,16 @@ def pyplot(name):
     return plt
 
 
-def _two_axes(ax, name):
-    """Return two axes; those that are made have a common vertical one."""
+def two_axes(ax, name):
+    """Return two axes to draw in. New axes share their vertical axis.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes, two of them or None
+        A single Axes is replaced by two in its place in the figure. None: a new figure.
+    name : str
+        Name of the display.
+    """
     if ax is None:
         options = {"sharey": True, "layout": "constrained", "figsize": (8, 4)}
         return pyplot(name).subplots(1, 2, **options)[1]

@@ -19,14 +19,14 @@ from sklearn_kd.inspection._plotting import pyplot
 __all__ = ["WidthCurveDisplay"]
 
 
-_COLUMNS = ["width", "labels", "seed", "split", "score"]
+COLUMNS = ["width", "labels", "seed", "split", "score"]
 
 
 class WidthCurveDisplay:
-    """Score against the width of the student, on hard and on soft labels, beside the teacher.
+    """Score of students on hard and on soft labels against their width, and of the teacher.
 
-    Make one with :meth:`from_estimator`; the constructor takes the scores of an earlier one, for
-    instance of two runs together.
+    Use :meth:`from_estimator` to create a display. The constructor takes the scores of existing
+    displays, for instance of two runs together.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class WidthCurveDisplay:
         One line for each score, with the columns of the attribute ``frame``. Lines of the teacher
         may be absent.
     score_name : str, default=None
-        Label of the vertical axis; None: "Score".
+        Label of the vertical axis. None: "Score".
 
     Attributes
     ----------
@@ -45,9 +45,10 @@ class WidthCurveDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
-        Of hard labels, soft labels and the teacher, as far as the frame has them.
+        Lines of hard labels, soft labels and the teacher. Those that the frame lacks are left
+        out.
     fill_between_ : list of matplotlib collections, or None
-        Bands of hard and soft labels; None without bands.
+        Bands of hard and soft labels. None without bands.
 
     See Also
     --------
@@ -112,33 +113,33 @@ class WidthCurveDisplay:
         ----------
         estimator : DistilledClassifier or Pipeline that ends with one
             Its student is a TwoLayerPGDClassifier or a pipeline that ends with one. Soft labels
-            are those of its own ``alpha`` and ``temperature``; hard labels are ``alpha=0``, the
+            are those of its own ``alpha`` and ``temperature``. Hard labels are ``alpha=0``, the
             same student without the teacher. It is cloned.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as the estimator takes them.
         y : array-like of shape (n_samples,)
             Class labels.
         widths : int or array-like of int, default=(2, 4, 8, 16, 32, 64)
-            Neurons of the students; even, all different.
+            Numbers of neurons of the students, which are even and differ.
         seeds : int or array-like of int, default=5
-            ``random_state`` of the students; a number k stands for 0 to k - 1. One at a time says
-            little of a narrow network, whose score depends on where it starts.
+            ``random_state`` of the students. A number k stands for 0 to k - 1. Use several, since
+            the score of a narrow network depends on its initial weights.
         cv : int, splitter, iterable of splits or None, default=None
-            As for :func:`sklearn.model_selection.cross_val_score`; None is 5 stratified folds. The
-            same folds serve teacher and students.
+            As for :func:`sklearn.model_selection.cross_val_score`. None: 5 stratified folds.
+            Teacher and students are scored on the same folds.
         scoring : str, callable or None, default=None
-            One scorer, as for ``cross_val_score``; None is the accuracy.
+            One scorer, as for ``cross_val_score``. None: the accuracy.
         fit_params : dict, default=None
-            Metadata for ``fit``, sliced with the rows: ``sample_weight``, ``soft_targets``, ... .
-            With ``soft_targets`` there is no teacher to draw.
+            Metadata for ``fit``, such as ``sample_weight`` and ``soft_targets``, sliced with the
+            rows. With ``soft_targets`` there is no line of a teacher.
         max_memory : float or None, default=None
-            GiB that the students may take at a time; None: what is free.
+            Memory in GiB that the students may use at a time. None: the free memory.
         verbose : int, default=0
             As for :class:`~sklearn_kd.BatchedGridSearchCV`.
         ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
+            Where to draw. None: a new figure.
         score_name, negate_score, std_display_style, line_kw, fill_between_kw
-            As for :meth:`plot`; the name is that of ``scoring`` for None.
+            As for :meth:`plot`. If ``score_name`` is None, it is the name of ``scoring``.
 
         Returns
         -------
@@ -150,18 +151,18 @@ class WidthCurveDisplay:
         ImportError
             Before any training, if matplotlib is not installed.
         TypeError
-            For another estimator or student, or for several scorers.
+            If the estimator or the student is of another kind, or for several scorers.
         ValueError
-            For widths or seeds that are no such, for ``alpha=0`` (soft labels would be hard ones)
-            and for ``alpha``, ``temperature`` or ``augmentation`` of "auto".
+            If widths or seeds are invalid, if ``alpha`` is 0 (soft labels would be hard labels),
+            or if ``alpha``, ``temperature`` or ``augmentation`` is "auto".
 
         Notes
         -----
-        Seeds are those of the students alone. With a teacher or folds that are random, set theirs
-        too (``random_state`` of the estimator or of the teacher) to get the same picture again.
-        In full batch each score is what the student would get on its own with the same teacher;
-        in minibatches (more than 1,000 rows) students of different seeds share the order of rows
-        and the rows of early stopping.
+        The seeds are those of the students only. If the teacher or the folds are random, set their
+        ``random_state`` too to make the figure reproducible. With full-batch training, each score
+        is that of a student trained alone with the same teacher. With minibatches (more than 1,000
+        rows), students of different seeds share the order of rows and the validation rows of early
+        stopping.
 
         Examples
         --------
@@ -211,33 +212,33 @@ class WidthCurveDisplay:
         line_kw=None,
         fill_between_kw=None,
     ):
-        """Draw the mean over seeds and folds against the width, and the teacher as a level line.
+        """Draw the mean over seeds and folds against the width, and the teacher's as a line.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
+            Where to draw. None: a new figure.
         score_name : str, default=None
-            Label of the vertical axis; None: that of the display.
+            Label of the vertical axis. None: that of the display.
         negate_score : bool, default=False
-            Draw minus the scores: ``scoring="neg_log_loss"`` then shows the log loss.
+            Whether to draw minus the scores. ``scoring="neg_log_loss"`` then shows the log loss.
         std_display_style : "fill_between" or None, default="fill_between"
-            A band of one standard deviation (n - 1) over seeds, of means over folds, on either
-            side of the mean. None, or a single seed: no band.
+            Draw a band of one standard deviation over seeds (of means over folds, with n - 1) on
+            either side of the mean. There is no band for None or for a single seed.
         line_kw : dict, default=None
-            For ``ax.plot`` of hard and soft labels.
+            Keyword arguments of ``ax.plot`` for hard and soft labels.
         fill_between_kw : dict, default=None
-            For ``ax.fill_between``.
+            Keyword arguments of ``ax.fill_between``.
 
         Returns
         -------
         display : WidthCurveDisplay
-            Itself, with the attributes that are drawn.
+            The display, with the attributes of what was drawn.
         """
         _check_style(std_display_style)
-        missing = [column for column in _COLUMNS if column not in self.frame]
+        missing = [column for column in COLUMNS if column not in self.frame]
         if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; it must have {_COLUMNS}.")
+            raise ValueError(f"the frame lacks the columns {missing}; it must have {COLUMNS}.")
         students = self.frame[self.frame["labels"].isin(["hard", "soft"])]
         if not len(students):
             raise ValueError("the frame has no scores of students on 'hard' or 'soft' labels.")
@@ -284,14 +285,14 @@ def _check_style(style):
 
 
 def _check_estimator(estimator):
-    """Clone of an estimator with an explicit student, and the names of its parameters."""
+    """Return a clone with an explicit student, and the names of its varied parameters."""
     if isinstance(estimator, type):
         raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
-    way = list(estimator_path(estimator))
-    metas = [(prefix, each) for prefix, each in way if isinstance(each, Distiller)]
-    student_prefix, student = way[-1]
+    path = list(estimator_path(estimator))
+    metas = [(prefix, each) for prefix, each in path if isinstance(each, Distiller)]
+    student_prefix, student = path[-1]
     if len(metas) != 1 or not isinstance(student, JointStudent):
-        found = " > ".join(type(each).__name__ for _, each in way)
+        found = " > ".join(type(each).__name__ for _, each in path)
         raise TypeError(
             "estimator must be a DistilledClassifier, or a Pipeline that ends with one, whose "
             "student is a TwoLayerPGDClassifier, or a Pipeline that ends with one; got "
@@ -356,21 +357,25 @@ def _name_of(scoring, negate_score):
         name = "accuracy"
     elif isinstance(scoring, str):
         name = scoring.removeprefix("neg_") if negate_score else scoring
-    else:  # a function, or a scorer made of one
+    else:  # a function, or a scorer made from one
         function = getattr(scoring, "_score_func", scoring)
         name = getattr(function, "__name__", "score")
     return name.replace("neg_", "negative_").replace("_", " ").strip().capitalize()
 
 
 class _Scores:
-    """Scorer of a student and of its teacher, whose students share it: scored once a fold."""
+    """Scorer of a student and of its teacher.
+
+    The students of a fold share their teacher, which is scored once.
+    """
 
     def __init__(self, scorer):
         self.scorer = scorer
-        self.teachers = {}  # (teacher, its score); the teacher is kept for its id to stay its own
+        # (teacher, its score) by the id of the teacher, which is kept so that its id stays unique
+        self.teacher_scores = {}
 
     def _accept_sample_weight(self):
-        # searches ask before they hand weights on
+        # searches call this before they pass weights on
         accepts = getattr(self.scorer, "_accept_sample_weight", None)
         return (
             "sample_weight" in signature(self.scorer).parameters if accepts is None else accepts()
@@ -388,21 +393,21 @@ class _Scores:
         # a frozen teacher is the same one in every fold
         frozen = isinstance(teacher, FrozenEstimator)
         key = id(teacher), joblib.hash((X, y)) if frozen else None
-        if key not in self.teachers:
+        if key not in self.teacher_scores:
             named = [(f"{number}-{name}", step) for number, (name, step) in enumerate(steps)]
             model = Pipeline([*named, ("teacher", teacher)]) if steps else teacher
             try:
-                self.teachers[key] = teacher, self.scorer(model, X, y, **weights)
+                self.teacher_scores[key] = teacher, self.scorer(model, X, y, **weights)
             except AttributeError as error:
                 raise ValueError(
                     f"the teacher, {type(teacher).__name__}, cannot be scored by this scoring "
                     f"({error}); choose another one."
                 ) from error
-        return scores | {"teacher": self.teachers[key][1]}
+        return scores | {"teacher": self.teacher_scores[key][1]}
 
 
 def _frame(search, names, alphas):
-    """Tidy scores of a search."""
+    """Return the scores of a search with one line for each score."""
     import pandas as pd
 
     results, n_splits = search.cv_results_, search.n_splits_
@@ -413,11 +418,11 @@ def _frame(search, names, alphas):
                 continue
             for split in range(n_splits):
                 score = results[f"split{split}_test_student"][number]
-                place = params[names["width"]], labels, params[names["random_state"]]
-                records.append((*place, split, score))
+                seed = params[names["random_state"]]
+                records.append((params[names["width"]], labels, seed, split, score))
     for split in range(n_splits):
         if f"split{split}_test_teacher" in results:
             score = results[f"split{split}_test_teacher"][0]
             records.append((None, "teacher", None, split, score))
-    frame = pd.DataFrame(records, columns=_COLUMNS)
+    frame = pd.DataFrame(records, columns=COLUMNS)
     return frame.astype({"width": "Int64", "seed": "Int64"})
