@@ -1,4 +1,4 @@
-"""How well a student stands for its teacher, and how honest its probabilities are."""
+"""Metrics of the agreement between student and teacher, and of calibration."""
 
 from numbers import Integral
 
@@ -22,7 +22,7 @@ def _weighted_mean(values, sample_weight):
 
 
 def _check_proba(proba, name):
-    """Rows of probabilities as float32 or float64 (n_samples, n_classes); an error names them."""
+    """Validate probabilities of shape (n_samples, n_classes), which errors call ``name``."""
     P = check_array(
         proba,
         dtype=[np.float64, np.float32],
@@ -58,11 +58,11 @@ def _check_proba_pair(first, second, first_name, second_name):
 
 
 def agreement_score(y_teacher, y_student, *, sample_weight=None):
-    """Share of the rows on which teacher and student predict the same label.
+    """Compute the share of rows on which teacher and student predict the same label.
 
-    It asks whether the student copies the teacher, not whether either is right. Two models
-    that are right on most rows agree on most rows without distillation: compare with the
-    agreement of a student trained on the labels alone.
+    The score measures how well the student copies the teacher, not whether either of them is
+    correct. Two models with high accuracy agree on most rows without distillation, so compare the
+    score with that of a student trained on hard labels.
 
     Parameters
     ----------
@@ -71,21 +71,21 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
     y_student : array-like of shape (n_samples,)
         Labels predicted by the student on the same rows.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows; equal ones for None.
+        Non-negative weights of the rows. None: equal weights.
 
     Returns
     -------
     score : float
-        In [0, 1]; 1 where all labels are equal.
+        In [0, 1]. It is 1 if all labels are equal.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or one model predicts text and the other numbers.
+        If the lengths differ, or one model predicts strings and the other numbers.
 
     See Also
     --------
-    fidelity_score : The same question for probabilities.
+    fidelity_score : Similarity of the probabilities.
 
     References
     ----------
@@ -102,7 +102,7 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
     check_consistent_length(y_teacher, y_student)
     if len(y_teacher) == 0:
         raise ValueError("y_teacher and y_student have no rows; pass one at least.")
-    # NumPy compares text with numbers without complaint: never equal.
+    # NumPy compares strings with numbers without an error, and they are never equal
     if isinstance(y_teacher[0], str) != isinstance(y_student[0], str):
         raise ValueError(
             "y_teacher and y_student hold labels of different kinds (text and numbers); "
@@ -112,9 +112,9 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
 
 
 def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
-    r"""Measure how close the student's probabilities are to the teacher's.
+    r"""Compute how close the student's probabilities are to the teacher's.
 
-    It is one minus the mean total variation distance,
+    The score is one minus the mean total variation distance,
 
     .. math:: 1 - \frac{1}{\sum_i w_i} \sum_i w_i \frac{1}{2} \sum_k |p_{ik} - q_{ik}|.
 
@@ -126,13 +126,13 @@ def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
         Probabilities of the student on the same rows, columns in the same order. Two
         DataFrames must have equal column labels.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows; equal ones for None.
+        Non-negative weights of the rows. None: equal weights.
 
     Returns
     -------
     score : float
-        In [0, 1]; 1 where all probabilities are equal, 0 where no class ever has probability
-        under both.
+        In [0, 1]. It is 1 if all probabilities are equal, and 0 if no class of any row has a
+        positive probability under both models.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
 
     See Also
     --------
-    agreement_score : The same question for labels.
+    agreement_score : Similarity of the labels.
     soft_log_loss : The loss that distillation minimizes.
 
     Notes
@@ -162,35 +162,35 @@ def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
     0.875
     """
     P, Q = _check_proba_pair(proba_teacher, proba_student, "proba_teacher", "proba_student")
-    # Rows may sum to slightly more than 1; the score may not leave [0, 1] for it.
+    # rows may sum to slightly more than 1, and the score must stay in [0, 1]
     distance = np.minimum(np.abs(P - Q, dtype=np.float64).sum(axis=1) / 2, 1)
     return 1 - _weighted_mean(distance, sample_weight)
 
 
 def soft_log_loss(soft_targets, proba, *, sample_weight=None):
-    r"""Mean cross-entropy of probabilities with soft targets, in nats.
+    r"""Compute the mean cross-entropy of probabilities with soft targets, in nats.
 
     .. math:: - \frac{1}{\sum_i w_i} \sum_i w_i \sum_k q_{ik} \ln p_{ik}
 
-    With one-hot targets it is `sklearn.metrics.log_loss`. Its least value is the mean entropy
-    of the targets, reached by ``proba = soft_targets``; the excess is the Kullback-Leibler
-    divergence of ``proba`` from the targets.
+    With one-hot targets it is :func:`sklearn.metrics.log_loss`. Its minimum is the mean entropy of
+    the targets, which ``proba = soft_targets`` reaches. The difference from the minimum is the
+    Kullback-Leibler divergence of ``proba`` from the targets.
 
     Parameters
     ----------
     soft_targets : array-like of shape (n_samples, n_classes)
-        Target probabilities q, the teacher's at temperature 1 as a rule.
+        Target probabilities q, usually those of the teacher at temperature 1.
     proba : array-like of shape (n_samples, n_classes)
-        Predicted probabilities p, columns in the same order. Clipped to [eps, 1 - eps], eps
-        being that of their dtype, so that the loss is finite. Two DataFrames must have equal
-        column labels.
+        Predicted probabilities p, columns in the same order. They are clipped to [eps, 1 - eps]
+        with the machine epsilon of their dtype, so that the loss is finite. Two DataFrames must
+        have equal column labels.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows; equal ones for None.
+        Non-negative weights of the rows. None: equal weights.
 
     Returns
     -------
     loss : float
-        Non-negative; smaller is better.
+        Non-negative. Smaller values are better.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def soft_log_loss(soft_targets, proba, *, sample_weight=None):
 
 
 def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
-    r"""Mean gap between confidence and accuracy (top-label ECE).
+    r"""Compute the mean gap between confidence and accuracy (top-label ECE).
 
     The confidence of a row is its largest probability. Rows are binned by it into ``n_bins``
     intervals of equal width, :math:`((b - 1) / B, b / B]`, and
@@ -231,16 +231,16 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
         Predicted probabilities, columns in the order of ``labels``. One number per row is the
         probability of the second of two labels.
     n_bins : int, default=15
-        Number of bins B. More bins see finer gaps and need more rows: an empty or small bin
-        adds noise, which biases the error of a calibrated model upwards.
+        Number of bins B. More bins resolve finer gaps and require more rows, since a bin of few
+        rows adds noise, which biases the error of a calibrated model upwards.
     labels : array-like of shape (n_classes,), default=None
-        Sorted class labels of the columns (``classes_`` of the model); ``np.unique(y_true)``
-        for None. Needed where ``y_true`` lacks a class.
+        Sorted class labels of the columns (``classes_`` of the model). None:
+        ``np.unique(y_true)``. Required if ``y_true`` lacks a class.
 
     Returns
     -------
     error : float
-        In [0, 1]; 0 where confidence and accuracy are equal in every bin.
+        In [0, 1]. It is 0 if confidence and accuracy are equal in every bin.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
 
     Examples
     --------
-    Confidence 0.75 and 0.875, right half of the time and always:
+    Predictions with confidence 0.75 are right half of the time, and those with 0.875 always:
 
     >>> from sklearn_kd.metrics import expected_calibration_error
     >>> proba = [[0.75, 0.25], [0.25, 0.75], [0.125, 0.875], [0.875, 0.125]]
@@ -291,7 +291,7 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
         )
     correct = P.argmax(axis=1) == y_encoded
     confidence = P.max(axis=1)
-    # Division rounds b / B correctly and in the dtype of P, so that 0.2 is in (2/15, 3/15].
+    # the quotients b / B are rounded to the dtype of P, so that 0.2 is in (2/15, 3/15]
     edges = (np.arange(1, n_bins) / n_bins).astype(P.dtype)
     bins = np.searchsorted(edges, confidence, side="left")
     gaps = np.bincount(bins, weights=correct - confidence.astype(np.float64))

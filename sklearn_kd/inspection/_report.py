@@ -1,7 +1,4 @@
-"""distillation_report: whether distillation pays on a table, and what it saves.
-
-Of the rooms of `inspection`, which is where users find it.
-"""
+"""Private implementation of :func:`sklearn_kd.inspection.distillation_report`."""
 
 from numbers import Real
 
@@ -25,14 +22,21 @@ from sklearn_kd.inspection._measurements import (
 __all__ = ["DistillationReport", "distillation_report"]
 
 
-#: Scores that decide, and whether more of them is better.
-_DECIDE_BY = dict.fromkeys(["accuracy", "balanced_accuracy", "roc_auc", "average_precision"], True)
-_DECIDE_BY["log_loss"] = False
-_MARGIN = 0.005
-_MARGIN_OF_LOSS = 0.01
-_NEEDED = ["model", "fold", "seed", "n_train", "n_test"]
+#: Scores that can decide, and whether higher values are better.
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "roc_auc": True,
+    "average_precision": True,
+    "log_loss": False,
+}
+#: Default margin of the scores other than the log loss.
+DEFAULT_MARGIN = 0.005
+#: Default margin of the log loss, as a share of that of the student on hard labels.
+DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
+REQUIRED_COLUMNS = ["model", "fold", "seed", "n_train", "n_test"]
 #: Columns of the printed table, with their headings and formats.
-_TABLE = {
+TABLE_COLUMNS = {
     **{name: (name, "{:.4f}") for name in ("log_loss", "accuracy", "balanced_accuracy")},
     **{name: (name, "{:.4f}") for name in ("roc_auc", "average_precision")},
     "calibration_error": ("ECE", "{:.4f}"),
@@ -41,76 +45,82 @@ _TABLE = {
     "latency_p50_ms": ("p50 (ms)", "{:.3g}"),
     "rows_per_second": ("rows/s", "{:,.0f}"),
 }
-_ALWAYS = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
+#: Columns that are printed whatever score decides.
+ALWAYS_PRINTED = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
 
 
 class DistillationReport:
-    r"""Teacher, student on hard labels and distilled student, measured on the same folds.
+    r"""Scores, size and speed of teacher, student on hard labels and distilled student.
 
-    Make one with :func:`distillation_report`; the constructor takes the frame of an earlier one,
-    for instance to decide by another score.
+    Use :func:`distillation_report` to create a report. The constructor takes the frame of an
+    existing report, for instance to decide by another score.
 
     Parameters
     ----------
     frame : DataFrame
-        One line for each model, fold and seed, with the columns of the attribute ``frame``.
-        Needed are ``model`` ("hard" and "distilled", "teacher" may be absent), ``fold``,
-        ``seed``, ``n_train``, ``n_test`` and the score that decides.
+        One line for each model, fold and seed, with the columns of the attribute ``frame``. The
+        columns ``model``, ``fold``, ``seed``, ``n_train``, ``n_test`` and the score that decides
+        are required, and the models "hard" and "distilled". The model "teacher" may be absent.
     decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
             default="log_loss"
         The score that decides.
     margin : float or None, default=None
-        A difference in that score, in its units, that no one would mind; None: 0.005, and for
-        the log loss 1 % of that of the student on hard labels.
+        Smallest difference in ``decide_by`` considered practically relevant, in the units of that
+        score. None: 0.005, or for the log loss 1 % of that of the student on hard labels.
 
     Attributes
     ----------
     frame : DataFrame of shape (n_lines, n_columns)
-        ``model`` ("teacher", "hard", "distilled"), ``fold`` (from 0), ``seed``; on the test rows
-        of the fold
+        Columns ``model`` ("teacher", "hard" or "distilled"), ``fold`` (from 0) and ``seed``. Scores
+        on the test rows of the fold are
 
-        - ``accuracy``, ``balanced_accuracy`` (mean recall of the classes that the fold has);
-        - ``log_loss`` in nats, over all classes of y and of a frozen teacher;
-        - ``roc_auc``, macro average of one class against the rest, and ``average_precision``,
-          that of the rarer class (the second where they are even) for two classes, else the
-          macro average; NaN where the fold lacks a class;
-        - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`; it takes
-          no weights);
-        - ``agreement`` and ``fidelity`` with the teacher;
+        - ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes of the test rows);
+        - ``log_loss`` in nats, over all classes of y and of a frozen teacher
+          (:func:`sklearn.metrics.log_loss`);
+        - ``roc_auc``, the macro average of one class against the rest, which is NaN if the test
+          rows lack a class;
+        - ``average_precision``, the macro average, or for two classes that of the rarer class (the
+          second one if both are equally frequent), which is NaN if the test rows lack a class;
+        - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`, which
+          takes no weights);
+        - ``agreement`` and ``fidelity`` with the teacher.
 
-        and ``bytes`` (of the pickle; of the distilled model without its teacher),
-        ``latency_p50_ms`` and ``latency_p99_ms`` (milliseconds for a single row),
-        ``rows_per_second`` (of the test rows at once, 10,000 at most), ``fit_seconds`` (of the
-        distilled model with its teacher and the labels; NaN for the teacher, which is fitted
-        therein), ``n_train``, ``n_test``, and of the distilled model ``alpha``,
-        ``temperature``, ``label_source`` and, if it makes rows of its own, ``n_augmented``.
+        Costs are ``bytes`` (length of the pickle, for the distilled model without its teacher),
+        ``latency_p50_ms`` and ``latency_p99_ms`` (milliseconds to predict a single row),
+        ``rows_per_second`` (test rows predicted at once, at most 10,000) and ``fit_seconds`` (for
+        the distilled model with teacher and labels, and NaN for the teacher, which is fitted as a
+        part of it). Other columns are ``n_train`` and ``n_test``, and of the distilled model
+        ``alpha``, ``temperature``, ``label_source`` and, if it creates rows, ``n_augmented``.
     decide_by : str
+        The score that decided.
     margin : float
-        The one that was used.
+        The margin that was used.
     difference : float
         Mean of the score of the distilled student minus that of the student on hard labels.
     interval : tuple of float
-        Its 95 % interval (low, high); infinite with one fold.
+        The 95 % confidence interval (low, high) of the difference. It is infinite for one fold.
     n_folds : int
-        Folds that it rests on: those that have the score.
+        Number of folds that have the score.
     decision : {"worth it", "not worth it", "undecided"}
-        - "worth it": the whole interval is on the good side of zero, and not all of it within
+        - "worth it": the whole interval is an improvement, and part of it exceeds ``margin``;
+        - "not worth it": the whole interval is a deterioration, or all of it is within
           ``margin`` of zero;
-        - "not worth it": it is on the bad side of zero, or all of it within ``margin``;
-        - "undecided": neither.
+        - "undecided": neither of both.
     recovered : float
-        Share of the teacher's lead over the student on hard labels that distillation recovers;
-        NaN where that lead is not above ``margin``.
+        Share of the teacher's lead over the student on hard labels that distillation recovers. It
+        is NaN if that lead is not above ``margin``.
     bytes_ratio, latency_ratio : float
-        Of the distilled student to the teacher, latency by its median; NaN if not measured.
+        Size and median latency of the distilled student divided by those of the teacher. They are
+        NaN if they were not measured.
     verdict : str
         The decision as a sentence with numbers.
     summary : DataFrame of shape (n_models, 2 * n_measures)
-        By model, columns (measure, "mean") and (measure, "standard error").
+        One line for each model, with the columns (measure, "mean") and (measure, "standard
+        error").
 
     See Also
     --------
-    sklearn_kd.inspection.DistillationDisplay : The picture.
+    sklearn_kd.inspection.DistillationDisplay : Plot of the score against size and speed.
 
     Notes
     -----
@@ -120,15 +130,15 @@ class DistillationReport:
     .. math:: \bar d \pm t_{J - 1, 0.975} \sqrt{\Big(\frac{1}{J}
               + \frac{n_{test}}{n_{train}}\Big) s^2}
 
-    the corrected resampled t-test of [1]_. Folds share training rows, so that the :math:`d_j` are
-    correlated and :math:`s^2 / J` is too small. With equal correlations :math:`\rho` the variance
-    of the mean is :math:`\sigma^2 (1 / J + (1 - 1 / J) \rho)`, and :math:`s^2` estimates
-    :math:`\sigma^2 (1 - \rho)`: the ratio is :math:`1 / J + \rho / (1 - \rho)`, which
-    :math:`\rho = n_{test} / (n_{test} + n_{train})`, the guess of [1]_, makes the factor above.
-    Fits of several seeds on one fold have the same rows and are more alike than that, so that
-    they count as one: more seeds make :math:`d_j` steadier, only more folds raise J. The folds
-    of a repeated splitter count as folds, as in [2]_. Standard errors of ``summary`` are by
-    the same formula, for means over folds of a single model.
+    of the corrected resampled t-test of [1]_. Folds share training rows, so that the :math:`d_j`
+    are correlated and :math:`s^2 / J` is too small. With equal correlations :math:`\rho` the
+    variance of the mean is :math:`\sigma^2 (1 / J + (1 - 1 / J) \rho)`, and :math:`s^2` estimates
+    :math:`\sigma^2 (1 - \rho)`. Their ratio is :math:`1 / J + \rho / (1 - \rho)`, which is the
+    factor above for the estimate :math:`\rho = n_{test} / (n_{test} + n_{train})` of [1]_. Fits of
+    several seeds on one fold share all their rows and are more similar than that, so that they
+    count as one observation. More seeds reduce the noise of each :math:`d_j`, and only more folds
+    increase J. The folds of a repeated splitter count as folds, as in [2]_. The same formula gives
+    the standard errors of ``summary``, for means over folds of a single model.
 
     References
     ----------
@@ -162,11 +172,10 @@ class DistillationReport:
 
     def __init__(self, frame, *, decide_by="log_loss", margin=None):
         _check_decision(decide_by, margin)
-        missing = [column for column in [*_NEEDED, decide_by] if column not in frame]
+        required = [*REQUIRED_COLUMNS, decide_by]
+        missing = [column for column in required if column not in frame]
         if missing:
-            raise ValueError(
-                f"the frame lacks the columns {missing}; it must have {[*_NEEDED, decide_by]}."
-            )
+            raise ValueError(f"the frame lacks the columns {missing}; it must have {required}.")
         self.frame = frame
         self.decide_by = decide_by
         differences = _differences(frame, decide_by)
@@ -182,14 +191,16 @@ class DistillationReport:
             self.interval = self.difference - half, self.difference + half
 
         levels = {name: over_folds(self._lines(name), decide_by)[0] for name in MODELS}
-        # the folds that the difference rests on
+        # only the folds that have the difference
         kept = differences.loc[differences["difference"].notna(), ["hard", "distilled", "fold"]]
         levels |= {name: kept.groupby("fold")[name].mean().mean() for name in ("hard", "distilled")}
         if margin is None:
-            margin = _MARGIN_OF_LOSS * levels["hard"] if decide_by == "log_loss" else _MARGIN
+            margin = DEFAULT_MARGIN
+            if decide_by == "log_loss":
+                margin = DEFAULT_LOG_LOSS_MARGIN_SHARE * levels["hard"]
         self.margin = float(margin)
         self.decision = self._decide()
-        sign = 1 if _DECIDE_BY[decide_by] else -1
+        sign = 1 if HIGHER_IS_BETTER[decide_by] else -1
         lead = sign * (levels["teacher"] - levels["hard"])
         self.recovered = sign * self.difference / lead if lead > self.margin else np.nan
         self.bytes_ratio, self.latency_ratio = map(self._ratio, ("bytes", "latency_p50_ms"))
@@ -201,14 +212,14 @@ class DistillationReport:
 
     def _decide(self):
         low, high = self.interval
-        good_low, good_high = (low, high) if _DECIDE_BY[self.decide_by] else (-high, -low)
-        # first: a gain that no one would mind is not worth it, however sure
+        good_low, good_high = (low, high) if HIGHER_IS_BETTER[self.decide_by] else (-high, -low)
+        # first, since a gain within the margin is not worth it, however certain it is
         if good_high < 0 or max(-good_low, good_high) <= self.margin:
             return "not worth it"
         return "worth it" if good_low > 0 else "undecided"
 
     def _ratio(self, column):
-        """Ratio of the distilled student to the teacher; NaN if not measured."""
+        """Return a cost of the distilled student divided by the teacher's, NaN without any."""
         if column not in self.frame:
             return np.nan
         means = [self._lines(name)[column].mean() for name in ("distilled", "teacher")]
@@ -234,7 +245,7 @@ class DistillationReport:
         folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
         if self.n_folds < n_folds:
             folds = f"{self.n_folds} of {folds}, the others having no {name}"
-        better = "higher" if _DECIDE_BY[self.decide_by] else "lower"
+        better = "higher" if HIGHER_IS_BETTER[self.decide_by] else "lower"
         text = (
             f"{self.decision.capitalize()}: distillation takes the {name} of the student from "
             f"{levels['hard']:.4f} to {levels['distilled']:.4f}, a difference of "
@@ -275,9 +286,9 @@ class DistillationReport:
         ax : matplotlib Axes or two of them, default=None
             As for :meth:`DistillationDisplay.plot`.
         score_name : str, default=None
-            Column of the frame; None: the score that decided.
+            Column of the frame. None: the score that decided.
         errorbar_kw : dict, default=None
-            For ``ax.errorbar``.
+            Keyword arguments of ``ax.errorbar``.
 
         Returns
         -------
@@ -292,8 +303,8 @@ class DistillationReport:
         import pandas as pd
 
         table = {}
-        for name, (heading, form) in _TABLE.items():
-            if name not in self.summary or name not in (self.decide_by, *_ALWAYS):
+        for name, (heading, form) in TABLE_COLUMNS.items():
+            if name not in self.summary or name not in (self.decide_by, *ALWAYS_PRINTED):
                 continue
             pairs = self.summary[name].to_numpy()
             table[heading] = [
@@ -305,14 +316,14 @@ class DistillationReport:
 
 
 def _check_decision(decide_by, margin):
-    if not (isinstance(decide_by, str) and decide_by in _DECIDE_BY):
-        raise ValueError(f"decide_by must be one of {sorted(_DECIDE_BY)}, got {decide_by!r}.")
+    if not (isinstance(decide_by, str) and decide_by in HIGHER_IS_BETTER):
+        raise ValueError(f"decide_by must be one of {sorted(HIGHER_IS_BETTER)}, got {decide_by!r}.")
     if margin is not None:
         check_scalar(margin, "margin", Real, min_val=0)
 
 
 def _differences(frame, column):
-    """One line for each fold and seed: scores of both students and their difference."""
+    """Return the scores of both students and their difference for each fold and seed."""
     import pandas as pd
 
     sides = {}
@@ -336,7 +347,7 @@ def _differences(frame, column):
 
 
 def _times(ratio):
-    """Words for a ratio of costs."""
+    """Return a ratio of costs in words."""
     if ratio <= 0.5:
         return f"1/{1 / ratio:,.0f} of"
     return f"{ratio:.2g} times"
@@ -359,87 +370,89 @@ def distillation_report(
     random_state=0,
     verbose=0,
 ):
-    """Measure whether distillation pays on a table: scores, size, speed, and a verdict.
+    """Measure scores, size and speed of a distilled student, and whether it is worth it.
 
     On each fold and seed three models are fitted on the same rows: the teacher, the student on
-    hard labels, and the student distilled from the teacher. The verdict compares the students.
+    hard labels, and the student distilled from the teacher. The verdict compares both students.
 
     Parameters
     ----------
     teacher : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`; None is that of ``distiller``, or its
-        default. One inside :class:`sklearn.frozen.FrozenEstimator` is used as it is: it must not
-        have been fitted on rows of X, or its scores and the distilled student's flatter.
+        As for :class:`~sklearn_kd.DistilledClassifier`. None: that of ``distiller``, or its
+        default. A teacher inside :class:`sklearn.frozen.FrozenEstimator` is not fitted. It must
+        not have been fitted on rows of X, or its scores and those of the distilled student are
+        optimistic.
     student : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`; None likewise.
+        As for :class:`~sklearn_kd.DistilledClassifier`. None: that of ``distiller``, or its
+        default.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Rows, handed on as they are: teacher and student may be pipelines that take a raw frame.
+        Rows, passed on unchanged. Teacher and student may be pipelines that take a raw frame.
     y : array-like of shape (n_samples,)
         Class labels.
     cv : int, splitter, iterable of splits or None, default=5
-        A number: shuffled stratified folds; None is 5. Splitters and splits are taken as they
-        are (for groups, pass ``list(splitter.split(X, y, groups))``). Where the verdict is
-        "undecided", give more folds: 10, or a
-        :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
+        A number of shuffled stratified folds (None: 5), a splitter or explicit splits. For groups,
+        pass ``list(splitter.split(X, y, groups))``. Use more folds if the verdict is "undecided",
+        for instance 10 or a :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
     n_seeds : int, default=5
-        Fits on each fold. Students that start at random differ between seeds by more than
-        distillation makes; 1 is enough where teacher and student have no randomness.
+        Fits on each fold. Students with random initial weights may differ more between seeds than
+        distillation changes them. One seed is enough if teacher and student are deterministic.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, in fits and in scores but for the calibration error, which counts
-        rows. Rows of weight zero are left out.
+        Weights of the rows in fits and in scores, except for the calibration error, which is
+        unweighted. Rows of weight zero are left out.
     distiller : DistilledClassifier, default=None
-        How to distil: ``alpha``, ``temperature``, ``cv``, ... . It is cloned, with the teacher
-        and student given here and the seed as its ``random_state``. None: the defaults.
+        How to distill, with ``alpha``, ``temperature``, ``cv`` and its other parameters. It is
+        cloned, with the teacher and student given here and the seed as its ``random_state``. None:
+        the defaults.
     decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
             default="log_loss"
-        Score that the verdict is about. The log loss sees the probabilities, which is where
-        soft labels help first; take the accuracy if only labels are used.
+        Score that the verdict is about. The log loss measures the probabilities, which soft labels
+        improve first. Use the accuracy if only labels are used.
     margin : float or None, default=None
-        A difference in that score that no one would mind, in its units. Differences that are
-        surely smaller are "not worth it". None: 0.005, and for the log loss 1 % of that of the
-        student on hard labels.
+        Smallest difference in ``decide_by`` considered practically relevant, in the units of that
+        score. Differences that are smaller with confidence are "not worth it". None: 0.005, or for
+        the log loss 1 % of that of the student on hard labels.
     n_latency : int, default=200
-        Rows that are predicted one at a time, different ones of a fold's test rows; all of them
-        if there are fewer. The 99th percentile needs some hundreds.
+        Number of different test rows of a fold that are predicted one at a time, all of them if
+        there are fewer. The 99th percentile requires some hundreds.
     n_jobs : int, default=None
-        Folds and seeds that are fitted in parallel.
+        Number of fits in parallel.
     random_state : int, RandomState instance or None, default=0
-        Of the folds and of the seeds. On each fold, the seed in ``frame`` is the
+        Controls the folds and the seeds. On each fold, the seed in ``frame`` is the
         ``random_state`` of the distilled model, which seeds each ``random_state`` in teacher and
-        student that is None; the student on hard labels starts from the same ones.
+        student that is None. The student on hard labels gets the same seeds.
     verbose : int, default=0
         Print a line for each fold and seed.
 
     Returns
     -------
     report : DistillationReport
-        ``decision``, ``verdict``, ``interval``, ``summary``, ``frame`` and ``plot``. Printing it
-        shows the verdict and a table.
+        With ``decision``, ``verdict``, ``interval``, ``summary``, ``frame`` and ``plot``. Printing
+        it shows the verdict and a table.
 
     Raises
     ------
     TypeError
-        If ``distiller`` is something else, or a model cannot be pickled.
+        If ``distiller`` is not a DistilledClassifier, or a model cannot be pickled.
     ValueError
-        If ``y`` has one class, a fold is empty, an option is out of range, or the students have
-        no ``predict_proba`` and ``decide_by`` needs it.
+        If ``y`` has one class, a fold is empty, an option is out of range, or ``decide_by``
+        requires ``predict_proba`` and the students do not have it.
 
     See Also
     --------
-    DistillationReport : What the numbers are, and how they decide.
+    DistillationReport : Definition of the numbers and of the decision.
 
     Notes
     -----
-    Cost: for each fold and seed one fit of a DistilledClassifier, whose ``teacher_`` is the
-    teacher that is measured, and one of the student.
+    The report takes, for each fold and seed, one fit of a DistilledClassifier, whose ``teacher_``
+    is the teacher that is measured, and one fit of the student.
 
-    Size is measured for each fit. Speed is measured once a fold, on the models of the first seed
-    (NaN for other seeds), one model at a time, in this process and after all fits; for each
-    model ``n_latency`` single rows after ten to warm up, then three bulk predictions of up to
-    10,000 test rows. It is the speed of ``predict_proba``, or of ``predict`` for a model without.
-    Those models are kept until then. Other work on the machine distorts speeds; ``n_jobs``
-    distorts ``fit_seconds``, since parallel fits share cores, and its workers are idle but still
-    there while the speed of predictions is measured.
+    Size is measured for each fit. Speed is measured once for each fold, on the models of the first
+    seed (it is NaN for other seeds), one model at a time, in this process and after all fits. For
+    each model, ``n_latency`` single rows are predicted after ten calls to warm up, followed by
+    three bulk predictions of up to 10,000 test rows. The measured method is ``predict_proba``, or
+    ``predict`` for a model without it. The models of the first seed are kept in memory until then.
+    Other work on the machine distorts the speeds, and ``n_jobs`` distorts ``fit_seconds``, since
+    parallel fits share cores. Its workers are idle but still exist while speeds are measured.
 
     A model without ``predict_proba`` has NaN for scores of probabilities. A class that the
     training rows of a fold lack has probability zero, which the log loss clips.

@@ -1,7 +1,4 @@
-"""Whether distilling is worth a try, told from fits on hard labels alone.
-
-Of the rooms of `inspection`, which is where users find it.
-"""
+"""Private implementation of :func:`sklearn_kd.inspection.should_distill`."""
 
 from dataclasses import dataclass, field
 from numbers import Real
@@ -63,7 +60,7 @@ Estimate.__module__ = "sklearn_kd.inspection"
 
 
 class DistillationCost(NamedTuple):
-    """Seconds: of a teacher's and a student's fit in a fold, and of distilling on all rows."""
+    """Seconds to fit teacher and student in a fold, and to distill on all rows."""
 
     teacher_fit: float
     student_fit: float
@@ -75,9 +72,10 @@ DistillationCost.__module__ = "sklearn_kd.inspection"
 
 @dataclass(frozen=True, eq=False)
 class DistillationAdvice:
-    """Whether distilling is worth a try; what `should_distill` returns.
+    """Result of `should_distill`: whether distillation is likely to improve the student.
 
-    ``decision`` is "yes", "no" or "undecided"; ``verdict`` says it with reasons and numbers.
+    ``decision`` is "yes", "no" or "undecided"; ``verdict`` is a sentence with reasons
+    and numbers.
 
     Each `Estimate` is a ``value`` with the ends ``lower`` and ``upper`` of its interval, in nats
     for the log loss, as a share of the rows for accuracy. ``gap``: the student's held-out loss
@@ -132,112 +130,114 @@ def should_distill(
     random_state=0,
     verbose=0,
 ):
-    r"""Tell whether soft labels are worth a try, before any student is distilled.
+    r"""Estimate whether soft labels would improve a student, without distilling it.
 
-    Teacher and student are cross-validated on the hard labels ``y`` alone. What soft labels could
-    take off the student's loss is the smaller of two things: what the teacher's labels have to
-    offer, and what the student loses because its rows are few.
+    Teacher and student are cross-validated on the hard labels ``y``. The loss that soft labels
+    could recover is bounded by two quantities: the gain that the teacher's labels offer, and the
+    loss of the student that comes from its limited number of rows. The smaller of both counts.
 
     Parameters
     ----------
     teacher : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`, None being its default. One inside
-        :class:`sklearn.frozen.FrozenEstimator` is used as it is: give rows that it was not fitted
-        on.
+        As for :class:`~sklearn_kd.DistilledClassifier`, with the same default for None. A teacher
+        inside :class:`sklearn.frozen.FrozenEstimator` is not fitted. Pass rows that it was not
+        fitted on.
     student : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`, None being its default.
+        As for :class:`~sklearn_kd.DistilledClassifier`, with the same default for None.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Training rows, handed on as they are.
+        Training rows, passed on unchanged.
     y : array-like of shape (n_samples,)
         Class labels.
     cv : int, splitter or iterable of splits, default=3
-        A number of shuffled stratified folds, in which every training part has every class; or
-        what :func:`sklearn.model_selection.check_cv` takes. More folds bring the training parts
-        closer to all rows, for as many fits. A row tested twice counts once, with its mean loss.
+        A number of shuffled stratified folds in which every training part has every class, or
+        what :func:`sklearn.model_selection.check_cv` takes. With more folds, the training parts
+        are closer to all rows and more models are fitted. A row that is tested twice counts once,
+        with its mean loss.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, for fits and losses. Zero means that the row is absent.
+        Weights of the rows, for fits and losses. Rows of weight zero are left out.
     groups : array-like of shape (n_samples,), default=None
-        Rows of one group stay together in the folds of a number or of a splitter that takes
-        groups, and count as one observation in the intervals.
+        Rows of one group stay together if ``cv`` is a number or a splitter that takes groups, and
+        count as one observation in the intervals.
     decide_by : {"log_loss", "accuracy"}, default="log_loss"
-        What matters. The log loss tells more of few rows, and soft labels change it first.
-        "accuracy" is for students without ``predict_proba`` and for users of labels alone; losses
-        are then error rates.
+        The loss that decides. The log loss is more informative for few rows, and soft labels
+        change it first. "accuracy" is for students without ``predict_proba`` and for users who
+        need labels only. Losses are then error rates.
     alpha : float in (0, 1], default=0.5
-        Weight of the teacher's labels that is planned, as in
-        :class:`~sklearn_kd.DistilledClassifier`.
+        Planned weight of the teacher's labels, as in :class:`~sklearn_kd.DistilledClassifier`.
     calibration : "temperature" or None, default="temperature"
-        Whether the teacher's probabilities, unless it is frozen, will be calibrated before they
-        become labels, as in :class:`~sklearn_kd.DistilledClassifier`; here by a temperature fitted
-        on the other folds.
+        Whether the probabilities of a teacher that is not frozen will be calibrated, as in
+        :class:`~sklearn_kd.DistilledClassifier`. Here the temperature is fitted on the other
+        folds.
     margin : float, default=None
-        A gain that no one would mind to miss, in nats or as a share of the rows. None: 1 % of the
-        student's held-out log loss, and half a point of accuracy (0.005).
+        Smallest gain considered practically relevant, in nats or as a share of the rows. None: 1 %
+        of the student's held-out log loss, or 0.005 for the accuracy.
     confidence : float in (0, 1), default=0.95
-        Of the two-sided intervals.
+        Confidence level of the two-sided intervals.
     n_jobs : int, default=None
-        Fits in parallel, which then slow each other down: ``cost`` is measured.
+        Number of fits in parallel. Parallel fits slow each other down, which affects ``cost``.
     random_state : int, RandomState instance or None, default=0
-        Of the folds and, unless it is None, of each ``random_state`` in teacher and student that
-        is None.
+        Controls the folds. If not None, it also seeds each unset ``random_state`` of teacher and
+        student.
     verbose : int, default=0
         Print one line for each fit.
 
     Returns
     -------
     advice : DistillationAdvice
-        ``decision``, ``verdict``, ``gap``, ``recoverable``, ``label_gain``, ``overfitting``,
-        ``cost``, ``frame``.
+        With ``decision``, ``verdict``, ``gap``, ``recoverable``, ``label_gain``, ``overfitting``,
+        ``cost`` and ``frame``.
 
     Raises
     ------
     TypeError
-        For a student that cannot learn soft labels, or that lacks the ``predict_proba`` that
-        ``decide_by="log_loss"`` needs, and for a teacher with neither ``predict_proba`` nor
-        ``decision_function``.
+        If the student cannot learn soft labels, or has no ``predict_proba`` and ``decide_by`` is
+        "log_loss", or if the teacher has neither ``predict_proba`` nor ``decision_function``.
     ValueError
-        For fewer than two classes or folds, and for a fold whose training part lacks a class.
+        If there are fewer than two classes or folds, or the training part of a fold lacks a class.
 
     See Also
     --------
-    sklearn_kd.DistilledClassifier : Distils.
+    sklearn_kd.DistilledClassifier : Fits a student on the labels of a teacher.
 
     Notes
     -----
-    Let s and q be the probabilities of student and teacher for rows they have not seen.
+    Let s and q be the probabilities of student and teacher for rows that they were not fitted on.
 
     ``label_gain`` is the loss of s minus that of :math:`(1 - \alpha) s + \alpha q`. A student
-    linear in its labels (a kernel smoother, a wide network under squared loss), fitted to
-    :math:`(1 - \alpha) y + \alpha q`, predicts :math:`(1 - \alpha)` times what it does after y
-    plus :math:`\alpha` times its imitation of q, at best q itself. For ``alpha=1`` it is the gap
-    to these labels. They are judged as they will be used: calibrated labels predict the gain of
-    calibrated ones best, and others that of others. The ``gap`` is to the teacher as it is, though
-    its decision values become probabilities by a map fitted on the other folds. For
-    a student without probabilities ``label_gain`` is the gap.
+    linear in its labels (a kernel smoother, a wide network under squared loss) that is fitted to
+    :math:`(1 - \alpha) y + \alpha q` predicts :math:`(1 - \alpha)` times its prediction after a
+    fit to y plus :math:`\alpha` times its approximation of q, which is at best q itself. For
+    ``alpha=1``, ``label_gain`` is the gap to these labels. The labels are calibrated if those of
+    the planned distillation are, since calibrated labels predict the gain of calibrated labels
+    best. The ``gap`` refers to the uncalibrated teacher, whose decision values, if it has no
+    probabilities, are mapped to probabilities on the other folds. For a student without
+    probabilities ``label_gain`` is the gap.
 
-    ``overfitting`` is the student's held-out loss of a row minus its mean loss in the fits that
-    saw it. Soft labels take noise out of the labels, hence at most the estimation error
-    :math:`L(s_n) - L(s_\infty)`. What stays with rows without end is the student's own error.
-    The training loss of a student that minimizes it is, in expectation, at most
-    :math:`L(s_\infty)`; so overfitting bounds the estimation error whatever the rate at which the
-    student learns, and for a regular model it is twice that error [1]_, hence the half. Losses
-    extrapolated from fits on half of the rows predicted gains worse, above all of trees.
+    ``overfitting`` is the student's held-out loss of a row minus its mean loss in the fits on this
+    row. Soft labels remove noise from the labels, so that they recover at most the estimation
+    error :math:`L(s_n) - L(s_\infty)`. The loss :math:`L(s_\infty)` with unlimited rows remains. In
+    expectation, the training loss of a student that minimizes it is at most
+    :math:`L(s_\infty)`. Overfitting therefore bounds the estimation error at any learning rate of
+    the student. For a regular model it is twice that error [1]_, which is why half of it counts.
+    Losses extrapolated from fits on half of the rows predicted gains worse, mainly those of trees.
 
     Of 48 pairs (a forest or gradient boosting; a network of 16 neurons or a tree of depth 6; 12
     tables of at most 1,500 training rows), the rank correlation between ``recoverable`` and the
     gain in log loss of a :class:`~sklearn_kd.DistilledClassifier` on test rows was 0.95, and 0.69
-    among networks alone, with ``calibration=None``; of the 33 told "yes" 31 gained, of the 15
-    "undecided", all networks, 8. For calibrated labels it was 0.94 and 0.62. Gains in accuracy
-    are mostly within their noise, and so is what is said of them.
+    among networks alone, with ``calibration=None``. Of 33 pairs with the decision "yes" 31 gained,
+    and 8 of the 15 "undecided" ones, which were all networks. For calibrated labels the
+    correlations were 0.94 and 0.62. Gains in accuracy are mostly within their noise, and so are
+    decisions by accuracy.
 
-    The decision is "no" where the upper end of ``recoverable`` is at most ``margin``, "yes" where
-    its lower end is above zero and its value above ``margin``, else "undecided".
+    The decision is "no" if the upper end of ``recoverable`` is at most ``margin``, "yes" if its
+    lower end is above zero and its value above ``margin``, and "undecided" otherwise.
 
-    Standard errors are :math:`\sigma \sqrt{1 / n_{test} + 1 / n_{train}}`, from the spread
-    :math:`\sigma` of paired differences over all rows (groups) held out: the first term for these
-    models on other rows [2]_, the second for models fitted to other rows [3]_. Models are those of
-    a fold, fitted to fewer rows than there are, so that gaps of a student that learns fast are
-    smaller in the end. Ends of ``recoverable`` are the smaller ends of its two.
+    Standard errors are :math:`\sigma \sqrt{1 / n_{test} + 1 / n_{train}}`, where :math:`\sigma` is
+    the standard deviation of paired differences over all held-out rows (or groups). The first
+    term is for these models on other test rows [2]_, and the second for models fitted to other
+    training rows [3]_. The models of a fold are fitted to fewer rows than there are, so that the
+    gap of a student that learns fast is smaller after a fit on all rows. The ends of the interval
+    of ``recoverable`` are the smaller ends of the two intervals.
 
     Probabilities below 1e-6 count as 1e-6, as they do where
     :class:`~sklearn_kd.DistilledClassifier` chooses its labels. The pairs above were measured with
