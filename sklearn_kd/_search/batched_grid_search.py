@@ -1,4 +1,4 @@
-"""BatchedGridSearchCV: a grid search whose candidates train together."""
+"""BatchedGridSearchCV, a grid search that trains its candidates jointly."""
 
 import math
 import time
@@ -33,69 +33,73 @@ MAX_ROUNDS = 3
 
 
 class BatchedGridSearchCV(DocumentationLinkMixin, GridSearchCV):
-    """Grid search over small networks that trains all candidates of a split at once.
+    """Grid search over small networks that trains all candidates of a split jointly.
 
     The results, the scores and the refit are those of
-    :class:`sklearn.model_selection.GridSearchCV`; only training differs. The networks of all
-    candidates, with their restarts, read the same rows in the same matrix products, which takes a
-    fraction of the time of one fit after the other. What comes before the network, the other steps
-    of a pipeline and a teacher's labels, is fitted once for each split and each setting of its own
+    :class:`sklearn.model_selection.GridSearchCV`, and only the training differs. The networks of
+    all candidates, with their restarts, share the rows and the matrix products, which takes a
+    fraction of the time of one fit after the other. What precedes the network, the other steps of a
+    pipeline and the labels of a teacher, is fitted once for each split and each setting of its own
     parameters.
 
     Parameters
     ----------
     estimator : TwoLayerPGDClassifier, DistilledClassifier with such a student, or Pipeline
-        A pipeline ends with either. Callbacks of its own cannot be told of fits that happen
-        together: set them on the search.
+        A pipeline ends with one of the others. The estimator must not have callbacks, which cannot
+        follow a joint training. Set them on the search.
     param_grid : dict or list of dict
-        As for GridSearchCV. Any parameter may vary. ``alpha``, ``temperature`` and ``augmentation``
-        of a DistilledClassifier must not be "auto", which is a search itself. Networks share
-        products where they read the same inputs in the same minibatches; those that differ in
-        ``batch_size``, ``optimizer`` (or in whether ``learning_rate`` is a number, which changes
-        it), ``momentum``, ``class_weight``, ``early_stopping``, ``device``, the input switches, or
-        in minibatches in ``random_state`` (but see ``share_minibatches``) and
-        ``validation_fraction``, train in turn.
+        As for GridSearchCV. Any parameter may vary, except that ``alpha``, ``temperature`` and
+        ``augmentation`` of a DistilledClassifier must not be "auto", which is a search itself.
+        Networks share matrix products if they read the same inputs in the same minibatches. Those
+        that differ in one of the following parameters train in turn: ``batch_size``,
+        ``optimizer``, whether ``learning_rate`` is a number (which changes the optimizer "auto"),
+        ``momentum``, ``class_weight``, ``early_stopping``, ``device``, ``input_scaling`` and
+        ``input_intercept``, and in minibatches also ``validation_fraction`` and ``random_state``
+        (see ``share_minibatches``).
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True
-        As for GridSearchCV: fit the best candidate on all rows, alone.
+        As for GridSearchCV. The best candidate is fitted on all rows, alone.
     cv : int, splitter, iterable of splits or None, default=None
         As for GridSearchCV.
     verbose : int, default=0
-        Above zero: print a line for each split, above one for each batch of networks too.
+        Above 0: print a line for each split. Above 1: also for each batch of networks.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
-        Score on the training rows too.
+        Whether to score on the training rows too.
     halving_factor : float or None, default=None
-        Discard candidates early: train all for a share of their epochs (``halving_factor ** -2``,
-        then ``halving_factor ** -1``, then all), and after each round keep the leading
-        ``1 / halving_factor`` of them by their mean test score, the others being done. Fewer than
-        ``halving_factor ** 2`` candidates take two rounds, fewer than ``halving_factor`` one. 3
-        saves half of the training and more, with little risk. Scores are then not those of
-        GridSearchCV: ``cv_results_`` has an entry for each candidate of each round, as that of
+        Factor by which the number of candidates shrinks from one round to the next. The first of
+        three rounds trains all candidates for a share ``halving_factor ** -2`` of their epochs, the
+        second one the leading ``1 / halving_factor`` of them, by mean test score, up to a share
+        ``halving_factor ** -1``, and the last one the leading ``1 / halving_factor`` of those to
+        the end. Fewer than ``halving_factor ** 2`` candidates take two rounds, fewer than
+        ``halving_factor`` one. A factor of 3 saves half of the training and more, with little
+        risk. ``cv_results_`` then differs from that of GridSearchCV: it has an entry for each
+        candidate of each round, as that of
         :class:`sklearn.model_selection.HalvingGridSearchCV`. All candidates of all splits stay in
-        memory until they are done. None: train all to the end.
+        memory until they are discarded or trained. None trains all candidates to the end.
     share_minibatches : bool, default=False
-        In minibatches, let networks with different ``random_state`` have the same order of rows and
-        the same held-out rows, so that they share products: a grid over seeds is then as fast as
-        one over widths. Their starts differ all the same. They have the same distribution as alone,
-        but not the same weights.
+        Whether networks with different ``random_state`` share the order of the rows in minibatches
+        and the held-out rows, and so matrix products. A grid over seeds is then as fast as one
+        over widths. The initial weights differ all the same. The networks have the same
+        distribution as alone, but not the same weights.
     max_memory : float or None, default=None
-        GiB that a batch of networks may take; None: what is free. Less means smaller batches with
-        the same results up to rounding.
+        Memory in GiB that a batch of networks may take. None means what is free. Less memory means
+        smaller batches with the same results up to rounding.
 
     Attributes
     ----------
     cv_results_ : dict of arrays
-        As of GridSearchCV. The fit time of a candidate is its share of the time of the split, by
-        neurons and epochs. After several rounds also ``iter``, the round from 0, and
-        ``share_of_epochs``, to which (rounded up to an epoch) the networks were trained by then;
-        fit times are then those of all rounds so far.
+        As of GridSearchCV. The fit time of a candidate is its share of the time of the split, in
+        proportion to neurons and epochs. After several rounds there are two more entries:
+        ``iter``, the number of the round from 0, and ``share_of_epochs``, the share to which
+        (rounded up to an epoch) the networks were trained by then. Fit times are then those of all
+        rounds so far.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
 multimetric_, classes_, n_features_in_, feature_names_in_
-        As of GridSearchCV. After several rounds the best is one of the last, unless ``refit`` is a
-        callable.
+        As of GridSearchCV. After several rounds the best candidate is one of the last round, unless
+        ``refit`` is a callable.
 
     See Also
     --------
@@ -104,15 +108,17 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     Notes
     -----
     In full batch (up to 1,000 distinct rows by default) a network ends with the weights that it
-    would have in GridSearchCV up to rounding (which training that is unstable magnifies), whatever
-    its neighbors do, also where seeds differ.
-    In minibatches too, where ``random_state`` is an integer and minibatches are not shared.
-    Networks whose ``random_state`` is None share one seed, drawn for each split: they have the same
-    distribution as alone, and candidates are compared on the same start and the same minibatches.
+    would have in GridSearchCV, up to rounding, which an unstable training magnifies. That does not
+    depend on the other candidates, and also holds where seeds differ. It holds in minibatches too
+    if ``random_state`` is an integer and minibatches are not shared. Networks whose
+    ``random_state`` is None share one seed, which is drawn for each split: they have the same
+    distribution as alone, and candidates are compared on the same initial weights and the same
+    minibatches.
 
-    Candidates whose training has ended leave the products at once. Callbacks of the search hear of
-    the fits once all are done, or all of a round; ``verbose`` of the student prints nothing. What
-    is scored before the last round has the ``termination_condition_`` "paused".
+    A candidate whose training has ended leaves the matrix products at once. Callbacks of the search
+    are told of the fits when all of them, or all of a round, have ended. ``verbose`` of
+    the student prints nothing. Networks that are scored before the last round have the
+    ``termination_condition_`` "paused".
 
     References
     ----------
@@ -161,7 +167,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         share_minibatches=False,
         max_memory=None,
     ):
-        # n_jobs has no place here: the threads of the products are those of torch
+        # there is no n_jobs, since the matrix products are parallel by the threads of torch
         self.estimator = estimator
         self.param_grid = param_grid
         self.scoring = scoring
@@ -176,31 +182,34 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, **params):
-        """Train all candidates on every split, score them, and refit the best.
+        """Train all candidates on each split, score them, and refit the best one.
 
         Parameters
         ----------
         X : array-like or dataframe of shape (n_samples, n_features)
+            Training rows.
         y : array-like of shape (n_samples,)
             Class labels.
         **params : dict
-            Metadata for ``fit`` (``sample_weight``, ``soft_targets``, ...; sliced with the rows
-            where they have as many), for the scorers, and ``groups`` for the splitter.
+            Metadata for ``fit`` (such as ``sample_weight`` and ``soft_targets``), for the scorers,
+            and ``groups`` for the splitter. Metadata with as many entries as there are rows are
+            split with the rows.
 
         Returns
         -------
         self : BatchedGridSearchCV
+            The fitted search.
 
         Raises
         ------
         ValueError
-            Before any training, for a parameter that cannot be batched, by its name, and for
-            ``halving_factor`` with several scores of which ``refit`` names none (where a callable
-            returns them, after the first round).
+            For a parameter that cannot be batched, and for ``halving_factor`` with several scores
+            of which ``refit`` names none. The error comes before any training, or after the first
+            round if a callable returns the scores.
         TypeError
-            For an estimator whose student is no TwoLayerPGDClassifier, or a subclass of it.
+            If the student is not a TwoLayerPGDClassifier, or is of a subclass of it.
         MemoryError
-            Before any training, where a network would not fit into ``max_memory``.
+            Before any training, if a network does not fit into ``max_memory``.
         """
         if y is None:
             raise ValueError("BatchedGridSearchCV needs the labels y, got None.")
@@ -265,7 +274,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         vars(self).update(fitted)
 
     def _route(self, params):
-        """Metadata for the estimator's fit and for the splitter."""
+        """Return the metadata for the fit of the estimator and for the splitter."""
         if routing_enabled():
             routed = process_routing(self, "fit", **params)
             return routed.estimator.fit, routed.splitter.split
@@ -287,18 +296,21 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")
 
     def score(self, X, y=None, **params):
-        """Score of the best estimator, as of GridSearchCV.
+        """Return the score of the best estimator, as GridSearchCV does.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
+            Rows to score on.
+        y : array-like of shape (n_samples,), default=None
+            Class labels.
         **params : dict
-            Metadata for the scorer, with metadata routing.
+            Metadata for the scorer, which need metadata routing.
 
         Returns
         -------
-        float
+        score : float
+            Score by ``refit`` or by the single scorer.
         """
         raise_for_params(params, self, "score")
         return super().score(X, y, **params)

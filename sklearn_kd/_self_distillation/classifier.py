@@ -1,4 +1,4 @@
-"""SelfDistillClassifier: a network that corrects wrong labels while it learns from them."""
+"""SelfDistillClassifier, a network that corrects wrong labels while it is trained on them."""
 
 import copy
 from numbers import Real
@@ -75,62 +75,72 @@ class SelfDistillClassifier(
     FittedClassifierMixin,
     BaseEstimator,
 ):
-    r"""Network that corrects wrong labels by its own predictions, and says which ones are wrong.
+    r"""Network that corrects wrong labels by its own predictions and says which labels are wrong.
 
-    A row is learnt as
+    The target of a row is
 
     .. math:: \hat y_t = \alpha_t\, y + (1 - \alpha_t)\, h(f_t(x)),
 
-    its given label mixed with a prediction of the network (Algorithm 1 of [1]_): what many rows
-    agree on is learnt first, and is by then trusted more than a label that contradicts it. It
-    needs no clean rows, no teacher and no noise rate.
+    the given label mixed with a prediction of the network (Algorithm 1 of [1]_). A network learns
+    what many rows have in common first. Its predictions are then trusted more than a label that
+    contradicts them. Neither clean rows nor a teacher nor the noise rate are needed.
 
     Parameters
     ----------
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
-        The network, cloned. A wide one learns what rows have in common before it memorizes single
-        labels. None: ``TwoLayerPGDClassifier(width=256)``; to search over its parameters, give it.
+        The network, which is cloned. A wide network learns what rows have in common before it
+        memorizes single labels. None is ``TwoLayerPGDClassifier(width=256)``. Pass it to search
+        over its parameters.
 
     target : {"hard", "soft"}, default="hard"
-        h: the most probable class, or the probabilities sharpened by ``target_temperature``.
+        The function h: the indicator of the most probable class, or the probabilities sharpened by
+        ``target_temperature``.
 
     target_temperature : float > 0, default=0.5
-        h is softmax(f / target_temperature) for ``target="soft"``. At 1 and without memory the
-        targets do no more than shorten the steps.
+        For ``target="soft"`` h is softmax(f / target_temperature). At 1 and without memory the
+        targets only shorten the steps.
 
     strength : float >= 0, default=1.0
-        Multiplies the ``schedule`` (lambda in [1]_, who set it by the noise rate: 1 up to 0.4,
-        1.5 beyond, for "accuracy"). Zero corrects nothing. With ``memory=None`` a prediction
-        outlives a wrong label only at a weight above one half, which "chance-corrected" with
-        strength 1 has up to a noise rate of ``(K - 1) / (2 K)``, K being the number of classes
-        (even ones): 0.25 for two, 0.45 for ten. Raise it where more labels are wrong.
+        Factor of the ``schedule``. Zero corrects nothing. Raise it where more labels are wrong.
+        With ``memory=None`` a prediction outlives a wrong label only at a weight above one half.
+        The schedule "chance-corrected" with strength 1 reaches that weight up to a noise rate of
+        ``(K - 1) / (2 K)`` for K classes of equal size: 0.25 for two classes, 0.45 for ten. The
+        factor is lambda in [1]_, where it is 1 up to a noise rate of 0.4 and 1.5 beyond, for
+        "accuracy".
 
     schedule : {"chance-corrected", "accuracy", "annealed"} or callable, default="chance-corrected"
-        :math:`1 - \alpha_t`, the weight of the predictions, before ``strength``; clipped to
-        [0, 1] after it. It follows the accuracy of the predictions against the given labels in the
-        batch. "accuracy" is that accuracy itself, the rule of [1]_, under which the predictions
-        of a rare class vanish: guessing the largest class is accurate. "chance-corrected":
-        ``max(0, (accuracy - prior) / (1 - prior))``, prior the share of the largest class.
-        "annealed": the share of the training that is over, as in [2]_. A callable maps
-        ``(step, accuracy, prior)`` to a number; with "previous-generation" once, with step 0.
+        The weight of the predictions, :math:`1 - \alpha_t`, before it is multiplied by
+        ``strength`` and clipped to [0, 1].
+
+        - "chance-corrected": ``max(0, (accuracy - prior) / (1 - prior))``, where accuracy is that
+          of the predictions against the given labels in the batch and prior is the share of the
+          largest class.
+        - "accuracy": the accuracy itself, as in [1]_. Predictions of a rare class vanish with it,
+          since guessing the largest class is accurate.
+        - "annealed": the share of the training that is over, as in [2]_.
+        - A callable maps ``(step, accuracy, prior)`` to a number. With "previous-generation" it is
+          called once, with step 0.
 
     memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
             default="auto"
-        Which prediction of a row. None: that of the same forward pass, as in [1]_.
-        "previous-epoch": the one of the epoch before [2]_. A number: a running mean with this
-        decay over the epochs [3]_. "previous-generation": that of a plainly trained network, which
-        makes the targets of a second one [4]_, at the cost of a second fit; where its weight would
-        be below 0.1 it is kept as it is. "auto": "previous-generation" for an estimator with
-        early stopping, which ends its training before corrections on the way could act, and a
-        schedule that follows the accuracy; else None.
+        Which prediction of a row is mixed with its label.
+
+        - None: the prediction of the same forward pass, as in [1]_.
+        - "previous-epoch": the prediction of the epoch before [2]_.
+        - A number: a running mean over the epochs with this decay [3]_.
+        - "previous-generation": the prediction of a plainly trained network, which makes the
+          targets of a second network [4]_, at the cost of a second fit. If the weight of the
+          predictions would be below 0.1, the first network is kept.
+        - "auto": "previous-generation" for an estimator with early stopping and a schedule that
+          follows the accuracy, else None. Early stopping ends the training before corrections
+          within it could act.
 
     warm_up : float in [0, 1), default=0.05
-        Share of the epochs that go by before anything is corrected; the predictions of an untrained
-        network are arbitrary, and what they get wrong stays wrong. Not for
-        "previous-generation".
+        Share of the epochs before the first correction. The predictions of an untrained network
+        are arbitrary, and their mistakes would persist. Not used with "previous-generation".
 
-    random_state : int, RandomState or None, default=None
-        Of the network, and of the folds of `find_label_errors`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the network and of the folds of `find_label_errors`.
 
     verbose : int, default=0
         Above zero: print the estimated noise rate.
@@ -138,36 +148,40 @@ class SelfDistillClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
     estimator_ : estimator
         The fitted network.
     refined_targets_ : ndarray of shape (n_samples, n_classes)
-        Probabilities of the true classes, by what the network believes and how often labels are
-        wrong: the beliefs times the probability of the given label if k is the true class
-        (``1 - noise_rate_`` for k itself, else ``noise_rate_ / (n_classes - 1)``), normalized.
-        Beliefs are the probabilities of ``estimator_`` without the labels it has seen: less their
-        share in the targets where these have been learnt, else squared. Usable as
-        ``soft_targets`` of any student.
+        Probabilities of the true classes, usable as ``soft_targets`` of any student. They are
+        proportional to the product of the predictions of ``estimator_`` without the influence of
+        the given labels and of the probability of the given label if k is the true class:
+        ``1 - noise_rate_`` for k itself, ``noise_rate_ / (n_classes - 1)`` for another class. If
+        ``estimator_`` has learned its targets, the share of the given label is subtracted from its
+        probabilities, else they are squared.
     label_quality_ : ndarray of shape (n_samples,)
-        Probability of the given label, low for suspected wrong labels: the mean over the two
-        generations, else over the epochs (which stays low even where a wrong label is memorized
-        in the end), or where rows were held out that of ``estimator_``. In-sample; see
-        `find_label_errors`.
+        Probability of the given label, which is low for labels that are suspected to be wrong. It
+        is the mean over two generations, or the mean over the epochs, which stays low even where a
+        wrong label is memorized in the end. If the first generation was kept, or rows were held out
+        from a single one, it is the probability of ``estimator_``. The probabilities are in-sample;
+        see `find_label_errors`.
     noise_rate_ : float
-        Estimated share of wrong labels: those that ``estimator_`` contradicts with as much
-        confidence as it has, on average, in rows of the class that it suggests [5]_. Rows near a
-        boundary count too: it is not zero for clean labels of classes that overlap.
+        Estimated share of wrong labels: those that ``estimator_`` contradicts at least as
+        confidently as it predicts, on average, the rows with the label that it suggests [5]_. Rows
+        near a boundary count too, so that the estimate is not zero for clean labels of classes
+        that overlap.
     weight_curve_ : ndarray of shape (n_iter_,)
-        :math:`1 - \alpha_t`, its mean in each epoch; zeros where the first generation was kept.
+        Mean of :math:`1 - \alpha_t` in each epoch. Zeros if the first generation was kept.
     n_iter_ : int
-        Epochs trained (of the second generation).
+        Number of epochs of ``estimator_``.
     loss_curve_ : list of float
-        Training loss of each epoch against the corrected targets: of the second generation their
-        KL divergence, else the cross-entropy.
+        Training loss of each epoch against the corrected targets: their KL divergence in a second
+        generation, else the cross-entropy.
     termination_condition_ : str
         Why the training of ``estimator_`` ended.
     n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Where X has such names.
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit, where X has string names.
 
     See Also
     --------
@@ -176,12 +190,12 @@ class SelfDistillClassifier(
 
     Notes
     -----
-    Wrong labels are learnt last by networks that can memorize them. Where a network does not get
-    that far, or where labels are right and merely hard to learn, corrections cost accuracy. No
-    class vanishes by "chance-corrected", but with ``memory=None`` a rare one that is learnt late
-    still loses rows to corrections: look at its recall.
+    Networks that can memorize wrong labels learn them last. Corrections cost accuracy where a
+    network does not get that far, or where labels are right and merely hard to learn. No class
+    vanishes with "chance-corrected", but with ``memory=None`` a rare class that is learned late
+    still loses rows to corrections. Its recall shows whether that happens.
 
-    The update of [1]_ as it is printed is
+    The update of [1]_ as printed there is
     ``SelfDistillClassifier(network, schedule="accuracy", memory=None, warm_up=0)`` with a network
     without early stopping.
 
@@ -463,31 +477,41 @@ class SelfDistillClassifier(
             )
 
     def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
-        """Rank the rows by how likely their labels are right, the most suspicious first.
+        """Rank the rows by the probability of their labels, lowest first.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows as the estimator takes them.
         y : array-like of shape (n_samples,)
-            Labels, some of them wrong.
+            Labels, some of which are wrong.
         cv : "in-sample", None, int, splitter or iterable of splits, default=None
-            Who judges a row. None or a number of folds: a copy of this classifier that was fitted
-            without it; five of them by default, stratified and shuffled, which need no `fit`
-            before. A splitter must test each row once. "in-sample": the fitted network, which has
-            seen the label; it takes no time, needs the rows and labels of `fit` in their order,
-            and looks at the labels only.
+            Which network predicts a row.
+
+            - None or an int: a copy of this classifier that is fitted without the row, on five or
+              so many stratified and shuffled folds. No `fit` is needed before.
+            - A splitter or splits: copies that are fitted on these folds, which have to test each
+              row once.
+            - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
+              rows and labels of `fit` in the same order, and looks at the labels only.
         groups : array-like of shape (n_samples,), default=None
-            For a splitter that keeps groups together.
+            Groups of the rows, for a splitter that takes them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Of the rows, to the copies.
+            Weights of the rows in the fits of the copies.
 
         Returns
         -------
         errors : DataFrame of shape (n_samples, 4)
-            All rows, worst first: ``row`` (position in X), ``given_label``, ``suggested_label``
-            (the most probable) and ``label_quality`` (in [0, 1], the probability of the given
-            label). Its index is that of X where X is a DataFrame. About ``noise_rate_`` times
-            the number of rows are wrong.
+            All rows, the most suspicious first, with the columns ``row`` (position in X),
+            ``given_label``, ``suggested_label`` (the most probable one) and ``label_quality`` (the
+            probability of the given label, in [0, 1]). Its index is that of X if X is a DataFrame.
+            A share of about ``noise_rate_`` of the labels is wrong.
+
+        Raises
+        ------
+        ValueError
+            For folds that do not test each row once, and for "in-sample" with other labels than
+            those of `fit`, with groups or with weights.
         """
         X, y = indexable(X, y)
         y = check_y(y, estimator=self)

@@ -1,7 +1,4 @@
-"""InformationDisplay: what of the labels lies where a kernel learns early, along training.
-
-Of the rooms of `inspection`, which is where users find it.
-"""
+"""Private implementation of :class:`sklearn_kd.inspection.InformationDisplay`."""
 
 from numbers import Integral
 
@@ -20,43 +17,47 @@ __all__ = ["InformationDisplay"]
 
 _COLUMNS = ["epoch", "weight", "given", "refined", "predicted", "gain"]
 _QUANTITIES = {"ratio": "Information ratio", "gain": "Information gain"}
-#: Spread of labels below which they count as all equal: of a ratio only rounding is left.
-_SPREAD = 1e-6
+#: Root mean square of centered labels below which they count as all equal. Their information ratio
+#: would consist of rounding errors.
+_MIN_SPREAD = 1e-6
 
 
 class InformationDisplay:
     r"""Information ratio of labels that are corrected in training, epoch by epoch.
 
-    The ratio of label vectors is the share of their norm in the top k eigenvectors of a kernel,
-    :math:`\|U_k^\top y\| / \|y\|` (:func:`~sklearn_kd.theory.information_ratio`): what a wide
-    network learns early. Wrong labels lower it. The information gain is the ratio of the labels
-    as :class:`~sklearn_kd.SelfDistillClassifier` has corrected them minus that of the labels as
-    given; it is positive where corrections put back what noise has taken out.
+    The information ratio of label vectors is the share of their norm in the top k eigenvectors of a
+    kernel, :math:`\|U_k^\top y\| / \|y\|` (:func:`~sklearn_kd.theory.information_ratio`). A wide
+    network learns this part of the labels early. Wrong labels lower it. The information gain is the
+    ratio of the labels as :class:`~sklearn_kd.SelfDistillClassifier` has corrected them minus that
+    of the given labels. It is positive where the corrections restore what noise has removed.
 
-    Make one with :meth:`from_estimator`; the constructor takes the frame of an earlier one.
+    Make one with :meth:`from_estimator`. The constructor takes the frame of an earlier display.
 
     Parameters
     ----------
     frame : DataFrame
-        One line for each recorded epoch, with the columns of the attribute ``frame``; ``clean``
-        may be absent.
+        One line for each recorded epoch, with the columns of the attribute ``frame``. The column
+        ``clean`` may be absent.
 
     Attributes
     ----------
     frame : DataFrame of shape (n_records, 6 or 7)
-        Columns ``epoch`` (from 1), ``weight`` (:math:`1 - \alpha_t`, mean of the epoch), the
-        ratios of the ``given`` labels, of the ``refined`` ones and of the ``predicted``
-        probabilities, ``gain`` (refined minus given) and, if they are known, the ratio of the
-        ``clean`` labels. NaN where labels are the same in all rows, as the predictions of an
-        untrained network may be.
+        The columns are ``epoch`` (from 1), ``weight`` (the mean of :math:`1 - \alpha_t` in the
+        epoch), the information ratios of the ``given`` labels, the ``refined`` labels and the
+        ``predicted`` probabilities, ``gain`` (refined minus given) and, if they are known, the
+        information ratio of the ``clean`` labels. A ratio is NaN if the labels are the same in all
+        rows, as the predictions of an untrained network may be.
     ax_ : matplotlib Axes
+        Axes that the display was last drawn on.
     figure_ : matplotlib Figure
+        Figure of these axes.
     lines_ : list of matplotlib Line2D
+        Lines that were drawn.
 
     See Also
     --------
     sklearn_kd.theory.information_ratio : The ratio of one label vector.
-    sklearn_kd.theory.kernel_spectrum : Where to put k.
+    sklearn_kd.theory.kernel_spectrum : The spectrum of the kernel, which helps to choose k.
 
     References
     ----------
@@ -106,60 +107,63 @@ class InformationDisplay:
         quantity="ratio",
         line_kw=None,
     ):
-        """Fit a clone on labels that it corrects, record what it makes of some rows, and plot.
+        """Fit a clone on labels that it corrects, record the ratios of some rows, and plot them.
 
         Parameters
         ----------
         estimator : SelfDistillClassifier
-            It is cloned. Its targets must change along training: ``memory="previous-generation"``
-            makes them once, and ``memory="auto"`` is that for a network with early stopping.
+            It is cloned. Its targets must change in training, while
+            ``memory="previous-generation"`` makes them once. ``memory="auto"`` is the same for a
+            network with early stopping.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows. The kernel takes them as given, as in
             :func:`~sklearn_kd.theory.information_ratio`, while most networks scale their inputs.
-            Rows of unit length suit the kernels named there.
+            Rows of unit length suit the named kernels.
         y : array-like of shape (n_samples,)
-            Class labels, some of them wrong.
+            Class labels, some of which are wrong.
         y_clean : array-like of shape (n_samples,), default=None
-            The right labels, where they are known; they are not learnt from.
+            The true labels, if they are known. The network does not learn from them.
         k : int, default=5
             Number of eigenvectors. Choose it at a gap of the spectrum
             (:func:`~sklearn_kd.theory.kernel_spectrum`).
         kernel : {"ntk", "ntk-full", "nngp", "laplace"} or callable, default="ntk-full"
             A callable maps (X, X) to the Gram matrix.
         n_rows : int or None, default=256
-            Rows that are recorded, whose Gram matrix is taken apart; None, or more than there
-            are: all.
+            Number of rows that are recorded. The eigenvectors are those of their Gram matrix. None,
+            or more than there are, means all rows.
         every : int, default=1
-            Epochs from one record to the next, the first epoch being the first.
+            Number of epochs from one record to the next. The first epoch is always recorded.
         random_state : int, RandomState instance or None, default=None
             Draws the rows. The estimator has a ``random_state`` of its own.
         ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        quantity, line_kw
+            Axes to draw on. None makes a new figure.
+        quantity : {"ratio", "gain"}, default="ratio"
+            As for :meth:`plot`.
+        line_kw : dict, default=None
             As for :meth:`plot`.
 
         Returns
         -------
         display : InformationDisplay
-            With the ratios in ``frame``.
+            The display, with the ratios in ``frame``.
 
         Raises
         ------
         ImportError
             Before any training, if matplotlib is not installed.
         TypeError
-            For another estimator.
+            If the estimator is not a SelfDistillClassifier.
         ValueError
-            If targets do not change along training, if early stopping holds rows out, if the
-            labels of the rows drawn are all equal, or an option is out of range.
+            If targets do not change in training, if early stopping holds rows out, if the labels of
+            the rows drawn are all equal, or if an option is out of range.
 
         Notes
         -----
-        Labels are centered and classes count as one-hot, for two classes as well, where any other
-        coding has the same ratio. In an epoch of minibatches each row's target is that of the one
-        step that it takes part in. Of several networks (``n_init``) the curve is of the one
-        that is kept. What is recorded are targets of the epoch's forward passes, those of epoch 1
-        in full batch being made by the untrained network.
+        Labels are centered, and classes are one-hot, also for two classes, where any other coding
+        has the same ratio. In an epoch of minibatches the target of a row is that of the one step
+        that the row takes part in. If several networks train side by side (``n_init``), the curve
+        is that of the network that is kept. The targets are those of the forward passes of the
+        epoch, so that in full batch the untrained network makes the targets of epoch 1.
 
         Examples
         --------
@@ -197,17 +201,23 @@ class InformationDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
+            Axes to draw on. None makes a new figure.
         quantity : {"ratio", "gain"}, default="ratio"
-            Ratios of refined labels and predictions, with those of given and clean labels as
-            level lines; or the gain, with what clean labels would gain as a level line.
+            "ratio" draws the ratios of refined labels and predictions, with horizontal lines for
+            given and clean labels. "gain" draws the gain of refined labels, with a horizontal line
+            for the gain of clean labels.
         line_kw : dict, default=None
-            For ``ax.plot``.
+            Options of ``ax.plot``.
 
         Returns
         -------
         display : InformationDisplay
-            Itself, with the attributes that are drawn.
+            The display itself, with the attributes of what is drawn.
+
+        Raises
+        ------
+        ValueError
+            If the frame has no line or lacks a column, or ``quantity`` is neither.
         """
         _check_quantity(quantity)
         missing = [column for column in _COLUMNS if column not in self.frame]
@@ -308,16 +318,16 @@ def _one_hot(y, rows):
 
 
 def _ratio(columns, top):
-    """Information ratio of label columns (n_rows, n_outputs); NaN where rows are all equal."""
+    """Return the information ratio of labels (n_rows, n_outputs), NaN if rows are all equal."""
     centered = columns - columns.mean(axis=0)
     norm = np.linalg.norm(centered)
-    if norm <= _SPREAD * np.sqrt(len(columns)):
+    if norm <= _MIN_SPREAD * np.sqrt(len(columns)):
         return np.nan
     return min(float(np.linalg.norm(top.T @ centered) / norm), 1.0)
 
 
 def _frame(records, weights, ratios):
-    """One line for each record."""
+    """Return the frame of a display, with a line for each record."""
     import pandas as pd
 
     frame = pd.DataFrame(records, columns=["epoch", "refined", "predicted"])
@@ -327,21 +337,21 @@ def _frame(records, weights, ratios):
 
 
 def _check_estimator(estimator):
-    """Clone of an estimator whose targets change along training."""
+    """Return a clone of an estimator whose targets change in training."""
     if not isinstance(estimator, LabelCorrector) or isinstance(estimator, type):
         name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
         raise TypeError(
-            f"estimator must be a SelfDistillClassifier, an instance; got {name}. Put the steps of "
-            "a pipeline before: X as the network takes it."
+            f"estimator must be a SelfDistillClassifier, an instance; got {name}. Apply the steps "
+            "of a pipeline before, and pass X as the network takes it."
         )
     estimator = clone(estimator)
     network = estimator._get_estimator()
-    # others are refused by fit
+    # fit refuses networks of other kinds
     if isinstance(network, SoftTargetStudent) and estimator._trains_two_generations(network):
         raise ValueError(
-            "memory='previous-generation' (which memory='auto' is for a network with early "
-            "stopping) makes its targets once, so that there is nothing to see along training: "
-            "set memory=None, and early_stopping=False of the network."
+            "memory='previous-generation', and memory='auto' for a network with early stopping, "
+            "makes the targets once, so that nothing changes in training: set memory=None, and "
+            "early_stopping=False of the network."
         )
     return estimator
 
