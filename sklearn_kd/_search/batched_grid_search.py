@@ -1,5 +1,6 @@
 """BatchedGridSearchCV, a grid search that trains its candidates jointly."""
 
+import functools
 import math
 import time
 from numbers import Real
@@ -12,7 +13,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
-from sklearn_kd._search.split_fits import SearchFits, SplitFits
+from sklearn_kd._search.split_fits import SearchFits, SearchRows
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
@@ -20,7 +21,6 @@ from sklearn_kd._utils.sklearn_compat import (
     fit_context,
     raise_for_params,
     routing_enabled,
-    safe_split,
 )
 
 __all__ = ["BatchedGridSearchCV"]
@@ -224,24 +224,17 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         if len(splits) != (promised := splitter.get_n_splits(X, y, **split_params)):
             raise ValueError(f"cv made {len(splits)} splits, but its get_n_splits says {promised}.")
         epoch_shares = self._epoch_shares(len(candidates))
-        start = time.perf_counter()
-
-        def begin_split(number):
-            train, _ = splits[number]
-            return SplitFits(
-                candidates,
-                *safe_split(self.estimator, X, y, train),
-                check_method_params(X, params=fit_params, indices=train),
-                lambda level, message: self._say(level, number + 1, len(splits), message, start),
-                share_minibatches=self.share_minibatches,
-                limit=math.inf if self.max_memory is None else self.max_memory * 2**30,
-                n_paused=len(splits) if len(epoch_shares) > 1 else 0,
-            )
-
+        options = {
+            "share_minibatches": self.share_minibatches,
+            "limit": math.inf if self.max_memory is None else self.max_memory * 2**30,
+            "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
+        }
+        say = functools.partial(self._say, time.perf_counter(), len(splits))
+        rows = SearchRows(X, y, fit_params, splits)
         search = PrefittedGridSearch(
             self.estimator,
             self.param_grid,
-            fits=SearchFits(candidates, splits, begin_split),
+            fits=SearchFits(self.estimator, candidates, rows, say, options),
             epoch_shares=epoch_shares,
             scorers=scorers,
             title=repr(self),
@@ -290,7 +283,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         n_rounds = min(MAX_ROUNDS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9))
         return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
-    def _say(self, level, number, n_splits, message, start):
+    def _say(self, start, n_splits, level, number, message):
         if self.verbose >= level:
             seconds = time.perf_counter() - start
             print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")

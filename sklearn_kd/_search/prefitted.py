@@ -200,7 +200,7 @@ class PrefittedGridSearch(GridSearchCV):
         n_rounds = len(self.epoch_shares)
         context = callback_ctx.subcontext(
             task_name="search",
-            max_subtasks=len(kept) * self.fits.n_splits if n_rounds == 1 else n_rounds,
+            max_subtasks=len(kept) * len(self.fits.splits) if n_rounds == 1 else n_rounds,
             sequential_subtasks=n_rounds > 1,
         ).call_on_fit_task_begin(estimator=self)
         if n_rounds == 1:
@@ -222,7 +222,7 @@ class PrefittedGridSearch(GridSearchCV):
                 return
             round_context = context.subcontext(
                 task_name="halving-iteration",
-                max_subtasks=len(kept) * self.fits.n_splits,
+                max_subtasks=len(kept) * len(self.fits.splits),
                 sequential_subtasks=False,
             ).call_on_fit_task_begin(estimator=self)
             more = {"iter": [number] * len(kept), "share_of_epochs": [share] * len(kept)}

@@ -8,9 +8,10 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
+from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
-__all__ = ["SearchFits", "SplitFits"]
+__all__ = ["SearchFits", "SearchRows"]
 
 
 @dataclass
@@ -28,18 +29,33 @@ class SplitFits:
 
     Parameters
     ----------
-    candidates : list of Candidate
-    X, y, fit_params
-        Training rows of the split, and the metadata of their fit.
     say : callable
         Called with a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, candidates, X, y, fit_params, say, **options):
+    def __init__(self, say, options):
         self.say, self.options = say, options
-        self.outcomes, self.groups, by_key = {}, [], {}
+        self.outcomes, self.groups = {}, []
+
+    def prepare(self, candidates, X, y, fit_params):
+        """Fit what precedes the students, and set their joint training up.
+
+        Parameters
+        ----------
+        candidates : list of Candidate
+        X, y : array-like
+            Training rows.
+        fit_params : dict
+            Metadata of these rows.
+
+        Returns
+        -------
+        SplitFits
+            Itself.
+        """
+        by_key = {}
         for candidate in candidates:
             by_key.setdefault(candidate.preprocessing_key, []).append(candidate)
 
@@ -48,10 +64,11 @@ class SplitFits:
             return int(check_random_state(None).randint(2**31 - 1))
 
         for group in by_key.values():
-            self._prepare(group, X, y, fit_params, draw_seed)
+            self._prepare_group(group, X, y, fit_params, draw_seed)
+        return self
 
-    def _prepare(self, candidates, X, y, fit_params, draw_seed):
-        """Fit what precedes the students of some candidates, and set their joint training up."""
+    def _prepare_group(self, candidates, X, y, fit_params, draw_seed):
+        """Fit what precedes the students of some candidates that share it."""
         start = time.perf_counter()
         try:
             prefitted = candidates[0].fit_preprocessing(X, y, fit_params)
@@ -111,26 +128,46 @@ class SplitFits:
         return [self.outcomes[candidate] for candidate in kept]
 
 
+@dataclass(frozen=True)
+class SearchRows:
+    """Rows of a search, their metadata and their splits."""
+
+    X: Any
+    y: Any
+    fit_params: dict
+    splits: list  # of (train, test), arrays of row numbers
+
+    def training_rows(self, estimator, number):
+        """Return the training rows of a split as an estimator takes them: X, y and metadata."""
+        train, _ = self.splits[number]
+        X, y = safe_split(estimator, self.X, self.y, train)
+        return X, y, check_method_params(self.X, params=self.fit_params, indices=train)
+
+
 class SearchFits:
     """Fits of candidates on all splits of a search.
 
     Parameters
     ----------
+    estimator : estimator
+        That of the search.
     candidates : list of Candidate
-    splits : list of (train, test)
-        Arrays of row numbers.
-    begin_split : callable
-        Called with the number of a split; returns its `SplitFits`.
+    rows : SearchRows
+    say : callable
+        Called with a verbosity, the number of a split from 1, and a message.
+    options : dict
+        Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, candidates, splits, begin_split):
-        self.candidates, self.splits, self._begin_split = candidates, splits, begin_split
+    def __init__(self, estimator, candidates, rows, say, options):
+        self.estimator, self.candidates, self.rows = estimator, candidates, rows
+        self.say, self.options = say, options
         self._paused = {}
 
     @property
-    def n_splits(self):
-        """Number of splits."""
-        return len(self.splits)
+    def splits(self):
+        """Splits of the rows."""
+        return self.rows.splits
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -149,8 +186,8 @@ class SearchFits:
             For each split what `SplitFits.advance` returns.
         """
         fits = []
-        for number in range(self.n_splits):
-            split = self._paused.pop(number, None) or self._begin_split(number)
+        for number in range(len(self.splits)):
+            split = self._paused.pop(number, None) or self._begin(number)
             fits.append(split.advance(share, [self.candidates[index] for index in kept]))
             if share < 1:
                 self._paused[number] = split
@@ -158,3 +195,10 @@ class SearchFits:
                 if raises and isinstance(result, Exception):
                     raise result
         return fits
+
+    def _begin(self, number):
+        split = SplitFits(functools.partial(self._say_of_split, number + 1), self.options)
+        return split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
+
+    def _say_of_split(self, number, level, message):
+        self.say(level, number, message)
