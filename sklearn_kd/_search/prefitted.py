@@ -149,7 +149,7 @@ class PrefittedGridSearch(GridSearchCV):
     """Grid search over candidates that are trained jointly, in one or several rounds.
 
     Each round trains the candidates that are left to a share of their epochs and scores them. Those
-    of the least scores are discarded before the next round.
+    with the lowest scores are discarded before the next round.
 
     Parameters
     ----------
@@ -163,14 +163,14 @@ class PrefittedGridSearch(GridSearchCV):
     scorers : tuple of (callable, str or bool)
         The scorers of the search of the user, and the score to refit by.
     title : str
-        The search of the user in the words of warnings.
+        What warnings call the search, as the user has made it.
     **options : dict
         Other parameters of `GridSearchCV`, validated before.
 
     Attributes
     ----------
     fit_seconds : list of list of float
-        For each candidate of each round the seconds of its fits, one a split.
+        For each candidate of each round the seconds of its fits, one for each split.
     """
 
     def __init__(self, estimator, param_grid, *, fits, epoch_shares, scorers, title, **options):

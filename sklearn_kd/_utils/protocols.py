@@ -60,7 +60,7 @@ class JointStudent(SoftTargetStudent, Protocol):
 
 @runtime_checkable
 class Distiller(Protocol):
-    """A meta-estimator that fits a student on the labels of a teacher."""
+    """A meta-estimator that fits its parameter ``student`` on the labels of a teacher."""
 
     def _get_teacher(self) -> Any:
         """Return the unfitted or frozen teacher, the default one where none is given."""

@@ -392,7 +392,7 @@ def test_callbacks():
     assert events[0] == events[1]
 
 
-def test_scorers_in_a_dict_leave_nothing_of_the_replay():
+def test_scorers_in_a_dict_leave_nothing_of_the_prefitted_search():
     X, y = table()
     search = batched(scoring={"a": None, "b": "f1_macro"}, refit="a").fit(X, y)
     assert pickle.loads(pickle.dumps(search)).score(X, y) == search.score(X, y)

@@ -1,18 +1,22 @@
-"""Candidates that fail or cannot be trained together."""
+"""Candidates that fail or cannot be trained jointly, and the student that records."""
 
 import warnings
 
 import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from numpy.testing import assert_array_equal
+from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import get_tags
 
 from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer import joint_training, stacked
+from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import fitted_names
 from tests._helpers.searches import batched, distilled, student, table
@@ -181,3 +185,36 @@ def test_warnings_made_errors_are_those_of_one_candidate():
             search = kind(estimator, grid, cv=3, refit=False, error_score=-1.0).fit(X, y)
         results.append(search.cv_results_["mean_test_score"])
     np.testing.assert_allclose(*results, atol=1e-9)
+
+
+def test_a_recording_student_keeps_what_a_student_would_train_on():
+    X, y = table()
+    weights = np.linspace(0, 2, len(y))
+    soft = np.full((len(y), 3), 1 / 3)
+    one = student()
+    recording = RecordingStudent.like(one).fit(X.tolist(), y, weights, soft)
+    expected = one._check_data(X, y, weights, soft)
+    kept = recording.training_set_
+    for name, array in zip(("X", "y_encoded", "weights", "soft"), expected, strict=True):
+        assert_array_equal(kept[name], array)
+    assert kept["y"] is y
+    assert_array_equal(recording.checked_.classes_, [0, 1, 2])
+    assert get_tags(recording) == get_tags(one)
+    assert recording.random_state == one.random_state
+    with pytest.raises(NotFittedError, match="never trained"):
+        recording.predict_proba(X)
+
+
+def test_a_recording_student_has_the_metadata_requests_of_the_student():
+    with config_context(enable_metadata_routing=True):
+        one = student().set_fit_request(sample_weight=True, soft_targets="labels")
+        requests = RecordingStudent.like(one).get_metadata_routing().fit.requests
+        assert requests == {"sample_weight": True, "soft_targets": "labels"}
+
+
+def test_an_error_of_a_loss_names_the_student():
+    X, y = table()
+    model = distilled(class_weight="balanced")
+    search = batched(model, {"alpha": [1.5], "temperature": [2.0]}, error_score="raise")
+    with pytest.raises(ValueError, match="the student is TwoLayerPGDClassifier"):
+        search.fit(X, y)

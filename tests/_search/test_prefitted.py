@@ -1,14 +1,12 @@
-"""The search that scores fits which have happened, and the student that keeps its training set."""
+"""The grid search that scores fits which have happened before."""
 
 import traceback
 import warnings
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -16,7 +14,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
-from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd._search.prefitted import FitQueue, PrefittedEstimator, PrefittedScorer
 from tests._helpers.estimators import PropagatedRecorder
 from tests._helpers.searches import (
@@ -143,36 +140,3 @@ def test_a_prefitted_scorer_is_like_the_one_in_it():
     assert repr(prefitted) == repr(scorer)
     assert prefitted._accept_sample_weight()
     assert not hasattr(PrefittedScorer(plain), "_accept_sample_weight")
-
-
-def test_a_recording_student_keeps_what_a_student_would_train_on():
-    X, y = table()
-    weights = np.linspace(0, 2, len(y))
-    soft = np.full((len(y), 3), 1 / 3)
-    one = student()
-    recording = RecordingStudent.like(one).fit(X.tolist(), y, weights, soft)
-    expected = one._check_data(X, y, weights, soft)
-    kept = recording.training_set_
-    for name, array in zip(("X", "y_encoded", "weights", "soft"), expected, strict=True):
-        assert_array_equal(kept[name], array)
-    assert kept["y"] is y
-    assert_array_equal(recording.checked_.classes_, [0, 1, 2])
-    assert get_tags(recording) == get_tags(one)
-    assert recording.random_state == one.random_state
-    with pytest.raises(NotFittedError, match="never trained"):
-        recording.predict_proba(X)
-
-
-def test_a_recording_student_has_the_metadata_requests_of_the_student():
-    with config_context(enable_metadata_routing=True):
-        one = student().set_fit_request(sample_weight=True, soft_targets="labels")
-        requests = RecordingStudent.like(one).get_metadata_routing().fit.requests
-        assert requests == {"sample_weight": True, "soft_targets": "labels"}
-
-
-def test_an_error_of_a_loss_names_the_student():
-    X, y = table()
-    model = distilled(class_weight="balanced")
-    search = batched(model, {"alpha": [1.5], "temperature": [2.0]}, error_score="raise")
-    with pytest.raises(ValueError, match="the student is TwoLayerPGDClassifier"):
-        search.fit(X, y)
