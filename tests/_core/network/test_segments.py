@@ -16,8 +16,8 @@ N, D, N_FOLDS = 40, 3, 3
 
 
 @dataclass
-class Job:
-    """Students that end together: one, or one for all rows and one without each fold."""
+class Fit:
+    """Students that end together: one, or one for all rows and one for each fold left out."""
 
     kind: str  # of the loss
     width: int
@@ -54,7 +54,7 @@ class Job:
         return targets.two_term_targets(soft, hard, T), losses.TwoTerm(alpha, T)
 
 
-def make_job(rng, n_classes, with_folds):
+def make_fit(rng, n_classes, with_folds):
     weights = rng.uniform(0.5, 2, N)
     if rng.rand() < 0.3:
         weights[rng.choice(N, N // 4, replace=False)] = 0.0
@@ -87,104 +87,104 @@ def make_job(rng, n_classes, with_folds):
     }
     if rng.rand() < 0.1:  # diverges, or is tossed about, where rounding grows at every step
         made["step_size"] = float(rng.choice([1e3, 1e30, 1e200]))
-    return Job(**made)
+    return Fit(**made)
 
 
-def make_jobs(n_jobs, n_classes, with_folds=False, seed=0):
+def make_fits(n_fits, n_classes, with_folds=False, seed=0):
     rng = np.random.RandomState(seed)
-    jobs = [make_job(rng, n_classes, with_folds) for _ in range(n_jobs)]
+    fits = [make_fit(rng, n_classes, with_folds) for _ in range(n_fits)]
     # neighbors that share a loss, and strangers
-    return sorted(jobs[::2], key=lambda job: (job.kind, job.width)) + jobs[1::2]
+    return sorted(fits[::2], key=lambda fit: (fit.kind, fit.width)) + fits[1::2]
 
 
-def of_student(jobs, values, dtype=torch.float64):
-    counts = torch.tensor([job.n_students for job in jobs])
+def of_student(fits, values, dtype=torch.float64):
+    counts = torch.tensor([fit.n_students for fit in fits])
     return torch.repeat_interleave(torch.tensor(values, dtype=dtype), counts)
 
 
-def joined(jobs):
-    """Rule and loss of many jobs: a stretch for neighbors of one kind."""
+def joined(fits):
+    """Return rule and loss of many fits, with a segment for neighbors of one kind."""
     rules, each_loss, start = [], [], 0
-    for kind, group in groupby(jobs, lambda job: job.kind):
+    for kind, group in groupby(fits, lambda fit: fit.kind):
         group = list(group)
-        n_students = sum(job.n_students for job in group)
+        n_students = sum(fit.n_students for fit in group)
         part = slice(start, start + n_students)
         start += n_students
-        values = torch.cat([job.targets()[0].expand(job.n_students, -1, -1) for job in group])
+        values = torch.cat([fit.targets()[0].expand(fit.n_students, -1, -1) for fit in group])
         loss = group[0].targets()[1]
         if kind == "two_term":
             loss = losses.TwoTerm(
-                of_student(group, [job.alpha for job in group]),
-                of_student(group, [job.temperature for job in group]),
+                of_student(group, [fit.alpha for fit in group]),
+                of_student(group, [fit.temperature for fit in group]),
             )
         rules.append(segments.Segment(part, targets.Fixed(values)))
         each_loss.append(segments.Segment(part, loss))
     return targets.PerSegmentTargets(rules), losses.PerSegmentLoss(each_loss)
 
 
-def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, pauses=()):
-    """Train jobs side by side; of each its weights, books and curves.
+def train(fits, *, batch_size=None, optimizer="nesterov", with_folds=False, pauses=()):
+    """Train fits side by side, and return weights, results and curves of each.
 
-    ``pauses`` are pairs of the epoch of a pause and the jobs that leave there.
+    ``pauses`` are pairs of the epoch of a pause and the fits that are dropped there.
     """
-    n_classes = jobs[0].hard.shape[1]
+    n_classes = fits[0].hard.shape[1]
     n_outputs = 1 if n_classes == 2 else n_classes
     inputs = torch.tensor(np.random.RandomState(7).normal(size=(N, D)))
     drawn = [
         layers.initialize(
-            job.width,
+            fit.width,
             D,
             n_outputs,
             symmetric=True,
-            generator=torch.Generator().manual_seed(job.seed + 1000 * copy),
+            generator=torch.Generator().manual_seed(fit.seed + 1000 * copy),
         )
-        for job in jobs
-        for copy in range(job.n_students)
+        for fit in fits
+        for copy in range(fit.n_students)
     ]
     hidden, output = (torch.cat([w[i] for w in drawn]) for i in (0, 1))
     if optimizer == "adam":
         # a neuron that adds the same to all logits has a gradient of zero, up to rounding, which
         # Adam divides by its epsilon
         output[(output == output[:, :1]).all(dim=1) & (n_outputs > 1), 0] *= -1
-    widths = [job.width for job in jobs for _ in range(job.n_students)]
+    widths = [fit.width for fit in fits for _ in range(fit.n_students)]
     students = problem.Students(widths, hidden, output, hidden.clone())
-    if len(jobs) == 1:  # as a fit alone has it
-        values, loss = jobs[0].targets()
+    if len(fits) == 1:  # as a fit alone has it
+        values, loss = fits[0].targets()
         rule = targets.Fixed(values)
     else:
-        rule, loss = joined(jobs)
+        rule, loss = joined(fits)
     rows, held_out = (
         problem.WeightedRows(
-            inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in jobs]))
+            inputs, rule, torch.tensor(np.concatenate([getattr(j, name) for j in fits]))
         )
         for name in ("train", "out")
     )
-    first = np.cumsum([0, *(job.n_students for job in jobs)])
+    first = np.cumsum([0, *(fit.n_students for fit in fits)])
     pool = np.repeat(first[:-1], np.diff(first))
     pool[first[:-1]] = -1
-    steps = [job.step_size for job in jobs]
-    output_steps = [job.step_size / 3 if job.is_trained else 0.0 for job in jobs]
+    steps = [fit.step_size for fit in fits]
+    output_steps = [fit.step_size / 3 if fit.is_trained else 0.0 for fit in fits]
     plan = problem.TrainingConfig(
-        step_size=of_student(jobs, steps),
-        output_step_size=of_student(jobs, output_steps) if any(output_steps) else None,
-        max_move=of_student(jobs, [job.max_move for job in jobs]),
-        n_epochs=of_student(jobs, [job.n_epochs for job in jobs], torch.int64),
+        step_size=of_student(fits, steps),
+        output_step_size=of_student(fits, output_steps) if any(output_steps) else None,
+        max_move=of_student(fits, [fit.max_move for fit in fits]),
+        n_epochs=of_student(fits, [fit.n_epochs for fit in fits], torch.int64),
         batch_size=batch_size,
         optimizer=optimizer,
         momentum=0.9,
-        decay=of_student(jobs, [job.decay for job in jobs], torch.bool),
+        decay=of_student(fits, [fit.decay for fit in fits], torch.bool),
         generator=torch.Generator().manual_seed(0),
-        fit=of_student(jobs, range(len(jobs)), torch.int64),
+        fit=of_student(fits, range(len(fits)), torch.int64),
     )
-    patience = of_student(jobs, [job.patience for job in jobs], torch.int64)
+    patience = of_student(fits, [fit.patience for fit in fits], torch.int64)
     held_out = (
         problem.ValidationSpec(held_out, patience, torch.from_numpy(pool)) if with_folds else None
     )
     if pauses:
         training = ResumableTraining(students, rows, loss, plan, held_out, pauses=True)
-        for epoch, leaving in pauses:
+        for epoch, dropped in pauses:
             training.advance(epoch)
-            training.drop(leaving)
+            training.drop(dropped)
         outcome = training.advance()
     else:
         outcome = ResumableTraining(students, rows, loss, plan, held_out).advance()
@@ -193,7 +193,7 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
         neurons = slice(students.neurons(start).start, students.neurons(end - 1).stop)
         n_epochs = outcome.n_epochs[number]
         curve = torch.stack(outcome.losses)[:, start:end]
-        assert curve[n_epochs:].isnan().all()  # they have left
+        assert curve[n_epochs:].isnan().all()  # they have ended
         results.append(
             {
                 "hidden": students.hidden[neurons],
@@ -209,9 +209,9 @@ def train(jobs, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     return results
 
 
-def assert_same(jobs, results, expected):
-    for job, result, alone in zip(jobs, results, expected, strict=True):
-        if job.step_size > 1:  # where they do not diverge, they multiply rounding
+def assert_same(fits, results, expected):
+    for fit, result, alone in zip(fits, results, expected, strict=True):
+        if fit.step_size > 1:  # where they do not diverge, they multiply rounding
             continue
         for name in ("reason", "n_epochs"):
             assert result[name] == alone[name]
@@ -235,90 +235,90 @@ SETTINGS = pytest.mark.parametrize(
 )
 
 
-def pieces(jobs, count):
+def pieces(fits, count):
     """Cut a list into so many pieces of unequal lengths."""
-    ends = np.linspace(0, 1, count + 1) ** 2 * len(jobs)
-    cut = [jobs[int(a) : int(b)] for a, b in pairwise(ends)]
+    ends = np.linspace(0, 1, count + 1) ** 2 * len(fits)
+    cut = [fits[int(a) : int(b)] for a, b in pairwise(ends)]
     return [piece for piece in cut if piece]
 
 
 @SETTINGS
 def test_a_student_in_a_batch_is_the_same_alone(optimizer, n_classes, with_folds, batch_size):
     options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
-    n_jobs = 500 // (1 + with_folds * N_FOLDS)
-    jobs = make_jobs(n_jobs, n_classes, with_folds)
-    results = train(jobs, **options)
-    for result in results:  # some have diverged, and some left before the last epoch
+    n_fits = 500 // (1 + with_folds * N_FOLDS)
+    fits = make_fits(n_fits, n_classes, with_folds)
+    results = train(fits, **options)
+    for result in results:  # some have diverged, and some ended before the last epoch
         assert all(torch.isfinite(result[name]).all() for name in ("hidden", "output"))
     assert 2 < sum(bool(result["diverged"].any()) for result in results) < 100
     assert {"max_iter", "diverged"} <= {result["reason"] for result in results}
     assert len({result["n_epochs"] for result in results}) > 3
-    some = slice(n_jobs // 40, None, n_jobs // 20)
-    alone = [train([job], **options)[0] for job in jobs[some]]
-    assert_same(jobs[some], results[some], alone)
+    some = slice(n_fits // 40, None, n_fits // 20)
+    alone = [train([fit], **options)[0] for fit in fits[some]]
+    assert_same(fits[some], results[some], alone)
 
 
 @SETTINGS
 def test_any_split_of_a_batch_gives_the_same(optimizer, n_classes, with_folds, batch_size):
     options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
-    jobs = make_jobs(80 if not with_folds else 20, n_classes, with_folds, seed=1)
-    whole = train(jobs, **options)
+    fits = make_fits(80 if not with_folds else 20, n_classes, with_folds, seed=1)
+    whole = train(fits, **options)
     for n_pieces in (2, 9):
-        split = [one for piece in pieces(jobs, n_pieces) for one in train(piece, **options)]
-        assert_same(jobs, split, whole)
+        split = [one for piece in pieces(fits, n_pieces) for one in train(piece, **options)]
+        assert_same(fits, split, whole)
     # in another order too
-    order = np.random.RandomState(0).permutation(len(jobs))
-    mixed = train([jobs[place] for place in order], **options)
+    order = np.random.RandomState(0).permutation(len(fits))
+    mixed = train([fits[place] for place in order], **options)
     back = [mixed[place] for place in np.argsort(order)]
-    assert_same(jobs, back, whole)
+    assert_same(fits, back, whole)
 
 
 @pytest.mark.slow
 @SETTINGS
 def test_each_of_500_is_the_same_alone(optimizer, n_classes, with_folds, batch_size):
     options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
-    jobs = make_jobs(500 // (1 + with_folds * N_FOLDS), n_classes, with_folds, seed=2)
-    results = train(jobs, **options)
-    alone = [train([job], **options)[0] for job in jobs]
-    assert_same(jobs, results, alone)
+    fits = make_fits(500 // (1 + with_folds * N_FOLDS), n_classes, with_folds, seed=2)
+    results = train(fits, **options)
+    alone = [train([fit], **options)[0] for fit in fits]
+    assert_same(fits, results, alone)
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
 def test_diverging_neighbors_go_unnoticed(optimizer):
-    jobs = make_jobs(20, 2, seed=3)
+    fits = make_fits(20, 2, seed=3)
     rng = np.random.RandomState(4)
     kinds = ["cross_entropy", "two_term", "squared_error"]
-    wild = [replace(make_job(rng, 2, False), step_size=s, max_move=np.inf, kind=kind)
+    wild = [replace(make_fit(rng, 2, False), step_size=s, max_move=np.inf, kind=kind)
             for s in (1e30, 1e200, 1e308) for kind in kinds]  # fmt: skip
-    alone = train(jobs, optimizer=optimizer)
-    among = train([*wild[:4], *jobs, *wild[4:]], optimizer=optimizer)
+    alone = train(fits, optimizer=optimizer)
+    among = train([*wild[:4], *fits, *wild[4:]], optimizer=optimizer)
     assert all(result["diverged"].all() for result in among[:4] + among[-5:])
-    assert_same(jobs, among[4:-5], alone)
+    assert_same(fits, among[4:-5], alone)
 
 
 @SETTINGS
 def test_pauses_change_nothing(optimizer, n_classes, with_folds, batch_size):
     options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
-    jobs = make_jobs(40 if not with_folds else 10, n_classes, with_folds, seed=5)
-    whole = train(jobs, **options)
-    paused = train(jobs, pauses=[(1, []), (2, []), (9, []), (9, []), (10**6, [])], **options)
+    fits = make_fits(40 if not with_folds else 10, n_classes, with_folds, seed=5)
+    whole = train(fits, **options)
+    paused = train(fits, pauses=[(1, []), (2, []), (9, []), (9, []), (10**6, [])], **options)
     assert {result["reason"] for result in paused} >= {"max_iter"}
-    assert_same(jobs, paused, whole)
+    assert_same(fits, paused, whole)
 
 
 @SETTINGS
-def test_jobs_that_leave_keep_what_a_shorter_training_gives(
+def test_fits_that_are_dropped_keep_what_a_shorter_training_gives(
     optimizer, n_classes, with_folds, batch_size
 ):
     options = {"optimizer": optimizer, "with_folds": with_folds, "batch_size": batch_size}
-    jobs = make_jobs(30 if not with_folds else 10, n_classes, with_folds, seed=6)
-    jobs = [replace(job, n_epochs=40, decay=False, patience=100) for job in jobs]
-    leaving = [number for number in range(len(jobs)) if number % 3]
-    results = train(jobs, pauses=[(7, leaving)], **options)
-    short = train([replace(job, n_epochs=7) for job in jobs], **options)
-    whole = train(jobs, **options)
-    for number in range(len(jobs)):
-        left = number in leaving and short[number]["reason"] == "max_iter"
+    fits = make_fits(30 if not with_folds else 10, n_classes, with_folds, seed=6)
+    fits = [replace(fit, n_epochs=40, decay=False, patience=100) for fit in fits]
+    dropped = [number for number in range(len(fits)) if number % 3]
+    results = train(fits, pauses=[(7, dropped)], **options)
+    short = train([replace(fit, n_epochs=7) for fit in fits], **options)
+    whole = train(fits, **options)
+    for number in range(len(fits)):
+        left = number in dropped and short[number]["reason"] == "max_iter"
         assert (results[number]["reason"] == "paused") == left
         expected = {**short[number], "reason": "paused"} if left else whole[number]
-        assert_same([jobs[number]], [results[number]], [expected])
+        assert_same([fits[number]], [results[number]], [expected])

@@ -16,6 +16,7 @@ from sklearn_kd._core.network.self_distillation import (
     Memory,
     SelfDistilled,
     Softmax,
+    WeightSchedule,
     hardmax,
 )
 from sklearn_kd._core.network.targets import Fixed
@@ -245,6 +246,42 @@ def test_accuracy_is_a_weighted_mean_over_the_batch(seed, n_outputs, weighting, 
     second = weight.take(torch.tensor([1]))
     batch = batch[0][1:], batch[1]
     assert_allclose(second(*batch, torch.tensor(index) if in_part else None, 4), result[1:])
+
+
+@pytest.mark.parametrize("n_priors", [1, 3])
+def test_schedules_by_hand(n_priors):
+    accuracy, prior = [0.9, 0.3, 0.5], [0.5, 0.5, 0.25] if n_priors == 3 else [0.5] * 3
+    expected = {
+        "accuracy": accuracy,
+        "chance-corrected": [
+            max(0, (a - p) / (1 - p)) for a, p in zip(accuracy, prior, strict=True)
+        ],
+        "annealed": [0.3] * 3,
+        "callable": [6 + a - p for a, p in zip(accuracy, prior, strict=True)],
+    }
+    for kind, values in expected.items():
+        schedule = WeightSchedule(
+            (lambda step, a, p: step + a - p) if kind == "callable" else kind,
+            0.5,
+            tensor(prior[:n_priors]),
+            n_steps=20,
+            n_warm_up_steps=6,
+        )
+        assert schedule(5, tensor(accuracy)).tolist() == [0, 0, 0]
+        assert_allclose(schedule(6, tensor(accuracy)), 0.5 * np.array(values), rtol=1e-14)
+        part = schedule.take(torch.tensor([2, 0]))
+        assert_allclose(part(6, tensor([0.5, 0.9])), 0.5 * np.array(values)[[2, 0]], rtol=1e-14)
+
+
+def test_a_schedule_of_one_class_is_finite():
+    schedule = WeightSchedule("chance-corrected", 1.0, tensor([1.0]), n_steps=1)
+    assert schedule(0, tensor([1.0, 0.5])).tolist() == [0, 0]
+
+
+def test_a_schedule_that_returns_nan_is_an_error():
+    schedule = WeightSchedule(lambda step, accuracy, prior: np.nan, 1.0, tensor([0.5]), n_steps=9)
+    with pytest.raises(ValueError, match="schedule returned NaN in step 3"):
+        schedule(3, tensor([0.5]))
 
 
 # The rule

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_kd._core.network import losses, problem, targets
+from sklearn_kd._core.network.training import ResumableTraining
 from tests._helpers.data import one_hot
 from tests._helpers.references import naive_logits, naive_pgd
 from tests._helpers.theorems import squared_error
@@ -319,6 +320,38 @@ def test_self_distillation_works_as_a_rule():
 
 
 # Ends
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_epochs_are_yielded_until_training_ends(pauses):
+    students, data = make_students([4]), make_data()
+    training = ResumableTraining(
+        students,
+        make_rows(*data, 1),
+        losses.cross_entropy,
+        make_plan(students, n_epochs=5),
+        pauses=pauses,
+    )
+    if pauses:
+        assert list(training.epochs(until=2)) == [1, 2]
+        assert training.result.reason == "paused"
+        assert list(training.epochs(until=2)) == []
+    assert list(training.epochs()) == ([3, 4, 5] if pauses else [1, 2, 3, 4, 5])
+    assert training.result.reason == "max_iter"
+    assert list(training.epochs()) == []
+    assert training.advance() is training.result
+
+
+def test_other_errors_than_interrupts_are_raised():
+    students, data = make_students([4]), make_data()
+
+    def failing(epoch, result):
+        raise RuntimeError("from the caller")
+
+    with pytest.raises(RuntimeError, match="from the caller"):
+        run_training(
+            students, make_rows(*data, 1), losses.cross_entropy, make_plan(students), None, failing
+        )
 
 
 def test_a_callback_ends_training():
