@@ -12,9 +12,10 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sklearn_kd._core.kernel import calibration, kernels, linalg
+from sklearn_kd._core.kernel import kernels, linalg
 from sklearn_kd._core.kernel import ridge as ridge_module
 from sklearn_kd._core.kernel.progress import Progress
+from sklearn_kd._utils.calibration import fit_temperature, smoothed_class_weights
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
@@ -196,7 +197,7 @@ class _TrainingRows(NamedTuple):
     rows: torch.Tensor  # (n_distinct, n_inputs)
     weights: torch.Tensor  # (n_distinct,)
     targets: torch.Tensor  # (n_distinct, n_outputs)
-    class_weights: torch.Tensor  # (n_distinct, n_classes), smoothed, in float64
+    class_weights: np.ndarray  # (n_distinct, n_classes), smoothed
     group: np.ndarray  # (n_samples,), position of each row among the distinct ones
 
 
@@ -212,7 +213,7 @@ def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
         to_tensor(rows[first], device=device),
         to_tensor(total, dtype=rows.dtype, device=device),
         to_tensor(coded, dtype=rows.dtype, device=device),
-        calibration.smoothed_mass(to_tensor(class_weight_sums, device=device)),
+        smoothed_class_weights(class_weight_sums),
         group,
     )
 
@@ -222,11 +223,12 @@ def _select_ridge(est, data, kernel, random):
     if est.ridge != "loo":
         return float(est.ridge)
     n_rows, chosen = len(data.rows), slice(None)
+    class_weights = data.class_weights
     if n_rows > MAX_SELECTION_ROWS:
-        chosen = torch.from_numpy(np.sort(random.permutation(n_rows)[:MAX_SELECTION_ROWS]))
-        chosen = chosen.to(data.rows.device)
+        positions = np.sort(random.permutation(n_rows)[:MAX_SELECTION_ROWS])
+        chosen = torch.from_numpy(positions).to(data.rows.device)
+        class_weights = class_weights[positions]
     weights, rows = data.weights[chosen], data.rows[chosen]
-    class_weights = data.class_weights[chosen]
     gram = kernels.gram(rows, kernel)
     scale = float(gram.diagonal().mean() * data.weights.mean())
     # below this ridge the rounding errors of the matrix would decide
@@ -241,7 +243,7 @@ def _select_ridge(est, data, kernel, random):
         ridges,
         free_intercept=est.fit_intercept,
     )
-    losses = [calibration.fit_temperature(loo, class_weights)[1] for loo in values]
+    losses = [fit_temperature(to_numpy(loo), class_weights)[1] for loo in values]
     return ridge_module.select_ridge(ridges, losses)
 
 
@@ -254,7 +256,7 @@ def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
             gram, weights, targets, ridge, free_intercept=est.fit_intercept
         )
         return fit, rows
-    fold = unique_row_folds(to_numpy(data.class_weights), N_FOLDS, random)
+    fold = unique_row_folds(data.class_weights, N_FOLDS, random)
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
     fold = fold.to(rows.device)
     n_folds = int(fold.max()) + 1
@@ -310,7 +312,7 @@ def _fit_flow(est, data, kernel, random):
     """Run gradient flow up to ``training_time``, with cross-fitted values."""
     device = data.rows.device
     _check_eigen(len(data.rows), data.rows.element_size(), device, _memory_limit(est))
-    fold = unique_row_folds(to_numpy(data.class_weights), N_FOLDS, random)
+    fold = unique_row_folds(data.class_weights, N_FOLDS, random)
     gram = kernels.gram(data.rows, kernel)
 
     def dual_of(part, matrix):
@@ -393,7 +395,7 @@ def fit_ridge(est, X, rows, y_encoded, weights):
             raise ValueError(f"the kernel is not positive definite: {error}.") from error
     temperature = 1.0
     if est.calibration == "temperature":
-        temperature, _ = calibration.fit_temperature(solution.out_of_sample, data.class_weights)
+        temperature, _ = fit_temperature(to_numpy(solution.out_of_sample), data.class_weights)
     fitted = {
         "X_fit_": to_numpy(centers),
         "dual_coef_": to_numpy(solution.dual),

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 __all__ = [
     "PROBABILITY_OFFSET",
@@ -11,6 +11,8 @@ __all__ = [
     "fit_decision_value_calibration",
     "fit_student_temperature",
     "fit_teacher_temperature",
+    "fit_temperature",
+    "smoothed_class_weights",
     "smoothed_labels",
 ]
 
@@ -23,6 +25,8 @@ PROBABILITY_OFFSET = 0.01
 #: Bounds of the temperature of a teacher or student. Beyond them probabilities are nearly hard
 #: labels or nearly uniform.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+#: Bounds of the temperature of logits of any scale, in units of their root mean square.
+MIN_RELATIVE_TEMPERATURE, MAX_RELATIVE_TEMPERATURE = 1e-4, 1e4
 #: Standard deviation of the prior on the logarithm of a student's temperature. It is the standard
 #: deviation of networks trained on in-sample labels of the 24 tables (docs/results.md).
 LOG_TEMPERATURE_STD = 0.3
@@ -51,10 +55,85 @@ def smoothed_labels(class_weight_sums):
     return targets
 
 
+def smoothed_class_weights(class_weights):
+    """Return Platt's targets of rows that have weights of several classes.
+
+    Each row counts at least once in the weight of its classes, so that weights that sum to one do
+    not make all labels uncertain.
+
+    Parameters
+    ----------
+    class_weights : ndarray of shape (n_samples, n_classes)
+        Weight of each class in each distinct row.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Their sums over the classes are those of ``class_weights``.
+    """
+    n_rows = (class_weights > 0).sum(axis=0)
+    return class_weights @ smoothed_labels(np.maximum(class_weights.sum(axis=0), n_rows))
+
+
 def _platt_targets(y_encoded, weight, n_classes):
     """Return Platt's targets of weighted rows, (n_samples, n_classes)."""
     class_weight_sums = np.bincount(y_encoded, weights=weight, minlength=n_classes)
     return smoothed_labels(class_weight_sums)[y_encoded]
+
+
+def fit_temperature(logits, class_weights, *, max_iter=100, tol=1e-10):
+    r"""Fit the temperature of logits with the least cross-entropy.
+
+    .. math:: \min_T -\sum_{ik} w_{ik} \ln \mathrm{softmax}(z_i / T)_k
+
+    The problem is convex in 1 / T and solved by Newton's method inside a bracket.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_samples, n_classes) or (n_samples, 1)
+        One column is the log-odds of the second of two classes.
+    class_weights : ndarray of shape (n_samples, n_classes)
+        Weight of each class in each row: a probability, or several weighted labels of equal rows.
+    max_iter : int, default=100
+    tol : float, default=1e-10
+        Relative change of the temperature at which to stop.
+
+    Returns
+    -------
+    temperature : float
+        One if all logits of each row are equal.
+    loss : float
+        Cross-entropy at this temperature, divided by the sum of the weights.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.shape[1] == 1:
+        logits = np.column_stack([np.zeros(len(logits)), logits])
+    logits = logits - logits.mean(axis=1, keepdims=True)
+    weight = class_weights.sum(axis=1)
+    total = weight.sum()
+    size = np.sqrt(weight @ (logits * logits).mean(axis=1) / total)
+    if not size > 0:
+        return 1.0, float(np.log(logits.shape[1]))
+    logits = logits / size
+    gain = (class_weights * logits).sum() / total
+    low, high = 1 / MAX_RELATIVE_TEMPERATURE, 1 / MIN_RELATIVE_TEMPERATURE
+    slope = 1.0  # size / T
+    for _ in range(max_iter):
+        p = softmax(slope * logits, axis=1)
+        pz = p * logits
+        mean = pz.sum(axis=1)
+        gradient = weight @ mean / total - gain
+        curvature = weight @ ((pz * logits).sum(axis=1) - mean * mean) / total
+        low, high = (low, slope) if gradient > 0 else (slope, high)
+        step = slope - gradient / curvature if curvature > 0 else np.nan
+        if not low < step < high:
+            step = np.sqrt(low * high)
+        is_done = abs(step - slope) <= tol * slope
+        slope = step
+        if is_done:
+            break
+    loss = weight @ logsumexp(slope * logits, axis=1) / total - slope * gain
+    return float(size / slope), float(loss)
 
 
 def apply_decision_value_calibration(values, slope, offsets):
@@ -165,6 +244,9 @@ def fit_teacher_temperature(proba, y_encoded, weight, known):
 
     It is above 1 for an overconfident teacher and below 1 for an underconfident one, as most
     forests are. The log loss against Platt's targets is convex in 1 / T.
+
+    A bounded search is used rather than `fit_temperature`, whose temperature differs by 1e-7. Trees
+    that are trained on the labels split differently after such a change.
 
     Parameters
     ----------

@@ -1,12 +1,10 @@
-"""Temperatures and decision maps against the losses that they minimize."""
+"""Temperatures and calibration of decision values against the losses that they minimize."""
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 
-from sklearn_kd._core.kernel import calibration
 from sklearn_kd._utils.calibration import (
     PROBABILITY_OFFSET,
     apply_decision_value_calibration,
@@ -14,6 +12,8 @@ from sklearn_kd._utils.calibration import (
     fit_decision_value_calibration,
     fit_student_temperature,
     fit_teacher_temperature,
+    fit_temperature,
+    smoothed_class_weights,
 )
 from tests._helpers.distillation import brute_temperature, sharpen_by_hand
 
@@ -119,38 +119,31 @@ def test_sharpen_is_its_formula(T):
     assert_array_equal(apply_teacher_temperature(P, None, known), P)
 
 
-def doubles(values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 def test_temperature_is_where_the_cross_entropy_is_least(n_classes):
     rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.normal(size=(200, 1 if n_classes == 2 else n_classes)) * 7)
-    wide = torch.cat([torch.zeros_like(logits), logits], 1) if n_classes == 2 else logits
-    y = torch.distributions.Categorical(logits=wide / 3.3)
-    torch.manual_seed(0)
-    mass = torch.nn.functional.one_hot(y.sample(), n_classes).double()
-    mass *= torch.from_numpy(rng.uniform(0.5, 2, size=(200, 1)))
-    temperature, loss = calibration.fit_temperature(logits, mass)
+    logits = rng.normal(size=(200, 1 if n_classes == 2 else n_classes)) * 7
+    wide = np.c_[np.zeros(200), logits] if n_classes == 2 else logits
+    y_encoded = (wide / 3.3 + rng.gumbel(size=wide.shape)).argmax(axis=1)
+    mass = np.eye(n_classes)[y_encoded] * rng.uniform(0.5, 2, size=(200, 1))
+    temperature, loss = fit_temperature(logits, mass)
     grid = temperature * np.exp(np.linspace(-0.5, 0.5, 101))
-    losses = [float(-(mass * torch.log_softmax(wide / t, dim=1)).sum() / mass.sum()) for t in grid]
+    losses = [-(mass * log_softmax(wide / t, axis=1)).sum() / mass.sum() for t in grid]
     assert losses[50] == min(losses) == pytest.approx(loss, rel=1e-12)
     for scale in (1e-30, 1e30):  # in units of the logits
-        assert calibration.fit_temperature(logits * scale, mass)[0] == pytest.approx(
-            temperature * scale, rel=1e-8
-        )
+        scaled, _ = fit_temperature(logits * scale, mass)
+        assert scaled == pytest.approx(temperature * scale, rel=1e-8)
 
 
 def test_smoothed_labels_keep_a_temperature_where_values_separate():
-    logits = doubles([[3.0], [-2.0], [1.0], [-1.0]])
-    mass = doubles([[0, 1], [1, 0], [0, 1], [1, 0]])
-    hard, _ = calibration.fit_temperature(logits, mass)
-    smoothed = calibration.smoothed_mass(mass)
-    soft, _ = calibration.fit_temperature(logits, smoothed)
-    assert torch.allclose(smoothed.sum(dim=1), mass.sum(dim=1))
-    assert torch.allclose(smoothed[0], doubles([1 / 4, 3 / 4]))  # (N + 1) / (N + 2), N = 2
+    logits = np.array([[3.0], [-2.0], [1.0], [-1.0]])
+    mass = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    hard, _ = fit_temperature(logits, mass)
+    smoothed = smoothed_class_weights(mass)
+    soft, _ = fit_temperature(logits, smoothed)
+    assert_allclose(smoothed.sum(axis=1), mass.sum(axis=1))
+    assert_allclose(smoothed[0], [1 / 4, 3 / 4])  # (N + 1) / (N + 2), N = 2
     assert hard < 1e-2 < soft
     # weights that sum to one say no less than weights of one
-    assert torch.allclose(calibration.smoothed_mass(mass / 4), smoothed / 4)
-    assert calibration.fit_temperature(torch.zeros(3, 1), mass[:3])[0] == 1.0
+    assert_allclose(smoothed_class_weights(mass / 4), smoothed / 4)
+    assert fit_temperature(np.zeros((3, 1)), mass[:3])[0] == 1.0
