@@ -343,13 +343,13 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         resume = self.warm_start and self.__sklearn_is_fitted__()
         if self.warm_start and self.checkpoint_path is not None:
             raise ValueError(
-                "checkpoint_path cannot be used with warm_start=True, whose start it would "
-                "not know: set one of them only."
+                "checkpoint_path cannot be used with warm_start=True, since the file does not have "
+                "the weights that the fit starts from: set one of them only."
             )
         if labeler is not None and (soft_targets is None or self.augmentation is None):
             raise ValueError(
-                "labeler gives rows that augmentation changes other labels than their "
-                "soft_targets: set augmentation and pass soft_targets, or leave it out."
+                "labeler makes new labels for rows that augmentation changes, in place of their "
+                "soft_targets: set augmentation and pass soft_targets, or pass no labeler."
             )
         classes = self.classes_ if resume else None
         return self._fit_rows(

@@ -71,7 +71,7 @@ def make_augmentation(augmentation, image_shape):
     for name, strength in _named_strengths(augmentation).items():
         if name not in STEPS:
             raise ValueError(
-                f"augmentation knows no {name!r}; use {', '.join(STEPS)}, or a callable of a "
+                f"augmentation {name!r} is not known: use {', '.join(STEPS)}, or a callable of a "
                 "batch and a generator."
             )
         strength = DEFAULT_STRENGTHS[name] if strength is True else strength

@@ -310,7 +310,7 @@ class ModuleNet(skorch.NeuralNet):
             raise DivergenceError(
                 f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: choose a "
                 f"learning_rate below {self.plan.est.learning_rate:g}, or set clip_norm=1.0 or "
-                "input_scaling=True, and look for a temperature or weights out of proportion."
+                "input_scaling=True, and look for an extreme temperature or sample weight."
             )
         if not self.has_batch_callbacks:  # skorch's Checkpoint reads it
             self.history.new_batch()

@@ -22,7 +22,7 @@ __all__ = ["TwoLayerPGDClassifier"]
 MAX_OFFSET_SHARE = 16
 
 
-def forward(X, hidden, output, offset, scale):
+def forward(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
     """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
 
     They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
@@ -32,7 +32,7 @@ def forward(X, hidden, output, offset, scale):
     n_features = X.shape[1]
     readout = output / math.sqrt(len(hidden))
     logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
-    size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(hidden.shape)))
+    size = max(1, block_bytes // (dtype.itemsize * max(hidden.shape)))
 
     hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
     # scaling a few rows takes less time than scaling the weights

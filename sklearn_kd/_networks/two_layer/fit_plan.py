@@ -232,7 +232,7 @@ def check_resumed(est):
     ):
         if clash:
             raise ValueError(
-                f"{name}={getattr(est, name)!r}, but the network that partial_fit goes on with "
+                f"{name}={getattr(est, name)!r}, but the network that partial_fit continues "
                 f"was made with {there!r}: set {name}={there!r}, or call fit."
             )
 

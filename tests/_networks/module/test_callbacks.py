@@ -13,6 +13,14 @@ from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Small, assert_same, model
 
 
+@pytest.fixture(autouse=True)
+def handler_of_ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt, also where the parent process ignores it (nohup)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
 class Interrupted(Small):
     after = 40
     how = "raise"

@@ -102,7 +102,7 @@ def test_a_callable_augments_scaled_batches():
 @pytest.mark.parametrize(
     ("augmentation", "message"),
     [
-        ("turn", "knows no 'turn'; use shift, crop, flip, noise"),
+        ("turn", "'turn' is not known: use shift, crop, flip, noise"),
         ("shift", "is for images: set image_shape"),
         ({"noise": -1.0}, "must be a number >= 0"),
         ({"noise": float("nan")}, "must be a number >= 0"),

@@ -1,10 +1,7 @@
-"""ModuleClassifier is trained as by a plain loop: loss, weights, schedules, held-out rows."""
-
-import math
+"""ModuleClassifier is trained as by a plain loop: the loss, weights and early stopping."""
 
 import numpy as np
 import pytest
-import skorch
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax, xlogy
@@ -12,8 +9,6 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from torch import nn
 
-from sklearn_kd._networks.module.fit_plan import select_validation_rows
-from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs, one_hot, random_proba
 from tests._helpers.modules import Small, assert_same, model
 from tests._helpers.references import central_difference, naive_log_proba
@@ -212,7 +207,7 @@ def test_alpha_above_one_needs_a_bound(rng):
     assert np.isfinite(fitted.loss_curve_).all()
 
 
-# Early stopping, schedules, scaling
+# Early stopping
 
 
 @pytest.mark.parametrize("batch_size", [None, 32])
@@ -227,95 +222,3 @@ def test_early_stopping_restores_the_best_weights(batch_size):
     shorter = model(**options, max_epochs=fitted.best_iter_, n_iter_no_change=7).fit(X, y)
     for name, value in fitted.module_state_.items():
         assert_array_equal(shorter.module_state_[name], value)
-
-
-def test_nothing_to_hold_out_warns():
-    X, y = np.zeros((4, 2)), [0, 1, 0, 1]
-    with pytest.warns(EarlyStoppingWarning, match="no row to hold out"):
-        fitted = model(max_epochs=5).fit(X, y)
-    assert fitted.validation_loss_curve_ is None
-    assert fitted.n_iter_ == fitted.best_iter_ == 5
-
-
-@pytest.mark.parametrize("in_full", [True, False])
-def test_a_class_keeps_a_row_to_train_on(in_full):
-    X, y = blobs(60)
-    X, y = np.vstack([X, [[9.0, 9.0, 9.0]]]), np.append(y, 2)
-    for seed in range(20):
-        held = select_validation_rows(model(), X, y, np.ones(61), in_full, seed)
-        assert 5 <= held.sum() <= 7
-        assert not held[-1]
-
-
-class Rates(skorch.callbacks.Callback):
-    seen = []
-
-    def on_batch_end(self, net, **_):
-        Rates.seen.append(net.optimizer_.param_groups[0]["lr"])
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "params", "expected"),
-    [
-        (None, None, lambda t: 1.0),
-        ("cosine", None, lambda t: 0.5 + 0.5 * math.cos(math.pi * (t // 2) / 6)),
-        ("step", None, lambda t: 0.1 ** (t // 2 // 2)),
-        ("step", {"step_size": 1, "gamma": 0.5}, lambda t: 0.5 ** (t // 2)),
-        (torch.optim.lr_scheduler.ExponentialLR, {"gamma": 0.9}, lambda t: 0.9 ** (t // 2)),
-        (torch.optim.lr_scheduler.ReduceLROnPlateau, {"patience": 100}, lambda t: 1.0),
-        ("one-cycle", None, None),
-    ],
-)
-def test_schedules(scheduler, params, expected):
-    X, y = blobs(60)
-    Rates.seen = []
-    model(
-        scheduler=scheduler,
-        scheduler_params=params,
-        optimizer="sgd",
-        max_epochs=6,
-        batch_size=30,
-        early_stopping=False,
-        callbacks=[Rates],
-    ).fit(X, y)
-    assert len(Rates.seen) == 12
-    if scheduler == "one-cycle":  # read after each step: up to the rate and down to nothing
-        assert 0.016 < max(Rates.seen) <= 0.02
-        assert Rates.seen[-1] < 0.1 * max(Rates.seen)
-    else:
-        assert_allclose(Rates.seen, [0.02 * expected(t) for t in range(12)], rtol=1e-6)
-
-
-@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
-def test_scaled_inputs_train_alike(image_shape):
-    X, y = load_digits(return_X_y=True)
-    X, y = X[:300], y[:300]
-    options = {"image_shape": image_shape, "max_epochs": 30}
-    first = model(**options).fit(X, y)
-    assert first.input_offset_.shape == first.input_scale_.shape == (64,)
-    for other in (X.astype(np.uint8), 16 - X, 1e5 * X - 3e7):
-        again = model(**options).fit(other, y)
-        # a mirrored column is another start
-        assert again.score(other, y) == pytest.approx(first.score(X, y), abs=0.04)
-    assert first.score(X, y) > 0.95
-    scaled = (X - first.input_offset_) / first.input_scale_
-    if image_shape is None:
-        assert_allclose(scaled.std(axis=0)[X.std(axis=0) > 0], 1, rtol=1e-9)
-        assert_allclose(scaled.mean(axis=0), 0, atol=1e-9)
-    else:
-        assert_allclose([scaled.mean(), scaled.std()], [0, 1], atol=1e-9)
-        assert len(np.unique(first.input_scale_)) == 1
-
-
-def test_channels_are_scaled_each_by_itself(rng):
-    X = rng.uniform(0, [[1.0], [255.0], [3.0]], (40, 3, 16)).reshape(40, 48)
-    w = rng.uniform(0.1, 2, 40)
-    y = (X[:, 0] > 0.5).astype(int)
-    fitted = model(image_shape=(3, 4, 4), max_epochs=1).fit(X, y, sample_weight=w)
-    channels = ((X - fitted.input_offset_) / fitted.input_scale_).reshape(40, 3, 16)
-    mean = np.average(channels.mean(axis=2), axis=0, weights=w)
-    assert_allclose(mean, 0, atol=1e-9)
-    assert_allclose(np.average((channels**2).mean(axis=2), axis=0, weights=w), 1, rtol=1e-9)
-    raw = model(image_shape=(3, 4, 4), input_scaling=False, max_epochs=1).fit(X, y)
-    assert (raw.input_offset_ == 0).all()
-    assert (raw.input_scale_ == 1).all()

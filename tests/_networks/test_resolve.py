@@ -1,0 +1,70 @@
+""" "Auto" parameters that both networks have."""
+
+import numpy as np
+import pytest
+
+from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd._networks.resolve import (
+    resolve_batch_size,
+    resolve_patience,
+    resolve_scaling,
+    sample_validation_rows,
+)
+from sklearn_kd._networks.training_data import TrainingData
+
+
+def networks(**params):
+    return TwoLayerPGDClassifier(**params), ModuleClassifier(None, **params)
+
+
+def rows(n):
+    X = np.random.RandomState(0).normal(size=(n, 2))
+    return TrainingData(X, np.arange(n) % 2, np.ones(n), None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n", "partial", "expected"),
+    [
+        ("auto", 1000, False, None),
+        ("auto", 1001, False, 128),
+        ("auto", 1000, True, 128),
+        ("auto", 128, True, None),
+        (None, 5000, False, None),
+        (50, 51, False, 50),
+        (50, 50, False, None),
+    ],
+)
+def test_batch_size(batch_size, n, partial, expected):
+    for est in networks(batch_size=batch_size):
+        assert resolve_batch_size(est, rows(n), partial=partial) == expected
+
+
+def test_patience():
+    for est in networks():
+        assert resolve_patience(est, 1000, divisor=5) == 200
+        assert resolve_patience(est, 30, divisor=5) == 10
+    for est in networks(n_iter_no_change=3):
+        assert resolve_patience(est, 1000, divisor=5) == 3
+
+
+def test_scaling():
+    def fit_scaling(data):
+        return data.X.mean(axis=0), data.X.std(axis=0)
+
+    data = rows(20)
+    for est in networks():
+        offset, scale = resolve_scaling(est, data, fit_scaling, resume=False)
+        np.testing.assert_array_equal(offset, data.X.mean(axis=0))
+        est.input_offset_, est.input_scale_ = 1, 2
+        assert resolve_scaling(est, data, fit_scaling, resume=True) == (1, 2)
+    for est in networks(input_scaling=False):
+        offset, scale = resolve_scaling(est, data, fit_scaling, resume=False)
+        np.testing.assert_array_equal([offset, scale], [[0, 0], [1, 1]])
+
+
+def test_validation_rows_are_stratified_or_none():
+    for est in networks(validation_fraction=0.2):
+        y_encoded = np.repeat([0, 1], [30, 20])
+        mask = sample_validation_rows(est, y_encoded, np.random.RandomState(0))
+        assert np.bincount(y_encoded[mask]).tolist() == [6, 4]
+        assert sample_validation_rows(est, np.arange(3), np.random.RandomState(0)) is None
