@@ -31,11 +31,13 @@ from sklearn_kd import (
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, SoftmaxStudent
 
-CHEAP = {"width": 8, "n_init": 1, "max_iter": 100}
+CHEAP = {"width": 8, "n_init": 1, "max_iter": 40}
 
 STUDENTS = [
     TwoLayerPGDClassifier(**CHEAP),
-    TwoLayerPGDClassifier(**CHEAP, output_layer="fixed", radius=20.0, init="standard"),
+    TwoLayerPGDClassifier(
+        **{**CHEAP, "max_iter": 100}, output_layer="fixed", radius=20.0, init="standard"
+    ),
     TwoLayerPGDClassifier(
         **CHEAP, output_layer="trained", init="standard", optimizer="nesterov", momentum=0.5
     ),
@@ -57,11 +59,11 @@ class SmallModule(nn.Sequential):
         super().__init__(hidden, nn.ReLU(), nn.Linear(8, max(2, n_outputs)))
 
 
-QUICK = {"learning_rate": 0.05, "max_epochs": 60}
+QUICK = {"learning_rate": 0.1, "max_epochs": 30}
 MODULES = [
     ModuleClassifier(SmallModule, **QUICK),
     ModuleClassifier(
-        SmallModule, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=60
+        SmallModule, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=30
     ),
 ]
 
@@ -78,7 +80,7 @@ class ExplicitSplits(DistilledClassifier):
         try:
             if cv == "auto":
                 y_array = np.asarray(y)
-                self.cv = list(StratifiedKFold(3).split(np.zeros((len(y_array), 1)), y_array))
+                self.cv = list(StratifiedKFold(2).split(np.zeros((len(y_array), 1)), y_array))
         except (TypeError, ValueError):
             pass  # such y is for DistilledClassifier to refuse
         try:
@@ -89,14 +91,16 @@ class ExplicitSplits(DistilledClassifier):
 
 DISTILLED = [
     DistilledClassifier(logistic(), TwoLayerPGDClassifier(**CHEAP)),
-    DistilledClassifier(logistic(), logistic(), alpha=0.5),
-    DistilledClassifier(logistic(), TwoLayerPGDClassifier(**CHEAP), temperature=3.0, cv=3),
+    DistilledClassifier(logistic(), logistic(), alpha=0.5, cv=2),
+    DistilledClassifier(
+        logistic(), TwoLayerPGDClassifier(**CHEAP), temperature=3.0, augmentation=None, cv=3
+    ),
     ExplicitSplits(logistic(), logistic()),
-    DistilledClassifier(logistic(), logistic(), alpha=1.0, temperature=2.0),
-    DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), alpha=1.0),
+    DistilledClassifier(logistic(), logistic(), alpha=1.0, temperature=2.0, cv=2),
+    DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), alpha=1.0, cv=2),
     # so strong a penalty that it cannot memorize, which would warn
     DistilledClassifier(LogisticRegression(C=0.01), logistic(), cv="in-sample"),
-    DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(3)),
+    DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(2)),
 ]
 
 QUICKEST = {"learning_rate": 0.1, "max_epochs": 30}
@@ -136,8 +140,10 @@ SLOW = [
 ]
 
 BOOTSTRAPPED = [
-    DistilledClassifier(RandomForestClassifier(20), TwoLayerPGDClassifier(**CHEAP)),
-    DistilledClassifier(RandomForestClassifier(10), logistic()),
+    DistilledClassifier(
+        RandomForestClassifier(20), TwoLayerPGDClassifier(**CHEAP), augmentation=None
+    ),
+    DistilledClassifier(RandomForestClassifier(8), logistic()),
 ]
 
 # with a seed, since the checks seed what has a random_state of its own

@@ -54,7 +54,7 @@ def test_finite_networks_converge_to_the_kernel_at_every_time():
     signs = 2 * np.array(y) - 1
     errors = []
     for width in widths:
-        n_seeds = 20 if width < 10_000 else 8
+        n_seeds = 20 if width < 4096 else 6
         gaps = [trained_logits(X, Z, signs, width, s, time) - limit for s in range(n_seeds)]
         errors.append(float(np.sqrt(np.mean(np.square(gaps)))))
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
@@ -131,13 +131,13 @@ def test_the_margin_teacher_separates_by_the_margin():
 
 def test_the_margin_teacher_of_several_classes():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(40, 5))
+    X = rng.normal(size=(24, 5))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     y = X[:, :3].argmax(axis=1)
     teacher = KernelTeacher(method="margin", input_norm=None, random_state=0, **AS_GIVEN)
     z = teacher.fit(X, y).decision_function(X)
     others = np.where(np.eye(3, dtype=bool)[y], -np.inf, z)
-    assert (z[np.arange(40), y] - others.max(axis=1)).min() > 0.9 * teacher.margin_ > 0
+    assert (z[np.arange(24), y] - others.max(axis=1)).min() > 0.9 * teacher.margin_ > 0
     # its own labels are in-sample, so a student gets cross-fitted ones
     student = TwoLayerPGDClassifier(4, max_iter=5, n_init=1)
     distilled = DistilledClassifier(teacher, student, cv="auto", random_state=0).fit(X, y)
@@ -145,4 +145,4 @@ def test_the_margin_teacher_of_several_classes():
     # refitted with a ridge, it forgets what only the margin has
     teacher.set_params(method="ridge").fit(X, y)
     assert not hasattr(teacher, "draws_")
-    assert teacher.loo_proba_.shape == (40, 3)
+    assert teacher.loo_proba_.shape == (24, 3)

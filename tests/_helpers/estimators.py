@@ -22,9 +22,9 @@ class SoftmaxStudent(ClassifierMixin, BaseEstimator):
         self.classes_, y_encoded = np.unique(y, return_inverse=True)
         alpha, Q = self.alpha, soft_targets
         if hasattr(Q, "columns"):
-            self.classes_ = np.asarray(Q.columns)
+            self.classes_ = np.union1d(np.asarray(Q.columns), np.unique(y))
             y_encoded = np.searchsorted(self.classes_, np.asarray(y))
-            Q = Q.to_numpy()
+            Q = Q.reindex(columns=self.classes_, fill_value=0.0).to_numpy()
         hard = np.eye(len(self.classes_))[y_encoded]
         if Q is None:
             alpha, Q = 0.0, hard

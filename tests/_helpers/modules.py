@@ -1,6 +1,7 @@
 """Torch modules and settings for tests of ModuleClassifier."""
 
 import math
+import signal
 
 import torch
 from numpy.testing import assert_array_equal
@@ -21,6 +22,22 @@ class Small(nn.Module):
 
     def forward(self, x):
         return self.out(self.dropout(torch.relu(self.norm(self.hidden(x.flatten(1))))))
+
+
+class Interrupted(Small):
+    """Interrupts its training at a step, by an exception or by Ctrl-C."""
+
+    after = -1  # never
+    how = "raise"
+
+    def forward(self, x):
+        if self.training:
+            self.steps = getattr(self, "steps", 0) + 1
+            if self.steps == self.after:
+                if self.how == "raise":
+                    raise KeyboardInterrupt("stop it")
+                signal.raise_signal(signal.SIGINT)
+        return super().forward(x)
 
 
 FAST = {"learning_rate": 0.02, "max_epochs": 60, "random_state": 0}

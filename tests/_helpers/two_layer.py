@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 
+from sklearn_kd._core.network import losses
 from tests._helpers.estimators import fitted_names
 from tests._helpers.references import naive_proba
 
@@ -39,3 +40,16 @@ def assert_same_state(model, state):
     assert fitted_names(model) == set(state)
     for name, value in state.items():
         np.testing.assert_equal(getattr(model, name), value)
+
+
+def interrupt_after(monkeypatch, n_calls, once=False):
+    """Let the cross-entropy raise KeyboardInterrupt after n calls (and at each one later)."""
+    real, calls = losses.cross_entropy, []
+
+    def interrupted(logits, targets):
+        calls.append(1)
+        if len(calls) == n_calls + 1 or (len(calls) > n_calls and not once):
+            raise KeyboardInterrupt("stop it")
+        return real(logits, targets)
+
+    monkeypatch.setattr(losses, "cross_entropy", interrupted)

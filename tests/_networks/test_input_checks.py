@@ -1,57 +1,17 @@
 """Soft targets and bad input: a clear error and nothing half-fitted."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd.exceptions import DivergenceError, SoftTargetsAlignmentWarning
-from tests._helpers.data import blobs, random_proba
+from sklearn_kd.exceptions import DivergenceError
+from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import FAST, assert_same_state, soft_labels, state_of
 
 # Soft targets
-
-
-def test_a_frame_of_soft_targets_goes_by_label():
-    X, y = blobs(n_classes=3)
-    y = np.array(["red", "blue", "green"])[y]
-    P = LogisticRegression().fit(X, y).predict_proba(X)
-    model = TwoLayerPGDClassifier(**FAST).fit(X, y, soft_targets=P)
-    frame = pd.DataFrame(P, columns=np.unique(y))[["red", "blue", "green"]]
-    other = TwoLayerPGDClassifier(**FAST).fit(X, y, soft_targets=frame)
-    np.testing.assert_array_equal(model.hidden_weights_, other.hidden_weights_)
-    assert not np.isin(["red"], frame.columns[1:]).any()  # it was permuted
-
-
-@pytest.mark.parametrize("extra", ["amber", "purple", "white"])
-def test_a_frame_may_name_classes_that_y_lacks(extra):
-    X, y = blobs(n_classes=2)
-    y = np.array(["blue", "red"])[y]
-    P = LogisticRegression().fit(X, y).predict_proba(X) * 0.9
-    frame = pd.DataFrame({extra: np.full(len(X), 0.1), "red": P[:, 1], "blue": P[:, 0]})
-    model = TwoLayerPGDClassifier(16, max_iter=600, early_stopping=False, random_state=0)
-    model.fit(X, y, soft_targets=frame)
-    assert model.classes_.tolist() == sorted([extra, "red", "blue"])
-    error = model.predict_proba(X) - frame[model.classes_].to_numpy()
-    assert np.abs(error).mean() < 0.02
-
-
-def test_soft_targets_are_not_modified(rng):
-    X, y = blobs()
-    P = random_proba(rng, len(X), 2)
-    y = P.argmax(axis=1)
-    weights = np.ones(len(X))
-    arrays = [X, y, P, weights]
-    before = [a.copy() for a in arrays]
-    for array in arrays:
-        array.flags.writeable = False
-    TwoLayerPGDClassifier(**FAST, class_weight="balanced").fit(X, y, weights, P)
-    for array, old in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(array, old)
 
 
 # Bad input: a clear error and nothing half-fitted
@@ -179,11 +139,3 @@ def test_bad_input_leaves_nothing_behind(case):
         model.fit(X, y, **options)
     assert_same_state(model, before)
     np.testing.assert_array_equal(model.predict_proba(X_good), proba)
-
-
-def test_misaligned_soft_targets_warn():
-    X, _ = blobs(n=120, n_classes=3)
-    P, y = soft_labels(2 * X, 3)
-    with pytest.warns(SoftTargetsAlignmentWarning):
-        TwoLayerPGDClassifier(**FAST).fit(X, y, soft_targets=np.roll(P, 1, axis=1))
-    TwoLayerPGDClassifier(**FAST).fit(X, y, soft_targets=P)  # no warning

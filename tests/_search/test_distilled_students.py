@@ -51,7 +51,7 @@ def test_batched_searches_are_grid_searches(name):
     keep = (y > 0) | (np.arange(120) % 3 == 0)
     X, y = X[keep], y[keep]
     params = {"sample_weight": np.linspace(0.5, 2, len(y))} if name == "all" else {}
-    student = network(max_iter=30, early_stopping=False, n_init=1)
+    student = network(max_iter=15, early_stopping=False, n_init=1)
     model = DistilledClassifier(LogisticRegression(), student, random_state=0)
     model.set_params(**{**FIXED, **SEARCHES[name]})
     grid = {"alpha": [0.0, 0.4, 1.0]}

@@ -76,14 +76,14 @@ def test_distilled_scores_are_those_of_grid_search():
         {"teacher": [LogisticRegression(), DecisionTreeClassifier(max_depth=2, random_state=0)]},
         {"cv": [None, 2, "in-sample"], "student__alpha": [0.3]},
     ]
-    assert_same_search(distilled(LogisticRegression(C=0.1)), grid)
+    assert_same_search(distilled(LogisticRegression(C=0.1)), grid, cv=2)
 
 
 def test_unlabeled_rows_reach_the_students():
     more = blobs(40, 3, seed=5)[0]
     grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
-    search = assert_same_search(distilled(), grid, fit_params={"X_unlabeled": more})
-    without = assert_same_search(distilled(), grid)
+    search = assert_same_search(distilled(), grid, fit_params={"X_unlabeled": more}, cv=2)
+    without = assert_same_search(distilled(), grid, cv=2)
     assert search.best_score_ != without.best_score_
 
 
@@ -111,7 +111,7 @@ def test_unlabeled_rows_reach_the_students():
 def test_pipelines(estimator, grid):
     if "pca" in grid:
         grid = [grid | {"pca": [PCA(2)]}, {"pca": ["passthrough", PCA(1)], "net__width": [2, 4]}]
-    assert_same_search(estimator, grid)
+    assert_same_search(estimator, grid, cv=2)
 
 
 def test_pipeline_memory(tmp_path):

@@ -88,7 +88,7 @@ def test_pickles_and_clones(form):
     X, y, _ = noisy_blobs()
     model = clone(FORMS[form]).fit(X, y)
     content = pickle.dumps(model)
-    assert b"torch" not in content.replace(b"test_self_distill", b"")
+    assert b"torch" not in content
     for other in (pickle.loads(content), copy.deepcopy(model)):
         assert_array_equal(other.predict_proba(X), model.predict_proba(X))
         assert_array_equal(other.refined_targets_, model.refined_targets_)

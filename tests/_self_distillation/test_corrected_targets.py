@@ -31,9 +31,9 @@ pytestmark = [
 def test_the_last_generation_makes_the_targets_of_the_next(kind, n_classes, target, schedule):
     X, y = few_rows(n_classes, n=40)
     weights = np.random.RandomState(1).uniform(0.2, 3, len(X))
-    student = network(width=20, early_stopping=True, max_iter=60)
+    student = network(width=20, early_stopping=True, max_iter=30)
     if kind == "module":
-        student = module(early_stopping=True, max_epochs=40)
+        student = module(early_stopping=True, max_epochs=20)
     options = {"target": target, "schedule": schedule, "strength": 0.9}
     model = SelfDistillClassifier(student, **options, memory="previous-generation")
     model.fit(X, y, sample_weight=weights)

@@ -81,8 +81,19 @@ def test_budget():
         check_budget(2**50, cpu, "buy more")
 
 
+@pytest.fixture
+def two_threads():
+    """Let torch have two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_small_steps_take_one_thread_and_give_it_back():
     before = torch.get_num_threads()
+    assert before == 2
     with thread_scope(0):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

@@ -10,7 +10,7 @@ from sklearn.callback import ScoringMonitor
 
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
-from tests._helpers.modules import Small, assert_same, model
+from tests._helpers.modules import Interrupted, assert_same, model
 
 
 @pytest.fixture(autouse=True)
@@ -21,28 +21,12 @@ def handler_of_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-class Interrupted(Small):
-    after = 40
-    how = "raise"
-
-    def forward(self, x):
-        if self.training:
-            self.steps = getattr(self, "steps", 0) + 1
-            if self.steps == self.after:
-                if self.how == "raise":
-                    raise KeyboardInterrupt("stop it")
-                signal.raise_signal(signal.SIGINT)
-        return super().forward(x)
-
-
 @pytest.mark.parametrize("early_stopping", [True, False])
 @pytest.mark.parametrize("batch_size", [None, 32])
-@pytest.mark.parametrize("how", ["raise", "signal"])
-def test_an_interrupt_keeps_the_best_weights_and_is_raised_on(
-    monkeypatch, early_stopping, batch_size, how
-):
+def test_ctrl_c_keeps_the_best_weights_and_is_raised_on(monkeypatch, early_stopping, batch_size):
     X, y = blobs()
-    monkeypatch.setattr(Interrupted, "how", how)
+    monkeypatch.setattr(Interrupted, "how", "signal")
+    monkeypatch.setattr(Interrupted, "after", 40)
     fitted = model(Interrupted, early_stopping=early_stopping, batch_size=batch_size)
     with pytest.raises(KeyboardInterrupt):
         fitted.fit(X, y)

@@ -72,18 +72,6 @@ def test_grid_over_width_and_distillation_both_ways():
         assert distilled.score(X, y) > 0.75
 
 
-def test_soft_targets_that_name_a_class_absent_from_y():
-    import pandas as pd
-
-    X, y = blobs(90, n_classes=3)
-    Q = LogisticRegression().fit(X, y).predict_proba(X)
-    kept = y != 2
-    frame = pd.DataFrame(Q[kept], columns=[0, 1, 2])
-    fitted = model(max_epochs=300).fit(X[kept], y[kept], soft_targets=frame)
-    assert fitted.classes_.tolist() == [0, 1, 2]
-    assert abs(fitted.predict_proba(X[kept])[:, 2] - Q[kept, 2]).mean() < 0.02
-
-
 def test_prediction_follows_the_parameters_whether_or_not_it_was_asked_before():
     X, y = blobs()
     fitted = model().fit(X, y)

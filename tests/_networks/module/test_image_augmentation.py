@@ -34,7 +34,7 @@ class Convolutional(nn.Module):
 )
 def test_images(augmentation):
     X, y = load_digits(return_X_y=True)
-    X = X[:500].astype(np.float32)
+    X = X[:400].astype(np.float32)
     fitted = model(
         Convolutional,
         image_shape=[1, 8, 8],
@@ -43,8 +43,8 @@ def test_images(augmentation):
         batch_size=50,
         module_params={"channels": 16},
     )
-    assert fitted.fit(X, y[:500]).score(X, y[:500]) > 0.8
-    assert_same(fitted, clone(fitted).fit(X, y[:500]))
+    assert fitted.fit(X, y[:400]).score(X, y[:400]) > 0.8
+    assert_same(fitted, clone(fitted).fit(X, y[:400]))
     assert_allclose(
         pickle.loads(pickle.dumps(fitted)).predict_proba(X[:5]), fitted.predict_proba(X)[:5], 1e-4
     )
@@ -152,7 +152,7 @@ def test_a_distilled_student_gets_labels_of_what_it_sees(as_frame):
     import pandas as pd
 
     X, y = load_digits(return_X_y=True)
-    X, y = X[:300] / 16, y[:300]
+    X, y = X[:400] / 16, y[:400]
     if as_frame:
         X = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
     student = model(image_shape=(1, 8, 8), augmentation="shift", max_epochs=30, batch_size=50)

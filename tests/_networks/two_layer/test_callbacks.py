@@ -5,45 +5,11 @@ import pytest
 from sklearn.callback import ScoringMonitor
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._core.network import losses
 from tests._helpers.data import blobs
 from tests._helpers.estimators import Recorder, fitted_names
-from tests._helpers.two_layer import PGD, assert_same_state, state_of
+from tests._helpers.two_layer import PGD, assert_same_state, interrupt_after, state_of
 
 # Interrupts
-
-
-def interrupt_after(monkeypatch, n_calls, once=False):
-    """Let the cross-entropy raise KeyboardInterrupt after n calls (and at each one later)."""
-    real, calls = losses.cross_entropy, []
-
-    def interrupted(logits, targets):
-        calls.append(1)
-        if len(calls) == n_calls + 1 or (len(calls) > n_calls and not once):
-            raise KeyboardInterrupt("stop it")
-        return real(logits, targets)
-
-    monkeypatch.setattr(losses, "cross_entropy", interrupted)
-
-
-@pytest.mark.parametrize("early_stopping", [True, False])
-@pytest.mark.parametrize("batch_size", [None, 16])
-def test_an_interrupt_keeps_the_best_weights_and_is_raised_on(
-    monkeypatch, early_stopping, batch_size
-):
-    X, y = blobs()
-    model = TwoLayerPGDClassifier(
-        8, early_stopping=early_stopping, batch_size=batch_size, random_state=0
-    )
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 200)
-        with pytest.raises(KeyboardInterrupt, match="stop it"):
-            model.fit(X, y)
-    assert model.termination_condition_ == "interrupted"
-    assert 0 < model.n_iter_ <= 200
-    assert model.score(X, y) > 0.9
-    # training again is not affected
-    assert model.set_params(max_iter=20).fit(X, y).termination_condition_ != "interrupted"
 
 
 @pytest.mark.parametrize("learning_rate", ["auto", 1e200])

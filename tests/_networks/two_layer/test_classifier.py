@@ -122,7 +122,7 @@ def test_thread_count_changes_rounding_only(optimizer):
             torch.set_num_threads(n)
             with threadpool_limits(n):
                 model = TwoLayerPGDClassifier(
-                    32, max_iter=200, optimizer=optimizer, early_stopping=False, random_state=0
+                    32, max_iter=60, optimizer=optimizer, early_stopping=False, random_state=0
                 ).fit(X, y)
             results.append(model.hidden_weights_)
             assert torch.get_num_threads() == n

@@ -157,7 +157,7 @@ def test_early_stopping_works_at_any_temperature_with_probabilities_near_zero(ba
                 alpha=alpha,
                 temperature=temperature,
                 batch_size=batch_size,
-                max_iter=200,
+                max_iter=100,
                 random_state=0,
             ).fit(X, y, soft_targets=P)
             curve = model.validation_loss_curve_
@@ -173,7 +173,7 @@ def test_early_stopping_works_at_any_temperature(batch_size):
     errors = {}
     for temperature in (1.0, 10.0):
         model = TwoLayerPGDClassifier(
-            16, temperature=temperature, batch_size=batch_size, max_iter=300, random_state=0
+            16, temperature=temperature, batch_size=batch_size, max_iter=200, random_state=0
         ).fit(X, y, soft_targets=P)
         curve = model.validation_loss_curve_
         assert min(curve) < 0.3 * curve[0]

@@ -9,7 +9,7 @@ from sklearn_kd import TwoLayerPGDClassifier
 from tests._helpers.data import blobs, one_hot, random_proba
 from tests._helpers.estimators import Recorder, fitted_names
 from tests._helpers.references import naive_kl, naive_pgd
-from tests._helpers.two_layer import FAST, PGD, signs, soft_labels
+from tests._helpers.two_layer import PGD, signs, soft_labels
 
 THEORY = {**PGD, "input_scaling": False, "input_intercept": False}
 
@@ -79,37 +79,6 @@ def test_loss_curve_of_the_two_term_loss(n_classes):
     zero = np.zeros((len(X), n_classes))
     expected = 0.4 * 9 * naive_kl(tempered, zero).mean() + 0.6 * np.log(n_classes)
     assert model.loss_curve_[0] == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_alpha_zero_is_the_fit_on_hard_labels(temperature):
-    X, _ = blobs(n_classes=3)
-    P, y = soft_labels(X, 3)
-    hard = TwoLayerPGDClassifier(**FAST).fit(X, y)
-    model = TwoLayerPGDClassifier(**FAST, alpha=0.0, temperature=temperature)
-    model.fit(X, y, soft_targets=P)
-    np.testing.assert_array_equal(model.hidden_weights_, hard.hidden_weights_)
-    # and alpha and temperature do nothing without soft targets
-    other = TwoLayerPGDClassifier(**FAST, alpha=0.5, temperature=5.0).fit(X, y)
-    np.testing.assert_array_equal(other.hidden_weights_, hard.hidden_weights_)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_at_temperature_one_alpha_mixes_the_targets(n_classes):
-    X, _ = blobs(n_classes=n_classes)
-    P, y = soft_labels(X, n_classes)
-    model = TwoLayerPGDClassifier(**FAST, alpha=0.3).fit(X, y, soft_targets=P)
-    mixed = 0.3 * P + 0.7 * one_hot(y, n_classes)
-    other = TwoLayerPGDClassifier(**FAST, alpha=1.0).fit(X, y, soft_targets=mixed)
-    np.testing.assert_allclose(model.hidden_weights_, other.hidden_weights_, rtol=1e-8, atol=1e-9)
-
-
-def test_one_hot_soft_targets_are_hard_labels():
-    X, y = blobs(n_classes=3)
-    hard = TwoLayerPGDClassifier(**FAST).fit(X, y)
-    soft = TwoLayerPGDClassifier(**FAST).fit(X, y, soft_targets=one_hot(y, 3))
-    np.testing.assert_allclose(soft.hidden_weights_, hard.hidden_weights_, rtol=1e-10)
-    np.testing.assert_allclose(soft.loss_curve_, hard.loss_curve_, rtol=1e-10)
 
 
 def test_alpha_above_one_is_projected_descent_on_targets_beyond_the_simplex():
