@@ -126,7 +126,7 @@ class EarlyStopping:
         Returns
         -------
         scores : tensor of shape (students,)
-            The losses, pooled; infinite for a network without a score.
+            The losses, pooled, and infinity for a network without a score.
         """
         scores = losses
         if self.is_scored is not None and self.validation.pool is not None:

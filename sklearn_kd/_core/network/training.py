@@ -1,6 +1,6 @@
 """Projected first-order descent on any number of networks side by side, in one training loop.
 
-`ResumableTraining` is what callers drive; `TrainingState` has the networks that still train.
+Callers drive a `ResumableTraining`, whose `TrainingState` has the networks that still train.
 """
 
 import copy
@@ -146,7 +146,7 @@ class ResumableTraining:
                 self._state = None
 
     def drop(self, fits: Sequence[int]) -> None:
-        """End the training of some fits at a pause; their networks stay as they are."""
+        """End the training of some fits at a pause. Their networks stay as they are."""
         if self._state is None:
             return
         stays = ~torch.isin(self._state.fit, self._state.fit.new_tensor(fits))
@@ -200,7 +200,7 @@ class TrainingState:
 
         self.result = TrainingResult.empty(n_students, self.n_fits, device)
         self.diverged = self.result.diverged
-        self.max_loss: Tensor | None = None  # (students,), from which on training has diverged
+        self.divergence_threshold: Tensor | None = None  # (students,), set by the first step
         self.early_stopping: EarlyStopping | None = None
         if validation is not None:
             in_pass = self.full_batch and validation.rows.inputs is rows.inputs
@@ -232,7 +232,7 @@ class TrainingState:
     # Some of the students
 
     def part(self, chosen: Tensor) -> "TrainingState":
-        """Return the state of some students, a mask; this one is left as it was.
+        """Return the state of some students, a mask, and leave this one as it was.
 
         An interrupt finds the one or the other complete.
         """
@@ -250,7 +250,8 @@ class TrainingState:
         part.rows, part.loss = self.rows.take(students), take(self.loss, students)
         for name in ("original_index", "fit", "n_epochs", "is_decayed", "diverged"):
             setattr(part, name, getattr(self, name)[students])
-        part.max_loss = None if self.max_loss is None else self.max_loss[students]
+        if self.divergence_threshold is not None:
+            part.divergence_threshold = self.divergence_threshold[students]
         for name in ("original_neurons", "inverse_sqrt", "scaled_output", "max_move"):
             setattr(part, name, getattr(self, name)[neurons])
         part.least_n_epochs = int(part.n_epochs.min())
@@ -289,8 +290,8 @@ class TrainingState:
             losses /= self.n_batches
         self._record(self.result.losses, self.n_epochs_done, losses)
         self.n_epochs_done += 1
-        assert self.max_loss is not None  # set by the first step
-        self._reset_diverged(~(losses.abs() < self.max_loss) & ~self.diverged)
+        assert self.divergence_threshold is not None
+        self._reset_diverged(~(losses.abs() < self.divergence_threshold) & ~self.diverged)
         if self.early_stopping is not None and not self.early_stopping.scores_training_pass:
             self._update_scores(self.early_stopping, self._evaluate(self.early_stopping))
         self._update_result()
@@ -302,8 +303,8 @@ class TrainingState:
         logits = layers.forward(students.hidden, inputs, work)
         row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
         losses = row_losses.mul(weights).sum(dim=1)
-        if self.max_loss is None:
-            self.max_loss = divergence_threshold(losses)
+        if self.divergence_threshold is None:
+            self.divergence_threshold = divergence_threshold(losses)
         # the untrained network is not scored: all its logits may be zero, a tie for every row
         if stopping is not None and stopping.scores_training_pass and self.n_epochs_done:
             # the forward pass precedes the step, so that the score is that of one epoch less

@@ -1,3 +1,5 @@
+"""Initialization, forward pass, gradients and projection of networks side by side."""
+
 import numpy as np
 import pytest
 import torch

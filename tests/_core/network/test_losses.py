@@ -1,3 +1,5 @@
+"""Losses against formulas in NumPy and finite differences."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Optimizers against those of torch, their state and neurons that stand still."""
+
 import numpy as np
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_adam_is_torchs(momentum):
 
 
 @pytest.mark.parametrize("kind", [Nesterov, Adam])
-def test_a_common_step_size_needs_no_pace(kind):
+def test_a_common_step_size_needs_no_factors(kind):
     start, gradients = problem()
     expected = ours(
         kind(start, 0.9), start, gradients, torch.full((5, 1), 0.03, dtype=torch.float64)
@@ -96,7 +98,7 @@ def test_a_loaded_state_goes_on_as_if_nothing_had_happened(kind):
 
 
 @pytest.mark.parametrize("kind", [Nesterov, Adam])
-def test_forgotten_neurons_stand_still_and_others_do_not_notice(kind):
+def test_reset_neurons_stand_still_and_others_are_not_affected(kind):
     start, gradients = problem()
     optimizer, other = kind(start, 0.9), kind(start, 0.9)
     step = STEPS[:, None].clone()

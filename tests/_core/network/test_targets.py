@@ -1,3 +1,5 @@
+"""Rules of targets, and tempered and mixed targets."""
+
 import numpy as np
 import pytest
 import torch
