@@ -1,4 +1,4 @@
-"""Errors and warnings with a name, so that a user can filter or catch each one."""
+"""Errors and warnings of the package, each with a class of its own for filters."""
 
 __all__ = [
     "ClassCollapseWarning",
@@ -17,58 +17,58 @@ __all__ = [
 
 
 class ClassCollapseWarning(UserWarning):
-    """A class that has rows is predicted for none of them any more."""
+    """A class that occurs in y is no longer predicted for any row."""
 
 
 class CleanLabelsWarning(UserWarning):
-    """Hardly any label looks wrong, so that correcting labels is likely to cost accuracy."""
+    """Hardly any label seems wrong, so that correcting labels is likely to reduce accuracy."""
 
 
 class DivergenceError(ArithmeticError):
-    """Training diverged at the step size that was asked for; nothing was fitted."""
+    """Training diverged at the given step size, and the estimator was not fitted."""
 
 
 class EarlyStoppingWarning(UserWarning):
-    """Early stopping has no row to hold out, so training runs for all its epochs."""
+    """Early stopping cannot hold out a row, so that training runs for all epochs."""
 
 
 class IgnoredSampleWeightWarning(UserWarning):
-    """A sub-estimator takes no sample weights, so they were used for the other one only."""
+    """A sub-estimator takes no sample weights, so that only the other one uses them."""
 
 
 class InSampleLabelsWarning(UserWarning):
-    """A teacher labels its own training rows and has memorized them.
+    """A teacher labels its own training rows and has memorized their labels.
 
-    Such labels are the hard labels over again; cross-fitted ones are not.
+    Such soft labels repeat the hard labels. Cross-fitted labels do not.
     """
 
 
 class MissingClassWarning(UserWarning):
-    """A teacher (or one of its folds) never saw a class and gives it probability zero."""
+    """A teacher, in at least one fold, was not trained on a class and gives it probability zero."""
 
 
 class NoGainWarning(UserWarning):
-    """A teacher's labels were no better than hard ones on held-out rows, and are not used."""
+    """The soft labels are not used, since they were no better than hard ones on held-out rows."""
 
 
 class PrecisionWarning(UserWarning):
-    """A column has lost its digits: its spread is near the resolution of its dtype."""
+    """The standard deviation of a column is near the resolution of its dtype."""
 
 
 class SoftTargetsAlignmentWarning(UserWarning):
-    """The soft targets agree with ``y`` no more often than chance would.
+    """The soft targets agree with ``y`` no more often than by chance.
 
-    Rows or columns are probably in another order.
+    Their rows or columns are probably in another order.
     """
 
 
 class TransferRowsWarning(UserWarning):
-    """Transfer rows may not be what they should: see the message.
+    """Transfer rows may not be what the user intends.
 
-    ``X_unlabeled`` is as long as ``X``, so that a search would slice it like metadata; or rows
-    that were made are copies of those there are, or cannot be made.
+    Either ``X_unlabeled`` has as many rows as ``X``, so that a search would slice it like metadata,
+    or synthetic rows are copies of training rows or cannot be made.
     """
 
 
 class UntestedRowsWarning(UserWarning):
-    """The folds of ``cv`` test less than half of the rows; the others keep their hard labels."""
+    """The folds of ``cv`` test less than half of the rows. The others keep their hard labels."""

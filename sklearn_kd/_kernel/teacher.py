@@ -1,4 +1,4 @@
-"""KernelTeacher: the infinitely wide network as a teacher."""
+"""Classifier by kernel ridge regression with the kernel of an infinitely wide network."""
 
 from numbers import Integral, Real
 
@@ -26,7 +26,7 @@ from sklearn_kd._utils.validation import validate_sample_weight
 __all__ = ["KernelTeacher"]
 
 
-#: Fitted attributes that not every fit has.
+#: Fitted attributes that only some fits set.
 _OPTIONAL = (
     "loo_decision_function_",
     "loo_proba_",
@@ -41,134 +41,143 @@ _OPTIONAL = (
 
 def _has_ridge_fit(est):
     if est.method != "ridge":
-        raise AttributeError("the margin teacher has no training time: set method='ridge'.")
+        raise AttributeError("method='margin' has no training time: set method='ridge'.")
     return True
 
 
 class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator):
-    r"""The infinitely wide two-layer network, with labels for each row from fits without it.
+    r"""Infinitely wide two-layer network, with out-of-sample labels of its training rows.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
-    followed by a temperature. The temperature, and unless it is given the ridge, are chosen by
-    the log loss of leave-one-out values, which have a closed form: the training rows get soft
-    labels that no fit has memorized (``loo_proba_``), for the price of one fit.
+    followed by a temperature. The temperature and, unless it is given, the ridge minimize the log
+    loss of leave-one-out values, which have a closed form. So one fit gives soft labels of the
+    training rows that are not memorized (``loo_proba_``).
 
     Parameters
     ----------
     kernel : {"ntk", "ntk-full", "nngp", "laplace"} or callable, default="ntk"
-        "ntk": tangent kernel of the hidden layer of a two-layer network, the paper's.
-        "ntk-full": of all layers, with ``depth`` hidden ones. "nngp": covariance of the outputs
-        of a two-layer network at its start. "laplace": ``exp(-|x - x'| / bandwidth)``. A callable
-        takes two arrays of rows, as the kernel sees them, and returns the (n, m) matrix of a
-        positive kernel.
-
+        "ntk" is the tangent kernel of the hidden layer of a two-layer network, as in [1]_.
+        "ntk-full" is that of all layers, with ``depth`` hidden layers. "nngp" is the covariance of
+        the outputs of a two-layer network at initialization. "laplace" is
+        ``exp(-|x - x'| / bandwidth)``. A callable takes two arrays of preprocessed rows and returns
+        the (n, m) matrix of a positive definite kernel.
     depth : int, default=1
-        Hidden layers, 1 to 10, of "ntk-full".
+        Number of hidden layers of "ntk-full", from 1 to 10.
     bias : float, default=0.0
-        Size of the biases of "ntk-full", which start at zero. The input intercept mostly serves
-        better.
+        Size of the biases of "ntk-full", which are zero at initialization. ``input_intercept`` is
+        usually the better choice.
     bandwidth : float, default=1.0
-        Of "laplace", in the scaled coordinates; on the sphere distances are at most 2.
+        Bandwidth of "laplace" for preprocessed rows. On the sphere distances are at most 2.
     fit_intercept : bool, default=False
-        Add a free offset per output to the kernel expansion. Helps where classes are far from
-        balanced and the ridge is large.
+        Whether to add a free offset per output to the kernel expansion. It helps if classes are
+        imbalanced and the ridge is large.
     input_scaling : bool, default=True
-        Center the columns and scale them to equal variance, rows to a mean squared norm of one,
-        with weighted statistics. Without it rows are used as given.
+        Whether to center the columns and scale them to equal variance, such that rows have a mean
+        squared norm of one, with weighted statistics. Otherwise rows are used as given.
     input_intercept : bool, default=True
-        Append a coordinate that is always one.
+        Whether to append a coordinate that is always one.
     input_norm : {"sphere"} or None, default="sphere"
-        "sphere": divide each row (with its intercept) by its length; a row of zeros stays.
+        "sphere" divides each row (with its intercept) by its length. A row of zeros is unchanged.
     ridge : float or "loo", default="loo"
-        Added to the diagonal of the kernel matrix, divided by the weight of the row; it is the
-        variance of the noise and not multiplied by the number of rows. "loo": of 25 values, the
-        one of the least leave-one-out log loss, on a random 3,000 distinct rows at most.
+        The ridge divided by the weight of a row is added to the diagonal of the kernel matrix. It
+        is the variance of the noise and is not multiplied by the number of rows. "loo" selects,
+        from 25 values, the one with the least leave-one-out log loss on at most 3,000 random
+        distinct rows.
     solver : {"auto", "cholesky", "pcg", "nystroem"}, default="auto"
-        "cholesky": exact, with exact leave-one-out values. "pcg": conjugate gradients on the
-        matrix in memory; labels are cross-fitted in five folds that share its products.
-        "nystroem": the kernel expansion has ``n_components`` centers only, and memory grows with
-        their square; labels likewise. "auto": "cholesky" for up to 10,000 distinct rows (40,000
-        on CUDA), else "pcg" where the matrix fits in memory, else "nystroem"; the logger
-        ``sklearn_kd`` says why.
+        "cholesky" is exact and has exact leave-one-out values. "pcg" runs conjugate gradients on
+        the matrix in memory and cross-fits labels in five folds that share its products.
+        "nystroem" uses a kernel expansion with only ``n_components`` centers, whose memory grows
+        with their square, and also cross-fits labels. "auto" is "cholesky" for up to 10,000
+        distinct rows (40,000 on CUDA), otherwise "pcg" if the matrix fits in memory, and otherwise
+        "nystroem". The logger ``sklearn_kd`` reports the reason.
     n_components : int or None, default=None
-        Centers of "nystroem"; None: 5,000 or all rows.
+        Number of centers of "nystroem". None is 5,000, or all rows if there are fewer.
     training_time : float or None, default=None
-        Train by gradient flow on the summed squared loss, at rate one, up to this time, in place
-        of a ridge (``solver`` is then not used and ``ridge`` must be "loo").
+        If given, train by gradient flow on the summed squared loss, at rate one, up to this time
+        instead of using a ridge. ``solver`` is then ignored and ``ridge`` must be "loo".
     method : {"ridge", "margin"}, default="ridge"
-        "margin": the paper's teacher, which separates the rows by the largest margin that bounded
-        weights can have. Its labels are very soft, and those of the training rows in-sample.
-        Weights other than zero, ``calibration`` and ``n_components`` do not matter to it.
+        "margin" is the teacher of the paper [1]_, which separates the rows by the largest margin
+        that bounded weights allow. Its labels are very soft, and those of the training rows are
+        in-sample. Weights other than zero, ``calibration`` and ``n_components`` have no effect on
+        it.
     calibration : {"temperature"} or None, default="temperature"
-        Divide the decision values by the temperature of the least log loss before they become
-        probabilities. None: by one.
+        "temperature" divides the decision values by the temperature with the least log loss before
+        they become probabilities. None leaves them unchanged.
     class_weight : dict, "balanced" or None, default=None
-        Multiplies the sample weights by a weight of the row's label.
+        Weight of each class, by which sample weights are multiplied.
     max_memory : float or None, default=None
-        GiB that the fit may take; None: what is free.
+        Memory that the fit may take, in GiB. None is the free memory.
     random_state : int, RandomState or None, default=None
-        Of the rows that choose the ridge, folds, centers, pivots and draws.
+        Seed of the rows that select the ridge, and of folds, centers, pivots and draws.
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
+        "cpu", "cuda", "cuda:1", ... "auto" uses CUDA if it is available.
     verbose : int, default=0
-        1: say which solver and why; 2: print the residual of each iteration.
+        1 prints the solver and the reason for it, 2 also the residual of each iteration.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-        Decision values of the training rows from fits without the row (and without its copies):
-        leave-one-out with "cholesky", five folds with the other solvers and ``training_time``.
-        Rows of weight zero, which are in no fit, have their ordinary value, or that of the row
-        that they are a copy of. Not with
-        ``method="margin"``, whose labels need a cross-fitting from outside.
+        Decision values of the training rows from fits without the row and its copies. These are
+        leave-one-out values with "cholesky" and values of five folds with the other solvers and
+        with ``training_time``. Rows of weight zero, which are in no fit, have their ordinary value,
+        or that of an equal training row. Not available with ``method="margin"``, whose labels must
+        be cross-fitted by refitting.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
-        Their probabilities: the soft labels for a student.
+        Probabilities of ``loo_decision_function_``, the soft labels for a student.
     temperature_ : float
+        Temperature by which decision values are divided.
     ridge_ : float or None
+        Ridge of the fit. None with ``training_time`` or ``method="margin"``.
     solver_ : {"cholesky", "pcg", "nystroem", "eigh", "margin"}
+        Solver of the fit.
     X_fit_ : ndarray of shape (n_centers, n_inputs)
-        Distinct training rows (or centers) as the kernel sees them, in sorted order.
+        Distinct training rows (or centers) after preprocessing, in sorted order.
     dual_coef_ : ndarray of shape (n_centers,) or (n_centers, n_classes)
-        Their weights: ``decision_function(x) = k(x, X_fit_) @ dual_coef_ + intercept_``.
+        Weights of ``X_fit_``: ``decision_function(x) = k(x, X_fit_) @ dual_coef_ + intercept_``.
     intercept_ : float or ndarray of shape (n_classes,)
-        Zero unless ``fit_intercept``.
+        Zero unless ``fit_intercept=True``.
     fit_weights_ : ndarray of shape (n_centers,)
+        Weights of the distinct rows. Not available with "nystroem".
     fit_targets_ : ndarray of shape (n_centers, n_outputs)
-        Weights and codes of the distinct rows, not with "nystroem".
+        Codes of the distinct rows. Not available with "nystroem".
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
-        ``scaled x = (x - input_offset_) / input_scale_``, before the intercept and the sphere.
+        Rows are scaled to ``(x - input_offset_) / input_scale_`` before the intercept is appended
+        and rows are projected onto the sphere.
     margin_ : float
-        With ``method="margin"``: the margin gamma; see :func:`sklearn_kd.theory.ntk_margin`.
+        The margin gamma, see :func:`sklearn_kd.theory.ntk_margin`. Only with ``method="margin"``.
     draws_ : ndarray of shape (n_draws, n_inputs)
+        Normal draws z. Only with ``method="margin"``.
     draw_values_ : ndarray of shape (n_draws, n_outputs, n_inputs)
-        With ``method="margin"``: z and v(z) less what ``dual_coef_`` accounts for. The decision
-        values are the kernel expansion and the mean of ``1[<z, x> > 0] <v(z), x>``.
+        The values v(z) minus the part that ``dual_coef_`` accounts for. Decision values are the
+        kernel expansion plus the mean of ``1[<z, x> > 0] <v(z), x>``. Only with
+        ``method="margin"``.
     n_iter_ : int
-        Iterations, where the solver iterates.
+        Number of iterations of "pcg" or "nystroem".
     n_features_in_ : int
+        Number of features of X.
     feature_names_in_ : ndarray of str
-        Where X has such names.
+        Names of the features, if X has them.
 
     See Also
     --------
-    DistilledClassifier : Compresses a teacher into a network; this one by default.
+    DistilledClassifier : Compresses a teacher, by default this one, into a network.
     sklearn_kd.theory.ntk_margin : The margin of labeled rows.
 
     Notes
     -----
-    Two classes are coded -1 and 1, K classes by one-hot less 1/K. Copies of a row are merged
-    first, their weights added and their codes averaged, so that leave-one-out leaves out a
-    distinct row and a weight of k equals k copies.
+    Two classes are coded as -1 and 1, and K classes as one-hot vectors minus 1/K. Equal rows are
+    merged, adding their weights and averaging their codes. So leave-one-out leaves out a distinct
+    row, and a weight of k equals k copies.
 
-    With C = K + diag(ridge / weight) the value that a fit without row i has at row i is
-    :math:`y_i - (C^{-1} y)_i / (C^{-1})_{ii}`; the scaling of the inputs, the ridge and the
-    temperature are those of the whole. For the temperature the labels are smoothed as Platt's
-    are, so that it stays above zero where the values separate the classes.
+    With C = K + diag(ridge / weight) the value at row i of a fit without it is
+    :math:`y_i - (C^{-1} y)_i / (C^{-1})_{ii}`. The scaling of the inputs, the ridge and the
+    temperature are those of all rows. The temperature is fitted to smoothed labels as in Platt
+    scaling, so that it stays above zero if the values separate the classes.
 
     For n distinct rows Cholesky takes about :math:`n^2 d + 2 n^3 / 3` multiplications and
-    :math:`n^2` numbers of memory, conjugate gradients :math:`6 K n^2` an iteration. float32 rows
-    take half of both.
+    :math:`n^2` numbers of memory. An iteration of conjugate gradients takes :math:`6 K n^2`
+    multiplications. float32 rows halve time and memory.
 
     References
     ----------
@@ -266,13 +275,11 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Dense and finite. Computation is in float32 for float32 X, else in float64.
-
+            Dense and finite. Computation is in float32 if X is float32, and otherwise in float64.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
-
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of k equals k copies, zero equals absence.
+            Non-negative weights. A weight of k equals k copies, and zero equals absence.
 
         Returns
         -------
@@ -281,9 +288,9 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         Raises
         ------
         ValueError
-            For parameters or data that cannot be used; the message says what to change.
+            If parameters or data cannot be used.
         MemoryError
-            Where the fit would not fit, before anything of that size is allocated.
+            If the fit would need too much memory, before this memory is allocated.
         """
         with all_or_nothing(self):
             self._check_parameters()
@@ -302,7 +309,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
             if self.class_weight is not None:
                 weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
             self.classes_ = labels
-            # what the fit is made with, whatever set_params says later
+            # predictions must not change with set_params
             self._kernel_params_ = self.kernel, self.depth, self.bias, self.bandwidth
             self._row_params_ = self.input_intercept, self.input_norm
             self.input_offset_ = np.zeros(X.shape[1])
@@ -321,7 +328,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
 
             fitted = fit_ridge(self, X, self._rows(X), y_encoded, weights)
         for name in _OPTIONAL:
-            vars(self).pop(name, None)  # an earlier fit's
+            vars(self).pop(name, None)  # of an earlier fit
         loo = fitted.pop("loo_decision_function_", None)
         if len(self.classes_) == 2:
             fitted["dual_coef_"] = fitted["dual_coef_"][:, 0]
@@ -342,39 +349,37 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
     def _check_parameters(self):
         if self.kernel != "ntk-full" and (self.depth != 1 or self.bias != 0):
             raise ValueError(
-                f"depth={self.depth} and bias={self.bias} belong to kernel='ntk-full', "
+                f"depth={self.depth} and bias={self.bias} are only used by kernel='ntk-full', "
                 f"got kernel={self.kernel!r}."
             )
         if self.kernel != "laplace" and self.bandwidth != 1:
-            raise ValueError(f"bandwidth belongs to kernel='laplace', got kernel={self.kernel!r}.")
+            raise ValueError(
+                f"bandwidth is only used by kernel='laplace', got kernel={self.kernel!r}."
+            )
         if self.training_time is not None:
             if self.ridge != "loo":
                 raise ValueError(
-                    "training_time replaces the ridge: leave ridge='loo' (which is then not used) "
+                    "training_time replaces the ridge: set ridge='loo' (which is then ignored) "
                     "or set training_time=None."
                 )
             if self.method == "margin" or self.fit_intercept:
-                raise ValueError(
-                    "training_time goes with method='ridge' and fit_intercept=False only."
-                )
+                raise ValueError("training_time requires method='ridge' and fit_intercept=False.")
         if self.method == "margin" and (self.kernel != "ntk" or self.fit_intercept):
-            raise ValueError(
-                "method='margin' is defined for kernel='ntk' and fit_intercept=False only."
-            )
+            raise ValueError("method='margin' requires kernel='ntk' and fit_intercept=False.")
         if self.method == "margin" and not (
             self.ridge == "loo" and self.solver == "auto" and self.class_weight is None
         ):
             raise ValueError(
-                "method='margin' has no ridge, no solver and no weights, since the worst row "
-                "decides: leave ridge='loo', solver='auto' and class_weight=None."
+                "method='margin' has no ridge, solver or class weights, since the margin is that "
+                "of the worst row: set ridge='loo', solver='auto' and class_weight=None."
             )
 
     def _rows(self, X):
-        """Rows as the kernel sees them: scaled, with an intercept, on the sphere."""
+        """Return scaled rows with an intercept, on the sphere."""
         intercept, norm = self._row_params_
         rows = scale_inputs(X, self.input_offset_, self.input_scale_, intercept=intercept)
         if norm == "sphere":
-            # the largest coordinate first, so that no square overflows or vanishes
+            # by the largest coordinate first, so that no square overflows or underflows
             largest = np.abs(rows).max(axis=1, keepdims=True)
             rows /= np.where(largest > 0, largest, 1)
             length = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -382,7 +387,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         return rows
 
     def _decide(self, X):
-        """Decision values of checked rows."""
+        """Return the decision values of checked rows."""
         from sklearn_kd._kernel import ridge_fit
 
         rows = self._rows(X)
@@ -395,8 +400,8 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
             values += margin_fit.mean_over_draws(self, rows)
         if not np.isfinite(values).all():
             raise ValueError(
-                "X has rows so far from the training rows that their kernel is not finite: leave "
-                "them out, or fit with input_norm='sphere'."
+                "X has rows so far from the training rows that their kernel is not finite: remove "
+                "them, or fit with input_norm='sphere'."
             )
         return values[:, 0] if values.shape[1] == 1 else values
 
@@ -410,7 +415,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         return self.decision_function(X) / self.temperature_
 
     def decision_function(self, X):
-        """Values before the temperature.
+        """Decision values before division by the temperature.
 
         Parameters
         ----------
@@ -419,8 +424,8 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Two classes: near -1 for the first, near 1 for the second. More: near 1 - 1/K for the
-            class and -1/K for the others.
+            For two classes near -1 for the first and near 1 for the second. For K > 2 classes near
+            1 - 1/K for the class and -1/K for the others.
         """
         require_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
@@ -469,18 +474,18 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
 
     @available_if(_has_ridge_fit)
     def staged_predict_proba(self, X, times):
-        """Probabilities at each of several training times, from one eigendecomposition.
+        """Predict probabilities at several training times by one eigendecomposition.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         times : iterable of float
-            Positive; as ``training_time``.
+            Positive times, see ``training_time``.
 
         Yields
         ------
         ndarray of shape (n_samples, n_classes)
-            Divided by the temperature of the fit before softmax, at every time.
+            Probabilities at each time, all with the temperature of the fit.
         """
         require_fitted(self)
         from sklearn_kd._kernel import ridge_fit
@@ -489,10 +494,10 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         if not all(time > 0 and np.isfinite(time) for time in times):
             raise ValueError(f"times must be positive and finite, got {times}.")
         if np.any(self.intercept_):
-            raise ValueError("a free intercept has no training time: fit with fit_intercept=False.")
+            raise ValueError("gradient flow has no free intercept: fit with fit_intercept=False.")
         if not hasattr(self, "fit_targets_"):
             raise ValueError(
-                "the 'nystroem' solver keeps too few rows for a training time: fit with "
+                "the 'nystroem' solver keeps too few rows for gradient flow: fit with "
                 "solver='cholesky' or 'pcg', or with training_time."
             )
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)

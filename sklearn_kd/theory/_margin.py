@@ -1,4 +1,4 @@
-"""Separation margin of labeled rows in the tangent kernel."""
+"""Separation margin of labeled rows for the infinitely wide two-layer network."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,27 +10,44 @@ from sklearn.utils import check_random_state, check_scalar, check_X_y
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["NTKMargin", "ntk_margin"]
+__all__ = ["NTKMargin", "ntk_margin", "signs_or_one_hot"]
 
-#: Fields of a solution that only its teacher needs.
+#: Fields of a solution that only the teacher needs.
 _CORE_ONLY = ("coefficients", "control")
 
 
 @dataclass(frozen=True)
 class NTKMargin:
-    """Separation margin of a data set; what `ntk_margin` returns.
+    """Separation margin of a data set, returned by `ntk_margin`.
 
-    ``gamma`` lies between ``lower`` and ``upper``: the margin of the teacher found and the dual
-    value, less and plus three standard errors of fresh draws. ``gamma_rkhs`` is the margin in the
-    Hilbert space of the kernel, which takes no sampling; at least gamma.
-
-    ``weights`` are the dual weights q, non-negative with sum one: the rows that hold the margin
-    down. (n_samples,) for two classes, else (n_samples, n_classes), a column for each class to be
-    told from, zero at the row's own. ``soft_logits``, of the same shape, are those of the
-    teacher on the rows (of the second class for two). ``classes`` are the sorted labels.
-
-    ``smoothing`` (nu), ``n_draws`` (that q was fitted to) and ``n_iter`` say how; ``converged``
-    whether ``duality_gap``, what the value on those draws can still fall by, is within ``tol``.
+    Attributes
+    ----------
+    gamma : float
+        Estimate of the margin, between ``lower`` and ``upper``.
+    lower : float
+        Margin of the teacher that was found, minus three standard errors.
+    upper : float
+        Value of the dual problem, plus three standard errors, and at most ``gamma_rkhs``.
+    gamma_rkhs : float
+        Margin in the Hilbert space of the kernel. It bounds gamma from above and needs no sampling.
+    weights : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        Dual weights q, which are non-negative and sum to one. Rows with a positive weight limit the
+        margin. For more than two classes there is a column for each class from which a row is to be
+        separated, with zero at the class of the row.
+    soft_logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        Logits of the teacher on the rows, for two classes those of the second class.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    smoothing : float
+        The parameter nu of the smoothed norm.
+    n_draws : int
+        Number of draws that q was fitted to.
+    n_iter : int
+        Number of steps.
+    duality_gap : float
+        Upper bound of how much the value on these draws can still decrease.
+    converged : bool
+        Whether ``duality_gap`` is at most ``tol`` times the value.
     """
 
     __module__ = "sklearn_kd.theory"
@@ -68,54 +85,54 @@ def ntk_margin(
     .. math:: \gamma = \sup_{\|v(z)\| \le 1} \min_i y_i E\langle v(z), \phi_{x_i}(z)\rangle
               = \min_{q \in \Delta} E\Big\|\sum_i q_i y_i \phi_{x_i}(z)\Big\|.
 
-    The larger it is, the narrower the student that suffices (`required_width`). For K classes v
-    has K parts, whose norm is taken together, and the margins are
-    :math:`E\langle v_{y_i} - v_j, \phi_{x_i}\rangle`, j != y_i; two classes written like that
-    have :math:`\sqrt 2` times the margin.
+    The larger the margin, the narrower the student that suffices (`required_width`). For K classes
+    v has K parts with a common norm, and the margins are
+    :math:`E\langle v_{y_i} - v_j, \phi_{x_i}\rangle` for j != y_i. Two classes in this form have
+    :math:`\sqrt 2` times the margin.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        As given, neither scaled nor with an intercept: gamma scales with it. The theory has rows
-        with norms of at most one.
+        Used as given, without scaling or intercept. gamma is proportional to the scale of X. The
+        theory has rows with norms of at most one.
     y : array-like of shape (n_samples,)
-        Class labels. With one class only, every row is to have a positive logit.
+        Class labels. With a single class, all rows are to have positive logits.
     n_draws : "auto" or int, default="auto"
-        Draws of z, in pairs z and -z, that q is fitted to; more fresh ones give the values.
-        "auto" is a million for up to 20 rows, else 4,096 to 131,072, as a pass can afford. More
-        bring ``lower`` and ``upper`` together.
+        Number of draws of z, in pairs z and -z, that q is fitted to. The values are estimated on
+        more, new draws. "auto" is a million for up to 20 rows and 4,096 to 131,072 for more rows,
+        depending on the time of a pass. More draws bring ``lower`` and ``upper`` closer together.
     smoothing : "auto" or float, default="auto"
-        nu of the smoothed norm :math:`\sqrt{\|g\|^2 + \nu^2}`; the teacher
-        :math:`v = g/\|g\|` is undetermined where g = 0, which happens at the optimum. It costs
-        a margin 0.3003 nu at most. "auto" is ``gamma_rkhs / 200``.
+        The parameter nu of the smoothed norm :math:`\sqrt{\|g\|^2 + \nu^2}`. Without it the teacher
+        :math:`v = g/\|g\|` is undetermined if g = 0, which happens at the optimum. Smoothing
+        reduces a margin by at most 0.3003 nu. "auto" is ``gamma_rkhs / 200``.
     max_iter : int, default=100
-        Most steps; each solves a quadratic program.
+        Maximum number of steps, each of which solves a quadratic program.
     tol : float, default=1e-3
-        Duality gap to stop at, on the draws and relative to gamma.
+        Duality gap on the draws, relative to gamma, at which to stop.
     random_state : int, RandomState instance or None, default=None
-        Seeds the draws.
+        Seed of the draws.
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:1"; "auto" is CUDA where there is one.
+        "cpu", "cuda" or "cuda:1". "auto" uses CUDA if it is available.
     verbose : int, default=0
-        A line of progress for each step if positive.
+        If positive, print a line of progress for each step.
 
     Returns
     -------
     NTKMargin
-        ``gamma``, ``lower``, ``upper``, ``gamma_rkhs``, ``weights``, ``soft_logits`` and how they
-        were found. A row of zeros, or equal rows with different labels, make the margin zero.
+        The margin with bounds, the dual weights and the logits of the teacher. The margin is zero
+        if a row is zero or equal rows have different labels.
 
     Raises
     ------
     ValueError
-        If X or y are not finite, or of wrong shape, or a parameter is out of range.
+        If X or y is not finite or has a wrong shape, or a parameter is out of range.
     MemoryError
         If the Gram matrix would not fit.
 
     Warns
     -----
     ConvergenceWarning
-        If the gap is above ``tol`` after ``max_iter`` steps; the bounds are valid all the same.
+        If the gap is above ``tol`` after ``max_iter`` steps. The bounds are still valid.
 
     Notes
     -----
@@ -165,7 +182,7 @@ def ntk_margin(
         )
     found = separation_margin(
         to_tensor(X, device=device),
-        to_tensor(_targets(y_encoded, len(classes), X.dtype), device=device),
+        to_tensor(signs_or_one_hot(y_encoded, len(classes), X.dtype), device=device),
         torch.Generator(device=device).manual_seed(int(seed)),
         n_pairs=None if n_draws == "auto" else (n_draws + 1) // 2,
         smoothing=None if smoothing == "auto" else float(smoothing),
@@ -186,8 +203,8 @@ def ntk_margin(
     return NTKMargin(**result, classes=classes)
 
 
-def _targets(y_encoded, n_classes, dtype):
-    """Signs (n, 1), or one-hot rows (n, n_classes) for more than two classes."""
+def signs_or_one_hot(y_encoded, n_classes, dtype):
+    """Return signs (n, 1), or one-hot rows (n, n_classes) for more than two classes."""
     if n_classes == 1:
         return np.ones((len(y_encoded), 1), dtype=dtype)
     if n_classes == 2:

@@ -1,4 +1,4 @@
-"""Width of a two-layer network that the theory asks for."""
+"""Width of a two-layer network that suffices by the theory."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,26 @@ __all__ = ["RequiredWidth", "required_width"]
 
 @dataclass(frozen=True)
 class RequiredWidth:
-    """Sufficient setting of a student; what `required_width` returns.
+    """Sufficient width and training parameters of a student, returned by `required_width`.
 
-    ``width`` neurons, an even number; projection ``radius`` B; ``n_iter`` steps of ``step_size``
-    on all rows. With this ``probability`` over the initialization at least, the risk, averaged
-    over the steps, is at most ``risk``, which implies the error. ``labels`` and ``constants`` are
-    as asked for.
+    Attributes
+    ----------
+    width : int
+        Number of neurons, an even number.
+    radius : float
+        Radius B of the projection.
+    step_size : float
+        Step size of full-batch gradient descent.
+    n_iter : int
+        Number of steps.
+    risk : float
+        Upper bound of the risk, averaged over the steps, which implies the training error.
+    probability : float
+        Probability over the initialization with which the bound holds, at least.
+    labels : {"soft", "hard"}
+        Labels of the student.
+    constants : {"sharp", "published"}
+        Constants of the bound.
     """
 
     __module__ = "sklearn_kd.theory"
@@ -39,23 +53,23 @@ def required_width(
     r"""Return the width, radius and training time that suffice for a training error of epsilon.
 
     The student is a two-layer network with fixed output weights and symmetric initialization,
-    trained by full-batch projected gradient descent on rows of norm at most one; the error is
-    the mean over the steps of the share of wrong rows. Soft labels are those of the margin's own
-    teacher (`NTKMargin.soft_logits`). With :math:`s = \sqrt{2/\pi}` and
+    trained by full-batch projected gradient descent on rows of norm at most one. The error is the
+    share of misclassified rows, averaged over the steps. Soft labels are those of the teacher that
+    attains the margin (`NTKMargin.soft_logits`). With :math:`s = \sqrt{2/\pi}` and
     :math:`\kappa = \sqrt{\ln(2n/\delta)}`, the sharp constants are, for soft labels,
 
     .. math:: m \ge \frac{1}{\beta}\Big[s + \big(1 + \tfrac{1}{\sqrt 2}\big) \kappa\Big]^2, \quad
               B = 1, \quad \eta = 1, \quad T \ge \frac{2}{\beta}, \quad
               \beta = \epsilon\,(\ln 2 - h(\mu(\gamma))),
 
-    h being the entropy of a coin in nats, and for hard labels, with
+    where h is the binary entropy in nats, and for hard labels, with
     :math:`L = \ln(2/(\epsilon \ln 2))`,
 
     .. math:: m \ge \frac{16}{\gamma^2}\Big[s B + \big(1 + \tfrac{1}{\sqrt 2}\big) \kappa\Big]^2,
               \quad B = \frac{2 L}{\gamma}, \quad \eta = 1, \quad
               T \ge \frac{2 B^2}{\epsilon \ln 2}.
 
-    They are sufficient: a student of far fewer neurons often does.
+    These values are sufficient. A student with far fewer neurons often suffices too.
 
     Parameters
     ----------
@@ -66,21 +80,22 @@ def required_width(
     n_samples : int
         Number of training rows.
     labels : {"soft", "hard"}, default="soft"
-        Of the student.
+        Labels of the student.
     delta : float, default=0.1
-        Chance of a bad initialization, in (0, 1/3): the statement holds with probability
+        Probability of a bad initialization, in (0, 1/3). The statement holds with probability
         1 - 2 delta (sharp) or 1 - 3 delta (published).
     min_norm : float, default=1.0
         Smallest norm of a row, c, in (0, 1]. The sharp constants do not need it.
     constants : {"sharp", "published"}, default="sharp"
-        Compare soft with hard labels by the same ones. "published" is as printed, for soft
-        labels Theorem 2 with :math:`\beta = \gamma^2 \epsilon / 32` (Corollary 4 forgets the 32
-        in step size and number of steps). The errata derive the sharp ones.
+        Constants of the bounds. Use the same ones to compare soft with hard labels. "published" are
+        those of the paper. For soft labels these are Theorem 2 with
+        :math:`\beta = \gamma^2 \epsilon / 32`, since Corollary 4 omits the 32 in the step size and
+        the number of steps. The errata derive the sharp constants.
 
     Returns
     -------
     RequiredWidth
-        ``width`` (even), ``radius``, ``step_size``, ``n_iter`` and what they are for.
+        Width, radius, step size and number of steps, with the bound that they satisfy.
 
     Raises
     ------
@@ -131,13 +146,13 @@ def required_width(
 
 
 def _risk_per_error(gamma):
-    """Least divergence of a label of margin gamma from a wrong one, ln 2 - h(mu(gamma))."""
+    """Return ln 2 - h(mu(gamma)), the least divergence of a misclassified row of margin gamma."""
     t = math.tanh(gamma / 2)  # mu(gamma) = (1 + t)/2
     return (math.log1p(-t * t) + t * gamma) / 2
 
 
 def _soft_width(beta, n_samples, delta, min_norm, constants):
-    """Width for an averaged KL risk of beta (Theorem 2), not rounded."""
+    """Return the width for an averaged KL risk of beta (Theorem 2), not rounded."""
     s, kappa = math.sqrt(2 / math.pi), math.sqrt(math.log(2 * n_samples / delta))
     if constants == "sharp":
         return (s + (1 + math.sqrt(0.5)) * kappa) ** 2 / beta
@@ -145,7 +160,7 @@ def _soft_width(beta, n_samples, delta, min_norm, constants):
 
 
 def _hard_width(gamma, radius, n_samples, delta, min_norm, constants):
-    """Width of Proposition 5, not rounded. "proof": what its argument needs."""
+    """Return the width of Proposition 5, not rounded. "proof" is what its proof needs."""
     s, kappa = math.sqrt(2 / math.pi), math.sqrt(math.log(2 * n_samples / delta))
     bracket = {
         "sharp": s * radius + (1 + math.sqrt(0.5)) * kappa,

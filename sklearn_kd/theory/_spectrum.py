@@ -1,4 +1,4 @@
-"""Spectrum of a kernel, and how much of the labels its leading eigenvectors hold."""
+"""Spectrum of a kernel, and the share of the labels in its leading eigenvectors."""
 
 import math
 from dataclasses import dataclass
@@ -9,18 +9,22 @@ from sklearn.utils import check_array, check_scalar
 
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
-from sklearn_kd.theory._margin import _targets
+from sklearn_kd.theory._margin import signs_or_one_hot
 
 __all__ = ["KernelSpectrum", "information_ratio", "kernel_spectrum"]
 
 
 @dataclass(frozen=True)
 class KernelSpectrum:
-    """Spectrum of a Gram matrix; what `kernel_spectrum` returns.
+    """Spectrum of a Gram matrix, returned by `kernel_spectrum`.
 
-    ``eigenvalues`` (n_samples,), largest first, rounding errors below zero being zero.
-    ``label_power`` (n_samples,), the share of the squared norm of the labels in the first 1, 2,
-    ... eigenvectors, which ends at one; None without labels.
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (n_samples,)
+        Eigenvalues in decreasing order. Negative rounding errors are set to zero.
+    label_power : ndarray of shape (n_samples,) or None
+        Share of the squared norm of the labels in the first 1, 2, ... eigenvectors. The last value
+        is one. None without labels.
     """
 
     __module__ = "sklearn_kd.theory"
@@ -29,7 +33,18 @@ class KernelSpectrum:
     label_power: np.ndarray | None
 
     def effective_dimension(self, ridge):
-        r"""Return :math:`\sum_i \lambda_i / (\lambda_i + \mathrm{ridge})`, the smoother's trace."""
+        r"""Return :math:`\sum_i \lambda_i / (\lambda_i + \mathrm{ridge})`.
+
+        Parameters
+        ----------
+        ridge : float
+            Positive.
+
+        Returns
+        -------
+        float
+            Trace of the matrix that maps labels to the values of kernel ridge regression.
+        """
         check_scalar(ridge, "ridge", Real, min_val=0, include_boundaries="neither")
         return float((self.eigenvalues / (self.eigenvalues + ridge)).sum())
 
@@ -39,25 +54,25 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
 
     .. math:: \|U_k^\top y\| / \|y\|
 
-    Along an eigenvector of eigenvalue lambda a network has learnt 1 - (1 - eta lambda)^t after t
-    steps, so that labels with a large ratio are learnt early. Of n labels of -1 and 1, flipped at
-    the rate rho, :math:`E[\mathrm{ratio}^2] = (1 - 2\rho)^2 \mathrm{ratio}^2 + 4\rho(1-\rho) k/n`
-    (uncentered).
+    After t steps a network has learned the share 1 - (1 - eta lambda)^t of the labels along an
+    eigenvector of eigenvalue lambda, so that labels with a large ratio are learned early. If n
+    labels of -1 and 1 are flipped at the rate rho, the ratio without centering satisfies
+    :math:`E[\mathrm{ratio}^2] = (1 - 2\rho)^2 \mathrm{ratio}^2 + 4\rho(1-\rho) k/n`.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        As given; the Gram matrix (n_samples, n_samples) with ``kernel="precomputed"``.
+        Used as given. With ``kernel="precomputed"`` the Gram matrix (n_samples, n_samples).
     labels : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Numbers are taken as they are (code two classes as -1 and 1); text is coded -1 and 1, or
-        one-hot for more than two labels. The Frobenius norm serves for several columns.
+        Numbers are used as given (code two classes as -1 and 1). Strings are coded as -1 and 1, or
+        one-hot for more than two labels. The norm of several columns is the Frobenius norm.
     k : int, default=5
-        Number of eigenvectors. Choose it at a gap of the spectrum (`kernel_spectrum`).
+        Number of eigenvectors. Choose it at a gap of the spectrum, see `kernel_spectrum`.
     kernel : {"ntk", "ntk-full", "nngp", "laplace", "precomputed"} or callable, \
             default="ntk-full"
-        A callable maps (X, X) to the Gram matrix.
+        A callable is called with (X, X) and returns the Gram matrix.
     center : bool, default=True
-        Subtract the mean of the labels first; else imbalance counts as information.
+        Whether to subtract the mean of the labels. Otherwise imbalance counts as information.
 
     Returns
     -------
@@ -67,7 +82,7 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, k is not in 1..n_samples, or labels are equal.
+        If shapes differ, values are not finite, k is not in 1..n_samples, or all labels are equal.
 
     References
     ----------
@@ -90,17 +105,17 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
 
 
 def kernel_spectrum(X, labels=None, *, kernel="ntk-full", center=True):
-    """Eigenvalues of a Gram matrix, and where along them the labels lie.
+    """Compute the eigenvalues of a Gram matrix and the share of the labels along them.
 
     Parameters
     ----------
     X, labels, kernel, center
-        As in `information_ratio`; without labels there is no ``label_power``.
+        As in `information_ratio`. Without labels there is no ``label_power``.
 
     Returns
     -------
     KernelSpectrum
-        ``eigenvalues``, ``label_power`` and ``effective_dimension(ridge)``.
+        Eigenvalues, label power and the method ``effective_dimension(ridge)``.
 
     References
     ----------
@@ -119,22 +134,22 @@ def kernel_spectrum(X, labels=None, *, kernel="ntk-full", center=True):
 
 
 def _label_columns(labels, n_samples, center):
-    """Label vectors as float64 columns (n_samples, n_outputs)."""
+    """Return the labels as float64 columns (n_samples, n_outputs)."""
     columns = np.asarray(labels)
     if columns.dtype.kind not in "biuf":
         classes, y_encoded = encode_labels(columns)
-        columns = _targets(y_encoded, len(classes), np.float64)
+        columns = signs_or_one_hot(y_encoded, len(classes), np.float64)
     columns = check_array(columns, dtype=np.float64, ensure_2d=False, input_name="labels")
     columns = columns.reshape(len(columns), -1)
     if len(columns) != n_samples:
         raise ValueError(f"labels has {len(columns)} rows where X has {n_samples}.")
     if not (np.ptp(columns, axis=0) if center else columns).any():
-        raise ValueError("labels are all equal or zero, so that nothing is left of them.")
+        raise ValueError("labels are all equal or zero, so that they hold no information.")
     return columns - columns.mean(axis=0) if center else columns
 
 
 def _eigen(gram, columns):
-    """Eigenvalues, largest first, and the cumulative share of the columns' power."""
+    """Return the eigenvalues in decreasing order and the cumulative power of the columns."""
     values, vectors = np.linalg.eigh(gram)
     eigenvalues = np.maximum(values[::-1], 0.0)
     if columns is None:

@@ -313,7 +313,7 @@ def test_degenerate_rows(solver):
         ({"kernel": lambda A, B: np.full((len(A), len(B)), np.nan)}, "real and finite"),
         ({"kernel": "ntk", "bandwidth": 2.0}, "laplace"),
         ({"method": "margin", "ridge": 0.1}, "no ridge"),
-        ({"method": "margin", "class_weight": "balanced"}, "no weights"),
+        ({"method": "margin", "class_weight": "balanced"}, "no ridge, solver or class weights"),
         ({"kernel": "rbf"}, "kernel"),
         ({"depth": 11}, "depth"),
         ({"ridge": 0.0}, "ridge"),
