@@ -173,7 +173,7 @@ class StudentTrainer:
             targets.append(soft)
         X, y_encoded, weights = rows
         joint = networks[0]._fit_jointly(
-            networks, X, y_encoded, weights, targets, y, effort=epoch_share
+            networks, X, y_encoded, weights, targets, y, epoch_share=epoch_share
         )
         joint.advance()
         return [

@@ -99,7 +99,7 @@ class FitPlan:
         )
 
 
-def resolve_parameters(est, data, *, partial=False, resume=False, like=None, effort=1.0):
+def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epoch_share=1.0):
     """Resolve the parameters of one fit.
 
     Parameters
@@ -112,7 +112,7 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, eff
         Whether training continues from the fitted weights.
     like : FitPlan, optional
         A fit whose order of rows and validation rows this one takes in minibatches.
-    effort : float
+    epoch_share : float
         Share of its epochs that the whole schedule is compressed into. Below 1 the fit is a trial.
         A trial has at most two restarts, and half of that share where it has one. In full batch
         its early stopping holds out one fold instead of training a network for each fold.
@@ -123,13 +123,13 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, eff
     """
     if resume:
         check_resumed(est)
-    is_trial = effort < 1
+    is_trial = epoch_share < 1
     batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size)
     if is_trial:
         n_restarts = min(n_restarts, 2)
-        n_epochs = max(1, math.ceil(effort * n_epochs * n_restarts / 2))
+        n_epochs = max(1, math.ceil(epoch_share * n_epochs * n_restarts / 2))
     optimizer, step_size, output_step_size = _optimizer_and_step_sizes(est, data)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
