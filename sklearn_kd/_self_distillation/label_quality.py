@@ -190,7 +190,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
     if unknown.any():
         warn_caller(
             f"no other row has the label of {unknown.sum()} rows, of the classes "
-            f"{np.unique(y[unknown]).tolist()}, where it could have been learnt: these labels "
+            f"{np.unique(y[unknown]).tolist()}, where it could have been learned: these labels "
             "count as right.",
             MissingClassWarning,
         )

@@ -84,7 +84,21 @@ class EpochReporter:
 
 
 class Subtask:
-    """A labeled subtask of fit, merged with the fit of a sub-estimator that has callbacks."""
+    """Report a named subtask of fit to scikit-learn's callbacks.
+
+    The subtask is merged with the fit of the sub-estimator, if that supports callbacks.
+
+    Parameters
+    ----------
+    ctx : CallbackContext
+        Context of the meta-estimator.
+    name : str
+        Name of the subtask.
+    estimator : estimator
+        The meta-estimator.
+    X, y : array-like
+        Its training data.
+    """
 
     def __init__(self, ctx, name, estimator, X, y):
         self.ctx = ctx.subcontext(task_name=name)
@@ -92,12 +106,14 @@ class Subtask:
 
     @contextmanager
     def begin(self, sub_estimator):
+        """Begin the subtask, and pass callbacks on to the sub-estimator in this context."""
         has_callbacks = hasattr(sub_estimator, "set_callbacks")
         with self.ctx.propagate_callback_context(sub_estimator) if has_callbacks else nullcontext():
             self.ctx.call_on_fit_task_begin(**self.info)
             yield
 
     def end(self, attributes=None):
+        """End the subtask, with fitted attributes for callbacks that score the estimator."""
         self.ctx.call_on_fit_task_end(
             **self.info, reconstruction_attributes=attributes and (lambda: attributes)
         )

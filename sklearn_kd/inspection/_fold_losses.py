@@ -106,14 +106,15 @@ def checked_folds(cv, data, seed):
     folds = [(train, test) for train, test in folds if len(test)]
     if len(folds) < 2:
         raise ValueError(
-            f"cv gives {len(folds)} folds with rows to test; at least two are needed, and two "
+            f"cv gives {len(folds)} folds with rows to test, but at least two are needed, and two "
             "rows of a class."
         )
     tested = np.unique(np.concatenate([test for _, test in folds]))
     for number, (train, test) in enumerate(folds):
         if len(np.setdiff1d(tested, test)) == 0:
             raise ValueError(
-                f"fold {number} of cv tests all rows that are tested at all; let others test more."
+                f"fold {number} of cv tests all rows that are tested by any fold, so that no other "
+                "rows are left for calibration: let other folds test more rows."
             )
         missing = np.setdiff1d(np.arange(len(data.classes)), data.y_encoded[train])
         if len(missing):

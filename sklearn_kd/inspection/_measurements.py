@@ -70,9 +70,8 @@ def model_bytes(model):
         return len(pickle.dumps(model))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
-            f"{type(last_step(model)).__name__} cannot be pickled, so that it has no size "
-            f"({error}): give it importable functions and classes in place of lambdas and local "
-            "ones."
+            f"{type(last_step(model)).__name__} cannot be pickled, so that its size is unknown "
+            f"({error}). Replace lambdas and local functions and classes by importable ones."
         ) from error
 
 
@@ -270,7 +269,7 @@ def _folds(cv, X, y, used, seed):
         if not (len(train) and len(test)):
             raise ValueError(
                 f"fold {fold} of cv has {len(train)} training and {len(test)} test rows of "
-                "positive weight: each needs one at least."
+                "positive weight, but each part needs at least one."
             )
         folds.append((train, test))
     return folds
@@ -413,7 +412,7 @@ class _Scorer:
             if self.decide_by in PROBABILITY_SCORES and proba[name] is None:
                 raise ValueError(
                     f"decide_by={self.decide_by!r} needs a student with predict_proba, which "
-                    f"{type(last_step(models['hard'])).__name__} has not: set "
+                    f"{type(last_step(models['hard'])).__name__} does not have: set "
                     "decide_by='accuracy' or 'balanced_accuracy'."
                 )
         return {

@@ -32,7 +32,9 @@ def two_axes(ax, name):
     if hasattr(ax, "get_subplotspec"):
         spec = ax.get_subplotspec()
         if spec is None:
-            raise ValueError("ax has no place in a grid to share: pass two axes.")
+            raise ValueError(
+                "ax is not part of a grid, so it has no place in a grid to share: pass two axes."
+            )
         ax.set_axis_off()
         return spec.subgridspec(1, 2).subplots(sharey=True)
     axes = np.asarray(ax, dtype=object).ravel()

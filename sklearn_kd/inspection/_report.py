@@ -244,7 +244,7 @@ class DistillationReport:
         n_folds, n_seeds = (self.frame[column].nunique() for column in ("fold", "seed"))
         folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
         if self.n_folds < n_folds:
-            folds = f"{self.n_folds} of {folds}, the others having no {name}"
+            folds = f"{self.n_folds} of {folds}, since the others have no {name}"
         better = "higher" if HIGHER_IS_BETTER[self.decide_by] else "lower"
         text = (
             f"{self.decision.capitalize()}: distillation takes the {name} of the student from "
@@ -253,11 +253,14 @@ class DistillationReport:
             f"seed{'s' * (n_seeds > 1)}; {better} is better)"
         )
         if self.n_folds < 2:
-            text += "; one fold has no interval: give cv two at least"
+            text += ". There is no interval for one fold, so set cv to at least two folds"
         elif self.decision == "undecided":
-            text += f"; zero is in it and so is more than {margin}: more rows or folds would decide"
+            text += (
+                f". The interval contains zero and exceeds {margin}, so that more rows or folds "
+                "are needed to decide"
+            )
         elif max(abs(low), abs(high)) <= self.margin:
-            text += f"; all of it is within {margin}"
+            text += f". The whole interval is within {margin}"
         text += "."
         if np.isfinite(self.recovered):
             text += (

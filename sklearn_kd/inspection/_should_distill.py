@@ -423,15 +423,16 @@ def _decide(recoverable, margin):
 def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
     gain, loss = estimates["recoverable"], LOSS_NAMES[decide_by]
     sentence = (
-        f"{decision.capitalize()}: soft labels could take {gain} off the student's {loss} of "
-        f"{levels['student']:.3g} on rows held out (the teacher's is {levels['teacher']:.3g})"
+        f"{decision.capitalize()}: soft labels could reduce the student's {loss} of "
+        f"{levels['student']:.3g} on held-out rows by {gain} (the teacher's is "
+        f"{levels['teacher']:.3g})"
     )
     if decision == "yes":
-        return f"{sentence}; distilling {n_samples} rows takes about {cost.distilled:.1f} s."
+        return f"{sentence}. Distilling {n_samples} rows takes about {cost.distilled:.1f} s."
     if decision == "undecided":
         return (
-            f"{sentence}; the interval reaches above the margin of {margin:.2g} without the gain "
-            "being sure. More rows narrow it; distilling takes about "
+            f"{sentence}. The interval exceeds the margin of {margin:.2g}, but the gain is not "
+            "certain. More rows would narrow the interval. Distilling takes about "
             f"{cost.distilled:.1f} s."
         )
     if gain.upper < 0:
@@ -439,5 +440,8 @@ def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
     elif estimates["label_gain"].upper <= estimates["overfitting"].upper / 2:
         reason = "the teacher's labels have no more to offer"
     else:
-        reason = "it does as badly on the rows it was fitted to, for which labels are not to blame"
-    return f"{sentence}, not more than the margin of {margin:.2g}: {reason}."
+        reason = (
+            "the student's loss on its training rows is about as high, so that labels are not to "
+            "blame"
+        )
+    return f"{sentence}. This does not exceed the margin of {margin:.2g}, since {reason}."

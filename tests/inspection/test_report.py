@@ -352,8 +352,8 @@ TINY = [0.0010, -0.0010, 0.0002]
     [
         (GOOD, "worth it", "is better"),
         (np.negative(GOOD), "not worth it", "is better"),
-        (TINY, "not worth it", "all of it is within the margin of 0.0050"),
-        (NOISY, "undecided", "more than the margin of 0.0050: more rows or folds would decide"),
+        (TINY, "not worth it", "The whole interval is within the margin of 0.0050"),
+        (NOISY, "undecided", "exceeds the margin of 0.0050, so that more rows or folds are needed"),
     ],
 )
 @pytest.mark.parametrize("column", ["accuracy", "log_loss"])
@@ -387,7 +387,7 @@ def test_the_margin_decides_between_no_difference_and_no_answer():
     frame = frame_of(hard, hard + 0.001)
     report = DistillationReport(frame, decide_by="accuracy")
     assert report.decision == "not worth it"
-    assert "all of it is within the margin" in report.verdict
+    assert "The whole interval is within the margin" in report.verdict
     assert DistillationReport(frame, decide_by="accuracy", margin=0.0005).decision == "worth it"
     assert DistillationReport(frame_of(hard, hard), decide_by="accuracy").decision == "not worth it"
 
@@ -396,7 +396,7 @@ def test_one_fold_is_undecided():
     report = DistillationReport(frame_of([0.8], [0.9]), decide_by="accuracy")
     assert report.decision == "undecided"
     assert report.interval == (-np.inf, np.inf)
-    assert "one fold has no interval" in report.verdict
+    assert "There is no interval for one fold" in report.verdict
     assert np.isnan(report.summary.loc["hard", ("accuracy", "standard error")])
 
 
@@ -426,7 +426,7 @@ def test_folds_without_the_score_are_left_out_and_counted():
     half = stats.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 1 / 2) * d.var(ddof=1))
     assert_allclose(report.interval, [d.mean() - half, d.mean() + half])
     assert report.n_folds == 3
-    assert "3 of 4 folds, the others having no ROC AUC" in report.verdict
+    assert "3 of 4 folds, since the others have no ROC AUC" in report.verdict
     with pytest.raises(ValueError, match="no fold has a roc_auc of both students"):
         DistillationReport(
             frame_of(hard * np.nan, distilled, column="roc_auc"), decide_by="roc_auc"
@@ -667,7 +667,9 @@ def test_models_without_probabilities():
     assert "The teacher has no log loss." in report.verdict
     assert "nan" in str(report)
     for decide_by in ("log_loss", "roc_auc", "average_precision"):
-        with pytest.raises(ValueError, match="RidgeClassifier has not: set decide_by='accuracy'"):
+        with pytest.raises(
+            ValueError, match="RidgeClassifier does not have: set decide_by='accuracy'"
+        ):
             quick(GaussianNB(), RidgeClassifier(), X, y, decide_by=decide_by)
     report = quick(GaussianNB(), RidgeClassifier(), X, y, decide_by="balanced_accuracy")
     assert report.decide_by == "balanced_accuracy"

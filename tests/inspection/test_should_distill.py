@@ -442,7 +442,10 @@ def test_verbose_prints_each_fit(capsys):
         ({"confidence": 1.0}, "confidence"),
         ({"cv": 1}, "cv must be at least 2 folds"),
         ({"cv": [(np.arange(30), np.arange(30, 60))]}, "1 folds with rows to test"),
-        ({"cv": [(np.arange(30), np.arange(30, 60))] * 2}, "tests all rows that are tested"),
+        (
+            {"cv": [(np.arange(30), np.arange(30, 60))] * 2},
+            "tests all rows that are tested by any fold",
+        ),
         ({"sample_weight": -np.ones(60)}, "[Nn]egative"),
         ({"groups": np.arange(50)}, "inconsistent numbers of samples"),
     ],
