@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from sklearn_kd._utils.joint_students import joint_student
 from sklearn_kd._utils.protocols import Distiller, trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
@@ -180,30 +181,26 @@ class Candidate:
         recording : RecordingStudent
             Fitted.
         draw_seed : callable
-            Returns the seed of students without a random state. The student has to get the random
-            state that is returned back after the training.
+            Returns the seed of students without a random state. After the training the student has
+            to get back the random state that is returned.
 
         Returns
         -------
         student : JointStudent
         random_state : int, RandomState instance or None
         """
-        student = clone(innermost_student(self.estimator))
+        unfitted, params = innermost_student(self.estimator), {}
         if self._distiller is not None:
             self._check_loss()
             # labels that are mixed before reach the student with the loss that is left to it
             loss = recording if self._mixes_labels() else self._distiller[1]
-            student.set_params(alpha=float(loss.alpha), temperature=float(loss.temperature))
-        if student.random_state is None:  # a distiller with a seed has seeded the recording student
-            student.random_state = recording.random_state
-        random_state = student.random_state
-        if random_state is None:
-            student.random_state = draw_seed()
-        student._validate_params()
-        for name in ("classes_", "n_features_in_", "feature_names_in_"):
-            if hasattr(recording.checked_, name):
-                setattr(student, name, getattr(recording.checked_, name))
-        return student, random_state
+            params = {"alpha": float(loss.alpha), "temperature": float(loss.temperature)}
+        if unfitted.random_state is not None:
+            student = joint_student(unfitted, params, recording.checked_)
+            return student, student.random_state
+        seed = recording.random_state  # of a distiller with a seed
+        params["random_state"] = draw_seed() if seed is None else seed
+        return joint_student(unfitted, params, recording.checked_), seed
 
     def assemble(self, prefitted, student):
         """Return this candidate fitted, of what precedes the student and of the student."""

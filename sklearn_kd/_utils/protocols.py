@@ -76,7 +76,7 @@ class TargetRecorder(Protocol):
     """An observer of the targets that a `LabelCorrector` makes in each step of its training."""
 
     def begin(self, n_rows, n_batches) -> None:
-        """Start, or start again, with the number of rows in training and of steps an epoch."""
+        """Start, or start again, with the number of rows in training and of steps in an epoch."""
 
     def __call__(self, logits, targets, rows, step) -> None:
         """Observe a step: tensors of shape (networks, outputs, rows), rows None for all."""

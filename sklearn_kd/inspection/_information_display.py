@@ -269,7 +269,7 @@ class _RatioRecorder:
         self.network = 0
 
     def begin(self, n_rows, n_batches):
-        """Start, or start again, with the number of rows in training and of steps an epoch."""
+        """Start, or start again, with the number of rows in training and of steps in an epoch."""
         if n_rows < self.n_samples:
             raise ValueError(
                 f"{self.n_samples - n_rows} rows are held out of training and have no targets to "
