@@ -61,7 +61,7 @@ class LabelCorrection:
             memory = self_distillation.Memory(n_rows, float(kept), lags=False)
         prior, n_steps = _largest_share(labels.values, weights), n_epochs * n_batches
         schedule = self._schedule(prior, n_steps, n_warm_up_steps=self.est.warm_up * n_steps)
-        corrected = weights > 0  # rows that early stopping holds out are scored as they are given
+        corrected = weights > 0  # rows that early stopping holds out are scored by given labels
         self.n_batches = n_batches
         if self.recorder is not None:
             self.recorder.begin(n_rows, n_batches)
