@@ -14,6 +14,8 @@ from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTr
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.losses import clipped_log, log_losses
+from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import (
@@ -35,8 +37,6 @@ TRIAL_EPOCH_SHARE, DIFFERENCE_EPOCH_SHARE = 0.2, 0.08
 #: Distinct rows up to which jointly trained networks are compared on two folds, since one says
 #: little.
 MAX_ROWS_OF_TWO_TRIALS = 1000
-#: Probabilities are clipped to this from below, so that a single row cannot decide.
-MIN_PROBABILITY = 1e-6
 #: Standard errors by which hard labels must be better, in loss or in accuracy, to be preferred. The
 #: first holds for a teacher whose own loss is below that of hard labels, the second for others.
 #: Held-out rows are few, and soft labels are better on most tables (docs/results.md).
@@ -178,8 +178,7 @@ class HeldOutTrial:
             is_wrong = (predictor.predict(X) != labels).astype(float)
             return Losses(is_wrong, is_wrong)
         proba = predictor.predict_proba(X).astype(np.float64)
-        log_proba = np.log(np.maximum(proba, MIN_PROBABILITY))
-        return Losses(*_row_losses(proba, self.y_encoded), log_proba)
+        return Losses(*_row_losses(proba, self.y_encoded), clipped_log(proba))
 
 
 def _fit_or_error(trainer, training_set):
@@ -192,8 +191,7 @@ def _fit_or_error(trainer, training_set):
 
 def _row_losses(proba, y_encoded):
     """Return the log loss of each row, and whether its most probable label is wrong."""
-    of_label = proba[np.arange(len(y_encoded)), y_encoded]
-    log_loss = -np.log(np.maximum(of_label, MIN_PROBABILITY))
+    log_loss = log_losses(proba, y_encoded)
     is_wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
     return np.where(np.isnan(log_loss), np.inf, log_loss), is_wrong
 
@@ -314,20 +312,16 @@ def compare(trials, measure, settings):
         standard error of this paired difference.
     """
     weight = np.concatenate([trial.weight for trial in trials])
-    share = weight / weight.sum()
     values = np.array(
         [np.concatenate([getattr(trial.losses[s], measure) for trial in trials]) for s in settings]
     )
     offsets = np.cumsum([0, *(trial.group.max() + 1 for trial in trials)])
     group = np.concatenate([t.group + start for t, start in zip(trials, offsets, strict=False)])
-    with np.errstate(invalid="ignore", divide="ignore"):  # a fit that failed, a single row
+    with np.errstate(invalid="ignore"):  # losses of a fit that failed are infinite
         gains = values[0] - values
-        gain = gains @ share
-        # copies of a row are one observation, so that a weight of k equals k copies
-        parts = [np.bincount(group, weights=share * row) for row in gains - gain[:, None]]
-        of_group = np.bincount(group, weights=share)
-        error = np.sqrt(np.square(parts).sum(axis=1) / (1 - np.square(of_group).sum()))
-    return values @ share, gain, error
+    # copies of a row are one observation, so that a weight of k equals k copies
+    gain, error = paired_means(gains, weight, group)
+    return values @ (weight / weight.sum()), gain, error
 
 
 def select_best(trials, settings, eligible, calibrate):
