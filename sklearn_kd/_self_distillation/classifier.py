@@ -366,9 +366,9 @@ class SelfDistillClassifier(
         correction = LabelCorrection(self, recorder)
         task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
         with task.begin(network):
-            network._fit_targets(*rows.training_set(None), correction=correction)
+            network._fit_targets(*rows.training_set(None), correction=correction.spec)
         if recorder is not None:
-            recorder.select(correction.student)
+            recorder.select(correction.spec.student)
         curve, confidence = correction.weight_curve(network.n_iter_), None
         if len(correction.mean_confidence()) == len(rows.y_encoded):  # no row was held out
             proba = network.predict_proba(rows.X).astype(np.float64)

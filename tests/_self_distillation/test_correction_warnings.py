@@ -30,7 +30,7 @@ def test_rows_out_of_training_keep_their_labels():
     labels = targets.Fixed(torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]].T[None])
     weights = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
     correction = LabelCorrection(SelfDistillClassifier(schedule=lambda *_: 1.0, warm_up=0.0))
-    rule = correction.make_rule(labels, weights, n_epochs=2, n_batches=1)
+    rule = correction.spec.make_rule(labels, weights, n_epochs=2, n_batches=1)
     logits = torch.zeros(2, 3, 4, dtype=torch.float64)
     logits[:, 1] = 1.0  # the predictions are of the second class
     answer = rule(logits, None, 0).numpy()

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -253,3 +255,92 @@ class SelfDistilled:
             part.corrected = self.corrected[students]
         part.weights = [weight[students] for weight in self.weights]
         return part
+
+
+class Recorder(Protocol):
+    """An observer of the targets in each step of a training."""
+
+    def begin(self, n_rows: int, n_batches: int) -> None:
+        """Start, or start again, with the number of rows and of steps of an epoch."""
+        ...
+
+    def __call__(self, logits: Tensor, targets: Tensor, rows: Tensor | None, step: int) -> None:
+        """Observe a step."""
+        ...
+
+
+@dataclass
+class CorrectionSpec:
+    """How a network corrects its labels during training, and the rule of targets that it has used.
+
+    The first six attributes are given, the training sets the others.
+    """
+
+    label_function: Callable[[Tensor], Tensor]
+    schedule: str | Callable[[int, float, float], float]  # see `WeightSchedule`
+    strength: float
+    warm_up: float  # share of the steps in which labels are not corrected
+    #: "previous-epoch", the decay of a moving average, or None: predictions of the same pass
+    memory: str | float | None
+    recorder: Recorder | None = None
+    rule: SelfDistilled | None = None
+    n_batches: int = 1  # steps of an epoch
+    student: int = 0  # index of the network that is kept, among those side by side
+
+    def make_rule(
+        self, labels: Fixed, weights: Tensor, n_epochs: int, n_batches: int
+    ) -> SelfDistilled:
+        """Return the rule of targets of a training, or of an attempt at one.
+
+        Parameters
+        ----------
+        labels : Fixed
+            Labels as given.
+        weights : tensor of shape (students or 1, n_rows or 1)
+            Weights of the rows for each network. A row that a network holds out has weight zero.
+        n_epochs : int
+            Largest number of epochs.
+        n_batches : int
+            Steps of an epoch.
+        """
+        n_rows, n_steps, memory = labels.values.shape[2], n_epochs * n_batches, None
+        if self.memory == "previous-epoch":
+            memory = Memory(n_rows, 0.0, lags=True)
+        elif self.memory is not None:
+            memory = Memory(n_rows, float(self.memory), lags=False)
+        prior = largest_class_share(labels.values, weights)
+        schedule = self.weight_schedule(prior, n_steps, n_warm_up_steps=self.warm_up * n_steps)
+        corrected = weights > 0  # rows that early stopping holds out are scored as they are given
+        self.n_batches = n_batches
+        if self.recorder is not None:
+            self.recorder.begin(n_rows, n_batches)
+        self.rule = SelfDistilled(
+            labels,
+            self.label_function,
+            Accuracy(schedule, weights),
+            memory,
+            None if corrected.all() else corrected,
+            Confidence(n_rows),
+            self.recorder,
+        )
+        return self.rule
+
+    def weight_schedule(
+        self, prior: Tensor, n_steps: int, n_warm_up_steps: float = 0
+    ) -> WeightSchedule:
+        """Return the schedule of the weight of the predictions."""
+        return WeightSchedule(self.schedule, self.strength, prior, n_steps, n_warm_up_steps)
+
+    def needed_bytes(self, n_students: int, n_rows: int, n_outputs: int, itemsize: int) -> int:
+        """Return about how many bytes the rule keeps for all rows."""
+        n_arrays = 1 + n_outputs * (self.memory is not None)
+        return itemsize * n_students * n_rows * n_arrays
+
+
+def largest_class_share(labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the share of the largest class, (students or 1,), of labels (1, outputs, rows)."""
+    total = weights.expand(-1, labels.shape[2]).sum(dim=1, keepdim=True)
+    shares = (labels * weights[:, None]).sum(dim=2) / total
+    if shares.shape[1] == 1:
+        shares = torch.cat([shares, 1 - shares], dim=1)
+    return shares.amax(dim=1)

@@ -44,7 +44,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
     labeler : callable, optional
         Makes the soft targets of a batch from its rows as they are after augmentation, in the
         units of X: (n, n_features) -> (n, n_classes).
-    correction : LabelCorrection, optional
+    correction : CorrectionSpec, optional
         Corrects the labels as training goes on.
 
     Returns

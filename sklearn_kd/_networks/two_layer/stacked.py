@@ -92,7 +92,7 @@ class StackedNetworks:
         With the same `FitPlan.key`.
     resumed : problem.Students, optional
         A fitted network to continue from. By default networks are drawn.
-    correction : LabelCorrection, optional
+    correction : CorrectionSpec, optional
         Corrects the labels during training.
 
     Attributes

@@ -225,7 +225,7 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
         One epoch, nothing held out.
     resume : bool
         Continue from the fitted weights.
-    correction : LabelCorrection, optional
+    correction : CorrectionSpec, optional
         Corrects the labels during training.
     """
     device = resolve_device(est.device)

@@ -13,11 +13,13 @@ from scipy.special import expit, softmax
 from sklearn_kd._core.network.self_distillation import (
     Accuracy,
     Confidence,
+    CorrectionSpec,
     Memory,
     SelfDistilled,
     Softmax,
     WeightSchedule,
     hardmax,
+    largest_class_share,
 )
 from sklearn_kd._core.network.targets import Fixed
 from tests._helpers.theorems import Ramp
@@ -391,3 +393,30 @@ def test_the_rule_of_some_students_goes_on_where_it_was(rng, decay):
         whole(f, rows, step)
     assert torch.equal(whole.watch.total, rule.watch.total)
     assert len(whole.weights) == len(rule.weights) == len(steps)
+
+
+@pytest.mark.parametrize("memory", [None, "previous-epoch", 0.5])
+def test_a_spec_makes_the_rule_of_its_settings(memory):
+    labels = Fixed(tensor([[[0.0, 1.0, 1.0, 1.0]]]))
+    weights = tensor([[1.0, 1.0, 1.0, 3.0], [2.0, 1.0, 0.0, 0.0]])
+    spec = CorrectionSpec(hardmax, "annealed", strength=0.5, warm_up=0.2, memory=memory)
+    rule = spec.make_rule(labels, weights, n_epochs=5, n_batches=2)
+    assert rule is spec.rule
+    assert spec.n_batches == 2
+    logits = tensor(np.full((2, 1, 4), 2.0))
+    rule(logits, None, 1)  # the last step of the warm-up
+    targets = rule(logits, None, 5)
+    assert rule.weights[0].tolist() == [0.0, 0.0]
+    assert rule.weights[1].tolist() == [0.25, 0.25]
+    # the first row is corrected, and rows without weight keep their labels
+    assert_allclose(targets[:, 0], [[0.25, 1, 1, 1], [0.25, 1, 1, 1]])
+    n_memory_arrays = 0 if memory is None else 3
+    assert spec.needed_bytes(2, 4, 3, 8) == 8 * 2 * 4 * (1 + n_memory_arrays)
+
+
+def test_the_largest_class_by_weight():
+    weights = tensor([[1.0, 1.0, 1.0, 3.0], [2.0, 1.0, 0.0, 0.0]])
+    one = largest_class_share(tensor([[[0.0, 1.0, 0.0, 0.0]]]), weights)
+    assert_allclose(one, [5 / 6, 2 / 3])
+    three = largest_class_share(tensor(np.eye(3)[:, [0, 1, 2, 0]][None]), weights)
+    assert_allclose(three, [4 / 6, 2 / 3])
