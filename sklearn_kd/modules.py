@@ -1,6 +1,6 @@
-"""Torch modules for ``ModuleClassifier``: networks for rows and for small images.
+"""Torch modules for ``ModuleClassifier``: networks for flat rows and for small images.
 
-Importing this file imports torch; ``import sklearn_kd`` does not import this file.
+Importing this module imports torch. ``import sklearn_kd`` does not import it.
 """
 
 from numbers import Integral, Real
@@ -12,21 +12,23 @@ __all__ = ["MLP", "VGG", "ResNet", "SmallCNN"]
 
 
 def _count(value, name, minimum=1):
+    """Check an integer parameter."""
     return int(check_scalar(value, name, Integral, min_val=minimum))
 
 
 def _dropout(value, name="dropout"):
-    """Check a rate, and return the layer; at rate 0 it costs nothing and keeps names the same."""
+    """Return a dropout layer, also at rate 0, so that names of layers do not depend on the rate."""
     check_scalar(value, name, Real, min_val=0, max_val=1, include_boundaries="left")
     return nn.Dropout(float(value))
 
 
 def _check_shape(input_shape):
+    """Return the input shape as a tuple of int."""
     return tuple(_count(size, "each size in input_shape") for size in input_shape)
 
 
 def _check_image_shape(input_shape, name):
-    """Return channels, height, width; flat rows are an error."""
+    """Return channels, height and width, and raise ValueError for flat rows."""
     shape = _check_shape(input_shape)
     if len(shape) != 3:
         raise ValueError(
@@ -38,12 +40,12 @@ def _check_image_shape(input_shape, name):
 
 
 def _convolution(n_in, n_out, *, batch_norm=True, stride=1):
-    """3 x 3 with zero padding; batch normalization has a bias of its own."""
+    """Return a 3 x 3 convolution with zero padding, without bias before batch normalization."""
     return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=not batch_norm)
 
 
 class _Network(nn.Module):
-    """Layers in a row, the last one linear, on inputs of one shape; initialized after He et al."""
+    """Sequence of layers for inputs of one shape, initialized as in He et al. (2015)."""
 
     def __init__(self, input_shape, layers):
         super().__init__()
@@ -51,7 +53,7 @@ class _Network(nn.Module):
         self.layers = nn.Sequential(*layers)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                # no ReLU follows the last layer, so that its weights are not scaled up for one
+                # no ReLU follows the last layer, so that its weights are not scaled for one
                 last = layer is self.layers[-1]
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if last else "relu")
                 if layer.bias is not None:
@@ -83,25 +85,26 @@ class MLP(_Network):
     Parameters
     ----------
     n_outputs : int
-        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
+        sets it.
     input_shape : tuple of int
-        Shape of one input; images are flattened. ``ModuleClassifier`` sets it.
+        Shape of one input. Images are flattened. ``ModuleClassifier`` sets it.
     width : int, default=256
-        Units of each hidden layer.
+        Number of units of each hidden layer.
     depth : int, default=2
-        Hidden layers; 0 is a linear model.
+        Number of hidden layers. 0 is a linear model.
     dropout : float in [0, 1), default=0.0
-        Share of the hidden units dropped in training.
+        Share of the hidden units that are dropped in training.
     input_dropout : float in [0, 1), default=0.0
-        Share of the inputs dropped in training.
+        Share of the inputs that are dropped in training.
     batch_norm : bool, default=False
-        Whether to normalize before each ReLU. Helps deep ones.
+        Whether to use batch normalization before each ReLU, which helps deep networks.
 
     Notes
     -----
     The teacher of [1]_, 784-1200-1200-10 with dropout, is ``width=1200, dropout=0.5,
-    input_dropout=0.2``; its student is ``width=800``. They also bound the norm of the weights of
-    each unit, which is the optimizer's part and not the module's.
+    input_dropout=0.2``, and its student is ``width=800``. They also bound the norm of the weights
+    of each unit, which belongs to the optimizer and not to the module.
 
     References
     ----------
@@ -140,31 +143,32 @@ class MLP(_Network):
 class SmallCNN(_Network):
     """Small convolutional network, by default the five-layer student of Dong et al. (Table 2).
 
-    ``depth`` times 3 x 3 convolution, batch normalization, ReLU and 2 x 2 max-pooling, the
-    channels doubling each time; then a hidden dense layer, dropout and the output layer. The
-    default has 32, 64 and 128 channels and 512 hidden units.
+    It has ``depth`` stages of 3 x 3 convolution, batch normalization, ReLU and 2 x 2 max-pooling,
+    whose channels double from stage to stage, and then a hidden dense layer, dropout and the output
+    layer. The default has 32, 64 and 128 channels and 512 hidden units.
 
     Parameters
     ----------
     n_outputs : int
-        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
+        sets it.
     input_shape : tuple of int
         (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
     width : int, default=32
-        Channels of the first convolution; the hidden dense layer has 16 times as many units.
+        Channels of the first convolution. The hidden dense layer has 16 times as many units.
     depth : int, default=3
-        Convolutions. Each halves the image: at most 3 for 8 x 8 pixels, 4 for 28 x 28, 5 for
-        32 x 32.
+        Number of convolutions. Each stage halves the image, so that there are at most 3 for 8 x 8
+        pixels, 4 for 28 x 28 and 5 for 32 x 32.
     dropout : float in [0, 1), default=0.5
-        Share of the hidden dense units dropped in training; [1]_ names no rate.
+        Share of the hidden dense units that are dropped in training. [1]_ does not state a rate.
     batch_norm : bool, default=True
-        Whether to normalize before each ReLU. In training, batch normalization needs two rows in
-        each batch.
+        Whether to use batch normalization before each ReLU. In training it needs two rows in each
+        batch.
 
     Raises
     ------
     ValueError
-        If the inputs are not images, or ``depth`` poolings do not fit into one.
+        If the inputs are not images, or an image cannot be halved ``depth`` times.
 
     References
     ----------
@@ -218,7 +222,7 @@ _VGG_STAGES = {8: (1, 1, 2, 2, 2), 10: (2, 2, 2, 2, 2), 13: (2, 2, 3, 3, 3), 16:
 
 
 def _vgg_stages(n_conv):
-    """Return the published stages; below 8 convolutions the first ones of configuration A."""
+    """Return the published stages, or the first ones of configuration A below 8 convolutions."""
     if n_conv > 8 and n_conv not in _VGG_STAGES:
         raise ValueError(f"n_conv must be 1 to 8 or one of 10, 13 and 16, got {n_conv}.")
     stages = []
@@ -229,7 +233,7 @@ def _vgg_stages(n_conv):
 
 
 class VGG(_Network):
-    """VGG network: stages of 3 x 3 convolutions, each stage before a pooling, and dense layers.
+    """VGG network: stages of 3 x 3 convolutions, each followed by pooling, and dense layers.
 
     ``n_conv=8, n_dense=3`` is VGG-11, configuration A of [1]_, and ``n_conv=2, n_dense=3`` its
     first two convolutions with the same three dense layers: the teacher (8+3) and the student
@@ -238,37 +242,38 @@ class VGG(_Network):
     Parameters
     ----------
     n_outputs : int
-        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
+        sets it.
     input_shape : tuple of int
         (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
     width : int, default=64
-        Channels of the first stage; they double from stage to stage up to 8 times as many. The
-        hidden dense layers have 8 times as many units too.
+        Channels of the first stage. They double from stage to stage up to 8 times as many. The
+        hidden dense layers also have 8 times as many units.
     n_conv : int, default=None
-        Convolutions: 1 to 8 (the first ones of configuration A), 10 (B), 13 (D) or 16 (E). None:
-        ``depth - n_dense``, or 8 without ``depth``.
+        Number of convolutions: 1 to 8 (the first ones of configuration A), 10 (B), 13 (D) or
+        16 (E). None is ``depth - n_dense``, or 8 without ``depth``.
     n_dense : int, default=3
-        Dense layers, with the output layer.
+        Number of dense layers, including the output layer.
     depth : int, default=None
-        Layers with weights, as in the names VGG-11, VGG-13, VGG-16 and VGG-19: another way to
-        give ``n_conv``.
+        Number of layers with weights, as in the names VGG-11, VGG-13, VGG-16 and VGG-19. It is an
+        alternative to ``n_conv``.
     dropout : float in [0, 1), default=0.5
-        Share of the hidden dense units dropped in training.
+        Share of the hidden dense units that are dropped in training.
     batch_norm : bool, default=True
-        Whether to normalize after each convolution. False for the networks of [1]_, which predate
-        it.
+        Whether to use batch normalization after each convolution. False gives the networks of
+        [1]_, which predate it.
 
     Raises
     ------
     ValueError
-        If the inputs are not images, or there is no such configuration.
+        If the inputs are not images, or the configuration does not exist.
 
     Notes
     -----
-    The hidden dense layers have 512 units by default where [1]_ has 4096, for images of 224 x 224
-    pixels and 1000 classes. An image of one pixel in height or width is not pooled any more: of
-    the five poolings, four fit into 28 x 28 pixels and three into 8 x 8, where the convolutions
-    from the fifth on see a single pixel and use only the center of their weights.
+    The hidden dense layers have 512 units by default. Those of [1]_ have 4096, for images of
+    224 x 224 pixels and 1000 classes. Images of one pixel in height or width are not pooled
+    further. Of the five poolings, four fit into 28 x 28 pixels and three into 8 x 8. There the
+    convolutions from the fifth on see a single pixel and use only the center of their weights.
 
     References
     ----------
@@ -323,7 +328,10 @@ class VGG(_Network):
 
 
 class _Block(nn.Module):
-    """x + conv(dropout(relu(bn(conv(a))))), a = relu(bn(x)); for a new shape, projected a for x."""
+    """Residual block x + conv(dropout(relu(bn(conv(a))))) with a = relu(bn(x)).
+
+    If the shape changes, a projection of a replaces x.
+    """
 
     def __init__(self, n_in, n_out, stride, dropout):
         super().__init__()
@@ -348,34 +356,37 @@ class _Block(nn.Module):
 class ResNet(_Network):
     """Residual network for small images: three stages of pre-activation basic blocks.
 
-    A 3 x 3 convolution, ``depth`` blocks of two convolutions in each stage, batch normalization,
-    ReLU, the average over the image, and the output layer. The second and the third stage halve
-    the image and double the channels.
+    It has a 3 x 3 convolution, ``depth`` blocks of two convolutions in each stage, batch
+    normalization, ReLU, the average over the image, and the output layer. The second and the third
+    stage halve the image and double the channels.
 
     Parameters
     ----------
     n_outputs : int
-        Logits: 1 for two classes, else the number of classes. ``ModuleClassifier`` sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
+        sets it.
     input_shape : tuple of int
         (channels, height, width) of an image, at least 4 pixels high and wide.
         ``ModuleClassifier`` sets it from ``image_shape``.
     width : int, default=16
-        Channels of the first stage: 16 times the widening factor of [2]_.
+        Channels of the first stage, which are 16 times the widening factor of [2]_.
     depth : int, default=3
-        Blocks in each stage: 6 ``depth`` + 2 layers with weights, without projections.
+        Number of blocks in each stage. The network has 6 ``depth`` + 2 layers with weights, without
+        projections.
     dropout : float in [0, 1), default=0.0
-        Share dropped in training between the two convolutions of a block.
+        Share of the activations between the two convolutions of a block that are dropped in
+        training.
 
     Raises
     ------
     ValueError
-        If the inputs are not images, or too small.
+        If the inputs are not images or are too small.
 
     Notes
     -----
     The sizes of ResNet-20 are the default, those of ResNet-56 ``depth=9``. The wide networks of
-    [2]_ are WRN-16-4: ``depth=2, width=64``, and WRN-28-10: ``depth=4, width=160``. Activation
-    comes before convolution, as in [1]_ and [2]_; the first ResNets (arXiv:1512.03385) have it
+    [2]_ are WRN-16-4 (``depth=2, width=64``) and WRN-28-10 (``depth=4, width=160``). Activation
+    comes before convolution as in [1]_ and [2]_. In the first ResNets (arXiv:1512.03385) it comes
     after.
 
     References
@@ -401,7 +412,7 @@ class ResNet(_Network):
                 "use MLP, or SmallCNN with a small depth."
             )
         width, depth = _count(width, "width"), _count(depth, "depth")
-        # wide networks keep the 16 channels of narrow ones here (Table 1 of Zagoruyko)
+        # the first convolution of wide networks also has 16 channels (Table 1 of Zagoruyko)
         n_in = min(16, width)
         layers = [_convolution(shape[0], n_in)]
         for stage in range(3):

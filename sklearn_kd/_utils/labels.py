@@ -39,7 +39,7 @@ def encode_labels(y, classes=None):
 def class_factors(class_weight, classes, y_encoded, weights):
     """Return the class weight of each row. "balanced" takes sample weights into account."""
     if class_weight == "balanced":
-        # compute_class_weight would count classes without rows and divide by their weight of zero
+        # compute_class_weight refuses classes without rows and counts those of weight zero
         class_weight_sums = np.bincount(y_encoded, weights=weights, minlength=len(classes))
         factors = class_weight_sums.sum() / (
             np.count_nonzero(class_weight_sums)
