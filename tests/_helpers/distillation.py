@@ -15,7 +15,7 @@ from sklearn_kd._utils.folds import user_folds
 from tests._helpers.data import blobs
 from tests._helpers.estimators import SoftmaxStudent
 
-# the teacher's labels alone, as they are: what most of these tests are about
+#: A student of the teacher's labels alone, as they are, which most of these tests are about.
 distil = partial(
     DistilledClassifier, alpha=1.0, temperature=1.0, calibration=None, augmentation=None
 )
@@ -37,7 +37,7 @@ def free_logistic():
 
 
 def labels_of(teacher, X, y, cv="auto", seed=0, *, folds=None, **changes):
-    """Soft labels of the rows, and where they are from."""
+    """Return the `TeacherLabels` of the rows."""
     y = np.asarray(y)
     if folds is None and not isinstance(cv, str):
         folds = user_folds(cv, X, y, np.arange(len(y)), len(y), {})
@@ -58,7 +58,7 @@ class Recording(SoftmaxStudent):
 
 
 def fixed(teacher, student, **params):
-    """Classifier that chooses nothing."""
+    """Return a classifier without "auto" parameters."""
     params = {"alpha": 1.0, "temperature": 1.0, "augmentation": None, "random_state": 0, **params}
     return DistilledClassifier(teacher, student, **params)
 

@@ -1,4 +1,4 @@
-"""Recording estimators and data for tests of the choice on held-out rows."""
+"""Recording estimators and data for tests of the selection on held-out rows."""
 
 import warnings
 from functools import partial
@@ -23,7 +23,7 @@ network = partial(TwoLayerPGDClassifier, 4, max_iter=60, random_state=0)
 
 
 def quietly(model, *args, **params):
-    """Fit, whatever the choice."""
+    """Fit without a warning that hard labels are selected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoGainWarning)
         return model.fit(*args, **params)
@@ -45,7 +45,7 @@ class RecordingTeacher(GaussianNB):
 
 
 class RecordingStep(TransformerMixin, BaseEstimator):
-    """First step of a student: notes the rows that the next is fitted on, and those judged by."""
+    """First step of a student that records the rows of the fit, and those that are predicted."""
 
     def fit(self, X, y=None):
         self.seen_ = values_in(X)
@@ -64,7 +64,7 @@ class RecordingStep(TransformerMixin, BaseEstimator):
 
 
 class Noise(ClassifierMixin, BaseEstimator):
-    """Teacher whose probabilities have nothing to do with the classes, sure as they are."""
+    """Teacher with confident probabilities that are independent of the classes."""
 
     def fit(self, X, y, sample_weight=None):
         self.classes_ = np.unique(y)
@@ -81,7 +81,7 @@ class Noise(ClassifierMixin, BaseEstimator):
 
 
 def noisy_labels(n, n_features=12, seed=0):
-    """Rows whose labels are drawn from probabilities, and what gives those."""
+    """Return rows, labels drawn from probabilities, and the coefficients of the probabilities."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))
     coef = rng.normal(size=n_features) / 2
