@@ -24,17 +24,10 @@ def module_of(frame):
     return path.removeprefix(ROOT)[:-3].replace("/", ".") if path.startswith(ROOT) else None
 
 
-def is_own_method(caller, frame):
-    """Return whether a method has called a method of the same object."""
-    owner = caller.f_locals.get("self")
-    return owner is not None and owner is frame.f_locals.get("self")
-
-
 class CallsUp:
     """Counts direct calls from a function of a lower floor to one of a higher floor.
 
-    Calls through scikit-learn or code of the user are not direct. A method of a base class that
-    calls a method of its subclass does not leave the object and is not counted.
+    Calls through scikit-learn or code of the user are not direct.
     """
 
     def __init__(self):
@@ -47,8 +40,7 @@ class CallsUp:
         above, below = module_of(frame), module_of(caller)
         if above is None or below is None:
             return
-        is_up = FLOORS[folder_of(below)] < FLOORS[folder_of(above)]
-        if is_up and not is_own_method(caller, frame):
+        if FLOORS[folder_of(below)] < FLOORS[folder_of(above)]:
             called = caller.f_code.co_qualname, frame.f_code.co_qualname
             self.found[f"{below}: {called[0]} -> {above}: {called[1]}"] += 1
 

@@ -278,7 +278,7 @@ class DistilledClassifier(
         "verbose": ["verbose"],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         teacher=None,
         student=None,

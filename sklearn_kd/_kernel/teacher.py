@@ -225,7 +225,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         "verbose": ["verbose"],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         kernel="ntk",
         *,

@@ -152,7 +152,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         estimator,
         param_grid,

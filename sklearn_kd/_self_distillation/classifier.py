@@ -247,7 +247,7 @@ class SelfDistillClassifier(
         "verbose": ["verbose"],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         estimator=None,
         *,

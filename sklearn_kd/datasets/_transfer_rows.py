@@ -28,7 +28,7 @@ SWEEP_BLOCK_ROWS = 1000
 MIN_SWEEP_BLOCKS = 8
 
 
-def make_transfer_rows(
+def make_transfer_rows(  # noqa: PLR0913
     X,
     n_rows,
     *,

@@ -80,7 +80,7 @@ class DistillationDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(
+    def from_estimator(  # noqa: PLR0913
         cls,
         estimator,
         X,

@@ -150,7 +150,7 @@ class FidelityDisplay:
         return cls.from_predictions(proba["teacher"], proba["student"], y, **options)
 
     @classmethod
-    def from_predictions(
+    def from_predictions(  # noqa: PLR0913
         cls,
         proba_teacher,
         proba_student,

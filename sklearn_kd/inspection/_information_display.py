@@ -91,7 +91,7 @@ class InformationDisplay:
         self.frame = frame
 
     @classmethod
-    def from_estimator(
+    def from_estimator(  # noqa: PLR0913
         cls,
         estimator,
         X,

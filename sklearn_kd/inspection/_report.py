@@ -356,7 +356,7 @@ def _times(ratio):
     return f"{ratio:.2g} times"
 
 
-def distillation_report(
+def distillation_report(  # noqa: PLR0913
     teacher,
     student,
     X,

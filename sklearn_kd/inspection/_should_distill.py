@@ -112,7 +112,7 @@ class DistillationAdvice:
     confidence: float
 
 
-def should_distill(
+def should_distill(  # noqa: PLR0913
     teacher,
     student,
     X,

@@ -84,7 +84,7 @@ class WidthCurveDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(
+    def from_estimator(  # noqa: PLR0913
         cls,
         estimator,
         X,

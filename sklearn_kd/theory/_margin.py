@@ -66,7 +66,7 @@ class NTKMargin:
     converged: bool
 
 
-def ntk_margin(
+def ntk_margin(  # noqa: PLR0913
     X,
     y,
     *,

@@ -238,7 +238,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         "verbose": ["verbose"],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         module,
         *,

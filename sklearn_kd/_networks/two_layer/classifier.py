@@ -278,7 +278,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         "verbose": ["verbose"],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width=64,
         *,
