@@ -301,7 +301,7 @@ import sys
 import joblib, numpy as np
 model, X = joblib.load(sys.argv[1] + "/model.joblib"), np.load(sys.argv[1] + "/X.npy")
 model.predict(X), model.predict_log_proba(X), model.decision_function(X)
-model.find_label_errors(X, model._given, cv="in-sample")
+model.find_label_errors(X, model._training_labels_, cv="in-sample")
 np.save(sys.argv[1] + "/proba.npy", model.predict_proba(X))
 assert "torch" not in sys.modules
 """
