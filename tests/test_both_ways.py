@@ -104,6 +104,6 @@ def test_a_skorch_net_of_the_users_teaches(digits):
     model = DistilledClassifier(FrozenEstimator(teacher), student, **TAUGHT).fit(X, y)
     assert model.label_source_ == "frozen"
     assert model.score(X_test, y_test) > 0.9
-    # it is the net that is learnt from, not the labels
+    # it is the net that is learned from, not the labels
     turned = DistilledClassifier(FrozenEstimator(teacher), student, **TAUGHT).fit(X, (y + 1) % 3)
     np.testing.assert_allclose(turned.predict_proba(X_test), model.predict_proba(X_test), atol=1e-5)

@@ -248,7 +248,7 @@ def test_the_share_dropped_is_the_share_asked_for():
     assert isinstance(layers[layers.index(hidden) - 1], nn.ReLU)
 
 
-def test_weights_are_initialised_after_he():
+def test_weights_are_initialized_after_he():
     networks = [
         MLP(n_outputs=100, input_shape=(300,), width=300),
         SmallCNN(n_outputs=100, input_shape=(3, 32, 32)),

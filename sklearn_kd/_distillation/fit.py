@@ -136,7 +136,7 @@ def resolve_auto(est, estimators, spec, rows):
     return selection, transfer
 
 
-class LabeledRows(NamedTuple):
+class LabelingResult(NamedTuple):
     """What the student is fitted on, and where it comes from."""
 
     data: LabeledTrainingData
@@ -159,7 +159,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
 
     Returns
     -------
-    LabeledRows
+    LabelingResult
     """
     start = time.perf_counter()
     subtask = Subtask(ctx, "fit-teacher", est, rows.X, rows.y)
@@ -179,7 +179,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     subtask.end()
     n_rows, source = len(training_set.y_encoded), data.source_of(setting)
     _print_stage(est, f"labels of {n_rows} rows, source {source!r}", start)
-    return LabeledRows(data, transfer_set, training_set)
+    return LabelingResult(data, transfer_set, training_set)
 
 
 def fit_student(est, ctx, student, labeled, selection, transfer):
@@ -190,7 +190,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
     est : DistilledClassifier
     ctx : CallbackContext
     student : StudentSpec
-    labeled : LabeledRows
+    labeled : LabelingResult
     selection : SelectionResult
     transfer : TransferSpec
 

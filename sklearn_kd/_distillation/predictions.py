@@ -3,7 +3,12 @@
 import numpy as np
 from scipy.special import log_softmax
 
-from sklearn_kd._utils.labels import align_columns, mix, temper, untemper_log
+from sklearn_kd._utils.labels import (
+    align_columns,
+    apply_temperature,
+    invert_temperature,
+    mix_labels,
+)
 from sklearn_kd._utils.sub_estimators import last_step
 
 __all__ = ["StudentPredictor", "log_prior_shift"]
@@ -38,7 +43,7 @@ class StudentPredictor:
         """Return probabilities, (n_samples, n_classes)."""
         if self.log_prior is not None:
             return np.exp(self.predict_log_proba(X))
-        proba = temper(np.asarray(self.student.predict_proba(X)), 1 / self.power)
+        proba = apply_temperature(np.asarray(self.student.predict_proba(X)), 1 / self.power)
         return align_columns(proba, self.student_classes, self.classes)
 
     def predict_log_proba(self, X):
@@ -48,7 +53,7 @@ class StudentPredictor:
                 log_g = np.asarray(self.student.predict_log_proba(X))
             else:
                 log_g = np.log(np.asarray(self.student.predict_proba(X)))
-        log_g = untemper_log(log_g, self.power)
+        log_g = invert_temperature(log_g, self.power)
         log_g = align_columns(log_g, self.student_classes, self.classes, fill=-np.inf)
         if self.log_prior is None:
             return log_g
@@ -114,10 +119,12 @@ def log_prior_shift(class_prior, data, training_set):
         return None
     wanted = _wanted_shares(class_prior, data)
     weight = training_set.params.get("sample_weight", np.ones(len(training_set.y_encoded)))
-    learnt = weight @ mix(training_set.soft_labels, training_set.y_encoded, training_set.alpha)
+    learned = weight @ mix_labels(
+        training_set.soft_labels, training_set.y_encoded, training_set.alpha
+    )
     with np.errstate(divide="ignore"):
-        shift = np.log(wanted / wanted.sum()) - np.log(learnt / learnt.sum())
-    return np.where(learnt > 0, shift, 0.0)
+        shift = np.log(wanted / wanted.sum()) - np.log(learned / learned.sum())
+    return np.where(learned > 0, shift, 0.0)
 
 
 def _wanted_shares(class_prior, data):

@@ -10,6 +10,8 @@ from sklearn_kd._utils.memory import check_copies
 from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 
+__all__ = ["balance_classes", "fit_expanded", "switch_off_validation_split"]
+
 
 def expand_rows(Q, sample_weight=None):
     """Return the copies of rows, one per class, that have a positive weight.
@@ -34,7 +36,7 @@ def switch_off_validation_split(student):
     """Switch off early stopping of an unfitted student on a split of its own, in place.
 
     The split would put copies of one row on both sides, so that training would stop when the
-    copies are learnt rather than the rows. Estimators inside the student are treated likewise.
+    copies are learned rather than the rows. Estimators inside the student are treated likewise.
     """
     params = last_step(student).get_params()
     off = {}
@@ -66,8 +68,14 @@ def balance_classes(student, Q, sample_weight=None):
     if not isinstance(params.get("class_weight"), str):
         return Q
     student.set_params(**{step_parameter(student, "class_weight"): None})
-    mass = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
-    return Q * (mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0)))
+    class_weight_sums = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
+    return Q * (
+        class_weight_sums.sum()
+        / (
+            np.count_nonzero(class_weight_sums)
+            * np.where(class_weight_sums > 0, class_weight_sums, 1.0)
+        )
+    )
 
 
 def fit_expanded(student, data, Q, classes, params, subtask):

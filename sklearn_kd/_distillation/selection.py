@@ -30,7 +30,7 @@ __all__ = ["HeldOutTrial", "SelectionResult", "select_setting", "warn_no_gain"]
 
 #: Rows are divided into four folds. Jointly trained networks use three of them for training, other
 #: students, which are fitted one after the other, use one. The others are held out.
-N_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1
+N_SELECTION_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1
 #: Jointly trained networks use 20 % of their epochs, after which most are about as good as in the
 #: end. Other temperatures and transfer rows are compared with the best setting so far at 8 %.
 TRIAL_EPOCH_SHARE, DIFFERENCE_EPOCH_SHARE = 0.2, 0.08
@@ -431,12 +431,12 @@ def held_out_splits(rows, seed, is_joint):
 def _stratified_splits(rows, group, y_encoded, seed, is_joint):
     """Return splits into stratified folds, copies of a row being on one side."""
     weight = np.ones(len(y_encoded)) if rows.weight is None else rows.weight
-    fold = grouped_folds(group, y_encoded, weight, N_FOLDS, seed)
+    fold = grouped_folds(group, y_encoded, weight, N_SELECTION_FOLDS, seed)
     n_trials = 2 if is_joint and group.max() + 1 <= MAX_ROWS_OF_TWO_TRIALS else 1
     n_training_folds = N_JOINT_TRAINING_FOLDS if is_joint else N_SINGLE_TRAINING_FOLDS
     splits = []
     for trial in range(n_trials):
-        is_train = (fold + trial) % N_FOLDS < n_training_folds
+        is_train = (fold + trial) % N_SELECTION_FOLDS < n_training_folds
         splits.append((np.flatnonzero(is_train), np.flatnonzero(~is_train)))
     return splits
 

@@ -16,7 +16,7 @@ from sklearn_kd._distillation.row_expansion import (
 )
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.joint_students import joint_student
-from sklearn_kd._utils.labels import mix, temper
+from sklearn_kd._utils.labels import apply_temperature, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
@@ -118,7 +118,9 @@ class StudentTrainer:
 
     def _fit_expanded(self, student, data, subtask):
         switch_off_validation_split(student)
-        Q = mix(temper(data.soft_labels, data.temperature), data.y_encoded, data.alpha)
+        Q = mix_labels(
+            apply_temperature(data.soft_labels, data.temperature), data.y_encoded, data.alpha
+        )
         Q = balance_classes(student, Q, data.params.get("sample_weight"))
         fit_expanded(student, data, Q, self.classes, data.params, subtask)
         return student
@@ -129,7 +131,7 @@ class StudentTrainer:
             loss = {f"{prefix}alpha": data.alpha, f"{prefix}temperature": data.temperature}
             student.set_params(**loss)
         else:
-            Q = mix(Q, data.y_encoded, data.alpha)
+            Q = mix_labels(Q, data.y_encoded, data.alpha)
         index = data.X.index if hasattr(data.X, "iloc") else None
         targets = pd.DataFrame(Q, columns=self.classes, index=index)
         params = {**data.params, "soft_targets": targets}

@@ -35,7 +35,7 @@ __all__ = ["LabelingSpec", "TeacherLabels", "enable_oob_score", "label_rows"]
 
 
 #: Folds of ``cv="auto"``.
-N_FOLDS = 5
+N_CROSS_FITTING_FOLDS = 5
 #: Fraction of tested rows below which a warning says that the others keep their hard labels.
 MIN_TESTED_FRACTION = 0.5
 #: Mean distance of in-sample labels from the hard ones below which they are called memorized.
@@ -137,18 +137,20 @@ class TeacherLabels:
         """Mask of the classes that the teacher knows."""
         return np.isin(self.classes, known_classes(self.teacher))
 
-    def with_calibration(self, y_encoded, weight, unseen):
+    def with_calibration(self, y_encoded, weight, is_out_of_sample):
         """Return labels of which those out of sample are calibrated.
 
-        ``unseen`` masks the rows that were labeled by fits without them. Probabilities of decision
-        values are calibrated as they are.
+        ``is_out_of_sample`` masks the rows that were labeled by fits without them. Probabilities
+        of decision values are calibrated as they are.
         """
-        if self.decision_calibration is not None or not unseen.any():
+        if self.decision_calibration is not None or not is_out_of_sample.any():
             return self
         proba = np.array(self.proba)
-        P, known = proba[unseen], self._known
-        temperature = fit_teacher_temperature(P, y_encoded[unseen], weight[unseen], known)
-        proba[unseen] = apply_teacher_temperature(P, temperature, known)
+        P, known = proba[is_out_of_sample], self._known
+        temperature = fit_teacher_temperature(
+            P, y_encoded[is_out_of_sample], weight[is_out_of_sample], known
+        )
+        proba[is_out_of_sample] = apply_teacher_temperature(P, temperature, known)
         return replace(self, proba=proba, temperature=temperature)
 
 
@@ -242,18 +244,18 @@ def _out_of_sample_labels(spec, rows, fitted):
     missing = np.isnan(own).any(axis=1)
     proba = np.eye(len(fitted.classes))[fitted.y_encoded]  # rows that no fold tests keep these
     proba[~missing] = own[~missing]
-    unseen, decision_calibration = ~missing, None
+    is_out_of_sample, decision_calibration = ~missing, None
     if missing.any():
         crossed, is_tested, decision_calibration = _cross_fitted_labels(spec, rows, fitted, missing)
         proba[is_tested] = crossed[is_tested]
-        unseen |= is_tested
+        is_out_of_sample |= is_tested
     if decision_calibration is None and not hasattr(fitted.teacher, "predict_proba"):
         # nothing was cross-fitted: other rows are labeled by a calibration on the training rows
         predictions = teacher_predictions(fitted.teacher, rows.X, fitted.classes)
         _, decision_calibration = fitted.as_probabilities(*predictions)
     labels = TeacherLabels(proba, fitted.classes, source, fitted.teacher, decision_calibration)
     if spec.calibrate:
-        labels = labels.with_calibration(fitted.y_encoded, fitted.weight, unseen)
+        labels = labels.with_calibration(fitted.y_encoded, fitted.weight, is_out_of_sample)
     return labels
 
 
@@ -291,7 +293,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     """
     n_samples, folds = len(rows), rows.folds
     if isinstance(spec.cv, str):
-        folds = stratified_folds(fitted.y_encoded, N_FOLDS, spec.seed)
+        folds = stratified_folds(fitted.y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
         _warn_if_single_rows(fitted, wanted)
     else:
         _check_tested_rows(folds, n_samples)
@@ -366,14 +368,14 @@ def _warn_if_memorized(spec, rows, fitted, proba):
         reason = f"their mean distance from the hard labels is {distance:.2g}"
     else:
         accuracy = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
-        folds = stratified_folds(y_encoded, N_FOLDS, spec.seed)
+        folds = stratified_folds(y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
         if accuracy < MIN_SUSPICIOUS_ACCURACY or not folds:
             return
         test = folds[0][1]
         predictions = _fit_and_predict(clone(spec.teacher), rows, folds[0], fitted.classes)
-        unseen_proba, _ = fitted.as_probabilities(*predictions, test)
+        outside_proba, _ = fitted.as_probabilities(*predictions, test)
         inside = _brier_score(proba, y_encoded, weight)
-        outside = _brier_score(unseen_proba, y_encoded[test], weight[test])
+        outside = _brier_score(outside_proba, y_encoded[test], weight[test])
         if outside <= MAX_BRIER_RATIO * inside:
             return
         reason = (

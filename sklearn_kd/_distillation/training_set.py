@@ -12,7 +12,7 @@ from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels,
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.containers import extended_weights, stack_rows
 from sklearn_kd._utils.folds import user_folds
-from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix
+from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix_labels
 from sklearn_kd._utils.sklearn_compat import (
     check_method_params,
     check_y,
@@ -253,12 +253,12 @@ class StudentTrainingSet(NamedTuple):
         # its soft label alone.
         is_mixed = setting.temperature == 1 and (n_transfer_rows or class_weight is not None)
         if is_mixed:
-            Q, alpha = mix(Q, y_encoded, alpha), 1.0
+            Q, alpha = mix_labels(Q, y_encoded, alpha), 1.0
         for block, name, is_transfer in blocks:
             soft = data.labels.predict_labels(block)
             most_probable = soft.argmax(axis=1)
             if is_mixed and not is_transfer:
-                soft = mix(soft, most_probable, setting.alpha)
+                soft = mix_labels(soft, most_probable, setting.alpha)
             X, Q = stack_rows(X, block, name), np.concatenate([Q, soft])
             y_encoded = np.concatenate([y_encoded, most_probable])
             if params.get("sample_weight") is not None:
@@ -307,8 +307,8 @@ def _apply_class_weight(data, Q, y_encoded, alpha, weight):
         for code in np.setdiff1d(np.arange(len(factors)), data.y_encoded):
             factors[code] = class_weight.get(classes[code], 1.0)
     Q = Q * factors
-    mass = Q.sum(axis=1)
-    return Q / mass[:, None], weight * (alpha * mass + (1 - alpha) * factors[y_encoded])
+    row_sums = Q.sum(axis=1)
+    return Q / row_sums[:, None], weight * (alpha * row_sums + (1 - alpha) * factors[y_encoded])
 
 
 def row_labeler(data, student):

@@ -22,7 +22,7 @@ __all__ = [
 #: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
 TRANSFER_ROWS_PER_TRAINING_ROW = 3
 #: Rows that are drawn to find out whether a table has combinations of values that it lacks.
-N_PROBED_ROWS = 200
+N_SAMPLED_ROWS = 200
 #: Columns up to which "auto" makes transfer rows. Wider arrays are images rather than tables.
 MAX_COLUMNS = 256
 
@@ -91,10 +91,10 @@ class TransferSpec:
         # transfer rows of "auto" are compared on held-out rows, which small data do not have
         if not (is_possible and is_table(rows.X) and len(rows) >= MIN_DISTINCT_ROWS):
             return replace(spec, n_rows=0)
-        n_probed = min(N_PROBED_ROWS, n_rows)
-        probe = spec.make(rows.X, n_probed, rows.weight)
-        if len(probe) < n_probed / 2:
-            return replace(spec, n_rows=0, obstacle=probe.obstacle)
+        n_sampled = min(N_SAMPLED_ROWS, n_rows)
+        drawn = spec.make(rows.X, n_sampled, rows.weight)
+        if len(drawn) < n_sampled / 2:
+            return replace(spec, n_rows=0, obstacle=drawn.obstacle)
         return spec
 
     def make(self, X, n_rows, sample_weight):

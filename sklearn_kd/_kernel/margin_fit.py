@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn_kd._core.kernel import margin
 from sklearn_kd._core.kernel.activation_patterns import MAX_PATTERN_BYTES, MAX_SCRATCH_NUMBERS
 from sklearn_kd._core.kernel.progress import Progress
-from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
+from sklearn_kd._utils.device import check_budget, dtype_name, resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.unique_rows import merge_rows
 from sklearn_kd._utils.warnings import warn_caller
 
@@ -57,7 +57,7 @@ def fit_margin(est, X, rows, y_encoded, weights):
         )
     found = margin.separation_margin(
         rows,
-        to_tensor(signs, dtype=str(rows.dtype).removeprefix("torch."), device=device),
+        to_tensor(signs, dtype=dtype_name(rows.dtype), device=device),
         generator,
         progress=progress,
     )

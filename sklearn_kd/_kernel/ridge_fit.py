@@ -19,6 +19,7 @@ from sklearn_kd._utils.calibration import fit_temperature, smoothed_class_weight
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
+    dtype_name,
     resolve_device,
     to_numpy,
     to_tensor,
@@ -41,7 +42,7 @@ MAX_SELECTION_ROWS = 3000
 #: Ridges that are compared, relative to the diagonal of the kernel: three per decade.
 RELATIVE_RIDGES = 10.0 ** np.arange(-5, 3 + 1e-9, 1 / 3)
 #: Folds of the cross-fitted labels.
-N_FOLDS = 5
+N_CROSS_FITTING_FOLDS = 5
 #: Rank of the preconditioner.
 MAX_RANK = 2000
 #: Relative residual at which the iterative solvers stop.
@@ -51,11 +52,11 @@ MAX_ITER = 500
 #: Default number of centers of the Nystroem solver.
 N_COMPONENTS = 5000
 #: Rows of a block of the kernel of rows and centers.
-BLOCK_ROWS = 4096
+CENTER_BLOCK_ROWS = 4096
 #: Share of the free memory that this kernel may take. If it is larger it is computed in each pass.
 MAX_KEPT_MEMORY_SHARE = 0.75
 #: Bytes of a block of kernel values when predicting.
-PREDICT_BLOCK_BYTES = 2**28
+KERNEL_BLOCK_BYTES = 2**28
 #: Number of rows up to which LAPACK can index the work array of an eigendecomposition in 32 bits.
 MAX_LAPACK_EIGEN_ROWS = 32_766
 
@@ -66,10 +67,6 @@ def kernel_of(est):
     if callable(kernel):
         return kernels.Kernel("callable", function=kernel)
     return kernels.Kernel(kernel, depth, bias, bandwidth)
-
-
-def _dtype_name(tensor):
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def kernel_expansion(est, rows, dual):
@@ -92,7 +89,7 @@ def kernel_expansion(est, rows, dual):
     centers = kernels.unit_rows(to_tensor(est.X_fit_, device=device), kernel)
     dtype = est.X_fit_.dtype
     dual = to_tensor(dual, dtype=dtype, device=device)
-    size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
+    size = max(1, KERNEL_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
     values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
     for start in range(0, len(rows), size):
         part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
@@ -131,14 +128,14 @@ def _check_eigen(n_rows, itemsize, device, limit):
 
 def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
     """Return about how many bytes a solver takes besides the data."""
-    rank, systems = min(MAX_RANK, n_rows), (1 + N_FOLDS) * n_columns
+    rank, systems = min(MAX_RANK, n_rows), (1 + N_CROSS_FITTING_FOLDS) * n_columns
     numbers = {
         "cholesky": n_rows**2 + 2 * linalg.BLOCK_COLUMNS * n_rows,
         # the small systems of the preconditioner are in float64
         "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
         # the kernel, its factor (also in float64), and a preconditioner for each system
-        "nystroem": (6 + 1 + N_FOLDS) * n_centers**2
-        + 2 * BLOCK_ROWS * n_centers
+        "nystroem": (6 + 1 + N_CROSS_FITTING_FOLDS) * n_centers**2
+        + 2 * CENTER_BLOCK_ROWS * n_centers
         + 6 * n_rows * systems,
     }[solver]
     return itemsize * (max(numbers, 5 * min(n_rows, MAX_SELECTION_ROWS) ** 2) + n_rows * n_inputs)
@@ -191,7 +188,7 @@ def _log(est, text):
         print(f"[KernelTeacher] {text}")
 
 
-class _TrainingRows(NamedTuple):
+class _MergedRows(NamedTuple):
     """Distinct rows as tensors, in an order that depends only on the rows."""
 
     rows: torch.Tensor  # (n_distinct, n_inputs)
@@ -209,7 +206,7 @@ def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
         coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
     else:
         coded = class_weight_sums / total[:, None] - 1 / n_classes
-    return _TrainingRows(
+    return _MergedRows(
         to_tensor(rows[first], device=device),
         to_tensor(total, dtype=rows.dtype, device=device),
         to_tensor(coded, dtype=rows.dtype, device=device),
@@ -256,7 +253,7 @@ def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
             gram, weights, targets, ridge, free_intercept=est.fit_intercept
         )
         return fit, rows
-    fold = unique_row_folds(data.class_weights, N_FOLDS, random)
+    fold = unique_row_folds(data.class_weights, N_CROSS_FITTING_FOLDS, random)
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
     fold = fold.to(rows.device)
     n_folds = int(fold.max()) + 1
@@ -274,7 +271,7 @@ def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
         n_bytes = rows.element_size() * len(rows) * len(centers)
         keep = n_bytes < MAX_KEPT_MEMORY_SHARE * spare_bytes
         fit = ridge_module.fit_nystroem(
-            kernels.CenterBlocks(rows, centers, kernel, block_rows=BLOCK_ROWS, keep=keep),
+            kernels.CenterBlocks(rows, centers, kernel, block_rows=CENTER_BLOCK_ROWS, keep=keep),
             kernels.gram(centers, kernel),
             chosen,
             systems,
@@ -296,7 +293,7 @@ def empty_square(rows):
     n = len(rows)
     if rows.device.type != "cpu":
         return rows.new_empty(n, n)
-    return torch.from_numpy(np.empty((n, n), dtype=str(rows.dtype).removeprefix("torch.")))
+    return torch.from_numpy(np.empty((n, n), dtype=dtype_name(rows.dtype)))
 
 
 def _solve_pcg(data, kernel, systems, ridge, random, options):
@@ -312,7 +309,7 @@ def _fit_flow(est, data, kernel, random):
     """Run gradient flow up to ``training_time``, with cross-fitted values."""
     device = data.rows.device
     _check_eigen(len(data.rows), data.rows.element_size(), device, _memory_limit(est))
-    fold = unique_row_folds(data.class_weights, N_FOLDS, random)
+    fold = unique_row_folds(data.class_weights, N_CROSS_FITTING_FOLDS, random)
     gram = kernels.gram(data.rows, kernel)
 
     def dual_of(part, matrix):

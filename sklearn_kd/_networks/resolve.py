@@ -5,7 +5,6 @@ import numpy as np
 from sklearn_kd._utils.folds import random_rows
 
 __all__ = [
-    "BATCH_SIZE",
     "resolve_batch_size",
     "resolve_patience",
     "resolve_scaling",

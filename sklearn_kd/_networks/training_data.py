@@ -92,7 +92,8 @@ class LossTargets:
 class TrainingTensors:
     """Scaled inputs, targets and weights on a device, of the fits that share them.
 
-    Rows belong to two parts. "all" has the rows to train on, "held" those that are held out.
+    Rows belong to two parts. The part "training" has the rows to train on, and the part
+    "validation" those that are held out.
 
     Parameters
     ----------
@@ -104,16 +105,16 @@ class TrainingTensors:
     intercept : bool
         Whether a column of ones is added.
     validation_mask : ndarray of bool of shape (n_samples,), or None
-        Rows that are held out. None: all rows are trained on, and there is no part "held".
+        Rows that are held out. None: all rows are trained on, and there is no part "validation".
     """
 
     def __init__(self, data, *, dtype, device, offset, scale, intercept, validation_mask):
         self.data, self.dtype, self.device = data, dtype, device
         scaled = scale_inputs(data.X, offset, scale, intercept=intercept)
         inputs = to_tensor(scaled, dtype=dtype, device=device)
-        self.index, masks = {"all": slice(None)}, {"all": slice(None)}
+        self.index, masks = {"training": slice(None)}, {"training": slice(None)}
         if validation_mask is not None:
-            masks = {"all": ~validation_mask, "held": validation_mask}
+            masks = {"training": ~validation_mask, "validation": validation_mask}
             for name, mask in masks.items():
                 self.index[name] = torch.from_numpy(np.flatnonzero(mask)).to(device)
         #: weights of the rows of each part, (rows,) in float64, with sum one
@@ -135,7 +136,7 @@ class TrainingTensors:
         )
 
     def __len__(self):
-        return len(self.inputs["all"])
+        return len(self.inputs["training"])
 
     def targets(self, soft, alpha, temperature):
         """Return the `LossTargets` of all rows, made once for each loss and soft labels."""
@@ -174,7 +175,7 @@ class TrainingTensors:
 
         Parameters
         ----------
-        name : {"all", "held"}
+        name : {"training", "validation"}
         segments : list of (slice, LossTargets)
             Neighboring students and their targets.
         row_weights : array of shape (students, rows), optional

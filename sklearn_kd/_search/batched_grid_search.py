@@ -29,7 +29,7 @@ __all__ = ["BatchedGridSearchCV"]
 #: Largest number of rounds of a search that discards candidates early. With the usual factor of 3
 #: the first round ends after a ninth of the epochs, which tells the leading third well
 #: (docs/results.md).
-MAX_ROUNDS = 3
+MAX_HALVING_ROUNDS = 3
 
 
 class BatchedGridSearchCV(DocumentationLinkMixin, GridSearchCV):
@@ -280,7 +280,9 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         if factor is None:
             return [1.0]
         # each round divides the candidates by the factor, and one candidate needs no comparison
-        n_rounds = min(MAX_ROUNDS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9))
+        n_rounds = min(
+            MAX_HALVING_ROUNDS, 1 + math.floor(math.log(max(n_candidates, 1), factor) + 1e-9)
+        )
         return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
     def _say(self, start, n_splits, level, number, message):

@@ -44,7 +44,7 @@ MIN_PREDICTION_WEIGHT = 0.1
 MAX_CLEAN_NOISE_RATE = 0.05
 
 
-class TrainingRows(NamedTuple):
+class SelfDistillationRows(NamedTuple):
     """The data of `fit`, and its rows of positive weight as the network has checked them."""
 
     X: object
@@ -314,7 +314,7 @@ class SelfDistillClassifier(
             X_checked, y_encoded, weights, _ = network._check_data(X, y, sample_weight, None)
             sample_weight = validate_sample_weight(sample_weight, X)
             y_checked = check_y(y, estimator=self)
-            rows = TrainingRows(X, y_checked, sample_weight, X_checked, y_encoded, weights)
+            rows = SelfDistillationRows(X, y_checked, sample_weight, X_checked, y_encoded, weights)
             if self._trains_two_generations(network):
                 fitted = self._fit_two_generations(network, rows, ctx)
             else:
@@ -410,7 +410,7 @@ class SelfDistillClassifier(
         if weight < MIN_PREDICTION_WEIGHT:
             return self._fitted_attributes(first, rows, np.zeros(first.n_iter_))
 
-        targets = correction.mix(decision, np.eye(n_classes)[y_encoded], weight)
+        targets = correction.corrected_targets(decision, np.eye(n_classes)[y_encoded], weight)
         network.set_params(alpha=1.0, temperature=1.0)
         task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
         with task.begin(network):
@@ -431,7 +431,7 @@ class SelfDistillClassifier(
         ----------
         network : estimator
             Fitted.
-        rows : TrainingRows
+        rows : SelfDistillationRows
         curve : ndarray
             Weight of the predictions in each epoch.
         confidence : ndarray of shape (n_samples,), default=None

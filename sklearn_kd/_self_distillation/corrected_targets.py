@@ -62,7 +62,7 @@ class LabelCorrection:
             return np.zeros(0)
         return to_numpy(watch.total[self.spec.student].double() / watch.n_seen.clamp(min=1))
 
-    def mix(self, decision, labels, weight):
+    def corrected_targets(self, decision, labels, weight):
         r"""Mix labels and predictions: :math:`\alpha y + (1 - \alpha) h(f)`.
 
         Parameters

@@ -83,10 +83,10 @@ def estimate_noise_rate(proba, y_encoded, weights):
     """
     n_classes = proba.shape[1]
     own = proba[np.arange(len(y_encoded)), y_encoded]
-    mass = np.bincount(y_encoded, weights, n_classes)
+    class_weight_sums = np.bincount(y_encoded, weights, n_classes)
     with np.errstate(invalid="ignore"):
         # NaN for a class without rows, which is confident in none
-        threshold = np.bincount(y_encoded, weights * own, n_classes) / mass
+        threshold = np.bincount(y_encoded, weights * own, n_classes) / class_weight_sums
     confident = proba >= threshold
     counted = confident.any(axis=1)
     best = np.where(confident, proba, -1.0).argmax(axis=1)
@@ -94,7 +94,7 @@ def estimate_noise_rate(proba, y_encoded, weights):
     n_counted = np.bincount(y_encoded, weights * counted, n_classes)
     n_right = np.bincount(y_encoded, weights * right, n_classes)
     share = np.divide(n_right, n_counted, out=np.ones(n_classes), where=n_counted > 0)
-    return float(1 - mass @ share / mass.sum())
+    return float(1 - class_weight_sums @ share / class_weight_sums.sum())
 
 
 def posterior_label_probabilities(proba, given, noise_rate):

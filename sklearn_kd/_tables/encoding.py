@@ -5,13 +5,13 @@ import numpy as np
 __all__ = ["encode_nominal", "encode_numbers"]
 
 
-def encode_nominal(codes, mass, limit):
+def encode_nominal(codes, weights, limit):
     """Encode categories as points at a squared distance of one from each other.
 
     Parameters
     ----------
     codes : ndarray of int of shape (n,)
-    mass : ndarray of shape (n,)
+    weights : ndarray of shape (n,)
         Weights, by which the most frequent categories are found.
     limit : int
         Number of categories that are distinguished. The others share a point.
@@ -21,7 +21,7 @@ def encode_nominal(codes, mass, limit):
     ndarray of shape (n, n_coordinates)
     """
     _, codes = np.unique(codes, return_inverse=True)
-    counts = np.bincount(codes, mass)
+    counts = np.bincount(codes, weights)
     if len(counts) == 1:
         return np.zeros((len(codes), 0))
     if len(counts) == 2:

@@ -62,7 +62,7 @@ class MixedTable:
         # in order of appearance, so that a weight of k and k copies draw the same rows
         order = np.argsort(first)
         self.first = first[order]
-        self.mass = np.bincount(group, weights)[order]
+        self.weights = np.bincount(group, weights)[order]
         self.codes = codes[self.first]
         self.known = set(_as_bytes(self.codes).tolist())
         self.attributes = self._find_attributes()
@@ -94,7 +94,7 @@ class MixedTable:
         self.norms = np.empty((len(self.first), len(self.attributes)))
         for i, attribute in enumerate(self.attributes):
             if attribute.numbers is None:
-                key = query = encode_nominal(attribute.codes, self.mass, limit)
+                key = query = encode_nominal(attribute.codes, self.weights, limit)
                 self.norms[:, i] = (key**2).sum(axis=1)
             else:
                 key, query, self.norms[:, i] = encode_numbers(attribute.numbers)
@@ -154,8 +154,8 @@ class MixedTable:
 
     def draw_sources(self, n_rows, rng):
         """Draw distinct rows by systematic sampling with their weights, in random order."""
-        order = rng.permutation(len(self.mass))
-        total = np.cumsum(self.mass[order])
+        order = rng.permutation(len(self.weights))
+        total = np.cumsum(self.weights[order])
         points = (rng.random_sample() + np.arange(n_rows)) * (total[-1] / n_rows)
         at = np.searchsorted(total, points, side="right").clip(max=len(order) - 1)
         return rng.permutation(order[at]).astype(np.int32)

@@ -16,6 +16,7 @@ from sklearn_kd._utils.memory import free_bytes
 __all__ = [
     "available_bytes",
     "check_budget",
+    "dtype_name",
     "resolve_device",
     "thread_scope",
     "to_numpy",
@@ -63,6 +64,11 @@ def to_tensor(array, *, dtype=None, device="cpu"):
 def to_numpy(tensor):
     """Return a contiguous copy on the CPU, which keeps no larger buffer alive."""
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+
+
+def dtype_name(dtype):
+    """Return the name of a torch dtype, which NumPy takes as a dtype."""
+    return str(dtype).removeprefix("torch.")
 
 
 @cache

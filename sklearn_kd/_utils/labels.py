@@ -7,12 +7,13 @@ from sklearn.utils.multiclass import check_classification_targets
 
 __all__ = [
     "align_columns",
+    "apply_temperature",
     "class_factors",
     "encode_labels",
+    "invert_temperature",
+    "known_classes",
     "merge_classes",
-    "mix",
-    "temper",
-    "untemper_log",
+    "mix_labels",
 ]
 
 
@@ -89,7 +90,7 @@ def known_classes(teacher):
     return np.asarray(teacher.classes_)
 
 
-def temper(Q, temperature):
+def apply_temperature(Q, temperature):
     r"""Return :math:`\mathrm{softmax}(\ln Q / T)`, row by row. Zeros stay zero."""
     if temperature == 1:
         return Q
@@ -98,12 +99,12 @@ def temper(Q, temperature):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def untemper_log(log_g, temperature):
-    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row, the inverse of `temper`."""
+def invert_temperature(log_g, temperature):
+    r"""Return :math:`\ln \mathrm{softmax}(T \ln g)`, row by row: `apply_temperature` undone."""
     return log_g if temperature == 1 else log_softmax(temperature * log_g, axis=1)
 
 
-def mix(Q, y_encoded, alpha):
+def mix_labels(Q, y_encoded, alpha):
     """Return ``alpha Q + (1 - alpha) onehot(y_encoded)``."""
     if alpha == 1:
         return Q

@@ -14,7 +14,7 @@ __all__ = ["make_transfer_rows"]
 
 
 #: Number of rounds of draws. Each round drops copies of training rows and the next replaces them.
-MAX_ROUNDS = 10
+MAX_DRAW_ROUNDS = 10
 #: Share of new rows among those drawn below which drawing stops.
 MIN_NEW_SHARE = 0.05
 #: Number of rows drawn from which this share is known well enough, and number drawn in a round.
@@ -192,7 +192,7 @@ def _draw_new_rows(sampler, n_rows, rng):
     table = sampler.table
     kept, n_kept, n_drawn, n_copies = [], 0, 0, 0
     n_wanted = n_rows
-    for _ in range(MAX_ROUNDS):
+    for _ in range(MAX_DRAW_ROUNDS):
         rows = sampler.draw(table.draw_sources(n_wanted, rng), rng)
         is_copy = table.copies(rows)
         n_drawn += n_wanted
@@ -269,8 +269,8 @@ class _GibbsSampler:
                 given, replaced = order[:n_given], order[n_given:]
                 block = donor[rows]
                 nearest = table.nearest(block, given, sources[rows], self.n_neighbors, rng)
-                mass = np.cumsum(table.mass[nearest], axis=1)
-                points = rng.random_sample(len(block)) * mass[:, -1]
-                chosen = (mass <= points[:, None]).sum(axis=1).clip(max=self.n_neighbors - 1)
+                cumulative = np.cumsum(table.weights[nearest], axis=1)
+                points = rng.random_sample(len(block)) * cumulative[:, -1]
+                chosen = (cumulative <= points[:, None]).sum(axis=1).clip(max=self.n_neighbors - 1)
                 block[:, replaced] = np.take_along_axis(nearest, chosen[:, None], axis=1)
         return NewRows(donor, np.full((len(donor), table.n_numeric), np.nan))

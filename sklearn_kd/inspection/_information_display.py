@@ -172,7 +172,7 @@ class InformationDisplay:
         if ax is None:
             pyplot(cls.__name__)
         _check_quantity(quantity)
-        model = _check_estimator(estimator)
+        model = _check_label_corrector(estimator)
         check_consistent_length(X, y, *([] if y_clean is None else [y_clean]))
         check_scalar(every, "every", Integral, min_val=1)
         n_samples = num_samples(X)
@@ -192,7 +192,7 @@ class InformationDisplay:
 
         recorder = _RatioRecorder(rows, n_samples, top, every)
         model._fit(X, y, recorder=recorder)
-        display = cls(frame=_frame(recorder.records(), model.weight_curve_, ratios))
+        display = cls(frame=_ratio_frame(recorder.records(), model.weight_curve_, ratios))
         return display.plot(ax, quantity=quantity, line_kw=line_kw)
 
     def plot(self, ax=None, *, quantity="ratio", line_kw=None):
@@ -326,7 +326,7 @@ def _ratio(columns, top):
     return min(float(np.linalg.norm(top.T @ centered) / norm), 1.0)
 
 
-def _frame(records, weights, ratios):
+def _ratio_frame(records, weights, ratios):
     """Return the frame of a display, with a line for each record."""
     import pandas as pd
 
@@ -336,7 +336,7 @@ def _frame(records, weights, ratios):
     return frame[[*_COLUMNS, *(["clean"] if "clean" in ratios else [])]]
 
 
-def _check_estimator(estimator):
+def _check_label_corrector(estimator):
     """Return a clone of an estimator whose targets change in training."""
     if not isinstance(estimator, LabelCorrector) or isinstance(estimator, type):
         name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__

@@ -188,7 +188,7 @@ class MeasurementOptions:
 
 
 @dataclass(frozen=True)
-class WeightedRows:
+class EvaluationRows:
     """Rows with their labels and weights.
 
     Parameters
@@ -205,7 +205,7 @@ class WeightedRows:
     def take(self, rows):
         """Return some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return WeightedRows(safe_indexing(self.X, rows), self.y[rows], weight)
+        return EvaluationRows(safe_indexing(self.X, rows), self.y[rows], weight)
 
 
 def measure_folds(distiller, X, y, options):
@@ -232,7 +232,7 @@ def measure_folds(distiller, X, y, options):
     X, y = indexable(X, column_or_1d(y))
     weight = options.sample_weight
     weight = None if weight is None else validate_sample_weight(weight, X)
-    data = WeightedRows(X, y, weight)
+    data = EvaluationRows(X, y, weight)
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
     classes, y_encoded = encode_labels(y[used])
     if len(classes) < 2:
@@ -395,7 +395,7 @@ class _Scorer:
         ----------
         models : dict of estimator
             Fitted, by the names in `MODELS`.
-        data : WeightedRows
+        data : EvaluationRows
             Test rows.
         known : ndarray
             Classes of the distilled model, which may be more than y has.

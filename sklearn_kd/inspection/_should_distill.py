@@ -302,7 +302,7 @@ def should_distill(  # noqa: PLR0913
         fits, folds, data, decide_by=decide_by, alpha=alpha, calibrate=calibrate
     )
     estimates = _estimates(losses, folds, data, confidence)
-    frame = _frame(fits, losses, folds, data.weight)
+    frame = _fold_frame(fits, losses, folds, data.weight)
     has_own_labels = frozen or fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher))
     levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
     if margin is None:
@@ -387,7 +387,7 @@ def _estimates(losses, folds, data, confidence):
     return found | {"recoverable": Estimate(*(min(gain, much / 2) for gain, much in pairs))}
 
 
-def _frame(fits, losses, folds, weight):
+def _fold_frame(fits, losses, folds, weight):
     import pandas as pd
 
     lines = []

@@ -171,7 +171,7 @@ class WidthCurveDisplay:
         if ax is None:
             pyplot(cls.__name__)
         _check_style(std_display_style)
-        estimator, names = _check_estimator(estimator)
+        estimator, names = _check_distilled_network(estimator)
         widths, seeds = _check_widths(widths), _check_seeds(seeds)
         scorer = _Scores(_check_scorer(estimator, scoring))
         params = estimator.get_params()
@@ -193,7 +193,7 @@ class WidthCurveDisplay:
         ).fit(X, y, **(fit_params or {}))
         if score_name is None:
             score_name = _name_of(scoring, negate_score)
-        display = cls(frame=_frame(search, names, alphas), score_name=score_name)
+        display = cls(frame=_score_frame(search, names, alphas), score_name=score_name)
         return display.plot(
             ax,
             negate_score=negate_score,
@@ -284,7 +284,7 @@ def _check_style(style):
         raise ValueError(f"std_display_style must be 'fill_between' or None, got {style!r}.")
 
 
-def _check_estimator(estimator):
+def _check_distilled_network(estimator):
     """Return a clone with an explicit student, and the names of its varied parameters."""
     if isinstance(estimator, type):
         raise TypeError(f"estimator must be an instance; got the class {estimator.__name__}.")
@@ -406,7 +406,7 @@ class _Scores:
         return scores | {"teacher": self.teacher_scores[key][1]}
 
 
-def _frame(search, names, alphas):
+def _score_frame(search, names, alphas):
     """Return the scores of a search with one line for each score."""
     import pandas as pd
 

@@ -83,12 +83,12 @@ def test_prior_multiplies_the_probabilities(student, class_weight, prior):
     if class_weight is None:
         Q = 0.4 * Q + 0.6 * np.eye(3)[y_encoded]
     weight = recorded.student_.weight_
-    learnt = weight @ Q
+    learned = weight @ Q
     wanted = {
         "uniform": np.ones(3),
         "training": np.array([w[y_encoded == k].sum() for k in range(3)]),
     }.get(prior, prior)
-    expected = plain.predict_proba(X) * np.array(wanted) / learnt
+    expected = plain.predict_proba(X) * np.array(wanted) / learned
     expected /= expected.sum(axis=1, keepdims=True)
     assert_allclose(model.predict_proba(X), expected, rtol=1e-6, atol=1e-12)
     assert np.abs(expected - plain.predict_proba(X)).max() > 1e-3

@@ -33,7 +33,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd._utils.calibration import fit_decision_value_calibration
 from sklearn_kd._utils.folds import stratified_folds
-from sklearn_kd._utils.labels import temper
+from sklearn_kd._utils.labels import apply_temperature
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
 from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import LeaveOneOut, SoftmaxStudent
@@ -191,7 +191,7 @@ def test_leave_one_out_labels():
     X, y = three_classes()
     labels = labels_of(LeaveOneOut(), X, y)
     assert labels.source == "loo"
-    expected = temper(LogisticRegression().fit(X, y).predict_proba(X), 2.0)
+    expected = apply_temperature(LogisticRegression().fit(X, y).predict_proba(X), 2.0)
     np.testing.assert_allclose(labels.proba, expected)
     frozen = FrozenEstimator(LeaveOneOut().fit(X, y))
     labels = labels_of(frozen, X, y)  # its rows are unknown

@@ -422,7 +422,7 @@ def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
     X, y = blobs(300)
     monkeypatch.setattr(ridge_fit, "MAX_SELECTION_ROWS", 50)
     monkeypatch.setattr(ridge_fit, "N_COMPONENTS", 20)
-    monkeypatch.setattr(ridge_fit, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(ridge_fit, "CENTER_BLOCK_ROWS", 64)
     monkeypatch.setattr(ridge_fit, "MAX_RANK", 10)
     with caplog.at_level("INFO", logger="sklearn_kd"):
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "cholesky"
@@ -436,10 +436,10 @@ def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
     assert "GiB are available" in caplog.text
 
 
-def test_centres_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
+def test_centers_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
     X, y = blobs(200, 3)
     kept = KernelTeacher(solver="nystroem", n_components=30, random_state=0).fit(X, y)
-    monkeypatch.setattr(ridge_fit, "BLOCK_ROWS", 37)
+    monkeypatch.setattr(ridge_fit, "CENTER_BLOCK_ROWS", 37)
     monkeypatch.setattr(ridge_fit, "MAX_KEPT_MEMORY_SHARE", 0.0)
     streamed = KernelTeacher(
         solver="nystroem", n_components=30, random_state=0, ridge=kept.ridge_

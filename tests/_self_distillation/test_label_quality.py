@@ -64,11 +64,11 @@ def test_noise_rate_of_a_network_that_knows():
 def test_beliefs_are_what_is_left_without_the_label():
     given = np.eye(3)[[0, 1, 2, 0]] == 1
     beliefs = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01], [0.01, 0.01, 0.98], [1.0, 0, 0]])
-    learnt = 0.4 * given + 0.6 * beliefs  # a network that has learnt its targets
-    assert_allclose(predictions_without_label_influence(learnt, given, 0.6), beliefs)
-    squares = learnt**2 / (learnt**2).sum(axis=1, keepdims=True)
-    assert_allclose(predictions_without_label_influence(learnt, given, None), squares)
-    assert_allclose(predictions_without_label_influence(learnt, given, 0.0), squares)
+    learned = 0.4 * given + 0.6 * beliefs  # a network that has learned its targets
+    assert_allclose(predictions_without_label_influence(learned, given, 0.6), beliefs)
+    squares = learned**2 / (learned**2).sum(axis=1, keepdims=True)
+    assert_allclose(predictions_without_label_influence(learned, given, None), squares)
+    assert_allclose(predictions_without_label_influence(learned, given, 0.0), squares)
     # one that has not: its doubts are no contradictions
     unsure = np.tile([0.4, 0.3, 0.3], (4, 1))
     squares = unsure**2 / (unsure**2).sum(axis=1, keepdims=True)

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kd._utils.labels import align_columns, encode_labels, temper, untemper_log
+from sklearn_kd._utils.labels import (
+    align_columns,
+    apply_temperature,
+    encode_labels,
+    invert_temperature,
+)
 
 Y = np.array(["b", "a", "c", "a"])
 
@@ -37,8 +42,12 @@ def test_align_columns_is_a_reindex(seed, k, extra):
 def test_tempering_is_inverted():
     Q = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [1e-300, 1 - 1e-9, 1e-9]])
     for T in (0.01, 0.5, 3.0, 100.0):
-        assert np.isfinite(temper(Q, T)).all()
-        np.testing.assert_allclose(temper(Q, T).sum(axis=1), 1)
+        assert np.isfinite(apply_temperature(Q, T)).all()
+        np.testing.assert_allclose(apply_temperature(Q, T).sum(axis=1), 1)
     with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(np.exp(untemper_log(np.log(temper(Q, 3.0)), 3.0)), Q, atol=1e-12)
-    np.testing.assert_allclose(temper(Q[:1], 1 / 3), [[0.974432, 0.022727, 0.002841]], atol=1e-6)
+        np.testing.assert_allclose(
+            np.exp(invert_temperature(np.log(apply_temperature(Q, 3.0)), 3.0)), Q, atol=1e-12
+        )
+    np.testing.assert_allclose(
+        apply_temperature(Q[:1], 1 / 3), [[0.974432, 0.022727, 0.002841]], atol=1e-6
+    )

@@ -70,7 +70,7 @@ def test_soft_targets_that_cannot_be_used(frame, message):
         check_soft_targets(frame(targets()), Y)
 
 
-def test_soft_targets_within_the_tolerance_are_renormalised_and_the_input_is_kept():
+def test_soft_targets_within_the_tolerance_are_renormalized_and_the_input_is_kept():
     Q = targets() + [0, 0, 9e-6]
     Q[0] = [1 + 5e-6, -5e-6, 0]
     before = Q.copy()

@@ -62,7 +62,7 @@ def test_information_ratio_squared_under_flips():
     assert abs(np.mean(spectrum) - expected) < 4 * error
 
 
-def test_imbalance_inflates_the_ratio_unless_centred():
+def test_imbalance_inflates_the_ratio_unless_centered():
     angle = 2 * np.pi * np.arange(128) / 128
     y = np.where(np.random.default_rng(5).permutation(128) < 6, 1, -1)
     assert information_ratio(circle(angle), y, k=5, center=False) > 0.85

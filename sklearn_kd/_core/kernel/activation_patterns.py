@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "MAX_PATTERN_BYTES",
     "MAX_SCRATCH_NUMBERS",
     "PatternChunk",
     "default_n_pairs",

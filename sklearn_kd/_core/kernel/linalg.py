@@ -10,6 +10,7 @@ from torch import Tensor
 from sklearn_kd._core.kernel.progress import Progress
 
 __all__ = [
+    "BLOCK_COLUMNS",
     "NotPositiveDefiniteError",
     "Solution",
     "SolverOptions",

@@ -84,11 +84,13 @@ def rkhs_weights(gram: Tensor, simplex: Simplex, tol: float, max_iter: int) -> T
     linear = torch.zeros_like(q)
     eps = torch.finfo(gram.dtype).eps
     tol = max(tol, 1e3 * eps)
-    floor = eps * float(gram.diagonal().max())
+    min_square = eps * float(gram.diagonal().max())
     while True:  # the tolerance is relative to the value, which is not known before
-        q = quadratic_program(gram, 1.0, linear, simplex, q, max(tol * square, floor), max_iter)
+        q = quadratic_program(
+            gram, 1.0, linear, simplex, q, max(tol * square, min_square), max_iter
+        )
         before, square = square, rkhs_norm(gram, simplex.coefficients(q)) ** 2
-        if square > before / 2 or square <= floor:
+        if square > before / 2 or square <= min_square:
             return q
 
 

@@ -16,7 +16,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["RELU", "Activation"]
+__all__ = [
+    "RELU",
+    "Activation",
+    "Workspace",
+    "backward_hidden",
+    "backward_output",
+    "forward",
+    "initialize",
+    "project",
+]
 
 
 class Activation(NamedTuple):

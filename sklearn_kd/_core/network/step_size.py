@@ -13,10 +13,10 @@ __all__ = ["DIVERGENCE_FACTOR", "CosineDecay", "StepSize", "divergence_threshold
 #: A loss of so many times that of the untrained network (plus one) is divergence, though finite.
 DIVERGENCE_FACTOR = 1e4
 
-Loss = TypeVar("Loss", float, Tensor)
+LossValue = TypeVar("LossValue", float, Tensor)
 
 
-def divergence_threshold(untrained_loss: Loss) -> Loss:
+def divergence_threshold(untrained_loss: LossValue) -> LossValue:
     """Return the loss from which on training counts as diverged."""
     return DIVERGENCE_FACTOR * (abs(untrained_loss) + 1)
 

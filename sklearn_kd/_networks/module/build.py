@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
-from sklearn_kd._utils.device import resolve_device, to_tensor
+from sklearn_kd._utils.device import dtype_name, resolve_device, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
 
 __all__ = [
@@ -199,7 +199,7 @@ def predict_logits(est, X):
     with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size = rows_in_a_block(shape, X.itemsize)
-        logits = np.empty((len(X), n_outputs), dtype=str(dtype).removeprefix("torch."))
+        logits = np.empty((len(X), n_outputs), dtype=dtype_name(dtype))
         for start in range(0, len(X), size):
             block = X[start : start + size]
             scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)

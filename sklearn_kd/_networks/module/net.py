@@ -30,14 +30,14 @@ from sklearn_kd._core.network.targets import Fixed
 from sklearn_kd._networks.module.build import rows_in_a_block, to_logits
 from sklearn_kd.exceptions import DivergenceError
 
-__all__ = ["Batches", "ModuleNet", "Problem", "TrainingRows"]
+__all__ = ["Batches", "ModuleNet", "Problem", "RowsDataset"]
 
 
 #: Methods of a callback that are called for each batch.
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
-class TrainingRows(Dataset):
+class RowsDataset(Dataset):
     """Rows on the device: ``X`` in the shape that the module takes, and the labels ``y``."""
 
     def __init__(self, part, shape, y):
@@ -49,8 +49,8 @@ class TrainingRows(Dataset):
 class Problem:
     """Rows, targets and loss of a fit."""
 
-    rows: TrainingRows
-    validation_rows: TrainingRows | None
+    rows: RowsDataset
+    validation_rows: RowsDataset | None
     loss: Loss
     n_outputs: int
     classes: np.ndarray

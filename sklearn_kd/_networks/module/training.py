@@ -16,7 +16,7 @@ from sklearn_kd._networks.module.build import (
 )
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
 from sklearn_kd._networks.module.fit_plan import Seeds, draw_seeds, resolve_parameters
-from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, TrainingRows
+from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, RowsDataset
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, thread_scope, to_numpy
@@ -137,14 +137,14 @@ def _make_problem(plan, data, shape, labeler, correction):
     labels, segments = est.classes_[data.y_encoded], [(slice(None), targets)]
     validation_rows = row_cap = relabel = None
     if plan.validation_mask is not None:
-        validation_rows = TrainingRows(
-            tensors.part("held", segments), shape, labels[plan.validation_mask]
+        validation_rows = RowsDataset(
+            tensors.part("validation", segments), shape, labels[plan.validation_mask]
         )
-        row_cap = tensors.row_cap("held", targets)
+        row_cap = tensors.row_cap("validation", targets)
         labels = labels[~plan.validation_mask]
     if labeler is not None:
         relabel = _make_relabel(plan, tensors, labeler)
-    rows = TrainingRows(tensors.part("all", segments), shape, labels)
+    rows = RowsDataset(tensors.part("training", segments), shape, labels)
     if correction is not None:
         part, n_batches = rows.part, len(Batches(rows, plan.batch_size, order=None))
         part.rule = correction.make_rule(part.rule, part.weights, plan.n_epochs, n_batches)
@@ -154,8 +154,8 @@ def _make_problem(plan, data, shape, labeler, correction):
         loss=targets.loss,
         n_outputs=data.n_outputs,
         classes=est.classes_,
-        min_loss=tensors.min_loss("all", targets),
-        validation_min_loss=tensors.min_loss("held", targets),
+        min_loss=tensors.min_loss("training", targets),
+        validation_min_loss=tensors.min_loss("validation", targets),
         row_cap=row_cap,
         relabel=relabel,
     )

@@ -14,7 +14,7 @@ from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, require_fitted
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
-__all__ = ["TwoLayerPGDClassifier"]
+__all__ = ["TwoLayerPGDClassifier", "network_logits"]
 
 
 #: Rows are predicted without a scaled copy where the offsets add at most this to the input of a
@@ -22,7 +22,7 @@ __all__ = ["TwoLayerPGDClassifier"]
 MAX_OFFSET_SHARE = 16
 
 
-def forward(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
+def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
     """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
 
     They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
@@ -401,6 +401,6 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     def _logits(self, X):
         require_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return forward(
+        return network_logits(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
         )

@@ -139,7 +139,7 @@ class StackedNetworks:
             )
 
     def _initial_students(self):
-        inputs, n_outputs = self.rows.inputs["all"], self.rows.data.n_outputs
+        inputs, n_outputs = self.rows.inputs["training"], self.rows.data.n_outputs
         drawn = [w for plan in self.plans for w in _draw(plan, inputs.shape[1], n_outputs)]
         hidden, output = (torch.cat([w[i] for w in drawn]).to(inputs) for i in (0, 1))
         widths = [plan.est.width for plan in self.plans for _ in range(plan.n_students)]
@@ -186,20 +186,20 @@ class StackedNetworks:
         rows, plans = self.rows, self.plans
         patience = self._per_student([plan.patience for plan in plans])
         if plans[0].fold is not None:
-            each = [_fold_weights(plan, rows.share["all"]) for plan in plans]
+            each = [_fold_weights(plan, rows.share["training"]) for plan in plans]
             train, out, pool = (np.concatenate([w[i] for w in each]) for i in range(3))
             first = np.repeat(self.start[:-1], np.diff(self.start))
             pool = torch.from_numpy(np.where(pool < 0, -1, pool + first)).to(rows.device)
-            train_rows = rows.part("all", self.joined_segments, train)
+            train_rows = rows.part("training", self.joined_segments, train)
             out = to_tensor(out, dtype=rows.dtype, device=rows.device)
-            held_rows, cap = replace(train_rows, weights=out), self._row_cap("all")
+            held_rows, cap = replace(train_rows, weights=out), self._row_cap("training")
             return train_rows, problem.ValidationSpec(held_rows, patience, pool, row_cap=cap)
-        train_rows = rows.part("all", self.joined_segments)
+        train_rows = rows.part("training", self.joined_segments)
         if plans[0].validation_mask is None:
             return train_rows, None
-        held_rows = rows.part("held", self.joined_segments)
+        held_rows = rows.part("validation", self.joined_segments)
         return train_rows, problem.ValidationSpec(
-            held_rows, patience, averaging=AVERAGED_EPOCHS, row_cap=self._row_cap("held")
+            held_rows, patience, averaging=AVERAGED_EPOCHS, row_cap=self._row_cap("validation")
         )
 
     def _row_cap(self, name):

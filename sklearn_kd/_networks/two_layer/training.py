@@ -54,8 +54,8 @@ class FittedNetworkReader:
         self.stack, self.index, self.result = stack, index, result
         self.plan, self.scored = stack.plans[index], torch.from_numpy(stack.scored[index])
         rows, loss_targets = stack.rows, stack.targets[index]
-        self.min_loss = rows.min_loss("all", loss_targets)
-        held_part = "held" if self.plan.fold is None else "all"
+        self.min_loss = rows.min_loss("training", loss_targets)
+        held_part = "validation" if self.plan.fold is None else "training"
         self.validation_min_loss = rows.min_loss(held_part, loss_targets)
 
     def current_losses(self):

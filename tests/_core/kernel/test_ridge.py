@@ -120,7 +120,7 @@ def nystroem_refit(k, M, w, Y, ridge, free, keep):
 
 
 @pytest.mark.parametrize("free", [False, True])
-def test_centres_equal_their_normal_equations_in_every_fold(free):
+def test_centers_equal_their_normal_equations_in_every_fold(free):
     X, Y, w = problem(n=60)
     centers = X[:15]
     k, M = kernels.cross(X, centers, NTK), kernels.gram(centers, NTK)
@@ -140,7 +140,7 @@ def test_centres_equal_their_normal_equations_in_every_fold(free):
     assert torch.allclose(fit.out_of_sample, expected, atol=1e-8)
 
 
-def test_centres_at_all_rows_are_the_exact_solution():
+def test_centers_at_all_rows_are_the_exact_solution():
     X, Y, w = problem()
     K = kernels.gram(X, NTK)
     systems = ridge_module.FoldSystems(w, torch.arange(40) % 5, 5, 2, False)
@@ -169,7 +169,7 @@ def test_flow_follows_its_differential_equation_and_ends_at_the_interpolant():
     assert torch.allclose(K @ late, Y, atol=1e-5)
 
 
-def test_centres_at_all_rows_leave_folds_out_at_a_small_ridge():
+def test_centers_at_all_rows_leave_folds_out_at_a_small_ridge():
     """Errors in the directions of rows left out have no residual to speak of."""
     X, Y, w = problem()
     K, fold, ridge = kernels.gram(X, NTK), torch.arange(40) % 5, 1e-9

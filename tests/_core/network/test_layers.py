@@ -93,7 +93,7 @@ def test_symmetric_network_starts_at_zero(rng, n_outputs):
     assert np.abs(naive_logits(X, W.numpy(), A.numpy()) / size).max() > 0.1
 
 
-def test_initialisation_is_reproducible_and_leaves_the_global_generator_alone():
+def test_initialization_is_reproducible_and_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
     first = initialize(4, 3, 2, symmetric=True, generator=generator(5))
     again = initialize(4, 3, 2, symmetric=True, generator=generator(5))
