@@ -6,6 +6,7 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.labels import balanced_factors
 from sklearn_kd._utils.memory import check_copies
 from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
@@ -69,13 +70,7 @@ def balance_classes(student, Q, sample_weight=None):
         return Q
     student.set_params(**{step_parameter(student, "class_weight"): None})
     class_weight_sums = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
-    return Q * (
-        class_weight_sums.sum()
-        / (
-            np.count_nonzero(class_weight_sums)
-            * np.where(class_weight_sums > 0, class_weight_sums, 1.0)
-        )
-    )
+    return Q * balanced_factors(class_weight_sums)
 
 
 def fit_expanded(student, data, Q, classes, params, subtask):

@@ -8,6 +8,7 @@ from sklearn.utils.multiclass import check_classification_targets
 __all__ = [
     "align_columns",
     "apply_temperature",
+    "balanced_factors",
     "class_factors",
     "encode_labels",
     "invert_temperature",
@@ -41,16 +42,18 @@ def class_factors(class_weight, classes, y_encoded, weights):
     """Return the class weight of each row. "balanced" takes sample weights into account."""
     if class_weight == "balanced":
         # compute_class_weight refuses classes without rows and counts those of weight zero
-        class_weight_sums = np.bincount(y_encoded, weights=weights, minlength=len(classes))
-        factors = class_weight_sums.sum() / (
-            np.count_nonzero(class_weight_sums)
-            * np.where(class_weight_sums > 0, class_weight_sums, 1.0)
-        )
+        factors = balanced_factors(np.bincount(y_encoded, weights=weights, minlength=len(classes)))
     else:
         factors = compute_class_weight(class_weight, classes=classes, y=classes[y_encoded])
     if not (np.isfinite(factors).all() and (factors[np.unique(y_encoded)] > 0).all()):
         raise ValueError(f"class_weight must be positive and finite, got {class_weight}.")
     return factors[y_encoded]
+
+
+def balanced_factors(class_weight_sums):
+    """Return the factors that give all classes of positive weight the same sum of weights."""
+    total, n_present = class_weight_sums.sum(), np.count_nonzero(class_weight_sums)
+    return total / (n_present * np.where(class_weight_sums > 0, class_weight_sums, 1.0))
 
 
 def align_columns(values, given, wanted, *, fill=0.0):
