@@ -116,7 +116,7 @@ def print_choice(model):
     tried["chosen"] = np.where(tried["chosen"], "<-", "")
     print(tried.round(4).to_string(index=False))
     if model.label_source_ == "hard":
-        print("\nChosen: hard labels, since the teacher's did not pay.")
+        print("\nChosen: hard labels, since the teacher's gave no gain.")
         return
     sources = {"cv": "by forests that had not seen the row", "in-sample": "by the forest itself"}
     print(f"\nChosen: alpha = {model.alpha_:g}, temperature = {model.temperature_:g}, ", end="")

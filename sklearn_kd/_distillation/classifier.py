@@ -101,15 +101,15 @@ class DistilledClassifier(
           :func:`sklearn.model_selection.check_cv`. A row that is tested twice gets the mean of its
           labels. A row that no fold tests keeps its hard label, and a warning is given if those
           are more than half.
-        - "in-sample": the teacher labels the rows that it was fitted on. This is the cheapest. It
-          is of no use with a teacher that memorizes, of which
-          :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` warns.
+        - "in-sample": the teacher labels the rows that it was fitted on. This takes the least
+          time. It is of no use with a teacher that memorizes its rows, for which an
+          :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` is raised.
 
         A frozen teacher, alone or as the last step of a pipeline, labels the rows as it is. If
         rows belong to groups or are ordered in time, pass a splitter that keeps them apart.
     calibration : "temperature" or None, default="temperature"
-        Calibrate out-of-sample labels by the temperature at which their log loss is least. The
-        probabilities of a forest are too cautious, those of a boosted ensemble too confident.
+        Calibrate out-of-sample labels by the temperature at which their log loss is least. Most
+        forests are underconfident, and most boosted ensembles are overconfident.
         Labels of a frozen teacher, in-sample labels, ``soft_targets`` and calibrated decision
         values stay as they are. If "auto" selects in-sample labels for a TwoLayerPGDClassifier,
         the probabilities of the student are calibrated on the held-out rows instead, unless
@@ -159,7 +159,7 @@ class DistilledClassifier(
         The values used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
         Source of the labels of the training rows. "hard" means that "auto" found no gain in soft
-        labels, of which :class:`~sklearn_kd.exceptions.NoGainWarning` warns.
+        labels. A :class:`~sklearn_kd.exceptions.NoGainWarning` is then raised.
     label_temperature_ : float
         Temperature by which the labels were calibrated. Below 1 they were sharpened. Absent
         without a teacher.

@@ -130,14 +130,14 @@ def resolve_auto(est, estimators, spec, rows):
     )
     if selection.candidates is not None:
         n_settings = len(selection.candidates["alpha"])
-        _print_stage(est, f"chose among {n_settings} ways to teach", start)
+        _print_stage(est, f"compared {n_settings} settings", start)
     if selection.setting.source == "hard":
         warn_no_gain(selection.candidates)
     return selection, transfer
 
 
 class LabelingResult(NamedTuple):
-    """What the student is fitted on, and where it comes from."""
+    """Labeled rows, transfer rows, and the training set that is made of them."""
 
     data: LabeledTrainingData
     transfer_set: TransferSet
@@ -145,7 +145,7 @@ class LabelingResult(NamedTuple):
 
 
 def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
-    """Fit the teacher on all rows, make transfer rows, and have it label both.
+    """Fit the teacher on all rows, make transfer rows and label all of them.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class StudentPredictor:
         if self.log_prior is None:
             return log_g
         shifted = log_g + self.log_prior.astype(log_g.dtype)
-        # a row whose classes all have the prior zero: the prior is all that is left
+        # if all classes that the student considers have a prior of zero, the prior alone remains
         is_lost = np.isneginf(shifted).all(axis=1)
         shifted[is_lost] = self.log_prior
         return log_softmax(shifted, axis=1)
@@ -94,7 +94,7 @@ class StudentPredictor:
             raise ValueError(
                 f"the student {type(last_step(self.student)).__name__} predicts "
                 f"{next(iter(unknown))!r}, which is not one of the classes "
-                f"{self.classes.tolist()}: is it a classifier?"
+                f"{self.classes.tolist()}: the student must be a classifier."
             )
         return labels.astype(self.classes.dtype)
 

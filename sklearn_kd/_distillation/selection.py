@@ -103,7 +103,7 @@ class HeldOutTrial:
     def on_split(cls, student, spec, rows, split, transfer, n_transfer_rows):
         """Fit the teacher on the training rows of a split, and make transfer rows there.
 
-        ``n_transfer_rows`` is for a fit on all rows. Here there are fewer in proportion.
+        ``n_transfer_rows`` is the number for a fit on all rows. It is reduced here in proportion.
         """
         train, test = split
         fraction = len(train) / len(rows)
@@ -115,7 +115,7 @@ class HeldOutTrial:
         return cls(student, data, transfer_set, rows.take(test), fraction)
 
     def evaluate(self, settings, n_jobs, epoch_share=TRIAL_EPOCH_SHARE):
-        """Fit a student with each setting, and keep its losses on the held-out rows."""
+        """Fit a student with each setting, and store its losses on the held-out rows."""
         trainer = StudentTrainer(self.student, self.data.classes)
         if not self.student.is_joint:
             fits = Parallel(n_jobs=n_jobs)(
@@ -131,10 +131,10 @@ class HeldOutTrial:
             self._keep_losses(group, trainer.fit_jointly(training_sets, epoch_share))
 
     def evaluate_difference(self, reference, others, n_jobs):
-        """Estimate the losses of others by what they add to those of an evaluated setting.
+        """Estimate the losses of other settings by their difference from an evaluated setting.
 
-        Networks are trained for few epochs, all of them beside ``reference`` again, and the
-        difference is added to its known losses.
+        Networks are trained for few epochs, together with one for ``reference``, and the
+        differences from it are added to its known losses.
         """
         if not self.student.is_joint:
             self.evaluate(others, n_jobs)
@@ -379,7 +379,7 @@ def _raise_why_all_failed(trials):
             raise errors[-1]
     raise ValueError(
         f"the probabilities of the student {trials[0].student.name} are not finite on held-out "
-        "rows, whatever the labels: look for values of X or a step size out of proportion."
+        "rows for any of the labels: look for extreme values of X or too large a step size."
     )
 
 
@@ -450,8 +450,8 @@ def warn_no_gain(candidates):
         return f"{candidates[name][best]:+.2g} +- {candidates[f'{name}_error'][best]:.1g}"
 
     warn_caller(
-        "the teacher's labels did not pay on held-out rows: those of the least loss gained "
-        f"{gained('gain')} in loss and {gained('accuracy_gain')} in accuracy over hard labels, on "
-        "which the student is therefore fitted. Set alpha to a number to distil all the same.",
+        "the teacher's labels gave no gain on held-out rows: those of the least loss gained "
+        f"{gained('gain')} in loss and {gained('accuracy_gain')} in accuracy over hard labels. The "
+        "student is therefore fitted on hard labels. Set alpha to a number to distill anyway.",
         NoGainWarning,
     )

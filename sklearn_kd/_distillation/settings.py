@@ -89,7 +89,7 @@ def settings_to_try(mode, alpha, temperature, sources, is_joint):
     alpha, temperature : float or "auto"
     sources : list of {"out-of-sample", "in-sample"}
     is_joint : bool
-        Whether the candidates train together, which makes many of them cheap.
+        Whether the candidates train jointly, so that further ones take little time.
     """
     tried = [DistillationSetting(0.0, 1.0, "hard")] if alpha == "auto" else []
     for source in sources:
@@ -127,8 +127,8 @@ def check_parameters(est, student):
     is_plain = est.class_weight is None and est.augmentation in (None, "auto")
     if est.alpha != "auto" and est.alpha > 1 and not is_plain:
         raise ValueError(
-            f"alpha={est.alpha} is above 1, where labels leave the simplex: it goes with neither "
-            "class_weight nor augmentation."
+            f"alpha={est.alpha} is above 1, where labels are not probabilities: it cannot be "
+            "combined with class_weight or augmentation."
         )
     if (
         est.class_weight is not None
@@ -139,8 +139,9 @@ def check_parameters(est, student):
         )
     if est.class_prior is not None and student.class_weight is not None:
         raise ValueError(
-            f"class_prior with class_weight={student.class_weight!r} of the student, whose effect "
-            "on its probabilities is unknown: set class_weight of DistilledClassifier."
+            f"class_prior cannot be combined with class_weight={student.class_weight!r} of the "
+            "student, whose effect on its probabilities is unknown: set class_weight of "
+            "DistilledClassifier."
         )
     if est.class_prior is not None and not hasattr(student.estimator, "predict_proba"):
         raise TypeError(

@@ -186,7 +186,7 @@ def label_rows(spec, rows, *, needs_labels=True, subtask=None):
     TeacherLabels
     """
     teacher, has_oob = _fit_teacher(spec, rows, subtask)
-    # a frozen teacher, or a net that was told its classes, may know more of them than y has
+    # a frozen teacher, or a network whose classes were given, may know more of them than y has
     classes = merge_classes(spec.classes, teacher)
     if not needs_labels and hasattr(teacher, "predict_proba"):
         return TeacherLabels(None, classes, "given", teacher)
@@ -383,8 +383,8 @@ def _warn_if_memorized(spec, rows, fitted, proba):
             "teacher was not fitted on"
         )
     warn_caller(
-        f"the teacher has memorized the rows it labels ({reason}), so that its labels say little "
-        "more than y. Use cv='auto' for labels by teachers that have not seen the row.",
+        f"the teacher has memorized the rows it labels ({reason}), so that its labels contain "
+        "little more than y. Use cv='auto' for labels by teachers that have not seen the row.",
         InSampleLabelsWarning,
     )
 

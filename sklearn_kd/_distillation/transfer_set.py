@@ -142,7 +142,7 @@ def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):
     Parameters
     ----------
     n_augmented : int or "auto"
-        A number was set by the user, who expects that so many rows are tried.
+        If it is a number, the user expects that this number of rows is tried.
     candidates : dict or None
         ``candidates_`` of the DistilledClassifier.
     obstacle : Exception or None
@@ -154,9 +154,9 @@ def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):
         )
     elif n_augmented != "auto" and (candidates is None or not candidates["n_augmented"].any()):
         warn_caller(
-            f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows "
-            "were tried: they are made of a DataFrame or a dense array of up to "
-            f"{MAX_COLUMNS} columns with rows to spare and combinations of values that it "
-            "lacks, labeled by a teacher, for alpha up to 1.",
+            f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows were "
+            "tried: this needs a teacher, alpha of at most 1, enough rows to hold some out, and a "
+            f"DataFrame or a dense array of at most {MAX_COLUMNS} columns that lacks some "
+            "combinations of its values.",
             TransferRowsWarning,
         )

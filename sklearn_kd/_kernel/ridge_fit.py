@@ -116,7 +116,7 @@ def _memory_limit(est):
 
 
 def _check_eigen(n_rows, itemsize, device, limit):
-    """Refuse an eigendecomposition for which LAPACK or the memory are too small."""
+    """Raise an error for an eigendecomposition beyond the limits of LAPACK or of the memory."""
     if n_rows > MAX_LAPACK_EIGEN_ROWS and device.type == "cpu":
         raise ValueError(
             f"LAPACK cannot compute an eigendecomposition of {n_rows} distinct rows, only of "
@@ -156,7 +156,7 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
     budget = min(available_bytes(device), limit)
     n_centers = min(n_rows, N_COMPONENTS if est.n_components is None else est.n_components)
     sizes = (n_rows, n_inputs, n_columns, n_centers, itemsize)
-    solver, reason = est.solver, "as asked"
+    solver, reason = est.solver, "as requested"
     if solver == "auto":
         solver = "cholesky" if n_rows <= MAX_CHOLESKY_ROWS[device.type] else "pcg"
         reason = f"{n_rows} distinct rows on {device}"

@@ -116,7 +116,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
     minibatches.
 
     A candidate whose training has ended leaves the matrix products at once. Callbacks of the search
-    are told of the fits when all of them, or all of a round, have ended. ``verbose`` of
+    are called for the fits when all of them, or all of a round, have ended. ``verbose`` of
     the student prints nothing. Networks that are scored before the last round have the
     ``termination_condition_`` "paused".
 
@@ -229,12 +229,12 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             "limit": math.inf if self.max_memory is None else self.max_memory * 2**30,
             "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
         }
-        say = functools.partial(self._say, time.perf_counter(), len(splits))
+        report = functools.partial(self._report, time.perf_counter(), len(splits))
         rows = SearchRows(X, y, fit_params, splits)
         search = PrefittedGridSearch(
             self.estimator,
             self.param_grid,
-            fits=SearchFits(self.estimator, candidates, rows, say, options),
+            fits=SearchFits(self.estimator, candidates, rows, report, options),
             epoch_shares=epoch_shares,
             scorers=scorers,
             title=repr(self),
@@ -285,7 +285,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         )
         return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
-    def _say(self, start, n_splits, level, number, message):
+    def _report(self, start, n_splits, level, number, message):
         if self.verbose >= level:
             seconds = time.perf_counter() - start
             print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")

@@ -162,7 +162,7 @@ class Candidate:
         if self._distiller is not None and self._mixes_labels():
             self._check_loss()  # by the student itself, so that an error names its class
         elif self._distiller is not None:
-            # any loss will do, since each candidate sets its own on its student
+            # the loss is arbitrary here, since each candidate sets its own on its student
             prefix, _ = self._distiller
             prefitted.set_params(**{f"{prefix}alpha": 0.5, f"{prefix}temperature": 1.0})
         return prefitted.fit(X, y, **fit_params)

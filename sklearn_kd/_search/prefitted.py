@@ -1,4 +1,4 @@
-"""A grid search whose fits have happened before it scores them.
+"""Grid search that scores estimators which have been fitted beforehand.
 
 The candidates of a `BatchedGridSearchCV` are trained jointly, while `GridSearchCV` fits a clone for
 each candidate and split. `PrefittedGridSearch` is a `GridSearchCV` whose clones take the estimators
@@ -68,7 +68,7 @@ class FitQueue:
         return result
 
     def close(self):
-        """Say that no more results follow."""
+        """Mark the queue as complete: no more results follow."""
         self.is_closed = True
 
 

@@ -29,14 +29,14 @@ class SplitFits:
 
     Parameters
     ----------
-    say : callable
+    report : callable
         Called with a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, say, options):
-        self.say, self.options = say, options
+    def __init__(self, report, options):
+        self.report, self.options = report, options
         self.outcomes, self.groups = {}, []
 
     def prepare(self, candidates, X, y, fit_params):
@@ -49,11 +49,6 @@ class SplitFits:
             Training rows.
         fit_params : dict
             Metadata of these rows.
-
-        Returns
-        -------
-        SplitFits
-            Itself.
         """
         by_key = {}
         for candidate in candidates:
@@ -65,7 +60,6 @@ class SplitFits:
 
         for group in by_key.values():
             self._prepare_group(group, X, y, fit_params, draw_seed)
-        return self
 
     def _prepare_group(self, candidates, X, y, fit_params, draw_seed):
         """Fit what precedes the students of some candidates that share it."""
@@ -117,14 +111,15 @@ class SplitFits:
             numbers = [n for n, (candidate, _) in enumerate(group.entries) if candidate in wanted]
             group.joint_training.keep(set(numbers))
             for done, size, total in group.joint_training.advance_by_stack(share):
-                self.say(2, f"{done} of {total} done, {size} begin")
+                self.report(2, f"{done} of {total} done, {size} begin")
             for number in numbers:
                 candidate, student = group.entries[number]
                 fit = group.joint_training.fits[number]
                 # a copy, since a scorer may keep the model while the student trains on
                 result = fit.error or candidate.assemble(group.prefitted, copy.copy(student))
                 self.outcomes[candidate] = result, group.shared_seconds + fit.seconds
-        self.say(1, f"{len(kept)} fits{'' if share == 1 else f', to {share:.0%} of their epochs'}")
+        reached = "" if share == 1 else f", to {share:.0%} of their epochs"
+        self.report(1, f"{len(kept)} fits{reached}")
         return [self.outcomes[candidate] for candidate in kept]
 
 
@@ -153,15 +148,15 @@ class SearchFits:
         That of the search.
     candidates : list of Candidate
     rows : SearchRows
-    say : callable
+    report : callable
         Called with a verbosity, the number of a split from 1, and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, estimator, candidates, rows, say, options):
+    def __init__(self, estimator, candidates, rows, report, options):
         self.estimator, self.candidates, self.rows = estimator, candidates, rows
-        self.say, self.options = say, options
+        self.report, self.options = report, options
         self._paused = {}
 
     @property
@@ -197,8 +192,9 @@ class SearchFits:
         return fits
 
     def _begin(self, number):
-        split = SplitFits(functools.partial(self._say_of_split, number + 1), self.options)
-        return split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
+        split = SplitFits(functools.partial(self._report_split, number + 1), self.options)
+        split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
+        return split
 
-    def _say_of_split(self, number, level, message):
-        self.say(level, number, message)
+    def _report_split(self, number, level, message):
+        self.report(level, number, message)

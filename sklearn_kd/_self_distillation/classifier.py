@@ -191,9 +191,9 @@ class SelfDistillClassifier(
     Notes
     -----
     Networks that can memorize wrong labels learn them last. Corrections cost accuracy where a
-    network does not get that far, or where labels are right and merely hard to learn. No class
-    vanishes with "chance-corrected", but with ``memory=None`` a rare class that is learned late
-    still loses rows to corrections. Its recall shows whether that happens.
+    network is not trained long enough to do so, or where labels are right but hard to learn. No
+    class vanishes with "chance-corrected", but with ``memory=None`` a rare class that is learned
+    late still loses rows to corrections. Its recall shows whether that happens.
 
     The update of [1]_ as printed there is
     ``SelfDistillClassifier(network, schedule="accuracy", memory=None, warm_up=0)`` with a network
@@ -288,7 +288,7 @@ class SelfDistillClassifier(
         y : array-like of shape (n_samples,)
             Labels, some of which are wrong.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows. A row of weight zero is as good as absent.
+            Non-negative weights of the rows. A weight of zero equals absence.
 
         Returns
         -------
@@ -488,8 +488,8 @@ class SelfDistillClassifier(
         cv : "in-sample", None, int, splitter or iterable of splits, default=None
             Which network predicts a row.
 
-            - None or an int: a copy of this classifier that is fitted without the row, on five or
-              so many stratified and shuffled folds. No `fit` is needed before.
+            - None or an int: a copy of this classifier that is fitted without the row, on
+              stratified and shuffled folds. None is five folds. No `fit` is needed before.
             - A splitter or splits: copies that are fitted on these folds, which have to test each
               row once.
             - "in-sample": the fitted network, which has seen the label. It takes no time, needs the

@@ -154,7 +154,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
     if cv is None or isinstance(cv, Integral):
         n_folds = 5 if cv is None else int(cv)
         if n_folds < 2:
-            raise ValueError(f"cv={cv!r} is no number of folds: give 2 or more, or cv=None.")
+            raise ValueError(f"cv={cv!r} is not a number of folds: pass at least 2, or cv=None.")
         folds = stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
     elif isinstance(cv, str):
         raise ValueError(

@@ -125,9 +125,8 @@ def group_indicators(columns, codes):
             run.append(j)
         else:
             groups.append([j])
-            if (
-                not column.is_constant
-            ):  # a constant may be the indicator of a category that no row has
+            # a constant may be the indicator of a category that no row has
+            if not column.is_constant:
                 groups += _split_run(run, codes)
                 run = []
     return groups + _split_run(run, codes)

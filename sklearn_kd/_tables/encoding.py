@@ -50,9 +50,8 @@ def encode_numbers(numbers):
     """
     present = ~np.isnan(numbers)
     largest = np.abs(numbers[present]).max()
-    x = np.ldexp(
-        np.where(present, numbers, 0.0), -np.frexp(largest)[1]
-    )  # so that the range does not overflow
+    # scaled by a power of two first, so that the range does not overflow
+    x = np.ldexp(np.where(present, numbers, 0.0), -np.frexp(largest)[1])
     low, high = x[present].min(), x[present].max()
     x = np.where(present, (x - low) / (high - low), 0.0)
     if present.all():

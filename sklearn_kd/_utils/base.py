@@ -34,24 +34,24 @@ class FittedClassifierMixin(ClassifierMixin):
 
 
 def require_fitted(estimator):
-    """Raise NotFittedError before the first fit; the cheap path once fitted."""
+    """Raise NotFittedError before the first fit, and take little time afterwards."""
     if "classes_" not in vars(estimator):  # check_is_fitted alone takes a third of a prediction
         check_is_fitted(estimator)
 
 
 @contextmanager
 def all_or_nothing(estimator):
-    """Restore the attributes that a fit sets where it fails, so that no half of a fit is left.
+    """Restore the attributes that a fit sets if it fails, so that nothing of this fit remains.
 
     These are the attributes that end or begin with an underscore. Attributes of scikit-learn's
     callbacks are left alone. The restoring is shallow: a fit that changes an array or a
     sub-estimator of an earlier fit in place has to copy it first.
 
-    One failure is none: an estimator that keeps the best weights when it is interrupted says so by
-    ``termination_condition_ = "interrupted"`` and raises KeyboardInterrupt.
+    An interrupted fit that keeps its best weights does not count as a failure. Such an estimator
+    sets ``termination_condition_ = "interrupted"`` and raises KeyboardInterrupt.
     """
     before = _fitted_state(estimator)
-    vars(estimator).pop("termination_condition_", None)  # an earlier fit's
+    vars(estimator).pop("termination_condition_", None)  # that of an earlier fit
     try:
         yield
     except BaseException as error:

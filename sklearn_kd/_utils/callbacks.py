@@ -38,7 +38,7 @@ class EpochReporter:
         self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
     def is_due(self, epoch):
-        """Return whether `report` has something to do after so many epochs."""
+        """Return whether `report` has something to do after ``epoch`` epochs."""
         if epoch % self.block and epoch != self.n_epochs:
             return False
         return self.estimator.verbose or (self.has_callbacks and epoch > self.n_reported)

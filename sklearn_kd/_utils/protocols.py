@@ -82,7 +82,7 @@ class TargetRecorder(Protocol):
         """Observe a step: tensors of shape (networks, outputs, rows), rows None for all."""
 
     def select(self, network) -> None:
-        """Learn at the end which of the networks that trained side by side is kept."""
+        """Receive, at the end, the index of the network that is kept of those side by side."""
 
 
 @runtime_checkable

@@ -120,7 +120,7 @@ def _check_column_labels(columns, classes, known):
 
 
 def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
-    """Raise ValueError if the rows of ``P``, which errors call ``name``, are no probabilities."""
+    """Raise ValueError if the rows of ``P``, called ``name``, are not probabilities."""
     if not np.isfinite(P).all():
         raise ValueError(f"{name} contains NaN or infinity.")
     check_unit_interval(P, name, tolerance)

@@ -181,7 +181,7 @@ def _check_parameters(n_rows, method, swap_probability, local_variance, n_neighb
 
 
 def _draw_new_rows(sampler, n_rows, rng):
-    """Draw rows until ``n_rows`` of them are no copies or hardly any new one is left.
+    """Draw rows until ``n_rows`` of them are not copies, or nearly all draws are copies.
 
     Returns
     -------

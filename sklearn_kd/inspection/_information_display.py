@@ -293,7 +293,7 @@ class _RatioRecorder:
             self.recorded.append((epoch + 1, ratios))
 
     def select(self, network):
-        """Learn which of the networks that trained side by side is kept."""
+        """Receive the index of the network that is kept of those side by side."""
         self.network = network
 
     def records(self):

@@ -247,7 +247,7 @@ class DistillationReport:
             folds = f"{self.n_folds} of {folds}, since the others have no {name}"
         better = "higher" if HIGHER_IS_BETTER[self.decide_by] else "lower"
         text = (
-            f"{self.decision.capitalize()}: distillation takes the {name} of the student from "
+            f"{self.decision.capitalize()}: distillation changes the {name} of the student from "
             f"{levels['hard']:.4f} to {levels['distilled']:.4f}, a difference of "
             f"{self.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f}; {folds}, {n_seeds} "
             f"seed{'s' * (n_seeds > 1)}; {better} is better)"
@@ -471,7 +471,7 @@ def distillation_report(  # noqa: PLR0913
     ...     RandomForestClassifier(20), DecisionTreeClassifier(max_depth=4), X, y,
     ...     cv=3, n_seeds=1, n_latency=10,
     ... )
-    >>> report.difference < -0.5  # a tree on hard labels is far too sure of itself
+    >>> report.difference < -0.5  # a tree on hard labels is overconfident
     True
     >>> report.bytes_ratio < 0.1
     True

@@ -74,26 +74,38 @@ DistillationCost.__module__ = "sklearn_kd.inspection"
 class DistillationAdvice:
     """Result of `should_distill`: whether distillation is likely to improve the student.
 
-    ``decision`` is "yes", "no" or "undecided"; ``verdict`` is a sentence with reasons
-    and numbers.
+    Losses are in nats for the log loss, and shares of the rows for the accuracy.
 
-    Each `Estimate` is a ``value`` with the ends ``lower`` and ``upper`` of its interval, in nats
-    for the log loss, as a share of the rows for accuracy. ``gap``: the student's held-out loss
-    minus the teacher's, positive where the teacher is better. ``recoverable``: what soft labels
-    could take off the student's loss, the smaller of ``label_gain``, what the teacher's labels
-    have to offer, and half of ``overfitting``, the student's loss on rows held out minus that on
-    the rows it was fitted to. Below zero, the labels are likely to do harm.
-
-    ``cost`` is in seconds: ``teacher_fit`` and ``student_fit``, medians over folds, and
-    ``distilled``, about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with
-    numbers for ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other;
-    its defaults try more, and take two to four times as long.
-
-    ``frame`` has two lines for each fold, with the columns ``split`` (from 0), ``model`` ("teacher"
-    or "student"), ``n_train``, ``held_out`` and ``training`` (weighted mean losses on the fold's
-    test and training rows) and ``fit_seconds``.
-
-    ``decide_by``, ``alpha``, ``margin`` and ``confidence`` are those used.
+    Attributes
+    ----------
+    decision : {"yes", "no", "undecided"}
+        Whether to distill.
+    verdict : str
+        The decision as a sentence with reasons and numbers.
+    gap : Estimate
+        Held-out loss of the student minus that of the teacher. It is positive where the teacher is
+        better.
+    recoverable : Estimate
+        Reduction of the student's loss that soft labels could achieve: the smaller of
+        ``label_gain`` and half of ``overfitting``. Below zero, the labels are likely to increase
+        the loss.
+    label_gain : Estimate
+        Held-out loss of the student minus that of a mixture with the teacher's labels.
+    overfitting : Estimate
+        Held-out loss of the student minus its loss on the rows that it was fitted to.
+    cost : DistillationCost
+        Seconds: ``teacher_fit`` and ``student_fit`` are medians over folds, and ``distilled`` is
+        about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with numbers for
+        ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other. Its
+        defaults try more settings and take two to four times as long.
+    frame : DataFrame
+        Two lines for each fold, with the columns ``split`` (from 0), ``model`` ("teacher" or
+        "student"), ``n_train``, ``held_out`` and ``training`` (weighted mean losses on the test
+        and the training rows of the fold) and ``fit_seconds``.
+    decide_by : {"log_loss", "accuracy"}
+        The loss that decided.
+    alpha, margin, confidence : float
+        The values that were used.
     """
 
     __module__ = "sklearn_kd.inspection"
@@ -407,9 +419,8 @@ def _cost(frame, n_samples, n_teacher_fits):
     # medians, since the first fit may have to import torch
     seconds = frame.groupby("model")["fit_seconds"].median()
     teacher, student = float(seconds["teacher"]), float(seconds["student"])
-    scale = n_samples / float(
-        frame["n_train"].mean()
-    )  # as if the time were proportional to the rows
+    # as if the time were proportional to the number of rows
+    scale = n_samples / float(frame["n_train"].mean())
     distilled = scale * (n_teacher_fits * teacher + SOFT_LABEL_STUDENT_FITS * student)
     return DistillationCost(teacher, student, distilled)
 
@@ -436,12 +447,12 @@ def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
             f"{cost.distilled:.1f} s."
         )
     if gain.upper < 0:
-        reason = "the teacher's labels would do harm"
+        reason = "the teacher's labels would increase the loss"
     elif estimates["label_gain"].upper <= estimates["overfitting"].upper / 2:
-        reason = "the teacher's labels have no more to offer"
+        reason = "the teacher's labels offer no larger gain"
     else:
         reason = (
-            "the student's loss on its training rows is about as high, so that labels are not to "
-            "blame"
+            "the student's loss on its training rows is about as high, so that it is not due to "
+            "the labels"
         )
     return f"{sentence}. This does not exceed the margin of {margin:.2g}, since {reason}."

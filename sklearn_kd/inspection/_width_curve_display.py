@@ -306,7 +306,7 @@ def _check_distilled_network(estimator):
         if getattr(meta, name) == "auto":
             raise ValueError(
                 f"{prefix}{name}='auto' is a search of its own for each student: set "
-                f"{prefix}{name}={value}, say."
+                f"{prefix}{name}={value}, for example."
             )
     if meta.alpha == 0:
         raise ValueError(

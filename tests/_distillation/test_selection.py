@@ -280,7 +280,7 @@ def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
     key = f"{student.steps[-1][0]}__sample_weight" if hasattr(student, "steps") else "sample_weight"
     teacher = make_pipeline(StandardScaler(), Noise())
     model = DistilledClassifier(teacher, student, random_state=0)
-    with pytest.warns(NoGainWarning, match="did not pay") as record:
+    with pytest.warns(NoGainWarning, match="gave no gain") as record:
         model.fit(X, y, sample_weight=w)
     assert len(record) == 1
     assert (model.label_source_, model.alpha_, model.temperature_) == ("hard", 0.0, 1.0)

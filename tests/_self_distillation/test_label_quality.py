@@ -165,5 +165,5 @@ def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
     with pytest.raises(ValueError, match="'in-sample', None, a number"):
         model.find_label_errors(DIGITS, TRUTH, cv="insample")
     for cv in (0, 1, -3, True):
-        with pytest.raises(ValueError, match="no number of folds"):
+        with pytest.raises(ValueError, match="not a number of folds"):
             model.find_label_errors(DIGITS, TRUTH, cv=cv)

@@ -25,12 +25,12 @@ MAX_SCRATCH_NUMBERS = 2**23
 MAX_PASS_MULTIPLICATIONS = 2**31
 #: Bounds of the default number of pairs of draws.
 MIN_PAIRS, MAX_PAIRS = 2**11, 2**16
-#: Pairs of new draws from which the bounds of the margin are computed, at least.
+#: Smallest number of pairs of new draws from which the bounds of the margin are computed.
 MIN_FRESH_PAIRS = 2**14
-#: Up to so many rows equal patterns are merged. There are few distinct ones, so that many draws
-#: are cheap.
+#: Largest number of rows whose equal patterns are merged. So few rows have few distinct patterns,
+#: so that many draws take little time.
 MAX_MERGED_ROWS = 20
-#: Pairs of draws for so few rows.
+#: Pairs of draws where equal patterns are merged.
 MERGED_PAIRS = 2**19
 #: Bytes of the signs that are kept.
 MAX_PATTERN_BYTES = 10**8
@@ -49,7 +49,7 @@ def row_span(rows: Tensor) -> Tensor:
 
 
 def default_n_pairs(rows: Tensor, n_outputs: int) -> int:
-    """Return how many pairs of draws one pass can afford."""
+    """Return the default number of pairs of draws, which bounds time and memory of a pass."""
     n_rows, rank = rows.shape
     if n_rows <= MAX_MERGED_ROWS:
         return MERGED_PAIRS
@@ -59,7 +59,7 @@ def default_n_pairs(rows: Tensor, n_outputs: int) -> int:
 
 
 def n_fresh_pairs(n_rows: int, n_pairs: int) -> int:
-    """Return how many pairs of new draws estimate what ``n_pairs`` pairs were fitted to."""
+    """Return the number of pairs of new draws for the bounds after a fit to ``n_pairs`` pairs."""
     if n_rows <= MAX_MERGED_ROWS:
         return max(n_pairs, MERGED_PAIRS)
     return max(4 * n_pairs, MIN_FRESH_PAIRS)

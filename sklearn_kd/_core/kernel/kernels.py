@@ -27,7 +27,7 @@ __all__ = ["CenterBlocks", "Kernel", "UnitRows", "cross", "diagonal", "gram", "u
 #: Rows and columns of a tile, whose buffers stay in the cache of a core.
 TILE_ROWS = 512
 #: Rows and columns of a tile on the diagonal. These are smaller because the half of them that lies
-#: above the diagonal is computed in vain.
+#: above the diagonal is computed but not used.
 DIAGONAL_TILE_ROWS = 128
 #: 1 - |cos theta| below which the value of a pair is computed again from its rows, so that values
 #: are accurate to 2e-6 in float32 and 1e-12 in float64.

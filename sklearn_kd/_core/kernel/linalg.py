@@ -29,7 +29,7 @@ __all__ = [
 
 #: Rows that are converted to float64 at a time.
 FLOAT64_BLOCK_ROWS = 64
-#: Columns of a block. With so many, products run at full speed and scratch memory is small.
+#: Columns of a block. Products of this size run at full speed, and scratch memory stays small.
 BLOCK_COLUMNS = 512
 
 

@@ -130,7 +130,7 @@ class _Objective:
         self.smoothing, self.control = smoothing, 0.0
         n_patterns = sum(len(weight) for _, weight in chunks)
         self.reweights = len(rows) ** 2 * n_patterns <= MAX_REWEIGHT_MULTIPLICATIONS
-        # so many steps on the quadratic take the time of a pass over the draws
+        # this number of steps on the quadratic takes as long as a pass over the draws
         self.n_inner = min(max(4 * rows.shape[1] * n_patterns // len(rows), 500), 5_000)
 
     def pairs(self, coefficients: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -228,9 +228,9 @@ def _descend(
             )
             move = simplex.coefficients(following - q)
             curved = total * float((move * (metric @ move)).sum())
-            promised = value + float(slope @ (following - q)) + curved / 2
+            majorant = value + float(slope @ (following - q)) + curved / 2
             new_value, new_slope = objective(following)
-            if new_value <= promised + 1e-3 * tol * value or scale > 1e3:
+            if new_value <= majorant + 1e-3 * tol * value or scale > 1e3:
                 break
             scale *= 2
         q, value, slope = following, new_value, new_slope

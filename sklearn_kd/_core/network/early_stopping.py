@@ -11,9 +11,10 @@ from sklearn_kd._core.network.problem import Students, TrainingResult, Validatio
 __all__ = ["EarlyStopping", "capped"]
 
 
-#: Steps between two updates of the running mean of the weights: often enough, and hardly any time.
+#: Steps between two updates of the running mean of the weights, which then take little time.
 STEPS_PER_AVERAGE = 4
-#: Epochs without improvement of a network that has no score: it never keeps its fit from stopping.
+#: Epochs without improvement that a network without a score has from the start. It is larger than
+#: any patience, so that such a network never delays the end of its fit.
 EPOCHS_OF_UNSCORED = 2**62
 
 

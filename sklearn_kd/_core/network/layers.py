@@ -153,9 +153,9 @@ def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
 def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
     """Write the gradient in A, m^-1/2 sum_i residual_i phi(<W_j, x_i>), into ``out``.
 
-    ``out`` has shape (neurons, outputs).
-    ``residual`` (students, outputs, rows) is the weighted gradient in the logits, ``inverse_sqrt``
-    (neurons, 1) is m^-1/2 of the student of each neuron.
+    ``out`` has shape (neurons, outputs). ``residual`` (students, outputs, rows) is the weighted
+    gradient in the logits, and ``inverse_sqrt`` (neurons, 1) is m^-1/2 of the student of each
+    neuron.
     """
     for block, active, part in zip(
         work.layout, work.block_hidden, work.per_block(residual), strict=True

@@ -15,7 +15,7 @@ __all__ = ["Adam", "Nesterov", "Optimizer"]
 
 
 class Optimizer(Protocol):
-    """What the training loop needs of an optimizer."""
+    """Interface of an optimizer in the training loop."""
 
     def step(
         self, weights: Tensor, gradient: Tensor, scale: float, step_size_factors: Tensor | None

@@ -10,14 +10,15 @@ from torch import Tensor
 __all__ = ["DIVERGENCE_FACTOR", "CosineDecay", "StepSize", "divergence_threshold"]
 
 
-#: A loss of so many times that of the untrained network (plus one) is divergence, though finite.
+#: Training counts as diverged if the loss is at least this multiple of one plus the loss of the
+#: untrained network, even if it is finite.
 DIVERGENCE_FACTOR = 1e4
 
 LossValue = TypeVar("LossValue", float, Tensor)
 
 
 def divergence_threshold(untrained_loss: LossValue) -> LossValue:
-    """Return the loss from which on training counts as diverged."""
+    """Return the loss at which training counts as diverged."""
     return DIVERGENCE_FACTOR * (abs(untrained_loss) + 1)
 
 

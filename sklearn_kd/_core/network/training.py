@@ -35,7 +35,7 @@ __all__ = ["ResumableTraining"]
 
 #: Rows of a forward pass that evaluates networks, without a step.
 ROWS_PER_EVALUATION = 4096
-#: A logit from which on training counts as diverged, where the loss is not known.
+#: Size of a logit at which training counts as diverged, where the loss is not known.
 DIVERGED_LOGIT = DIVERGENCE_FACTOR**2
 
 
@@ -102,7 +102,8 @@ class ResumableTraining:
         Parameters
         ----------
         until : int, optional
-            Pause after so many epochs. By default training goes on until all networks have ended.
+            Number of epochs after which training pauses. By default it continues until all networks
+            have ended.
         """
         while self._state is not None and (until is None or self._state.n_epochs_done < until):
             state = self._state
@@ -122,7 +123,7 @@ class ResumableTraining:
                 state.part(ended).finish()
                 self._state = state.part(~ended)
         if self._state is not None:
-            state = self._state.copy()  # which is finished, while the other goes on
+            state = self._state.copy()  # the copy is finished, and the state itself is kept
             state.end(torch.ones_like(state.diverged), "paused")
             state.finish()
 
@@ -234,7 +235,7 @@ class TrainingState:
     def part(self, chosen: Tensor) -> "TrainingState":
         """Return the state of some students, a mask, and leave this one as it was.
 
-        An interrupt finds the one or the other complete.
+        An interrupt therefore finds one of the two states complete.
         """
         return self if chosen.all() else self._part(chosen)
 

@@ -88,8 +88,8 @@ def build(est, dtype, device):
     if isinstance(factory, torch.nn.Module):
         raise TypeError(
             f"module must be a class or a function that makes a module, got an instance of "
-            f"{type(factory).__name__}: pass module={type(factory).__name__} and what it is made "
-            "with as module_params."
+            f"{type(factory).__name__}: pass module={type(factory).__name__} and its arguments as "
+            "module_params."
         )
     offered = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": row_shape(est)}
     try:
@@ -161,7 +161,7 @@ def load(module, state):
     except RuntimeError as error:
         raise ValueError(
             "module_state_ does not fit the module that module and module_params make now: set "
-            f"them back to what they were in fit, or call fit again. {error}"
+            f"them to their values in fit, or call fit again. {error}"
         ) from error
 
 

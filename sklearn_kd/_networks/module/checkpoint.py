@@ -1,4 +1,4 @@
-"""Checkpoints: files from which a fit that was killed continues."""
+"""Checkpoints: files from which a fit continues that has been interrupted."""
 
 import functools
 import hashlib
@@ -126,8 +126,8 @@ class Checkpoint:
         folder = os.path.dirname(self.path) or "."
         if os.path.isdir(self.path) or not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(
-                f"checkpoint_path={self.path!r} cannot be written: name a file in a folder that is "
-                "there and can be written to."
+                f"checkpoint_path={self.path!r} cannot be written: pass a file in an existing "
+                "folder in which you may write."
             )
         self.mark = {name: describe(params[name]) for name in params if name not in free}
         self.mark |= {name: _digest(array) for name, array in data.items()}
@@ -156,7 +156,7 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint_path={self.path!r} was written by a fit that differs in "
                 f"{', '.join(differs)}: delete the file to begin again, choose another path, or "
-                "set back what differs."
+                "restore what differs."
             )
         return content
 

@@ -78,14 +78,15 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         can be held out, an :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
     validation_fraction : float in (0, 1), default=0.1
-        Share of the rows that early stopping holds out; in full batch, of the distinct rows.
+        Share of the rows that early stopping holds out. In full batch it is a share of the distinct
+        rows.
 
     n_iter_no_change : int or "auto", default="auto"
         Number of epochs without a better validation loss after which training stops. "auto" takes
         a tenth of ``max_epochs``, at least 10.
 
     alpha : float >= 0, default=1.0
-        Weight of the soft targets; the hard labels have weight ``1 - alpha``. Used only with
+        Weight of the soft targets. The hard labels have weight ``1 - alpha``. Used only with
         ``soft_targets``. Values above one need ``temperature=1`` and ``weight_decay`` or
         ``early_stopping``.
 
@@ -124,8 +125,8 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         of the time) and at the end. A `fit` that finds the file continues from there, exactly as
         it would have without a stop, except for the state of ``callbacks``. It raises ValueError
         where a fit with other parameters or data wrote the file. A fit that had ended returns at
-        once, unless ``max_epochs`` ended it and has been increased; a smaller ``max_epochs`` takes
-        no epochs back. Use it for single fits, since in a search each fit would find the file of
+        once, unless ``max_epochs`` ended it and has been increased. A smaller ``max_epochs`` does
+        not undo epochs. Use it for single fits, since in a search each fit would find the file of
         another. A change in the source of a class is not noticed.
 
     warm_start : bool, default=False
@@ -150,7 +151,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
     module_state_ : dict of str to ndarray
         Weights and buffers of the module, by name.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
-        The module gets ``(x - input_offset_) / input_scale_``; zeros and ones without scaling.
+        The module gets ``(x - input_offset_) / input_scale_``. Zeros and ones without scaling.
     n_iter_ : int
         Number of epochs trained.
     best_iter_ : int
@@ -304,7 +305,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Dense and finite; images as flat rows, see ``image_shape``. Training computes in
+            Dense and finite. Images are flat rows, see ``image_shape``. Training computes in
             float32 for float32 X, else in float64.
 
         y : array-like of shape (n_samples,)
@@ -331,7 +332,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         Raises
         ------
         TypeError
-            For a module instead of what makes it.
+            If ``module`` is a module instead of a class or function that makes one.
         ValueError
             For parameters or data that cannot be used, such as a module with the wrong number of
             outputs or a checkpoint of another fit. The message says what to change.

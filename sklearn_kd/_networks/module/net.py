@@ -121,8 +121,9 @@ class _StopRequested(Exception):
 def _is_raised_by_code(error):
     """Return whether a raise statement raised an error, and not the handler of Ctrl-C.
 
-    The handler raises between any two instructions of the code that runs, and leaves no trace of
-    itself: only the instruction tells a callback that stops training from one that is interrupted.
+    The handler raises between any two instructions of the running code and is not part of the
+    traceback. Only the last instruction distinguishes a callback that stops training from one that
+    is interrupted.
     """
     trace = error.__traceback__
     while trace.tb_next is not None:
@@ -359,7 +360,7 @@ class ModuleNet(skorch.NeuralNet):
         """Change the learning rate.
 
         In half precision the scaler may skip the first step of the optimizer. torch then warns of
-        a wrong order, which it is not.
+        a wrong order of both steps, although the order is right.
         """
         with warnings.catch_warnings() if self.scaler.is_enabled() else nullcontext():
             if self.scaler.is_enabled():
@@ -381,7 +382,7 @@ class ModuleNet(skorch.NeuralNet):
                 total += float((losses * share).sum(dtype=torch.float64))
         self.scores.append(total)
         self._record_loss("valid_loss", total - problem.validation_min_loss)
-        if total < self.best_score:  # NaN is not
+        if total < self.best_score:  # never for NaN
             self.best_score, self.best_epoch = total, len(self.scores)
             state = self.module_.state_dict()
             if self.best_state is None:
@@ -454,9 +455,8 @@ class ModuleNet(skorch.NeuralNet):
         self.order_generator.set_state(random["order"])
         if device.type == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], device)
-        if (
-            self.augmentation_generator.get_state().shape == random["draws"].shape
-        ):  # equal on devices of one kind
+        # generators of different kinds of devices have states of different shapes
+        if self.augmentation_generator.get_state().shape == random["draws"].shape:
             self.augmentation_generator.set_state(random["draws"])
         self.losses, self.scores, self.divergence_threshold = (
             state["losses"],

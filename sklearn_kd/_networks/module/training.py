@@ -88,7 +88,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
 
 
 def _make_epoch_hook(net, reporter, checkpoint, attributes):
-    """Return what happens after each epoch: reports to callbacks, and a checkpoint now and then."""
+    """Return a function for the end of each epoch, which reports it and writes checkpoints."""
     n_reported = len(net.losses)
 
     def on_epoch(net):
@@ -162,7 +162,7 @@ def _make_problem(plan, data, shape, labeler, correction):
 
 
 def _make_relabel(plan, tensors, labeler):
-    """Return a function that makes the targets of a batch from its rows as they are now."""
+    """Return a function that makes the targets of a batch from its augmented rows."""
     est, trained = plan.est, np.arange(len(tensors))
     if plan.validation_mask is not None:
         trained = np.flatnonzero(~plan.validation_mask)

@@ -102,7 +102,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
 
     learning_rate : float or "auto", default="auto"
         Step size. A number is used at every step. "auto" chooses it from the number of inputs and
-        the width and decreases it to zero along a half cosine; a fit that diverges is repeated
+        the width and decreases it to zero along a half cosine. A fit that diverges is repeated
         with a quarter of it.
 
     max_iter : int or "auto", default="auto"
@@ -138,7 +138,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         Momentum of "nesterov", or the decay rate of the mean gradient of "adam".
 
     alpha : float >= 0, default=1.0
-        Weight of the soft targets; the hard labels have weight ``1 - alpha``. Used only with
+        Weight of the soft targets. The hard labels have weight ``1 - alpha``. Used only with
         ``soft_targets``. Values above one (against wrong labels, [2]_) need ``temperature=1`` and
         a finite ``radius`` or ``early_stopping`` with rows to hold out. `partial_fit` holds nothing
         out.
@@ -188,13 +188,13 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     classes_ : ndarray of shape (n_classes,)
         Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
     hidden_weights_ : ndarray of shape (width, n_features + 1)
-        W, acting on ``[scaled x, 1]``; without the last column if ``input_intercept=False``.
+        W, acting on ``[scaled x, 1]``. Without the last column if ``input_intercept=False``.
     initial_weights_ : ndarray, same shape
         W(0).
     output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes)
         A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
-        ``scaled x = (x - input_offset_) / input_scale_``; zeros and ones without scaling.
+        ``scaled x = (x - input_offset_) / input_scale_``. Zeros and ones without scaling.
     distance_from_init_ : ndarray of shape (width,)
         ``||W_j - W_j(0)||``, at most ``radius / sqrt(width)``.
     n_iter_ : int

@@ -1,4 +1,4 @@
-"""Many fits of TwoLayerPGDClassifier on the same rows, in shared matrix products; for searches."""
+"""Train many fits of TwoLayerPGDClassifier on the same rows in shared matrix products."""
 
 import math
 import time
@@ -33,7 +33,7 @@ MAX_STEP_BYTES = 2**22
 
 @dataclass
 class FitOutcome:
-    """What became of one of many fits."""
+    """Result of one of many fits."""
 
     error: Exception | None = None  # what a fit alone would have raised
     seconds: float = 0.0  # its share of the training time, by neurons and epochs
@@ -114,7 +114,7 @@ class JointTraining:
         return list(groups.values())
 
     def _check_paused_memory(self, n_paused):
-        """Raise MemoryError if all networks of so many paused trainings would not fit."""
+        """Raise MemoryError if the networks of all paused trainings would not fit."""
         needed = {}
         for group in self._groups:
             needed[group.device] = needed.get(group.device, 0) + group.n_bytes
@@ -189,7 +189,8 @@ class _CompatibleFits:
     def chunks(self, dtype, limit, pauses):
         """Yield the chunks to train: paused ones, new ones, and those to be tried again.
 
-        The caller adds to ``new`` and ``paused`` what comes of each before it takes the next.
+        Before the caller takes the next chunk, it adds the fits to be tried again to ``new``, and
+        the chunk to ``paused`` if it has paused.
         """
         paused, self.paused = self.paused, []
         yield from paused
@@ -241,7 +242,7 @@ class _StackChunk:
         """
         try:
             return self._advance(share, outcomes)
-        except Exception as error:  # a device without memory, say: other chunks go on
+        except Exception as error:  # such as a device that is out of memory: other chunks continue
             for fit in self.fits.values():
                 outcomes[fit.number].error = outcomes[fit.number].error or error
             traceback.clear_frames(error.__traceback__)  # which keep tensors alive
@@ -270,7 +271,7 @@ class _StackChunk:
             if diverged.all() and plan.can_shrink:
                 retried.append(_PlannedFit(number, plan.shrunk()))
                 continue
-            # the last step before a pause may diverge, which training would only notice later
+            # the last step before a pause may diverge, which training itself would notice later
             if result.reasons[index] == "paused" and not diverged.all():
                 paused.add(number)
             else:

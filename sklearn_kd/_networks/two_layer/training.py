@@ -174,7 +174,7 @@ def divergence_error(est, diverged):
     DivergenceError or None
     """
     if est.learning_rate == "auto":
-        advice = "set a number (0.01, say), and look for a temperature or weights out of proportion"
+        advice = "set a number such as 0.01, and look for an extreme temperature or extreme weights"
     else:
         advice = "choose a smaller one, or learning_rate='auto'"
     if not est.input_scaling:

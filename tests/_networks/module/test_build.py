@@ -15,7 +15,7 @@ from tests._helpers.modules import Small, model
 
 def test_a_module_in_place_of_a_class():
     X, y = blobs()
-    with pytest.raises(TypeError, match=r"instance of Linear: pass module=Linear and what"):
+    with pytest.raises(TypeError, match=r"pass module=Linear and its arguments"):
         model(nn.Linear(3, 1)).fit(X, y)
     with pytest.raises(TypeError, match=r"must make a torch.nn.Module, made a dict"):
         model(dict).fit(X, y)

@@ -94,7 +94,7 @@ def test_divergence_of_auto_says_what_to_look_at(monkeypatch):
     monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e200)
     X, y = blobs()
     model = TwoLayerPGDClassifier(8, early_stopping=False, random_state=0)
-    with pytest.raises(DivergenceError, match=r"'auto': set a number.*temperature or weights"):
+    with pytest.raises(DivergenceError, match=r"'auto': set a number.*extreme weights"):
         model.fit(X, y)
 
 
