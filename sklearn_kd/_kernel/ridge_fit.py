@@ -61,84 +61,121 @@ KERNEL_BLOCK_BYTES = 2**28
 MAX_LAPACK_EIGEN_ROWS = 32_766
 
 
-def kernel_of(est):
-    """Return the kernel with the parameters of the fit."""
-    kernel, depth, bias, bandwidth = est._kernel_params_
-    if callable(kernel):
-        return kernels.Kernel("callable", function=kernel)
-    return kernels.Kernel(kernel, depth, bias, bandwidth)
+class _MergedRows(NamedTuple):
+    """Distinct rows as tensors, in an order that depends only on the rows."""
+
+    rows: torch.Tensor  # (n_distinct, n_inputs)
+    weights: torch.Tensor  # (n_distinct,)
+    targets: torch.Tensor  # (n_distinct, n_outputs)
+    class_weights: np.ndarray  # (n_distinct, n_classes), smoothed
+    group: np.ndarray  # (n_samples,), position of each row among the distinct ones
 
 
-def kernel_expansion(est, rows, dual):
-    """Return the kernel of scaled rows and ``est.X_fit_`` times ``dual``, block by block.
+def fit_ridge(est, X, rows, y_encoded, weights):
+    """Fit kernel ridge regression, or gradient flow up to ``training_time``.
 
     Parameters
     ----------
     est : KernelTeacher
-        Fitted.
+        With ``classes_`` set.
+    X : ndarray of shape (n_samples, n_features)
+        Rows as given, in which copies are found.
     rows : ndarray of shape (n_samples, n_inputs)
         Rows as the kernel sees them.
-    dual : ndarray of shape (n_centers, n_columns)
+    y_encoded : ndarray of int of shape (n_samples,)
+        Indices into ``classes_``.
+    weights : ndarray of shape (n_samples,)
+        Positive.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_columns)
+    dict
+        Fitted attributes of ``est``. Out-of-sample values are (n_samples, n_outputs).
     """
     device = resolve_device(est.device)
+    random = check_random_state(est.random_state)
+    random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
-    centers = kernels.unit_rows(to_tensor(est.X_fit_, device=device), kernel)
-    dtype = est.X_fit_.dtype
-    dual = to_tensor(dual, dtype=dtype, device=device)
-    size = max(1, KERNEL_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
-    values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
-    for start in range(0, len(rows), size):
-        part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
-        values[start : start + size] = to_numpy(kernels.cross(part, centers, kernel) @ dual)
-    return values
-
-
-def staged_duals(est, times):
-    """Return the dual weights of gradient flow at each time as columns side by side."""
-    device = resolve_device(est.device)
-    dtype = est.X_fit_.dtype
-    _check_eigen(len(est.X_fit_), dtype.itemsize, device, _memory_limit(est))
-    rows, weights, targets = (
-        to_tensor(array, device=device)
-        for array in (est.X_fit_, est.fit_weights_, est.fit_targets_)
-    )
-    spectrum = ridge_module.spectrum(kernels.gram(rows, kernel_of(est)), weights)
-    return to_numpy(torch.cat(ridge_module.gradient_flow(spectrum, targets, times), dim=1))
-
-
-def _memory_limit(est):
-    """Return ``max_memory`` in bytes."""
-    return math.inf if est.max_memory is None else est.max_memory * 2**30
-
-
-def _check_eigen(n_rows, itemsize, device, limit):
-    """Raise an error for an eigendecomposition beyond the limits of LAPACK or of the memory."""
-    if n_rows > MAX_LAPACK_EIGEN_ROWS and device.type == "cpu":
+    advice = "fit fewer rows, or float32 ones"
+    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_memory_limit(est))
+    data = _merge_training_rows(X, rows, y_encoded, weights, len(est.classes_), device)
+    del rows  # as large as the data, before more memory is taken
+    if est.training_time is None:
+        solution, centers, solver, ridge = _fit_by_solver(est, data, kernel, random)
+    else:
+        solver, ridge = "eigh", None
+        try:
+            solution, centers = _fit_flow(est, data, kernel, random), data.rows
+        except linalg.NotPositiveDefiniteError as error:
+            raise ValueError(f"the kernel is not positive definite: {error}.") from error
+    temperature = 1.0
+    if est.calibration == "temperature":
+        temperature, _ = fit_temperature(to_numpy(solution.out_of_sample), data.class_weights)
+    fitted = {
+        "X_fit_": to_numpy(centers),
+        "dual_coef_": to_numpy(solution.dual),
+        "intercept_": to_numpy(solution.intercept),
+        "ridge_": ridge,
+        "solver_": solver,
+        "temperature_": temperature,
+        "loo_decision_function_": to_numpy(solution.out_of_sample)[data.group],
+    }
+    stored = "dual_coef_", "intercept_", "loo_decision_function_"
+    if not all(np.isfinite(fitted[name]).all() for name in stored):
         raise ValueError(
-            f"LAPACK cannot compute an eigendecomposition of {n_rows} distinct rows, only of "
-            f"{MAX_LAPACK_EIGEN_ROWS}: use training_time=None with a ridge, or fewer rows."
+            "the solution is not finite: raise ridge, pass float64 rows, or set input_scaling=True."
         )
-    advice = "use training_time=None with a ridge, or fewer rows"
-    check_budget(5 * itemsize * n_rows**2, device, advice, limit=limit)
+    if solver in ("pcg", "nystroem"):
+        fitted["n_iter_"] = solution.n_iter
+    if solver != "nystroem":
+        fitted["fit_weights_"] = to_numpy(data.weights)
+        fitted["fit_targets_"] = to_numpy(data.targets)
+    return fitted
 
 
-def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
-    """Return about how many bytes a solver takes besides the data."""
-    rank, systems = min(MAX_RANK, n_rows), (1 + N_CROSS_FITTING_FOLDS) * n_columns
-    numbers = {
-        "cholesky": n_rows**2 + 2 * linalg.BLOCK_COLUMNS * n_rows,
-        # the small systems of the preconditioner are in float64
-        "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
-        # the kernel, its factor (also in float64), and a preconditioner for each system
-        "nystroem": (6 + 1 + N_CROSS_FITTING_FOLDS) * n_centers**2
-        + 2 * CENTER_BLOCK_ROWS * n_centers
-        + 6 * n_rows * systems,
-    }[solver]
-    return itemsize * (max(numbers, 5 * min(n_rows, MAX_SELECTION_ROWS) ** 2) + n_rows * n_inputs)
+def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
+    """Merge equal rows, adding their weights and averaging their codes."""
+    first, group, class_weight_sums = merge_rows(X, y_encoded, weights, n_classes)
+    total = class_weight_sums.sum(axis=1)
+    if n_classes == 2:
+        coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
+    else:
+        coded = class_weight_sums / total[:, None] - 1 / n_classes
+    return _MergedRows(
+        to_tensor(rows[first], device=device),
+        to_tensor(total, dtype=rows.dtype, device=device),
+        to_tensor(coded, dtype=rows.dtype, device=device),
+        smoothed_class_weights(class_weight_sums),
+        group,
+    )
+
+
+def _fit_by_solver(est, data, kernel, random):
+    """Select the solver and the ridge, and solve.
+
+    Returns
+    -------
+    fit : RidgeFit
+    centers : tensor of shape (n_centers, n_inputs)
+        Rows that the dual weights belong to.
+    solver : str
+    ridge : float
+    """
+    n_columns = data.targets.shape[1] + bool(est.fit_intercept)
+    solver, reason, n_centers, spare_bytes = _choose_solver(
+        est, *data.rows.shape, n_columns, data.rows.element_size(), data.rows.device
+    )
+    _log(est, f"solver {solver!r}: {reason}.")
+    ridge = math.nan
+    try:
+        ridge = _select_ridge(est, data, kernel, random)
+        fit, centers = _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random)
+    except linalg.NotPositiveDefiniteError as error:
+        raise ValueError(
+            f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
+            "pass float64 rows, or check that a callable kernel is positive definite."
+        ) from error
+    return fit, centers, solver, ridge
 
 
 def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
@@ -181,38 +218,19 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
     return solver, reason, n_centers, budget - needed
 
 
-def _log(est, text):
-    """Write to the log and, if the estimator is verbose, to the terminal."""
-    log.info(text)
-    if est.verbose:
-        print(f"[KernelTeacher] {text}")
-
-
-class _MergedRows(NamedTuple):
-    """Distinct rows as tensors, in an order that depends only on the rows."""
-
-    rows: torch.Tensor  # (n_distinct, n_inputs)
-    weights: torch.Tensor  # (n_distinct,)
-    targets: torch.Tensor  # (n_distinct, n_outputs)
-    class_weights: np.ndarray  # (n_distinct, n_classes), smoothed
-    group: np.ndarray  # (n_samples,), position of each row among the distinct ones
-
-
-def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
-    """Merge equal rows, adding their weights and averaging their codes."""
-    first, group, class_weight_sums = merge_rows(X, y_encoded, weights, n_classes)
-    total = class_weight_sums.sum(axis=1)
-    if n_classes == 2:
-        coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
-    else:
-        coded = class_weight_sums / total[:, None] - 1 / n_classes
-    return _MergedRows(
-        to_tensor(rows[first], device=device),
-        to_tensor(total, dtype=rows.dtype, device=device),
-        to_tensor(coded, dtype=rows.dtype, device=device),
-        smoothed_class_weights(class_weight_sums),
-        group,
-    )
+def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
+    """Return about how many bytes a solver takes besides the data."""
+    rank, systems = min(MAX_RANK, n_rows), (1 + N_CROSS_FITTING_FOLDS) * n_columns
+    numbers = {
+        "cholesky": n_rows**2 + 2 * linalg.BLOCK_COLUMNS * n_rows,
+        # the small systems of the preconditioner are in float64
+        "pcg": n_rows**2 + 2 * n_rows * rank + 8 * n_rows * systems + 128 // itemsize * rank**2,
+        # the kernel, its factor (also in float64), and a preconditioner for each system
+        "nystroem": (6 + 1 + N_CROSS_FITTING_FOLDS) * n_centers**2
+        + 2 * CENTER_BLOCK_ROWS * n_centers
+        + 6 * n_rows * systems,
+    }[solver]
+    return itemsize * (max(numbers, 5 * min(n_rows, MAX_SELECTION_ROWS) ** 2) + n_rows * n_inputs)
 
 
 def _select_ridge(est, data, kernel, random):
@@ -325,91 +343,73 @@ def _fit_flow(est, data, kernel, random):
     return ridge_module.RidgeFit(dual, dual.new_zeros(dual.shape[1]), out)
 
 
-def _fit_by_solver(est, data, kernel, random):
-    """Select the solver and the ridge, and solve.
-
-    Returns
-    -------
-    fit : RidgeFit
-    centers : tensor of shape (n_centers, n_inputs)
-        Rows that the dual weights belong to.
-    solver : str
-    ridge : float
-    """
-    n_columns = data.targets.shape[1] + bool(est.fit_intercept)
-    solver, reason, n_centers, spare_bytes = _choose_solver(
-        est, *data.rows.shape, n_columns, data.rows.element_size(), data.rows.device
+def staged_duals(est, times):
+    """Return the dual weights of gradient flow at each time as columns side by side."""
+    device = resolve_device(est.device)
+    dtype = est.X_fit_.dtype
+    _check_eigen(len(est.X_fit_), dtype.itemsize, device, _memory_limit(est))
+    rows, weights, targets = (
+        to_tensor(array, device=device)
+        for array in (est.X_fit_, est.fit_weights_, est.fit_targets_)
     )
-    _log(est, f"solver {solver!r}: {reason}.")
-    ridge = math.nan
-    try:
-        ridge = _select_ridge(est, data, kernel, random)
-        fit, centers = _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random)
-    except linalg.NotPositiveDefiniteError as error:
-        raise ValueError(
-            f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
-            "pass float64 rows, or check that a callable kernel is positive definite."
-        ) from error
-    return fit, centers, solver, ridge
+    spectrum = ridge_module.spectrum(kernels.gram(rows, kernel_of(est)), weights)
+    return to_numpy(torch.cat(ridge_module.gradient_flow(spectrum, targets, times), dim=1))
 
 
-def fit_ridge(est, X, rows, y_encoded, weights):
-    """Fit kernel ridge regression, or gradient flow up to ``training_time``.
+def kernel_expansion(est, rows, dual):
+    """Return the kernel of scaled rows and ``est.X_fit_`` times ``dual``, block by block.
 
     Parameters
     ----------
     est : KernelTeacher
-        With ``classes_`` set.
-    X : ndarray of shape (n_samples, n_features)
-        Rows as given, in which copies are found.
+        Fitted.
     rows : ndarray of shape (n_samples, n_inputs)
         Rows as the kernel sees them.
-    y_encoded : ndarray of int of shape (n_samples,)
-        Indices into ``classes_``.
-    weights : ndarray of shape (n_samples,)
-        Positive.
+    dual : ndarray of shape (n_centers, n_columns)
 
     Returns
     -------
-    dict
-        Fitted attributes of ``est``. Out-of-sample values are (n_samples, n_outputs).
+    ndarray of shape (n_samples, n_columns)
     """
     device = resolve_device(est.device)
-    random = check_random_state(est.random_state)
-    random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
-    advice = "fit fewer rows, or float32 ones"
-    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_memory_limit(est))
-    data = _merge_training_rows(X, rows, y_encoded, weights, len(est.classes_), device)
-    del rows  # as large as the data, before more memory is taken
-    if est.training_time is None:
-        solution, centers, solver, ridge = _fit_by_solver(est, data, kernel, random)
-    else:
-        solver, ridge = "eigh", None
-        try:
-            solution, centers = _fit_flow(est, data, kernel, random), data.rows
-        except linalg.NotPositiveDefiniteError as error:
-            raise ValueError(f"the kernel is not positive definite: {error}.") from error
-    temperature = 1.0
-    if est.calibration == "temperature":
-        temperature, _ = fit_temperature(to_numpy(solution.out_of_sample), data.class_weights)
-    fitted = {
-        "X_fit_": to_numpy(centers),
-        "dual_coef_": to_numpy(solution.dual),
-        "intercept_": to_numpy(solution.intercept),
-        "ridge_": ridge,
-        "solver_": solver,
-        "temperature_": temperature,
-        "loo_decision_function_": to_numpy(solution.out_of_sample)[data.group],
-    }
-    stored = "dual_coef_", "intercept_", "loo_decision_function_"
-    if not all(np.isfinite(fitted[name]).all() for name in stored):
+    centers = kernels.unit_rows(to_tensor(est.X_fit_, device=device), kernel)
+    dtype = est.X_fit_.dtype
+    dual = to_tensor(dual, dtype=dtype, device=device)
+    size = max(1, KERNEL_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
+    values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
+    for start in range(0, len(rows), size):
+        part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
+        values[start : start + size] = to_numpy(kernels.cross(part, centers, kernel) @ dual)
+    return values
+
+
+def kernel_of(est):
+    """Return the kernel with the parameters of the fit."""
+    kernel, depth, bias, bandwidth = est._kernel_params_
+    if callable(kernel):
+        return kernels.Kernel("callable", function=kernel)
+    return kernels.Kernel(kernel, depth, bias, bandwidth)
+
+
+def _check_eigen(n_rows, itemsize, device, limit):
+    """Raise an error for an eigendecomposition beyond the limits of LAPACK or of the memory."""
+    if n_rows > MAX_LAPACK_EIGEN_ROWS and device.type == "cpu":
         raise ValueError(
-            "the solution is not finite: raise ridge, pass float64 rows, or set input_scaling=True."
+            f"LAPACK cannot compute an eigendecomposition of {n_rows} distinct rows, only of "
+            f"{MAX_LAPACK_EIGEN_ROWS}: use training_time=None with a ridge, or fewer rows."
         )
-    if solver in ("pcg", "nystroem"):
-        fitted["n_iter_"] = solution.n_iter
-    if solver != "nystroem":
-        fitted["fit_weights_"] = to_numpy(data.weights)
-        fitted["fit_targets_"] = to_numpy(data.targets)
-    return fitted
+    advice = "use training_time=None with a ridge, or fewer rows"
+    check_budget(5 * itemsize * n_rows**2, device, advice, limit=limit)
+
+
+def _memory_limit(est):
+    """Return ``max_memory`` in bytes."""
+    return math.inf if est.max_memory is None else est.max_memory * 2**30
+
+
+def _log(est, text):
+    """Write to the log and, if the estimator is verbose, to the terminal."""
+    log.info(text)
+    if est.verbose:
+        print(f"[KernelTeacher] {text}")

@@ -22,59 +22,6 @@ __all__ = ["TwoLayerPGDClassifier", "network_logits"]
 MAX_OFFSET_SHARE = 16
 
 
-def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
-    """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
-
-    They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
-    away that products overflow are clipped.
-    """
-    dtype = np.result_type(X, hidden)
-    n_features = X.shape[1]
-    readout = output / math.sqrt(len(hidden))
-    logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
-    size = max(1, block_bytes // (dtype.itemsize * max(hidden.shape)))
-
-    hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
-    # scaling a few rows takes less time than scaling the weights
-    folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
-
-    def respond(rows, hidden, bias):
-        active = rows @ hidden.T
-        active += bias
-        np.maximum(active, 0, out=active)
-        return active @ readout
-
-    for start in range(0, len(X), size):
-        block = slice(start, start + size)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if folded is not None:
-                logits[block] = respond(X[block], *folded)
-                if np.isfinite(logits[block]).all():
-                    continue
-            # float64 until the offset is subtracted
-            scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
-            logits[block] = respond(scaled, hidden, bias)
-        if not np.isfinite(logits[block]).all():
-            far = np.finfo(dtype).max ** 0.25
-            logits[block] = respond(np.clip(scaled, -far, far), hidden, bias)
-    return logits
-
-
-def _folded(hidden, bias, offset, scale, dtype):
-    """Return weights and bias for unscaled rows, or None where large offsets would lose digits.
-
-    A scaled copy of many rows takes longer than the products of a small network.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        folded = hidden / scale
-        shift = np.abs(folded) @ np.abs(offset)
-        if not (shift <= MAX_OFFSET_SHARE * np.linalg.norm(hidden, axis=1)).all():
-            return None
-        bias = (bias - folded @ offset).astype(dtype)
-        folded = folded.astype(dtype)
-    return (folded, bias) if np.isfinite(folded).all() else None
-
-
 class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
 
@@ -404,3 +351,56 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         return network_logits(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
         )
+
+
+def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
+    """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
+
+    They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
+    away that products overflow are clipped.
+    """
+    dtype = np.result_type(X, hidden)
+    n_features = X.shape[1]
+    readout = output / math.sqrt(len(hidden))
+    logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
+    size = max(1, block_bytes // (dtype.itemsize * max(hidden.shape)))
+
+    hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
+    # scaling a few rows takes less time than scaling the weights
+    folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
+
+    def respond(rows, hidden, bias):
+        active = rows @ hidden.T
+        active += bias
+        np.maximum(active, 0, out=active)
+        return active @ readout
+
+    for start in range(0, len(X), size):
+        block = slice(start, start + size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if folded is not None:
+                logits[block] = respond(X[block], *folded)
+                if np.isfinite(logits[block]).all():
+                    continue
+            # float64 until the offset is subtracted
+            scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
+            logits[block] = respond(scaled, hidden, bias)
+        if not np.isfinite(logits[block]).all():
+            far = np.finfo(dtype).max ** 0.25
+            logits[block] = respond(np.clip(scaled, -far, far), hidden, bias)
+    return logits
+
+
+def _folded(hidden, bias, offset, scale, dtype):
+    """Return weights and bias for unscaled rows, or None where large offsets would lose digits.
+
+    A scaled copy of many rows takes longer than the products of a small network.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        folded = hidden / scale
+        shift = np.abs(folded) @ np.abs(offset)
+        if not (shift <= MAX_OFFSET_SHARE * np.linalg.norm(hidden, axis=1)).all():
+            return None
+        bias = (bias - folded @ offset).astype(dtype)
+        folded = folded.astype(dtype)
+    return (folded, bias) if np.isfinite(folded).all() else None

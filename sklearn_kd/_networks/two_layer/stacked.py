@@ -22,66 +22,6 @@ AVERAGED_EPOCHS = 6
 MAX_REPEATED_TARGET_BYTES = 2**22
 
 
-def _draw(plan, n_inputs, n_outputs):
-    """Return the initial weights of a fit in float64, a pair for each restart and copy."""
-    drawn = [
-        layers.initialize(
-            plan.est.width,
-            n_inputs,
-            n_outputs,
-            symmetric=plan.est.init == "symmetric",
-            generator=torch.Generator().manual_seed(int(seed)),
-        )
-        for seed in plan.seeds
-    ]
-    return [network for network in drawn for _ in range(plan.n_copies)]
-
-
-def _fold_weights(plan, weights):
-    """Return the row weights of a full-data network and its fold networks, for each restart.
-
-    Parameters
-    ----------
-    plan : FitPlan
-    weights : ndarray of shape (rows,)
-        With sum one.
-
-    Returns
-    -------
-    train, held_out : ndarrays of shape (networks, rows)
-        Weights of the rows that each network trains on, and of those that score it.
-    pool : ndarray of int of shape (networks,)
-        The network whose score the held-out loss of each is added to, -1 for none.
-    """
-    n_restarts = len(plan.seeds)
-    is_out = plan.fold == np.arange(plan.n_copies - 1)[:, None]
-    train = np.concatenate([weights[None], np.where(is_out, 0.0, weights)])
-    train /= train.sum(axis=1, keepdims=True)
-    held_out = np.concatenate([np.zeros((1, len(weights))), np.where(is_out, weights, 0.0)])
-    pool = np.repeat(np.arange(n_restarts) * plan.n_copies, plan.n_copies)
-    pool[:: plan.n_copies] = -1
-    return np.tile(train, (n_restarts, 1)), np.tile(held_out, (n_restarts, 1)), pool
-
-
-def _joined_segments(segments):
-    """Join neighboring segments of the cross-entropy, since many short losses take long to call."""
-    joined, size = [], 0
-    for students, each in segments:
-        n_students = students.stop - students.start
-        values = each.values.expand(n_students, -1, -1)
-        size += values.numel() * values.element_size()
-        is_alike = joined and joined[-1][1].loss is each.loss is losses.cross_entropy
-        if is_alike and size <= MAX_REPEATED_TARGET_BYTES:
-            before, _, all_values = joined[-1]
-            joined[-1] = slice(before.start, students.stop), each, [*all_values, values]
-        else:
-            joined.append((students, each, [values]))
-    return [
-        (students, each if len(values) == 1 else replace(each, values=torch.cat(values)))
-        for students, each, values in joined
-    ]
-
-
 class StackedNetworks:
     """Networks of some fits side by side, which share inputs and minibatches.
 
@@ -219,3 +159,63 @@ class StackedNetworks:
         """Return a context manager with the number of threads that suits the steps."""
         n_step_rows = self.plans[0].batch_size or len(self.rows)
         return thread_scope(2 * self.students.hidden.numel() * n_step_rows)
+
+
+def _draw(plan, n_inputs, n_outputs):
+    """Return the initial weights of a fit in float64, a pair for each restart and copy."""
+    drawn = [
+        layers.initialize(
+            plan.est.width,
+            n_inputs,
+            n_outputs,
+            symmetric=plan.est.init == "symmetric",
+            generator=torch.Generator().manual_seed(int(seed)),
+        )
+        for seed in plan.seeds
+    ]
+    return [network for network in drawn for _ in range(plan.n_copies)]
+
+
+def _fold_weights(plan, weights):
+    """Return the row weights of a full-data network and its fold networks, for each restart.
+
+    Parameters
+    ----------
+    plan : FitPlan
+    weights : ndarray of shape (rows,)
+        With sum one.
+
+    Returns
+    -------
+    train, held_out : ndarrays of shape (networks, rows)
+        Weights of the rows that each network trains on, and of those that score it.
+    pool : ndarray of int of shape (networks,)
+        The network whose score the held-out loss of each is added to, -1 for none.
+    """
+    n_restarts = len(plan.seeds)
+    is_out = plan.fold == np.arange(plan.n_copies - 1)[:, None]
+    train = np.concatenate([weights[None], np.where(is_out, 0.0, weights)])
+    train /= train.sum(axis=1, keepdims=True)
+    held_out = np.concatenate([np.zeros((1, len(weights))), np.where(is_out, weights, 0.0)])
+    pool = np.repeat(np.arange(n_restarts) * plan.n_copies, plan.n_copies)
+    pool[:: plan.n_copies] = -1
+    return np.tile(train, (n_restarts, 1)), np.tile(held_out, (n_restarts, 1)), pool
+
+
+def _joined_segments(segments):
+    """Join neighboring segments of the cross-entropy, since many short losses take long to call."""
+    joined, size = [], 0
+    for students, each in segments:
+        n_students = students.stop - students.start
+        values = each.values.expand(n_students, -1, -1)
+        size += values.numel() * values.element_size()
+        is_alike = joined and joined[-1][1].loss is each.loss is losses.cross_entropy
+        if is_alike and size <= MAX_REPEATED_TARGET_BYTES:
+            before, _, all_values = joined[-1]
+            joined[-1] = slice(before.start, students.stop), each, [*all_values, values]
+        else:
+            joined.append((students, each, [values]))
+    return [
+        (students, each if len(values) == 1 else replace(each, values=torch.cat(values)))
+        for students, each, values in joined
+    ]
