@@ -38,8 +38,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd.inspection._distillation_display import DistillationDisplay
-from sklearn_kd.inspection._fidelity_display import FidelityDisplay
+from sklearn_kd.inspection import DistillationDisplay, FidelityDisplay
 from sklearn_kd.metrics import expected_calibration_error
 
 TEACHER, HARD, DISTILLED = "teacher: the forest", "student, hard labels", "student, distilled"

@@ -24,7 +24,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets import add_label_noise
 
 RATE = 0.2
 

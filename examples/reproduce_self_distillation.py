@@ -53,8 +53,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd.datasets import fetch_cifar10, fetch_fashion_mnist, fetch_mnist
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets import add_label_noise, fetch_cifar10, fetch_fashion_mnist, fetch_mnist
 from sklearn_kd.exceptions import CleanLabelsWarning
 from sklearn_kd.modules import ResNet, SmallCNN
 

@@ -42,8 +42,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd.datasets import fetch_mnist
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets import add_label_noise, fetch_mnist
 
 TABLES = (
     "segment",

@@ -60,8 +60,7 @@ from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.resolve import BATCH_SIZE
 from sklearn_kd._networks.two_layer.fit_plan import HIDDEN_STEP, OUTPUT_STEP
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
-from sklearn_kd.datasets import fetch_fashion_mnist, fetch_mnist
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets import add_label_noise, fetch_fashion_mnist, fetch_mnist
 
 FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
 #: lambda of Algorithm 1 in the paper at these noise rates. MNIST uses that of CIFAR-10.

@@ -26,7 +26,7 @@ from _tables import CLASSIFICATION, load_encoded
 from sklearn.metrics import recall_score
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets import add_label_noise
 
 METHODS = {"self": "self-distilled", "plain": "plain"}
 
