@@ -141,6 +141,17 @@ def test_one_module_imports_private_names_of_scikit_learn(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_private_names_stay_in_their_folder(path):
+    here = module_of(path)
+    for module, name in own_imports(path):
+        if folder_of(module) == folder_of(here) or not here:
+            continue
+        assert not (name or "").startswith("_"), f"{here} imports {module}.{name}"
+        in_public_folder = folder_of(module) in PUBLIC
+        assert not (in_public_folder and "._" in module), f"{here} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_default_estimators_are_imported_inside_functions(path):
     if FLOORS[folder_of(module_of(path))] == 4:
         estimators = {"_networks", "_kernel"}
