@@ -285,7 +285,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         )
         return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
-    def _report(self, start, n_splits, level, number, message):
+    def _report(self, start, n_splits, number, level, message):
         if self.verbose >= level:
             seconds = time.perf_counter() - start
             print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")

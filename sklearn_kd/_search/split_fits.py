@@ -149,7 +149,7 @@ class SearchFits:
     candidates : list of Candidate
     rows : SearchRows
     report : callable
-        Called with a verbosity, the number of a split from 1, and a message.
+        Called with the number of a split from 1, a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
@@ -192,9 +192,5 @@ class SearchFits:
         return fits
 
     def _begin(self, number):
-        split = SplitFits(functools.partial(self._report_split, number + 1), self.options)
-        split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
-        return split
-
-    def _report_split(self, number, level, message):
-        self.report(level, number, message)
+        split = SplitFits(functools.partial(self.report, number + 1), self.options)
+        return split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
