@@ -13,7 +13,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
-from sklearn_kd._search.split_fits import SearchFits, SearchRows
+from sklearn_kd._search.split_fits import SearchFits
 from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
@@ -230,11 +230,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
         }
         report = functools.partial(self._report, time.perf_counter(), len(splits))
-        rows = SearchRows(X, y, fit_params, splits)
+        fits = SearchFits(self.estimator, candidates, X, y, fit_params, splits, report, options)
         search = PrefittedGridSearch(
             self.estimator,
             self.param_grid,
-            fits=SearchFits(self.estimator, candidates, rows, report, options),
+            fits=fits,
             epoch_shares=epoch_shares,
             scorers=scorers,
             title=repr(self),

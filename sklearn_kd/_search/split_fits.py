@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
-__all__ = ["SearchFits", "SearchRows"]
+__all__ = ["SearchFits"]
 
 
 @dataclass
@@ -123,22 +123,6 @@ class SplitFits:
         return [self.outcomes[candidate] for candidate in kept]
 
 
-@dataclass(frozen=True)
-class SearchRows:
-    """Rows of a search, their metadata and their splits."""
-
-    X: Any
-    y: Any
-    fit_params: dict
-    splits: list  # of (train, test), arrays of row numbers
-
-    def training_rows(self, estimator, number):
-        """Return the training rows of a split as an estimator takes them: X, y and metadata."""
-        train, _ = self.splits[number]
-        X, y = safe_split(estimator, self.X, self.y, train)
-        return X, y, check_method_params(self.X, params=self.fit_params, indices=train)
-
-
 class SearchFits:
     """Fits of candidates on all splits of a search.
 
@@ -147,22 +131,23 @@ class SearchFits:
     estimator : estimator
         That of the search.
     candidates : list of Candidate
-    rows : SearchRows
+    X, y : array-like
+        All rows of the search.
+    fit_params : dict
+        Metadata of these rows.
+    splits : list of (train, test)
+        Arrays of row numbers.
     report : callable
         Called with the number of a split from 1, a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, estimator, candidates, rows, report, options):
-        self.estimator, self.candidates, self.rows = estimator, candidates, rows
+    def __init__(self, estimator, candidates, X, y, fit_params, splits, report, options):
+        self.estimator, self.candidates = estimator, candidates
+        self.X, self.y, self.fit_params, self.splits = X, y, fit_params, splits
         self.report, self.options = report, options
         self._paused = {}
-
-    @property
-    def splits(self):
-        """Splits of the rows."""
-        return self.rows.splits
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -193,4 +178,7 @@ class SearchFits:
 
     def _begin(self, number):
         split = SplitFits(functools.partial(self.report, number + 1), self.options)
-        return split.prepare(self.candidates, *self.rows.training_rows(self.estimator, number))
+        train, _ = self.splits[number]
+        X, y = safe_split(self.estimator, self.X, self.y, train)
+        params = check_method_params(self.X, params=self.fit_params, indices=train)
+        return split.prepare(self.candidates, X, y, params)
