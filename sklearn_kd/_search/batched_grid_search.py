@@ -232,7 +232,6 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         report = functools.partial(self._report, time.perf_counter(), len(splits))
         fits = SearchFits(self.estimator, candidates, X, y, fit_params, splits, report, options)
         search = PrefittedGridSearch(
-            self.estimator,
             self.param_grid,
             fits=fits,
             epoch_shares=epoch_shares,

@@ -45,7 +45,10 @@ class FixedSplits:
 
 
 class FitQueue:
-    """Results of fits in the order in which a search asks for them."""
+    """Results of fits in the order in which a search asks for them.
+
+    ``is_closed`` says whether no more results follow.
+    """
 
     def __init__(self):
         self.is_closed = False
@@ -66,10 +69,6 @@ class FitQueue:
         if isinstance(result, Exception):
             raise result.with_traceback(self._tracebacks[id(result)][1])
         return result
-
-    def close(self):
-        """Mark the queue as complete: no more results follow."""
-        self.is_closed = True
 
 
 class PrefittedEstimator(CallbackSupportMixin, BaseEstimator):
@@ -153,8 +152,6 @@ class PrefittedGridSearch(GridSearchCV):
 
     Parameters
     ----------
-    estimator : estimator
-        Unfitted. It is cloned.
     param_grid : dict or list of dict
     fits : SearchFits
         Trains the candidates on the splits.
@@ -173,11 +170,11 @@ class PrefittedGridSearch(GridSearchCV):
         For each candidate of each round the seconds of its fits, one for each split.
     """
 
-    def __init__(self, estimator, param_grid, *, fits, epoch_shares, scorers, title, **options):
+    def __init__(self, param_grid, *, fits, epoch_shares, scorers, title, **options):
         self.queue = FitQueue()
         # one job, since the results of the fits come in the order of the search
         super().__init__(
-            PrefittedEstimator(clone(estimator), self.queue), param_grid, n_jobs=1, **options
+            PrefittedEstimator(clone(fits.estimator), self.queue), param_grid, n_jobs=1, **options
         )
         self.fits, self.epoch_shares = fits, epoch_shares
         self.scorers, self.title = scorers, title
@@ -209,7 +206,7 @@ class PrefittedGridSearch(GridSearchCV):
         else:
             self._run_rounds(evaluate_candidates, kept, context)
         context.call_on_fit_task_end(estimator=self)
-        self.queue.close()
+        self.queue.is_closed = True
 
     def _run_rounds(self, evaluate_candidates, kept, context):
         for number, share in enumerate(self.epoch_shares):

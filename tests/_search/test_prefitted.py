@@ -129,7 +129,7 @@ def test_a_prefitted_estimator_is_like_the_one_in_it():
     assert copied.get_params()["student__width"] == 6
     queue.put([inner])
     assert copied.fit(None).fitted_ is inner
-    queue.close()
+    queue.is_closed = True
     assert type(clone(copied)) is type(inner)
     assert clone(copied).student.width == 6
 
