@@ -9,7 +9,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.sklearn_compat import check_y
-from sklearn_kd._utils.validation import check_probabilities
+from sklearn_kd._utils.validation import check_option, check_probabilities
 
 __all__ = ["add_label_noise"]
 
@@ -113,8 +113,7 @@ def add_label_noise(
     """
     settings = {"rate": rate, "include_true": include_true or None, "transition": transition}
     settings |= {"X": X, "estimator": estimator}
-    if kind not in _LABEL_NOISE:
-        raise ValueError(f"kind must be one of {list(_LABEL_NOISE)}, got {kind!r}.")
+    check_option(kind, "kind", _LABEL_NOISE)
     needed, optional = _LABEL_NOISE[kind]
     for name, value in settings.items():
         if value is None and name in needed:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_kd._utils.validation import check_option
 from sklearn_kd.inspection._measurements import (
     MODELS,
     SCORES,
@@ -129,8 +130,7 @@ class DistillationDisplay:
         if ax is None:
             pyplot(cls.__name__)
         check_distiller(estimator, "estimator")
-        if score_name not in SCORES:
-            raise ValueError(f"score_name must be one of {SCORES}, got {score_name!r}.")
+        check_option(score_name, "score_name", SCORES)
         options = MeasurementOptions(
             cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
         )

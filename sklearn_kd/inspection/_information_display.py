@@ -10,6 +10,7 @@ from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.validation import check_option
 from sklearn_kd.inspection._plotting import pyplot
 
 __all__ = ["InformationDisplay"]
@@ -171,7 +172,7 @@ class InformationDisplay:
         """
         if ax is None:
             pyplot(cls.__name__)
-        _check_quantity(quantity)
+        check_option(quantity, "quantity", _QUANTITIES)
         model = _check_label_corrector(estimator)
         check_consistent_length(X, y, *([] if y_clean is None else [y_clean]))
         check_scalar(every, "every", Integral, min_val=1)
@@ -219,7 +220,7 @@ class InformationDisplay:
         ValueError
             If the frame has no line or lacks a column, or ``quantity`` is neither.
         """
-        _check_quantity(quantity)
+        check_option(quantity, "quantity", _QUANTITIES)
         missing = [column for column in _COLUMNS if column not in self.frame]
         if missing:
             raise ValueError(f"the frame lacks the columns {missing}; it must have {_COLUMNS}.")
@@ -354,8 +355,3 @@ def _check_label_corrector(estimator):
             "early_stopping=False of the network."
         )
     return estimator
-
-
-def _check_quantity(quantity):
-    if not (isinstance(quantity, str) and quantity in _QUANTITIES):
-        raise ValueError(f"quantity must be one of {list(_QUANTITIES)}, got {quantity!r}.")

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import check_scalar
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._utils.validation import check_option
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._measurements import (
     COSTS,
@@ -319,8 +320,7 @@ class DistillationReport:
 
 
 def _check_decision(decide_by, margin):
-    if not (isinstance(decide_by, str) and decide_by in HIGHER_IS_BETTER):
-        raise ValueError(f"decide_by must be one of {sorted(HIGHER_IS_BETTER)}, got {decide_by!r}.")
+    check_option(decide_by, "decide_by", sorted(HIGHER_IS_BETTER))
     if margin is not None:
         check_scalar(margin, "margin", Real, min_val=0)
 

@@ -17,7 +17,7 @@ from sklearn_kd._utils.labels import encode_labels, merge_classes
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd.inspection._fold_losses import (
     CrossValidationRows,
     FoldLosses,
@@ -340,8 +340,7 @@ def should_distill(  # noqa: PLR0913
 
 
 def _check_settings(decide_by, alpha, calibration, margin, confidence):
-    if decide_by not in LOSS_NAMES:
-        raise ValueError(f"decide_by must be one of {list(LOSS_NAMES)}, got {decide_by!r}.")
+    check_option(decide_by, "decide_by", LOSS_NAMES)
     if calibration not in ("temperature", None):
         raise ValueError(f"calibration must be 'temperature' or None, got {calibration!r}.")
     check_scalar(alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="right")
