@@ -11,7 +11,7 @@ from sklearn_kd.inspection._measurements import (
     measure_folds,
     over_folds,
 )
-from sklearn_kd.inspection._plotting import pyplot, two_axes
+from sklearn_kd.inspection._plotting import check_columns, pyplot, two_axes
 
 __all__ = ["DistillationDisplay"]
 
@@ -163,10 +163,7 @@ class DistillationDisplay:
         not. They are drawn a few points apart, because their sizes and speeds are about the same.
         """
         score_name = self.score_name if score_name is None else score_name
-        wanted = ["model", "fold", "n_train", "n_test", *PANELS, score_name]
-        missing = [column for column in wanted if column not in self.frame]
-        if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; it must have {wanted}.")
+        check_columns(self.frame, ["model", "fold", "n_train", "n_test", *PANELS, score_name])
         models = [name for name in MODELS if (self.frame["model"] == name).any()]
         if not models:
             raise ValueError(f"the frame has no line of a model of {list(MODELS)}.")

@@ -11,7 +11,7 @@ from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.validation import check_option
-from sklearn_kd.inspection._plotting import pyplot
+from sklearn_kd.inspection._plotting import check_columns, pyplot
 
 __all__ = ["InformationDisplay"]
 
@@ -221,9 +221,7 @@ class InformationDisplay:
             If the frame has no line or lacks a column, or ``quantity`` is neither.
         """
         check_option(quantity, "quantity", _QUANTITIES)
-        missing = [column for column in _COLUMNS if column not in self.frame]
-        if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; it must have {_COLUMNS}.")
+        check_columns(self.frame, _COLUMNS)
         if not len(self.frame):
             raise ValueError("the frame has no line.")
         if ax is None:

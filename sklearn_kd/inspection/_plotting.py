@@ -1,8 +1,15 @@
-"""Axes for the displays."""
+"""Axes and frames of the displays."""
 
 import numpy as np
 
-__all__ = ["pyplot", "two_axes"]
+__all__ = ["check_columns", "pyplot", "two_axes"]
+
+
+def check_columns(frame, required):
+    """Raise a ValueError if a frame lacks some of the columns that are required."""
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise ValueError(f"the frame lacks the columns {missing}; it must have {required}.")
 
 
 def pyplot(name):

@@ -19,6 +19,7 @@ from sklearn_kd.inspection._measurements import (
     measure_folds,
     over_folds,
 )
+from sklearn_kd.inspection._plotting import check_columns
 
 __all__ = ["DistillationReport", "distillation_report"]
 
@@ -173,10 +174,7 @@ class DistillationReport:
 
     def __init__(self, frame, *, decide_by="log_loss", margin=None):
         _check_decision(decide_by, margin)
-        required = [*REQUIRED_COLUMNS, decide_by]
-        missing = [column for column in required if column not in frame]
-        if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; it must have {required}.")
+        check_columns(frame, [*REQUIRED_COLUMNS, decide_by])
         self.frame = frame
         self.decide_by = decide_by
         differences = _differences(frame, decide_by)

@@ -14,7 +14,7 @@ from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._search.candidates import AUTO_SUBSTITUTES
 from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path
-from sklearn_kd.inspection._plotting import pyplot
+from sklearn_kd.inspection._plotting import check_columns, pyplot
 
 __all__ = ["WidthCurveDisplay"]
 
@@ -236,9 +236,7 @@ class WidthCurveDisplay:
             The display, with the attributes of what was drawn.
         """
         _check_style(std_display_style)
-        missing = [column for column in COLUMNS if column not in self.frame]
-        if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; it must have {COLUMNS}.")
+        check_columns(self.frame, COLUMNS)
         students = self.frame[self.frame["labels"].isin(["hard", "soft"])]
         if not len(students):
             raise ValueError("the frame has no scores of students on 'hard' or 'soft' labels.")
