@@ -41,6 +41,7 @@ __all__ = [
     "SCORES",
     "MeasurementOptions",
     "check_distiller",
+    "default_margin",
     "measure_folds",
     "model_bytes",
     "model_latency",
@@ -58,10 +59,19 @@ COSTS = ["bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_se
 SETTINGS = ("alpha", "temperature", "label_source", "n_augmented")
 #: Scores for which the students need ``predict_proba``.
 PROBABILITY_SCORES = ("log_loss", "roc_auc", "average_precision")
+#: Default margin of the log loss, as a share of that of the student on hard labels.
+DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
+#: Default margin of other scores, all of which are in [0, 1].
+DEFAULT_MARGIN = 0.005
 #: Most rows of a bulk prediction.
 MAX_BULK_ROWS = 10_000
 #: Calls that are not measured: the first ones import modules, fill caches and start thread pools.
 N_WARM_UP_CALLS = 10
+
+
+def default_margin(decide_by, loss):
+    """Return the smallest relevant difference of a score: a share of ``loss`` for the log loss."""
+    return DEFAULT_LOG_LOSS_MARGIN_SHARE * loss if decide_by == "log_loss" else DEFAULT_MARGIN
 
 
 def model_bytes(model):

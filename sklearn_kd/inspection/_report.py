@@ -16,6 +16,7 @@ from sklearn_kd.inspection._measurements import (
     SCORES,
     MeasurementOptions,
     check_distiller,
+    default_margin,
     measure_folds,
     over_folds,
 )
@@ -32,10 +33,6 @@ HIGHER_IS_BETTER = {
     "average_precision": True,
     "log_loss": False,
 }
-#: Default margin of the scores other than the log loss.
-DEFAULT_MARGIN = 0.005
-#: Default margin of the log loss, as a share of that of the student on hard labels.
-DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
 REQUIRED_COLUMNS = ["model", "fold", "seed", "n_train", "n_test"]
 #: Columns of the printed table, with their headings and formats.
 TABLE_COLUMNS = {
@@ -194,9 +191,7 @@ class DistillationReport:
         kept = differences.loc[differences["difference"].notna(), ["hard", "distilled", "fold"]]
         levels |= {name: kept.groupby("fold")[name].mean().mean() for name in ("hard", "distilled")}
         if margin is None:
-            margin = DEFAULT_MARGIN
-            if decide_by == "log_loss":
-                margin = DEFAULT_LOG_LOSS_MARGIN_SHARE * levels["hard"]
+            margin = default_margin(decide_by, levels["hard"])
         self.margin = float(margin)
         self.decision = self._decide()
         sign = 1 if HIGHER_IS_BETTER[decide_by] else -1

@@ -28,14 +28,11 @@ from sklearn_kd.inspection._fold_losses import (
     routed_fit_params,
     row_losses,
 )
+from sklearn_kd.inspection._measurements import default_margin
 
 __all__ = ["DistillationAdvice", "DistillationCost", "Estimate", "should_distill"]
 
 
-#: Default margin for the log loss, as a share of the student's log loss.
-DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
-#: Default margin for the accuracy, as a share of the rows.
-DEFAULT_MARGIN = 0.005
 #: How messages call the loss of each ``decide_by``.
 LOSS_NAMES = {"log_loss": "log loss", "accuracy": "error rate"}
 #: Duration of a student's fit to soft labels, in fits to hard labels. It was 1 to 3 on 24 tables.
@@ -318,11 +315,7 @@ def should_distill(  # noqa: PLR0913
     has_own_labels = frozen or fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher))
     levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
     if margin is None:
-        margin = (
-            DEFAULT_MARGIN
-            if decide_by == "accuracy"
-            else DEFAULT_LOG_LOSS_MARGIN_SHARE * levels["student"]
-        )
+        margin = default_margin(decide_by, levels["student"])
     n_samples = len(data.y)
     cost = _cost(frame, n_samples, 1 if has_own_labels else CROSS_FITTED_TEACHER_FITS)
     decision = _decide(estimates["recoverable"], margin)
