@@ -213,7 +213,8 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
         How a teacher labels the training part of the rows.
     rows : TrainingRows
     transfer : TransferSpec
-    candidates : Candidates
+    candidates : tuple
+        What `candidate_settings` has returned.
     calibrate : bool
         Whether the temperature of a network may be fitted on the held-out rows.
     seed : int

@@ -6,7 +6,6 @@ from sklearn_kd._utils.sub_estimators import fit_parameter_key
 
 __all__ = [
     "MIN_DISTINCT_ROWS",
-    "Candidates",
     "DistillationSetting",
     "candidate_settings",
     "check_parameters",
@@ -38,16 +37,8 @@ class DistillationSetting(NamedTuple):
     n_augmented: int = 0
 
 
-class Candidates(NamedTuple):
-    """Settings that are compared on held-out rows."""
-
-    settings: list
-    #: Transfer rows that the best soft labels are tried with, in a fit on all training rows.
-    n_transfer_rows: int
-
-
 def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
-    """Return the settings that "auto" chooses from: `Candidates`.
+    """Return the settings that "auto" chooses from on held-out rows.
 
     Parameters
     ----------
@@ -59,6 +50,12 @@ def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
         Whether the teacher is.
     has_soft_targets : bool
         Whether they replace the teacher's labels of the training rows.
+
+    Returns
+    -------
+    settings : list of DistillationSetting
+    n_transfer_rows : int
+        Transfer rows that the best soft labels are tried with, in a fit on all training rows.
     """
     sources = ["out-of-sample"]
     is_automatic = isinstance(est.cv, str) and est.cv == "auto" and not has_soft_targets
@@ -69,12 +66,12 @@ def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
         temperature = 1.0
     settings = settings_to_try(student.mode, est.alpha, temperature, sources, student.is_joint)
     if est.augmentation == "auto":
-        return Candidates(settings, transfer.n_rows)
+        return settings, transfer.n_rows
     if est.augmentation is not None:
         settings = [
             s if s.source == "hard" else s._replace(n_augmented=transfer.n_rows) for s in settings
         ]
-    return Candidates(settings, 0)
+    return settings, 0
 
 
 def settings_to_try(mode, alpha, temperature, sources, is_joint):
