@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sklearn.utils import check_random_state
 
@@ -136,14 +136,6 @@ def resolve_auto(est, estimators, spec, rows):
     return selection, transfer
 
 
-class LabelingResult(NamedTuple):
-    """Labeled rows, transfer rows, and the training set that is made of them."""
-
-    data: LabeledTrainingData
-    transfer_set: TransferSet
-    training_set: StudentTrainingSet
-
-
 def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     """Fit the teacher on all rows, make transfer rows and label all of them.
 
@@ -159,7 +151,10 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
 
     Returns
     -------
-    LabelingResult
+    data : LabeledTrainingData
+    transfer_set : TransferSet
+    training_set : StudentTrainingSet
+        What the student is fitted on.
     """
     start = time.perf_counter()
     subtask = Subtask(ctx, "fit-teacher", est, rows.X, rows.y)
@@ -174,12 +169,12 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     if setting.n_augmented and est.augmentation != "auto":
         warn_if_few_transfer_rows(transfer_set, setting.n_augmented)
     if est.augmented_labels == "recomputed":
-        labeler = row_labeler(data, student.estimator)
-        training_set = training_set.with_param("labeler", labeler)
+        params = {**training_set.params, "labeler": row_labeler(data, student.estimator)}
+        training_set = training_set._replace(params=params)
     subtask.end()
     n_rows, source = len(training_set.y_encoded), data.source_of(setting)
     _print_stage(est, f"labels of {n_rows} rows, source {source!r}", start)
-    return LabelingResult(data, transfer_set, training_set)
+    return data, transfer_set, training_set
 
 
 def fit_student(est, ctx, student, labeled, selection, transfer):
@@ -190,7 +185,8 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
     est : DistilledClassifier
     ctx : CallbackContext
     student : StudentSpec
-    labeled : LabelingResult
+    labeled : tuple
+        What `label_training_rows` has returned.
     selection : SelectionResult
     transfer : TransferSpec
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import has_fit_parameter
 from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels, label_rows
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.containers import extended_weights, stack_rows
-from sklearn_kd._utils.folds import user_folds
+from sklearn_kd._utils.folds import renumbered_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix_labels
 from sklearn_kd._utils.sklearn_compat import (
     check_method_params,
@@ -66,10 +66,7 @@ class TrainingRows:
         """Return the rows at sorted positions, with the folds that can still train there."""
         folds = self.folds
         if folds is not None:
-            new_position = np.full(len(self), -1)
-            new_position[part] = np.arange(len(part))
-            folds = [tuple(_kept(new_position[rows]) for rows in fold) for fold in folds]
-            y = self.y[part]
+            folds, y = renumbered_folds(folds, part, len(self)), self.y[part]
             folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
         return replace(
             self,
@@ -83,10 +80,6 @@ class TrainingRows:
             },
             folds=folds,
         )
-
-
-def _kept(positions):
-    return positions[positions >= 0]
 
 
 def check_training_rows(est, X, y, sample_weight, soft_targets, params, *, teacher, student):
@@ -271,10 +264,6 @@ class StudentTrainingSet(NamedTuple):
             )
         return cls(X, y, y_encoded, Q, params, alpha, setting.temperature)
 
-    def with_param(self, name, value):
-        """Return the training set with one more item of metadata."""
-        return self._replace(params={**self.params, name: value})
-
 
 def _blocks_of_more_rows(data, setting, transfer_set):
     """Return (rows, name in messages, whether transfer rows), and the number of transfer rows."""
@@ -285,7 +274,7 @@ def _blocks_of_more_rows(data, setting, transfer_set):
         blocks.append((data.spec.X_unlabeled, "X_unlabeled", False))
     n_transfer_rows = min(setting.n_augmented, len(transfer_set))
     if n_transfer_rows:
-        rows = transfer_set.head(n_transfer_rows)
+        rows = safe_indexing(transfer_set.X, np.arange(n_transfer_rows))
         blocks.append((rows, "what augmentation returns", True))
     return blocks, n_transfer_rows
 

@@ -49,10 +49,6 @@ class TransferSet:
     def __len__(self):
         return num_samples(self.X)
 
-    def head(self, n_rows):
-        """Return the first ``n_rows`` rows."""
-        return safe_indexing(self.X, np.arange(n_rows))
-
 
 @dataclass(frozen=True)
 class TransferSpec:

@@ -12,6 +12,7 @@ __all__ = [
     "content_folds",
     "grouped_folds",
     "random_rows",
+    "renumbered_folds",
     "split_rows",
     "stratified_folds",
     "unique_row_folds",
@@ -172,7 +173,11 @@ def user_folds(cv, X, y, rows, n_given, split_params):
     is_iterable = isinstance(cv, Iterable) and not hasattr(cv, "split")
     if not is_iterable and not isinstance(cv, PredefinedSplit):
         return split_rows(cv, X, y, split_params)
-    new_number = np.full(n_given, -1)
+    return renumbered_folds(split_rows(cv, X, y, split_params, n_given), rows, n_given)
+
+
+def renumbered_folds(folds, rows, n_samples):
+    """Return folds of ``n_samples`` rows as folds of the chosen ``rows``, without the others."""
+    new_number = np.full(n_samples, -1)
     new_number[rows] = np.arange(len(rows))
-    folds = split_rows(cv, X, y, split_params, n_given)
     return [tuple(new[new >= 0] for new in (new_number[part] for part in fold)) for fold in folds]
