@@ -10,7 +10,7 @@ from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.inspection._measurements import check_distiller
-from sklearn_kd.inspection._plotting import pyplot
+from sklearn_kd.inspection._plotting import check_columns, pyplot
 from sklearn_kd.metrics import fidelity_score
 
 __all__ = ["FidelityDisplay"]
@@ -237,9 +237,7 @@ class FidelityDisplay:
             The display, with the attributes of what was drawn.
         """
         check_scalar(n_bins, "n_bins", Integral, min_val=1)
-        missing = [column for column in COLUMNS if column not in self.frame]
-        if missing:
-            raise ValueError(f"the frame lacks the columns {missing}; see FidelityDisplay.frame.")
+        check_columns(self.frame, COLUMNS)
         if not len(self.frame):
             raise ValueError("the frame has no line.")
         if ax is None:
