@@ -30,6 +30,8 @@ MIN_RELATIVE_TEMPERATURE, MAX_RELATIVE_TEMPERATURE = 1e-4, 1e4
 #: Standard deviation of the prior on the logarithm of a student's temperature. It is the standard
 #: deviation of networks trained on in-sample labels of the 24 tables (docs/results.md).
 LOG_TEMPERATURE_STD = 0.3
+#: Largest number of steps of Newton's method.
+MAX_NEWTON_STEPS = 100
 
 
 def smoothed_labels(class_weight_sums):
@@ -81,7 +83,7 @@ def _platt_targets(y_encoded, weight, n_classes):
     return smoothed_labels(class_weight_sums)[y_encoded]
 
 
-def fit_temperature(logits, class_weights, *, max_iter=100, tol=1e-10):
+def fit_temperature(logits, class_weights):
     r"""Fit the temperature of logits with the least cross-entropy.
 
     .. math:: \min_T -\sum_{ik} w_{ik} \ln \mathrm{softmax}(z_i / T)_k
@@ -94,9 +96,6 @@ def fit_temperature(logits, class_weights, *, max_iter=100, tol=1e-10):
         One column is the log-odds of the second of two classes.
     class_weights : ndarray of shape (n_samples, n_classes)
         Weight of each class in each row: a probability, or several weighted labels of equal rows.
-    max_iter : int, default=100
-    tol : float, default=1e-10
-        Relative change of the temperature at which to stop.
 
     Returns
     -------
@@ -118,7 +117,7 @@ def fit_temperature(logits, class_weights, *, max_iter=100, tol=1e-10):
     gain = (class_weights * logits).sum() / total
     low, high = 1 / MAX_RELATIVE_TEMPERATURE, 1 / MIN_RELATIVE_TEMPERATURE
     slope = 1.0  # size / T
-    for _ in range(max_iter):
+    for _ in range(MAX_NEWTON_STEPS):
         p = softmax(slope * logits, axis=1)
         pz = p * logits
         mean = pz.sum(axis=1)
@@ -128,7 +127,7 @@ def fit_temperature(logits, class_weights, *, max_iter=100, tol=1e-10):
         step = slope - gradient / curvature if curvature > 0 else np.nan
         if not low < step < high:
             step = np.sqrt(low * high)
-        is_done = abs(step - slope) <= tol * slope
+        is_done = abs(step - slope) <= 1e-10 * slope  # relative change of the temperature
         slope = step
         if is_done:
             break
@@ -142,7 +141,7 @@ def apply_decision_value_calibration(values, slope, offsets):
     return softmax(logits, axis=1)
 
 
-def fit_decision_value_calibration(values, y_encoded, weight, *, max_iter=100, tol=1e-14):
+def fit_decision_value_calibration(values, y_encoded, weight):
     r"""Fit a slope and offsets that turn decision values into probabilities.
 
     .. math:: p = \mathrm{softmax}(a F + b), \qquad
@@ -158,9 +157,6 @@ def fit_decision_value_calibration(values, y_encoded, weight, *, max_iter=100, t
         Decision values, NaN for classes that the classifier does not know.
     y_encoded : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
-    max_iter : int, default=100
-    tol : float, default=1e-14
-        Newton decrement, relative to the sum of the weights, at which to stop.
 
     Returns
     -------
@@ -190,7 +186,7 @@ def fit_decision_value_calibration(values, y_encoded, weight, *, max_iter=100, t
     theta = np.zeros(n_classes + 1)
     theta[0] = 1.0
     value = loss(theta)
-    for _ in range(max_iter):
+    for _ in range(MAX_NEWTON_STEPS):
         P = softmax(logits(theta), axis=1)
         WP = weight[:, None] * P
         residual = weight[:, None] * (P - target)
@@ -203,7 +199,7 @@ def fit_decision_value_calibration(values, y_encoded, weight, *, max_iter=100, t
         # equal offsets for all classes change nothing, so lstsq takes the shortest step
         step = np.linalg.lstsq(hessian, -gradient, rcond=1e-13)[0]
         decrement = -gradient @ step
-        if not decrement > tol * weight.sum():
+        if not decrement > 1e-14 * weight.sum():
             break
         size = 1.0
         # close to the optimum the differences of the loss are rounding errors, and full Newton

@@ -2,7 +2,6 @@
 
 import time
 
-from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
@@ -39,7 +38,7 @@ def timed_fit_on_rows(estimator, X, y, rows, fit_params):
     return estimator, time.perf_counter() - start
 
 
-def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None, rng=None):
+def cross_fit(estimator, X, y, folds, predict, *, fit_params, rng):
     """Fit a clone on the training rows of each fold and predict its test rows.
 
     Parameters
@@ -53,25 +52,16 @@ def cross_fit(estimator, X, y, folds, predict, *, fit_params, n_jobs=None, rng=N
         Called as ``predict(fitted, X_test)``.
     fit_params : dict
         Metadata of all rows for ``fit``.
-    n_jobs : int, default=None
-        Folds fitted in parallel.
-    rng : numpy.random.RandomState, default=None
-        Seeds each ``random_state`` that is None, differently for each fold. None: it stays None.
+    rng : numpy.random.RandomState
+        Seeds each ``random_state`` that is None, differently for each fold.
 
     Returns
     -------
     list
         What ``predict`` returned for each fold.
     """
-    return Parallel(n_jobs=n_jobs)(
-        delayed(_fit_fold)(
-            clone(estimator) if rng is None else seeded(estimator, rng),
-            X,
-            y,
-            fold,
-            predict,
-            fit_params,
-        )
+    return Parallel()(
+        delayed(_fit_fold)(seeded(estimator, rng), X, y, fold, predict, fit_params)
         for fold in folds
     )
 
