@@ -21,23 +21,18 @@ class Optimizer(Protocol):
         self, weights: Tensor, gradient: Tensor, scale: float, step_size_factors: Tensor | None
     ) -> None:
         """Move ``weights`` in place; ``gradient`` may be overwritten."""
-        ...
 
     def reset_state(self, neurons: Tensor) -> None:
         """Set the state of ``neurons`` (a mask), which may not be finite, to zero."""
-        ...
 
     def take(self, neurons: Tensor) -> "Optimizer":
         """Return an optimizer of some neurons (their indices), with the state that they have."""
-        ...
 
     def state(self) -> list[Tensor]:
         """Return the tensors that the next step depends on."""
-        ...
 
     def load(self, state: list[Tensor]) -> None:
         """Continue from a `state`."""
-        ...
 
 
 class Nesterov:
@@ -95,10 +90,8 @@ class Adam:
     Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1.
     """
 
-    def __init__(
-        self, like: Tensor, momentum: float, beta2: float = 0.999, epsilon: float = 1e-8
-    ) -> None:
-        self.beta1, self.beta2, self.epsilon = momentum, beta2, epsilon
+    def __init__(self, like: Tensor, momentum: float) -> None:
+        self.momentum = momentum
         self.mean = torch.zeros_like(like)
         self.square = torch.zeros_like(like)
         self.n_steps = torch.zeros((), device=like.device)
@@ -120,10 +113,10 @@ class Adam:
             [],
             [self.n_steps],
             lr=scale,
-            beta1=self.beta1,
-            beta2=self.beta2,
+            beta1=self.momentum,
+            beta2=0.999,
             weight_decay=0.0,
-            eps=self.epsilon,
+            eps=1e-8,
             amsgrad=False,
             maximize=False,
         )

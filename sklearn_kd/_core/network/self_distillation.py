@@ -264,11 +264,9 @@ class Recorder(Protocol):
 
     def begin(self, n_rows: int, n_batches: int) -> None:
         """Start, or start again, with the number of rows and of steps of an epoch."""
-        ...
 
     def __call__(self, logits: Tensor, targets: Tensor, rows: Tensor | None, step: int) -> None:
         """Observe a step."""
-        ...
 
 
 @dataclass
