@@ -15,7 +15,7 @@ __all__ = ["model_probabilities"]
 RENORMALIZATION_THRESHOLD = 1e-9
 
 
-def model_probabilities(model, X, classes, *, name=None, fill=0.0):
+def model_probabilities(model, X, classes, *, name=None):
     """Return the probabilities that a fitted classifier predicts.
 
     Parameters
@@ -27,13 +27,12 @@ def model_probabilities(model, X, classes, *, name=None, fill=0.0):
         Sorted labels, among them all classes of the model.
     name : str, default=None
         How error messages call the model. None: the name of its class.
-    fill : float, default=0.0
-        Probability of classes that the model does not know.
 
     Returns
     -------
     ndarray of float64 of shape (n_samples, n_classes)
-        In float64 for each model, since log losses clip at the resolution of the dtype.
+        In float64 for each model, since log losses clip at the resolution of the dtype. Classes
+        that the model does not know have zero.
 
     Raises
     ------
@@ -53,4 +52,4 @@ def model_probabilities(model, X, classes, *, name=None, fill=0.0):
     total = proba.sum(axis=1, keepdims=True)
     if np.abs(total - 1).max(initial=0.0) > RENORMALIZATION_THRESHOLD:
         proba /= total
-    return align_columns(proba, known, classes, fill=fill)
+    return align_columns(proba, known, classes)

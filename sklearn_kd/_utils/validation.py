@@ -45,7 +45,7 @@ def rescale_weights(weights):
     return np.ldexp(weights, -np.frexp(weights.max())[1])
 
 
-def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
+def check_soft_targets(soft_targets, y, *, classes=None):
     """Check soft targets at temperature 1 and sort their columns by class.
 
     Parameters
@@ -58,12 +58,10 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     classes : ndarray of shape (n_classes,), optional
         All labels, sorted, if they are known. The columns of an array are then in their order, and
         a DataFrame may have no other columns.
-    dtype : numpy dtype
-        Dtype of the result.
 
     Returns
     -------
-    soft_targets : ndarray of shape (n_samples, n_classes)
+    soft_targets : ndarray of float64 of shape (n_samples, n_classes)
         Columns in the order of ``classes``, rows renormalized to sum to one.
     classes : ndarray of shape (n_classes,)
         ``np.unique(y)``, or its union with the column labels of the DataFrame.
@@ -99,7 +97,7 @@ def check_soft_targets(soft_targets, y, *, classes=None, dtype=np.float64):
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
     _warn_if_misaligned(Q, y_encoded)
-    return Q.astype(dtype, copy=False), classes
+    return Q, classes
 
 
 def _check_column_labels(columns, classes, known):

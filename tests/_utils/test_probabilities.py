@@ -28,9 +28,6 @@ def test_columns_go_to_their_classes_in_float64():
     proba = model_probabilities(Answers(np.float32(EVEN), ["b", "d"]), X, np.array(list("abcd")))
     assert proba.dtype == np.float64
     assert_array_equal(proba, [[0, 0.25, 0, 0.75], [0, 0.5, 0, 0.5]])
-    classes = np.array(list("abd"))
-    proba = model_probabilities(Answers(EVEN, ["b", "d"]), X, classes, fill=np.nan)
-    assert np.isnan(proba[:, 0]).all()
     assert_array_equal(model_probabilities(Answers(EVEN), X, np.array([0, 1])), EVEN)
 
 

@@ -32,7 +32,6 @@ def test_soft_targets_as_an_array():
     np.testing.assert_allclose(checked, Q, rtol=1e-15)
     assert classes.tolist() == ["a", "b", "c"]
     assert checked.dtype == np.float64
-    assert check_soft_targets(Q, Y, dtype=np.float32)[0].dtype == np.float32
 
 
 def test_soft_targets_as_a_frame_go_by_label():
