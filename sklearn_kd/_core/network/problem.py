@@ -134,8 +134,3 @@ class TrainingResult:
             reasons=["max_iter"] * n_fits,
             n_epochs=[0] * n_fits,
         )
-
-    @property
-    def reason(self) -> str:
-        """How the only fit, or the first, ended."""
-        return self.reasons[0]

@@ -49,7 +49,7 @@ def test_early_stopping_restores_the_best_scored_weights(batch_size):
         part = students.neurons(s)
         if best < len(kept):
             torch.testing.assert_close(students.hidden[part], kept[best][part], rtol=0, atol=0)
-    assert outcome.reason == "early_stopping"
+    assert outcome.reasons[0] == "early_stopping"
     # it ended `patience` epochs after the last best of any student
     assert len(reported) == int(outcome.best_epoch.max()) + held_out.patience
 
@@ -88,7 +88,7 @@ def test_folds_score_held_out_training_rows(in_passing):
     best = 1 + scores[1 : n + 1].argmin()
     assert outcome.best_epoch[0] == best
     np.testing.assert_allclose(students.hidden[:8], paths[0][best], rtol=1e-9, atol=1e-10)
-    assert outcome.reason == "early_stopping"
+    assert outcome.reasons[0] == "early_stopping"
     # every epoch has a score, the last one too; in passing it comes one epoch late
     assert n == len(outcome.losses) == best + 8 + in_passing
     assert torch.isinf(outcome.best_score[1:]).all()

@@ -74,7 +74,7 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
     rows = problem.WeightedRows(torch.tensor(data.X), rule, weights)
     note = None if on_step is None else lambda epoch, _: on_step(hidden)
     outcome = run_training(students, rows, squared_error, plan, on_epoch=note)
-    assert outcome.reason == "max_iter"
+    assert outcome.reasons[0] == "max_iter"
     W, v = hidden.numpy().reshape(-1, WIDTH, D), drawn[0][1] / math.sqrt(WIDTH)
     return np.stack([np.tanh(data.X @ w.T) @ v for w in W])
 

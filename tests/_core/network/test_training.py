@@ -48,7 +48,7 @@ def test_projected_gradient_descent_step_by_step(n_outputs, radius):
     floor = float(losses.entropy(as_targets(P, n_outputs))[0] @ rows.weights[0])
     curve = torch.cat(outcome.losses).numpy() - floor
     np.testing.assert_allclose(curve, risks, rtol=1e-10, atol=1e-13)
-    assert outcome.reason == "max_iter"
+    assert outcome.reasons[0] == "max_iter"
     if radius == 0.5:  # the bound was met
         assert np.linalg.norm(path[-1] - W0, axis=1).max() == pytest.approx(limit)
 
@@ -334,10 +334,10 @@ def test_epochs_are_yielded_until_training_ends(pauses):
     )
     if pauses:
         assert list(training.epochs(until=2)) == [1, 2]
-        assert training.result.reason == "paused"
+        assert training.result.reasons[0] == "paused"
         assert list(training.epochs(until=2)) == []
     assert list(training.epochs()) == ([3, 4, 5] if pauses else [1, 2, 3, 4, 5])
-    assert training.result.reason == "max_iter"
+    assert training.result.reasons[0] == "max_iter"
     assert list(training.epochs()) == []
     assert training.advance() is training.result
 
@@ -363,7 +363,7 @@ def test_a_callback_ends_training():
         make_plan(students),
         on_epoch=lambda epoch, outcome: epoch == 3,
     )
-    assert (outcome.reason, len(outcome.losses)) == ("callback", 3)
+    assert (outcome.reasons[0], len(outcome.losses)) == ("callback", 3)
 
 
 @pytest.mark.parametrize("where", ["rule", "callback"])
@@ -386,7 +386,7 @@ def test_an_interrupt_is_handed_back_with_the_best_weights(where, batch_size):
 
     rows.rule = interrupted
     outcome = run_training(students, rows, losses.cross_entropy, plan, held_out, on_epoch)
-    assert outcome.reason == "interrupted"
+    assert outcome.reasons[0] == "interrupted"
     assert isinstance(outcome.interrupt, KeyboardInterrupt)
     assert where in str(outcome.interrupt)
     best = torch.stack(scores).argmin(dim=0)
@@ -415,7 +415,7 @@ def test_divergence_is_marked_and_leaves_no_nan(optimizer, batch_size, step_size
     assert torch.isfinite(students.output).all()
     assert all(torch.isfinite(tensor).all() for state in outcome.optimizers for tensor in state)
     assert torch.equal(students.hidden[:4], students.initial[:4])
-    assert outcome.reason == "max_iter"
+    assert outcome.reasons[0] == "max_iter"
 
 
 def test_the_last_step_may_diverge_too():
@@ -433,7 +433,7 @@ def test_all_diverged_ends_training():
     students = make_students([4, 2])
     plan = make_plan(students, 1e200)
     outcome = run_training(students, make_rows(X, P, weights, 1), losses.cross_entropy, plan)
-    assert outcome.reason == "diverged"
+    assert outcome.reasons[0] == "diverged"
     assert outcome.diverged.all()
     assert len(outcome.losses) < 30
 
