@@ -20,8 +20,8 @@ from sklearn_kd._distillation.fit import (
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import check_training_rows
+from sklearn_kd._utils.base import DocumentationLinkMixin
 from sklearn_kd._utils.containers import warn_if_sliceable
-from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,

@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.base import (
+    DocumentationLinkMixin,
     FittedClassifierMixin,
     all_or_nothing,
     labels_from_logits,
@@ -16,7 +17,6 @@ from sklearn_kd._utils.base import (
     probabilities_from_logits,
     require_fitted,
 )
-from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
 from sklearn_kd._search.split_fits import SearchFits
-from sklearn_kd._utils.documentation import DocumentationLinkMixin
+from sklearn_kd._utils.base import DocumentationLinkMixin
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
     check_method_params,

@@ -17,9 +17,13 @@ from sklearn_kd._self_distillation.label_quality import (
     posterior_label_probabilities,
     predictions_without_label_influence,
 )
-from sklearn_kd._utils.base import FittedClassifierMixin, all_or_nothing, require_fitted
+from sklearn_kd._utils.base import (
+    DocumentationLinkMixin,
+    FittedClassifierMixin,
+    all_or_nothing,
+    require_fitted,
+)
 from sklearn_kd._utils.callbacks import Subtask
-from sklearn_kd._utils.documentation import DocumentationLinkMixin
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,

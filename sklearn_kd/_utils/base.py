@@ -1,4 +1,4 @@
-"""Predictions from logits, and a context manager that restores an estimator when its fit fails."""
+"""Mixins of estimators, predictions from logits, and a context manager that undoes failed fits."""
 
 from contextlib import contextmanager
 
@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
     "PREDICT_BLOCK_BYTES",
+    "DocumentationLinkMixin",
     "FittedClassifierMixin",
     "all_or_nothing",
     "labels_from_logits",
@@ -21,6 +22,16 @@ __all__ = [
 PREDICT_BLOCK_BYTES = 64 * 2**20
 #: Attributes of scikit-learn's callbacks, which its own wrapper of ``fit`` removes.
 CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_callback_fit_ctx", "_parent_callback_ctx")
+
+
+class DocumentationLinkMixin:
+    """Mixin for public estimators: they have no documentation link of scikit-learn's.
+
+    The template is empty as long as the package has no site, and an empty link is not shown.
+    """
+
+    _doc_link_module = "sklearn_kd"
+    _doc_link_template = ""
 
 
 class FittedClassifierMixin(ClassifierMixin):

@@ -10,8 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import check_loss
-from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, require_fitted
-from sklearn_kd._utils.documentation import DocumentationLinkMixin
+from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["TwoLayerPGDClassifier", "network_logits"]
