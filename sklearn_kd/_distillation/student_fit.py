@@ -15,12 +15,12 @@ from sklearn_kd._distillation.row_expansion import (
     switch_off_validation_split,
 )
 from sklearn_kd._utils.callbacks import begin_subtask
-from sklearn_kd._utils.joint_students import joint_student
 from sklearn_kd._utils.labels import apply_temperature, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
     fit_preprocessing,
+    joint_student,
     last_step,
     step_parameter,
     student_mode,

@@ -11,13 +11,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from sklearn_kd._utils.joint_students import joint_student
 from sklearn_kd._utils.protocols import Distiller, trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
     estimator_path,
     inner_estimator,
     innermost_student,
+    joint_student,
     student_mode,
 )
 

@@ -1,4 +1,4 @@
-"""Sub-estimators of meta-estimators: path to the student, seeds, metadata routing and tags."""
+"""Sub-estimators of meta-estimators: path to the student, clones, metadata routing and tags."""
 
 import copy
 
@@ -19,6 +19,7 @@ __all__ = [
     "fit_preprocessing",
     "inner_estimator",
     "innermost_student",
+    "joint_student",
     "last_step",
     "merge_tags",
     "route_fit",
@@ -121,6 +122,32 @@ def seeded(estimator, rng):
     names = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
     seeds = {name: int(rng.randint(2**31 - 1)) for name in names if params[name] is None}
     return estimator.set_params(**seeds) if seeds else estimator
+
+
+def joint_student(student, params, checked=None):
+    """Return a clone of a student that is ready for joint training, with parameters of its own.
+
+    Parameters
+    ----------
+    student : JointStudent
+        Unfitted.
+    params : dict
+        Parameters in which the clone differs from ``student``: those of the loss and a seed.
+    checked : estimator, default=None
+        A student that has checked the rows of the joint training. The clone takes over what is
+        known of these rows. Without it the caller has the clone check them (``_check_data``).
+
+    Returns
+    -------
+    JointStudent
+        With validated parameters.
+    """
+    copied = clone(student).set_params(**params)
+    copied._validate_params()
+    for name in ("classes_", "n_features_in_", "feature_names_in_"):
+        if hasattr(checked, name):
+            setattr(copied, name, getattr(checked, name))
+    return copied
 
 
 def without_own_requests(estimator):
