@@ -23,9 +23,6 @@ from sklearn_kd._utils.sklearn_compat import (
     routing_enabled,
 )
 
-__all__ = ["BatchedGridSearchCV"]
-
-
 #: Largest number of rounds of a search that discards candidates early. With the usual factor of 3
 #: the first round ends after a ninth of the epochs, which tells the leading third well
 #: (docs/results.md).

@@ -21,9 +21,6 @@ from sklearn_kd._utils.sub_estimators import (
     student_mode,
 )
 
-__all__ = ["AUTO_SUBSTITUTES", "Candidate"]
-
-
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
 AUTO_SUBSTITUTES = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 

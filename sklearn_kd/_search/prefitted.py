@@ -19,9 +19,6 @@ from sklearn.utils import get_tags
 from sklearn_kd._utils.sklearn_compat import MultimetricScorer
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["SCORE_NEEDED", "PrefittedGridSearch"]
-
-
 SCORE_NEEDED = (
     "halving_factor needs one score to compare candidates by: set refit to the name of a scorer."
 )

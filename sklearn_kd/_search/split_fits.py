@@ -11,8 +11,6 @@ from sklearn.utils import check_random_state
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
-__all__ = ["SearchFits"]
-
 
 @dataclass
 class _Group:
