@@ -9,9 +9,6 @@ import numpy as np
 from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch
 
-__all__ = ["CIFAR10", "FASHION_MNIST", "MNIST", "find_file", "load_images"]
-
-
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _N_TEST = 10_000
 

@@ -8,15 +8,6 @@ from sklearn.utils import check_array, check_random_state, check_scalar, gen_bat
 
 from sklearn_kd.datasets._image_files import CIFAR10, FASHION_MNIST, MNIST, load_images
 
-__all__ = [
-    "add_gaussian_noise",
-    "fetch_cifar10",
-    "fetch_fashion_mnist",
-    "fetch_mnist",
-    "select_classes",
-]
-
-
 _SOURCE = """
 Read from ``{filename}`` with the arrays ``x_train, y_train, x_test, y_test`` in the format of
 Keras, in ``data_home`` or else in one of the folders that the environment variable

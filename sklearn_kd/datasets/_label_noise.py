@@ -11,9 +11,6 @@ from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.validation import check_option, check_probabilities
 
-__all__ = ["add_label_noise"]
-
-
 #: Required and optional parameters of each kind of label noise.
 _LABEL_NOISE = {
     "symmetric": (("rate",), ("include_true",)),

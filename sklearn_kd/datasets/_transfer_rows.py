@@ -10,9 +10,6 @@ from sklearn_kd._tables.mixed_table import MixedTable, NewRows
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
 
-__all__ = ["make_transfer_rows"]
-
-
 #: Number of rounds of draws. Each round drops copies of training rows and the next replaces them.
 MAX_DRAW_ROUNDS = 10
 #: Share of new rows among those drawn below which drawing stops.
