@@ -6,18 +6,6 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = [
-    "PREDICT_BLOCK_BYTES",
-    "DocumentationLinkMixin",
-    "FittedClassifierMixin",
-    "all_or_nothing",
-    "labels_from_logits",
-    "log_probabilities_from_logits",
-    "probabilities_from_logits",
-    "require_fitted",
-]
-
-
 #: Bytes of one layer of activations that a block of rows may take when predicting.
 PREDICT_BLOCK_BYTES = 64 * 2**20
 #: Attributes of scikit-learn's callbacks, which its own wrapper of ``fit`` removes.

@@ -2,8 +2,6 @@
 
 from contextlib import contextmanager, nullcontext
 
-__all__ = ["EpochReporter", "Subtask", "begin_subtask"]
-
 
 class EpochReporter:
     """Reports training to callbacks and to the terminal, after each block of epochs.

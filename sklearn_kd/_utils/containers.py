@@ -8,8 +8,6 @@ from sklearn_kd._utils.sklearn_compat import num_features, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
-__all__ = ["extended_weights", "stack_rows", "warn_if_sliceable"]
-
 
 def warn_if_sliceable(X_unlabeled, n_samples):
     """Warn if a search would take ``X_unlabeled`` for metadata of the rows that it slices."""

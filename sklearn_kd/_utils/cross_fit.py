@@ -7,8 +7,6 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
 from sklearn_kd._utils.sub_estimators import seeded
 
-__all__ = ["cross_fit", "fit_on_rows", "timed_fit_on_rows"]
-
 
 def fit_on_rows(estimator, X, y, rows, fit_params):
     """Fit ``estimator`` on some rows of X and y, with the metadata of these rows.

@@ -13,17 +13,6 @@ from threadpoolctl import ThreadpoolController
 
 from sklearn_kd._utils.memory import free_bytes
 
-__all__ = [
-    "available_bytes",
-    "check_budget",
-    "dtype_name",
-    "resolve_device",
-    "thread_scope",
-    "to_numpy",
-    "to_tensor",
-]
-
-
 #: Multiplications of a step from which several threads are faster than one.
 MIN_PARALLEL_MULTIPLICATIONS = 2**24
 

@@ -8,17 +8,6 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 
 from sklearn_kd._utils.unique_rows import merge_rows
 
-__all__ = [
-    "content_folds",
-    "grouped_folds",
-    "random_rows",
-    "renumbered_folds",
-    "split_rows",
-    "stratified_folds",
-    "unique_row_folds",
-    "user_folds",
-]
-
 
 def content_folds(X, y_encoded, weights, n_folds, rng):
     """Return stratified folds that depend only on the set of distinct rows.

@@ -5,8 +5,6 @@ from sklearn.utils import check_array
 
 from sklearn_kd._utils.validation import check_option
 
-__all__ = ["KERNELS", "gram_matrix"]
-
 #: Names of kernels.
 KERNELS = ("ntk", "ntk-full", "nngp", "laplace")
 

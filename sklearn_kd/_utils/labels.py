@@ -5,18 +5,6 @@ from scipy.special import log_softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-__all__ = [
-    "align_columns",
-    "apply_temperature",
-    "balanced_factors",
-    "class_factors",
-    "encode_labels",
-    "invert_temperature",
-    "known_classes",
-    "merge_classes",
-    "mix_labels",
-]
-
 
 def encode_labels(y, classes=None):
     """Return the sorted labels and the index of the label of each row.

@@ -2,9 +2,6 @@
 
 import numpy as np
 
-__all__ = ["MIN_PROBABILITY", "clipped_log", "log_losses"]
-
-
 #: Probabilities below this count as this, so that a single row cannot decide a comparison: its loss
 #: is at most 13.8 nats.
 MIN_PROBABILITY = 1e-6

@@ -3,8 +3,6 @@
 import math
 import os
 
-__all__ = ["check_copies", "free_bytes"]
-
 
 def free_bytes():
     """Return the free main memory in bytes, or infinity if the platform does not say."""

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["paired_means"]
-
 
 def paired_means(differences, weights, groups, *, n_observations=None, test_to_train=0.0):
     r"""Return weighted means of paired differences, and their standard errors.

@@ -7,9 +7,6 @@ from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_probabilities
 
-__all__ = ["model_probabilities"]
-
-
 #: Rows whose sum differs from one by more than this are divided by their sum, as the log loss of
 #: scikit-learn requires. Others stay as they are: a division may round equal values differently.
 RENORMALIZATION_THRESHOLD = 1e-9

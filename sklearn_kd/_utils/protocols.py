@@ -7,15 +7,6 @@ package can offer the same. The methods are private because users never call the
 
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = [
-    "Distiller",
-    "JointStudent",
-    "LabelCorrector",
-    "SoftTargetStudent",
-    "TargetRecorder",
-    "trains_jointly",
-]
-
 
 @runtime_checkable
 class SoftTargetStudent(Protocol):

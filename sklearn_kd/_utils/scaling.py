@@ -5,9 +5,6 @@ import numpy as np
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import PrecisionWarning
 
-__all__ = ["fit_scaling", "mean_and_deviation", "scale_inputs"]
-
-
 #: Rows of a block, so that float64 intermediates of a float32 X stay in the cache.
 BLOCK_ROWS = 256
 #: Number of spacings of its numbers below which the spread of a column causes a warning.

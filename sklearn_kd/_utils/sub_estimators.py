@@ -13,22 +13,6 @@ from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
-__all__ = [
-    "estimator_path",
-    "fit_parameter_key",
-    "fit_preprocessing",
-    "inner_estimator",
-    "innermost_student",
-    "joint_student",
-    "last_step",
-    "merge_tags",
-    "route_fit",
-    "seeded",
-    "step_parameter",
-    "student_mode",
-    "without_own_requests",
-]
-
 
 def inner_estimator(estimator, *, fitted=False):
     """Return the estimator to which another one passes its rows, and the name of its parameter.

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["copies_among", "group_rows", "is_small", "merge_rows"]
-
 
 def _row_hashes(X):
     """Return a 64-bit hash of the bytes of each row."""

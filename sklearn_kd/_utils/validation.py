@@ -7,19 +7,6 @@ from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
-__all__ = [
-    "PREDICTED_ROW_SUM_TOLERANCE",
-    "ROW_SUM_TOLERANCE",
-    "check_option",
-    "check_probabilities",
-    "check_row_order",
-    "check_soft_targets",
-    "check_unit_interval",
-    "rescale_weights",
-    "validate_sample_weight",
-]
-
-
 #: Standard deviation of the number of agreeing rows in a random order. If it is larger, agreement
 #: at chance is a sign of misaligned rows. Two equal classes reach it with about 100 rows.
 MIN_AGREEMENT_STD_ROWS = 4.9

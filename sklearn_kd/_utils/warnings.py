@@ -3,9 +3,6 @@
 import sys
 import warnings
 
-__all__ = ["warn_caller"]
-
-
 #: Packages whose frames may lie between a warning and the user's call.
 INNER_PACKAGES = {"contextlib", "joblib", "sklearn", "sklearn_kd"}
 
