@@ -33,8 +33,6 @@ from sklearn_kd._utils.sklearn_compat import (
 from sklearn_kd._utils.sub_estimators import last_step, merge_tags, without_own_requests
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["DistilledClassifier"]
-
 
 def _student_has(method):
     """Return a check whether the fitted student, or else the one to be fitted, has a method."""

@@ -26,15 +26,6 @@ from sklearn_kd._utils.labels import merge_classes
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import last_step, seeded
 
-__all__ = [
-    "FitEstimators",
-    "check_classes",
-    "fit_student",
-    "label_training_rows",
-    "resolve_auto",
-    "resolve_estimators",
-]
-
 
 @dataclass(frozen=True)
 class FitEstimators:

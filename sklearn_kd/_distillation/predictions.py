@@ -11,8 +11,6 @@ from sklearn_kd._utils.labels import (
 )
 from sklearn_kd._utils.sub_estimators import last_step
 
-__all__ = ["StudentPredictor", "log_prior_shift"]
-
 
 class StudentPredictor:
     r"""Predictions of a fitted student in the classes of the DistilledClassifier.

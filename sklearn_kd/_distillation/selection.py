@@ -25,9 +25,6 @@ from sklearn_kd.exceptions import (
     UntestedRowsWarning,
 )
 
-__all__ = ["HeldOutTrial", "SelectionResult", "select_setting", "warn_no_gain"]
-
-
 #: Rows are divided into four folds. Jointly trained networks use three of them for training, other
 #: students, which are fitted one after the other, use one. The others are held out.
 N_SELECTION_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1

@@ -4,15 +4,6 @@ from typing import NamedTuple
 
 from sklearn_kd._utils.sub_estimators import fit_parameter_key
 
-__all__ = [
-    "MIN_DISTINCT_ROWS",
-    "DistillationSetting",
-    "candidate_settings",
-    "check_parameters",
-    "settings_to_try",
-]
-
-
 #: Distinct training rows below which nothing is held out and "auto" takes its defaults.
 MIN_DISTINCT_ROWS = 100
 #: Values of alpha beside 0 (hard labels) that ``alpha="auto"`` tries, by the source of the labels.

@@ -27,8 +27,6 @@ from sklearn_kd._utils.sub_estimators import (
 )
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
-__all__ = ["StudentSpec", "StudentTrainer"]
-
 
 @dataclass(frozen=True)
 class StudentSpec:

@@ -31,9 +31,6 @@ from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
 
-__all__ = ["LabelingSpec", "TeacherLabels", "enable_oob_score", "label_rows"]
-
-
 #: Folds of ``cv="auto"``.
 N_CROSS_FITTING_FOLDS = 5
 #: Fraction of tested rows below which a warning says that the others keep their hard labels.

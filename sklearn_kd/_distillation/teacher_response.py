@@ -13,15 +13,6 @@ from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_prob
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
-__all__ = [
-    "as_probabilities",
-    "check_teacher_proba",
-    "fill_missing_classes",
-    "teacher_predictions",
-    "warn_if_classes_missing",
-    "warn_if_classes_missing_in_folds",
-]
-
 
 def teacher_predictions(teacher, X, classes):
     """Return predictions of a teacher for the rows of X.

@@ -26,14 +26,6 @@ from sklearn_kd._utils.validation import (
     validate_sample_weight,
 )
 
-__all__ = [
-    "LabeledTrainingData",
-    "StudentTrainingSet",
-    "TrainingRows",
-    "check_training_rows",
-    "row_labeler",
-]
-
 
 @dataclass
 class TrainingRows:

@@ -11,14 +11,6 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.datasets import make_transfer_rows
 from sklearn_kd.exceptions import TransferRowsWarning
 
-__all__ = [
-    "TransferSet",
-    "TransferSpec",
-    "warn_if_few_transfer_rows",
-    "warn_if_no_transfer_rows_tried",
-]
-
-
 #: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
 TRANSFER_ROWS_PER_TRAINING_ROW = 3
 #: Rows that are drawn to find out whether a table has combinations of values that it lacks.
