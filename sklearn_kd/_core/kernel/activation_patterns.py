@@ -8,17 +8,6 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = [
-    "MAX_PATTERN_BYTES",
-    "MAX_SCRATCH_NUMBERS",
-    "PatternChunk",
-    "default_n_pairs",
-    "n_fresh_pairs",
-    "row_span",
-    "sample_patterns",
-]
-
-
 #: Numbers in the largest scratch array.
 MAX_SCRATCH_NUMBERS = 2**23
 #: Multiplications of one pass over the default number of draws.

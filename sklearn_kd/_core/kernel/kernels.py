@@ -21,9 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CenterBlocks", "Kernel", "UnitRows", "cross", "diagonal", "gram", "unit_rows"]
-
-
 #: Rows and columns of a tile, whose buffers stay in the cache of a core.
 TILE_ROWS = 512
 #: Rows and columns of a tile on the diagonal. These are smaller because the half of them that lies

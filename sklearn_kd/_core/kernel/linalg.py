@@ -9,24 +9,6 @@ from torch import Tensor
 
 from sklearn_kd._core.kernel.progress import Progress
 
-__all__ = [
-    "BLOCK_COLUMNS",
-    "NotPositiveDefiniteError",
-    "Solution",
-    "SolverOptions",
-    "cholesky_",
-    "cholesky_solve",
-    "conjugate_gradients",
-    "inverse_diagonal",
-    "pivoted_cholesky",
-    "solve_refined",
-    "solve_triangular",
-    "symmetric_product",
-    "symmetric_product_exactly",
-    "thin_product",
-]
-
-
 #: Rows that are converted to float64 at a time.
 FLOAT64_BLOCK_ROWS = 64
 #: Columns of a block. Products of this size run at full speed, and scratch memory stays small.

@@ -39,16 +39,6 @@ from sklearn_kd._core.kernel.activation_patterns import (
 from sklearn_kd._core.kernel.progress import Progress
 from sklearn_kd._core.kernel.simplex import Simplex, duality_gap, quadratic_program
 
-__all__ = [
-    "Separation",
-    "mean_logits",
-    "rkhs_norm",
-    "rkhs_weights",
-    "separation_margin",
-    "teacher_values",
-]
-
-
 #: Multiplications that reweighting the Gram matrix may take.
 MAX_REWEIGHT_MULTIPLICATIONS = 2**28
 

@@ -3,8 +3,6 @@
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["Progress"]
-
 
 @dataclass(frozen=True)
 class Progress:

@@ -27,20 +27,6 @@ from sklearn_kd._core.kernel.linalg import (
     thin_product,
 )
 
-__all__ = [
-    "FoldSystems",
-    "RidgeFit",
-    "Spectrum",
-    "fit_exactly",
-    "fit_iteratively",
-    "fit_nystroem",
-    "gradient_flow",
-    "leave_one_out_values",
-    "select_ridge",
-    "spectrum",
-]
-
-
 #: Losses up to this many times the least one are considered as good.
 MAX_LOSS_RATIO = 1.01
 #: Weight of the centers that a fold leaves out, relative to the other centers, in the estimate of

@@ -5,9 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["Simplex", "duality_gap", "project_simplex", "quadratic_program"]
-
-
 #: Steps on the active rows of a quadratic program before these are chosen again. The number is
 #: doubled each time.
 INITIAL_STEPS = 100

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from sklearn_kd._core.network.problem import Students, TrainingResult, ValidationSpec
 
-__all__ = ["EarlyStopping", "capped"]
-
-
 #: Steps between two updates of the running mean of the weights, which then take little time.
 STEPS_PER_AVERAGE = 4
 #: Epochs without improvement that a network without a score has from the start. It is larger than

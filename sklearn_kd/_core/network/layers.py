@@ -16,17 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = [
-    "RELU",
-    "Activation",
-    "Workspace",
-    "backward_hidden",
-    "backward_output",
-    "forward",
-    "initialize",
-    "project",
-]
-
 
 class Activation(NamedTuple):
     """An activation in place, with a derivative that is a function of its values.

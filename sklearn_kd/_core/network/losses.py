@@ -18,9 +18,6 @@ from torch.nn.functional import softplus
 
 from sklearn_kd._core.network.segments import Segment, take_segments
 
-__all__ = ["Loss", "PerSegmentLoss", "TwoTerm", "cross_entropy", "entropy"]
-
-
 Loss = Callable[[Tensor, Any], tuple[Tensor, Tensor]]
 
 

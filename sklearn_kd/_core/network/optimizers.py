@@ -11,8 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Adam", "Nesterov", "Optimizer"]
-
 
 class Optimizer(Protocol):
     """Interface of an optimizer in the training loop."""

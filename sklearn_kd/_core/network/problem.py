@@ -11,8 +11,6 @@ from sklearn_kd._core.network.layers import RELU, Activation
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import TargetRule
 
-__all__ = ["Students", "TrainingConfig", "TrainingResult", "ValidationSpec", "WeightedRows"]
-
 
 @dataclass
 class Students:

@@ -5,9 +5,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Segment", "take", "take_segments"]
-
-
 Part = TypeVar("Part")
 
 

@@ -7,9 +7,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["DIVERGENCE_FACTOR", "CosineDecay", "StepSize", "divergence_threshold"]
-
-
 #: Training counts as diverged if the loss is at least this multiple of one plus the loss of the
 #: untrained network, even if it is finite.
 DIVERGENCE_FACTOR = 1e4

@@ -14,9 +14,6 @@ from torch import Tensor
 
 from sklearn_kd._core.network.segments import Segment, take_segments
 
-__all__ = ["Fixed", "PerSegmentTargets", "TargetRule", "mixed_targets", "two_term_targets"]
-
-
 #: Targets are a tensor, or one for each segment of `PerSegmentTargets`.
 TargetRule = Callable[[Tensor, Tensor | None, int], Any]
 

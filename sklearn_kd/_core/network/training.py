@@ -30,9 +30,6 @@ from sklearn_kd._core.network.step_size import (
     divergence_threshold,
 )
 
-__all__ = ["ResumableTraining"]
-
-
 #: Rows of a forward pass that evaluates networks, without a step.
 ROWS_PER_EVALUATION = 4096
 #: Size of a logit at which training counts as diverged, where the loss is not known.
