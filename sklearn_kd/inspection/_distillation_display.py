@@ -13,9 +13,6 @@ from sklearn_kd.inspection._measurements import (
 )
 from sklearn_kd.inspection._plotting import check_columns, pyplot, two_axes
 
-__all__ = ["DistillationDisplay"]
-
-
 #: Column and label of the horizontal axis of each panel.
 PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
 #: Label, marker, color and horizontal offset in points of each model. The offset separates both

@@ -13,8 +13,6 @@ from sklearn_kd.inspection._measurements import check_distiller
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 from sklearn_kd.metrics import fidelity_score
 
-__all__ = ["FidelityDisplay"]
-
 COLUMNS = ["top_class", "teacher", "student", "student_class", "distance", "weight"]
 
 

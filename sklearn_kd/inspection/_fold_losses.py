@@ -28,17 +28,6 @@ from sklearn_kd._utils.probabilities import model_probabilities
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
 
-__all__ = [
-    "CrossValidationRows",
-    "FoldLosses",
-    "checked_folds",
-    "fit_and_predict",
-    "mean_loss",
-    "out_of_fold_losses",
-    "routed_fit_params",
-    "row_losses",
-]
-
 
 @dataclass(frozen=True)
 class CrossValidationRows:

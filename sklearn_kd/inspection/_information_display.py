@@ -13,9 +13,6 @@ from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.validation import check_option
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 
-__all__ = ["InformationDisplay"]
-
-
 _COLUMNS = ["epoch", "weight", "given", "refined", "predicted", "gain"]
 _QUANTITIES = {"ratio": "Information ratio", "gain": "Information gain"}
 #: Root mean square of centered labels below which they count as all equal. Their information ratio

@@ -35,21 +35,6 @@ from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
-__all__ = [
-    "COSTS",
-    "MODELS",
-    "SCORES",
-    "MeasurementOptions",
-    "check_distiller",
-    "default_margin",
-    "measure_folds",
-    "model_bytes",
-    "model_latency",
-    "model_throughput",
-    "over_folds",
-]
-
-
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
 MODELS = ("teacher", "hard", "distilled")
 SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]

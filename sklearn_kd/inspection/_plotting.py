@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["check_columns", "pyplot", "two_axes"]
-
 
 def check_columns(frame, required):
     """Raise a ValueError if a frame lacks some of the columns that are required."""

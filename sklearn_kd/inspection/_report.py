@@ -22,9 +22,6 @@ from sklearn_kd.inspection._measurements import (
 )
 from sklearn_kd.inspection._plotting import check_columns
 
-__all__ = ["DistillationReport", "distillation_report"]
-
-
 #: Scores that can decide, and whether higher values are better.
 HIGHER_IS_BETTER = {
     "accuracy": True,

@@ -30,9 +30,6 @@ from sklearn_kd.inspection._fold_losses import (
 )
 from sklearn_kd.inspection._measurements import default_margin
 
-__all__ = ["DistillationAdvice", "DistillationCost", "Estimate", "should_distill"]
-
-
 #: How messages call the loss of each ``decide_by``.
 LOSS_NAMES = {"log_loss": "log loss", "accuracy": "error rate"}
 #: Duration of a student's fit to soft labels, in fits to hard labels. It was 1 to 3 on 24 tables.

@@ -16,9 +16,6 @@ from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 
-__all__ = ["WidthCurveDisplay"]
-
-
 COLUMNS = ["width", "labels", "seed", "split", "score"]
 
 
