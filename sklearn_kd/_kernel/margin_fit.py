@@ -17,9 +17,6 @@ from sklearn_kd._utils.device import check_budget, dtype_name, resolve_device, t
 from sklearn_kd._utils.unique_rows import merge_rows
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["fit_margin", "mean_over_draws"]
-
-
 #: Draws that the teacher keeps.
 MAX_DRAWS = 2**14
 #: Numbers in the values of these draws.

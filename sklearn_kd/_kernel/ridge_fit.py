@@ -28,9 +28,6 @@ from sklearn_kd._utils.folds import unique_row_folds
 from sklearn_kd._utils.unique_rows import merge_rows
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["fit_ridge", "kernel_expansion", "kernel_of", "staged_duals"]
-
-
 log = logging.getLogger("sklearn_kd")
 
 #: Number of distinct rows up to which "auto" solves by Cholesky, for each type of device. With more

@@ -23,9 +23,6 @@ from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.unique_rows import copies_among
 from sklearn_kd._utils.validation import validate_sample_weight
 
-__all__ = ["KernelTeacher"]
-
-
 #: Fitted attributes that only some fits set.
 _OPTIONAL = (
     "loo_decision_function_",

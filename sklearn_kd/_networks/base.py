@@ -12,8 +12,6 @@ from sklearn_kd._utils.base import (
 )
 from sklearn_kd._utils.sklearn_compat import fit_context
 
-__all__ = ["NetworkClassifierMixin"]
-
 
 class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
     """Classifier that trains on hard and soft labels and predicts by logits.

@@ -11,8 +11,6 @@ from sklearn_kd._utils.validation import (
     validate_sample_weight,
 )
 
-__all__ = ["check_loss", "check_partial_classes", "check_training_data", "weigh_classes"]
-
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
     """Validate the rows of a fit and leave out those of weight zero.

@@ -4,14 +4,6 @@ import numpy as np
 
 from sklearn_kd._utils.folds import random_rows
 
-__all__ = [
-    "resolve_batch_size",
-    "resolve_patience",
-    "resolve_scaling",
-    "sample_validation_rows",
-]
-
-
 #: Rows of a minibatch under batch_size="auto".
 BATCH_SIZE = 128
 #: Fewest epochs without a better validation loss under n_iter_no_change="auto".

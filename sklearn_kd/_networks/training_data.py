@@ -15,9 +15,6 @@ from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.unique_rows import is_small
 from sklearn_kd._utils.validation import rescale_weights
 
-__all__ = ["CheckedRows", "TrainingData", "TrainingTensors"]
-
-
 #: Number of distinct rows up to which "auto" trains in full batch.
 MAX_FULL_BATCH_ROWS = 1000
 #: Folds of the cross-validated early stopping.

@@ -38,9 +38,6 @@ from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 
-__all__ = ["SelfDistillClassifier"]
-
-
 #: Smallest weight of the predictions of a first generation for which a second one is trained. With
 #: less weight the second generation would hardly differ from the first.
 MIN_PREDICTION_WEIGHT = 0.1

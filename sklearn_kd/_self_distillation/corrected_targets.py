@@ -9,8 +9,6 @@ import torch
 from sklearn_kd._core.network import self_distillation
 from sklearn_kd._utils.device import to_numpy
 
-__all__ = ["LabelCorrection"]
-
 
 class LabelCorrection:
     """Correction of the labels of one fit: what the network needs, and what it has done.

@@ -14,14 +14,6 @@ from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
 
-__all__ = [
-    "cross_validated_label_quality",
-    "estimate_noise_rate",
-    "posterior_label_probabilities",
-    "predictions_without_label_influence",
-]
-
-
 #: Power of the probabilities of a network that has not learned its targets. Such a network leans
 #: toward the labels that it was trained on, which would count twice. With two generations of 256
 #: neurons, on at most 2,000 rows of 24 tables at noise rates of 0, 0.2 and 0.4, the refined labels

@@ -6,9 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["Column", "check_table", "group_indicators", "read_columns"]
-
-
 #: Code of a missing value.
 MISSING = -1
 #: Smallest integer that float64 cannot represent exactly. A column of larger integers holds

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["encode_nominal", "encode_numbers"]
-
 
 def encode_nominal(codes, weights, limit):
     """Encode categories as points at a squared distance of one from each other.

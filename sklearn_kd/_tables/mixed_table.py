@@ -8,9 +8,6 @@ from sklearn.utils import gen_batches
 from sklearn_kd._tables.columns import group_indicators, read_columns
 from sklearn_kd._tables.encoding import encode_nominal, encode_numbers
 
-__all__ = ["MixedTable", "NewRows"]
-
-
 #: Rows whose distances to all others are computed at a time, which takes 20 MB for 40,000 rows.
 SEARCH_BLOCK_ROWS = 64
 #: Most frequent categories of an attribute that the distance distinguishes. Others count as one.

@@ -10,8 +10,6 @@ from sklearn.utils import check_random_state, check_scalar, check_X_y
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.warnings import warn_caller
 
-__all__ = ["NTKMargin", "ntk_margin", "signs_or_one_hot"]
-
 #: Fields of a solution that only the teacher needs.
 _CORE_ONLY = ("coefficients", "control")
 

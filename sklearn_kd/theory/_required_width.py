@@ -8,8 +8,6 @@ from sklearn.utils import check_scalar
 
 from sklearn_kd._utils.validation import check_option
 
-__all__ = ["RequiredWidth", "required_width"]
-
 
 @dataclass(frozen=True)
 class RequiredWidth:

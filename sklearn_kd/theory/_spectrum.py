@@ -11,8 +11,6 @@ from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd.theory._margin import signs_or_one_hot
 
-__all__ = ["KernelSpectrum", "information_ratio", "kernel_spectrum"]
-
 
 @dataclass(frozen=True)
 class KernelSpectrum:

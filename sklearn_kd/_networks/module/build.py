@@ -13,20 +13,6 @@ from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 from sklearn_kd._utils.device import dtype_name, resolve_device, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
 
-__all__ = [
-    "build",
-    "check_outputs",
-    "load",
-    "memory_errors",
-    "n_outputs_of",
-    "own_random_state",
-    "predict_logits",
-    "row_shape",
-    "rows_in_a_block",
-    "to_logits",
-]
-
-
 #: Estimated ratio of the size of a row's activations to the size of the row, when predicting.
 ACTIVATIONS_PER_INPUT = 32
 #: Most rows that a module predicts at once.

@@ -11,9 +11,6 @@ import zipfile
 import numpy as np
 import torch
 
-__all__ = ["Checkpoint", "describe"]
-
-
 #: Ratio of the time between two writes to the time that the last one took.
 TRAINING_TIME_PER_WRITE = 20
 #: Levels of nested values that `describe` goes down.

@@ -13,8 +13,6 @@ from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._utils.base import DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
-__all__ = ["ModuleClassifier"]
-
 
 class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module as a classifier, trained by skorch on hard or soft labels.

@@ -22,15 +22,6 @@ from sklearn_kd._utils.scaling import mean_and_deviation
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import EarlyStoppingWarning
 
-__all__ = [
-    "ModuleFitPlan",
-    "Seeds",
-    "draw_seeds",
-    "resolve_parameters",
-    "select_validation_rows",
-]
-
-
 #: Epochs under max_epochs="auto" in full batch, where an epoch is one step, and in minibatches.
 FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}

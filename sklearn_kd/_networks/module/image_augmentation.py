@@ -9,9 +9,6 @@ from numbers import Real
 import torch
 from torch.nn import functional
 
-__all__ = ["make_augmentation"]
-
-
 #: Strength of each change where the user gives none.
 DEFAULT_STRENGTHS = {"shift": 2, "crop": 4, "flip": 0.5, "noise": 0.1}
 

@@ -30,9 +30,6 @@ from sklearn_kd._core.network.targets import Fixed
 from sklearn_kd._networks.module.build import rows_in_a_block, to_logits
 from sklearn_kd.exceptions import DivergenceError
 
-__all__ = ["Batches", "ModuleNet", "Problem", "RowsDataset"]
-
-
 #: Methods of a callback that are called for each batch.
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 

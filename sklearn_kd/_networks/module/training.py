@@ -22,9 +22,6 @@ from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, thread_scope, to_numpy
 from sklearn_kd._utils.validation import check_probabilities
 
-__all__ = ["fit"]
-
-
 ADVICE = "set a smaller batch_size or a smaller module, or pass float32 rows"
 
 

@@ -13,9 +13,6 @@ from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
-__all__ = ["TwoLayerPGDClassifier", "network_logits"]
-
-
 #: Rows are predicted without a scaled copy where the offsets add at most this to the input of a
 #: neuron, in units of what a row of norm one adds. Each factor of two costs one bit of precision.
 MAX_OFFSET_SHARE = 16

@@ -16,8 +16,6 @@ from sklearn_kd._networks.resolve import (
     sample_validation_rows,
 )
 
-__all__ = ["FitPlan", "check_resumed", "optimizer_kind", "resolve_parameters"]
-
 #: Number of steps that max_iter="auto" aims at, and its fewest epochs in minibatches.
 FULL_BATCH_STEPS, MINIBATCH_STEPS, MIN_EPOCHS = 2000, 10000, 30
 #: Step sizes of Adam under learning_rate="auto". That of the hidden layer is divided by the square

@@ -22,9 +22,6 @@ from sklearn_kd._networks.two_layer.training import (
 )
 from sklearn_kd._utils.device import available_bytes, check_budget, resolve_device
 
-__all__ = ["FitOutcome", "JointTraining"]
-
-
 CPU = torch.device("cpu")
 #: Bytes of the activations and logits of a step up to which fits are stacked. More would not stay
 #: in the cache, and less would leave single operations with little to do.

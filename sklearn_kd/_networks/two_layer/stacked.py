@@ -11,9 +11,6 @@ from sklearn_kd._core.network import training as network_training
 from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._utils.device import thread_scope, to_tensor
 
-__all__ = ["StackedNetworks"]
-
-
 #: Epochs of minibatches that the weights kept by early stopping are averaged over. The average
 #: removes the noise of steps whose size has not decayed yet.
 AVERAGED_EPOCHS = 6

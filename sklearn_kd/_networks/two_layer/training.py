@@ -19,17 +19,6 @@ from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
 
-__all__ = [
-    "MEMORY_ADVICE",
-    "FittedNetworkReader",
-    "check_validation_rows",
-    "curves_of",
-    "divergence_error",
-    "fit",
-    "needed_bytes",
-]
-
-
 #: What to do where memory does not suffice.
 MEMORY_ADVICE = "set a smaller batch_size, width or n_init"
 #: Approximate number of arrays of the size of the activations and of the logits in a step.
