@@ -4,8 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 from sklearn_kd import TwoLayerPGDClassifier, exceptions

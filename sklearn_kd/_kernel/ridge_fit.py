@@ -12,8 +12,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sklearn_kd._core.kernel import kernels, linalg
-from sklearn_kd._core.kernel import ridge as ridge_module
+from sklearn_kd._core.kernel import kernels, linalg, ridge as ridge_module
 from sklearn_kd._core.kernel.progress import Progress
 from sklearn_kd._utils.calibration import fit_temperature, smoothed_class_weights
 from sklearn_kd._utils.device import (

@@ -3,40 +3,16 @@
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
 from sklearn.utils import _safe_indexing as safe_indexing
-from sklearn.utils._metadata_requests import _raise_for_params as raise_for_params
-from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
+from sklearn.utils._metadata_requests import (
+    _raise_for_params as raise_for_params,
+    _routing_enabled as routing_enabled,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import _safe_split as safe_split
 from sklearn.utils.validation import (
     _check_method_params as check_method_params,
-)
-from sklearn.utils.validation import (
     _check_sample_weight as check_sample_weight,
-)
-from sklearn.utils.validation import (
     _check_y as check_y,
-)
-from sklearn.utils.validation import (
     _num_features as num_features,
-)
-from sklearn.utils.validation import (
     _num_samples as num_samples,
 )
-
-__all__ = [
-    "HasMethods",
-    "Interval",
-    "MultimetricScorer",
-    "RealNotInt",
-    "StrOptions",
-    "check_method_params",
-    "check_sample_weight",
-    "check_y",
-    "fit_context",
-    "num_features",
-    "num_samples",
-    "raise_for_params",
-    "routing_enabled",
-    "safe_indexing",
-    "safe_split",
-]

@@ -1,8 +1,7 @@
 """Folds and held-out rows that depend on the content of the rows only."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn.model_selection import KFold, PredefinedSplit
 
 from sklearn_kd._utils.folds import content_folds, random_rows, split_rows, user_folds

@@ -4,8 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._utils.scaling import fit_scaling, mean_and_deviation, scale_inputs

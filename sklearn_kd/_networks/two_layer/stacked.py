@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import layers, losses, problem
-from sklearn_kd._core.network import training as network_training
+from sklearn_kd._core.network import layers, losses, problem, training as network_training
 from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._utils.device import thread_scope, to_tensor
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core.kernel import kernels, linalg
-from sklearn_kd._core.kernel import ridge as ridge_module
+from sklearn_kd._core.kernel import kernels, linalg, ridge as ridge_module
 from sklearn_kd._core.kernel.linalg import SolverOptions
 
 NTK = kernels.Kernel("ntk")
