@@ -11,8 +11,6 @@ from sklearn_kd._utils.memory import check_copies
 from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
 
-__all__ = ["balance_classes", "fit_expanded", "switch_off_validation_split"]
-
 
 def expand_rows(Q, sample_weight=None):
     """Return the copies of rows, one per class, that have a positive weight.

@@ -179,4 +179,5 @@ class SearchFits:
         train, _ = self.splits[number]
         X, y = safe_split(self.estimator, self.X, self.y, train)
         params = check_method_params(self.X, params=self.fit_params, indices=train)
-        return split.prepare(self.candidates, X, y, params)
+        split.prepare(self.candidates, X, y, params)
+        return split

@@ -11,8 +11,6 @@ from torch import Tensor
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import Fixed
 
-__all__ = ["CorrectionSpec", "Softmax", "hardmax"]
-
 
 def hardmax(logits: Tensor) -> Tensor:
     """Return one for the largest output of each row and zero for others, the shape of the logits.
