@@ -10,7 +10,7 @@ from sklearn_kd import DistilledClassifier
 
 
 class SoftmaxStudent(ClassifierMixin, BaseEstimator):
-    """Native student, independent: softmax regression by Newton's method, maths.md 6."""
+    """Native student, independent of the package: softmax regression by Newton's method."""
 
     def __init__(self, alpha=1.0, temperature=1.0, l2=0.0):
         self.alpha = alpha

@@ -36,7 +36,7 @@ def naive_kl(P, F):
 
 
 def naive_gradient(X, P, weights, W, A):
-    """maths.md 1: (1/sum w) sum_i w_i (mu - p) A_j m^-1/2 1[<W_j, x_i> > 0] x_i."""
+    """Gradient of the risk: (1/sum w) sum_i w_i (mu - p) A_j m^-1/2 1[<W_j, x_i> > 0] x_i."""
     share = weights / weights.sum()
     m = len(W)
     residual = naive_proba(_logits(X, W, A)) - P
@@ -54,7 +54,7 @@ def _logits(X, W, A):
 
 
 def naive_pgd(X, P, W0, A, *, step_size, n_steps, radius=None, weights=None):
-    """Projected gradient descent of maths.md 1.
+    """Projected gradient descent on the hidden weights, as in arXiv:2412.09579.
 
     Returns the weights after each step (the start first) and the KL risk before each.
     """

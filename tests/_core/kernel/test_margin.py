@@ -19,7 +19,7 @@ from sklearn_kd._core.kernel.margin import (
 
 
 def naive_gram(X):
-    """maths.md 3, the angle by atan2, by loops."""
+    """Kernel <x, u> (pi - angle) / (2 pi) of the gradients, by loops, with the angle by atan2."""
     K = np.zeros((len(X), len(X)))
     for i, x in enumerate(X):
         for j, u in enumerate(X):

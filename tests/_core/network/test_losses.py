@@ -30,7 +30,7 @@ def tempered(P, T):
 
 
 def naive_two_term(F, P, Y, alpha, T):
-    """Per row, as maths.md 6 has it (cross-entropy for KL: they differ by a constant)."""
+    """Loss of distillation by row, cross-entropy in place of KL, which differs by a constant."""
     soft = -(tempered(P, T) * naive_log_proba(F / T)).sum(axis=1)
     hard = -(Y * naive_log_proba(F)).sum(axis=1)
     return alpha * T**2 * soft + (1 - alpha) * hard
@@ -105,7 +105,7 @@ def test_teacher_is_the_fixed_point_at_every_temperature(n_outputs, T):
 
 
 def test_tempering_one_side_only_would_have_another_fixed_point():
-    # maths.md 6: (.7, .2, .1) at T = 3 would become (.974432, .022727, .002841)
+    # see docs/errata.md: (.7, .2, .1) at T = 3 would become (.974432, .022727, .002841)
     p, T = np.array([[0.7, 0.2, 0.1]]), torch.tensor([3.0]).double()
     one_sided = 3 * np.log(p)
     np.testing.assert_allclose(softmax(one_sided), [[0.974432, 0.022727, 0.002841]], atol=5e-7)

@@ -43,7 +43,7 @@ def test_temper_is_a_power_of_the_probabilities(rng, n_classes):
 
 
 def test_temper_by_hand():
-    # (.7, .2, .1) at T = 1/3 is its cube (maths.md 6); (.8, .2) at T = 2 is (2/3, 1/3)
+    # (.7, .2, .1) at T = 1/3 is its normalized cube; (.8, .2) at T = 2 is (2/3, 1/3)
     p = torch.tensor([[0.7], [0.2], [0.1]]).double()
     cubed = tempered_targets(p, torch.tensor([1 / 3], dtype=torch.float64))[0, :, 0]
     np.testing.assert_allclose(cubed, [0.974432, 0.022727, 0.002841], atol=5e-7)

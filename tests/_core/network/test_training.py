@@ -294,7 +294,7 @@ def test_a_rule_sees_the_logits_of_this_very_step(n_outputs):
 
 
 def test_self_distillation_works_as_a_rule():
-    # maths.md 5: y^ = a_t y + (1 - a_t) hardmax(f), from the prediction of the same pass
+    # Algorithm 1: y^ = a_t y + (1 - a_t) hardmax(f), from the prediction of the same pass
     X, _, weights = make_data()
     y = one_hot(np.arange(N) % 2, 2)
     given = as_targets(y, 1)
