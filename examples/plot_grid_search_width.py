@@ -75,7 +75,7 @@ def make_model():
             ),
         ]
     )
-    distil = DistilledClassifier(
+    distill = DistilledClassifier(
         RandomForestClassifier(100, min_samples_leaf=5, random_state=0),
         TwoLayerPGDClassifier(max_iter=100, random_state=0),  # sufficient here, and fast
         # every width is scored with the same labels: "auto" would search within each fit
@@ -84,7 +84,7 @@ def make_model():
         augmentation=None,
         random_state=0,
     )
-    return Pipeline([("prepare", prepare), ("distil", distil)])
+    return Pipeline([("prepare", prepare), ("distill", distill)])
 
 
 def draw(results, teacher, path="grid_search_width.png"):
@@ -122,7 +122,7 @@ def main():
     scoring = ["accuracy", "neg_log_loss"]
     search = GridSearchCV(
         make_model(),
-        {"distil__student__width": WIDTHS},
+        {"distill__student__width": WIDTHS},
         scoring=scoring,
         refit="neg_log_loss",
         cv=3,
@@ -130,7 +130,7 @@ def main():
     ).fit(X_train, y_train)
 
     results = pd.DataFrame(search.cv_results_)
-    table = results[["param_distil__student__width", "mean_fit_time"]].rename(columns=str)
+    table = results[["param_distill__student__width", "mean_fit_time"]].rename(columns=str)
     table.columns = ["width", "fit seconds"]
     table["accuracy"] = results["mean_test_accuracy"]
     table["log loss"] = -results["mean_test_neg_log_loss"]
@@ -138,7 +138,7 @@ def main():
     print(table.round(3).to_string(index=False), end="\n\n")
 
     model = search.best_estimator_
-    prepared, distilled = model["prepare"].transform(X_test), model["distil"]
+    prepared, distilled = model["prepare"].transform(X_test), model["distill"]
     lines = {
         "true probability": (
             np.where(p_test > 0.5, "leaves", "stays"),
@@ -148,7 +148,7 @@ def main():
             distilled.teacher_.predict(prepared),
             distilled.teacher_.predict_proba(prepared),
         ),
-        f"distilled, width {search.best_params_['distil__student__width']}": (
+        f"distilled, width {search.best_params_['distill__student__width']}": (
             model.predict(X_test),
             model.predict_proba(X_test),
         ),
@@ -163,7 +163,7 @@ def main():
     print(test.round(3).to_string(), end="\n\n")
 
     # the teacher alone, on the same folds
-    teacher = clone(search.estimator).set_params(distil=search.estimator["distil"].teacher)
+    teacher = clone(search.estimator).set_params(distill=search.estimator["distill"].teacher)
     folds = cross_validate(teacher, X_train, y_train, cv=3, scoring=scoring, n_jobs=2)
     if draw(results, {score: folds[f"test_{score}"].mean() for score in scoring}):
         print(f"picture: {Path('grid_search_width.png').resolve()}")
