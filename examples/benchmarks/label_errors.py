@@ -69,7 +69,7 @@ METHODS = {
 PEER = "cleanlab"
 SCORES = {"ap": "average precision", "auc": "area under the curve", "top": "top"}
 #: Smallest relevant difference in average precision or area, in addition to two standard errors.
-SLACK = 0.005
+RELEVANT_DIFFERENCE = 0.005
 
 
 def load(table, seed, n_rows):
@@ -164,7 +164,11 @@ def against_peer(frame, method, score):
     seeds = by_table.size()
     if seeds.min() < 2:
         return f"{above} of {len(seeds)}", "needs two seeds"
-    below = [name for name, mine in by_table if verdict_below(mine[method], mine[PEER], SLACK)]
+    below = [
+        name
+        for name, mine in by_table
+        if verdict_below(mine[method], mine[PEER], RELEVANT_DIFFERENCE)
+    ]
     return f"{above} of {len(seeds)}", ", ".join(below) or "none"
 
 

@@ -133,7 +133,7 @@ def test_attempts_at_smaller_steps_count_as_the_same_candidate(monkeypatch):
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 @pytest.mark.parametrize("max_iter", [3, 9])
 def test_what_diverges_at_a_pause_has_failed(max_iter):
-    """With a first round of one epoch the divergence shows in the books of the next one only."""
+    """With a first round of one epoch the divergence shows in the losses of the next one only."""
     X, y = table()
     grid = {"learning_rate": [1e200, 0.1, 0.01]}
     estimator = student(optimizer="nesterov", max_iter=max_iter)
