@@ -8,7 +8,6 @@ import numpy as np
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.datasets import make_transfer_rows
 from sklearn_kd.exceptions import TransferRowsWarning
 
 #: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
@@ -89,6 +88,9 @@ class TransferSpec:
         """Draw transfer rows near the rows of X: `TransferSet`."""
         if callable(self.method):
             return TransferSet(self.method(X, n_rows, self.seed))
+        # imported here, since fetchers and label noise in the folder make it slow to import
+        from sklearn_kd.datasets import make_transfer_rows
+
         method = "gibbs" if self.method == "auto" else self.method
         try:
             return TransferSet(
