@@ -1,6 +1,6 @@
 """Compare the speed of two installs of sklearn_kd, workload by workload.
 
-    python examples/benchmarks/compare_versions.py OLD_PYTHON NEW_PYTHON [--rounds 7]
+    python examples/benchmarks/compare_versions.py OLD_PYTHON NEW_PYTHON [--rounds 7] [--only REGEX]
 
 OLD_PYTHON and NEW_PYTHON are the interpreters of two environments, each with its own version of the
 package installed and the same versions of everything else. The processes take turns, old, new, old,
@@ -11,6 +11,7 @@ ratios new / old within a round, with their quartiles. A workload uses public na
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -165,6 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pythons", nargs="*", metavar="PYTHON", help="old and new interpreter")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", metavar="REGEX", help="names of workloads to run")
     parser.add_argument("--run", choices=WORKLOADS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
@@ -174,7 +176,7 @@ def main():
         parser.error("give two interpreters, that of the old install and that of the new one")
     print("| workload | old, s | new, s | new / old | quartiles |", flush=True)
     print("| --- | ---: | ---: | ---: | ---: |", flush=True)
-    for name in WORKLOADS:
+    for name in filter(re.compile(args.only).search, WORKLOADS):
         times = np.array(
             [[seconds(python, name) for python in args.pythons] for _ in range(args.rounds + 1)]
         )[1:]
