@@ -156,13 +156,11 @@ def _lower_tiles(n: int) -> Iterator[tuple[slice, slice]]:
                 )
 
 
-def cross(
-    rows: Tensor | UnitRows, others: Tensor | UnitRows, kernel: Kernel, out: Tensor | None = None
-) -> Tensor:
+def cross(rows: Tensor | UnitRows, others: Tensor | UnitRows, kernel: Kernel) -> Tensor:
     """Return the kernel of each row with each of ``others``, (rows, others)."""
     rows = unit_rows(rows, kernel) if isinstance(rows, Tensor) else rows
     others = unit_rows(others, kernel) if isinstance(others, Tensor) else others
-    values = rows.given.new_empty(len(rows), len(others)) if out is None else out
+    values = rows.given.new_empty(len(rows), len(others))
     if kernel.name == "callable":
         values.copy_(_call(kernel, rows.given, others.given))
         return values

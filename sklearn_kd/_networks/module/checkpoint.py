@@ -114,11 +114,9 @@ class Checkpoint:
         Parameters of the estimator, by name.
     data : dict
         Arrays or None, by the name of the argument of ``fit`` that they come from.
-    free : set of str
-        Parameters that may differ from those of the file.
     """
 
-    def __init__(self, path, params, data, free=frozenset(FREE_PARAMETERS)):
+    def __init__(self, path, params, data):
         self.path = os.path.expanduser(os.fspath(path))
         folder = os.path.dirname(self.path) or "."
         if os.path.isdir(self.path) or not os.access(folder, os.W_OK | os.X_OK):
@@ -126,7 +124,7 @@ class Checkpoint:
                 f"checkpoint_path={self.path!r} cannot be written: pass a file in an existing "
                 "folder in which you may write."
             )
-        self.mark = {name: describe(params[name]) for name in params if name not in free}
+        self.mark = {name: describe(params[name]) for name in params if name not in FREE_PARAMETERS}
         self.mark |= {name: _digest(array) for name, array in data.items()}
         self.next_write = 0.0
 
