@@ -214,14 +214,17 @@ def soft_log_loss(soft_targets, proba, *, sample_weight=None):
     return _weighted_mean(-(np.maximum(Q, 0) * log_proba).sum(axis=1), sample_weight)
 
 
-def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
+def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_weight=None):
     r"""Compute the mean gap between confidence and accuracy (top-label ECE).
 
     The confidence of a row is its largest probability. Rows are binned by it into ``n_bins``
     intervals of equal width, :math:`((b - 1) / B, b / B]`, and
 
-    .. math:: \mathrm{ECE} = \sum_b \frac{|S_b|}{n}
-              \left| \mathrm{acc}(S_b) - \mathrm{conf}(S_b) \right|.
+    .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W}
+              \left| \mathrm{acc}(S_b) - \mathrm{conf}(S_b) \right|,
+
+    where :math:`W_b` is the sum of the weights of the rows :math:`S_b` of a bin, and W the sum over
+    all rows. Accuracy and confidence of a bin are weighted means.
 
     Parameters
     ----------
@@ -236,6 +239,9 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
     labels : array-like of shape (n_classes,), default=None
         Sorted class labels of the columns (``classes_`` of the model). None:
         ``np.unique(y_true)``. Required if ``y_true`` lacks a class.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the rows. A weight of k equals k copies of the row. None: equal
+        weights.
 
     Returns
     -------
@@ -294,5 +300,6 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None):
     # the quotients b / B are rounded to the dtype of P, so that 0.2 is in (2/15, 3/15]
     edges = (np.arange(1, n_bins) / n_bins).astype(P.dtype)
     bins = np.searchsorted(edges, confidence, side="left")
-    gaps = np.bincount(bins, weights=correct - confidence.astype(np.float64))
-    return float(np.abs(gaps).sum() / len(y_encoded))
+    weights = validate_sample_weight(sample_weight, y_encoded)
+    gaps = np.bincount(bins, weights=weights * (correct - confidence.astype(np.float64)))
+    return float(np.abs(gaps).sum() / weights.sum())

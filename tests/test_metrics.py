@@ -227,6 +227,33 @@ def test_ece_by_loop(tables, n_bins, seed):
     assert 0 <= error <= 1
 
 
+@pytest.mark.parametrize("n_columns", [1, 2, 4])
+def test_weighted_ece_is_that_of_copies(n_columns):
+    rng = np.random.default_rng(3)
+    P = random_proba(rng, n_classes=max(n_columns, 2))
+    labels = np.arange(P.shape[1])
+    y, weight = rng.choice(labels, len(P)), rng.integers(0, 4, len(P))
+    P = P[:, 1] if n_columns == 1 else P
+    repeated = expected_calibration_error(
+        np.repeat(y, weight), np.repeat(P, weight, axis=0), n_bins=5, labels=labels
+    )
+    error = expected_calibration_error(y, P, n_bins=5, labels=labels, sample_weight=weight)
+    assert error == pytest.approx(repeated, abs=1e-12)
+    assert repeated != pytest.approx(
+        expected_calibration_error(y, P, n_bins=5, labels=labels), abs=1e-4
+    )
+    scaled = expected_calibration_error(
+        y, P, n_bins=5, labels=labels, sample_weight=pd.Series(weight / 7.0)
+    )
+    assert scaled == pytest.approx(error, abs=1e-12)
+
+
+def test_weighted_ece_by_hand():
+    # (0.6, 0.8]: 0.7 right with weight 3 and 0.8 wrong: |3/4 - 2.9/4| * 4/5. 0.9 right: 0.1 / 5.
+    error = expected_calibration_error([1, 0, 1], [0.7, 0.8, 0.9], n_bins=5, sample_weight=[3, 1, 1])
+    assert error == pytest.approx(0.04, abs=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n_bins", [5, 10, 15])
 def test_bins_hold_their_right_end(dtype, n_bins):
@@ -298,6 +325,9 @@ def test_ece_errors():
         expected_calibration_error([0, 1], np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="continuous"):
         expected_calibration_error([0.5, 1.5], proba)
+    for weight, says in (([1.0], "sample_weight"), ([1, -1], "Negative"), ([0, 0], "non-zero")):
+        with pytest.raises(ValueError, match=says):
+            expected_calibration_error([0, 1], proba, sample_weight=weight)
     for n_bins in (0, 2.5, True, "15"):
         with pytest.raises(ValueError, match="n_bins"):
             expected_calibration_error([0, 1], proba, n_bins=n_bins)

@@ -427,7 +427,7 @@ class _Scorer:
             return dict.fromkeys(names, np.nan)
         y, weight = data.y, data.weight
         loss = log_loss(y, P, labels=classes, sample_weight=weight)
-        error = expected_calibration_error(y, P, labels=classes)
+        error = expected_calibration_error(y, P, labels=classes, sample_weight=weight)
         area = precision = np.nan
         if len(np.unique(y)) == len(self.classes):
             # of two complementary columns one is enough, since the other has lost digits

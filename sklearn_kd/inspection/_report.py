@@ -77,8 +77,7 @@ class DistillationReport:
           rows lack a class;
         - ``average_precision``, the macro average, or for two classes that of the rarer class (the
           second one if both are equally frequent), which is NaN if the test rows lack a class;
-        - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`, which
-          takes no weights);
+        - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`);
         - ``agreement`` and ``fidelity`` with the teacher.
 
         Costs are ``bytes`` (length of the pickle, for the distilled model without its teacher),
@@ -390,8 +389,7 @@ def distillation_report(  # noqa: PLR0913
         Fits on each fold. Students with random initial weights may differ more between seeds than
         distillation changes them. One seed is enough if teacher and student are deterministic.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in fits and in scores, except for the calibration error, which is
-        unweighted. Rows of weight zero are left out.
+        Weights of the rows in fits and in scores. Rows of weight zero are left out.
     distiller : DistilledClassifier, default=None
         How to distill, with ``alpha``, ``temperature``, ``cv`` and its other parameters. It is
         cloned, with the teacher and student given here and the seed as its ``random_state``. None:

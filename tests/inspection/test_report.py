@@ -83,7 +83,7 @@ def reference_scores(model, teacher, X, y, rarer, weight=None):
         "log_loss": log_loss(y, P, labels=model.classes_, **weights),
         "roc_auc": area,
         "average_precision": precision,
-        "calibration_error": expected_calibration_error(y, P, labels=model.classes_),
+        "calibration_error": expected_calibration_error(y, P, labels=model.classes_, **weights),
         "agreement": agreement_score(teacher.predict(X), labels, **weights),
         "fidelity": fidelity_score(teacher.predict_proba(X), P, **weights),
     }
