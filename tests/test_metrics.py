@@ -250,7 +250,9 @@ def test_weighted_ece_is_that_of_copies(n_columns):
 
 def test_weighted_ece_by_hand():
     # (0.6, 0.8]: 0.7 right with weight 3 and 0.8 wrong: |3/4 - 2.9/4| * 4/5. 0.9 right: 0.1 / 5.
-    error = expected_calibration_error([1, 0, 1], [0.7, 0.8, 0.9], n_bins=5, sample_weight=[3, 1, 1])
+    error = expected_calibration_error(
+        [1, 0, 1], [0.7, 0.8, 0.9], n_bins=5, sample_weight=[3, 1, 1]
+    )
     assert error == pytest.approx(0.04, abs=1e-12)
 
 
