@@ -30,7 +30,12 @@ from sklearn_kd._utils.sklearn_compat import (
     num_samples,
     raise_for_params,
 )
-from sklearn_kd._utils.sub_estimators import last_step, merge_tags, without_own_requests
+from sklearn_kd._utils.sub_estimators import (
+    last_step,
+    merge_tags,
+    with_default_estimators,
+    without_own_requests,
+)
 from sklearn_kd._utils.warnings import warn_caller
 
 
@@ -45,6 +50,20 @@ def _student_has(method):
         return True
 
     return check
+
+
+def _default_teacher():
+    """Return the teacher of ``teacher=None``, which is imported when it is needed."""
+    from sklearn_kd._kernel.teacher import KernelTeacher
+
+    return KernelTeacher()
+
+
+def _default_student():
+    """Return the student of ``student=None``, which is imported when it is needed."""
+    from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+
+    return TwoLayerPGDClassifier()
 
 
 class DistilledClassifier(
@@ -310,20 +329,28 @@ class DistilledClassifier(
         self.verbose = verbose
 
     def _get_teacher(self):
-        """Return the teacher to be cloned. The default one is imported when it is needed."""
-        if self.teacher is not None:
-            return self.teacher
-        from sklearn_kd._kernel.teacher import KernelTeacher
-
-        return KernelTeacher()
+        """Return the teacher to be cloned."""
+        return _default_teacher() if self.teacher is None else self.teacher
 
     def _get_student(self):
-        """Return the student to be cloned. The default one is imported when it is needed."""
-        if self.student is not None:
-            return self.student
-        from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+        """Return the student to be cloned."""
+        return _default_student() if self.student is None else self.student
 
-        return TwoLayerPGDClassifier()
+    def set_params(self, **params):
+        """Set parameters of this classifier, its teacher and its student.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters, with ``teacher__`` or ``student__`` before the name of one of theirs. In
+            place of a teacher or student that is None, the default one is set then.
+
+        Returns
+        -------
+        self : DistilledClassifier
+        """
+        defaults = {"teacher": _default_teacher, "student": _default_student}
+        return super().set_params(**with_default_estimators(params, self, defaults))
 
     @fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
     def fit(self, X, y, sample_weight=None, soft_targets=None, X_unlabeled=None, **params):

@@ -1,6 +1,7 @@
 """BatchedGridSearchCV, a grid search that trains its candidates jointly."""
 
 import functools
+import itertools
 import math
 import time
 from numbers import Real
@@ -15,10 +16,12 @@ from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
 from sklearn_kd._search.split_fits import SearchFits
 from sklearn_kd._utils.base import DocumentationLinkMixin
+from sklearn_kd._utils.folds import row_numbers
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
     check_method_params,
     fit_context,
+    num_samples,
     raise_for_params,
     routing_enabled,
 )
@@ -220,6 +223,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         splits = list(splitter.split(X, y, **split_params))
         if len(splits) != (promised := splitter.get_n_splits(X, y, **split_params)):
             raise ValueError(f"cv made {len(splits)} splits, but its get_n_splits says {promised}.")
+        for part in itertools.chain.from_iterable(splits):
+            row_numbers(part, num_samples(X))  # an error for rows that do not exist
         epoch_shares = self._epoch_shares(len(candidates))
         options = {
             "share_minibatches": self.share_minibatches,

@@ -33,7 +33,7 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
 )
-from sklearn_kd._utils.sub_estimators import merge_tags, seeded
+from sklearn_kd._utils.sub_estimators import merge_tags, seeded, with_default_estimators
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
@@ -67,6 +67,13 @@ class SelfDistillationRows(NamedTuple):
     def label_indicators(self, classes):
         """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
         return self.y[:, None] == classes
+
+
+def _default_estimator():
+    """Return the network of ``estimator=None``, which is imported when it is needed."""
+    from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+
+    return TwoLayerPGDClassifier(width=256)
 
 
 class SelfDistillClassifier(
@@ -272,12 +279,24 @@ class SelfDistillClassifier(
         self.verbose = verbose
 
     def _get_estimator(self):
-        """Return the network to be cloned; the default one is imported when it is needed."""
-        if self.estimator is not None:
-            return self.estimator
-        from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+        """Return the network to be cloned."""
+        return _default_estimator() if self.estimator is None else self.estimator
 
-        return TwoLayerPGDClassifier(width=256)
+    def set_params(self, **params):
+        """Set parameters of this classifier and its network.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters, with ``estimator__`` before the name of one of the network's. In place of an
+            estimator that is None, the default one is set then.
+
+        Returns
+        -------
+        self : SelfDistillClassifier
+        """
+        defaults = {"estimator": _default_estimator}
+        return super().set_params(**with_default_estimators(params, self, defaults))
 
     def fit(self, X, y, sample_weight=None):
         """Train the network on labels that it corrects.

@@ -8,6 +8,12 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 
 from sklearn_kd._utils.unique_rows import merge_rows
 
+#: What helps where explicit splits do not fit the rows.
+SPLITTER_ADVICE = (
+    "Explicit splits refer to all rows of one table. Inside a search or a cross-validation, which "
+    "passes a part of the rows, set cv to a splitter such as StratifiedKFold(5) instead."
+)
+
 
 def content_folds(X, y_encoded, weights, n_folds, rng):
     """Return stratified folds that depend only on the set of distinct rows.
@@ -126,15 +132,30 @@ def split_rows(cv, X, y, split_params, n_samples=None):
     -------
     list of (train, test)
         Arrays of row numbers.
+
+    Raises
+    ------
+    ValueError
+        If a split names rows that do not exist.
     """
-    everything = np.arange(len(y) if n_samples is None else n_samples)
-
-    def positions(part):
-        part = np.asarray(part)
-        return everything[part] if part.size else everything[:0]
-
+    n_samples = len(y) if n_samples is None else n_samples
     splits = check_cv(cv, y, classifier=True).split(X, y, **split_params)
-    return [(positions(train), positions(test)) for train, test in splits]
+    return [tuple(row_numbers(part, n_samples) for part in split) for split in splits]
+
+
+def row_numbers(part, n_samples):
+    """Return the numbers of the rows of a part of a split, which may be a mask."""
+    part = np.asarray(part)
+    if part.dtype == bool:
+        if len(part) != n_samples:
+            raise ValueError(
+                f"cv has a mask of {len(part)} rows, but there are {n_samples}. {SPLITTER_ADVICE}"
+            )
+        return np.flatnonzero(part)
+    outside = part[(part < -n_samples) | (part >= n_samples)]
+    if outside.size:
+        raise ValueError(f"cv names row {outside[0]} of {n_samples}. {SPLITTER_ADVICE}")
+    return np.arange(n_samples)[part] if part.size else np.arange(0)
 
 
 def user_folds(cv, X, y, rows, n_given, split_params):

@@ -93,6 +93,24 @@ def fit_parameter_key(estimator, name):
     return None
 
 
+def with_default_estimators(params, estimator, defaults):
+    """Return parameters for ``set_params`` of a meta-estimator, with default sub-estimators.
+
+    ``student__width`` needs a student to be set on. If there is none, the default one is added.
+
+    Parameters
+    ----------
+    params : dict
+    estimator : estimator
+        The meta-estimator.
+    defaults : dict of str to callable
+        For the name of each sub-estimator a function that returns the default one.
+    """
+    nested = {name.partition("__")[0] for name in params if "__" in name}
+    missing = [name for name in defaults if params.get(name, getattr(estimator, name)) is None]
+    return params | {name: defaults[name]() for name in missing if name in nested}
+
+
 def seeded(estimator, rng):
     """Return a clone in which each ``random_state`` that is None is set to a random integer.
 

@@ -1,5 +1,7 @@
 """DistilledClassifier inside scikit-learn's searches, ensembles and caches."""
 
+import warnings
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingC
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
+    PredefinedSplit,
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
@@ -19,7 +22,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import DistilledClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    SelfDistillClassifier,
+    TwoLayerPGDClassifier,
+)
 from tests._helpers.data import FIXED
 from tests._helpers.distillation import three_classes
 from tests._helpers.estimators import SoftmaxStudent
@@ -124,3 +132,61 @@ def test_memmaps(tmp_path):
     X2, y2, model2 = (joblib.load(tmp_path / name, mmap_mode="r") for name in ("X", "y", "model"))
     np.testing.assert_array_equal(model2.predict_proba(X2), model.predict_proba(X))
     np.testing.assert_array_equal(distilled().fit(X2, y2).predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("model", "grid"),
+    [
+        (DistilledClassifier(LogisticRegression(), **FIXED), {"student__width": [2, 4]}),
+        (DistilledClassifier(None, SoftmaxStudent(), **FIXED), {"teacher__ridge": [0.1, 1.0]}),
+        (SelfDistillClassifier(), {"estimator__width": [2, 4], "estimator__max_iter": [3]}),
+        (
+            make_pipeline(StandardScaler(), DistilledClassifier(LogisticRegression(), **FIXED)),
+            {"distilledclassifier__student__width": [2, 4]},
+        ),
+    ],
+)
+def test_grids_over_parameters_of_default_estimators(model, grid):
+    X, y = three_classes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # short trainings
+        search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y)
+    name = next(iter(grid))
+    assert search.best_estimator_.get_params()[name] == search.best_params_[name]
+    assert model.get_params().get(name) is None  # the estimator given is left alone
+
+
+def test_batched_grids_over_parameters_of_default_estimators():
+    X, y = three_classes()
+    model = DistilledClassifier(None, **FIXED, random_state=0)
+    grid = {"student__width": [2, 4], "student__max_iter": [3], "teacher__ridge": [0.1]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # short trainings
+        batched = BatchedGridSearchCV(model, grid, cv=2).fit(X, y)
+    assert batched.best_estimator_.teacher_.ridge == 0.1
+    assert batched.best_estimator_.student_.max_iter == 3
+
+
+def test_parameters_of_default_estimators_are_set_on_new_ones():
+    model = DistilledClassifier().set_params(student__width=8)
+    assert model.student.width == 8
+    assert model.teacher is None
+    model.set_params(student=None, student__max_iter=7)
+    assert model.student.width == 64
+    assert model.student.max_iter == 7
+    with pytest.raises(ValueError, match="Invalid parameter 'widht' for estimator TwoLayerPGD"):
+        model.set_params(student__widht=8)
+    with pytest.raises(ValueError, match="Invalid parameter 'studnet'"):
+        model.set_params(studnet__width=8)
+
+
+def test_explicit_splits_inside_a_cross_validation_are_an_error_that_names_a_splitter():
+    X, y = three_classes()
+    splits = list(StratifiedKFold(3).split(X, y))
+    masks = [tuple(np.isin(np.arange(len(y)), part) for part in split) for split in splits]
+    predefined = PredefinedSplit(np.arange(len(y)) % 3)
+    for cv in (splits, masks, predefined):
+        with pytest.raises(ValueError, match=r"cv (names row|has a mask).*set cv to a splitter"):
+            cross_val_score(distilled(cv=cv), X, y, cv=2, error_score="raise")
+        with pytest.raises(ValueError, match=r"cv (names row|has a mask).*set cv to a splitter"):
+            BatchedGridSearchCV(TwoLayerPGDClassifier(), {"width": [2]}, cv=cv).fit(X[:9], y[:9])

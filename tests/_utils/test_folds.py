@@ -1,6 +1,7 @@
 """Folds and held-out rows that depend on the content of the rows only."""
 
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 from sklearn.model_selection import KFold, PredefinedSplit
 
@@ -123,3 +124,16 @@ def test_explicit_folds_refer_to_the_rows_that_the_user_passed():
     assert as_lists(user_folds(predefined, X[rows], y[rows], rows, 6, {})) == expected
     # a splitter splits the rows that are used
     assert as_lists(user_folds(KFold(2), X[rows], y[rows], rows, 6, {})) == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (([0, 1, 2], [3, 10]), "cv names row 10 of 10"),
+        (([0, 1, 2], [-11]), "cv names row -11 of 10"),
+        ((np.arange(12) < 6, np.arange(12) >= 6), "cv has a mask of 12 rows, but there are 10"),
+    ],
+)
+def test_rows_that_do_not_exist_are_named(split, message):
+    with pytest.raises(ValueError, match=message):
+        split_rows([split], np.zeros((10, 1)), np.arange(10) % 2, {})
