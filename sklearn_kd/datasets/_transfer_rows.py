@@ -143,11 +143,44 @@ def make_transfer_rows(  # noqa: PLR0913
     >>> 0 < copies < 1
     True
     """
+    made, copies, _ = make_rows_with_origins(
+        X,
+        n_rows,
+        method=method,
+        swap_probability=swap_probability,
+        local_variance=local_variance,
+        n_neighbors=n_neighbors,
+        sample_weight=sample_weight,
+        random_state=random_state,
+    )
+    return (made, copies) if return_copies else made
+
+
+def make_rows_with_origins(
+    X,
+    n_rows,
+    *,
+    method="munge",
+    swap_probability=0.5,
+    local_variance=1.0,
+    n_neighbors=5,
+    sample_weight=None,
+    random_state=None,
+):
+    """Make rows as `make_transfer_rows` does, and tell at which row of X each of them started.
+
+    Returns
+    -------
+    rows : DataFrame or ndarray of shape (n_new_rows, n_features)
+    copies : float
+    origin : ndarray of int of shape (n_new_rows,)
+        Row of X, the first one of equal rows.
+    """
     _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors)
     X = check_table(X)
     weights = rescale_weights(validate_sample_weight(sample_weight, X))
-    if not weights.all():
-        used = np.flatnonzero(weights)  # rows of weight zero must not change the ranges either
+    used = np.flatnonzero(weights)
+    if len(used) < len(weights):  # rows of weight zero must not change the ranges either
         X, weights = safe_indexing(X, used), weights[used]
     table = MixedTable(X, weights)
     if method == "gibbs" and n_neighbors >= len(table.first):
@@ -159,9 +192,8 @@ def make_transfer_rows(  # noqa: PLR0913
         sampler = _MungeSampler(table, swap_probability, local_variance)
     else:
         sampler = _GibbsSampler(table, n_neighbors)
-    new, copies = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
-    made = table.build(new)
-    return (made, copies) if return_copies else made
+    new, copies, sources = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
+    return table.build(new), copies, used[table.first[sources]]
 
 
 def _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors):
@@ -185,17 +217,21 @@ def _draw_new_rows(sampler, n_rows, rng):
     rows : NewRows
     copies : float
         Share of copies among the rows drawn.
+    sources : ndarray of int of shape (n_new_rows,)
+        Distinct row at which each of the rows started.
     """
     table = sampler.table
-    kept, n_kept, n_drawn, n_copies = [], 0, 0, 0
+    kept, kept_sources, n_kept, n_drawn, n_copies = [], [], 0, 0, 0
     n_wanted = n_rows
     for _ in range(MAX_DRAW_ROUNDS):
-        rows = sampler.draw(table.draw_sources(n_wanted, rng), rng)
+        sources = table.draw_sources(n_wanted, rng)
+        rows = sampler.draw(sources, rng)
         is_copy = table.copies(rows)
         n_drawn += n_wanted
         n_copies += np.count_nonzero(is_copy)
         new = np.flatnonzero(~is_copy)[: n_rows - n_kept]
         kept.append(NewRows(rows.donor[new], rows.drawn[new]))
+        kept_sources.append(sources[new])
         n_kept += len(new)
         if n_kept == n_rows:
             break
@@ -204,7 +240,8 @@ def _draw_new_rows(sampler, n_rows, rng):
             break
         n_wanted = int((n_rows - n_kept) / max(new_share, MIN_NEW_SHARE)) + 1
         n_wanted = min(n_wanted, max(n_rows, MIN_DRAWN_ROWS))
-    return NewRows(*map(np.concatenate, zip(*kept, strict=True))), float(n_copies / n_drawn)
+    new_rows = NewRows(*map(np.concatenate, zip(*kept, strict=True)))
+    return new_rows, float(n_copies / n_drawn), np.concatenate(kept_sources)
 
 
 class _MungeSampler:

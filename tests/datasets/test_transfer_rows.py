@@ -10,7 +10,7 @@ from scipy import sparse, stats
 
 from sklearn_kd._tables.mixed_table import MixedTable
 from sklearn_kd.datasets import _transfer_rows
-from sklearn_kd.datasets._transfer_rows import make_transfer_rows
+from sklearn_kd.datasets._transfer_rows import make_rows_with_origins, make_transfer_rows
 from tests._helpers.tables import mixed_frame
 
 METHODS = ["munge", "gibbs"]
@@ -499,3 +499,23 @@ ROWS = np.random.RandomState(0).normal(size=(10, 3))
 def test_errors_say_what_to_do(X, keywords, error, message):
     with pytest.raises(error, match=message):
         make_transfer_rows(X, keywords.pop("n_rows", 5), **keywords)
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame])
+def test_each_row_names_the_row_at_which_it_started(method, container):
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(6), 10)
+    X = 100.0 * patient[:, None] + rng.normal(size=(60, 3))
+    weights = np.where(patient == 2, 0.0, 1.0)  # absent
+    rows, copies, origin = make_rows_with_origins(
+        container(X), 150, method=method, sample_weight=weights, random_state=0
+    )
+    same, share = make_transfer_rows(
+        container(X), 150, method=method, sample_weight=weights, random_state=0, return_copies=True
+    )
+    np.testing.assert_array_equal(np.asarray(rows), np.asarray(same))
+    assert share == copies
+    assert len(origin) == len(rows)
+    # neighbors are of the same patient
+    np.testing.assert_array_equal(np.round(np.asarray(rows).mean(axis=1) / 100), patient[origin])
+    assert set(patient[origin]) == {0, 1, 3, 4, 5}
