@@ -10,6 +10,7 @@ __all__ = [
     "MissingClassWarning",
     "NoGainWarning",
     "PrecisionWarning",
+    "ProbabilityOutputWarning",
     "SoftTargetsAlignmentWarning",
     "TransferRowsWarning",
     "UntestedRowsWarning",
@@ -53,6 +54,10 @@ class NoGainWarning(UserWarning):
 
 class PrecisionWarning(UserWarning):
     """The standard deviation of a column is near the resolution of its dtype."""
+
+
+class ProbabilityOutputWarning(UserWarning):
+    """A module returns probabilities where it should return logits, so that it trains badly."""
 
 
 class SoftTargetsAlignmentWarning(UserWarning):

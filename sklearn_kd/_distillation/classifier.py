@@ -36,7 +36,7 @@ from sklearn_kd._utils.sub_estimators import (
     with_default_estimators,
     without_own_requests,
 )
-from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd._utils.warnings import warn_caller, warning_scope
 
 
 def _student_has(method):
@@ -353,6 +353,7 @@ class DistilledClassifier(
         return super().set_params(**with_default_estimators(params, self, defaults))
 
     @fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
+    @warning_scope()
     def fit(self, X, y, sample_weight=None, soft_targets=None, X_unlabeled=None, **params):
         """Fit the teacher, label the rows with it, and fit the student on the labels.
 

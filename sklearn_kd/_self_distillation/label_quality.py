@@ -11,7 +11,7 @@ from sklearn_kd._utils.cross_fit import cross_fit
 from sklearn_kd._utils.folds import split_rows, stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.validation import validate_sample_weight
-from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd._utils.warnings import warn_caller, warning_scope
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
 
 #: Power of the probabilities of a network that has not learned its targets. Such a network leans
@@ -163,7 +163,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             "never or more often: give folds that test each row once, or cv=None."
         )
     proba = np.zeros((len(y), len(classes)))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), warning_scope():
         # both describe the classifier of a fold, and its probabilities are used all the same
         warnings.simplefilter("ignore", ClassCollapseWarning)
         warnings.simplefilter("ignore", CleanLabelsWarning)

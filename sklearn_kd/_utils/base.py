@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.warnings import warning_scope
+
 #: Bytes of one layer of activations that a block of rows may take when predicting.
 PREDICT_BLOCK_BYTES = 64 * 2**20
 #: Attributes of scikit-learn's callbacks, which its own wrapper of ``fit`` removes.
@@ -52,7 +54,8 @@ def all_or_nothing(estimator):
     before = _fitted_state(estimator)
     vars(estimator).pop("termination_condition_", None)  # that of an earlier fit
     try:
-        yield
+        with warning_scope():
+            yield
     except BaseException as error:
         kept = getattr(estimator, "termination_condition_", None) == "interrupted"
         if not (kept and isinstance(error, KeyboardInterrupt)):

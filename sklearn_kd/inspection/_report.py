@@ -9,6 +9,7 @@ from sklearn.utils import check_scalar
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._utils.validation import check_option
+from sklearn_kd._utils.warnings import warning_scope
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._measurements import (
     COSTS,
@@ -345,6 +346,7 @@ def _times(ratio):
     return f"{ratio:.2g} times"
 
 
+@warning_scope()
 def distillation_report(  # noqa: PLR0913
     teacher,
     student,

@@ -18,6 +18,7 @@ from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
+from sklearn_kd._utils.warnings import warning_scope
 from sklearn_kd.inspection._fold_losses import (
     CrossValidationRows,
     FoldLosses,
@@ -118,6 +119,7 @@ class DistillationAdvice:
     confidence: float
 
 
+@warning_scope()
 def should_distill(  # noqa: PLR0913
     teacher,
     student,

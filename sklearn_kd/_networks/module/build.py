@@ -8,15 +8,30 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 from sklearn_kd._utils.device import dtype_name, resolve_device, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import ProbabilityOutputWarning
 
 #: Estimated ratio of the size of a row's activations to the size of the row, when predicting.
 ACTIVATIONS_PER_INPUT = 32
 #: Most rows that a module predicts at once.
 MAX_BLOCK_ROWS = 4096
+#: Rows whose outputs an untrained module is checked by.
+MAX_CHECKED_ROWS = 100
+#: Largest difference from one of the sum of a row of outputs that count as probabilities.
+OUTPUT_SUM_TOLERANCE = 1e-4
+#: Functions of torch that a final sigmoid may be. ``torch.nn.Sigmoid`` calls the first.
+SIGMOIDS = {
+    torch.sigmoid,
+    torch.sigmoid_,
+    torch.special.expit,
+    torch.Tensor.sigmoid,
+    torch.Tensor.sigmoid_,
+}
 #: Modules that have predicted, by estimator. They are no attributes, so that no pickle has them.
 _MODULE_CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -90,16 +105,31 @@ def build(est, dtype, device):
     return module.to(device=device, dtype=dtype)
 
 
-def check_outputs(est, module, rows):
-    """Pass two rows to the module, and raise ValueError where it or its outputs cannot be used.
+class _LastSigmoid(TorchFunctionMode):
+    """Keeps the outputs of the last sigmoid that is computed in its context."""
 
-    This also initializes the lazy layers of the module.
+    outputs = None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        outputs = func(*args, **(kwargs or {}))
+        if func in SIGMOIDS:
+            self.outputs = outputs.clone()  # the module may overwrite it
+        return outputs
+
+
+def check_outputs(est, module, rows, *, warns):
+    """Pass the first rows to an untrained module, and check its outputs.
+
+    ValueError is raised where the module or its outputs cannot be used. If ``warns``, a
+    `ProbabilityOutputWarning` is issued for probabilities in place of logits. The call also
+    initializes the lazy layers of the module.
     """
     n_classes, shape = len(est.classes_), tuple(rows.shape[1:])
-    rows = (rows[:2] if len(rows) > 1 else rows.expand(2, *shape)).clone()
+    n_rows = min(MAX_CHECKED_ROWS, max(2, rows_in_a_block(shape, rows.element_size())))
+    rows = (rows[:n_rows] if len(rows) > 1 else rows.expand(2, *shape)).clone()
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _LastSigmoid() as last_sigmoid:
             outputs = module(rows)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError):
@@ -114,8 +144,8 @@ def check_outputs(est, module, rows):
             f"the module returned a {type(outputs).__name__}: let it return the logits alone, as "
             "one tensor."
         )
-    found = tuple(outputs.shape)
-    wanted = [(2, n_classes)] if n_classes > 2 else [(2, 1), (2, 2), (2,)]
+    found, n_rows = tuple(outputs.shape), len(rows)
+    wanted = [(n_rows, n_classes)] if n_classes > 2 else [(n_rows, 1), (n_rows, 2), (n_rows,)]
     if found not in wanted:
         counts = " or ".join("(n,)" if len(w) == 1 else f"(n, {w[1]})" for w in wanted)
         got = f"(n, {', '.join(map(str, found[1:]))})" if found else "one number"
@@ -129,6 +159,28 @@ def check_outputs(est, module, rows):
     others = [name for name, value in module.state_dict().items() if not torch.is_tensor(value)]
     if others:
         raise ValueError(f"the state of the module must be tensors; {', '.join(others)} is not.")
+    if warns:
+        _warn_of_probabilities(module, outputs, last_sigmoid.outputs)
+
+
+def _warn_of_probabilities(module, outputs, of_sigmoid):
+    """Warn if outputs are probabilities; ``of_sigmoid`` are those of the last sigmoid, or None."""
+    name = ""
+    if of_sigmoid is not None and torch.equal(of_sigmoid.flatten().to(outputs), outputs.flatten()):
+        name = "sigmoid"  # a sigmoid before others, such as a gate, has other outputs
+    else:
+        sums = outputs.reshape(len(outputs), -1).sum(dim=1)
+        in_unit_interval = bool(((outputs >= 0) & (outputs <= 1)).all())
+        if in_unit_interval and bool(((sums - 1).abs() <= OUTPUT_SUM_TOLERANCE).all()):
+            name = "softmax"
+    if name:
+        warn_caller(
+            f"{type(module).__name__} returns probabilities: its outputs are those of a {name}. "
+            "ModuleClassifier takes outputs as logits, and computes the probabilities itself. "
+            f"Remove the {name} from the end of the module.",
+            ProbabilityOutputWarning,
+            once=True,
+        )
 
 
 def to_logits(outputs, n_outputs):

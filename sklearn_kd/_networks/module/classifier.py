@@ -29,8 +29,10 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         takes the keywords ``n_outputs`` (1 for two classes, else the number of classes) and
         ``input_shape`` (``(n_features,)`` or ``image_shape``), or any keyword (``**kwargs``), it
         gets those too, unless they are in ``module_params``. The module takes a batch of rows and
-        returns their logits, of shape (n, 1) or (n, 2) for two classes, else (n, n_classes). It
-        draws from torch's global generators, which are seeded for the fit and restored after it.
+        returns their logits, of shape (n, 1) or (n, 2) for two classes, else (n, n_classes). The
+        sigmoid or softmax is computed outside of the module. One that seems to return
+        probabilities gives a :class:`~sklearn_kd.exceptions.ProbabilityOutputWarning`. It draws
+        from torch's global generators, which are seeded for the fit and restored after it.
 
     module_params : dict or None, default=None
         Keyword arguments of ``module``. A search over them has the grid

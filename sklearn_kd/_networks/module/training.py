@@ -60,7 +60,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
     with own_random_state(seeds.module, device), memory_errors(ADVICE):
         problem = _make_problem(plan, data, shape, labeler, correction)
         module = build(est, problem.rows.X.dtype, device)
-        check_outputs(est, module, problem.rows.X)
+        check_outputs(est, module, problem.rows.X, warns=not resume)
         if resume:
             load(module, est.module_state_)
         reporter = EpochReporter(est, plan.n_epochs, data.X, data.y)
