@@ -2,7 +2,11 @@
 
 from sklearn.callback import CallbackSupportMixin
 
-from sklearn_kd._networks.input_checks import check_partial_classes, check_training_data
+from sklearn_kd._networks.input_checks import (
+    check_partial_classes,
+    check_training_data,
+    check_validation_source,
+)
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
     all_or_nothing,
@@ -21,7 +25,8 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
 
     - ``_check_values(has_soft_targets, holds_out)`` raises ValueError for parameters that do not go
       together; ``holds_out`` says whether early stopping holds rows out.
-    - ``_fit_targets(X, y_encoded, weights, soft, y, *, partial, resume)`` trains on checked rows.
+    - ``_fit_targets(X, y_encoded, weights, soft, y, *, validation, partial, resume)`` trains on
+      checked rows.
     - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
       the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
     """
@@ -36,15 +41,22 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         *,
         partial=False,
         resume=False,
+        validation_rows=None,
         **options,
     ):
-        """Check the rows and train on them; a failure leaves the estimator as it was."""
+        """Check the rows and train on them; a failure leaves the estimator as it was.
+
+        ``validation_rows`` are the keyword arguments of `_check_validation`.
+        """
         with all_or_nothing(self):
-            X, y_encoded, weights, soft = self._check_data(
+            rows = self._check_data(
                 X, y, sample_weight, soft_targets, classes, reset=not resume, partial=partial
             )
-            options |= {"partial": partial, "resume": resume}
-            return self._fit_targets(X, y_encoded, weights, soft, y, **options)
+            if validation_rows is not None:
+                options["validation"] = self._check_validation(
+                    X, rows[1], sample_weight, **validation_rows
+                )
+            return self._fit_targets(*rows, y, partial=partial, resume=resume, **options)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
@@ -90,6 +102,26 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         """Return checked rows and set ``classes_``, see `check_training_data`."""
         self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+
+    def _check_validation(
+        self,
+        X,
+        y_encoded,
+        sample_weight,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Return a `ValidationSource` for rows that `_check_data` has checked.
+
+        ``X``, ``sample_weight`` and the keywords are those of ``fit``, and ``y_encoded`` is what
+        `_check_data` has returned.
+        """
+        return check_validation_source(
+            self, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val
+        )
 
     def decision_function(self, X):
         """Logits of the rows of X.

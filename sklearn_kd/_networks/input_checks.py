@@ -1,15 +1,53 @@
 """Validation of the rows, the classes and the loss parameters of a network before it trains."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.sklearn_compat import num_features, num_samples
 from sklearn_kd._utils.validation import (
     check_row_order,
     check_soft_targets,
     rescale_weights,
     validate_sample_weight,
 )
+
+
+@dataclass(frozen=True)
+class ValidationSource:
+    """What early stopping takes its validation rows from, apart from the training rows themselves.
+
+    With neither groups nor rows it holds out training rows one by one.
+    """
+
+    group: np.ndarray | None = None  # (n_samples,) int, the groups that are held out as a whole
+    X: np.ndarray | None = None  # (n_val, n_features), rows that are used instead
+    y_encoded: np.ndarray | None = None  # (n_val,) int
+    weights: np.ndarray | None = None  # (n_val,), positive
+
+    @property
+    def has_rows(self):
+        """Whether there are rows, so that all training rows are trained on."""
+        return self.X is not None
+
+    @property
+    def n_rows(self):
+        """Number of these rows."""
+        return 0 if self.X is None else len(self.X)
+
+    def weighed(self, est):
+        """Return the same with the class weights of an estimator."""
+        if self.X is None:
+            return self
+        return replace(self, weights=weigh_classes(est, self.y_encoded, self.weights))
+
+
+#: Rows are held out one by one.
+SINGLE_ROWS = ValidationSource()
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
@@ -38,7 +76,7 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
     """
     check_row_order(soft_targets, X, y)
     X, y = validate_data(est, X, y, dtype=[np.float64, np.float32], reset=reset)
-    weights = rescale_weights(validate_sample_weight(sample_weight, X))
+    weights = _checked_weights(sample_weight, X)
     soft, labels = None, classes
     if soft_targets is not None:
         soft, labels = check_soft_targets(soft_targets, y, classes=classes)
@@ -55,6 +93,99 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
         )
     est.classes_ = labels
     return X, y_encoded, weigh_classes(est, y_encoded, weights), soft
+
+
+def _checked_weights(sample_weight, X):
+    return rescale_weights(validate_sample_weight(sample_weight, X))
+
+
+def check_validation_source(
+    est, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val
+):
+    """Validate groups and validation rows of a fit whose rows `check_training_data` has checked.
+
+    Parameters
+    ----------
+    est : estimator
+        With ``classes_`` and features set.
+    X, sample_weight
+        As passed to ``fit``.
+    y_encoded : ndarray of int of shape (n_kept,)
+        Of the rows of positive weight.
+    groups, X_val, y_val, sample_weight_val
+        As passed to ``fit``.
+
+    Returns
+    -------
+    ValidationSource
+        Of the rows of positive weight, without class weights. Groups are left out where validation
+        rows are given.
+    """
+    group = None
+    if groups is not None:
+        kept = _checked_weights(sample_weight, X) > 0
+        group = np.unique(encode_groups(groups, len(kept))[kept], return_inverse=True)[1]
+    if X_val is not None or y_val is not None or sample_weight_val is not None:
+        return _check_validation_rows(est, X_val, y_val, sample_weight_val)
+    if group is None:
+        return SINGLE_ROWS
+    if est.early_stopping:
+        purpose = (
+            "early stopping trains on some groups and holds others out. Pass X_val and y_val, set "
+            "early_stopping=False, or pass no groups"
+        )
+        check_groups_of_classes(group, y_encoded, est.classes_, purpose)
+    return ValidationSource(group)
+
+
+def _check_validation_rows(est, X_val, y_val, sample_weight_val):
+    for name, value in (("X_val", X_val), ("y_val", y_val)):
+        if value is None:
+            raise ValueError(
+                "X_val and y_val belong together, and sample_weight_val to both, but "
+                f"{name} was not passed: pass {name} too."
+            )
+    check_validation_rows_are_used(est)
+    n_features = num_features(X_val)
+    if n_features != est.n_features_in_:
+        raise ValueError(
+            f"X_val has {n_features} features, but {type(est).__name__} is expecting "
+            f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
+            "If a pipeline transforms X, it has to transform X_val too: "
+            "set_config(enable_metadata_routing=True), request X_val and y_val by set_fit_request, "
+            'and make the pipeline with transform_input=["X_val"].'
+        )
+    validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
+    X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
+    y = column_or_1d(y_val, warn=True, input_name="y_val")
+    assert_all_finite(y, input_name="y_val")
+    if len(y) != len(X):
+        raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")
+    unknown = np.setdiff1d(y, est.classes_)
+    if len(unknown):
+        raise ValueError(
+            f"y_val contains labels {unknown.tolist()} that are not among the classes "
+            f"{est.classes_.tolist()} of y: leave these rows out of X_val, or pass rows of these "
+            "classes in X."
+        )
+    if sample_weight_val is not None and num_samples(sample_weight_val) != len(X):
+        raise ValueError(
+            f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
+            "of X_val."
+        )
+    weights = _checked_weights(sample_weight_val, X)
+    kept = weights > 0
+    y_encoded = encode_labels(y, est.classes_)[1]
+    return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
+
+
+def check_validation_rows_are_used(est):
+    """Raise ValueError if an estimator that is given validation rows does not stop early."""
+    if not est.early_stopping:
+        raise ValueError(
+            "X_val and y_val are passed to fit while early_stopping is False, so that they would "
+            "not be used: set early_stopping=True, or pass no validation rows."
+        )
 
 
 def weigh_classes(est, y_encoded, weights):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_kd._utils.folds import random_rows
+from sklearn_kd._utils.groups import random_groups
 
 #: Rows of a minibatch under batch_size="auto".
 BATCH_SIZE = 128
@@ -49,7 +50,15 @@ def resolve_scaling(est, data, fit_scaling, *, resume):
     return np.zeros(n_features), np.ones(n_features)
 
 
-def sample_validation_rows(est, y_encoded, random_state):
-    """Return a stratified mask of ``validation_fraction`` of the rows, None where it is empty."""
-    validation_mask = random_rows(y_encoded, est.validation_fraction, random_state)
+def sample_validation_rows(est, data, random_state):
+    """Return a stratified mask of ``validation_fraction`` of the rows, None where it is empty.
+
+    Where the rows have groups, they are held out as a whole.
+    """
+    group = data.validation.group
+    if group is None:
+        validation_mask = random_rows(data.y_encoded, est.validation_fraction, random_state)
+    else:
+        rows = group, data.y_encoded, data.weights
+        validation_mask = random_groups(*rows, est.validation_fraction, random_state)
     return validation_mask if validation_mask.any() else None

@@ -9,8 +9,10 @@ import torch
 
 from sklearn_kd._core.network import losses, problem, targets
 from sklearn_kd._core.network.segments import Segment
+from sklearn_kd._networks.input_checks import SINGLE_ROWS, ValidationSource
 from sklearn_kd._utils.device import resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.folds import content_folds
+from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.unique_rows import is_small
 from sklearn_kd._utils.validation import rescale_weights
@@ -35,6 +37,12 @@ class CheckedRows:
     #: (n_samples, n_classes); for joint training also a list with those of each network
     soft: np.ndarray | list | None
     y: object  # (n_samples,) labels as given, for callbacks
+    validation: ValidationSource = SINGLE_ROWS  # without class weights
+
+    def training_data(self, est, weights, soft):
+        """Return the `TrainingData` of an estimator with weights that include class weights."""
+        validation, n_classes = self.validation.weighed(est), len(est.classes_)
+        return TrainingData(self.X, self.y_encoded, weights, soft, self.y, n_classes, validation)
 
 
 @dataclass
@@ -47,6 +55,7 @@ class TrainingData:
     soft: np.ndarray | None  # (n_samples, n_classes)
     y: object  # (n_samples,) labels as given, for callbacks
     n_classes: int
+    validation: ValidationSource = SINGLE_ROWS
     _folds: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -68,11 +77,18 @@ class TrainingData:
         return fit_scaling(self.X, self.weights)
 
     def folds(self, seed):
-        """Return the fold of each row, (n_samples,), or None if there is a single distinct row."""
+        """Return the fold of each row, (n_samples,), or None if no row can be held out.
+
+        Rows of the fold -1 are always trained on.
+        """
         if seed not in self._folds:
-            random = np.random.RandomState(seed)
-            fold = content_folds(self.X, self.y_encoded, self.weights, N_VALIDATION_FOLDS, random)
-            self._folds[seed] = fold
+            rows = self.y_encoded, self.weights, N_VALIDATION_FOLDS, np.random.RandomState(seed)
+            group = self.validation.group
+            self._folds[seed] = (
+                content_folds(self.X, *rows)
+                if group is None
+                else held_out_group_folds(group, *rows)
+            )
         return self._folds[seed]
 
 
@@ -90,7 +106,8 @@ class TrainingTensors:
     """Scaled inputs, targets and weights on a device, of the fits that share them.
 
     Rows belong to two parts. The part "training" has the rows to train on, and the part
-    "validation" those that are held out.
+    "validation" those that are held out, or the validation rows of the user, whose targets are
+    their labels.
 
     Parameters
     ----------
@@ -102,10 +119,28 @@ class TrainingTensors:
     intercept : bool
         Whether a column of ones is added.
     validation_mask : ndarray of bool of shape (n_samples,), or None
-        Rows that are held out. None: all rows are trained on, and there is no part "validation".
+        Rows that are held out. None: all rows are trained on.
+    uses_validation_rows : bool
+        Whether the validation rows of the user are the part "validation".
+
+    Attributes
+    ----------
+    hard_targets : LossTargets or None
+        Targets of the validation rows of the user.
     """
 
-    def __init__(self, data, *, dtype, device, offset, scale, intercept, validation_mask):
+    def __init__(
+        self,
+        data,
+        *,
+        dtype,
+        device,
+        offset,
+        scale,
+        intercept,
+        validation_mask,
+        uses_validation_rows=False,
+    ):
         self.data, self.dtype, self.device = data, dtype, device
         scaled = scale_inputs(data.X, offset, scale, intercept=intercept)
         inputs = to_tensor(scaled, dtype=dtype, device=device)
@@ -117,7 +152,14 @@ class TrainingTensors:
         #: weights of the rows of each part, (rows,) in float64, with sum one
         self.share = {name: _share(data.weights[mask]) for name, mask in masks.items()}
         self.inputs = {name: inputs[index] for name, index in self.index.items()}
-        self._targets = {}
+        self._targets, self.hard_targets = {}, None
+        if uses_validation_rows:
+            given = data.validation
+            scaled = scale_inputs(given.X, offset, scale, intercept=intercept)
+            self.inputs["validation"] = to_tensor(scaled, dtype=dtype, device=device)
+            self.share["validation"] = _share(given.weights)
+            self.index["validation"] = slice(None)
+            self.hard_targets = self.make_targets(given.y_encoded, None, 1.0, 1.0)
 
     @classmethod
     def from_plan(cls, data, plan, dtype):
@@ -130,6 +172,7 @@ class TrainingTensors:
             scale=plan.scale,
             intercept=plan.est.input_intercept,
             validation_mask=plan.validation_mask,
+            uses_validation_rows=plan.uses_validation_rows,
         )
 
     def __len__(self):
@@ -174,11 +217,13 @@ class TrainingTensors:
         ----------
         name : {"training", "validation"}
         segments : list of (slice, LossTargets)
-            Neighboring students and their targets.
+            Neighboring students and their targets in training.
         row_weights : array of shape (students, rows), optional
             By default all students have the weights of the rows.
         """
         index = self.index[name]
+        if name == "validation" and self.hard_targets is not None:
+            segments = [(slice(None), self.hard_targets)]
         rules = [
             Segment(students, targets.Fixed(each.values[:, :, index]))
             for students, each in segments
@@ -191,15 +236,21 @@ class TrainingTensors:
         row_weights = to_tensor(row_weights, dtype=self.dtype, device=self.device)
         return problem.WeightedRows(self.inputs[name], rule, row_weights)
 
+    def _targets_of(self, name, loss_targets):
+        """Return the targets of a part, given those of the training rows."""
+        return (name == "validation" and self.hard_targets) or loss_targets
+
     def min_loss(self, name, loss_targets):
         """Return the smallest possible weighted mean loss on a part, zero if there is no such."""
         if name not in self.index:
             return 0.0
+        loss_targets = self._targets_of(name, loss_targets)
         min_losses = to_numpy(loss_targets.min_losses[self.index[name]].double())
         return float(self.share[name] @ min_losses)
 
     def row_cap(self, name, loss_targets):
         """Return the largest loss of each row of a part that counts in a score, (1, rows)."""
+        loss_targets = self._targets_of(name, loss_targets)
         min_losses = loss_targets.min_losses[self.index[name]]
         return (min_losses.to(self.inputs[name].dtype) + MAX_EXCESS_LOSS * loss_targets.unit)[None]
 

@@ -40,7 +40,7 @@ class RecordingStudent(BaseEstimator):
     Attributes
     ----------
     training_set_ : dict
-        Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft and y.
+        Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft, y and validation.
     checked_ : estimator
         Student of ``kind`` with default parameters that has checked the training set, with the
         attributes that describe it (``classes_``, ...).
@@ -52,21 +52,36 @@ class RecordingStudent(BaseEstimator):
         self.temperature = temperature
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, soft_targets=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        soft_targets=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Check and keep the training set."""
         # other parameters are those of the candidates, which are checked one by one
         student = self.kind().set_params(
             alpha=self.alpha, temperature=self.temperature, random_state=self.random_state
         )
         student._validate_params()
-        X, y_encoded, weights, soft = student._check_data(X, y, sample_weight, soft_targets)
-        self.training_set_ = {
-            "X": X,
-            "y_encoded": y_encoded,
-            "weights": weights,
-            "soft": soft,
-            "y": y,
-        }
+        rows = student._check_data(X, y, sample_weight, soft_targets)
+        validation = student._check_validation(
+            X,
+            rows[1],
+            sample_weight,
+            groups=groups,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
+        self.training_set_ = dict(zip(("X", "y_encoded", "weights", "soft"), rows, strict=True))
+        self.training_set_ |= {"y": y, "validation": validation}
         self.checked_ = student
         return self
 

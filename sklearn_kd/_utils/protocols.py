@@ -30,7 +30,15 @@ class SoftTargetStudent(Protocol):
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
         """Train on what `_check_data` has returned, and tear the callbacks down at the end.
 
-        ``y`` are the labels as they were given, for callbacks.
+        ``y`` are the labels as they were given, for callbacks. The option ``validation`` is what
+        `_check_validation` has returned.
+        """
+
+    def _check_validation(self, X, y_encoded, sample_weight, **validation_rows) -> Any:
+        """Validate groups and validation rows of a fit, after `_check_data`.
+
+        ``validation_rows`` may have the keys groups, X_val, y_val and sample_weight_val. They,
+        ``X`` and ``sample_weight`` are as they were given.
         """
 
 

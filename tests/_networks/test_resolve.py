@@ -17,9 +17,10 @@ def networks(**params):
     return TwoLayerPGDClassifier(**params), ModuleClassifier(None, **params)
 
 
-def rows(n):
+def rows(n, y_encoded=None):
     X = np.random.RandomState(0).normal(size=(n, 2))
-    return TrainingData(X, np.arange(n) % 2, np.ones(n), None, None, 2)
+    y_encoded = np.arange(n) % 2 if y_encoded is None else y_encoded
+    return TrainingData(X, y_encoded, np.ones(n), None, None, y_encoded.max() + 1)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,8 @@ def test_scaling():
 def test_validation_rows_are_stratified_or_none():
     for est in networks(validation_fraction=0.2):
         y_encoded = np.repeat([0, 1], [30, 20])
-        mask = sample_validation_rows(est, y_encoded, np.random.RandomState(0))
+        data = rows(50, y_encoded)
+        mask = sample_validation_rows(est, data, np.random.RandomState(0))
         assert np.bincount(y_encoded[mask]).tolist() == [6, 4]
-        assert sample_validation_rows(est, np.arange(3), np.random.RandomState(0)) is None
+        data = rows(3, np.arange(3))
+        assert sample_validation_rows(est, data, np.random.RandomState(0)) is None

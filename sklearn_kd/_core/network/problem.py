@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_kd._core.network.layers import RELU, Activation
+from sklearn_kd._core.network.losses import Loss
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import TargetRule
 
@@ -66,6 +67,7 @@ class ValidationSpec:
     averaging: int = 0  # epochs that the weights which are scored and kept are averaged over
     #: (students or 1, rows) upper limit of the loss of each row, so that no outlier decides alone
     row_cap: Tensor | None = None
+    loss: Loss | None = None  # of rows of their own, for all students; None: that of training
 
     def take(self, students: Tensor) -> "ValidationSpec":
         """Return what scores some students; those who share a score stay together."""

@@ -343,12 +343,13 @@ class TrainingState:
         scaled_output = self.scaled_output
         if stopping.averages:
             scaled_output = stopping.scored_output * self.inverse_sqrt
+        loss = stopping.validation.loss or self.loss
         everything = torch.arange(n_rows, device=rows.inputs.device)
         for part in torch.split(everything, ROWS_PER_EVALUATION):
             inputs = rows.inputs[part[0] : part[-1] + 1]
             work = self._new_workspace(scaled_output, inputs.shape[0])
             logits = layers.forward(stopping.scored_hidden, inputs, work)
-            row_losses, _ = self.loss(logits, rows.rule(logits, part, self.n_steps))
+            row_losses, _ = loss(logits, rows.rule(logits, part, self.n_steps))
             weights = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
             cap = None if row_cap is None else row_cap[:, part]
             total += capped(row_losses, cap).mul(weights).sum(dim=1)

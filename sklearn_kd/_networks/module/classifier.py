@@ -9,7 +9,7 @@ from sklearn.callback import with_callbacks
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
-from sklearn_kd._networks.input_checks import check_loss
+from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.base import DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
@@ -298,7 +298,19 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, soft_targets=None, labeler=None):
+    def fit(  # noqa: PLR0913
+        self,
+        X,
+        y,
+        sample_weight=None,
+        soft_targets=None,
+        labeler=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train the module.
 
         Parameters
@@ -323,6 +335,23 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
             ``augmentation`` has changed them, in the units of X. It maps an ndarray of shape
             (n, n_features) to probabilities of shape (n, n_classes) in the order of ``classes_``.
             Validation rows keep their ``soft_targets``.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that resemble each other, such as the visits of a patient. Early stopping
+            holds out whole groups, at least two of which each class needs. Without them, it holds
+            out rows whose near copies are trained on, and stops too late.
+
+        X_val : array-like of shape (n_val, n_features), default=None
+            Rows on which early stopping computes the validation loss. All rows of X are then
+            trained on, and ``groups`` have no effect. A pipeline transforms them if it has
+            ``transform_input=["X_val"]``.
+
+        y_val : array-like of shape (n_val,), default=None
+            Labels of ``X_val``, of the classes of ``y``. The validation loss is the cross-entropy
+            of these labels, also with ``soft_targets``.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Non-negative weights of ``X_val``, which are multiplied by ``class_weight``.
 
         Returns
         -------
@@ -351,9 +380,21 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
                 "labeler makes new labels for rows that augmentation changes, in place of their "
                 "soft_targets: set augmentation and pass soft_targets, or pass no labeler."
             )
-        classes = self.classes_ if resume else None
+        validation_rows = {
+            "groups": groups,
+            "X_val": X_val,
+            "y_val": y_val,
+            "sample_weight_val": sample_weight_val,
+        }
         return self._fit_rows(
-            X, y, sample_weight, soft_targets, classes, resume=resume, labeler=labeler
+            X,
+            y,
+            sample_weight,
+            soft_targets,
+            classes=self.classes_ if resume else None,
+            resume=resume,
+            validation_rows=validation_rows,
+            labeler=labeler,
         )
 
     def _check_values(self, has_soft_targets, holds_out):
@@ -367,17 +408,18 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
             )
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
+    def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
         """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``options`` are those of `training.fit`.
+        have positive weight. ``validation`` is a `ValidationSource`, and ``options`` are those of
+        `training.fit`.
         """
         from sklearn_kd._networks.module import training
-        from sklearn_kd._networks.training_data import TrainingData
+        from sklearn_kd._networks.training_data import CheckedRows
 
-        data = TrainingData(X, y_encoded, weights, soft, y, len(self.classes_))
-        return training.fit(self, data, **options)
+        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+        return training.fit(self, rows.training_data(self, weights, soft), **options)
 
     def _logits(self, X):
         from sklearn_kd._networks.module import build

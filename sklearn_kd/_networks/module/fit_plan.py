@@ -61,6 +61,7 @@ class ModuleFitPlan:
     offset: np.ndarray
     scale: np.ndarray
     validation_mask: np.ndarray | None  # (n_samples,) bool, the rows not trained on
+    uses_validation_rows: bool  # those of the user
     augment: object  # function of a batch and a generator, or None
     precision: torch.dtype | None
 
@@ -146,10 +147,8 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         est, data, lambda data: fit_standardization(data, est.image_shape), resume=resume
     )
     validation_mask = None
-    if est.early_stopping and not partial:
-        validation_mask = select_validation_rows(
-            est, data.X, data.y_encoded, data.weights, batch_size is None, seeds.validation
-        )
+    if est.early_stopping and not partial and not data.validation.has_rows:
+        validation_mask = select_validation_rows(est, data, batch_size is None, seeds.validation)
         if validation_mask is None:
             warn_caller(
                 "early_stopping=True has no row to hold out (X has one distinct row, or each "
@@ -166,6 +165,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         offset=offset,
         scale=scale,
         validation_mask=validation_mask,
+        uses_validation_rows=data.validation.has_rows,
         augment=make_augmentation(est.augmentation, est.image_shape),
         precision=precision,
     )
@@ -199,17 +199,17 @@ def fit_standardization(data, image_shape):
     return offset, np.where(spread > 0, spread, 1.0)
 
 
-def select_validation_rows(est, X, y_encoded, weights, in_full_batch, seed):
+def select_validation_rows(est, data, in_full_batch, seed):
     """Return the mask of the rows to hold out, or None where there is no such row.
 
-    In full batch the choice depends on the values of the rows alone, so that a weight of k still
-    equals k copies. Each class keeps a row to train on.
+    In full batch the choice depends on the values of the rows alone, or on groups and classes, so
+    that a weight of k still equals k copies. Each class keeps a row to train on.
     """
-    random = np.random.RandomState(seed)
-    if not in_full_batch:
-        return sample_validation_rows(est, y_encoded, random)
+    random, y_encoded = np.random.RandomState(seed), data.y_encoded
+    if not in_full_batch or data.validation.group is not None:
+        return sample_validation_rows(est, data, random)
     n_folds = max(2, round(1 / est.validation_fraction))
-    fold = content_folds(X, y_encoded, weights, n_folds, random)
+    fold = content_folds(data.X, y_encoded, data.weights, n_folds, random)
     for number in range(0 if fold is None else fold.max() + 1):
         validation_mask = fold == number
         validation_mask &= np.isin(y_encoded, y_encoded[~validation_mask])

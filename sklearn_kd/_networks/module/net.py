@@ -49,6 +49,7 @@ class Problem:
     rows: RowsDataset
     validation_rows: RowsDataset | None
     loss: Loss
+    validation_loss: Loss
     n_outputs: int
     classes: np.ndarray
     min_loss: float  # the least loss that the targets allow
@@ -373,7 +374,7 @@ class ModuleNet(skorch.NeuralNet):
                 rows = torch.arange(start, start + len(inputs), device=inputs.device)
                 start += len(inputs)
                 logits = self._logits(self.infer(inputs)).clone()  # overwritten
-                losses, _ = problem.loss(logits, part.rule(None, rows, 0))
+                losses, _ = problem.validation_loss(logits, part.rule(None, rows, 0))
                 losses = torch.minimum(losses, problem.row_cap[:, rows])
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
                 total += float((losses * share).sum(dtype=torch.float64))

@@ -56,7 +56,8 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
         seeds = seeds if state is None else Seeds(*state.pop("seeds"))
     shape = row_shape(est)
     plan = resolve_parameters(est, data, seeds, partial=partial, resume=resume)
-    check_budget(3 * data.X.nbytes, device, ADVICE)
+    n_rows = len(data.X) + data.validation.n_rows
+    check_budget(3 * n_rows * data.X[0].nbytes, device, ADVICE)
     with own_random_state(seeds.module, device), memory_errors(ADVICE):
         problem = _make_problem(plan, data, shape, labeler, correction)
         module = build(est, problem.rows.X.dtype, device)
@@ -115,6 +116,14 @@ def _make_checkpoint(est, data, labeler):
         "sample_weight": data.weights,
         "soft_targets": data.soft,
     }
+    given = data.validation
+    optional = {
+        "groups": given.group,
+        "X_val": given.X,
+        "y_val": given.y_encoded,
+        "sample_weight_val": given.weights,
+    }
+    arrays |= {name: array for name, array in optional.items() if array is not None}
     return Checkpoint(est.checkpoint_path, params, arrays)
 
 
@@ -129,16 +138,19 @@ def _make_problem(plan, data, shape, labeler, correction):
         scale=plan.scale,
         intercept=False,
         validation_mask=plan.validation_mask,
+        uses_validation_rows=plan.uses_validation_rows,
     )
     targets = tensors.targets(data.soft, est.alpha, est.temperature)
     labels, segments = est.classes_[data.y_encoded], [(slice(None), targets)]
-    validation_rows = row_cap = relabel = None
-    if plan.validation_mask is not None:
-        validation_rows = RowsDataset(
-            tensors.part("validation", segments), shape, labels[plan.validation_mask]
-        )
+    validation_rows = row_cap = validation_labels = relabel = None
+    if plan.uses_validation_rows:
+        validation_labels = est.classes_[data.validation.y_encoded]
+    elif plan.validation_mask is not None:
+        validation_labels, labels = labels[plan.validation_mask], labels[~plan.validation_mask]
+    if validation_labels is not None:
+        part = tensors.part("validation", segments)
+        validation_rows = RowsDataset(part, shape, validation_labels)
         row_cap = tensors.row_cap("validation", targets)
-        labels = labels[~plan.validation_mask]
     if labeler is not None:
         relabel = _make_relabel(plan, tensors, labeler)
     rows = RowsDataset(tensors.part("training", segments), shape, labels)
@@ -149,6 +161,7 @@ def _make_problem(plan, data, shape, labeler, correction):
         rows=rows,
         validation_rows=validation_rows,
         loss=targets.loss,
+        validation_loss=(tensors.hard_targets or targets).loss,
         n_outputs=data.n_outputs,
         classes=est.classes_,
         min_loss=tensors.min_loss("training", targets),

@@ -9,7 +9,7 @@ from sklearn.callback import with_callbacks
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
-from sklearn_kd._networks.input_checks import check_loss
+from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
@@ -269,7 +269,18 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, soft_targets=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        soft_targets=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train the network.
 
         Parameters
@@ -288,6 +299,23 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
             classes that ``y`` lacks.
 
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that resemble each other, such as the visits of a patient. Early stopping
+            holds out whole groups, at least two of which each class needs. Without them, it holds
+            out rows whose near copies are trained on, and stops too late.
+
+        X_val : array-like of shape (n_val, n_features), default=None
+            Rows on which early stopping computes the validation loss. All rows of X are then
+            trained on, and ``groups`` have no effect. A pipeline transforms them if it has
+            ``transform_input=["X_val"]``.
+
+        y_val : array-like of shape (n_val,), default=None
+            Labels of ``X_val``, of the classes of ``y``. The validation loss is the cross-entropy
+            of these labels, also with ``soft_targets``.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Non-negative weights of ``X_val``, which are multiplied by ``class_weight``.
+
         Returns
         -------
         self : TwoLayerPGDClassifier
@@ -301,7 +329,13 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         MemoryError
             If training needs more memory than there is, before anything is allocated.
         """
-        return self._fit_rows(X, y, sample_weight, soft_targets)
+        validation_rows = {
+            "groups": groups,
+            "X_val": X_val,
+            "y_val": y_val,
+            "sample_weight_val": sample_weight_val,
+        }
+        return self._fit_rows(X, y, sample_weight, soft_targets, validation_rows=validation_rows)
 
     def _check_values(self, has_soft_targets, holds_out):
         """Raise ValueError for an odd width and for alpha and temperature that do not fit."""
@@ -318,19 +352,23 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
             )
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(self, X, y_encoded, weights, soft, y, **options):
+    def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
         """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``options`` are those of `training.fit`.
+        have positive weight. ``validation`` is a `ValidationSource`, and ``options`` are those of
+        `training.fit`.
         """
         from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer import training
 
-        return training.fit(self, CheckedRows(X, y_encoded, weights, soft, y), **options)
+        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+        return training.fit(self, rows, **options)
 
     @staticmethod
-    def _fit_jointly(students, X, y_encoded, weights, soft, y, **options):
+    def _fit_jointly(
+        students, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options
+    ):
         """Return the joint training of many students on the same checked data.
 
         The students have ``classes_``, and ``weights`` do not contain class weights yet. The other
@@ -339,7 +377,8 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer.joint_training import JointTraining
 
-        return JointTraining(students, CheckedRows(X, y_encoded, weights, soft, y), **options)
+        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+        return JointTraining(students, rows, **options)
 
     def _logits(self, X):
         require_fitted(self)

@@ -48,6 +48,7 @@ class FitPlan:
     scale: np.ndarray
     fold: np.ndarray | None = None  # (n_samples,) int, for cross-validation in full batch
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
+    uses_validation_rows: bool = False  # those of the user
     soft: np.ndarray | None = None  # (n_samples, n_classes)
     n_shrunk: int = 0  # how often the step size has been divided by four
 
@@ -151,7 +152,8 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
         scale=scale,
         soft=data.soft,
     )
-    if est.early_stopping and not partial:
+    plan.uses_validation_rows = data.validation.has_rows
+    if est.early_stopping and not partial and not plan.uses_validation_rows:
         plan.fold, plan.validation_mask = _held_out_rows(plan, data, one_fold=is_trial)
     return plan
 
@@ -192,7 +194,7 @@ def _held_out_rows(plan, data, *, one_fold):
     """
     if plan.batch_size is not None:
         random = np.random.RandomState(plan.fold_seed)
-        return None, sample_validation_rows(plan.est, data.y_encoded, random)
+        return None, sample_validation_rows(plan.est, data, random)
     fold = data.folds(plan.fold_seed)
     if one_fold and fold is not None:
         return None, fold == 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_kd._networks.input_checks import weigh_classes
+from sklearn_kd._networks.input_checks import check_validation_rows_are_used, weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
@@ -87,6 +87,8 @@ class JointTraining:
         for number, (est, soft) in enumerate(zip(students, softs, strict=True)):
             try:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
+                if rows.validation.has_rows:
+                    check_validation_rows_are_used(est)
                 data_key = repr(est.class_weight)
                 if data_key not in data_of:
                     data_of[data_key] = _weighted_data(est, rows)
@@ -162,7 +164,7 @@ class JointTraining:
 def _weighted_data(est, rows):
     """Return the training data of all students with the class weights of this one."""
     weights = weigh_classes(est, rows.y_encoded, rows.weights)
-    return TrainingData(rows.X, rows.y_encoded, weights, None, rows.y, len(est.classes_))
+    return rows.training_data(est, weights, None)
 
 
 class _PlannedFit(NamedTuple):

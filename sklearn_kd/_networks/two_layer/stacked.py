@@ -131,12 +131,17 @@ class StackedNetworks:
             held_rows, cap = replace(train_rows, weights=out), self._row_cap("training")
             return train_rows, problem.ValidationSpec(held_rows, patience, pool, row_cap=cap)
         train_rows = rows.part("training", self.joined_segments)
-        if plans[0].validation_mask is None:
+        if plans[0].validation_mask is None and rows.hard_targets is None:
             return train_rows, None
         held_rows = rows.part("validation", self.joined_segments)
-        return train_rows, problem.ValidationSpec(
+        validation = problem.ValidationSpec(
             held_rows, patience, averaging=AVERAGED_EPOCHS, row_cap=self._row_cap("validation")
         )
+        if rows.hard_targets is not None:
+            validation.loss = rows.hard_targets.loss
+            if plans[0].batch_size is None:  # steps without noise
+                validation.averaging = 0
+        return train_rows, validation
 
     def _row_cap(self, name):
         caps = [self.rows.row_cap(name, each) for _, each in self.segments]

@@ -11,7 +11,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd._core.network import problem
-from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
+from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
@@ -147,7 +147,7 @@ def needed_bytes(plans, data, *, copies=False):
     numbers += (ACTIVATION_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
     if plans[0].fold is not None:  # weights of each row in each network, to train and to score
         numbers += 2 * n_rows * n_networks
-    return itemsize * numbers, itemsize * 2 * n_rows * n_inputs
+    return itemsize * numbers, itemsize * 2 * (n_rows + data.validation.n_rows) * n_inputs
 
 
 def divergence_error(est, diverged):
@@ -187,7 +187,7 @@ def check_validation_rows(plan, soft):
     """
     est = plan.est
     has_rows = plan.fold is not None or plan.validation_mask is not None
-    if plan.partial or not est.early_stopping or has_rows:
+    if plan.partial or not est.early_stopping or has_rows or plan.uses_validation_rows:
         return
     if soft is not None and est.alpha > 1 and est.radius is None:
         raise ValueError(
@@ -219,7 +219,7 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
     """
     device = resolve_device(est.device)
     X, soft = rows.X, rows.soft
-    data = TrainingData(X, rows.y_encoded, rows.weights, soft, rows.y, len(est.classes_))
+    data = rows.training_data(est, rows.weights, soft)
     plan = resolve_parameters(est, data, partial=partial, resume=resume)
     check_validation_rows(plan, soft)
     needed = sum(needed_bytes([plan], data))
