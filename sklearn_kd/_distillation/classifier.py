@@ -21,7 +21,7 @@ from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import check_training_rows
 from sklearn_kd._utils.base import DocumentationLinkMixin
-from sklearn_kd._utils.containers import warn_if_sliceable
+from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
@@ -29,6 +29,7 @@ from sklearn_kd._utils.sklearn_compat import (
     fit_context,
     num_samples,
     raise_for_params,
+    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     last_step,
@@ -360,7 +361,8 @@ class DistilledClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Training rows, which teacher and student get as they are.
+            Training rows, which teacher and student get as they are. Rows for pipelines, such as
+            texts, may be in a list, a Series or an array of one dimension.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -369,10 +371,10 @@ class DistilledClassifier(
             Probabilities at T = 1 that replace the teacher's labels: an array in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
-            More rows, for the teacher to label. Each has the mean weight of the training rows. If
-            the loss has a hard term (``alpha`` other than 1), their hard label is the teacher's
-            most probable class. (Transfer rows have a hard label at T other than 1 only.) They are
-            not used if "auto" selects hard labels.
+            More rows, for the teacher to label, in a container like that of X. Each has the mean
+            weight of the training rows. If the loss has a hard term (``alpha`` other than 1), their
+            hard label is the teacher's most probable class. (Transfer rows have a hard label at T
+            other than 1 only.) They are not used if "auto" selects hard labels.
         **params : dict
             Metadata that teacher, student or the splitter ``cv`` have requested, such as
             ``groups``. This needs metadata routing.
@@ -402,6 +404,8 @@ class DistilledClassifier(
             student=student.estimator,
         )
         check_classes(classes, teacher if is_frozen else None)
+        if X_unlabeled is not None:
+            stack_rows(safe_indexing(rows.X, [0]), X_unlabeled)  # errors before the first fit
         warn_if_sliceable(X_unlabeled, num_samples(y))
         spec = LabelingSpec(
             teacher,

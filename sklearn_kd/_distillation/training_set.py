@@ -10,7 +10,12 @@ from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels, label_rows
 from sklearn_kd._utils.callbacks import begin_subtask
-from sklearn_kd._utils.containers import extended_weights, stack_rows
+from sklearn_kd._utils.containers import (
+    extended_weights,
+    frame_like,
+    is_dataframe,
+    stack_rows,
+)
 from sklearn_kd._utils.folds import renumbered_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix_labels
 from sklearn_kd._utils.sklearn_compat import (
@@ -316,12 +321,11 @@ def row_labeler(data, student):
             "augmented_labels='recomputed' is for a student with augmentation: set it on the "
             "ModuleClassifier, or set augmented_labels='fixed'."
         )
-    labels, frame_type = data.labels, type(data.rows.X)
-    columns = getattr(data.rows.X, "columns", None)
+    labels, X = data.labels, safe_indexing(data.rows.X, [0])  # one row, for its container
 
     def label(rows):
-        if columns is not None:
-            rows = frame_type(rows, columns=columns)
+        if is_dataframe(X):
+            rows = frame_like(X, rows)
         return labels.predict_labels(rows)
 
     return label

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
+from sklearn_kd._utils.containers import is_dataframe
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
@@ -111,8 +112,8 @@ class TransferSpec:
 
 def is_table(X):
     """Return whether X is a DataFrame or a dense array of few enough columns to be a table."""
-    is_dense = hasattr(X, "iloc") or isinstance(X, np.ndarray)
-    return is_dense and X.ndim == 2 and X.shape[1] <= MAX_COLUMNS
+    is_dense = is_dataframe(X) or isinstance(X, np.ndarray)
+    return is_dense and len(X.shape) == 2 and X.shape[1] <= MAX_COLUMNS
 
 
 def warn_if_few_transfer_rows(transfer_set, n_wanted):

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_kd._utils.containers import as_pandas, is_dataframe
+
 #: Code of a missing value.
 MISSING = -1
 #: Smallest integer that float64 cannot represent exactly. A column of larger integers holds
@@ -36,16 +38,14 @@ def check_table(X):
     """Return X as a DataFrame or a two-dimensional array, or raise an error."""
     if issparse(X):
         raise TypeError("X is sparse, and new rows would be dense: pass X.toarray().")
-    if not hasattr(X, "iloc"):
-        if hasattr(X, "columns"):
-            raise TypeError(f"X is a {type(X).__name__}: pass a pandas DataFrame or an array.")
+    if not is_dataframe(X):
         array = np.asarray(X)
         if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
             array = np.asarray(X, dtype=object)  # keeps the numbers of a list
         X = array
         if X.dtype.kind == "c":
             raise ValueError("X is complex: pass real and imaginary parts as columns.")
-    if X.ndim != 2 or X.shape[1] == 0:
+    if len(X.shape) != 2 or X.shape[1] == 0:
         raise ValueError(f"X must be a table with at least one column, got shape {X.shape}.")
     if len(X) == 0:
         raise ValueError("X has no rows, and new rows need at least two.")
@@ -58,7 +58,8 @@ def read_columns(X):
 
 
 def _iter_columns(X):
-    if hasattr(X, "iloc"):
+    if is_dataframe(X):
+        X = as_pandas(X)
         for j, name in enumerate(X.columns):
             yield name, X.iloc[:, j]
     else:

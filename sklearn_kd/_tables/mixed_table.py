@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_kd._tables.columns import group_indicators, read_columns
 from sklearn_kd._tables.encoding import encode_nominal, encode_numbers
+from sklearn_kd._utils.containers import is_dataframe
 
 #: Rows whose distances to all others are computed at a time, which takes 20 MB for 40,000 rows.
 SEARCH_BLOCK_ROWS = 64
@@ -184,11 +186,13 @@ class MixedTable:
                 made[j] = donor, None
             if attribute.numbers is not None:
                 made[j] = donor, rows.drawn[:, attribute.position]
-        if not hasattr(self.X, "iloc"):
+        if not is_dataframe(self.X):
             out = np.empty((len(rows.donor), self.X.shape[1]), dtype=self.X.dtype)
             for j, (donor, drawn) in made.items():
                 out[:, j] = _fill(self.X[:, j].take(donor), drawn, self.columns[j].dtype)
             return out
+        if not hasattr(self.X, "iloc"):
+            return self._build_narwhals(made)
         import pandas as pd
 
         series = {}
@@ -200,6 +204,19 @@ class MixedTable:
         frame = pd.DataFrame(series, index=pd.RangeIndex(len(rows.donor)))
         frame.columns = self.X.columns
         return frame
+
+    def _build_narwhals(self, made):
+        """Return the new rows in a DataFrame of another library than pandas."""
+        columns = []
+        for j, series in enumerate(nw.from_native(self.X).iter_columns()):
+            donor, drawn = made[j]
+            series = series[donor.tolist()]
+            places = np.flatnonzero(~np.isnan(drawn)) if drawn is not None else []
+            if len(places):
+                numbers = drawn[places].astype(self.columns[j].dtype)
+                series = series.scatter(places.tolist(), numbers.tolist())
+            columns.append(series)
+        return columns[0].to_frame().with_columns(*columns[1:]).to_native()
 
 
 def _as_bytes(codes):

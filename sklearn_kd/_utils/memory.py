@@ -22,6 +22,8 @@ def _bytes_of(X):
         return X.nnz * (X.dtype.itemsize + 4)
     if hasattr(X, "memory_usage"):
         return int(X.memory_usage().sum())
+    if hasattr(X, "estimated_size"):  # of polars
+        return int(X.estimated_size())
     return getattr(X, "nbytes", 8 * len(X))
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from sklearn_kd._utils.containers import as_pandas, is_dataframe, is_series
+
 
 def _row_hashes(X):
     """Return a 64-bit hash of the bytes of each row."""
@@ -41,9 +43,10 @@ def group_rows(X):
 
 def _hash_rows(X):
     """Return a number for each row, which is the same for equal rows."""
-    if hasattr(X, "iloc"):
+    if is_dataframe(X) or is_series(X):
         import pandas as pd
 
+        X = as_pandas(X)
         try:
             return pd.util.hash_pandas_object(X, index=False).to_numpy()
         except TypeError:  # cells that have no hash

@@ -78,7 +78,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
         raise ValueError(
             f"soft_targets has {Q.shape[1]} columns but there are {len(classes)} classes "
             f"{classes.tolist()}. If y lacks a class, as in a fold of a cross-validation, "
-            "pass a pandas DataFrame whose columns are the class labels."
+            "pass a DataFrame whose columns are the class labels."
         )
     check_probabilities(Q, "soft_targets")
     np.clip(Q, 0.0, 1.0, out=Q)

@@ -74,9 +74,10 @@ def make_transfer_rows(  # noqa: PLR0913
     Returns
     -------
     rows : DataFrame or ndarray of shape (n_new_rows, n_features)
-        A DataFrame with the columns, dtypes and categories of X and a new RangeIndex, or an array
-        of the dtype of X. No row equals a row of X. There are fewer than ``n_rows`` rows if fewer
-        than one draw in ten is new, and none if X has a row for each combination of its categories.
+        A DataFrame of the library of X with its columns, dtypes and categories (in pandas with a
+        new RangeIndex), or an array of the dtype of X. No row equals a row of X. There are fewer
+        than ``n_rows`` rows if fewer than one draw in ten is new, and none if X has a row for each
+        combination of its categories.
     copies : float in [0, 1]
         Share of the rows drawn that equaled a row of X and were dropped. Only returned with
         ``return_copies=True``.
@@ -84,7 +85,7 @@ def make_transfer_rows(  # noqa: PLR0913
     Raises
     ------
     TypeError
-        If X or a column of X is sparse, or X is a data frame of another library than pandas.
+        If X or a column of X is sparse.
     ValueError
         If X has fewer than two distinct rows or infinite values, there are at most ``n_neighbors``
         distinct rows for "gibbs", or a parameter is invalid.

@@ -94,7 +94,7 @@ def model_latency(model, X, n_rows):
     """
     n_samples = num_samples(X)
     chosen = np.linspace(0, n_samples - 1, min(n_rows, n_samples)).astype(int)
-    rows = [safe_indexing(X, [row]) for row in chosen]
+    rows = [safe_indexing(X, [row]) for row in chosen.tolist()]
     predict = _prediction_method(model)
     for number in range(N_WARM_UP_CALLS):
         predict(rows[number % len(rows)])
