@@ -210,7 +210,7 @@ def test_metadata_routing():
         grid = {"alpha": [0.5, 1.0], "teacher__C": [0.1, 1.0]}
         assert_same_search(model, grid, fit_params={"sample_weight": w}, scoring=None)
         grouped = {"groups": np.arange(len(y)) % 5, "soft_targets": Q}
-        one = student().set_fit_request(soft_targets=True, sample_weight=False)
+        one = student().set_fit_request(soft_targets=True, sample_weight=False, groups=True)
         cv = GroupKFold(3)
         assert_same_search(one, {"alpha": [0.5, 1.0]}, fit_params=grouped, cv=cv)
 
