@@ -281,12 +281,28 @@ def fit_preprocessing(student, X, y, params):
     return head, X
 
 
+def refuse_samplers(student):
+    """Raise a TypeError for a step of a student's pipeline that changes the number of rows."""
+    if not isinstance(student, Pipeline):
+        return
+    for name, step in student.steps:
+        if hasattr(step, "fit_resample"):
+            raise TypeError(
+                f"the step {name!r} of the student, a {type(step).__name__}, resamples the rows, "
+                "but soft labels belong to the rows given. Put the sampler into the teacher's "
+                "pipeline, or around the whole: a pipeline of the sampler and then the "
+                "DistilledClassifier. For rare classes see class_weight and class_prior."
+            )
+        refuse_samplers(step)
+
+
 def student_mode(student, alpha, temperature):
     """Return "native", "mixed" (native without parameters for the loss) or "expansion".
 
     A value of "auto" for ``alpha`` or ``temperature`` is compatible with each of them, since only
     values that the student supports are tried.
     """
+    refuse_samplers(student)
     last = last_step(student)
     name = type(last).__name__
     # not is_classifier, because classifiers of other packages may lack the tag
