@@ -11,17 +11,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_kd._distillation.fit import (
-    check_classes,
     fit_student,
     label_training_rows,
     resolve_auto,
     resolve_estimators,
 )
+from sklearn_kd._distillation.input_checks import check_before_fits
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import check_training_rows
 from sklearn_kd._utils.base import DocumentationLinkMixin
-from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
+from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
@@ -29,7 +29,6 @@ from sklearn_kd._utils.sklearn_compat import (
     fit_context,
     num_samples,
     raise_for_params,
-    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     last_step,
@@ -150,11 +149,12 @@ class DistilledClassifier(
         class has the weight of this class. Leave the teacher unweighted, or its labels are
         weighted twice. At T other than 1 the two parts of a row share one weight, so that "auto"
         keeps T = 1.
-    class_prior : "uniform", "training", array-like of shape (n_classes,) or None, default=None
-        Shares of the classes where the student will predict. Its probabilities are multiplied by
-        these shares over those in its training data, and normalized [5]_. "uniform" makes rare
-        classes as probable as others without weighting the loss. "training" undoes
-        ``class_weight``. None leaves the probabilities as they are.
+    class_prior : "uniform", "training", dict, array-like or None, default=None
+        Shares of the classes where the student will predict, by label or in the order of
+        ``classes_``. Its probabilities are multiplied by these shares over those in its training
+        data, and normalized [5]_. "uniform" makes rare classes as probable as others without
+        weighting the loss. "training" undoes ``class_weight``. None leaves the probabilities as
+        they are.
     n_jobs : int, default=None
         Number of parallel fits in cross-fitting, and in comparisons of students that are fitted
         one by one. ``n_jobs`` of the teacher and of the student act inside each fit.
@@ -290,7 +290,7 @@ class DistilledClassifier(
         "n_augmented": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "augmented_labels": [StrOptions({"fixed", "recomputed"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "class_prior": ["array-like", StrOptions({"uniform", "training"}), None],
+        "class_prior": ["array-like", dict, StrOptions({"uniform", "training"}), None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -403,9 +403,6 @@ class DistilledClassifier(
             teacher=None if is_frozen else teacher,
             student=student.estimator,
         )
-        check_classes(classes, teacher if is_frozen else None)
-        if X_unlabeled is not None:
-            stack_rows(safe_indexing(rows.X, [0]), X_unlabeled)  # errors before the first fit
         warn_if_sliceable(X_unlabeled, num_samples(y))
         spec = LabelingSpec(
             teacher,
@@ -417,6 +414,7 @@ class DistilledClassifier(
             n_jobs=self.n_jobs,
             X_unlabeled=X_unlabeled,
         )
+        check_before_fits(self, student, spec, rows)
         selection, transfer = resolve_auto(self, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)

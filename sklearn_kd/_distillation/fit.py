@@ -22,9 +22,8 @@ from sklearn_kd._distillation.transfer_set import (
     warn_if_no_transfer_rows_tried,
 )
 from sklearn_kd._utils.callbacks import Subtask
-from sklearn_kd._utils.labels import merge_classes
 from sklearn_kd._utils.sklearn_compat import routing_enabled
-from sklearn_kd._utils.sub_estimators import last_step, seeded
+from sklearn_kd._utils.sub_estimators import seeded
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,6 @@ def resolve_estimators(est, *, needs_teacher):
         # the weights are made here, so that nobody else can have requested them
         student = student.with_weight_request()
     return FitEstimators(teacher, student, *seeds)
-
-
-def check_classes(classes, teacher):
-    """Raise an error for fewer than two classes in ``y`` and a frozen teacher (or None)."""
-    if teacher is not None:
-        classes = merge_classes(classes, last_step(teacher))
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
 
 
 def resolve_auto(est, estimators, spec, rows):
@@ -160,7 +151,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     if setting.n_augmented and est.augmentation != "auto":
         warn_if_few_transfer_rows(transfer_set, setting.n_augmented)
     if est.augmented_labels == "recomputed":
-        params = {**training_set.params, "labeler": row_labeler(data, student.estimator)}
+        params = {**training_set.params, "labeler": row_labeler(data)}
         training_set = training_set._replace(params=params)
     subtask.end()
     n_rows, source = len(training_set.y_encoded), data.source_of(setting)

@@ -115,7 +115,7 @@ def log_prior_shift(class_prior, data, training_set):
     """
     if class_prior is None:
         return None
-    wanted = _wanted_shares(class_prior, data)
+    wanted = wanted_shares(class_prior, data.classes, data.y_encoded, data.rows.weight)
     weight = training_set.params.get("sample_weight", np.ones(len(training_set.y_encoded)))
     learned = weight @ mix_labels(
         training_set.soft_labels, training_set.y_encoded, training_set.alpha
@@ -125,18 +125,40 @@ def log_prior_shift(class_prior, data, training_set):
     return np.where(learned > 0, shift, 0.0)
 
 
-def _wanted_shares(class_prior, data):
-    """Return the shares of the classes where the student will predict, up to a factor."""
-    n_classes = len(data.classes)
+def wanted_shares(class_prior, classes, y_encoded, weight):
+    """Return the shares of the classes where the student will predict, up to a factor.
+
+    Parameters
+    ----------
+    class_prior : "uniform", "training", dict or array-like of shape (n_classes,)
+    classes : ndarray of shape (n_classes,)
+    y_encoded : ndarray of int of shape (n_samples,)
+    weight : ndarray of shape (n_samples,) or None
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+    """
     if isinstance(class_prior, str):
         if class_prior == "training":
-            return np.bincount(data.y_encoded, weights=data.rows.weight, minlength=n_classes)
-        return np.ones(n_classes)
-    wanted = np.asarray(class_prior, dtype=np.float64)
+            return np.bincount(y_encoded, weights=weight, minlength=len(classes))
+        return np.ones(len(classes))
+    shares, labels = class_prior, classes.tolist()
+    if isinstance(class_prior, dict):
+        if set(class_prior) != set(labels):
+            raise ValueError(
+                f"class_prior has the keys {list(class_prior)}, but the classes are {labels}: give "
+                "the share of each class."
+            )
+        shares = [class_prior[label] for label in labels]
+    try:
+        wanted = np.asarray(shares, dtype=np.float64)
+    except (TypeError, ValueError):
+        wanted = np.empty(0)
     is_valid = (wanted >= 0).all() and 0 < wanted.sum() < np.inf
-    if wanted.shape != (n_classes,) or not is_valid:
+    if wanted.shape != (len(classes),) or not is_valid:
         raise ValueError(
-            f"class_prior must be {n_classes} non-negative numbers, one for each class of "
-            f"{data.classes.tolist()}, got {class_prior!r}."
+            f"class_prior must be {len(classes)} non-negative numbers, one for each class of "
+            f"{labels}, got {class_prior!r}."
         )
     return wanted

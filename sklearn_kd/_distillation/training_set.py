@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import indexable
-from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels, label_rows
 from sklearn_kd._utils.callbacks import begin_subtask
@@ -297,30 +296,14 @@ def _apply_class_weight(data, Q, y_encoded, alpha, weight):
     return Q / row_sums[:, None], weight * (alpha * row_sums + (1 - alpha) * factors[y_encoded])
 
 
-def row_labeler(data, student):
+def row_labeler(data):
     """Return a function that labels rows as the augmentation of the student has changed them.
 
     Parameters
     ----------
     data : LabeledTrainingData
-    student : estimator
-        Unfitted.
+        With the labels of a teacher.
     """
-    if data.labels is None:
-        raise ValueError(
-            "augmented_labels='recomputed' needs the teacher, which soft_targets replace: leave "
-            "them out, or set augmented_labels='fixed'."
-        )
-    if not has_fit_parameter(student, "labeler"):
-        raise ValueError(
-            "augmented_labels='recomputed' needs a student that changes the rows that the teacher "
-            f"knows, a ModuleClassifier and not a pipeline; it is a {type(student).__name__}."
-        )
-    if student.augmentation is None:
-        raise ValueError(
-            "augmented_labels='recomputed' is for a student with augmentation: set it on the "
-            "ModuleClassifier, or set augmented_labels='fixed'."
-        )
     labels, X = data.labels, safe_indexing(data.rows.X, [0])  # one row, for its container
 
     def label(rows):

@@ -73,6 +73,8 @@ class TransferSpec:
         if est.augmentation is None:
             return replace(spec, n_rows=0)
         if est.augmentation != "auto":
+            if not callable(est.augmentation):
+                spec.make(rows.X, 1, rows.weight)  # an error for rows that are not a table
             return spec
         # labels cannot be mixed by an alpha above 1, and more rows need a teacher to label them
         is_possible = has_teacher and (est.alpha == "auto" or est.alpha <= 1)

@@ -12,6 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 class SoftTargetStudent(Protocol):
     """A network that trains on checked arrays, with hard or soft targets of a meta-estimator."""
 
+    def _check_values(self, has_soft_targets, holds_out) -> None:
+        """Raise ValueError for parameters that do not go together.
+
+        ``holds_out`` says whether early stopping holds rows out.
+        """
+
     def _check_data(self, X, y, sample_weight, soft_targets, **options) -> tuple:
         """Validate rows, and set ``classes_`` and the number and names of features.
 

@@ -40,7 +40,7 @@ def test_explicit_splits_beyond_the_rows_are_an_error():
     model = distil(
         LogisticRegression(), LogisticRegression(), cv=[(np.arange(100), np.arange(100, 200))]
     )
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match=r"cv names row 1\d\d of"):
         model.fit(X, y)
 
 

@@ -1,0 +1,85 @@
+"""Errors that parameters, labels and rows cause, before the teacher is fitted."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import has_fit_parameter, validate_data
+
+from sklearn_kd._distillation.predictions import wanted_shares
+from sklearn_kd._utils.containers import stack_rows
+from sklearn_kd._utils.labels import class_factors, encode_labels, merge_classes
+from sklearn_kd._utils.protocols import SoftTargetStudent
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.sub_estimators import last_step
+
+
+def check_before_fits(est, student, spec, rows):
+    """Raise the errors that the fit of the student would end with after those of the teacher.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+    student : StudentSpec
+    spec : LabelingSpec
+    rows : TrainingRows
+    """
+    classes, weight = spec.classes, np.ones(len(rows)) if rows.weight is None else rows.weight
+    if spec.teacher is not None and spec.is_frozen:
+        classes = merge_classes(classes, last_step(spec.teacher))
+    if len(classes) < 2:
+        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+    _, y_encoded = encode_labels(rows.y, classes)
+    if est.class_prior is not None:
+        wanted_shares(est.class_prior, classes, y_encoded, weight)
+    for class_weight in (est.class_weight, student.class_weight):
+        if isinstance(class_weight, dict):
+            class_factors(class_weight, classes, y_encoded, weight)
+    if est.augmented_labels == "recomputed":
+        _check_relabeling(student.estimator, has_teacher=spec.teacher is not None)
+    if spec.X_unlabeled is not None and num_samples(spec.X_unlabeled) == 0:
+        raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
+    _check_parameters_of_student(student.estimator)
+    _check_rows(est, student, spec, rows, classes)
+
+
+def _check_parameters_of_student(estimator):
+    """Validate the parameters of a student and of the estimators in it, as their fits would."""
+    for part in (estimator, *estimator.get_params().values()):
+        if isinstance(part, BaseEstimator) and hasattr(part, "_parameter_constraints"):
+            part._validate_params()
+
+
+def _check_rows(est, student, spec, rows, classes):
+    """Raise the errors of unlabeled rows that do not match X, and of rows no network can read."""
+    more = spec.X_unlabeled
+    if more is not None:
+        more = stack_rows(safe_indexing(rows.X, [0]), more)
+    if not isinstance(student.last_step, SoftTargetStudent):
+        return
+    network = clone(student.last_step)
+    loss = {"alpha": est.alpha, "temperature": est.temperature}
+    network.set_params(**{name: 1.0 if value == "auto" else value for name, value in loss.items()})
+    if student.prefix:  # the rows that reach the network are not known yet
+        network._check_values(True, holds_out=network.early_stopping)
+        return
+    network._check_data(rows.X, rows.y, rows.weight, None, classes)
+    if more is not None:
+        validate_data(network, more, reset=False)
+
+
+def _check_relabeling(student, *, has_teacher):
+    """Raise an error where the teacher cannot label rows as the student has changed them."""
+    if not has_teacher:
+        raise ValueError(
+            "augmented_labels='recomputed' needs the teacher, which soft_targets replace: leave "
+            "them out, or set augmented_labels='fixed'."
+        )
+    if not has_fit_parameter(student, "labeler"):
+        raise ValueError(
+            "augmented_labels='recomputed' needs a student that changes the rows that the teacher "
+            f"knows, a ModuleClassifier and not a pipeline; it is a {type(student).__name__}."
+        )
+    if student.augmentation is None:
+        raise ValueError(
+            "augmented_labels='recomputed' is for a student with augmentation: set it on the "
+            "ModuleClassifier, or set augmented_labels='fixed'."
+        )

@@ -1,0 +1,126 @@
+"""What parameters and shapes tell is an error before the first fit of DistilledClassifier."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_kd import DistilledClassifier, ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd.modules import MLP
+from tests._helpers.data import FIXED
+from tests._helpers.distillation import three_classes
+
+
+class NeverFitted(LogisticRegression):
+    """A teacher whose fit ends the test."""
+
+    def fit(self, X, y, sample_weight=None):
+        pytest.fail("the teacher was fitted before the error")
+
+
+def wide(**params):
+    return TwoLayerPGDClassifier(width=4, max_iter=3, **params)
+
+
+class Sampler(StandardScaler):
+    """A step that makes other rows, as those of imbalanced-learn do."""
+
+    def fit_resample(self, X, y):
+        return X, y
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"class_prior": [1, 2]}, "class_prior must be 3 non-negative numbers"),
+        ({"class_prior": ["a", "b", "c"]}, "class_prior must be 3 non-negative numbers"),
+        ({"class_prior": {"a": 1, "b": 2}}, r"class_prior has the keys \['a', 'b'\]"),
+        ({"class_prior": {0: 1, 1: 1, 2: 1}}, r"class_prior has the keys \[0, 1, 2\]"),
+        ({"class_weight": {"a": 2.0, "z": 1.0}}, "are not in class_weight"),
+        ({"class_weight": {"a": -1.0}}, "class_weight must be positive"),
+        ({"student": wide(class_weight={"z": 1.0})}, "are not in class_weight"),
+        ({"student": LogisticRegression(class_weight={"z": 1})}, "are not in class_weight"),
+        ({"augmented_labels": "recomputed"}, "a ModuleClassifier and not a pipeline"),
+        (
+            {"augmented_labels": "recomputed", "student": ModuleClassifier(MLP)},
+            "is for a student with augmentation",
+        ),
+        ({"student": wide().set_params(width=5)}, "width must be even"),
+        ({"student": make_pipeline(StandardScaler(), wide().set_params(width=5))}, "must be even"),
+        ({"student": wide().set_params(width=-2)}, "'width' parameter of TwoLayerPGDClassifier"),
+        ({"student": LogisticRegression(C=-1.0)}, "'C' parameter of LogisticRegression"),
+        (
+            {"student": make_pipeline(StandardScaler(), LogisticRegression(C=-1.0))},
+            "'C' parameter of LogisticRegression",
+        ),
+        (
+            {"student": make_pipeline(Sampler(), wide())},
+            r"(?s)step 'sampler'.*resamples the rows.*into the teacher's pipeline, or around",
+        ),
+        (
+            {"student": make_pipeline(make_pipeline(Sampler()), LogisticRegression())},
+            "resamples the rows",
+        ),
+    ],
+)
+@pytest.mark.parametrize("auto", [False, True])
+def test_parameters(params, message, auto):
+    X, y = three_classes(names=["a", "b", "c"])
+    params = {"student": wide(), **({} if auto else FIXED), **params}
+    with pytest.raises((TypeError, ValueError), match=message):
+        DistilledClassifier(NeverFitted(), **params).fit(X, y)
+
+
+def with_nan(X):
+    X = X.copy()
+    X[3, 1] = np.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("make_X", "make_unlabeled", "params", "message"),
+    [
+        (np.asarray, lambda X: X[:0], {}, "X_unlabeled has no rows"),
+        (np.asarray, lambda X: X[:5, :1], {}, "X_unlabeled has 1 features"),
+        (np.asarray, lambda X: with_nan(X[:5]), {}, "contains NaN"),
+        (
+            pd.DataFrame,
+            lambda X: pd.DataFrame(X[:5]).rename(columns={0: "zero"}),
+            {},
+            "must have the columns of X",
+        ),
+        (with_nan, None, {}, "X contains NaN"),
+        (sp.csr_array, None, {"augmentation": "gibbs"}, "Sparse data"),
+        (lambda X: X.astype(str) + "!", None, {}, "could not convert string"),
+        (
+            lambda X: ["a word"] * len(X),
+            None,
+            {"augmentation": "munge"},
+            "could not convert string",
+        ),
+    ],
+)
+def test_rows(make_X, make_unlabeled, params, message):
+    X, y = three_classes()
+    more = None if make_unlabeled is None else make_unlabeled(X)
+    model = DistilledClassifier(NeverFitted(), wide(), **{**FIXED, **params})
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.fit(make_X(X), y, X_unlabeled=more)
+
+
+def test_shares_of_classes_by_label():
+    X, y = three_classes(names=["a", "b", "c"])
+    model = DistilledClassifier(LogisticRegression(), LogisticRegression(), **FIXED, cv=3)
+    listed = model.set_params(class_prior=[1, 2, 3]).fit(X, y).predict_proba(X)
+    by_label = model.set_params(class_prior={"c": 3, "a": 1, "b": 2}).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(by_label, listed)
+
+
+def test_a_sampler_may_be_in_the_teacher():
+    X, y = three_classes()
+    teacher = make_pipeline(Sampler(), LogisticRegression())
+    model = DistilledClassifier(teacher, LogisticRegression(), **FIXED).fit(X, y)
+    assert model.score(X, y) > 0.6
