@@ -7,8 +7,10 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.validation import (
+    ROW_SUM_TOLERANCE,
     check_probabilities,
     check_unit_interval,
+    row_sum_tolerance,
     validate_sample_weight,
 )
 
@@ -35,8 +37,9 @@ def _check_proba(proba, name):
         if P.ndim == 1:
             hint = f" For two classes pass np.column_stack([1 - {name}, {name}])."
         raise ValueError(f"{name} must have shape (n_samples, n_classes), got {P.shape}.{hint}")
-    check_probabilities(P, name)
-    return P
+    tolerance = row_sum_tolerance(proba)
+    check_probabilities(P, name, tolerance)
+    return P if tolerance == ROW_SUM_TOLERANCE else P / P.sum(axis=1, keepdims=True)
 
 
 def _check_proba_pair(first, second, first_name, second_name):

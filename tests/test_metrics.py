@@ -333,3 +333,17 @@ def test_ece_errors():
     for n_bins in (0, 2.5, True, "15"):
         with pytest.raises(ValueError, match="n_bins"):
             expected_calibration_error([0, 1], proba, n_bins=n_bins)
+
+
+@pytest.mark.parametrize("metric", [fidelity_score, soft_log_loss])
+def test_half_precision_is_normalized(metric):
+    P, Q = np.random.default_rng(0).dirichlet(np.full(50, 0.5), size=(2, 40))
+    half = [each.astype(np.float16) for each in (P, Q)]
+    assert np.abs(half[0].sum(axis=1, dtype=np.float64) - 1).max() > 1e-5
+    assert metric(*half) == pytest.approx(metric(P, Q), abs=5e-3)
+    by_hand = [each.astype(np.float64) for each in half]
+    by_hand = [each / each.sum(axis=1, keepdims=True) for each in by_hand]
+    assert metric(*half) == pytest.approx(metric(*by_hand), rel=1e-12)
+    assert metric(pd.DataFrame(half[0]), pd.DataFrame(half[1])) == metric(*half)
+    with pytest.raises(ValueError, match=r"must sum to 1 within 0\.001"):
+        metric(half[0], (half[1] * 0.99).astype(np.float16))

@@ -9,6 +9,13 @@ from sklearn_kd._utils.labels import (
     invert_temperature,
     mix_labels,
 )
+from sklearn_kd._utils.responses import (
+    as_decision_values,
+    as_labels,
+    as_log_proba,
+    as_proba,
+    renormalized,
+)
 from sklearn_kd._utils.sub_estimators import last_step
 
 
@@ -37,22 +44,32 @@ class StudentPredictor:
         """Labels of the columns of the student's own predictions."""
         return np.asarray(getattr(self.student, "classes_", self.classes))
 
+    @property
+    def _name(self):
+        return f"the student {type(last_step(self.student)).__name__}"
+
     def predict_proba(self, X):
         """Return probabilities, (n_samples, n_classes)."""
         if self.log_prior is not None:
             return np.exp(self.predict_log_proba(X))
-        proba = apply_temperature(np.asarray(self.student.predict_proba(X)), 1 / self.power)
+        proba = apply_temperature(self._own_proba(X), 1 / self.power)
         return align_columns(proba, self.student_classes, self.classes)
+
+    def _own_proba(self, X):
+        """Return the probabilities of the student for its own classes."""
+        proba = self.student.predict_proba(X)
+        return renormalized(as_proba(proba, X, self.student_classes, self._name))
 
     def predict_log_proba(self, X):
         """Return logarithms of the probabilities, -inf for a class that the student never saw."""
-        with np.errstate(divide="ignore"):
-            if hasattr(self.student, "predict_log_proba"):
-                log_g = np.asarray(self.student.predict_log_proba(X))
-            else:
-                log_g = np.log(np.asarray(self.student.predict_proba(X)))
+        known = self.student_classes
+        if hasattr(self.student, "predict_log_proba"):
+            log_g = as_log_proba(self.student.predict_log_proba(X), X, known, self._name)
+        else:
+            with np.errstate(divide="ignore"):
+                log_g = np.log(self._own_proba(X))
         log_g = invert_temperature(log_g, self.power)
-        log_g = align_columns(log_g, self.student_classes, self.classes, fill=-np.inf)
+        log_g = align_columns(log_g, known, self.classes, fill=-np.inf)
         if self.log_prior is None:
             return log_g
         shifted = log_g + self.log_prior.astype(log_g.dtype)
@@ -69,10 +86,15 @@ class StudentPredictor:
         if self.log_prior is not None:
             log_g = self.predict_log_proba(X)
             return log_g[:, 1] - log_g[:, 0] if len(self.classes) == 2 else log_g
-        values = np.asarray(self.student.decision_function(X)) * self.power
         known = self.student_classes
+        values = self.student.decision_function(X)
+        values = as_decision_values(values, X, known, self.student, self._name) * self.power
+        if len(known) == len(self.classes) == 2:
+            if values.ndim == 2:
+                values = values[:, 1] - values[:, 0]
+            return values if known[1] == self.classes[1] else -values
         if len(known) == len(self.classes):
-            return values
+            return align_columns(values, known, self.classes)
         if values.ndim == 1:
             values = np.column_stack([-values, values])
         lowest = values.min(axis=1, keepdims=True) - 1
@@ -82,19 +104,7 @@ class StudentPredictor:
         """Return predicted labels, in the dtype of the classes."""
         if self.log_prior is not None:
             return self.classes[self.predict_log_proba(X).argmax(axis=1)]
-        labels = np.asarray(self.student.predict(X))
-        if labels.dtype == self.classes.dtype:
-            return labels
-        # A student that read string labels from a DataFrame returns them as objects. The cast below
-        # must not turn something else into a label.
-        unknown = set(labels.ravel().tolist()) - set(self.classes.tolist())
-        if unknown:
-            raise ValueError(
-                f"the student {type(last_step(self.student)).__name__} predicts "
-                f"{next(iter(unknown))!r}, which is not one of the classes "
-                f"{self.classes.tolist()}: the student must be a classifier."
-            )
-        return labels.astype(self.classes.dtype)
+        return as_labels(self.student.predict(X), X, self.classes, self._name)
 
 
 def log_prior_shift(class_prior, data, training_set):

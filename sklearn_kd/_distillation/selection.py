@@ -17,6 +17,7 @@ from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.losses import clipped_log, log_losses
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
+from sklearn_kd._utils.validation import NotFiniteError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import (
     InSampleLabelsWarning,
@@ -174,7 +175,11 @@ class HeldOutTrial:
             labels = self.data.classes[self.y_encoded]
             is_wrong = (predictor.predict(X) != labels).astype(float)
             return Losses(is_wrong, is_wrong)
-        proba = predictor.predict_proba(X).astype(np.float64)
+        try:
+            proba = predictor.predict_proba(X).astype(np.float64)
+        except NotFiniteError:  # labels of other candidates may do better
+            worst = np.full(len(self.y_encoded), np.inf)
+            return Losses(worst, worst)
         return Losses(*_row_losses(proba, self.y_encoded), clipped_log(proba))
 
 

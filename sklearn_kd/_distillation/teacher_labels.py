@@ -11,7 +11,6 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.teacher_response import (
     as_probabilities,
-    check_teacher_proba,
     fill_missing_classes,
     teacher_predictions,
     warn_if_classes_missing,
@@ -26,6 +25,7 @@ from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
+from sklearn_kd._utils.responses import as_columns, checked_proba
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
@@ -261,19 +261,20 @@ def _own_predictions(spec, fitted):
 
     Rows for which it has none are NaN: all of them, with the source "cv", for most teachers.
     """
-    teacher, source = fitted.teacher, "cv"
-    own = None
+    teacher, attribute, n_samples = fitted.teacher, None, len(fitted.y_encoded)
     if isinstance(spec.cv, str):
         if hasattr(teacher, "loo_proba_"):
-            own, source = teacher.loo_proba_, "loo"
+            attribute, source = "loo_proba_", "loo"
         elif fitted.has_oob and hasattr(teacher, "oob_decision_function_"):
-            own, source = teacher.oob_decision_function_, "oob"
-    if own is None:
-        return np.full((len(fitted.y_encoded), len(fitted.classes)), np.nan), source
-    own = np.array(own, dtype=np.float64)  # a copy: rows of it are replaced
+            attribute, source = "oob_decision_function_", "oob"
+    if attribute is None:
+        return np.full((n_samples, len(fitted.classes)), np.nan), "cv"
+    known, name = known_classes(teacher), f"{attribute} of the teacher {type(teacher).__name__}"
+    own = as_columns(getattr(teacher, attribute), n_samples, known, name, np.float64)
+    own = np.array(align_columns(own, known, fitted.classes))  # a copy: rows of it are replaced
     labeled = np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0)
-    own = align_columns(own, known_classes(teacher), fitted.classes)
-    own[labeled] = check_teacher_proba(own[labeled], teacher)
+    proba = checked_proba(own[labeled], name)
+    own[labeled] = proba / proba.sum(axis=1, keepdims=True)
     own[~labeled] = np.nan
     return own, source
 

@@ -7,9 +7,7 @@ from sklearn_kd._utils.calibration import (
     fit_decision_value_calibration,
 )
 from sklearn_kd._utils.labels import align_columns, known_classes
-from sklearn_kd._utils.sklearn_compat import num_samples
-from sklearn_kd._utils.sub_estimators import last_step
-from sklearn_kd._utils.validation import PREDICTED_ROW_SUM_TOLERANCE, check_probabilities
+from sklearn_kd._utils.responses import as_decision_values, as_proba
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
@@ -32,42 +30,24 @@ def teacher_predictions(teacher, X, classes):
     is_proba : bool
         Whether the values are probabilities rather than decision values.
     """
-    known, name = known_classes(teacher), type(teacher).__name__
+    known, name = known_classes(teacher), f"the teacher {type(teacher).__name__}"
     is_proba = hasattr(teacher, "predict_proba")
     if is_proba:
-        values = np.asarray(teacher.predict_proba(X), dtype=np.float64)
+        values = as_proba(teacher.predict_proba(X), X, known, name, np.float64)
+        values /= values.sum(axis=1, keepdims=True)
     elif hasattr(teacher, "decision_function"):
-        values = np.asarray(teacher.decision_function(X), dtype=np.float64)
+        values = as_decision_values(teacher.decision_function(X), X, known, teacher, name)
+        values = values.astype(np.float64)
         if values.ndim == 1:
             values = np.column_stack([-values, values])
-        elif len(known) > 2 and getattr(last_step(teacher), "decision_function_shape", "") == "ovo":
-            raise ValueError(
-                f"{name} has one decision value per pair of classes; set "
-                'decision_function_shape="ovr".'
-            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"the decision values of {name} contain NaN or infinity.")
     else:
         raise TypeError(
-            f"the teacher {name} has neither predict_proba nor decision_function, so it cannot "
-            "give soft labels."
+            f"{name} has neither predict_proba nor decision_function, so it cannot give soft "
+            "labels."
         )
-    if values.shape != (num_samples(X), len(known)):
-        raise ValueError(
-            f"the teacher {name} predicts values of shape {values.shape} for {num_samples(X)} rows "
-            f"and its {len(known)} classes {known.tolist()}."
-        )
-    if is_proba:
-        values = check_teacher_proba(values, teacher)
-    elif not np.isfinite(values).all():
-        raise ValueError(f"the decision values of the teacher {name} contain NaN or infinity.")
     return align_columns(values, known, classes, fill=np.nan), is_proba
-
-
-def check_teacher_proba(proba, teacher):
-    """Return probabilities of a teacher with rows that sum to one, after checking them."""
-    name = f"predict_proba of the teacher {type(teacher).__name__}"
-    check_probabilities(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
-    proba = np.clip(proba, 0.0, 1.0)
-    return proba / proba.sum(axis=1, keepdims=True)
 
 
 def fill_missing_classes(values):

@@ -53,6 +53,11 @@ def align_columns(values, given, wanted, *, fill=0.0):
     given, wanted = np.asarray(given), np.asarray(wanted)
     if len(given) == len(wanted) and np.all(given == wanted):
         return values
+    unknown = set(given.tolist()) - set(wanted.tolist())
+    if unknown:
+        raise ValueError(
+            f"the columns {given.tolist()} are not all among the classes {wanted.tolist()}."
+        )
     aligned = np.full((values.shape[0], len(wanted)), fill, dtype=values.dtype)
     aligned[:, np.searchsorted(wanted, given)] = values
     return aligned
@@ -60,7 +65,9 @@ def align_columns(values, given, wanted, *, fill=0.0):
 
 def merge_classes(present, teacher):
     """Return the sorted union of the labels in y and those that a fitted teacher knows."""
-    known = np.asarray(known_classes(teacher))
+    known = known_classes(teacher)
+    if known.dtype == object and present.dtype != object:
+        known = np.asarray(known.tolist())  # numbers or strings in an array of objects
     numeric = [np.issubdtype(a.dtype, np.number) or a.dtype == bool for a in (present, known)]
     if numeric[0] != numeric[1]:
         # NumPy would convert both to strings and treat 1 and "1" as one class

@@ -17,6 +17,10 @@ ROW_SUM_TOLERANCE = 1e-5
 PREDICTED_ROW_SUM_TOLERANCE = 1e-3
 
 
+class NotFiniteError(ValueError):
+    """Probabilities contain NaN or infinity."""
+
+
 def validate_sample_weight(sample_weight, X):
     """Return non-negative float64 weights of shape (n_samples,), which are ones for None."""
     return check_sample_weight(
@@ -62,6 +66,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
         soft_targets = soft_targets.to_numpy()
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
+    tolerance = row_sum_tolerance(soft_targets)
     Q = np.array(soft_targets, dtype=np.float64)  # a copy, since it is renormalized below
     n_samples = num_samples(y)
     if Q.ndim != 2 or Q.shape[0] != n_samples:
@@ -80,7 +85,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
             f"{classes.tolist()}. If y lacks a class, as in a fold of a cross-validation, "
             "pass a DataFrame whose columns are the class labels."
         )
-    check_probabilities(Q, "soft_targets")
+    check_probabilities(Q, "soft_targets", tolerance)
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
     _warn_if_misaligned(Q, y_encoded)
@@ -104,10 +109,16 @@ def _check_column_labels(columns, classes, known):
         )
 
 
+def row_sum_tolerance(P):
+    """Return how far from one rows of given probabilities may sum, which half precision rounds."""
+    is_half = np.asarray(P).dtype == np.float16
+    return PREDICTED_ROW_SUM_TOLERANCE if is_half else ROW_SUM_TOLERANCE
+
+
 def check_probabilities(P, name, tolerance=ROW_SUM_TOLERANCE):
     """Raise ValueError if the rows of ``P``, called ``name``, are not probabilities."""
     if not np.isfinite(P).all():
-        raise ValueError(f"{name} contains NaN or infinity.")
+        raise NotFiniteError(f"{name} contains NaN or infinity.")
     check_unit_interval(P, name, tolerance)
     total = P.sum(axis=1, dtype=np.float64)
     off = np.abs(total - 1)

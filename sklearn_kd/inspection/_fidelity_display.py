@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_kd._utils.probabilities import model_probabilities
+from sklearn_kd._utils.responses import model_probabilities
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.inspection._measurements import check_distiller

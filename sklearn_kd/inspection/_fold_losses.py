@@ -24,7 +24,7 @@ from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds, user_folds
 from sklearn_kd._utils.labels import align_columns, merge_classes
 from sklearn_kd._utils.losses import log_losses
-from sklearn_kd._utils.probabilities import model_probabilities
+from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
 
@@ -193,7 +193,7 @@ def fit_and_predict(role, model, data, fold, fit_params, decide_by, fold_number=
     parts = [safe_indexing(data.X, part) for part in (test, train)]
     is_wrong, values, is_proba = (), (None, None), True
     if decide_by == "accuracy":
-        labels = [np.asarray(model.predict(part)).reshape(-1) for part in parts]
+        labels = [as_labels(model.predict(part), part, known, name) for part in parts]
         is_wrong = tuple(
             label != data.y[part] for label, part in zip(labels, (test, train), strict=True)
         )

@@ -29,7 +29,7 @@ from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.folds import split_rows
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.paired import paired_means
-from sklearn_kd._utils.probabilities import model_probabilities
+from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -396,7 +396,10 @@ class _Scorer:
             Classes of the distilled model, which may be more than y has.
         """
         classes = np.union1d(self.classes, known)
-        labels = {name: np.asarray(model.predict(data.X)) for name, model in models.items()}
+        labels = {
+            name: as_labels(model.predict(data.X), data.X, classes, type(last_step(model)).__name__)
+            for name, model in models.items()
+        }
         proba = {
             name: model_probabilities(model, data.X, classes)
             if hasattr(model, "predict_proba")

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
@@ -180,3 +181,14 @@ def test_rescaling_weights_is_exact():
     np.testing.assert_array_equal(scaled / scaled[1], weights)
     for factor in (2.0**1020, 2.0**-1000):
         np.testing.assert_array_equal(rescale_weights(weights * factor), scaled)
+
+
+def test_soft_targets_in_half_precision_are_normalized():
+    y = np.arange(60) % 30
+    P = np.random.default_rng(0).dirichlet(np.ones(30), size=60) / 2 + np.eye(30)[y] / 2
+    half = P.astype(np.float16)
+    assert np.abs(half.sum(axis=1, dtype=np.float64) - 1).max() > 1e-5
+    Q, _ = check_soft_targets(half, y)
+    assert_allclose(Q.sum(axis=1), 1, atol=1e-14)
+    assert_allclose(Q, P, rtol=2e-3)
+    assert_array_equal(check_soft_targets(pd.DataFrame(half, columns=range(30)), y)[0], Q)

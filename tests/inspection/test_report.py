@@ -34,6 +34,7 @@ from sklearn_kd.inspection._report import DistillationReport, distillation_repor
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly
+from tests._helpers.third_party import OtherPackage, as_column
 
 SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]
 SCORES += ["calibration_error", "agreement", "fidelity"]
@@ -708,6 +709,18 @@ def test_inputs_may_be_read_only_lists_or_sparse(capsys):
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 4
     assert said[1].startswith("[distillation_report] fold 2 of 2, seed 1 of 1: distilled in ")
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_predictions_of_other_packages(role, n_classes):
+    X, y = table(n_classes)
+    change = OtherPackage(labels=as_column, proba=pd.DataFrame)
+    frames = {}
+    for name, other in (("changed", change), ("plain", OtherPackage())):
+        pair = (other, tree()) if role == "teacher" else (GaussianNB(), other)
+        frames[name] = quick(*pair, X, y, cv=3).frame[SCORES]
+    assert_frame_equal(frames["changed"], frames["plain"])
 
 
 def test_options_that_are_none():

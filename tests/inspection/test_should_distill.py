@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn import config_context
@@ -27,6 +28,7 @@ from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from sklearn_kd.inspection._should_distill import should_distill
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, Oracle
+from tests._helpers.third_party import OtherPackage, as_column
 
 ESTIMATES = ["gap", "recoverable", "label_gain", "overfitting"]
 
@@ -416,6 +418,18 @@ def test_students_without_probabilities():
     ]
     assert_allclose(advice.gap.value, np.mean(errors[:2]) - np.mean(errors[2:]))
     assert advice.label_gain == advice.gap
+
+
+@pytest.mark.parametrize("decide_by", ["log_loss", "accuracy"])
+def test_predictions_of_other_packages(decide_by):
+    X, y = noisy()
+    change = OtherPackage(labels=as_column, proba=lambda P: P.tolist())
+    given = should_distill(change, change, X, y, decide_by=decide_by)
+    plain = should_distill(OtherPackage(), OtherPackage(), X, y, decide_by=decide_by)
+    assert_frame_equal(*(each.frame.drop(columns="fit_seconds") for each in (given, plain)))
+    rows = OtherPackage(labels=lambda labels: labels[None])
+    with pytest.raises(ValueError, match=r"predict of OtherPackage has returned the shape \(1, "):
+        should_distill(rows, linear(), X, y, decide_by="accuracy")
 
 
 def test_verbose_prints_each_fit(capsys):
