@@ -31,6 +31,7 @@ from sklearn_kd._utils.sklearn_compat import (
     raise_for_params,
 )
 from sklearn_kd._utils.sub_estimators import (
+    fitted_block,
     last_step,
     merge_tags,
     with_default_estimators,
@@ -545,6 +546,9 @@ class DistilledClassifier(
             .add(student=without_own_requests(self._get_student()), method_mapping=fit)
             .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
         )
+
+    def _sk_visual_block_(self):
+        return fitted_block(self, ["teacher", "student"])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -33,7 +33,12 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
 )
-from sklearn_kd._utils.sub_estimators import merge_tags, seeded, with_default_estimators
+from sklearn_kd._utils.sub_estimators import (
+    fitted_block,
+    merge_tags,
+    seeded,
+    with_default_estimators,
+)
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
@@ -622,6 +627,9 @@ class SelfDistillClassifier(
         """
         require_fitted(self)
         return self.estimator_.predict_log_proba(X)
+
+    def _sk_visual_block_(self):
+        return fitted_block(self, ["estimator"])
 
     def __sklearn_tags__(self):
         return merge_tags(super().__sklearn_tags__(), [self._get_estimator()])

@@ -8,6 +8,7 @@ from sklearn.utils._metadata_requests import (
     _routing_enabled as routing_enabled,
 )
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils.metaestimators import _safe_split as safe_split
 from sklearn.utils.validation import (
     _check_method_params as check_method_params,

@@ -9,7 +9,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_objec
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_kd._utils.protocols import Distiller
-from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled
+from sklearn_kd._utils.sklearn_compat import VisualBlock, num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
@@ -247,6 +247,29 @@ def merge_tags(tags, parts):
             tags.classifier_tags.multi_class &= part.classifier_tags.multi_class
     tags.non_deterministic = any(part.non_deterministic for part in parts)
     return tags
+
+
+def fitted_block(meta, names):
+    """Return what the HTML representation of a meta-estimator shows of its sub-estimators.
+
+    Parameters
+    ----------
+    meta : estimator
+    names : list of str
+        Parameters that hold sub-estimators. After the fit those that were fitted are shown, and
+        before it the parameters that are not None.
+    """
+    fitted = [f"{name}_" for name in names if hasattr(meta, f"{name}_")]
+    parts = {name: getattr(meta, name) for name in fitted or names}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    if not parts:
+        return VisualBlock("single", meta, names=type(meta).__name__, name_details=str(meta))
+    return VisualBlock(
+        "parallel",
+        list(parts.values()),
+        names=[f"{name}: {type(part).__name__}" for name, part in parts.items()],
+        name_details=[str(part) for part in parts.values()],
+    )
 
 
 def fit_preprocessing(student, X, y, params):

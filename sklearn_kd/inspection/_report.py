@@ -22,6 +22,7 @@ from sklearn_kd.inspection._measurements import (
     over_folds,
 )
 from sklearn_kd.inspection._plotting import check_columns
+from sklearn_kd.inspection._result_text import html_of_result, text_of_result
 
 #: Scores that can decide, and whether higher values are better.
 HIGHER_IS_BETTER = {
@@ -293,7 +294,8 @@ class DistillationReport:
         display = DistillationDisplay(frame=self.frame, score_name=score_name)
         return display.plot(ax, errorbar_kw=errorbar_kw)
 
-    def __repr__(self):
+    def _table(self):
+        """Return the scores and costs that are printed, one line for each model."""
         import pandas as pd
 
         table = {}
@@ -305,8 +307,13 @@ class DistillationReport:
                 form.format(mean) + (f" +- {form.format(error)}" if name in SCORES else "")
                 for mean, error in pairs
             ]
-        table = pd.DataFrame(table, index=list(self.summary.index))
-        return f"{self.verdict}\n\n{table.to_string()}"
+        return pd.DataFrame(table, index=list(self.summary.index))
+
+    def __repr__(self):
+        return text_of_result(self.verdict, self._table())
+
+    def _repr_html_(self):
+        return html_of_result(self.verdict, self._table())
 
 
 def _check_decision(decide_by, margin):

@@ -1,6 +1,6 @@
 """Private implementation of :func:`sklearn_kd.inspection.should_distill`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from sklearn_kd.inspection._fold_losses import (
     row_losses,
 )
 from sklearn_kd.inspection._measurements import default_margin
+from sklearn_kd.inspection._result_text import html_of_result, text_of_result
 
 #: How messages call the loss of each ``decide_by``.
 LOSS_NAMES = {"log_loss": "log loss", "accuracy": "error rate"}
@@ -65,7 +66,7 @@ class DistillationCost(NamedTuple):
 DistillationCost.__module__ = "sklearn_kd.inspection"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DistillationAdvice:
     """Result of `should_distill`: whether distillation is likely to improve the student.
 
@@ -112,11 +113,27 @@ class DistillationAdvice:
     label_gain: Estimate
     overfitting: Estimate
     cost: DistillationCost
-    frame: Any = field(repr=False)
+    frame: Any
     decide_by: str
     alpha: float
     margin: float
     confidence: float
+
+    def _table(self):
+        """Return the estimates that are printed, one line for each."""
+        import pandas as pd
+
+        names = ["gap", "recoverable", "label_gain", "overfitting"]
+        ends = [f"{end} ({100 * self.confidence:g} %)" for end in ("lower", "upper")]
+        columns = [f"difference in {LOSS_NAMES[self.decide_by]}", *ends]
+        estimates = [[f"{number:.3g}" for number in getattr(self, name)] for name in names]
+        return pd.DataFrame(estimates, index=names, columns=columns)
+
+    def __repr__(self):
+        return text_of_result(self.verdict, self._table())
+
+    def _repr_html_(self):
+        return html_of_result(self.verdict, self._table())
 
 
 @warning_scope()

@@ -1,6 +1,6 @@
 """Separation margin of labeled rows for the infinitely wide two-layer network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 import numpy as np
@@ -54,8 +54,8 @@ class NTKMargin:
     lower: float
     upper: float
     gamma_rkhs: float
-    weights: np.ndarray
-    soft_logits: np.ndarray
+    weights: np.ndarray = field(repr=False)
+    soft_logits: np.ndarray = field(repr=False)
     classes: np.ndarray
     smoothing: float
     n_draws: int

@@ -1,7 +1,7 @@
 """Spectrum of a kernel, and the share of the labels in its leading eigenvectors."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 import numpy as np
@@ -27,8 +27,8 @@ class KernelSpectrum:
 
     __module__ = "sklearn_kd.theory"
 
-    eigenvalues: np.ndarray
-    label_power: np.ndarray | None
+    eigenvalues: np.ndarray = field(repr=False)
+    label_power: np.ndarray | None = field(repr=False)
 
     def effective_dimension(self, ridge):
         r"""Return :math:`\sum_i \lambda_i / (\lambda_i + \mathrm{ridge})`.

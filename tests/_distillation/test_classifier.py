@@ -18,6 +18,8 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_kd import DistilledClassifier
+from tests._helpers.data import FIXED
 from tests._helpers.distillation import Interrupted, distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 
@@ -219,3 +221,16 @@ def test_tags_are_those_of_both():
     assert not distil(hist, LogisticRegression()).__sklearn_tags__().input_tags.sparse
     frozen = FrozenEstimator(LogisticRegression())
     assert not distil(frozen, LogisticRegression()).__sklearn_tags__()._skip_test
+
+
+def test_a_notebook_shows_what_was_fitted():
+    X, y = three_classes()
+    model = DistilledClassifier(LogisticRegression(), SoftmaxStudent(), **FIXED)
+    assert "student: SoftmaxStudent" in model._repr_html_()
+    html = model.fit(X, y)._repr_html_()
+    assert "student_: SoftmaxStudent" in html
+    assert "teacher_: LogisticRegression" in html
+    assert "teacher_" not in model.without_teacher()._repr_html_()
+    html = DistilledClassifier(**FIXED)._repr_html_()
+    assert "DistilledClassifier" in html
+    assert "student_" not in html

@@ -474,6 +474,7 @@ def test_report_of_a_run():
     assert [line.split()[0] for line in lines[1:]] == ["teacher", "hard", "distilled"]
     assert f"{scores['teacher'].mean():.4f} +- " in lines[1]
     assert max(map(len, lines)) < 120
+    assert "<th>distilled</th>" in report._repr_html_()
     # decided again, by another score
     again = DistillationReport(report.frame)
     assert again.decide_by == "log_loss"

@@ -498,3 +498,16 @@ def test_models_that_cannot_do_it():
 
     with pytest.raises(ValueError, match="predict_proba of the student Logits"):
         should_distill(linear(), Logits(), X, y)
+
+
+def test_advice_prints_its_verdict_and_a_table():
+    X, y = noisy()
+    student = LogisticRegression(C=0.01)
+    advice = should_distill(GaussianNB(), student, X, y, decide_by="accuracy", confidence=0.995)
+    text, html = repr(advice), advice._repr_html_()
+    assert text.startswith(advice.verdict + "\n\n")
+    assert "difference in error rate" in text
+    assert "lower (99.5 %)" in text
+    assert f"{advice.gap.value:.3g}" in text.splitlines()[3]
+    assert f"<td>{advice.overfitting.upper:.3g}</td>" in html
+    assert "student&#x27;s" in html
