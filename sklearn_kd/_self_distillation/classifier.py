@@ -59,6 +59,7 @@ class SelfDistillationRows(NamedTuple):
     X_checked: np.ndarray  # this and the following: rows of positive weight only
     y_encoded: np.ndarray
     weights: np.ndarray  # with those of the classes
+    validation: object  # groups or validation rows, as the network has checked them
 
     @property
     def is_kept(self):
@@ -303,7 +304,17 @@ class SelfDistillClassifier(
         defaults = {"estimator": _default_estimator}
         return super().set_params(**with_default_estimators(params, self, defaults))
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train the network on labels that it corrects.
 
         Parameters
@@ -314,6 +325,16 @@ class SelfDistillClassifier(
             Labels, some of which are wrong.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows. A weight of zero equals absence.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that resemble each other, which early stopping of the estimator holds out
+            as a whole, as in `TwoLayerPGDClassifier.fit`.
+        X_val : array-like of shape (n_val, n_features), default=None
+            Rows on which early stopping computes the validation loss, in place of held-out rows.
+            They have no part in ``noise_rate_``, ``label_quality_`` and ``refined_targets_``.
+        y_val : array-like of shape (n_val,), default=None
+            Labels of ``X_val``, which are not corrected.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Non-negative weights of ``X_val``.
 
         Returns
         -------
@@ -327,19 +348,33 @@ class SelfDistillClassifier(
         ValueError
             For parameters or data that cannot be used.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            groups=groups,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @fit_context(prefer_skip_nested_validation=False)  # the estimator validates its own
-    def _fit(self, X, y, sample_weight=None, *, recorder=None):
-        """Fit, and let a `TargetRecorder` observe the targets of a single generation."""
+    def _fit(self, X, y, sample_weight=None, *, recorder=None, **validation_rows):
+        """Fit, and let a `TargetRecorder` observe the targets of a single generation.
+
+        ``validation_rows`` are the keyword arguments of `fit`.
+        """
         network = self._network_to_train()
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         with all_or_nothing(self):
-            X_checked, y_encoded, weights, _ = network._check_data(X, y, sample_weight, None)
+            *checked, _ = network._check_data(X, y, sample_weight, None)
+            checked.append(
+                network._check_validation(X, checked[1], sample_weight, **validation_rows)
+            )
             sample_weight = validate_sample_weight(sample_weight, X)
             y_checked = check_y(y, estimator=self)
-            rows = SelfDistillationRows(X, y_checked, sample_weight, X_checked, y_encoded, weights)
+            rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)
             if self._trains_two_generations(network):
                 fitted = self._fit_two_generations(network, rows, ctx)
             else:
@@ -391,7 +426,8 @@ class SelfDistillClassifier(
         correction = LabelCorrection(self, recorder)
         task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
         with task.begin(network):
-            network._fit_targets(*rows.training_set(None), correction=correction.spec)
+            options = {"validation": rows.validation, "correction": correction.spec}
+            network._fit_targets(*rows.training_set(None), **options)
         if recorder is not None:
             recorder.select(correction.spec.student)
         curve, confidence = correction.weight_curve(network.n_iter_), None
@@ -425,7 +461,7 @@ class SelfDistillClassifier(
         first = copy.copy(network)  # with its checks and callbacks
         task = Subtask(ctx, "fit-first-generation", self, rows.X, rows.y)
         with task.begin(first):
-            first._fit_targets(*rows.training_set(None))
+            first._fit_targets(*rows.training_set(None), validation=rows.validation)
         task.end()
         y_encoded, weights, n_classes = rows.y_encoded, rows.weights, len(first.classes_)
         decision = first.decision_function(rows.X)[rows.is_kept]
@@ -439,7 +475,7 @@ class SelfDistillClassifier(
         network.set_params(alpha=1.0, temperature=1.0)
         task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
         with task.begin(network):
-            network._fit_targets(*rows.training_set(targets))
+            network._fit_targets(*rows.training_set(targets), validation=rows.validation)
         confidence = [
             (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
             for each in (first, network)
@@ -520,7 +556,9 @@ class SelfDistillClassifier(
             - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
               rows and labels of `fit` in the same order, and looks at the labels only.
         groups : array-like of shape (n_samples,), default=None
-            Groups of the rows, for a splitter that takes them.
+            Groups of rows that resemble each other. With None or an int, the folds keep them
+            together, and a splitter gets them. The copies are fitted with the groups of their rows,
+            of which early stopping needs two for each class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the fits of the copies.
 
@@ -535,8 +573,8 @@ class SelfDistillClassifier(
         Raises
         ------
         ValueError
-            For folds that do not test each row once, and for "in-sample" with other labels than
-            those of `fit`, with groups or with weights.
+            For folds that do not test each row once, for too few groups of a class, and for
+            "in-sample" with other labels than those of `fit`, with groups or with weights.
         """
         X, y = indexable(X, y)
         y = check_y(y, estimator=self)

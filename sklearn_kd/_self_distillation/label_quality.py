@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from sklearn_kd._utils.cross_fit import cross_fit
 from sklearn_kd._utils.folds import split_rows, stratified_folds
+from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups, group_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
@@ -130,7 +131,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
     cv : int, splitter, iterable of splits or None
         None: five stratified folds.
     groups : array-like of shape (n_samples,) or None
-        For a splitter.
+        For the folds, and for early stopping of the copies.
     sample_weight : array-like of shape (n_samples,) or None
     rng : numpy.random.RandomState
 
@@ -143,11 +144,9 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
     """
     classes, y_encoded = encode_labels(y)
     weights = validate_sample_weight(sample_weight, X)
+    group = None if groups is None else encode_groups(groups, len(y))
     if cv is None or isinstance(cv, Integral):
-        n_folds = 5 if cv is None else int(cv)
-        if n_folds < 2:
-            raise ValueError(f"cv={cv!r} is not a number of folds: pass at least 2, or cv=None.")
-        folds = stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
+        folds = _own_folds(y_encoded, weights, classes, group, cv, rng)
     elif isinstance(cv, str):
         raise ValueError(
             f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
@@ -162,6 +161,10 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             f"cv tests {np.count_nonzero(n_tests == 1)} of the {len(y)} rows once, and others "
             "never or more often: give folds that test each row once, or cv=None."
         )
+    fit_params = {"sample_weight": weights}
+    if group is not None:
+        fit_params["groups"] = group
+        _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes)
     proba = np.zeros((len(y), len(classes)))
     with warnings.catch_warnings(), warning_scope():
         # both describe the classifier of a fold, and its probabilities are used all the same
@@ -173,7 +176,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             y,
             folds,
             lambda fitted, X_test: (fitted.predict_proba(X_test), fitted.classes_),
-            fit_params={"sample_weight": weights},
+            fit_params=fit_params,
             rng=rng,
         )
     for (_, test), (predicted, known) in zip(folds, predictions, strict=True):
@@ -188,3 +191,30 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
         )
         proba[unknown] = np.eye(len(classes))[y_encoded[unknown]]
     return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]
+
+
+def _own_folds(y_encoded, weights, classes, group, cv, rng):
+    """Return the folds of a number of folds (None: 5), which keep groups together."""
+    n_folds = 5 if cv is None else int(cv)
+    if n_folds < 2:
+        raise ValueError(f"cv={cv!r} is not a number of folds: pass at least 2, or cv=None.")
+    if group is None:
+        return stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
+    purpose = "a network predicts groups that it has not seen. Pass rows of more groups"
+    check_groups_of_classes(group, y_encoded, classes, purpose)
+    fold = group_folds(group, y_encoded, weights, n_folds, rng)
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
+
+
+def _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes):
+    """Raise ValueError if early stopping of a fold would not have two groups of a class."""
+    if not classifier._get_estimator().early_stopping:
+        return
+    purpose = (
+        "early stopping holds groups out, of those that a fold leaves for training. Pass rows of "
+        "more groups, set early_stopping=False on the estimator, or pass splits of your own as cv "
+        "and no groups"
+    )
+    for train, _ in folds:
+        train = train[weights[train] > 0]
+        check_groups_of_classes(group[train], y_encoded[train], classes, purpose)
