@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.predictions import StudentPredictor
@@ -237,7 +238,12 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
     most = max([n_transfer_rows, *(setting.n_augmented for setting in settings)])
     with warnings.catch_warnings():
         # the fit on all rows gives these warnings where they concern it
-        for category in (InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning):
+        for category in (
+            ConvergenceWarning,
+            InSampleLabelsWarning,
+            MissingClassWarning,
+            UntestedRowsWarning,
+        ):
             warnings.simplefilter("ignore", category)
         trials = [
             HeldOutTrial.on_split(student, spec, rows, split, transfer, most) for split in splits

@@ -14,6 +14,7 @@ from sklearn_kd._utils.base import (
     log_probabilities_from_logits,
     probabilities_from_logits,
 )
+from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.sklearn_compat import fit_context
 
 
@@ -56,7 +57,10 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
                 options["validation"] = self._check_validation(
                     X, rows[1], sample_weight, **validation_rows
                 )
-            return self._fit_targets(*rows, y, partial=partial, resume=resume, **options)
+            self._fit_targets(*rows, y, partial=partial, resume=resume, **options)
+            if not partial:
+                warn_if_improving(self)
+        return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):

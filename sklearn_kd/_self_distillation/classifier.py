@@ -24,6 +24,7 @@ from sklearn_kd._utils.base import (
     require_fitted,
 )
 from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -379,6 +380,8 @@ class SelfDistillClassifier(
                 fitted = self._fit_two_generations(network, rows, ctx)
             else:
                 fitted = self._fit_one_generation(network, rows, ctx, recorder)
+            if network.early_stopping:  # the loss on corrected labels always falls
+                warn_if_improving(fitted["estimator_"])
             validate_data(self, X, skip_check_array=True)
             vars(self).update(fitted)
             ctx.call_on_fit_task_end(

@@ -62,7 +62,9 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         Keyword arguments of the scheduler.
 
     max_epochs : int or "auto", default="auto"
-        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100.
+        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100. A
+        fit without ``scheduler`` that ends there while its loss still improves raises a
+        :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"
         Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000

@@ -50,7 +50,10 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
 
     max_iter : int or "auto", default="auto"
         Number of epochs, which in full batch is the number of steps. "auto" takes 2000 in full
-        batch. In minibatches it takes the number that gives 10000 steps, at least 30 epochs.
+        batch. In minibatches it takes the number that gives 60000 steps, of which early stopping
+        leaves most out, or 10000 steps if ``early_stopping=False``, at least 30 epochs. A fit that
+        ends there while its loss still improves raises a
+        :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"
         Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000
@@ -107,7 +110,8 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
 
     n_iter_no_change : int or "auto", default="auto"
         Number of epochs without a better validation loss after which training stops. "auto" takes
-        a fifth of ``max_iter``, at least 10.
+        a fifth of ``max_iter``, at least 10. If ``max_iter`` is "auto" too, it takes 400 in full
+        batch, and the number that gives 2000 steps in minibatches.
 
     input_scaling : bool, default=True
         Whether to center the columns and scale them to equal variance, such that the mean squared

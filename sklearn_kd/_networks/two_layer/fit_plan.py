@@ -18,6 +18,9 @@ from sklearn_kd._networks.resolve import (
 
 #: Number of steps that max_iter="auto" aims at, and its fewest epochs in minibatches.
 FULL_BATCH_STEPS, MINIBATCH_STEPS, MIN_EPOCHS = 2000, 10000, 30
+#: The same in minibatches where early stopping ends training. On most tables it does so after about
+#: 10000 steps, and others still improve there (docs/results.md).
+EARLY_STOPPING_STEPS = 60000
 #: Step sizes of Adam under learning_rate="auto". That of the hidden layer is divided by the square
 #: root of the number of inputs: a step moves every coordinate by the same amount, and so the logits
 #: in proportion to that root.
@@ -125,10 +128,14 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
     is_trial = epoch_share < 1
     batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
-    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size)
+    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, MINIBATCH_STEPS)
     if is_trial:
         n_restarts = min(n_restarts, 2)
         n_epochs = max(1, math.ceil(epoch_share * n_epochs * n_restarts / 2))
+    # that of the shorter training: a longer one does not wait longer
+    patience = resolve_patience(est, n_epochs, divisor=5)
+    if est.early_stopping and not partial and not is_trial:
+        n_epochs = _n_epochs(est, len(data.X), batch_size, EARLY_STOPPING_STEPS)
     optimizer, step_size, output_step_size = _optimizer_and_step_sizes(est, data)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
@@ -139,7 +146,7 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
         est=est,
         n_epochs=n_epochs,
         batch_size=batch_size,
-        patience=resolve_patience(est, n_epochs, divisor=5),
+        patience=patience,
         optimizer=optimizer,
         step_size=step_size,
         output_step_size=output_step_size,
@@ -158,13 +165,13 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
     return plan
 
 
-def _n_epochs(est, n_samples, batch_size):
+def _n_epochs(est, n_samples, batch_size, n_minibatch_steps):
     """Return the epochs of a fit: "auto" aims at a number of steps."""
     if est.max_iter != "auto":
         return est.max_iter
     if batch_size is None:
         return FULL_BATCH_STEPS
-    return max(MIN_EPOCHS, math.ceil(MINIBATCH_STEPS * batch_size / n_samples))
+    return max(MIN_EPOCHS, math.ceil(n_minibatch_steps * batch_size / n_samples))
 
 
 def _optimizer_and_step_sizes(est, data):
