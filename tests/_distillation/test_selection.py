@@ -282,7 +282,7 @@ def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
     model = DistilledClassifier(teacher, student, random_state=0)
     with pytest.warns(NoGainWarning, match="gave no gain") as record:
         model.fit(X, y, sample_weight=w)
-    assert len(record) == 1
+    assert [warning.category for warning in record].count(NoGainWarning) == 1
     assert (model.label_source_, model.alpha_, model.temperature_) == ("hard", 0.0, 1.0)
     assert model.n_augmented_ == 0
     assert np.isnan(model.duplicate_fraction_)

@@ -18,6 +18,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
+from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from sklearn_kd.modules import MLP
 
@@ -104,18 +105,6 @@ def test_a_warning_that_is_an_error_leaves_no_model():
     assert not hasattr(est, "classes_")
 
 
-class Rows:
-    """Rows of a given number, for parameters that are resolved."""
-
-    def __init__(self, n):
-        self.X, self.y_encoded = np.zeros((n, 3)), np.arange(n) % 2
-        self.weights, self.soft, self.n_classes = np.ones(n), None, 2
-        self.is_small, self.scaling = n <= 1000, (np.zeros(3), np.ones(3))
-
-    def folds(self, seed):
-        return np.arange(len(self.X)) % 5
-
-
 @pytest.mark.parametrize(
     ("n", "options", "n_epochs", "patience"),
     [
@@ -127,7 +116,9 @@ class Rows:
     ],
 )
 def test_number_of_epochs(n, options, n_epochs, patience):
-    plan = resolve_parameters(TwoLayerPGDClassifier(random_state=0, **options), Rows(n))
+    codes = np.arange(n) % 2
+    data = TrainingData(np.arange(n * 1.0)[:, None], codes, np.ones(n), None, codes, 2)
+    plan = resolve_parameters(TwoLayerPGDClassifier(random_state=0, **options), data)
     assert (plan.n_epochs, plan.patience) == (n_epochs, patience)
 
 
