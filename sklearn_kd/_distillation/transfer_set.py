@@ -120,13 +120,18 @@ def is_table(X):
 
 def warn_if_few_transfer_rows(transfer_set, n_wanted):
     """Warn where fewer than half of the transfer rows asked for could be made."""
-    if len(transfer_set) < n_wanted / 2:
-        warn_caller(
-            f"{len(transfer_set)} transfer rows were made in place of {n_wanted}: of the rows "
-            f"drawn {transfer_set.duplicate_fraction:.0%} were copies of training rows. Set "
-            "augmentation=None, or a smaller n_augmented.",
-            TransferRowsWarning,
-        )
+    n_made = len(transfer_set)
+    if n_made >= n_wanted / 2:
+        return
+    reason, advice = "the augmentation returned no more", "let it return as many as n_rows says"
+    if not np.isnan(transfer_set.duplicate_fraction):
+        duplicates = f"{transfer_set.duplicate_fraction:.0%} of the rows drawn"
+        reason = f"{duplicates} were copies of training rows, and were dropped"
+        advice = "set augmentation=None" + (f", or n_augmented={n_made}" if n_made else "")
+    warn_caller(
+        f"{n_made} transfer rows were made in place of {n_wanted}, since {reason}: {advice}.",
+        TransferRowsWarning,
+    )
 
 
 def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):

@@ -92,7 +92,7 @@ def fit_ridge(est, X, rows, y_encoded, weights):
     random = check_random_state(est.random_state)
     random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
-    advice = "fit fewer rows, or float32 ones"
+    advice = "fit fewer rows" + (", or float32 ones" if rows.dtype == np.float64 else "")
     check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_memory_limit(est))
     data = _merge_training_rows(X, rows, y_encoded, weights, len(est.classes_), device)
     del rows  # as large as the data, before more memory is taken
@@ -119,7 +119,7 @@ def fit_ridge(est, X, rows, y_encoded, weights):
     stored = "dual_coef_", "intercept_", "loo_decision_function_"
     if not all(np.isfinite(fitted[name]).all() for name in stored):
         raise ValueError(
-            "the solution is not finite: raise ridge, pass float64 rows, or set input_scaling=True."
+            f"the solution is not finite: {_advice_against_rounding(est, data.rows.dtype)}."
         )
     if solver in ("pcg", "nystroem"):
         fitted["n_iter_"] = solution.n_iter
@@ -168,8 +168,8 @@ def _fit_by_solver(est, data, kernel, random):
         fit, centers = _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random)
     except linalg.NotPositiveDefiniteError as error:
         raise ValueError(
-            f"the kernel matrix with ridge={ridge:g} is not positive definite: raise ridge, "
-            "pass float64 rows, or check that a callable kernel is positive definite."
+            f"the kernel matrix with ridge={ridge:g} is not positive definite: "
+            f"{_advice_against_rounding(est, data.rows.dtype)}."
         ) from error
     return fit, centers, solver, ridge
 
@@ -296,10 +296,23 @@ def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
     if not fit.residual <= options.tol:
         warn_caller(
             f"the {solver} solver stopped after {fit.n_iter} iterations at a relative residual of "
-            f"{fit.residual:.2g} instead of {options.tol:.0g}: raise ridge, or pass float64 rows.",
+            f"{fit.residual:.2g} instead of {options.tol:.0g}: "
+            f"{_advice_against_rounding(est, rows.dtype)}.",
             ConvergenceWarning,
         )
     return fit, centers
+
+
+def _advice_against_rounding(est, dtype):
+    """Return what can help against a matrix that is close to singular, and is not done yet."""
+    advice = ["set ridge to a larger number"] if est.training_time is None else []
+    if dtype == torch.float32:
+        advice.append("pass float64 rows")
+    if not est.input_scaling:
+        advice.append("set input_scaling=True")
+    if callable(est.kernel):
+        advice.append("check that the kernel is positive definite")
+    return ", or ".join(advice) or "remove rows of extreme values"
 
 
 def empty_square(rows):

@@ -133,16 +133,17 @@ class FidelityDisplay:
                 "has dropped it. Pass a model that still has its teacher, or the probabilities of "
                 "both to FidelityDisplay.from_predictions."
             )
-        classes = estimator.classes_
-        proba = {}
-        for role, model in (("teacher", estimator.teacher_), ("student", estimator)):
+        models = {"teacher": estimator.teacher_, "student": estimator}
+        for role, model in models.items():
             if not hasattr(model, "predict_proba"):
                 own = type(last_step(getattr(estimator, f"{role}_"))).__name__
                 raise TypeError(
                     f"the {role} {own} has no predict_proba: put it in a CalibratedClassifierCV, "
                     "or compare labels with metrics.agreement_score."
                 )
-            proba[role] = model_probabilities(model, X, classes)
+        check_consistent_length(X, y, sample_weight)
+        classes = estimator.classes_
+        proba = {role: model_probabilities(model, X, classes) for role, model in models.items()}
         options = {"classes": classes, "sample_weight": sample_weight, "n_bins": n_bins, "ax": ax}
         options |= {"scatter_kw": scatter_kw, "line_kw": line_kw}
         return cls.from_predictions(proba["teacher"], proba["student"], y, **options)

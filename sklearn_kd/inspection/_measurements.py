@@ -224,6 +224,14 @@ def measure_folds(distiller, X, y, options):
     check_distiller(distiller, "distiller")
     check_scalar(options.n_seeds, "n_seeds", Integral, min_val=1)
     check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
+    student = distiller._get_student()
+    student_mode(student, distiller.alpha, distiller.temperature)  # an error for no student
+    if options.decide_by in PROBABILITY_SCORES and not hasattr(student, "predict_proba"):
+        raise ValueError(
+            f"decide_by={options.decide_by!r} needs a student with predict_proba, which "
+            f"{type(last_step(student)).__name__} does not have: set decide_by='accuracy' or "
+            "'balanced_accuracy'."
+        )
     X, y = indexable(X, column_or_1d(y))
     weight = options.sample_weight
     weight = None if weight is None else validate_sample_weight(weight, X)
@@ -239,7 +247,7 @@ def measure_folds(distiller, X, y, options):
     seeds = [int(seed) for seed in seeds]
     folds = _folds(options.cv, X, y, used, fold_seed)
 
-    scorer = _Scorer(classes, class_weight_sums, options.decide_by)
+    scorer = _Scorer(classes, class_weight_sums)
     lines, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
     for fold, models, own_lines in kept:
         _measure_speed(models, own_lines, safe_indexing(X, folds[fold][1]), options.n_latency)
@@ -373,12 +381,10 @@ class _Scorer:
         Sorted labels of all rows.
     class_weight_sums : ndarray of shape (n_classes,)
         Sum of the weights of all rows of each class.
-    decide_by : str or None
-        A score that the students must have.
     """
 
-    def __init__(self, classes, class_weight_sums, decide_by):
-        self.classes, self.decide_by = classes, decide_by
+    def __init__(self, classes, class_weight_sums):
+        self.classes = classes
         # for two classes the average precision is that of the rarer one
         is_second_rarer = class_weight_sums[1] <= class_weight_sums[0]
         self.rarer = classes[1] if is_second_rarer else classes[0]
@@ -406,13 +412,6 @@ class _Scorer:
             else None
             for name, model in models.items()
         }
-        for name in ("hard", "distilled"):
-            if self.decide_by in PROBABILITY_SCORES and proba[name] is None:
-                raise ValueError(
-                    f"decide_by={self.decide_by!r} needs a student with predict_proba, which "
-                    f"{type(last_step(models['hard'])).__name__} does not have: set "
-                    "decide_by='accuracy' or 'balanced_accuracy'."
-                )
         return {
             name: {
                 **_label_scores(data, labels[name]),

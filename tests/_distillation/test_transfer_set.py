@@ -176,12 +176,23 @@ def test_a_table_of_all_combinations_has_no_transfer_rows(method):
     frame, y = full_factorial()
     part = make_pipeline(OneHotEncoder(), LogisticRegression())
     model = fixed(part, part, alpha=0.5, augmentation=method)
-    with pytest.warns(TransferRowsWarning, match="0 transfer rows"):
+    with pytest.warns(TransferRowsWarning, match="0 transfer rows") as caught:
         model.fit(frame, y)
+    # fewer rows would be copies too
+    assert str(caught[0].message).endswith("dropped: set augmentation=None.")
     assert model.n_augmented_ == 0
     assert model.duplicate_fraction_ == 1.0
     plain = fixed(part, part, alpha=0.5).fit(frame, y)
     assert_allclose(model.predict_proba(frame), plain.predict_proba(frame), rtol=1e-9)
+
+
+def test_a_warning_about_few_rows_of_a_callable_is_about_the_callable():
+    X, y = blobs(60, 2)
+    model = fixed(
+        LogisticRegression(), LogisticRegression(), augmentation=lambda X, n_rows, seed: X[:5] + 0.1
+    )
+    with pytest.warns(TransferRowsWarning, match=r"5 transfer rows.*the augmentation returned"):
+        model.fit(X, y)
 
 
 @pytest.mark.parametrize("alpha", ["auto", 0.5])

@@ -450,8 +450,11 @@ def test_centers_that_do_not_fit_are_computed_for_each_pass(monkeypatch):
 def test_what_does_not_converge_warns(monkeypatch):
     X, y = blobs(100)
     monkeypatch.setattr(ridge_fit, "MAX_ITER", 2)
-    with pytest.warns(ConvergenceWarning, match="relative residual"):
-        KernelTeacher(solver="pcg", ridge=1e-6, random_state=0).fit(X, y)
+    teacher = KernelTeacher(solver="pcg", ridge=1e-6, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"relative residual.*: set ridge to a larger numb"):
+        teacher.fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=r"larger number, or pass float64 rows\.$"):
+        teacher.fit(X.astype(np.float32), y)
 
 
 def test_verbose_prints_the_solver_and_the_residuals(capsys):

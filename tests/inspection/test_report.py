@@ -145,7 +145,7 @@ def test_rarer_class_decides_the_average_precision():
     got = line_of(report.frame, "hard", 0, report.frame["seed"][0])["average_precision"]
     assert_allclose(got, average_precision_score(y[test] == "bee", P[:, 1]))
     # even classes: the second
-    scorer = _measurements._Scorer(np.array([0, 1]), np.array([5, 5]), None)
+    scorer = _measurements._Scorer(np.array([0, 1]), np.array([5, 5]))
     assert scorer.rarer == 1
 
 
@@ -745,3 +745,13 @@ def test_options_that_are_none():
         quick(GaussianNB(), LinearRegression(), X, y)
     report = quick(*pair, X, y, cv=ShuffleSplit(1, random_state=0))
     assert report.decision == "undecided"
+
+
+def test_a_score_that_the_student_lacks_is_an_error_before_any_fit():
+    class NeverFitted(GaussianNB):
+        def fit(self, X, y, sample_weight=None):
+            pytest.fail("the teacher was fitted")
+
+    X, y = blobs(60, 2)
+    with pytest.raises(ValueError, match="decide_by='roc_auc' needs a student with predict_proba"):
+        quick(NeverFitted(), RidgeClassifier(), X, y, decide_by="roc_auc")

@@ -323,3 +323,25 @@ def test_fidelity_displays_that_are_none(ax):
         FidelityDisplay(frame=display.frame.drop(columns="distance")).plot(ax)
     with pytest.raises(ValueError, match="no line"):
         FidelityDisplay(frame=display.frame[:0]).plot(ax)
+
+
+class Silent(GaussianNB):
+    """A teacher that must not predict."""
+
+    def predict_proba(self, X):
+        pytest.fail("the teacher has predicted")
+
+
+@pytest.mark.parametrize(
+    ("student", "n_labels", "message"),
+    [
+        (RidgeClassifier(), 300, "the student RidgeClassifier has no predict_proba"),
+        (GaussianNB(), 299, "inconsistent numbers of samples"),
+    ],
+)
+def test_a_fidelity_display_is_refused_before_the_teacher_predicts(student, n_labels, message):
+    X, y = table(n=300)
+    model = distilled(student).fit(X, y)
+    model.teacher_ = Silent()
+    with pytest.raises((TypeError, ValueError), match=message):
+        FidelityDisplay.from_estimator(model, X, y[:n_labels])

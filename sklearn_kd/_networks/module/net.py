@@ -306,10 +306,13 @@ class ModuleNet(skorch.NeuralNet):
         if not self.losses:
             self.divergence_threshold = divergence_threshold(loss)
         if not abs(loss) < self.divergence_threshold:
+            est = self.plan.est
+            advice = [f"choose a learning_rate below {est.learning_rate:g}"]
+            advice += ["set clip_norm=1.0"] if est.clip_norm is None else []
+            advice += [] if est.input_scaling else ["set input_scaling=True"]
             raise DivergenceError(
-                f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: choose a "
-                f"learning_rate below {self.plan.est.learning_rate:g}, or set clip_norm=1.0 or "
-                "input_scaling=True, and look for an extreme temperature or sample weight."
+                f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: "
+                f"{', or '.join(advice)}. Look for an extreme temperature or sample weight."
             )
         if not self.has_batch_callbacks:  # skorch's Checkpoint reads it
             self.history.new_batch()

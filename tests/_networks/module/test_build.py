@@ -53,6 +53,17 @@ def test_errors_leave_nothing_fitted(options, message):
     assert_array_equal(good.predict_proba(X), before)
 
 
+def test_a_divergence_advises_what_is_not_set_yet():
+    X, y = blobs(n_classes=3)
+    options = {"learning_rate": 1e30, "optimizer": "sgd"}
+    with pytest.raises(DivergenceError, match=r"set clip_norm=1\.0") as caught:
+        model(**options).fit(X, y)
+    assert "input_scaling" not in str(caught.value)
+    with pytest.raises(DivergenceError, match="set input_scaling=True") as caught:
+        model(**options, clip_norm=1e30, input_scaling=False).fit(X, y)
+    assert "clip_norm" not in str(caught.value)
+
+
 class Hungry(Small):
     def forward(self, x):
         if self.training:
