@@ -31,7 +31,12 @@ from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
-from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, route_fit
+from sklearn_kd._utils.sub_estimators import (
+    fit_parameter_key,
+    last_step,
+    route_fit,
+    student_mode,
+)
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
