@@ -49,6 +49,7 @@ class Sampler(StandardScaler):
             "is for a student with augmentation",
         ),
         ({"student": wide().set_params(width=5)}, "width must be even"),
+        ({"student": ModuleClassifier(MLP, image_shape=(1, 3, 3))}, "takes 9 numbers a row"),
         ({"student": make_pipeline(StandardScaler(), wide().set_params(width=5))}, "must be even"),
         ({"student": wide().set_params(width=-2)}, "'width' parameter of TwoLayerPGDClassifier"),
         ({"student": LogisticRegression(C=-1.0)}, "'C' parameter of LogisticRegression"),

@@ -409,6 +409,14 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
                 "set weight_decay)",
             )
 
+    def _check_data(self, X, y, *args, **options):
+        """Return checked rows, which have the shape of ``image_shape``."""
+        from sklearn_kd._networks.module.build import row_shape
+
+        checked = super()._check_data(X, y, *args, **options)
+        row_shape(self)
+        return checked
+
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
         """Train on checked data, also for meta-estimators with targets of their own.
