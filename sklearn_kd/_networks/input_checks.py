@@ -8,7 +8,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels
-from sklearn_kd._utils.sklearn_compat import num_features, num_samples
+from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
     check_row_order,
     check_soft_targets,
@@ -146,17 +146,16 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
                 f"{name} was not passed: pass {name} too."
             )
     check_validation_rows_are_used(est)
-    n_features = num_features(X_val)
-    if n_features != est.n_features_in_:
+    X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
+    if X.shape[1] != est.n_features_in_:
         raise ValueError(
-            f"X_val has {n_features} features, but {type(est).__name__} is expecting "
+            f"X_val has {X.shape[1]} features, but {type(est).__name__} is expecting "
             f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
             "If a pipeline transforms X, it has to transform X_val too: "
             "set_config(enable_metadata_routing=True), request X_val and y_val by set_fit_request, "
             'and make the pipeline with transform_input=["X_val"].'
         )
     validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
-    X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
     y = column_or_1d(y_val, warn=True, input_name="y_val")
     assert_all_finite(y, input_name="y_val")
     if len(y) != len(X):
