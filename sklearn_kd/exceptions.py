@@ -4,6 +4,7 @@ __all__ = [
     "ClassCollapseWarning",
     "CleanLabelsWarning",
     "DivergenceError",
+    "DividedGroupsWarning",
     "EarlyStoppingWarning",
     "IgnoredSampleWeightWarning",
     "InSampleLabelsWarning",
@@ -27,6 +28,10 @@ class CleanLabelsWarning(UserWarning):
 
 class DivergenceError(ArithmeticError):
     """Training diverged at the given step size, and the estimator was not fitted."""
+
+
+class DividedGroupsWarning(UserWarning):
+    """The folds of ``cv`` train on one part of a group and test another."""
 
 
 class EarlyStoppingWarning(UserWarning):

@@ -19,7 +19,8 @@ from sklearn_kd._distillation.fit import (
 from sklearn_kd._distillation.input_checks import check_before_fits
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
-from sklearn_kd._distillation.training_set import check_training_rows
+from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
+from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.base import DocumentationLinkMixin
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.sklearn_compat import (
@@ -278,6 +279,8 @@ class DistilledClassifier(
     """
 
     __module__ = "sklearn_kd"
+    #: Groups of a search or a pipeline around this classifier are meant for it, too.
+    __metadata_request__fit = {"groups": True}
 
     _parameter_constraints: dict = {
         # some meta-estimators have predict only after fit
@@ -356,7 +359,20 @@ class DistilledClassifier(
 
     @fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
     @warning_scope()
-    def fit(self, X, y, sample_weight=None, soft_targets=None, X_unlabeled=None, **params):
+    def fit(  # noqa: PLR0913
+        self,
+        X,
+        y,
+        sample_weight=None,
+        soft_targets=None,
+        X_unlabeled=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        **params,
+    ):
         """Fit the teacher, label the rows with it, and fit the student on the labels.
 
         Parameters
@@ -376,14 +392,30 @@ class DistilledClassifier(
             weight of the training rows. If the loss has a hard term (``alpha`` other than 1), their
             hard label is the teacher's most probable class. (Transfer rows have a hard label at T
             other than 1 only.) They are not used if "auto" selects hard labels.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, such as the patient of a visit. See Notes.
+        X_val : {array-like, sparse matrix, dataframe} of shape (n_val, n_features), default=None
+            Rows that decide when the training of a student ends whose ``fit`` takes ``X_val``. They
+            are not trained on and get no labels of the teacher. In a pipeline, around this
+            classifier or of the student, they need ``transform_input=["X_val"]``.
+        y_val : array-like of shape (n_val,), default=None
+            Class labels of ``X_val``.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of ``X_val``.
         **params : dict
-            Metadata that teacher, student or the splitter ``cv`` have requested, such as
-            ``groups``. This needs metadata routing.
+            Other metadata that teacher, student or the splitter ``cv`` have requested. This needs
+            metadata routing.
 
         Returns
         -------
         self : DistilledClassifier
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            Before anything is fitted: if all rows of a class are in one group, if ``cv`` splits by
+            groups and there are none, or if ``X_val`` has other features or classes.
         """
         raise_for_params(params, self, "fit")
         ctx = self._init_callback_context(max_subtasks=2)
@@ -394,13 +426,10 @@ class DistilledClassifier(
         )
         teacher, student = estimators.teacher, estimators.student
         is_frozen = isinstance(last_step(teacher), FrozenEstimator)
+        validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         rows, classes = check_training_rows(
             self,
-            X,
-            y,
-            sample_weight,
-            soft_targets,
-            params,
+            FitArguments(X, y, sample_weight, soft_targets, groups, params | validation),
             teacher=None if is_frozen else teacher,
             student=student.estimator,
         )
@@ -415,7 +444,8 @@ class DistilledClassifier(
             n_jobs=self.n_jobs,
             X_unlabeled=X_unlabeled,
         )
-        check_before_fits(self, student, spec, rows)
+        known = check_before_fits(self, student, spec, rows)
+        rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)
         selection, transfer = resolve_auto(self, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
@@ -542,7 +572,9 @@ class DistilledClassifier(
         return (
             MetadataRouter(owner=self)
             .add_self_request(self)
-            .add(teacher=without_own_requests(self.teacher), method_mapping=fit)
+            .add(
+                teacher=without_own_requests(self.teacher, keeps_explicit=True), method_mapping=fit
+            )
             .add(student=without_own_requests(self._get_student()), method_mapping=fit)
             .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
         )

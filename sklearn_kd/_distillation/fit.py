@@ -92,13 +92,7 @@ def resolve_auto(est, estimators, spec, rows):
     transfer = TransferSpec.for_rows(
         est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
     )
-    candidates = candidate_settings(
-        est,
-        student,
-        transfer,
-        is_frozen=spec.is_frozen,
-        has_soft_targets=rows.given is not None,
-    )
+    candidates = candidate_settings(est, student, transfer, rows, is_frozen=spec.is_frozen)
     start = time.perf_counter()
     weighs_classes = est.class_weight is not None or student.class_weight is not None
     selection = select_setting(

@@ -21,6 +21,11 @@ def check_before_fits(est, student, spec, rows):
     student : StudentSpec
     spec : LabelingSpec
     rows : TrainingRows
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Labels of the rows, of soft targets and of a frozen teacher.
     """
     classes, weight = spec.classes, np.ones(len(rows)) if rows.weight is None else rows.weight
     if spec.teacher is not None and spec.is_frozen:
@@ -39,6 +44,7 @@ def check_before_fits(est, student, spec, rows):
         raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
     _check_parameters_of_student(student.estimator)
     _check_rows(est, student, spec, rows, classes)
+    return classes
 
 
 def _check_parameters_of_student(estimator):

@@ -1,15 +1,13 @@
 """Row expansion: fit a student that takes sample weights on weighted copies of rows."""
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
-from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.labels import balanced_factors
 from sklearn_kd._utils.memory import check_copies
-from sklearn_kd._utils.sklearn_compat import check_method_params, routing_enabled, safe_indexing
-from sklearn_kd._utils.sub_estimators import fit_preprocessing, last_step, step_parameter
+from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
+from sklearn_kd._utils.sub_estimators import fit_up_to_last_step, last_step, step_parameter
 
 
 def expand_rows(Q, sample_weight=None):
@@ -31,16 +29,19 @@ def expand_rows(Q, sample_weight=None):
     return rows, columns, W[rows, columns]
 
 
-def switch_off_validation_split(student):
+def switch_off_validation_split(student, *, has_validation_rows=False):
     """Switch off early stopping of an unfitted student on a split of its own, in place.
 
     The split would put copies of one row on both sides, so that training would stop when the
     copies are learned rather than the rows. Estimators inside the student are treated likewise.
+    Early stopping on validation rows that the student is given stays.
     """
     params = last_step(student).get_params()
     off = {}
     for key, value in params.items():
         owner, name = key[: key.rfind("__") + 2] if "__" in key else "", key.split("__")[-1]
+        if has_validation_rows and not owner:
+            continue
         if name == "early_stopping":
             if isinstance(value, bool | np.bool_ | str):  # "auto" in histogram gradient boosting
                 off[key] = False
@@ -81,7 +82,7 @@ def fit_expanded(student, data, Q, classes, params, subtask):
     ----------
     student : estimator or Pipeline
     data : StudentTrainingSet
-        Its rows and hard labels are used.
+        Its rows, hard labels and validation rows are used.
     Q : ndarray of shape (n_samples, n_classes)
         Soft labels, tempered or mixed.
     classes : ndarray of shape (n_classes,)
@@ -91,22 +92,18 @@ def fit_expanded(student, data, Q, classes, params, subtask):
     subtask : Subtask or None
         Subtask of the callbacks, which begins with the fit of the last step.
     """
-    if isinstance(student, Pipeline):
-        name, last = student.steps[-1]
-        routed = params
-        if routing_enabled() and params:
-            routed = process_routing(student, "fit", **params)[name]["fit"]
-        if len(student.steps) > 1:
-            head, X = fit_preprocessing(student, data.X, data.y, params)
-            # with memory= the head has fitted copies of its steps
-            student.steps = [*head.steps, (name, last)]
-            data = data._replace(X=X)
-        fit_expanded(last, data, Q, classes, routed, subtask)
-        return
-    (X,) = indexable(data.X)
-    params = dict(params)
+    student, X, params, validation = fit_up_to_last_step(
+        student, data.X, data.y, params, data.validation
+    )
+    (X,) = indexable(X)
     rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
     params = check_method_params(X, params=params, indices=rows)
     check_copies(X, len(Q), len(rows))
     with begin_subtask(subtask, student):
-        student.fit(safe_indexing(X, rows), classes[columns], sample_weight=weight, **params)
+        student.fit(
+            safe_indexing(X, rows),
+            classes[columns],
+            sample_weight=weight,
+            **params,
+            **validation,
+        )

@@ -11,10 +11,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentTrainer
+from sklearn_kd._distillation.teacher_labels import N_CROSS_FITTING_FOLDS
 from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.losses import clipped_log, log_losses
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
@@ -94,7 +96,7 @@ class HeldOutTrial:
         self.held_out, self.fraction = held_out, fraction
         n_held_out = len(held_out)
         self.weight = np.ones(n_held_out) if held_out.weight is None else held_out.weight
-        self.group = group_rows(held_out.X)
+        self.group = _observations(held_out)
         self.y_encoded = np.searchsorted(data.classes, held_out.y)
         self.losses = {}
 
@@ -182,6 +184,13 @@ class HeldOutTrial:
             worst = np.full(len(self.y_encoded), np.inf)
             return Losses(worst, worst)
         return Losses(*_row_losses(proba, self.y_encoded), clipped_log(proba))
+
+
+def _observations(held_out):
+    """Return the number of the observation that each row belongs to: its group, or equal rows."""
+    groups = held_out.groups
+    # a single group, as of LeaveOneGroupOut, has no standard error
+    return group_rows(held_out.X) if groups is None or not groups.any() else groups
 
 
 def _fit_or_error(trainer, training_set):
@@ -418,7 +427,9 @@ def held_out_splits(rows, seed, is_joint):
     group = group_rows(rows.X)
     if group.max() + 1 < MIN_DISTINCT_ROWS:
         return []
-    if rows.folds is None:
+    if rows.folds is None and rows.groups is not None:
+        pairs = _group_splits(rows, group, y_encoded, seed, is_joint)
+    elif rows.folds is None:
         pairs = _stratified_splits(rows, group, y_encoded, seed, is_joint)
     else:  # the last fold of the user's splitter, which keeps groups or the future apart
         pairs = rows.folds[-1:]
@@ -427,9 +438,10 @@ def held_out_splits(rows, seed, is_joint):
             return []  # a single split or two halves leave no fold to label the training part
     splits = []
     for train, test in pairs:
-        # rows of classes without training rows are not held out, and stay in folds of the user
+        # rows of classes without training rows are not held out. They are left out of folds of the
+        # user and of groups, which must not be divided
         is_lost = ~np.isin(y_encoded[test], y_encoded[train])
-        if rows.folds is None:
+        if rows.folds is None and rows.groups is None:
             train = np.sort(np.append(train, test[is_lost]))
         test = test[~is_lost]
         if len(test) and len(np.unique(y_encoded[train])) > 1:
@@ -448,6 +460,29 @@ def _stratified_splits(rows, group, y_encoded, seed, is_joint):
         is_train = (fold + trial) % N_SELECTION_FOLDS < n_training_folds
         splits.append((np.flatnonzero(is_train), np.flatnonzero(~is_train)))
     return splits
+
+
+def _group_splits(rows, group, y_encoded, seed, is_joint):
+    """Return splits into stratified folds of whole groups, with groups to cross-fit on.
+
+    Students that are fitted one after the other have the rows of one fold for training, unless
+    these are of too few groups.
+    """
+    groups = rows.groups
+    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+    fold = held_out_group_folds(
+        groups, y_encoded, weight, N_SELECTION_FOLDS, np.random.RandomState(seed)
+    )
+    if fold is None:
+        return []
+    n_folds = fold.max() + 1
+    n_trials = 2 if is_joint and group.max() + 1 <= MAX_ROWS_OF_TWO_TRIALS else 1
+    if not is_joint and len(np.unique(groups[fold <= 0])) >= N_CROSS_FITTING_FOLDS:
+        parts = [fold <= 0]
+    else:
+        parts = [fold != number for number in range(n_folds)[::-1][:n_trials]]
+    splits = [(np.flatnonzero(is_train), np.flatnonzero(~is_train)) for is_train in parts]
+    return [(train, test) for train, test in splits if len(np.unique(groups[train])) > 1]
 
 
 def warn_no_gain(candidates):

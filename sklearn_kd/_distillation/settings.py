@@ -28,7 +28,7 @@ class DistillationSetting(NamedTuple):
     n_augmented: int = 0
 
 
-def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
+def candidate_settings(est, student, transfer, rows, *, is_frozen):
     """Return the settings that "auto" chooses from on held-out rows.
 
     Parameters
@@ -37,10 +37,9 @@ def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
         Its parameters are read.
     student : StudentSpec
     transfer : TransferSpec
+    rows : TrainingRows
     is_frozen : bool
         Whether the teacher is.
-    has_soft_targets : bool
-        Whether they replace the teacher's labels of the training rows.
 
     Returns
     -------
@@ -49,7 +48,8 @@ def candidate_settings(est, student, transfer, *, is_frozen, has_soft_targets):
         Transfer rows that the best soft labels are tried with, in a fit on all training rows.
     """
     sources = ["out-of-sample"]
-    is_automatic = isinstance(est.cv, str) and est.cv == "auto" and not has_soft_targets
+    is_automatic = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
+    is_automatic &= rows.groups is None  # the teacher has seen the group of each of its rows
     if est.alpha == "auto" and is_automatic and not is_frozen:
         sources.append("in-sample")
     temperature = est.temperature

@@ -19,11 +19,14 @@ from sklearn_kd._utils.labels import apply_temperature, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
+    fit_parameter_key,
     fit_preprocessing,
+    fit_up_to_last_step,
     joint_student,
     last_step,
     step_parameter,
     student_mode,
+    transform_validation,
 )
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
@@ -76,6 +79,18 @@ class StudentSpec:
         """Class weight of the last step, None where it has none."""
         return self.last_step.get_params(deep=False).get("class_weight")
 
+    def takes(self, name):
+        """Return whether ``fit`` of the last step has a parameter."""
+        return fit_parameter_key(self.estimator, name) is not None
+
+    @property
+    def held_out_fraction(self):
+        """Fraction of the rows that may be held out for the student, zero if it holds out none."""
+        params = self.last_step.get_params(deep=False)
+        if self.mode == "expansion" or not (params.get("early_stopping") and self.takes("X_val")):
+            return 0.0
+        return params.get("validation_fraction", 0.0)
+
     def with_weight_request(self):
         """Return the student with a request for ``sample_weight``, for metadata routing."""
         estimator = clone(self.estimator)
@@ -109,19 +124,39 @@ class StudentTrainer:
 
         ``subtask`` is the `Subtask` of the callbacks that the fit belongs to, if any.
         """
-        student = clone(self.spec.estimator)
+        student, data = clone(self.spec.estimator), self._with_held_out_rows(training_set)
         if self.spec.mode == "expansion":
-            return self._fit_expanded(student, training_set, subtask)
-        return self._fit_soft_targets(student, training_set, subtask)
+            return self._fit_expanded(student, data, subtask)
+        return self._fit_soft_targets(student, data, subtask)
+
+    def _with_held_out_rows(self, data):
+        """Return a training set with what tells the student which rows to hold out.
+
+        A student that takes groups gets them. One that stops early and takes validation rows gets
+        some as `StudentTrainingSet.with_validation_rows` says, unless the user has given others.
+        """
+        spec = self.spec
+        if spec.held_out_fraction:
+            data = data.with_validation_rows(spec.held_out_fraction)
+        if data.groups is not None and spec.takes("groups"):
+            data = data._replace(params={**data.params, "groups": data.groups})
+        return data
 
     def _fit_expanded(self, student, data, subtask):
-        switch_off_validation_split(student)
+        switch_off_validation_split(student, has_validation_rows="X_val" in data.validation)
         Q = mix_labels(
             apply_temperature(data.soft_labels, data.temperature), data.y_encoded, data.alpha
         )
         Q = balance_classes(student, Q, data.params.get("sample_weight"))
+        self._request(student, data, "groups")
         fit_expanded(student, data, Q, self.classes, data.params, subtask)
         return student
+
+    def _request(self, student, data, *names):
+        """Let a pipeline pass metadata that was made here to its last step."""
+        names = [name for name in names if name == "soft_targets" or name in data.params]
+        if names and routing_enabled() and isinstance(student, Pipeline):
+            last_step(student).set_fit_request(**dict.fromkeys(names, True))
 
     def _fit_soft_targets(self, student, data, subtask):
         prefix, Q = self.spec.prefix, data.soft_labels
@@ -133,14 +168,19 @@ class StudentTrainer:
         index = data.X.index if hasattr(data.X, "iloc") else None
         targets = pd.DataFrame(Q, columns=self.classes, index=index)
         params = {**data.params, "soft_targets": targets}
-        if not routing_enabled():
+        self._request(student, data, "soft_targets", "groups")
+        last, X = student, data.X
+        if data.validation:  # step by step, so that validation rows are transformed like X
+            last, X, params, validation = fit_up_to_last_step(
+                student, X, data.y, params, data.validation
+            )
+            params |= validation
+        elif not routing_enabled():
             params = {f"{prefix}{name}": value for name, value in params.items()}
-        elif isinstance(student, Pipeline):
-            last_step(student).set_fit_request(soft_targets=True)
-        with begin_subtask(subtask, student), warnings.catch_warnings():
+        with begin_subtask(subtask, last), warnings.catch_warnings():
             # rows and columns are in order here, and those of the user were checked before
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-            student.fit(data.X, data.y, **params)
+            last.fit(X, data.y, **params)
         return student
 
     def fit_jointly(self, training_sets, epoch_share):
@@ -158,10 +198,13 @@ class StudentTrainer:
         list of estimator or Exception
             For each training set the fitted student, or the error of its fit.
         """
+        training_sets = [self._with_held_out_rows(data) for data in training_sets]
         X, y, params = training_sets[0].X, training_sets[0].y, training_sets[0].params
+        validation = training_sets[0].validation
         student, preprocessing = clone(self.spec.estimator), None
         if isinstance(student, Pipeline) and len(student.steps) > 1:
             preprocessing, X = fit_preprocessing(student, X, y, params)
+            validation = transform_validation(preprocessing, validation)
         template, networks, targets = last_step(student), [], []
         # all candidates share a seed, so that they differ in their labels alone
         seed = template.random_state if isinstance(template.random_state, Integral) else 0
@@ -171,10 +214,12 @@ class StudentTrainer:
             rows, soft = self._check_data(network, X, data)
             networks.append(network)
             targets.append(soft)
-        X, y_encoded, weights = rows
-        joint = networks[0]._fit_jointly(
-            networks, X, y_encoded, weights, targets, y, epoch_share=epoch_share
+        validation = networks[0]._check_validation(
+            X, rows[1], params.get("sample_weight"), groups=params.get("groups"), **validation
         )
+        X, y_encoded, weights = rows
+        options = {"validation": validation, "epoch_share": epoch_share}
+        joint = networks[0]._fit_jointly(networks, X, y_encoded, weights, targets, y, **options)
         joint.advance()
         return [
             fit.error or _with_preprocessing(preprocessing, network)

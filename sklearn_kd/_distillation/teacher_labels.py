@@ -24,6 +24,7 @@ from sklearn_kd._utils.calibration import (
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
 from sklearn_kd._utils.responses import as_columns, checked_proba
 from sklearn_kd._utils.sklearn_compat import safe_indexing
@@ -200,7 +201,8 @@ def _fit_teacher(spec, rows, subtask):
     # a frozen last step is used as it is, and the steps before it are fitted
     is_fixed = isinstance(spec.teacher, FrozenEstimator)
     teacher = clone(spec.teacher)
-    has_oob = not spec.is_frozen and spec.uses("auto") and enable_oob_score(teacher)
+    has_own_labels = spec.uses("auto") and rows.groups is None
+    has_oob = not spec.is_frozen and has_own_labels and enable_oob_score(teacher)
     with begin_subtask(subtask, None if is_fixed else teacher), warnings.catch_warnings():
         if has_oob:  # rows that were never out of bag are cross-fitted
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
@@ -237,7 +239,7 @@ def _in_sample_labels(spec, rows, fitted):
 
 def _out_of_sample_labels(spec, rows, fitted):
     """Label each row by fits that have not seen it: the teacher's own, then cross-fitting."""
-    own, source = _own_predictions(spec, fitted)
+    own, source = _own_predictions(spec, rows, fitted)
     missing = np.isnan(own).any(axis=1)
     proba = np.eye(len(fitted.classes))[fitted.y_encoded]  # rows that no fold tests keep these
     proba[~missing] = own[~missing]
@@ -256,13 +258,14 @@ def _out_of_sample_labels(spec, rows, fitted):
     return labels
 
 
-def _own_predictions(spec, fitted):
+def _own_predictions(spec, rows, fitted):
     """Return the teacher's leave-one-out or out-of-bag probabilities, and which they are.
 
-    Rows for which it has none are NaN: all of them, with the source "cv", for most teachers.
+    Rows for which it has none are NaN: all of them, with the source "cv", for most teachers, and
+    if rows belong to groups, since the teacher has then seen others of the group.
     """
     teacher, attribute, n_samples = fitted.teacher, None, len(fitted.y_encoded)
-    if isinstance(spec.cv, str):
+    if isinstance(spec.cv, str) and rows.groups is None:
         if hasattr(teacher, "loo_proba_"):
             attribute, source = "loo_proba_", "loo"
         elif fitted.has_oob and hasattr(teacher, "oob_decision_function_"):
@@ -291,8 +294,9 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     """
     n_samples, folds = len(rows), rows.folds
     if isinstance(spec.cv, str):
-        folds = stratified_folds(fitted.y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
-        _warn_if_single_rows(fitted, wanted)
+        folds = _automatic_folds(spec, rows, fitted)
+        if rows.groups is None:
+            _warn_if_single_rows(fitted, wanted)
     else:
         _check_tested_rows(folds, n_samples)
     folds = [(train, test[wanted[test]]) for train, test in folds]
@@ -314,6 +318,21 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     is_tested = n_tests > 0
     proba[is_tested] /= n_tests[is_tested, None]
     return proba, is_tested, decision_calibration
+
+
+def _automatic_folds(spec, rows, fitted):
+    """Return the folds of ``cv="auto"``, which keep groups together and train on every class."""
+    if rows.groups is None:
+        return stratified_folds(fitted.y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
+    fold = held_out_group_folds(
+        rows.groups,
+        fitted.y_encoded,
+        fitted.weight,
+        N_CROSS_FITTING_FOLDS,
+        np.random.RandomState(spec.seed),
+    )
+    numbers = range(0 if fold is None else fold.max() + 1)
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
 
 
 def _fit_and_predict(teacher, rows, fold, classes):
@@ -366,7 +385,7 @@ def _warn_if_memorized(spec, rows, fitted, proba):
         reason = f"their mean distance from the hard labels is {distance:.2g}"
     else:
         accuracy = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
-        folds = stratified_folds(y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
+        folds = _automatic_folds(spec, rows, fitted)
         if accuracy < MIN_SUSPICIOUS_ACCURACY or not folds:
             return
         test = folds[0][1]

@@ -1,6 +1,6 @@
 """Training data of the student: original rows, soft labels of a teacher and synthetic rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,7 +15,20 @@ from sklearn_kd._utils.containers import (
     is_dataframe,
     stack_rows,
 )
-from sklearn_kd._utils.folds import renumbered_folds, user_folds
+from sklearn_kd._utils.folds import (
+    are_ordered,
+    group_split_params,
+    group_splitter,
+    renumbered_folds,
+    user_folds,
+    warn_if_groups_are_divided,
+)
+from sklearn_kd._utils.groups import (
+    check_groups_of_classes,
+    each_class_has_groups,
+    encode_groups,
+    held_out_group_folds,
+)
 from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix_labels
 from sklearn_kd._utils.sklearn_compat import (
     check_method_params,
@@ -29,6 +42,26 @@ from sklearn_kd._utils.validation import (
     check_soft_targets,
     validate_sample_weight,
 )
+
+#: Blocks of ordered rows, for a callable that does not tell which row a new one was made of.
+N_TIME_BLOCKS = 5
+#: Advice in the error for a class whose rows are in one group.
+GROUPS_PURPOSE = (
+    "labels of a group come from teachers that have seen no row of it; leave these rows out, or "
+    "pass finer groups"
+)
+
+
+class FitArguments(NamedTuple):
+    """Rows and metadata that the user passes to ``fit``."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    soft_targets: Any
+    groups: Any
+    #: other metadata, for the teacher, the student or the splitter
+    params: dict
 
 
 @dataclass
@@ -46,6 +79,12 @@ class TrainingRows:
         Metadata of the fits of "teacher" and "student".
     folds : list of (train, test) or None
         Positions in these rows, where ``cv`` gives them.
+    groups : ndarray of int of shape (n_samples,) or None
+        Number of the group of each row.
+    is_ordered : bool
+        Whether the folds train on earlier positions than they test, as for rows in time.
+    validation : dict
+        X_val, y_val and sample_weight_val for the student, as far as they are given.
     """
 
     X: Any
@@ -54,6 +93,9 @@ class TrainingRows:
     given: np.ndarray | None
     params: dict
     folds: list | None
+    groups: np.ndarray | None = None
+    is_ordered: bool = False
+    validation: dict = field(default_factory=dict)
 
     def __len__(self):
         return len(self.y)
@@ -64,6 +106,9 @@ class TrainingRows:
         if folds is not None:
             folds, y = renumbered_folds(folds, part, len(self)), self.y[part]
             folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
+        groups = self.groups
+        if groups is not None:
+            groups = np.unique(groups[part], return_inverse=True)[1]
         return replace(
             self,
             X=safe_indexing(self.X, part),
@@ -75,19 +120,17 @@ class TrainingRows:
                 for key, params in self.params.items()
             },
             folds=folds,
+            groups=groups,
         )
 
 
-def check_training_rows(est, X, y, sample_weight, soft_targets, params, *, teacher, student):
+def check_training_rows(est, given, *, teacher, student):
     """Validate the arguments of ``fit`` of a DistilledClassifier.
 
     Parameters
     ----------
     est : DistilledClassifier
-    X, y, sample_weight, soft_targets
-        As in its ``fit``.
-    params : dict
-        Metadata to be routed.
+    given : FitArguments
     teacher : estimator or None
         Unfitted. None where no teacher is fitted.
     student : estimator
@@ -98,12 +141,16 @@ def check_training_rows(est, X, y, sample_weight, soft_targets, params, *, teach
     classes : ndarray of shape (n_classes,)
         Labels of ``y`` and of ``soft_targets``.
     """
+    X, y, sample_weight, soft_targets, groups, params = given
     check_row_order(soft_targets, X, y)
     X, y = indexable(X, check_y(y, estimator=est))
     n_given = len(y)
-    given = classes = None
+    Q = classes = None
     if soft_targets is not None:
-        given, classes = check_soft_targets(soft_targets, y)
+        Q, classes = check_soft_targets(soft_targets, y)
+    if groups is not None:
+        encode_groups(groups, n_given)  # an error for groups of other rows
+        params = {**params, "groups": groups}
     kept = np.arange(n_given)
     if sample_weight is not None:
         sample_weight = validate_sample_weight(sample_weight, X)
@@ -112,13 +159,20 @@ def check_training_rows(est, X, y, sample_weight, soft_targets, params, *, teach
         # a weight of zero means absence, also for folds and for estimators that ignore weights
         params = check_method_params(X, params=params, indices=kept)
         X, y, sample_weight = safe_indexing(X, kept), y[kept], sample_weight[kept]
-        given = None if given is None else given[kept]
-    classes, _ = encode_labels(y, classes)
+        Q = None if Q is None else Q[kept]
+    classes, y_encoded = encode_labels(y, classes)
     routed = route_fit(est, teacher, student, sample_weight, params)
     split_params, folds = routed.pop("splitter"), None
+    if groups is not None:
+        groups = encode_groups(params["groups"], len(y))
+        check_groups_of_classes(groups, y_encoded, classes, GROUPS_PURPOSE)
     if not isinstance(est.cv, str):
-        folds = user_folds(est.cv, X, y, kept, n_given, split_params)
-    return TrainingRows(X, y, sample_weight, given, routed, folds), classes
+        cv = group_splitter(est.cv, groups)
+        split_params |= group_split_params(cv, params.get("groups"), split_params)
+        folds = user_folds(cv, X, y, kept, n_given, split_params)
+        warn_if_groups_are_divided(folds, groups)
+    rows = TrainingRows(X, y, sample_weight, Q, routed, folds, groups)
+    return replace(rows, is_ordered=folds is not None and are_ordered(folds)), classes
 
 
 @dataclass(frozen=True)
@@ -202,9 +256,19 @@ class LabeledTrainingData:
     def make_transfer_set(self, transfer, n_rows):
         """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
         X, weight, more = self.rows.X, self.rows.weight, self.spec.X_unlabeled
+        part = self._parts()
         if more is not None:
             X, weight = stack_rows(X, more), extended_weights(weight, num_samples(more))
-        return transfer.make(X, n_rows, weight)
+            if part is not None:
+                part = np.append(part, np.full(num_samples(more), part.max() + 1))
+        return transfer.make(X, n_rows, weight, part)
+
+    def _parts(self):
+        """Return parts of the rows that new rows must not mix: groups, or blocks in time."""
+        rows = self.rows
+        if rows.groups is None and rows.is_ordered:
+            return np.arange(len(rows)) * min(len(rows), N_TIME_BLOCKS) // len(rows)
+        return rows.groups
 
 
 def _align(given, known, classes):
@@ -222,6 +286,14 @@ class StudentTrainingSet(NamedTuple):
     params: dict
     alpha: float
     temperature: float
+    #: number of the training rows; unlabeled rows and transfer rows follow them
+    n_own: int
+    #: (n_samples,), row that each row is or was made of; None if that is unknown
+    origin: np.ndarray | None
+    #: (n_samples,), number of the group of each row, or None
+    groups: np.ndarray | None
+    is_ordered: bool
+    validation: dict
 
     @classmethod
     def of(cls, data, setting, transfer_set):
@@ -258,7 +330,85 @@ class StudentTrainingSet(NamedTuple):
             Q, params["sample_weight"] = _apply_class_weight(
                 data, Q, y_encoded, alpha, params.get("sample_weight")
             )
-        return cls(X, y, y_encoded, Q, params, alpha, setting.temperature)
+        origin = _origins(len(y), n_transfer_rows, transfer_set)
+        return cls(
+            X,
+            y,
+            y_encoded,
+            Q,
+            params,
+            alpha,
+            setting.temperature,
+            n_own=len(data.rows),
+            origin=origin,
+            groups=_groups_by_origin(data.rows.groups, origin),
+            is_ordered=data.rows.is_ordered,
+            validation=data.rows.validation,
+        )
+
+    def with_validation_rows(self, fraction):
+        """Return the set with some of its rows as validation rows, where rows must not be random.
+
+        These are the last rows if rows are ordered. If a class has rows in a single group, so that
+        the student cannot hold groups out itself, they are groups that no class needs. Rows that
+        were made of them are left out. In other cases the set is returned as it is.
+
+        Parameters
+        ----------
+        fraction : float in (0, 1)
+            Fraction of the training rows that is held out.
+        """
+        held = None
+        if self.validation or self.origin is None:
+            return self
+        if self.is_ordered:
+            held = np.arange(self.n_own) >= self.n_own - max(1, round(fraction * self.n_own))
+        elif self.groups is not None and not each_class_has_groups(self.groups, self.y_encoded):
+            fold = held_out_group_folds(
+                *(self.groups[: self.n_own], self.y_encoded[: self.n_own], np.ones(self.n_own)),
+                *(max(2, round(1 / fraction)), np.random.RandomState(0)),
+            )
+            held = None if fold is None else fold == 0
+        if held is None or len(np.unique(self.y_encoded[: self.n_own][~held])) < 2:
+            return self
+        held = np.flatnonzero(held)
+        is_kept = ~np.isin(self.origin, held)
+        if self.groups is not None and not self.is_ordered:
+            is_kept &= ~np.isin(self.groups, self.groups[held])
+        kept = np.flatnonzero(is_kept)
+        validation = {"X_val": safe_indexing(self.X, held), "y_val": self.y[held]}
+        weight = self.params.get("sample_weight")
+        if weight is not None:
+            validation["sample_weight_val"] = np.asarray(weight)[held]
+        return self._replace(
+            X=safe_indexing(self.X, kept),
+            y=self.y[kept],
+            y_encoded=self.y_encoded[kept],
+            soft_labels=self.soft_labels[kept],
+            params=check_method_params(self.X, params=self.params, indices=kept),
+            n_own=np.count_nonzero(kept < self.n_own),
+            origin=None,
+            groups=None if self.groups is None else self.groups[kept],
+            validation=validation,
+        )
+
+
+def _origins(n_samples, n_transfer_rows, transfer_set):
+    """Return the row that each row of a training set is or was made of, None if unknown."""
+    origin = np.arange(n_samples)
+    if n_transfer_rows:
+        if transfer_set.origin is None:
+            return None
+        origin[n_samples - n_transfer_rows :] = transfer_set.origin[:n_transfer_rows]
+    return origin
+
+
+def _groups_by_origin(groups, origin):
+    """Return the group of each row of a training set. Each unlabeled row is one of its own."""
+    if groups is None:
+        return None
+    n_more = max(0, origin.max() + 1 - len(groups))
+    return np.append(groups, groups.max() + 1 + np.arange(n_more))[origin]
 
 
 def _blocks_of_more_rows(data, setting, transfer_set):

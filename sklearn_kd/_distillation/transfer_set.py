@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
-from sklearn_kd._utils.containers import is_dataframe
+from sklearn_kd._utils.containers import is_dataframe, stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
@@ -30,12 +30,16 @@ class TransferSet:
     duplicate_fraction : float
         Fraction of the rows drawn that were duplicates of training rows and were dropped. NaN
         without transfer rows and for those of a callable.
+    origin : ndarray of int of shape (n_transfer_rows,) or None
+        Row at which each of them started. For rows of a callable it is the last row of the part
+        that they were made of, and None if they were made of all rows at once.
     obstacle : Exception or None
         Why ``augmentation="auto"`` has made none.
     """
 
     X: Any = field(default_factory=list)
     duplicate_fraction: float = np.nan
+    origin: np.ndarray | None = None
     obstacle: Exception | None = None
 
     def __len__(self):
@@ -87,9 +91,15 @@ class TransferSpec:
             return replace(spec, n_rows=0, obstacle=drawn.obstacle)
         return spec
 
-    def make(self, X, n_rows, sample_weight):
-        """Draw transfer rows near the rows of X: `TransferSet`."""
+    def make(self, X, n_rows, sample_weight, part=None):
+        """Draw transfer rows near the rows of X: `TransferSet`.
+
+        ``part`` is None or has the number of a part for each row. A callable, which does not tell
+        at which row a new one starts, is then called for each part.
+        """
         if callable(self.method):
+            if part is not None:
+                return self._call_for_parts(X, n_rows, part)
             return TransferSet(self.method(X, n_rows, self.seed))
         # imported here, since fetchers and label noise in the folder make it slow to import
         from sklearn_kd.datasets import make_transfer_rows
@@ -104,12 +114,24 @@ class TransferSpec:
                     sample_weight=sample_weight,
                     random_state=self.seed,
                     return_copies=True,
+                    return_origins=True,
                 )
             )
         except (TypeError, ValueError) as error:
             if self.method != "auto":
                 raise
             return TransferSet(safe_indexing(X, np.arange(0)), obstacle=error)
+
+    def _call_for_parts(self, X, n_rows, part):
+        ends = np.round(np.cumsum(np.bincount(part)) * (n_rows / len(part))).astype(int)
+        made, origin = safe_indexing(X, np.arange(0)), []
+        for number, n_wanted in enumerate(np.diff(ends, prepend=0)):
+            rows = np.flatnonzero(part == number)
+            if n_wanted:
+                new = self.method(safe_indexing(X, rows), int(n_wanted), self.seed)
+                made = stack_rows(made, new, "what augmentation returns")
+                origin.append(np.full(num_samples(new), rows[-1]))
+        return TransferSet(made, origin=np.concatenate(origin))
 
 
 def is_table(X):

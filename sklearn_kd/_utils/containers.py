@@ -10,11 +10,11 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
 
-def warn_if_sliceable(X_unlabeled, n_samples):
-    """Warn if a search would take ``X_unlabeled`` for metadata of the rows that it slices."""
-    if X_unlabeled is not None and num_samples(X_unlabeled) == n_samples:
+def warn_if_sliceable(rows, n_samples, name="X_unlabeled"):
+    """Warn if a search would take other rows for metadata of the rows that it slices."""
+    if rows is not None and num_samples(rows) == n_samples:
         warn_caller(
-            f"X_unlabeled has as many rows as X ({n_samples}), so that a search or a "
+            f"{name} has as many rows as X ({n_samples}), so that a search or a "
             "cross-validation mistakes it for metadata of these rows and slices it.",
             TransferRowsWarning,
         )

@@ -2,11 +2,21 @@
 
 import warnings
 from collections.abc import Iterable
+from inspect import signature
+from numbers import Integral
 
 import numpy as np
-from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
+from sklearn.model_selection import (
+    PredefinedSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_kd._utils.unique_rows import merge_rows
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import DividedGroupsWarning
 
 #: What helps where explicit splits do not fit the rows.
 SPLITTER_ADVICE = (
@@ -191,3 +201,78 @@ def renumbered_folds(folds, rows, n_samples):
     new_number = np.full(n_samples, -1)
     new_number[rows] = np.arange(len(rows))
     return [tuple(new[new >= 0] for new in (new_number[part] for part in fold)) for fold in folds]
+
+
+def are_ordered(folds):
+    """Return whether each fold trains on earlier positions than it tests, as for rows in time."""
+    used = [(train, test) for train, test in folds if len(train) and len(test)]
+    return bool(used) and all(train.max() < test.min() for train, test in used)
+
+
+def group_splitter(cv, groups):
+    """Return a splitter that keeps groups together in place of a number of folds.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of splits or None
+    groups : ndarray of int of shape (n_samples,) or None
+        Numbers from zero on. None changes nothing.
+
+    Returns
+    -------
+    cv : int, splitter, iterable of splits or None
+    """
+    if groups is None or not (cv is None or isinstance(cv, Integral)):
+        return cv
+    n_folds, n_groups = 5 if cv is None else int(cv), groups.max() + 1
+    if n_folds > n_groups:
+        raise ValueError(
+            f"{n_folds} folds by group need as many groups, and there are {n_groups}: set cv to "
+            f"{n_groups} or less."
+        )
+    return StratifiedGroupKFold(n_folds)
+
+
+def group_split_params(cv, groups, split_params):
+    """Return ``groups`` as metadata of a splitter that takes groups, or no metadata.
+
+    A splitter of scikit-learn takes groups if it requests them. Any other takes them if its
+    ``split`` has this parameter.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of splits or None
+    groups : array-like of shape (n_samples,) or None
+    split_params : dict
+        Metadata that is routed to the splitter.
+
+    Raises
+    ------
+    ValueError
+        If the splitter requests groups and there are none.
+    """
+    if not hasattr(cv, "split") or "groups" in split_params:
+        return {}
+    if hasattr(cv, "get_metadata_routing"):
+        takes_groups = bool(get_routing_for_object(cv).consumes("split", ["groups"]))
+        if takes_groups and groups is None:
+            raise ValueError(f"cv={cv} splits by groups, but got none: pass groups to fit.")
+    else:
+        takes_groups = "groups" in signature(cv.split).parameters
+    return {"groups": groups} if takes_groups and groups is not None else {}
+
+
+def warn_if_groups_are_divided(folds, groups):
+    """Warn if a fold trains on one part of a group (of ``groups`` or None) and tests another."""
+    if groups is None:
+        return
+    for number, (train, test) in enumerate(folds):
+        divided = np.intersect1d(groups[train], groups[test])
+        if len(divided):
+            warn_caller(
+                f"fold {number} of cv trains on rows of {len(divided)} groups that it tests too, "
+                "so that their labels come from teachers that have seen the group: use a splitter "
+                "that takes groups, such as GroupKFold, or a number of folds.",
+                DividedGroupsWarning,
+            )
+            return

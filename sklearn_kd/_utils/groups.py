@@ -56,6 +56,11 @@ def check_groups_of_classes(group, y_encoded, classes, purpose):
         )
 
 
+def each_class_has_groups(group, y_encoded):
+    """Return whether each class that occurs has rows in two groups, so that one can be held out."""
+    return not (_groups_of_classes(group, y_encoded, y_encoded.max() + 1) == 1).any()
+
+
 def _groups_of_classes(group, y_encoded, n_classes):
     """Return the number of groups that have rows of each class."""
     pairs = np.unique(np.stack([group, y_encoded]), axis=1)

@@ -13,6 +13,11 @@ from sklearn_kd._utils.sklearn_compat import VisualBlock, num_samples, routing_e
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
+#: Metadata that tells a network which rows to hold out. Teachers may request them.
+OPTIONAL_METADATA = ("groups", "X_val", "y_val", "sample_weight_val")
+#: Metadata that a meta-estimator takes for itself, and passes on as it decides.
+OWN_METADATA = ("soft_targets", "X_unlabeled", *OPTIONAL_METADATA)
+
 
 def inner_estimator(estimator, *, fitted=False):
     """Return the estimator to which another one passes its rows, and the name of its parameter.
@@ -152,35 +157,55 @@ def joint_student(student, params, checked=None):
     return copied
 
 
-def without_own_requests(estimator):
-    """Return a shallow copy that requests neither ``soft_targets`` nor ``X_unlabeled`` in fit.
+def without_own_requests(estimator, *, keeps_explicit=False):
+    """Return a shallow copy that requests none of `OWN_METADATA` in fit.
 
-    The user passes both to the meta-estimator. Metadata routing would otherwise raise an error
+    The user passes them to the meta-estimator. Metadata routing would otherwise raise an error
     for a student whose fit has these parameters and whose request for them is not set.
+
+    Parameters
+    ----------
+    estimator : estimator or None
+    keeps_explicit : bool, default=False
+        Whether requests for groups and validation rows that are set stay as they are.
     """
     if estimator is None or not routing_enabled():
         return estimator
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         estimator = copy.copy(estimator)
-        estimator.steps = [*estimator.steps[:-1], (name, without_own_requests(last))]
+        last = without_own_requests(last, keeps_explicit=keeps_explicit)
+        estimator.steps = [*estimator.steps[:-1], (name, last)]
         return estimator
     names = [
         name
-        for name in ("soft_targets", "X_unlabeled")
+        for name in OWN_METADATA
         if fit_parameter_key(estimator, name) and hasattr(estimator, "set_fit_request")
     ]
+    if keeps_explicit:
+        names = [name for name in names if not _has_request(estimator, name)]
     if names:
         estimator = copy.copy(estimator)
         estimator.set_fit_request(**dict.fromkeys(names, False))
     return estimator
 
 
+def _has_request(estimator, name):
+    """Return whether the request of an estimator for groups or validation rows is set."""
+    if name not in OPTIONAL_METADATA:
+        return False
+    routing = get_routing_for_object(estimator)
+    if isinstance(routing, MetadataRouter):
+        return bool(routing.consumes("fit", [name]))
+    return routing.fit.requests.get(name) is not None
+
+
 def route_fit(meta, teacher, student, sample_weight, params):
     """Return the metadata for the teacher's fit, the student's fit and the splitter.
 
     Without metadata routing, only sample weights are passed on, to each estimator whose fit has
-    this parameter.
+    this parameter, and groups to such a teacher. The student's groups and validation rows are none
+    of this metadata, since the meta-estimator adds rows.
 
     Parameters
     ----------
@@ -206,6 +231,9 @@ def route_fit(meta, teacher, student, sample_weight, params):
             "splitter": dict(routed["splitter"]["split"]),
         }
     routed = {"teacher": {}, "student": {}, "splitter": {}}
+    if params.get("groups") is not None and teacher is not None:
+        key = fit_parameter_key(teacher, "groups")
+        routed["teacher"] |= {} if key is None else {key: params["groups"]}
     if sample_weight is None:
         return routed
     if teacher is not None:
@@ -270,6 +298,49 @@ def fitted_block(meta, names):
         names=[f"{name}: {type(part).__name__}" for name, part in parts.items()],
         name_details=[str(part) for part in parts.values()],
     )
+
+
+def fit_up_to_last_step(student, X, y, params, validation):
+    """Fit the steps of a pipeline, which may be nested, up to the step that is fitted last.
+
+    Parameters
+    ----------
+    student : estimator or Pipeline
+        Its steps are fitted in place.
+    X, y : array-like or DataFrame
+    params : dict
+        Metadata for the fit of the last step, and of steps that request them.
+    validation : dict
+        Validation rows, which are transformed as X if they have the key "X_val".
+
+    Returns
+    -------
+    last : estimator
+        Unfitted.
+    X : array-like or DataFrame
+        Transformed rows.
+    params, validation : dict
+        For the last step.
+    """
+    while isinstance(student, Pipeline):
+        name, last = student.steps[-1]
+        routed = params
+        if routing_enabled() and params:
+            routed = process_routing(student, "fit", **params)[name]["fit"]
+        if len(student.steps) > 1:
+            head, X = fit_preprocessing(student, X, y, params)
+            # with memory= the head has fitted copies of its steps
+            student.steps = [*head.steps, (name, last)]
+            validation = transform_validation(head, validation)
+        student, params = last, routed
+    return student, X, dict(params), validation
+
+
+def transform_validation(head, validation):
+    """Return validation rows as fitted steps before the last one transform them."""
+    if "X_val" not in validation:
+        return validation
+    return {**validation, "X_val": head.transform(validation["X_val"])}
 
 
 def fit_preprocessing(student, X, y, params):

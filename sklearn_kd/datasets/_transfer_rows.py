@@ -36,6 +36,7 @@ def make_transfer_rows(  # noqa: PLR0913
     sample_weight=None,
     random_state=None,
     return_copies=False,
+    return_origins=False,
 ):
     """Make synthetic rows near the rows of X, for a teacher to label.
 
@@ -70,6 +71,9 @@ def make_transfer_rows(  # noqa: PLR0913
         Seed. The same seed gives the same rows.
     return_copies : bool, default=False
         Whether to return the share of copies too.
+    return_origins : bool, default=False
+        Whether to return the row of X at which each new row started too. If rows belong to groups,
+        a new row belongs to the group of this row.
 
     Returns
     -------
@@ -81,6 +85,9 @@ def make_transfer_rows(  # noqa: PLR0913
     copies : float in [0, 1]
         Share of the rows drawn that equaled a row of X and were dropped. Only returned with
         ``return_copies=True``.
+    origins : ndarray of int of shape (n_new_rows,)
+        Row of X at which each row started, the first one of equal rows. Only returned with
+        ``return_origins=True``.
 
     Raises
     ------
@@ -144,39 +151,6 @@ def make_transfer_rows(  # noqa: PLR0913
     >>> 0 < copies < 1
     True
     """
-    made, copies, _ = make_rows_with_origins(
-        X,
-        n_rows,
-        method=method,
-        swap_probability=swap_probability,
-        local_variance=local_variance,
-        n_neighbors=n_neighbors,
-        sample_weight=sample_weight,
-        random_state=random_state,
-    )
-    return (made, copies) if return_copies else made
-
-
-def make_rows_with_origins(
-    X,
-    n_rows,
-    *,
-    method="munge",
-    swap_probability=0.5,
-    local_variance=1.0,
-    n_neighbors=5,
-    sample_weight=None,
-    random_state=None,
-):
-    """Make rows as `make_transfer_rows` does, and tell at which row of X each of them started.
-
-    Returns
-    -------
-    rows : DataFrame or ndarray of shape (n_new_rows, n_features)
-    copies : float
-    origin : ndarray of int of shape (n_new_rows,)
-        Row of X, the first one of equal rows.
-    """
     _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors)
     X = check_table(X)
     weights = rescale_weights(validate_sample_weight(sample_weight, X))
@@ -194,7 +168,12 @@ def make_rows_with_origins(
     else:
         sampler = _GibbsSampler(table, n_neighbors)
     new, copies, sources = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
-    return table.build(new), copies, used[table.first[sources]]
+    results = [table.build(new)]
+    if return_copies:
+        results.append(copies)
+    if return_origins:
+        results.append(used[table.first[sources]])
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 def _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors):

@@ -98,6 +98,8 @@ def test_clear_errors():
     with pytest.raises(ValueError, match="inconsistent"):
         distil(logistic, logistic).fit(X, y[:-1])
     with pytest.raises(ValueError, match="enable_metadata_routing"):
+        distil(logistic, logistic).fit(X, y, regions=y)
+    with pytest.raises(ValueError, match="one group each"):
         distil(logistic, logistic).fit(X, y, groups=y)
 
 

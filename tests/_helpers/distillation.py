@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 from scipy.special import expit, log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -108,3 +109,86 @@ def brute_temperature(P, y_encoded, w=None):
 
 def converged(**params):
     return LogisticRegression(tol=1e-10, max_iter=5000, **params)
+
+
+class GroupRecorder(SoftmaxStudent):
+    """Native student that takes groups and validation rows, and logs all that fit was given."""
+
+    LOG = []
+
+    def __init__(
+        self, alpha=1.0, temperature=1.0, l2=1.0, early_stopping=True, validation_fraction=0.1
+    ):
+        super().__init__(alpha=alpha, temperature=temperature, l2=l2)
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        soft_targets=None,
+        *,
+        groups=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        self.LOG.append(
+            {
+                "X": np.asarray(X),
+                "y": np.asarray(y),
+                "soft": np.asarray(soft_targets),
+                "alpha": self.alpha,
+                "groups": groups,
+                "X_val": X_val,
+                "y_val": y_val,
+                "sample_weight_val": sample_weight_val,
+            }
+        )
+        return super().fit(X, y, sample_weight, soft_targets)
+
+
+class GroupOracle(ClassifierMixin, BaseEstimator):
+    """Teacher that knows the labels of the groups it has seen, and nothing of others.
+
+    The first column of X is the number of the group. Its labels "of its own" are those of a teacher
+    that has seen the group of each row.
+    """
+
+    def __init__(self, own=None, bootstrap=True, oob_score=False):
+        self.own = own
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
+
+    def fit(self, X, y):
+        X = np.asarray(X, dtype=float)
+        self.classes_ = np.unique(y)
+        self.seen_ = dict(zip(X[:, 0].tolist(), np.searchsorted(self.classes_, y), strict=True))
+        proba = self.predict_proba(X)
+        if self.own == "loo":
+            self.loo_proba_ = proba
+        if self.own == "oob":
+            self.oob_decision_function_ = proba
+        return self
+
+    def predict_proba(self, X):
+        K = len(self.classes_)
+        P = np.full((len(X), K), 1 / K)
+        for row, group in enumerate(np.asarray(X, dtype=float)[:, 0].tolist()):
+            if group in self.seen_:
+                P[row] = np.eye(K)[self.seen_[group]]
+        return P
+
+
+def visits(n_groups=24, n_visits=6, n_classes=2, seed=0):
+    """Rows near the center of their group, which is in the first column, labels and groups."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), n_visits)
+    centers = 10 * rng.normal(size=(n_groups, 3))
+    X = np.column_stack(
+        [groups + 100.0, centers[groups] + 0.01 * rng.normal(size=(len(groups), 3))]
+    )
+    labels = rng.permutation(np.arange(n_groups) % n_classes)
+    return X, labels[groups], groups

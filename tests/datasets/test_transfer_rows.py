@@ -1,6 +1,7 @@
 """Transfer rows against plain loops: what is drawn, what is kept as it is, and what never is."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from scipy import sparse, stats
 
 from sklearn_kd._tables.mixed_table import MixedTable
 from sklearn_kd.datasets import _transfer_rows
-from sklearn_kd.datasets._transfer_rows import make_rows_with_origins, make_transfer_rows
+from sklearn_kd.datasets._transfer_rows import make_transfer_rows
 from tests._helpers.tables import mixed_frame
 
 METHODS = ["munge", "gibbs"]
@@ -507,15 +508,20 @@ def test_each_row_names_the_row_at_which_it_started(method, container):
     patient = np.repeat(np.arange(6), 10)
     X = 100.0 * patient[:, None] + rng.normal(size=(60, 3))
     weights = np.where(patient == 2, 0.0, 1.0)  # absent
-    rows, copies, origin = make_rows_with_origins(
-        container(X), 150, method=method, sample_weight=weights, random_state=0
+    make = partial(
+        make_transfer_rows,
+        container(X),
+        150,
+        method=method,
+        sample_weight=weights,
+        random_state=0,
     )
-    same, share = make_transfer_rows(
-        container(X), 150, method=method, sample_weight=weights, random_state=0, return_copies=True
-    )
-    np.testing.assert_array_equal(np.asarray(rows), np.asarray(same))
-    assert share == copies
-    assert len(origin) == len(rows)
+    rows, copies, origins = make(return_copies=True, return_origins=True)
+    for same, also in (make(return_origins=True), (make(), origins)):
+        np.testing.assert_array_equal(np.asarray(same), np.asarray(rows))
+        np.testing.assert_array_equal(also, origins)
+    assert make(return_copies=True)[1] == copies
+    assert len(origins) == len(rows)
     # neighbors are of the same patient
-    np.testing.assert_array_equal(np.round(np.asarray(rows).mean(axis=1) / 100), patient[origin])
-    assert set(patient[origin]) == {0, 1, 3, 4, 5}
+    np.testing.assert_array_equal(np.round(np.asarray(rows).mean(axis=1) / 100), patient[origins])
+    assert set(patient[origins]) == {0, 1, 3, 4, 5}

@@ -1,0 +1,72 @@
+"""Validation rows of the user, which decide when the training of the student ends."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
+from sklearn_kd._utils.validation import validate_sample_weight
+
+
+def check_validation_rows(given, X, classes, student):
+    """Validate the validation rows of a fit of DistilledClassifier.
+
+    Parameters
+    ----------
+    given : dict
+        ``X_val``, ``y_val`` and ``sample_weight_val``, each of which may be None.
+    X : rows
+        Training rows.
+    classes : ndarray of shape (n_classes,)
+        Labels that the student will know.
+    student : estimator
+
+    Returns
+    -------
+    dict
+        Those that are given and that ``fit`` of the student takes.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return {}
+    for name in ("X_val", "y_val"):
+        if name not in given:
+            raise ValueError(f"{name} is missing: pass X_val and y_val together.")
+    X_val = given["X_val"]
+    check_consistent_length(X_val, given["y_val"])
+    stack_rows(safe_indexing(X, [0]), X_val, "X_val")  # an error for other features
+    y_val = given["y_val"] = column_or_1d(given["y_val"], input_name="y_val")
+    unknown = np.setdiff1d(y_val, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y_val has the labels {unknown.tolist()}, which are not among the classes "
+            f"{classes.tolist()}: leave these rows out of X_val."
+        )
+    if "sample_weight_val" in given:
+        given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
+    warn_if_sliceable(X_val, num_samples(X), "X_val")
+    if fit_parameter_key(student, "X_val") is not None:
+        _check_transform_input(student)
+        early_stopping = last_step(student).get_params(deep=False).get("early_stopping", True)
+        if early_stopping is False:
+            raise ValueError(
+                "X_val and y_val are for early stopping, which the student does not do: set its "
+                "early_stopping=True, or pass no validation rows."
+            )
+    return {name: given[name] for name in given if fit_parameter_key(student, name) is not None}
+
+
+def _check_transform_input(student):
+    """Raise ValueError for a pipeline that would not transform the validation rows."""
+    for _, pipeline in estimator_path(student, into_distillers=False):
+        is_transforming = isinstance(pipeline, Pipeline) and any(
+            step not in (None, "passthrough") for _, step in pipeline.steps[:-1]
+        )
+        if is_transforming and "X_val" not in (pipeline.transform_input or []):
+            raise ValueError(
+                "X_val would reach the last step of the student's pipeline as it is: set "
+                'transform_input=["X_val"] of the Pipeline, with '
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
