@@ -4,18 +4,23 @@ from typing import NamedTuple
 
 import narwhals.stable.v2 as nw
 import numpy as np
-from sklearn.utils import gen_batches
 
 from sklearn_kd._tables.columns import group_indicators, read_columns
 from sklearn_kd._tables.encoding import encode_nominal, encode_numbers
+from sklearn_kd._tables.partition import near_blocks
 from sklearn_kd._utils.containers import is_dataframe
 
-#: Rows whose distances to all others are computed at a time, which takes 20 MB for 40,000 rows.
+#: Distinct rows up to which a row is compared with all others. More rows are divided into blocks of
+#: at most as many near rows.
+MAX_COMPARED_ROWS = 2000
+#: Smallest size of such a block, in multiples of the number of neighbors.
+MIN_ROWS_PER_NEIGHBOR = 10
+#: Rows whose distances to the rows of a block are computed at a time, which takes 1 MB.
 SEARCH_BLOCK_ROWS = 64
 #: Most frequent categories of an attribute that the distance distinguishes. Others count as one.
 MAX_CATEGORIES = 50
-#: Coordinates of all nominal attributes, which take 320 MB for 40,000 rows.
-MAX_NOMINAL_COORDINATES = 1000
+#: Coordinates of all nominal attributes, and their number for all distinct rows, which is 320 MB.
+MAX_NOMINAL_COORDINATES, MAX_NOMINAL_VALUES = 1000, 40_000_000
 #: Squared distance per attribute below which neighbors are tied. Ties are broken at random.
 MAX_TIED_SQUARED_DISTANCE = 1e-13
 #: Code of a value that the column does not contain.
@@ -88,7 +93,8 @@ class MixedTable:
     def _encode(self):
         """Set the coordinates whose products give squared distances."""
         n_nominal = sum(a.numbers is None for a in self.attributes)
-        limit = min(MAX_CATEGORIES, max(2, MAX_NOMINAL_COORDINATES // max(n_nominal, 1)))
+        n_coordinates = min(MAX_NOMINAL_COORDINATES, MAX_NOMINAL_VALUES // len(self.first))
+        limit = min(MAX_CATEGORIES, max(2, n_coordinates // max(n_nominal, 1)))
         keys, queries = [], []
         self.norms = np.empty((len(self.first), len(self.attributes)))
         for i, attribute in enumerate(self.attributes):
@@ -109,6 +115,9 @@ class MixedTable:
     def nearest(self, donor, given, sources, n_neighbors, rng):
         """Find the distinct rows nearest to others in some of the attributes.
 
+        The neighbors are exact for up to `MAX_COMPARED_ROWS` distinct rows. Those of more rows are
+        the nearest in a block of them, see `near_blocks`.
+
         Parameters
         ----------
         donor : ndarray of int of shape (n, n_attributes)
@@ -125,31 +134,37 @@ class MixedTable:
         -------
         ndarray of int of shape (n, n_neighbors)
         """
-        spans = [self.spans[i] for i in given]
-        used = np.concatenate(spans)
+        used = np.concatenate([self.spans[i] for i in given])
         # a random coordinate on a very short line breaks ties; otherwise the first rows would win
         scale = np.sqrt(MAX_TIED_SQUARED_DISTANCE * len(given))
-        place = scale * rng.random_sample(len(self.first))
-        own_place = scale * rng.random_sample(len(sources))
-        # the terms of d^2 = |u|^2 - 2 u.v + |v|^2 that depend on v are one product, which is faster
-        # than scikit-learn's brute-force search; its trees are slow if there are many ties
-        norms = self.norms[:, given].sum(axis=1) + place**2
-        keys = np.column_stack([-2 * self.keys[:, used], norms, -2 * place]).T.copy()
-        queries = np.ones((len(sources), len(keys)))
-        start = 0
-        for i, span in zip(given, spans, strict=True):
-            queries[:, start : start + len(span)] = self.queries[donor[:, i]][:, span]
-            start += len(span)
-        queries[:, -1] = own_place
+        place, asked_place = rng.random_sample(len(self.first)), rng.random_sample(len(sources))
+        points = self.keys[:, used]
+        norms = self.norms[:, given].sum(axis=1) + (scale * place) ** 2
+        queries = self._coordinates(self.queries, donor, given)
+        has_two_kinds = self.queries is not self.keys
+        asked = self._coordinates(self.keys, donor, given) if has_two_kinds else queries
+        queries = np.column_stack([queries, np.ones(len(queries)), scale * asked_place])
+        max_rows = max(MAX_COMPARED_ROWS, 2 * MIN_ROWS_PER_NEIGHBOR * n_neighbors)
         found = np.empty((len(sources), n_neighbors), dtype=np.int32)
-        for rows in gen_batches(len(sources), SEARCH_BLOCK_ROWS):
-            distances = queries[rows] @ keys
-            at = np.arange(len(distances))
-            distances[at, sources[rows]] = np.inf
-            for k in range(n_neighbors):
-                found[rows, k] = distances.argmin(axis=1)
-                distances[at, found[rows, k]] = np.inf
+        for near, block in near_blocks(points, asked, (place, asked_place), max_rows, rng):
+            # the terms of d^2 = |u|^2 - 2 u.v + |v|^2 that depend on v are one product, which is
+            # faster than scikit-learn's brute-force search
+            keys = [-2 * points[near], norms[near], -2 * scale * place[near]]
+            keys = np.column_stack(keys).T.copy()
+            for start in range(0, len(block), SEARCH_BLOCK_ROWS):
+                rows = block[start : start + SEARCH_BLOCK_ROWS]
+                distances = queries[rows] @ keys
+                _exclude(distances, near, sources[rows])
+                at = np.arange(len(distances))
+                for k in range(n_neighbors):
+                    nearest = distances.argmin(axis=1)
+                    found[rows, k] = near[nearest]
+                    distances[at, nearest] = np.inf
         return found
+
+    def _coordinates(self, of_rows, donor, given):
+        """Return the coordinates of mixed rows in the attributes that are given."""
+        return np.hstack([of_rows[donor[:, i, None], self.spans[i]] for i in given])
 
     def draw_sources(self, n_rows, rng):
         """Draw distinct rows by systematic sampling with their weights, in random order."""
@@ -217,6 +232,13 @@ class MixedTable:
                 series = series.scatter(places.tolist(), numbers.tolist())
             columns.append(series)
         return columns[0].to_frame().with_columns(*columns[1:]).to_native()
+
+
+def _exclude(distances, near, sources):
+    """Set the distance of each query to its source to infinity, if that is among the near rows."""
+    at = np.searchsorted(near, sources).clip(max=len(near) - 1)
+    is_near = np.flatnonzero(near[at] == sources)
+    distances[is_near, at[is_near]] = np.inf
 
 
 def _as_bytes(codes):

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from scipy import sparse, stats
 
+from sklearn_kd._tables import mixed_table
 from sklearn_kd._tables.mixed_table import MixedTable
+from sklearn_kd._tables.partition import near_blocks
 from sklearn_kd.datasets import _transfer_rows
 from sklearn_kd.datasets._transfer_rows import make_transfer_rows
 from tests._helpers.tables import mixed_frame
@@ -525,3 +527,43 @@ def test_each_row_names_the_row_at_which_it_started(method, container):
     # neighbors are of the same patient
     np.testing.assert_array_equal(np.round(np.asarray(rows).mean(axis=1) / 100), patient[origins])
     assert set(patient[origins]) == {0, 1, 3, 4, 5}
+
+
+def test_a_row_takes_a_bounded_number_of_comparisons(method, monkeypatch):
+    counts = []
+
+    def counting(points, asked, ties, max_rows, rng):
+        counts.append(("divided", len(points)))
+        for rows, queries in near_blocks(points, asked, ties, max_rows, rng):
+            counts.append(("compared", len(rows) * len(queries)))
+            yield rows, queries
+
+    monkeypatch.setattr(mixed_table, "near_blocks", counting)
+    by_size = {}
+    for n in (1000, 10_000, 30_000):
+        counts.clear()
+        X = np.random.RandomState(0).normal(size=(n, 6))
+        assert len(make_transfer_rows(X, n, method=method, random_state=0)) == n
+        by_size[n] = {
+            kind: sum(count for k, count in counts if k == kind) / n
+            for kind in ("compared", "divided")
+        }
+    n_searches = 1 if method == "munge" else _transfer_rows.N_SWEEPS
+    for per_row in by_size.values():
+        # distances, and rows that are assigned to blocks, for each new row
+        assert per_row["compared"] <= n_searches * mixed_table.MAX_COMPARED_ROWS
+        assert per_row["divided"] <= n_searches * 20
+    # ten times as many rows, less than twice as many comparisons of each
+    assert by_size[10_000]["compared"] < 2 * by_size[1000]["compared"]
+
+
+def test_large_tables_keep_the_dependence_between_columns(method):
+    rng = np.random.RandomState(0)
+    z = rng.normal(size=(6000, 1))
+    X = z + 0.05 * rng.normal(size=(6000, 6))
+    rows = make_transfer_rows(X, 3000, method=method, random_state=0)
+    # the distance from the line, which a shuffle of the columns would make 1
+    spread = rows.std(axis=1).mean()
+    assert spread < 2 * X.std(axis=1).mean()
+    # the rows are as spread along the line as X
+    assert stats.ks_2samp(rows.mean(axis=1), X.mean(axis=1)).pvalue > 1e-3
