@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.validation import (
     ROW_SUM_TOLERANCE,
@@ -60,6 +61,7 @@ def _check_proba_pair(first, second, first_name, second_name):
     return P, Q
 
 
+@numpy_inputs
 def agreement_score(y_teacher, y_student, *, sample_weight=None):
     """Compute the share of rows on which teacher and student predict the same label.
 
@@ -114,6 +116,7 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
     return _weighted_mean(y_teacher == y_student, sample_weight)
 
 
+@numpy_inputs
 def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
     r"""Compute how close the student's probabilities are to the teacher's.
 
@@ -170,6 +173,7 @@ def fidelity_score(proba_teacher, proba_student, *, sample_weight=None):
     return 1 - _weighted_mean(distance, sample_weight)
 
 
+@numpy_inputs
 def soft_log_loss(soft_targets, proba, *, sample_weight=None):
     r"""Compute the mean cross-entropy of probabilities with soft targets, in nats.
 
@@ -217,6 +221,7 @@ def soft_log_loss(soft_targets, proba, *, sample_weight=None):
     return _weighted_mean(-(np.maximum(Q, 0) * log_proba).sum(axis=1), sample_weight)
 
 
+@numpy_inputs
 def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_weight=None):
     r"""Compute the mean gap between confidence and accuracy (top-label ECE).
 

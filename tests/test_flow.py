@@ -11,10 +11,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 import sklearn_kd
 from sklearn_kd import DistilledClassifier
+from sklearn_kd._utils.array_api import numpy_inputs
 from tests._helpers.data import blobs
 from tests._helpers.selection import quietly
 from tests.test_architecture import FLOORS, folder_of
 
+#: Code of the function that `numpy_inputs` puts around another one.
+DECORATOR = numpy_inputs(len).__code__
 ROOT = f"{Path(sklearn_kd.__file__).parent}/"
 
 
@@ -27,7 +30,7 @@ def module_of(frame):
 class CallsUp:
     """Counts direct calls from a function of a lower floor to one of a higher floor.
 
-    Calls through scikit-learn or code of the user are not direct.
+    Calls through scikit-learn or code of the user are not direct. A decorator is not a caller.
     """
 
     def __init__(self):
@@ -35,6 +38,8 @@ class CallsUp:
 
     def __call__(self, frame, event, arg):
         caller = frame.f_back
+        while caller is not None and caller.f_code is DECORATOR:
+            caller = caller.f_back
         if event != "call" or caller is None:
             return
         above, below = module_of(frame), module_of(caller)

@@ -21,6 +21,7 @@ from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
 from sklearn_kd._distillation.validation_rows import check_validation_rows
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import DocumentationLinkMixin
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.sklearn_compat import (
@@ -357,6 +358,9 @@ class DistilledClassifier(
         defaults = {"teacher": _default_teacher, "student": _default_student}
         return super().set_params(**with_default_estimators(params, self, defaults))
 
+    score = numpy_inputs(ClassifierMixin.score)
+
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=False)  # teacher and student validate theirs
     @warning_scope()
     def fit(  # noqa: PLR0913
@@ -481,6 +485,7 @@ class DistilledClassifier(
         check_is_fitted(self)
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
+    @numpy_inputs
     def predict(self, X):
         """Predict class labels with the student.
 
@@ -496,6 +501,7 @@ class DistilledClassifier(
         return self._predictor().predict(X)
 
     @available_if(_student_has("predict_proba"))
+    @numpy_inputs
     def predict_proba(self, X):
         """Predict class probabilities with the student.
 
@@ -513,6 +519,7 @@ class DistilledClassifier(
         return self._predictor().predict_proba(X)
 
     @available_if(_student_has("predict_proba"))
+    @numpy_inputs
     def predict_log_proba(self, X):
         """Predict logarithms of class probabilities with the student.
 
@@ -528,6 +535,7 @@ class DistilledClassifier(
         return self._predictor().predict_log_proba(X)
 
     @available_if(_student_has("decision_function"))
+    @numpy_inputs
     def decision_function(self, X):
         """Return decision values of the student, which are multiplied by T after row expansion.
 

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     DocumentationLinkMixin,
     FittedClassifierMixin,
@@ -265,6 +266,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         self.device = device
         self.verbose = verbose
 
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the teacher and label its rows.
@@ -411,6 +413,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
     def _logits(self, X):
         return self.decision_function(X) / self.temperature_
 
+    @numpy_inputs
     def decision_function(self, X):
         """Decision values before division by the temperature.
 
@@ -470,6 +473,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         return log_probabilities_from_logits(self._logits(X))
 
     @available_if(_has_ridge_fit)
+    @numpy_inputs
     def staged_predict_proba(self, X, times):
         """Predict probabilities at several training times by one eigendecomposition.
 

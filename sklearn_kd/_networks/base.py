@@ -7,6 +7,7 @@ from sklearn_kd._networks.input_checks import (
     check_training_data,
     check_validation_source,
 )
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
     all_or_nothing,
@@ -62,6 +63,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
                 warn_if_improving(self)
         return self
 
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch of rows, continuing from the fitted weights.

@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
 from sklearn_kd._search.split_fits import SearchFits
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import DocumentationLinkMixin
 from sklearn_kd._utils.folds import row_numbers
 from sklearn_kd._utils.sklearn_compat import (
@@ -180,6 +181,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.share_minibatches = share_minibatches
         self.max_memory = max_memory
 
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, **params):
         """Train all candidates on each split, score them, and refit the best one.
@@ -291,6 +293,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             seconds = time.perf_counter() - start
             print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")
 
+    @numpy_inputs
     def score(self, X, y=None, **params):
         """Return the score of the best estimator, as GridSearchCV does.
 

@@ -17,6 +17,7 @@ from sklearn_kd._self_distillation.label_quality import (
     posterior_label_probabilities,
     predictions_without_label_influence,
 )
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     DocumentationLinkMixin,
     FittedClassifierMixin,
@@ -305,6 +306,7 @@ class SelfDistillClassifier(
         defaults = {"estimator": _default_estimator}
         return super().set_params(**with_default_estimators(params, self, defaults))
 
+    @numpy_inputs
     def fit(
         self,
         X,
@@ -540,6 +542,7 @@ class SelfDistillClassifier(
                 ClassCollapseWarning,
             )
 
+    @numpy_inputs
     def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
         """Rank the rows by the probability of their labels, lowest first.
 
@@ -610,6 +613,7 @@ class SelfDistillClassifier(
             index=X.index[order] if hasattr(X, "iloc") else None,
         )
 
+    @numpy_inputs
     def decision_function(self, X):
         """Logits of the trained network.
 
@@ -625,6 +629,7 @@ class SelfDistillClassifier(
         require_fitted(self)
         return self.estimator_.decision_function(X)
 
+    @numpy_inputs
     def predict(self, X):
         """Most probable class of each row for the trained network.
 
@@ -639,6 +644,7 @@ class SelfDistillClassifier(
         require_fitted(self)
         return self.estimator_.predict(X)
 
+    @numpy_inputs
     def predict_proba(self, X):
         """Class probabilities of the trained network.
 
@@ -654,6 +660,7 @@ class SelfDistillClassifier(
         require_fitted(self)
         return self.estimator_.predict_proba(X)
 
+    @numpy_inputs
     def predict_log_proba(self, X):
         """Logarithm of the class probabilities, finite where they underflow.
 

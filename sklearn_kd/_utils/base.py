@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.warnings import warning_scope
 
 #: Bytes of one layer of activations that a block of rows may take when predicting.
@@ -29,6 +30,8 @@ class FittedClassifierMixin(ClassifierMixin):
 
     Feature names alone, which validation sets first, do not make a model.
     """
+
+    score = numpy_inputs(ClassifierMixin.score)
 
     def __sklearn_is_fitted__(self):
         return "classes_" in vars(self)

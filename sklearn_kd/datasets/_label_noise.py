@@ -7,6 +7,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import Bunch, check_random_state
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.validation import check_option, check_probabilities
@@ -20,6 +21,7 @@ _LABEL_NOISE = {
 }
 
 
+@numpy_inputs
 def add_label_noise(
     y,
     rate=None,

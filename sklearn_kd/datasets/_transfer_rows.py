@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state, check_scalar, gen_batches
 
 from sklearn_kd._tables.columns import check_table
 from sklearn_kd._tables.mixed_table import MixedTable, NewRows
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
 
@@ -28,6 +29,7 @@ SWEEP_BLOCKS_PER_TABLE = 8
 MIN_SWEEP_BLOCKS = 8
 
 
+@numpy_inputs
 def make_transfer_rows(  # noqa: PLR0913
     X,
     n_rows,

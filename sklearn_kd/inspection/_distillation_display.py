@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.validation import check_option
 from sklearn_kd.inspection._measurements import (
     MODELS,
@@ -78,6 +79,7 @@ class DistillationDisplay:
         self.score_name = score_name
 
     @classmethod
+    @numpy_inputs
     def from_estimator(  # noqa: PLR0913
         cls,
         estimator,

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.responses import model_probabilities
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -82,6 +83,7 @@ class FidelityDisplay:
         self.frame = frame
 
     @classmethod
+    @numpy_inputs
     def from_estimator(
         cls,
         estimator,
@@ -149,6 +151,7 @@ class FidelityDisplay:
         return cls.from_predictions(proba["teacher"], proba["student"], y, **options)
 
     @classmethod
+    @numpy_inputs
     def from_predictions(  # noqa: PLR0913
         cls,
         proba_teacher,

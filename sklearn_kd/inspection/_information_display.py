@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
@@ -89,6 +90,7 @@ class InformationDisplay:
         self.frame = frame
 
     @classmethod
+    @numpy_inputs
     def from_estimator(  # noqa: PLR0913
         cls,
         estimator,

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import check_scalar
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.validation import check_option
 from sklearn_kd._utils.warnings import warning_scope
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
@@ -354,6 +355,7 @@ def _times(ratio):
 
 
 @warning_scope()
+@numpy_inputs
 def distillation_report(  # noqa: PLR0913
     teacher,
     student,

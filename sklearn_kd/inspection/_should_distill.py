@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels, merge_classes
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
@@ -137,6 +138,7 @@ class DistillationAdvice:
 
 
 @warning_scope()
+@numpy_inputs
 def should_distill(  # noqa: PLR0913
     teacher,
     student,

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._search.candidates import AUTO_SUBSTITUTES
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path
 from sklearn_kd.inspection._plotting import check_columns, pyplot
@@ -81,6 +82,7 @@ class WidthCurveDisplay:
         self.score_name = score_name
 
     @classmethod
+    @numpy_inputs
     def from_estimator(  # noqa: PLR0913
         cls,
         estimator,

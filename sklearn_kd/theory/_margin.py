@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, check_scalar, check_X_y
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.warnings import warn_caller
 
@@ -64,6 +65,7 @@ class NTKMargin:
     converged: bool
 
 
+@numpy_inputs
 def ntk_margin(  # noqa: PLR0913
     X,
     y,

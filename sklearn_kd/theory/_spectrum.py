@@ -7,6 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd.theory._margin import signs_or_one_hot
@@ -47,6 +48,7 @@ class KernelSpectrum:
         return float((self.eigenvalues / (self.eigenvalues + ridge)).sum())
 
 
+@numpy_inputs
 def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
     r"""Share of a label vector's norm in the top k eigenvectors of a kernel.
 
@@ -102,6 +104,7 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
     return math.sqrt(min(float(power[k - 1]), 1.0))
 
 
+@numpy_inputs
 def kernel_spectrum(X, labels=None, *, kernel="ntk-full", center=True):
     """Compute the eigenvalues of a Gram matrix and the share of the labels along them.
 

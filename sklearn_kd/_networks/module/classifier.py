@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
@@ -299,6 +300,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         self.device = device
         self.verbose = verbose
 
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
     def fit(  # noqa: PLR0913
         self,
@@ -431,6 +433,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
         return training.fit(self, rows.training_data(self, weights, soft), **options)
 
+    @numpy_inputs
     def _logits(self, X):
         from sklearn_kd._networks.module import build
 

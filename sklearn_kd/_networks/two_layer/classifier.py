@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
 
@@ -272,6 +273,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         self.device = device
         self.verbose = verbose
 
+    @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -384,6 +386,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
         rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
         return JointTraining(students, rows, **options)
 
+    @numpy_inputs
     def _logits(self, X):
         require_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
