@@ -119,8 +119,10 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         Half precision in which the module computes, on CUDA with float32 rows. True is "bfloat16".
 
     callbacks : list or None, default=None
-        Callbacks of skorch: classes, instances (which are copied) or pairs (name, instance). The
-        ``history`` of their net has ``train_loss`` and ``valid_loss``, and its rows are scaled.
+        Callbacks of skorch: classes, instances (which are copied) or pairs (name, instance). They
+        get what skorch's own classifier passes, except that rows are scaled and that labels are
+        those of ``y``. The ``history`` of their net has ``train_loss`` and, where rows are held
+        out, ``valid_loss`` and ``valid_acc``.
 
     checkpoint_path : str, path-like or None, default=None
         File in which `fit` stores its state, at intervals (so that writing takes about a twentieth

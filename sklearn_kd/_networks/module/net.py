@@ -1,8 +1,9 @@
 """The skorch net that trains a module on rows in memory, with the loss of distillation.
 
 skorch initializes the parts, calls the callbacks and keeps the history. Its data loader and its
-record of each batch are replaced, since they take longer than the steps of a small module. Batches
-are recorded where a callback of the user needs them.
+record of each batch are replaced, since they take longer than the steps of a small module. Where a
+callback of the user needs batches, it gets them as from skorch's own classifier: rows with their
+labels, also those of the validation rows.
 
 For the same reason three callbacks of skorch are not used: ``EarlyStopping``, ``LRScheduler`` and
 ``GradientNormClipping`` give the same numbers, but each of them listens to batches or copies all
@@ -16,13 +17,15 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import skorch
 import torch
+from sklearn.base import ClassifierMixin
 from skorch.callbacks import Callback, PassthroughScoring
 from skorch.dataset import Dataset
+from skorch.utils import to_numpy
 
 from sklearn_kd._core.network.losses import Loss
 from sklearn_kd._core.network.step_size import divergence_threshold
@@ -32,6 +35,8 @@ from sklearn_kd.exceptions import DivergenceError
 
 #: Methods of a callback that are called for each batch.
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+#: Kinds of labels that are tensors in batches, as in skorch, and the dtype there.
+TENSOR_LABELS = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 
 
 class RowsDataset(Dataset):
@@ -40,6 +45,20 @@ class RowsDataset(Dataset):
     def __init__(self, part, shape, y):
         super().__init__(part.inputs.view(-1, *shape), y)
         self.part = part  # WeightedRows: targets and weights
+
+    @cached_property
+    def labels(self):
+        """Labels for batches: a tensor on the device if they are numbers, else an array."""
+        dtype = TENSOR_LABELS.get(self.y.dtype.kind)
+        if dtype is None:
+            return self.y
+        return torch.from_numpy(self.y.astype(dtype)).to(self.X.device)
+
+    def labels_of(self, rows):
+        """Return the labels of rows, an index tensor or None for all."""
+        if rows is None:
+            return self.labels
+        return self.labels[rows if torch.is_tensor(self.labels) else rows.cpu().numpy()]
 
 
 @dataclass
@@ -59,11 +78,12 @@ class Problem:
 
 
 class Batches:
-    """Iterates over all rows in shuffled batches ``(inputs, (targets, weights))``.
+    """Iterates over all rows in shuffled batches ``(inputs, (targets, weights), rows)``.
 
-    Targets that depend on the outputs of the module are a function of its logits. The batches are
-    of nearly equal size, since BatchNorm cannot train on a last batch of one row. The weights of a
-    batch sum to about one, so that its loss estimates that of all rows.
+    The last part is an index tensor, or None for all rows. Targets that depend on the outputs of
+    the module are a function of its logits. The batches are of nearly equal size, since BatchNorm
+    cannot train on a last batch of one row. The weights of a batch sum to about one, so that its
+    loss estimates that of all rows.
     """
 
     def __init__(self, rows, size, order, augment=None, relabel=None, n_epochs=0):
@@ -97,19 +117,20 @@ class Batches:
                 targets = part.rule(None, batch, self.n_steps)
             else:
                 targets = partial(part.rule, rows=batch, step=self.n_steps)
-            yield taken, (targets, weights)
+            yield taken, (targets, weights), batch
             self.n_steps += 1
 
 
 class _RowBlocks:
-    """Iterates over rows in their order, in blocks without targets."""
+    """Iterates over rows and labels (None if there are none) in their order, in blocks."""
 
-    def __init__(self, X, size):
-        self.X, self.size = X, size
+    def __init__(self, X, labels, size):
+        self.X, self.labels, self.size = X, labels, size
 
     def __iter__(self):
         for start in range(0, len(self.X), self.size):
-            yield self.X[start : start + self.size].clone(), None
+            block = slice(start, start + self.size)
+            yield self.X[block].clone(), None if self.labels is None else self.labels[block]
 
 
 class _StopRequested(Exception):
@@ -129,7 +150,7 @@ def _is_raised_by_code(error):
     return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
-class ModuleNet(skorch.NeuralNet):
+class ModuleNet(ClassifierMixin, skorch.NeuralNet):
     """Trains one module and keeps its best weights.
 
     Parameters
@@ -154,12 +175,11 @@ class ModuleNet(skorch.NeuralNet):
     def __init__(self, module, problem, plan, callbacks, device):
         super().__init__(
             module,
-            criterion=type(problem.loss),
+            criterion=torch.nn.NLLLoss,  # for callbacks alone, as that of skorch's classifier
             max_epochs=plan.n_epochs,
             train_split=None,
             callbacks=callbacks,
             predict_nonlinearity=self._probabilities,
-            use_caching=False,
             verbose=0,
             device=device,
         )
@@ -167,7 +187,7 @@ class ModuleNet(skorch.NeuralNet):
         self.order_generator = torch.Generator().manual_seed(plan.seeds.order)
         self.augmentation_generator = torch.Generator(device).manual_seed(plan.seeds.augmentation)
         self.reason = self.interrupt = None
-        self.losses, self.scores, self.least_losses = [], [], {}
+        self.losses, self.scores, self.best_values = [], [], {}
         self.best_state, self.best_score, self.best_epoch = None, math.inf, 0
         self.scaler = torch.amp.GradScaler(enabled=plan.precision == torch.float16)
 
@@ -176,11 +196,6 @@ class ModuleNet(skorch.NeuralNet):
     def get_default_callbacks(self):
         """Return no callbacks: the training loop below does their work once an epoch."""
         return []
-
-    def initialize_criterion(self):
-        """Use the loss of the problem, which computes its gradient in closed form."""
-        self.criterion_ = self.problem.loss
-        return self
 
     def initialize_optimizer(self, triggered_directly=None):
         """Make the optimizer and its learning rate schedule."""
@@ -210,7 +225,8 @@ class ModuleNet(skorch.NeuralNet):
         if not training:
             rows = self.problem.rows.X
             size = rows_in_a_block(rows.shape[1:], rows.element_size())
-            return _RowBlocks(torch.as_tensor(dataset.X), size)
+            labels = dataset.labels if isinstance(dataset, RowsDataset) else dataset.y
+            return _RowBlocks(torch.as_tensor(dataset.X), labels, size)
         plan, augment = self.plan, None
         if plan.augment is not None:
             augment = lambda batch: plan.augment(batch, self.augmentation_generator)  # noqa: E731
@@ -232,14 +248,22 @@ class ModuleNet(skorch.NeuralNet):
         inputs = batch[0].to(rows).view(-1, *rows.shape[1:])
         return super().evaluation_step((inputs, None), training)
 
+    def get_loss(self, y_pred, y_true, *args, **kwargs):
+        """Return the log loss of labels, for callbacks. Training has the loss of the problem."""
+        y_encoded = torch.from_numpy(np.searchsorted(self.classes_, to_numpy(y_true)))
+        log_proba = self._class_logits(y_pred).log_softmax(dim=1)
+        return self.criterion_(log_proba, y_encoded.to(log_proba.device))
+
     def _logits(self, outputs):
         return to_logits(outputs, self.problem.n_outputs).to(self.problem.rows.X.dtype)
 
-    def _probabilities(self, outputs):
+    def _class_logits(self, outputs):
+        """Return a logit for each class, (n, n_classes)."""
         logits = self._logits(outputs)[0].T
-        if logits.shape[1] == 1:
-            logits = torch.cat([-logits, logits], dim=1) / 2
-        return logits.softmax(dim=1)
+        return torch.cat([-logits, logits], dim=1) / 2 if logits.shape[1] == 1 else logits
+
+    def _probabilities(self, outputs):
+        return self._class_logits(outputs).softmax(dim=1)
 
     def predict(self, X):
         """Return labels, for callbacks that score."""
@@ -258,13 +282,12 @@ class ModuleNet(skorch.NeuralNet):
 
     def train_with(self, on_epoch):
         """Train, and call ``on_epoch(net)`` after each epoch; it may set ``net.reason`` to end."""
-        self.on_epoch = on_epoch
         try:
-            self.partial_fit(self.problem.rows.X, self.problem.rows.y)
+            self.partial_fit(self.problem.rows.X, self.problem.rows.y, on_epoch=on_epoch)
         except _StopRequested:  # before the first epoch or after the last
             self.reason = self.reason or "callback"
 
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+    def fit_loop(self, X, y=None, epochs=None, *, on_epoch, **fit_params):
         """Train until there is a reason to end. The caller raises an interrupt again."""
         rows, validation_rows = self.get_split_datasets(X, y)
         batches = self.get_iterator(rows, training=True)
@@ -279,11 +302,11 @@ class ModuleNet(skorch.NeuralNet):
                 self.history.record("dur", time.perf_counter() - start)
                 self.reason = self._termination_reason()
                 self.notify("on_epoch_end", **datasets)
-                self.on_epoch(self)
+                on_epoch(self)
         except _StopRequested:
             self.reason = self.reason or "callback"
             if self.losses:
-                self.on_epoch(self)
+                on_epoch(self)
         except KeyboardInterrupt as error:
             self.reason, self.interrupt = "interrupted", error
         return self
@@ -291,17 +314,16 @@ class ModuleNet(skorch.NeuralNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Take a step for each batch, and read their mean loss once, at the end."""
         self._set_training(True)
-        total, n_batches = 0.0, 0
-        for batch in iterator:
+        total, n_batches, seen = 0.0, 0, None
+        for inputs, goal, rows in iterator:
             if self.has_batch_callbacks:
-                self.notify("on_batch_begin", batch=batch, training=True)
+                seen = inputs, self.problem.rows.labels_of(rows)
+                self.notify("on_batch_begin", batch=seen, training=True)
                 self._set_training(True)  # the callback may have changed it
-            step = step_fn(batch)
+            step = step_fn((inputs, goal), seen=seen)
             total, n_batches = total + step["loss"], n_batches + 1
             if self.has_batch_callbacks:
-                self.history.record_batch("train_loss", float(step["loss"]))
-                self.history.record_batch("train_batch_size", len(batch[0]))
-                self.notify("on_batch_end", batch=batch, training=True, **step)
+                self._end_batch("train", seen, step, float(step["loss"]) - self.problem.min_loss)
         loss = float(total) / n_batches
         if not self.losses:
             self.divergence_threshold = divergence_threshold(loss)
@@ -318,10 +340,16 @@ class ModuleNet(skorch.NeuralNet):
             self.history.new_batch()
             self.history.record_batch("train_loss", loss)
         self.losses.append(loss)
-        self._record_loss("train_loss", loss - self.problem.min_loss)
+        self._record("train_loss", loss - self.problem.min_loss)
 
-    def train_step(self, batch, **fit_params):
-        """Take one step of the optimizer."""
+    def _end_batch(self, part, batch, step, loss):
+        """Record the loss of a batch, and call the callbacks."""
+        self.history.record_batch(f"{part}_loss", loss)
+        self.history.record_batch(f"{part}_batch_size", len(batch[0]))
+        self.notify("on_batch_end", batch=batch, training=part == "train", **step)
+
+    def train_step(self, batch, *, seen, **fit_params):
+        """Take one step of the optimizer; ``seen`` is the batch as callbacks see it."""
         inputs, (targets, weights) = batch
         parameters, step = self.module_.parameters, {}
 
@@ -333,7 +361,7 @@ class ModuleNet(skorch.NeuralNet):
             with torch.no_grad():
                 if callable(targets):  # once a step, also for optimizers of several evaluations
                     targets = targets(logits.detach())
-                row_losses, gradient = self.criterion_(logits.clone(), targets)  # overwritten
+                row_losses, gradient = self.problem.loss(logits.clone(), targets)  # overwritten
                 loss = row_losses.mul_(weights).sum()
                 gradient.mul_(weights[:, None])
             step.setdefault("loss", loss)  # of the first evaluation
@@ -344,7 +372,7 @@ class ModuleNet(skorch.NeuralNet):
                 torch.nn.utils.clip_grad_norm_(parameters(), self.plan.est.clip_norm)
             if self.has_batch_callbacks:
                 named = list(self.module_.named_parameters())
-                self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+                self.notify("on_grad_computed", named_parameters=named, batch=seen, training=True)
             return loss
 
         if self.scaler.is_enabled():  # takes no closure
@@ -370,19 +398,34 @@ class ModuleNet(skorch.NeuralNet):
 
     def _score(self, validation_rows):
         """Compute the validation loss, and keep the weights where it is the least so far."""
-        part, problem, total, start = validation_rows.part, self.problem, 0.0, 0
+        part, problem, total, n_right, start = validation_rows.part, self.problem, 0.0, 0, 0
         self._set_training(False)
-        with torch.no_grad():
-            for inputs, _ in self.get_iterator(validation_rows):
-                rows = torch.arange(start, start + len(inputs), device=inputs.device)
-                start += len(inputs)
-                logits = self._logits(self.infer(inputs)).clone()  # overwritten
+        for inputs, labels in self.get_iterator(validation_rows):
+            if self.has_batch_callbacks:
+                self.notify("on_batch_begin", batch=(inputs, labels), training=False)
+                self._set_training(False)
+            rows = torch.arange(start, start + len(inputs), device=problem.rows.X.device)
+            start += len(inputs)
+            with torch.no_grad():
+                outputs = self.infer(inputs)
+                logits = self._logits(outputs).clone()  # overwritten
                 losses, _ = problem.validation_loss(logits, part.rule(None, rows, 0))
                 losses = torch.minimum(losses, problem.row_cap[:, rows])
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
-                total += float((losses * share).sum(dtype=torch.float64))
+                loss = (losses * share).sum(dtype=torch.float64)
+            total += float(loss)
+            if self.callbacks_:
+                predicted = self.classes_[to_numpy(self._class_logits(outputs).argmax(dim=1))]
+                n_right += int((predicted == to_numpy(labels)).sum())
+            if self.has_batch_callbacks:
+                loss = loss * (len(validation_rows.X) / len(inputs)) - problem.validation_min_loss
+                step = {"loss": loss, "y_pred": outputs}
+                self._end_batch("valid", (inputs, labels), step, float(loss))
         self.scores.append(total)
-        self._record_loss("valid_loss", total - problem.validation_min_loss)
+        self._record("valid_loss", total - problem.validation_min_loss)
+        if self.callbacks_:
+            accuracy = n_right / len(validation_rows.X)
+            self._record("valid_acc", accuracy, lower_is_better=False)
         if total < self.best_score:  # never for NaN
             self.best_score, self.best_epoch = total, len(self.scores)
             state = self.module_.state_dict()
@@ -391,11 +434,12 @@ class ModuleNet(skorch.NeuralNet):
             for name, value in state.items():
                 self.best_state[name].copy_(value)
 
-    def _record_loss(self, name, value):
-        """Write a loss into the history, and whether it is the least so far, for callbacks."""
-        is_best = value < self.least_losses.get(name, math.inf)
+    def _record(self, name, value, *, lower_is_better=True):
+        """Write a value into the history, and whether it is the best so far, for callbacks."""
+        sign = 1 if lower_is_better else -1
+        is_best = sign * value < self.best_values.get(name, math.inf)
         if is_best:
-            self.least_losses[name] = value
+            self.best_values[name] = sign * value
         self.history.record(name, value)
         self.history.record(f"{name}_best", is_best)
 
@@ -467,11 +511,9 @@ class ModuleNet(skorch.NeuralNet):
         for epoch, loss in enumerate(self.losses):
             self.history.new_epoch()
             self.history.record("epoch", epoch + 1)
-            self._record_loss("train_loss", loss - self.problem.min_loss)
+            self._record("train_loss", loss - self.problem.min_loss)
             if self.scores:
-                self._record_loss(
-                    "valid_loss", self.scores[epoch] - self.problem.validation_min_loss
-                )
+                self._record("valid_loss", self.scores[epoch] - self.problem.validation_min_loss)
         best, self.best_score, self.best_epoch = state["best"]
         self.best_state = None if best is None else {n: v.to(device) for n, v in best.items()}
         ended_early = state["reason"] not in (None, "max_epochs")

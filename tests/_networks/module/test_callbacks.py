@@ -7,6 +7,8 @@ import pytest
 import skorch
 from numpy.testing import assert_allclose
 from sklearn.callback import ScoringMonitor
+from sklearn.metrics import check_scoring, f1_score, make_scorer
+from skorch.scoring import loss_scoring
 
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
@@ -136,3 +138,199 @@ def test_skorch_checkpoints_are_written(tmp_path):
     keep = skorch.callbacks.Checkpoint(dirname=str(tmp_path), f_criterion=None)
     model(callbacks=[keep], max_epochs=3).fit(X, y)
     assert (tmp_path / "params.pt").exists()
+
+
+class Recorder(skorch.callbacks.Callback):
+    """Keeps the history of the last fit, and its batches."""
+
+    def on_train_begin(self, net, **_):
+        Recorder.net, Recorder.begun, Recorder.ended = net, [], []
+
+    def on_batch_begin(self, net, batch=None, training=None, **_):
+        Recorder.begun.append((training, len(batch[1])))
+
+    def on_batch_end(self, net, batch=None, training=None, y_pred=None, loss=None, **_):
+        Recorder.ended.append((training, len(batch[1])))
+        assert len(batch[0]) == len(y_pred)
+        assert float(loss) >= 0
+
+
+def history_of(callbacks, X, y, **options):
+    model(callbacks=[*callbacks, Recorder], **{"max_epochs": 3, **options}).fit(X, y)
+    return Recorder.net.history
+
+
+def share_of_right(net, X, y):
+    return np.mean(net.predict(X) == y)
+
+
+SCORES = {
+    "roc_auc": 2,
+    "average_precision": 2,
+    "f1": 2,
+    "roc_auc_ovr": 3,
+    "neg_log_loss": 3,
+    "balanced_accuracy": 3,
+    "neg_brier_score": 3,
+    None: 3,
+}
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize("batch_size", [None, 32])
+@pytest.mark.parametrize(("scoring", "n_classes"), SCORES.items())
+def test_epoch_scores_are_those_of_scikit_learn(scoring, n_classes, batch_size, use_caching):
+    """The score in the history is that of the net on the held-out rows."""
+    X, y = blobs(120, n_classes=n_classes, spread=4.0)
+    options = {"lower_is_better": False, "use_caching": use_caching}
+    callback = skorch.callbacks.EpochScoring(scoring, **options)
+    name = scoring or "score"
+    history = history_of([callback], X, y, batch_size=batch_size)
+    scores = history[:, name]
+    assert len(scores) == 3
+    net = Recorder.net
+    rows = net.problem.validation_rows
+    assert_allclose(scores[-1], check_scoring(net, scoring)(net, rows.X, rows.y))
+    is_best = [score > max([-np.inf, *scores[:i]]) for i, score in enumerate(scores)]
+    assert history[:, f"{name}_best"] == is_best
+
+
+def scores_of(X, y):
+    scoring = skorch.callbacks.EpochScoring
+    positive = make_scorer(f1_score, pos_label=np.unique(y)[1])
+    callbacks = [
+        scoring("roc_auc", lower_is_better=False),
+        scoring(positive, name="f1", lower_is_better=False),
+        scoring(share_of_right, name="right", lower_is_better=False, on_train=True),
+        skorch.callbacks.BatchScoring("accuracy", lower_is_better=False, name="batch_acc"),
+    ]
+    names = ["roc_auc", "f1", "right", "batch_acc", "valid_acc"]
+    return history_of(callbacks, X, y)[:, names]
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], [3, 7], [False, True], [-1.0, 1.0]])
+def test_labels_of_any_kind_are_scored(labels):
+    X, y = blobs(120, spread=4.0)
+    scores = scores_of(X, np.array(labels)[y])
+    assert scores == scores_of(X, y)
+    assert all(batch_acc == valid_acc for *_, batch_acc, valid_acc in scores)
+
+
+@pytest.mark.parametrize("batch_size", [None, 32])
+@pytest.mark.parametrize("use_caching", [True, False])
+def test_batch_scores(batch_size, use_caching):
+    X, y = blobs(120, n_classes=3, spread=4.0)
+    scoring = skorch.callbacks.BatchScoring
+    callbacks = [
+        scoring("accuracy", name="acc", lower_is_better=False, use_caching=use_caching),
+        scoring("accuracy", name="train_acc", on_train=True, use_caching=use_caching),
+        scoring("neg_log_loss", use_caching=use_caching),
+        scoring(share_of_right, name="right", use_caching=use_caching),
+        skorch.callbacks.PassthroughScoring("valid_loss"),
+        skorch.callbacks.PassthroughScoring("train_loss", on_train=True),
+        skorch.callbacks.EpochScoring(loss_scoring, name="criterion"),
+    ]
+    history = history_of(callbacks, X, y, batch_size=batch_size)
+    n_batches = 1 if batch_size is None else 4
+    assert Recorder.begun == Recorder.ended
+    assert [n for training, n in Recorder.ended if training] == [108 // n_batches] * n_batches * 3
+    assert [n for training, n in Recorder.ended if not training] == [12] * 3
+    batches = history[-1, "batches"]
+    assert sum("train_acc" in each for each in batches) == n_batches
+    assert sum("acc" in each for each in batches) == 1
+    assert history[:, "acc"] == history[:, "right"] == history[:, "valid_acc"]
+    # hard labels: the loss is the log loss, as far as no row reaches the cap
+    assert_allclose(history[:, "valid_loss"], -np.array(history[:, "neg_log_loss"]))
+    assert_allclose(history[:, "valid_loss"], history[:, "criterion"])
+    assert 0 < history[-1, "train_acc"] <= 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_train_scores_are_those_of_the_steps(n_classes):
+    """As in skorch, outputs of the steps are scored, or those after the epoch without caching."""
+    X, y = blobs(60, n_classes=n_classes, spread=4.0)
+    options = {"on_train": True, "lower_is_better": False}
+    callbacks = [
+        skorch.callbacks.EpochScoring("neg_log_loss", name="steps", **options),
+        skorch.callbacks.EpochScoring("neg_log_loss", name="after", use_caching=False, **options),
+        skorch.callbacks.EpochScoring("accuracy", name="valid"),
+    ]
+    history = history_of(callbacks, X, y, batch_size=None, early_stopping=False)
+    assert_allclose(-np.array(history[:, "steps"]), history[:, "train_loss"])
+    # a step in full batch starts where the one before ended
+    assert_allclose(history[:, "after"][:-1], history[:, "steps"][1:])
+    assert "valid" not in history[-1], "no row is held out, and skorch records nothing then"
+    assert not any("valid" in name for name in history[-1])
+
+
+def test_losses_on_soft_labels_are_the_same_in_batches():
+    X, y = blobs(120, spread=4.0)
+    soft = np.column_stack([0.3 + 0.4 * (y == 0), 0.3 + 0.4 * (y == 1)])
+    names = {"train_loss": True, "valid_loss": False}
+    plain = model(max_epochs=3, alpha=0.5).fit(X, y, soft_targets=soft)
+    passed = [skorch.callbacks.PassthroughScoring(n, on_train=t) for n, t in names.items()]
+    model(callbacks=[*passed, Recorder], max_epochs=3, alpha=0.5).fit(X, y, soft_targets=soft)
+    history = Recorder.net.history
+    assert_allclose(history[:, "train_loss"], plain.loss_curve_, rtol=1e-9)
+    assert_allclose(history[:, "valid_loss"], plain.validation_loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss_best", "valid_acc_best", "roc_auc_best"])
+def test_checkpoints_of_a_score(tmp_path, monitor):
+    X, y = blobs(120, spread=4.0)
+    scoring = skorch.callbacks.EpochScoring("roc_auc", lower_is_better=False)
+    options = {"dirname": str(tmp_path), "f_pickle": "net.pkl", "load_best": True}
+    keep = skorch.callbacks.Checkpoint(monitor=monitor, **options)
+    history = history_of([scoring, keep], X, y, max_epochs=10)
+    assert history[:, "event_cp"] == history[:, monitor]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "params.pt", "optimizer.pt", "criterion.pt", "history.json", "net.pkl"
+    }  # fmt: skip
+
+
+def test_the_best_weights_of_a_checkpoint_are_kept_where_no_row_is_held_out(tmp_path):
+    X, y = blobs(120, spread=4.0)
+    accuracy = skorch.callbacks.EpochScoring(
+        "accuracy", lower_is_better=False, on_train=True, use_caching=False, name="train_acc"
+    )
+    keep = skorch.callbacks.Checkpoint(
+        monitor="train_acc_best", dirname=str(tmp_path), load_best=True
+    )
+    fitted = model(
+        callbacks=[accuracy, keep, Recorder], max_epochs=30, early_stopping=False, learning_rate=0.5
+    ).fit(X, y)
+    assert fitted.score(X, y) == max(Recorder.net.history[:, "train_acc"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [
+        ("ReduceLROnPlateau", {"monitor": "valid_loss", "patience": 0, "factor": 0.5}),
+        ("ReduceLROnPlateau", {"monitor": "valid_acc", "patience": 0, "factor": 0.5}),
+        ("StepLR", {"step_size": 4, "step_every": "batch", "gamma": 0.5}),
+        ("StepLR", {"step_size": 1, "gamma": 0.5}),
+    ],
+)
+def test_schedules_of_skorch(policy, options):
+    X, y = blobs(120, spread=4.0)
+    rates = []
+
+    class Rates(skorch.callbacks.Callback):
+        def on_epoch_end(self, net, **_):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    options = {"batch_size": 32, "max_epochs": 10, "n_iter_no_change": 50, **options}
+    own = {name: options.pop(name) for name in ("batch_size", "max_epochs", "n_iter_no_change")}
+    history_of([skorch.callbacks.LRScheduler(policy, **options), Rates], X, y, **own)
+    if policy == "StepLR":
+        assert_allclose(rates, 0.02 * 0.5 ** np.arange(1, 11))
+    assert rates[-1] < 0.02
+
+
+def test_early_stopping_by_a_score():
+    X, y = blobs(120, spread=4.0)
+    stopping = skorch.callbacks.EarlyStopping(
+        monitor="valid_acc", lower_is_better=False, patience=3, sink=lambda _: None
+    )
+    fitted = model(callbacks=[stopping], max_epochs=500, n_iter_no_change=500).fit(X, y)
+    assert fitted.termination_condition_ == "callback"

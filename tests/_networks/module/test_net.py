@@ -48,8 +48,9 @@ def test_modes(callbacks, batch_size):
     n_steps = 3 if batch_size is None else 9
     assert len(in_steps) == n_steps
     assert all(training and norm for training, _, _, norm in in_steps)
-    # the look at its outputs, held-out rows, and a prediction an epoch and a step
-    assert len(others) == 1 + 3 + (callbacks is not None) * (3 + n_steps)
+    # the look at its outputs, held-out rows, and a prediction an epoch and a batch, of which one an
+    # epoch has the held-out rows
+    assert len(others) == 1 + 3 + (callbacks is not None) * (3 + n_steps + 3)
     assert not any(training or norm for training, _, _, norm in others)
     assert sum(n for _, _, n, _ in in_steps) == 3 * (135 if batch_size is None else 134)
     assert fitted.module_state_["norm.num_batches_tracked"] == fitted.best_iter_ * n_steps // 3
