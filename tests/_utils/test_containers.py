@@ -102,7 +102,7 @@ class Refuses(LogisticRegression):
         (np.ones((2, 2)), np.array([["a", "b"]]), "values of X are float64 and .* are texts"),
         ([[1.0, 2.0], [2.0, 1.0]], np.ones((3, 3)), "X_unlabeled has 3 features, but X has 2"),
         (np.ones((2, 2)), sp.eye_array(3, format="csr"), "X_unlabeled has 3 features, but X has 2"),
-        (np.ones((2, 1, 8, 8)), np.ones((2, 1, 9, 8)), r"the shape \(1, 9, 8\), but those of X"),
+        (np.ones((2, 1, 8, 8)), np.ones((3, 1, 9, 8)), r"the shape \(1, 9, 8\), but those of X"),
     ],
 )
 def test_rows_that_do_not_go_together_are_named_before_any_fit(X, more, says):
