@@ -24,6 +24,9 @@ from sklearn_kd._utils.sub_estimators import (
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
 AUTO_SUBSTITUTES = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 
+#: Parameters of a student by which a distiller may hold rows out for it.
+HOLDING_OUT = ("early_stopping", "validation_fraction")
+
 
 class RecordingStudent(BaseEstimator):
     """Student that checks its training set and keeps it, and does not train.
@@ -36,6 +39,9 @@ class RecordingStudent(BaseEstimator):
         Loss of the student. A distiller sets them.
     random_state : int, RandomState instance or None, default=None
         Seed of the student. A distiller sets it where it is None.
+    early_stopping : bool, default=True
+    validation_fraction : float, default=0.1
+        Those of the student. A distiller holds rows out by them if rows are ordered in time.
 
     Attributes
     ----------
@@ -46,11 +52,22 @@ class RecordingStudent(BaseEstimator):
         attributes that describe it (``classes_``, ...).
     """
 
-    def __init__(self, kind, *, alpha=1.0, temperature=1.0, random_state=None):
+    def __init__(
+        self,
+        kind,
+        *,
+        alpha=1.0,
+        temperature=1.0,
+        random_state=None,
+        early_stopping=True,
+        validation_fraction=0.1,
+    ):
         self.kind = kind
         self.alpha = alpha
         self.temperature = temperature
         self.random_state = random_state
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
 
     def fit(
         self,
@@ -95,7 +112,9 @@ class RecordingStudent(BaseEstimator):
     @classmethod
     def like(cls, student):
         """Return a recording student with the seed and the metadata requests of a student."""
-        recording = cls(type(student), random_state=student.random_state)
+        own = student.get_params(deep=False)
+        names = ("random_state", *HOLDING_OUT)
+        recording = cls(type(student), **{name: own[name] for name in names if name in own})
         if routing_enabled():
             recording.set_fit_request(**student.get_metadata_routing().fit.requests)
         return recording
@@ -145,6 +164,8 @@ class Candidate:
         if self._distiller is not None and not self._mixes_labels():
             prefix, _ = self._distiller
             of_student |= {f"{prefix}alpha", f"{prefix}temperature"}
+        if self._distiller is not None:  # which may hold rows out for the student
+            of_student -= {f"{student_prefix}{name}" for name in HOLDING_OUT}
         # a distiller draws a seed for a student without one, and no other
         draws_seed = innermost_student(self.estimator).random_state is None
         others = sorted(

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
 from tests._helpers.data import FIXED
+from tests._helpers.searches import assert_same_search, distilled, student
 from tests._helpers.selection import network, overlapping
 
 
@@ -72,3 +74,67 @@ def test_batched_searches_are_grid_searches(name):
     assert_allclose(best.predict_proba(X), expected.best_estimator_.predict_proba(X), rtol=1e-6)
     assert best.n_augmented_ == SEARCHES[name].get("n_augmented", 0)
     assert best.alpha_ == search.best_params_["alpha"]
+
+
+#: The networks of these searches are trained for 25 epochs.
+SHORT = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def grouped_table():
+    X, y = overlapping(120)
+    return X, y, np.arange(120) // 4
+
+
+@SHORT
+@pytest.mark.parametrize("cv", ["auto", GroupKFold(3), 3], ids=str)
+@pytest.mark.parametrize("augmentation", [None, "gibbs"])
+def test_groups_reach_the_students_of_each_split(cv, augmentation):
+    X, y, groups = grouped_table()
+    with config_context(enable_metadata_routing=True):
+        model = distilled(cv=cv, augmentation=augmentation).set_fit_request(groups=True)
+        grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
+        search = assert_same_search(
+            model, grid, (X, y), cv=GroupKFold(3), fit_params={"groups": groups}
+        )
+        assert search.best_estimator_.label_source_ == "cv"
+        pipeline = make_pipeline(StandardScaler(), model)
+        grid = {"distilledclassifier__student__width": [2, 4]}
+        options = {"cv": GroupKFold(3), "fit_params": {"groups": groups}}
+        assert_same_search(pipeline, grid, (X, y), **options)
+
+
+@SHORT
+def test_groups_without_routing_are_for_the_splitter_as_in_grid_search():
+    X, y, groups = grouped_table()
+    options = {"cv": GroupKFold(3), "fit_params": {"groups": groups}}
+    assert_same_search(distilled(), {"student__width": [2, 4]}, (X, y), **options)
+
+
+@SHORT
+@pytest.mark.parametrize("is_routed", [False, True])
+def test_validation_rows_reach_the_students_as_they_are(is_routed):
+    X, y, _ = grouped_table()
+    X_val, y_val = overlapping(50, seed=1)
+    rows = {"X_val": X_val, "y_val": y_val, "sample_weight_val": np.linspace(1, 2, 50)}
+    with config_context(enable_metadata_routing=is_routed):
+        model, network = distilled(), student()
+        if is_routed:
+            for each in (model, network):
+                each.set_fit_request(**dict.fromkeys(rows, True))
+        grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
+        assert_same_search(model, grid, (X, y), fit_params=rows)
+        assert_same_search(network, {"width": [2, 4]}, (X, y), fit_params=rows)
+
+
+@SHORT
+def test_rows_in_time_are_held_out_as_in_grid_search():
+    X, y, _ = grouped_table()
+    grid = {
+        "student__width": [2, 4],
+        "student__early_stopping": [True, False],
+        "student__validation_fraction": [0.1, 0.3],
+    }
+    model = distilled(cv=TimeSeriesSplit(3))
+    search = assert_same_search(model, grid, (X, y), cv=TimeSeriesSplit(2))
+    losses = search.cv_results_["mean_test_score"]
+    assert len(np.unique(losses.round(9))) > 4  # of stopping early with each fraction, or not

@@ -97,7 +97,11 @@ class Refuses(LogisticRegression):
         (np.ones((2, 2)), pd.DataFrame(np.ones((3, 2))), r"ndarray of shape .* pandas DataFrame"),
         (pd.DataFrame(np.ones((2, 2))), [[1.0, 1.0]], "pandas DataFrame of shape .* is a list"),
         (sp.csr_array(np.eye(2)), ["a"], r"csr_array of shape \(n_samples, 2\) .* list of texts"),
-        (["a", "b"], [1.0, 2.0, 3.0], "values of X are texts and those of X_unlabeled are floating"),
+        (
+            ["a", "b"],
+            [1.0, 2.0, 3.0],
+            "values of X are texts and those of X_unlabeled are floating",
+        ),
         (np.array([1, 2]), pd.Series(["a"]), "values of X are integer and .* are texts"),
         (np.ones((2, 2)), np.array([["a", "b"]]), "values of X are float64 and .* are texts"),
         ([[1.0, 2.0], [2.0, 1.0]], np.ones((3, 3)), "X_unlabeled has 3 features, but X has 2"),
