@@ -20,6 +20,7 @@ from sklearn_kd._utils.device import (
     check_budget,
     dtype_name,
     resolve_device,
+    thread_scope,
     to_numpy,
     to_tensor,
 )
@@ -387,9 +388,10 @@ def kernel_expansion(est, rows, dual):
     dual = to_tensor(dual, dtype=dtype, device=device)
     size = max(1, KERNEL_BLOCK_BYTES // (dtype.itemsize * len(est.X_fit_)))
     values = np.empty((len(rows), dual.shape[1]), dtype=dtype)
-    for start in range(0, len(rows), size):
-        part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
-        values[start : start + size] = to_numpy(kernels.cross(part, centers, kernel) @ dual)
+    with thread_scope(min(len(rows), size) * est.X_fit_.size):
+        for start in range(0, len(rows), size):
+            part = to_tensor(rows[start : start + size], dtype=dtype, device=device)
+            values[start : start + size] = to_numpy(kernels.cross(part, centers, kernel) @ dual)
     return values
 
 

@@ -324,8 +324,10 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
             fitted = fit_margin(self, X, self._rows(X), y_encoded, weights)
         else:
             from sklearn_kd._kernel.ridge_fit import fit_ridge
+            from sklearn_kd._utils.device import thread_scope
 
-            fitted = fit_ridge(self, X, self._rows(X), y_encoded, weights)
+            with thread_scope(len(X) ** 2 * max(X.shape)):
+                fitted = fit_ridge(self, X, self._rows(X), y_encoded, weights)
         for name in _OPTIONAL:
             vars(self).pop(name, None)  # of an earlier fit
         loo = fitted.pop("loo_decision_function_", None)

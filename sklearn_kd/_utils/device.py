@@ -3,9 +3,11 @@
 This module imports torch, so that estimators import it inside `fit`.
 """
 
+import ctypes
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,16 +68,44 @@ def _controller():
     return ThreadpoolController()
 
 
-def thread_scope(step_size):
-    """Return a context that limits a fit with small steps to one thread.
+@cache
+def _mkl_threads_setter():
+    """Return MKL's function that sets the threads of the calling thread and returns the former.
 
-    ``step_size`` is the number of multiplications of a step. The limit holds for the calling thread
-    and is restored on leaving, also after an error. The number of threads is never increased, so
-    that parallel workers do not oversubscribe the CPU.
+    `torch.set_num_threads` sets them too, and they then take precedence over those of OpenMP. torch
+    has MKL inside its own library, where threadpoolctl does not look. Other builds of torch have no
+    such function, and follow OpenMP.
     """
+    for library in (Path(torch.__file__).parent / "lib").glob("*torch_cpu.*"):
+        with suppress(OSError, AttributeError):
+            return ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    return lambda n_threads: 0
+
+
+@contextmanager
+def thread_scope(step_size):
+    """Limit a fit with small steps to one thread in this context.
+
+    The limit holds for the calling thread only, so that fits in several threads do not disturb each
+    other, and what was set before is restored on leaving, also after an error. The number of
+    threads is never increased, so that parallel workers do not oversubscribe the CPU.
+
+    Parameters
+    ----------
+    step_size : float
+        Number of multiplications of a step.
+    """
+    torch.get_num_threads()  # a thread takes over torch's number at first use, which ends a limit
     if step_size >= MIN_PARALLEL_MULTIPLICATIONS:
-        return nullcontext()
-    return _controller().limit(limits=1)
+        yield
+        return
+    set_mkl_threads = _mkl_threads_setter()
+    with _controller().limit(limits=1, user_api="openmp"):
+        before = set_mkl_threads(1)
+        try:
+            yield
+        finally:
+            set_mkl_threads(before)
 
 
 def available_bytes(device):

@@ -1,11 +1,27 @@
 """Resolving a device, and moving arrays to it and back."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 
-from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    KernelTeacher,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TwoLayerPGDClassifier,
+)
+from sklearn_kd._core.kernel import kernels
+from sklearn_kd._core.network.training import TrainingState
+from sklearn_kd._networks.module import build
+from sklearn_kd._networks.module.net import ModuleNet
 from sklearn_kd._utils.device import (
     MIN_PARALLEL_MULTIPLICATIONS,
     check_budget,
@@ -14,6 +30,7 @@ from sklearn_kd._utils.device import (
     to_numpy,
     to_tensor,
 )
+from sklearn_kd.modules import MLP
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 
@@ -90,15 +107,121 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+def threads_of_mkl():
+    """Return MKL's number of threads for this thread as a text, empty where torch has no MKL."""
+    return re.findall(r"mkl_get_max_threads\(\) : \d+", torch.__config__.parallel_info())
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_small_steps_take_one_thread_and_give_it_back():
     before = torch.get_num_threads()
     assert before == 2
+    of_mkl = threads_of_mkl()  # which set_num_threads sets too
     with thread_scope(0):
         assert torch.get_num_threads() == 1
+        assert all(each.endswith(" 1") for each in threads_of_mkl())
     assert torch.get_num_threads() == before
+    assert threads_of_mkl() == of_mkl
     with pytest.raises(RuntimeError, match="inside"), thread_scope(0):
         raise RuntimeError("inside")
     assert torch.get_num_threads() == before
     with thread_scope(MIN_PARALLEL_MULTIPLICATIONS):
         assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_limit_holds_for_its_thread_only():
+    def inside_and_after():
+        with thread_scope(0):
+            inside = torch.get_num_threads()
+        return inside, torch.get_num_threads()
+
+    with thread_scope(0), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside_and_after).result() == (1, 2)
+    with ThreadPoolExecutor(1) as pool:  # a thread that starts later has the number of the user
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+@contextmanager
+def seen_threads(monkeypatch, owner, name):
+    """Collect torch's numbers of threads at the calls of a function, which may raise an error."""
+    seen, original = set(), getattr(owner, name)
+
+    def spy(*args, **kwargs):
+        seen.add(torch.get_num_threads())
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as context:
+        context.setattr(owner, name, spy)
+        yield seen
+
+
+def module(max_epochs=3):
+    return ModuleClassifier(MLP, module_params={"width": 4}, max_epochs=max_epochs)
+
+
+LOOPS = {
+    "two-layer": (TwoLayerPGDClassifier(4, max_iter=3), TrainingState, "train_epoch"),
+    "minibatches": (
+        TwoLayerPGDClassifier(4, max_iter=3, batch_size=16),
+        TrainingState,
+        "train_epoch",
+    ),
+    "joint": (
+        BatchedGridSearchCV(TwoLayerPGDClassifier(4, max_iter=3), {"radius": [1.0, None]}, cv=2),
+        TrainingState,
+        "train_epoch",
+    ),
+    "self-distilled": (
+        SelfDistillClassifier(TwoLayerPGDClassifier(4, max_iter=3, early_stopping=False)),
+        TrainingState,
+        "train_epoch",
+    ),
+    "distilled": (
+        DistilledClassifier(student=TwoLayerPGDClassifier(4, max_iter=3)),
+        TrainingState,
+        "train_epoch",
+    ),
+    "module": (module(), ModuleNet, "train_step"),
+    "kernel": (KernelTeacher(), kernels, "gram"),
+    "gradient flow": (KernelTeacher(training_time=1.0), kernels, "gram"),
+}
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
+@pytest.mark.parametrize("name", LOOPS)
+def test_small_fits_take_one_thread_whatever_torch_is_set_to(name, monkeypatch):
+    estimator, owner, method = LOOPS[name]
+    X, y = blobs()
+    with seen_threads(monkeypatch, owner, method) as seen:
+        estimator.fit(X, y)
+    assert seen == {1}
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(owner, method, lambda *args, **kwargs: 1 / 0)
+    with pytest.raises((ZeroDivisionError, ValueError)):  # a search raises that all fits failed
+        clone(estimator).fit(X, y)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("name", ["two-layer", "module", "kernel"])
+def test_large_fits_take_the_threads_of_the_user(name, monkeypatch):
+    estimator, owner, method = LOOPS[name]
+    monkeypatch.setattr("sklearn_kd._utils.device.MIN_PARALLEL_MULTIPLICATIONS", 0)
+    with seen_threads(monkeypatch, owner, method) as seen:
+        estimator.fit(*blobs())
+    assert seen == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_small_predictions_take_one_thread(monkeypatch):
+    X, y = blobs()
+    fitted = [module().fit(X, y), KernelTeacher().fit(X, y)]
+    for estimator, (owner, name) in zip(
+        fitted, [(build, "to_logits"), (kernels, "cross")], strict=True
+    ):
+        with seen_threads(monkeypatch, owner, name) as seen:
+            estimator.predict(X)
+        assert seen == {1}
+    assert torch.get_num_threads() == 2

@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
-from sklearn_kd._utils.device import dtype_name, resolve_device, to_tensor
+from sklearn_kd._utils.device import dtype_name, resolve_device, thread_scope, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ProbabilityOutputWarning
@@ -225,6 +225,12 @@ def _fitted_module(est, device):
     return module
 
 
+def step_multiplications(module, shape, n_rows):
+    """Return about how many multiplications the module takes for rows of a shape."""
+    n_parameters = sum(each.numel() for each in module.parameters())
+    return n_parameters * math.prod(shape[1:]) * n_rows  # a convolution uses a weight at all pixels
+
+
 def predict_logits(est, X):
     """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block."""
     device, shape = resolve_device(est.device), row_shape(est)
@@ -238,9 +244,10 @@ def predict_logits(est, X):
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size = rows_in_a_block(shape, X.itemsize)
         logits = np.empty((len(X), n_outputs), dtype=dtype_name(dtype))
-        for start in range(0, len(X), size):
-            block = X[start : start + size]
-            scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
-            rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
-            logits[start : start + size] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
+        with thread_scope(step_multiplications(module, shape, min(len(X), size))):
+            for start in range(0, len(X), size):
+                block = X[start : start + size]
+                scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
+                rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
+                logits[start : start + size] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
     return logits[:, 0] if n_outputs == 1 else logits

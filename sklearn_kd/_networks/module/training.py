@@ -13,6 +13,7 @@ from sklearn_kd._networks.module.build import (
     memory_errors,
     own_random_state,
     row_shape,
+    step_multiplications,
 )
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
 from sklearn_kd._networks.module.fit_plan import Seeds, draw_seeds, resolve_parameters
@@ -72,9 +73,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
             _resume_optimizer(est, net)
         if state is not None:
             net.resume(state)
-        n_parameters = sum(each.numel() for each in module.parameters())
-        pixels = np.prod(shape[1:], dtype=int)  # a convolution uses each weight at all of them
-        with thread_scope(n_parameters * pixels * (plan.batch_size or len(data.X))):
+        with thread_scope(step_multiplications(module, shape, plan.batch_size or len(data.X))):
             net.train_with(_make_epoch_hook(net, reporter, checkpoint, attributes))
     if net.interrupt is not None and not net.is_finite():
         raise net.interrupt  # training was diverging: there is nothing to keep
