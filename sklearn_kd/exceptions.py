@@ -6,6 +6,7 @@ __all__ = [
     "DivergenceError",
     "DividedGroupsWarning",
     "EarlyStoppingWarning",
+    "FittedTeacherWarning",
     "IgnoredSampleWeightWarning",
     "InSampleLabelsWarning",
     "MissingClassWarning",
@@ -36,6 +37,10 @@ class DividedGroupsWarning(UserWarning):
 
 class EarlyStoppingWarning(UserWarning):
     """Early stopping cannot hold out a row, so that training runs for all epochs."""
+
+
+class FittedTeacherWarning(UserWarning):
+    """A teacher that is fitted already is fitted again, since it is not frozen."""
 
 
 class IgnoredSampleWeightWarning(UserWarning):

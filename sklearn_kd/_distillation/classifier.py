@@ -36,6 +36,7 @@ from sklearn_kd._utils.sub_estimators import (
     fitted_block,
     last_step,
     merge_tags,
+    warn_if_fitted,
     with_default_estimators,
     without_own_requests,
 )
@@ -91,10 +92,12 @@ class DistilledClassifier(
     ----------
     teacher : classifier, default=None
         Any classifier with ``predict_proba`` or ``decision_function``: a pipeline, a search, a
-        skorch net. It is cloned and fitted. Inside :class:`sklearn.frozen.FrozenEstimator` it is
-        used as it is, and classes that it knows and ``y`` lacks are kept. Decision values become
-        probabilities by a slope and an offset per class (Platt's sigmoid [4]_ for two classes),
-        fitted to ``y`` on the values that become labels. None is ``KernelTeacher()``.
+        skorch net. It is cloned and fitted, even if it is fitted already, which gives a
+        :class:`~sklearn_kd.exceptions.FittedTeacherWarning`. Inside
+        :class:`sklearn.frozen.FrozenEstimator` it is used as it is, and classes that it knows and
+        ``y`` lacks are kept. Decision values become probabilities by a slope and an offset per
+        class (Platt's sigmoid [4]_ for two classes), fitted to ``y`` on the values that become
+        labels. None is ``KernelTeacher()``.
     student : classifier, default=None
         Any classifier whose ``fit``, or the ``fit`` of a pipeline's last step, takes
         ``soft_targets`` or ``sample_weight``. It is cloned. If the last step has the parameters
@@ -450,6 +453,8 @@ class DistilledClassifier(
         )
         known = check_before_fits(self, student, spec, rows)
         rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)
+        if teacher is not None:
+            warn_if_fitted(self._get_teacher())
         selection, transfer = resolve_auto(self, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)

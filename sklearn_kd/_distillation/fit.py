@@ -23,7 +23,7 @@ from sklearn_kd._distillation.transfer_set import (
 )
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.sklearn_compat import routing_enabled
-from sklearn_kd._utils.sub_estimators import seeded
+from sklearn_kd._utils.sub_estimators import refuse_other_kinds, seeded
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def resolve_estimators(est, *, needs_teacher):
     if est.random_state is not None:
         teacher = None if teacher is None else seeded(teacher, rng)
         student = seeded(student, rng)
+    if teacher is not None:
+        refuse_other_kinds("teacher", teacher)
     student = StudentSpec.of(student, est.alpha, est.temperature)
     check_parameters(est, student)
     if est.class_weight is not None and routing_enabled():

@@ -2,16 +2,17 @@
 
 import copy
 
-from sklearn.base import clone, is_regressor
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object, process_routing
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_kd._utils.protocols import Distiller
 from sklearn_kd._utils.sklearn_compat import VisualBlock, num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import IgnoredSampleWeightWarning
+from sklearn_kd.exceptions import FittedTeacherWarning, IgnoredSampleWeightWarning
 
 #: Metadata that tells a network which rows to hold out. Teachers may request them.
 OPTIONAL_METADATA = ("groups", "X_val", "y_val", "sample_weight_val")
@@ -390,6 +391,46 @@ def refuse_samplers(student):
         refuse_samplers(step)
 
 
+def refuse_other_kinds(role, estimator):
+    """Raise a TypeError for a teacher or student that is a regressor, a clusterer and so on.
+
+    Classifiers of other packages may not say that they are classifiers.
+    """
+    last = last_step(estimator)
+    kind = getattr(last, "_estimator_type", None)
+    if hasattr(last, "__sklearn_tags__"):
+        kind = get_tags(last).estimator_type
+    if kind not in (None, "classifier"):
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(
+            f"the {role} {type(last).__name__} is {article} {kind.replace('_', ' ')}, whose "
+            f"predictions are not labels: give a classifier as {role}."
+        )
+
+
+def warn_if_fitted(teacher):
+    """Warn about a fitted teacher that is not frozen, before a clone of it is fitted.
+
+    Nothing is known of an estimator whose clone counts as fitted too, as a frozen one does.
+    """
+    if _is_fitted(teacher) and not _is_fitted(clone(teacher)):
+        warn_caller(
+            f"the teacher {type(teacher).__name__} is fitted already. A clone of it is fitted "
+            "again, and what it has learned before is not used. To use it as it is, on rows that "
+            "it was not fitted on, pass sklearn.frozen.FrozenEstimator(teacher). To fit it again "
+            "without this warning, pass sklearn.base.clone(teacher).",
+            FittedTeacherWarning,
+        )
+
+
+def _is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except (AttributeError, NotFittedError, TypeError):  # without tags it is not known
+        return False
+    return True
+
+
 def student_mode(student, alpha, temperature):
     """Return "native", "mixed" (native without parameters for the loss) or "expansion".
 
@@ -399,12 +440,7 @@ def student_mode(student, alpha, temperature):
     refuse_samplers(student)
     last = last_step(student)
     name = type(last).__name__
-    # not is_classifier, because classifiers of other packages may lack the tag
-    if hasattr(last, "__sklearn_tags__") and is_regressor(last):
-        raise TypeError(
-            f"the student {name} is a regressor, whose predictions are not labels: give a "
-            "classifier as student."
-        )
+    refuse_other_kinds("student", student)
     if fit_parameter_key(student, "soft_targets") is not None:
         has_loss = {"alpha", "temperature"} <= last.get_params(deep=False).keys()
         mode = "native" if has_loss else "mixed"

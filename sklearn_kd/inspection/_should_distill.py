@@ -17,7 +17,7 @@ from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels, merge_classes
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
-from sklearn_kd._utils.sub_estimators import last_step, seeded, student_mode
+from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded, student_mode
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd._utils.warnings import warning_scope
 from sklearn_kd.inspection._fold_losses import (
@@ -300,6 +300,7 @@ def should_distill(  # noqa: PLR0913
     seed = int(rng.randint(2**31 - 1))
     if random_state is not None:
         teacher, student = seeded(teacher, rng), seeded(student, rng)
+    refuse_other_kinds("teacher", teacher)
     student_mode(student, alpha, 1.0)  # an error for one that cannot learn soft labels
     frozen = isinstance(last_step(teacher), FrozenEstimator)
     calibrate = calibration is not None and not frozen

@@ -7,6 +7,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier
 from sklearn_kd.exceptions import (
+    FittedTeacherWarning,
     IgnoredSampleWeightWarning,
     InSampleLabelsWarning,
     MissingClassWarning,
@@ -15,6 +16,7 @@ from sklearn_kd.exceptions import (
     UntestedRowsWarning,
 )
 from tests._helpers.data import FIXED, blobs
+from tests._helpers.distillation import fixed
 from tests._helpers.estimators import Oracle
 from tests._helpers.selection import Noise
 
@@ -55,9 +57,14 @@ def warn_few(X, y):
     return DistilledClassifier(part, part, **params), {}, TransferRowsWarning
 
 
+def warn_fitted(X, y):
+    return fixed(LogisticRegression().fit(X, y), LogisticRegression()), {}, FittedTeacherWarning
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        warn_fitted,
         warn_no_gain,
         warn_ignored_weights,
         warn_sliceable,
