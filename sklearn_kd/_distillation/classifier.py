@@ -176,7 +176,9 @@ class DistilledClassifier(
         The fitted student.
     teacher_ : classifier
         The teacher fitted on all rows, or the frozen teacher. Absent if ``soft_targets`` made it
-        unnecessary.
+        unnecessary. If a teacher or student of another package takes only the labels 0 to
+        n_classes - 1, it, or the last step of its pipeline, is fitted on these inside a classifier
+        that predicts labels of ``y``, whose ``estimator_`` is the one fitted.
     classes_ : ndarray of shape (n_classes,)
         Sorted labels of ``y``, of a frozen teacher and of labeled ``soft_targets``.
     alpha_, temperature_ : float

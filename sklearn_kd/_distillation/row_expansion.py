@@ -4,10 +4,16 @@ import numpy as np
 from sklearn.utils import indexable
 
 from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.labels import balanced_factors
 from sklearn_kd._utils.memory import check_copies
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
-from sklearn_kd._utils.sub_estimators import fit_up_to_last_step, last_step, step_parameter
+from sklearn_kd._utils.sub_estimators import (
+    fit_up_to_last_step,
+    last_step,
+    step_parameter,
+    with_last_step,
+)
 
 
 def expand_rows(Q, sample_weight=None):
@@ -73,7 +79,7 @@ def balance_classes(student, Q, sample_weight=None):
 
 
 def fit_expanded(student, data, Q, classes, params, subtask):
-    """Fit an unfitted student on the copies of :func:`expand_rows`, in place.
+    """Fit an unfitted student on the copies of :func:`expand_rows`, and return it.
 
     The steps of a pipeline before the last are fitted on the rows themselves. They should see each
     row once, and an encoder that cross-fits y would leak between copies.
@@ -92,18 +98,14 @@ def fit_expanded(student, data, Q, classes, params, subtask):
     subtask : Subtask or None
         Subtask of the callbacks, which begins with the fit of the last step.
     """
-    student, X, params, validation = fit_up_to_last_step(
+    last, X, params, validation = fit_up_to_last_step(
         student, data.X, data.y, params, data.validation
     )
     (X,) = indexable(X)
     rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
     params = check_method_params(X, params=params, indices=rows)
     check_copies(X, len(Q), len(rows))
-    with begin_subtask(subtask, student):
-        student.fit(
-            safe_indexing(X, rows),
-            classes[columns],
-            sample_weight=weight,
-            **params,
-            **validation,
-        )
+    with begin_subtask(subtask, last):
+        params = {**params, **validation, "sample_weight": weight}
+        fitted = fit_on_labels(last, safe_indexing(X, rows), classes[columns], params)
+    return with_last_step(student, fitted)

@@ -15,6 +15,7 @@ from sklearn_kd._distillation.row_expansion import (
     switch_off_validation_split,
 )
 from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.labels import apply_temperature, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
@@ -27,6 +28,7 @@ from sklearn_kd._utils.sub_estimators import (
     step_parameter,
     student_mode,
     transform_validation,
+    with_last_step,
 )
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
@@ -149,8 +151,7 @@ class StudentTrainer:
         )
         Q = balance_classes(student, Q, data.params.get("sample_weight"))
         self._request(student, data, "groups")
-        fit_expanded(student, data, Q, self.classes, data.params, subtask)
-        return student
+        return fit_expanded(student, data, Q, self.classes, data.params, subtask)
 
     def _request(self, student, data, *names):
         """Let a pipeline pass metadata that was made here to its last step."""
@@ -180,8 +181,8 @@ class StudentTrainer:
         with begin_subtask(subtask, last), warnings.catch_warnings():
             # rows and columns are in order here, and those of the user were checked before
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-            last.fit(X, data.y, **params)
-        return student
+            fitted = fit_on_labels(last, X, data.y, params)
+        return fitted if last is student else with_last_step(student, fitted)
 
     def fit_jointly(self, training_sets, epoch_share):
         """Fit students of different labels of the same rows in shared matrix products.

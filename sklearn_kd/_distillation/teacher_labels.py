@@ -23,6 +23,7 @@ from sklearn_kd._utils.calibration import (
 )
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.cross_fit import fit_on_rows
+from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels, known_classes, merge_classes
@@ -208,7 +209,7 @@ def _fit_teacher(spec, rows, subtask):
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
             warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
         if not is_fixed:
-            teacher.fit(rows.X, rows.y, **rows.params["teacher"])
+            teacher = fit_on_labels(teacher, rows.X, rows.y, rows.params["teacher"])
     return teacher, has_oob
 
 

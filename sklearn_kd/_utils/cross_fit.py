@@ -4,6 +4,7 @@ import time
 
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
 from sklearn_kd._utils.sub_estimators import seeded
 
@@ -14,7 +15,7 @@ def fit_on_rows(estimator, X, y, rows, fit_params):
     Parameters
     ----------
     estimator : estimator
-        Fitted in place.
+        Unfitted. It is fitted in place if it takes the labels, see `fit_on_labels`.
     X, y : array-like or DataFrame
     rows : ndarray of int
     fit_params : dict
@@ -32,7 +33,7 @@ def timed_fit_on_rows(estimator, X, y, rows, fit_params):
     params = check_method_params(X, params=fit_params, indices=rows)
     X, y = safe_indexing(X, rows), safe_indexing(y, rows)
     start = time.perf_counter()
-    estimator.fit(X, y, **params)
+    estimator = fit_on_labels(estimator, X, y, params)
     return estimator, time.perf_counter() - start
 
 

@@ -89,6 +89,14 @@ def step_parameter(estimator, name):
     return list(estimator_path(estimator, into_distillers=False))[-1][0] + name
 
 
+def with_last_step(estimator, last):
+    """Return an estimator after its `last_step` was replaced by another one, in place."""
+    if last is last_step(estimator):
+        return estimator
+    name = step_parameter(estimator, "").removesuffix("__")
+    return estimator.set_params(**{name: last}) if name else last
+
+
 def fit_parameter_key(estimator, name):
     """Return the keyword of ``fit`` that passes ``name`` to the last step, or None.
 

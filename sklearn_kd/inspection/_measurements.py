@@ -26,6 +26,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
+from sklearn_kd._utils.encoded_labels import without_encoding
 from sklearn_kd._utils.folds import split_rows
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.paired import paired_means
@@ -371,7 +372,7 @@ def _hard_label_fit_params(model, student, weights):
 
 def _same_seeds(student, fitted):
     """Return a clone of a student, with the seeds of a fitted one instead of unset seeds."""
-    student, seeds = clone(student), fitted.get_params()
+    student, seeds = clone(student), without_encoding(fitted).get_params()
     params = student.get_params()
     names = [name for name in params if name.split("__")[-1] == "random_state"]
     return student.set_params(**{name: seeds[name] for name in names if params[name] is None})

@@ -43,3 +43,20 @@ def _changed(values, change):
 def as_column(labels):
     """Return labels as CatBoost does for more than two classes."""
     return np.asarray(labels)[:, None]
+
+
+class CodesOnly(OtherPackage):
+    """Stand-in for XGBClassifier, which takes the labels 0 to n_classes - 1 only."""
+
+    def fit(self, X, y, sample_weight=None):
+        found = np.unique(y)
+        expected = np.arange(len(found))
+        if found.dtype.kind not in "iu" or not np.array_equal(found, expected):
+            raise ValueError(
+                "Invalid classes inferred from unique values of `y`.  "
+                f"Expected: {expected}, got {found}"
+            )
+        super().fit(X, y, sample_weight)
+        self.classes_ = expected
+        self.n_fits_ = 1
+        return self
