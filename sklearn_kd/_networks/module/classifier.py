@@ -37,7 +37,8 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
 
     module_params : dict or None, default=None
         Keyword arguments of ``module``. A search over them has the grid
-        ``{"module_params": [{"width": 16}, {"width": 32}]}``.
+        ``{"module_params": [{"width": 16}, {"width": 32}]}``, or ``{"module__width": [16, 32]}``
+        as for skorch, see `set_params`.
 
     optimizer : {"adam", "adamw", "sgd"} or class, default="adam"
         A name, a class of ``torch.optim``, or a class of the same interface: the first argument is
@@ -301,6 +302,32 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+
+    def set_params(self, **params):
+        """Set parameters, also single ones of the module, the optimizer and the scheduler.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values as for the constructor. As for skorch, ``module__width=16`` sets
+            ``module_params["width"]`` and keeps the other ``module_params``, and ``optimizer__``
+            and ``scheduler__`` precede names in ``optimizer_params`` and ``scheduler_params``.
+
+        Returns
+        -------
+        self : ModuleClassifier
+        """
+        nested = {name: {} for name in ("module", "optimizer", "scheduler")}
+        for key in list(params):
+            name, delimiter, inner = key.partition("__")
+            if delimiter and name in nested:
+                nested[name][inner] = params.pop(key)
+        super().set_params(**params)
+        for name, values in nested.items():
+            if values:
+                values = {**(getattr(self, f"{name}_params") or {}), **values}
+                setattr(self, f"{name}_params", values)
+        return self
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)

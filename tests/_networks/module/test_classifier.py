@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import DistilledClassifier
 from tests._helpers.data import FIXED, blobs
@@ -117,3 +120,57 @@ def test_partial_fit_with_lbfgs_keeps_no_tensor():
     fitted = model(optimizer=torch.optim.LBFGS).partial_fit(X, y, classes=np.unique(y))
     assert b"torch" not in pickle.dumps(vars(fitted)["_optimizer_state"]["state"])
     fitted.partial_fit(X, y)
+
+
+# Names of parameters as in skorch
+
+
+def test_nested_names_set_single_parameters():
+    before = {"width": 4, "norm": True}
+    fitted = model(module_params=before).set_params(module__width=6, learning_rate=0.1)
+    assert fitted.module_params == {"width": 6, "norm": True}
+    assert fitted.learning_rate == 0.1
+    assert before == {"width": 4, "norm": True}, "the dict of the user is left alone"
+    fitted.set_params(optimizer="sgd", optimizer__momentum=0.9, optimizer__nesterov=True)
+    fitted.set_params(scheduler="step", scheduler__step_size=2, module_params={"width": 3})
+    assert fitted.optimizer_params == {"momentum": 0.9, "nesterov": True}
+    assert fitted.scheduler_params == {"step_size": 2}
+    assert fitted.module_params == {"width": 3}
+    fitted.set_params(module_params=None, module__width=5)
+    assert fitted.module_params == {"width": 5}
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert not any("__" in name for name in copy.get_params())
+    X, y = blobs()
+    assert copy.fit(X, y).module_state_["hidden.weight"].shape == (5, 3)
+    for name in ("modul__width", "callbacks__x", "learning_rate__x"):
+        with pytest.raises((ValueError, AttributeError)):
+            fitted.set_params(**{name: 1, "module__width": 9})
+    assert fitted.module_params == {"width": 5}, "an error sets nothing"
+
+
+@pytest.mark.parametrize("prefix", ["", "student__", "student__last__", "teacher__"])
+def test_a_grid_over_nested_names(prefix):
+    X, y = blobs(60, spread=4.0)
+    network = model(max_epochs=5, module_params={"norm": True})
+    options = {**FIXED, "random_state": 0}
+    estimator = {
+        "": network,
+        "student__": DistilledClassifier(LogisticRegression(), network, **options),
+        "student__last__": DistilledClassifier(
+            LogisticRegression(),
+            Pipeline([("scale", StandardScaler()), ("last", network)]),
+            **options,
+        ),
+        "teacher__": DistilledClassifier(network, LogisticRegression(), cv=2, **options),
+    }[prefix]
+    grids = (
+        {f"{prefix}module__width": [2, 5]},
+        {f"{prefix}module_params": [{"norm": True, "width": 2}, {"norm": True, "width": 5}]},
+    )
+    nested, plain = (
+        GridSearchCV(estimator, grid, cv=2, scoring="neg_log_loss").fit(X, y) for grid in grids
+    )
+    assert_array_equal(nested.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
+    assert nested.best_index_ == plain.best_index_
+    assert_array_equal(nested.predict_proba(X), plain.predict_proba(X))
