@@ -139,10 +139,10 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     # in-sample labels need no others, unless more rows are labeled by their calibration
     has_more_rows = setting.n_augmented > 0 or spec.X_unlabeled is not None
     needs_labels = setting.source == "out-of-sample" or (setting.source != "hard" and has_more_rows)
-    data = LabeledTrainingData.from_teacher(spec, rows, needs_labels=needs_labels, subtask=subtask)
     transfer_set = TransferSet()
-    if setting.n_augmented:
-        transfer_set = data.make_transfer_set(transfer, setting.n_augmented)
+    if setting.n_augmented:  # before the teacher, since the augmentation may raise an error
+        transfer_set = rows.make_transfer_set(transfer, setting.n_augmented, spec.X_unlabeled)
+    data = LabeledTrainingData.from_teacher(spec, rows, needs_labels=needs_labels, subtask=subtask)
     training_set = StudentTrainingSet.of(data, setting, transfer_set)
     if setting.n_augmented and est.augmentation != "auto":
         warn_if_few_transfer_rows(transfer_set, setting.n_augmented)

@@ -108,11 +108,11 @@ class HeldOutTrial:
         """
         train, test = split
         fraction = len(train) / len(rows)
-        data = LabeledTrainingData.from_teacher(spec, rows.take(train))
-        transfer_set = TransferSet()
+        training, transfer_set = rows.take(train), TransferSet()
         n_made = round(n_transfer_rows * fraction)
         if n_made or (n_transfer_rows and transfer.method == "auto"):
-            transfer_set = data.make_transfer_set(transfer, n_made)
+            transfer_set = training.make_transfer_set(transfer, n_made, spec.X_unlabeled)
+        data = LabeledTrainingData.from_teacher(spec, training)
         return cls(student, data, transfer_set, rows.take(test), fraction)
 
     def evaluate(self, settings, n_jobs, epoch_share=TRIAL_EPOCH_SHARE):

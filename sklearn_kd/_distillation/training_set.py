@@ -123,6 +123,22 @@ class TrainingRows:
             groups=groups,
         )
 
+    def make_transfer_set(self, transfer, n_rows, X_unlabeled):
+        """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
+        X, weight, part = self.X, self.weight, self._parts()
+        if X_unlabeled is not None:
+            n_more = num_samples(X_unlabeled)
+            X, weight = stack_rows(X, X_unlabeled), extended_weights(weight, n_more)
+            if part is not None:
+                part = np.append(part, np.full(n_more, part.max() + 1))
+        return transfer.make(X, n_rows, weight, part)
+
+    def _parts(self):
+        """Return parts of the rows that new rows must not mix: groups, or blocks in time."""
+        if self.groups is None and self.is_ordered:
+            return np.arange(len(self)) * min(len(self), N_TIME_BLOCKS) // len(self)
+        return self.groups
+
 
 def check_training_rows(est, given, *, teacher, student):
     """Validate the arguments of ``fit`` of a DistilledClassifier.
@@ -252,23 +268,6 @@ class LabeledTrainingData:
         # class weights of soft labels depend on the labels
         weighs_classes = self.spec.class_weight is not None
         return without_unlabeled, setting.n_augmented, weighs_classes and setting
-
-    def make_transfer_set(self, transfer, n_rows):
-        """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
-        X, weight, more = self.rows.X, self.rows.weight, self.spec.X_unlabeled
-        part = self._parts()
-        if more is not None:
-            X, weight = stack_rows(X, more), extended_weights(weight, num_samples(more))
-            if part is not None:
-                part = np.append(part, np.full(num_samples(more), part.max() + 1))
-        return transfer.make(X, n_rows, weight, part)
-
-    def _parts(self):
-        """Return parts of the rows that new rows must not mix: groups, or blocks in time."""
-        rows = self.rows
-        if rows.groups is None and rows.is_ordered:
-            return np.arange(len(rows)) * min(len(rows), N_TIME_BLOCKS) // len(rows)
-        return rows.groups
 
 
 def _align(given, known, classes):

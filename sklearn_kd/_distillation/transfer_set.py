@@ -100,7 +100,9 @@ class TransferSpec:
         if callable(self.method):
             if part is not None:
                 return self._call_for_parts(X, n_rows, part)
-            return TransferSet(self.method(X, n_rows, self.seed))
+            made = self.method(X, n_rows, self.seed)
+            stack_rows(safe_indexing(X, [0]), made, "what augmentation returns")  # or an error
+            return TransferSet(made)
         # imported here, since fetchers and label noise in the folder make it slow to import
         from sklearn_kd.datasets import make_transfer_rows
 

@@ -95,6 +95,13 @@ def with_nan(X):
         ),
         (with_nan, None, {}, "X contains NaN"),
         (sp.csr_array, None, {"augmentation": "gibbs"}, "Sparse data"),
+        (np.asarray, None, {"augmentation": lambda X, n, seed: X[:, :1]}, "returns has 1 features"),
+        (
+            np.asarray,
+            None,
+            {"augmentation": lambda X, n, seed: pd.DataFrame(X)},
+            "do not go together",
+        ),
         (lambda X: X.astype(str) + "!", None, {}, "could not convert string"),
         (
             lambda X: ["a word"] * len(X),
