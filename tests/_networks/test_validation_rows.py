@@ -13,9 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
-from sklearn_kd._networks import training_data
-from sklearn_kd._networks.two_layer import stacked
 from tests._helpers.data import blobs
+from tests._helpers.groups import HeldOutSpy, visits
 from tests._helpers.modules import Small
 
 
@@ -34,15 +33,6 @@ BATCHES = pytest.mark.parametrize("batch_size", [None, 16])
 ROWS, LABELS = blobs(170, n_classes=3, spread=3.0)
 X, Y, X_VAL, Y_VAL = ROWS[:120], LABELS[:120], ROWS[120:], LABELS[120:]
 W_VAL = np.random.RandomState(0).randint(0, 4, size=50)
-
-
-def visits(n_patients, n_visits, seed):
-    """Near copies: a row and a label for each patient, and small differences of the visits."""
-    rng = np.random.RandomState(seed)
-    Z, direction = rng.normal(size=(n_patients, 10)), np.random.RandomState(9).normal(size=10)
-    y = (Z @ direction + 3 * rng.normal(size=n_patients) > 0).astype(int)
-    patient = np.repeat(np.arange(n_patients), n_visits)
-    return Z[patient] + 0.05 * rng.normal(size=(len(patient), 10)), y[patient], patient
 
 
 # Groups
@@ -77,37 +67,11 @@ def test_memorized_labels_of_groups_are_no_progress(network, batch_size):
     assert min(model.fit(rows, y, groups=group).validation_loss_curve_) > 0.6
 
 
-class Spy:
-    """Records the weights of the rows that each network trains on, and is scored on."""
-
-    def __init__(self, monkeypatch, n_rows):
-        self.pairs = pairs = []
-        init, rows_of = training_data.TrainingTensors.__init__, stacked.StackedNetworks._rows
-
-        def tensors_init(tensors, *args, **kwargs):
-            init(tensors, *args, **kwargs)
-            if kwargs["validation_mask"] is not None:
-                masks = np.zeros((2, n_rows), bool)
-                for mask, name in zip(masks, ("training", "validation"), strict=True):
-                    mask[tensors.index[name].numpy()] = True
-                pairs.append(masks)
-
-        def stacked_rows(stack):
-            train, validation = rows_of(stack)
-            if stack.plans[0].fold is not None:
-                for row in zip(train.weights, validation.rows.weights, strict=True):
-                    pairs.append([(weights > 0).numpy() for weights in row])
-            return train, validation
-
-        monkeypatch.setattr(training_data.TrainingTensors, "__init__", tensors_init)
-        monkeypatch.setattr(stacked.StackedNetworks, "_rows", stacked_rows)
-
-
 @pytest.mark.parametrize("fraction", [0.1, 0.4])
 @BATCHES
 @BOTH
 def test_no_row_of_a_group_that_is_held_out_trains(network, batch_size, fraction, monkeypatch):
-    spy = Spy(monkeypatch, len(X))
+    spy = HeldOutSpy(monkeypatch, len(X))
     names = np.array([f"patient {k}" for k in range(30)])[np.arange(120) // 4]
     y = (Y[::4] % 2)[np.arange(120) // 4]
     y[::7] = 2  # a class that is spread over groups
@@ -378,7 +342,7 @@ def test_joint_training_is_that_of_single_fits(kind, batch_size):
 
 
 def test_joint_trials_hold_out_a_fold_of_groups(monkeypatch):
-    spy, group = Spy(monkeypatch, 120), np.arange(120) // 4
+    spy, group = HeldOutSpy(monkeypatch, 120), np.arange(120) // 4
     student = two_layer()
     rows = student._check_data(X, Y, None, None)
     validation = student._check_validation(X, rows[1], None, groups=group)

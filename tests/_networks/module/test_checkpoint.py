@@ -133,6 +133,7 @@ def test_more_epochs_after_the_end(tmp_path):
         ("y", "y"),
         ("sample_weight", "sample_weight"),
         ("soft_targets", "soft_targets"),
+        ("groups", "groups"),
     ],
 )
 def test_a_checkpoint_of_another_fit(tmp_path, change, named):
@@ -144,6 +145,7 @@ def test_a_checkpoint_of_another_fit(tmp_path, change, named):
         fitted.set_params(**change)
     else:
         other = {"X": X + 1, "y": 1 - y, "sample_weight": 1.0 + y, "soft_targets": one_hot(y, 2)}
+        other["groups"] = np.arange(50) // 2
         data[change] = other[change]
     with pytest.raises(ValueError, match=rf"differs in {named}: delete the file"):
         fitted.fit(**data)
@@ -151,6 +153,29 @@ def test_a_checkpoint_of_another_fit(tmp_path, change, named):
     path.write_text("nothing")
     with pytest.raises(ValueError, match="is not a checkpoint"):
         fitted.fit(X, y)
+
+
+def test_groups_and_validation_rows_are_part_of_a_fit(tmp_path):
+    X, y = blobs(50)
+    X_val, y_val = blobs(20, seed=1)
+    rows = {"X_val": X_val, "y_val": y_val, "sample_weight_val": 1.0 + y_val}
+    grouped = {"groups": np.arange(50) // 2}
+    others = {
+        "sample_weight_val": {**rows, "sample_weight_val": None},
+        "X_val": {**rows, "X_val": X_val + 1},
+        "y_val": {**rows, "y_val": 1 - y_val},
+        "groups": {"groups": np.arange(50) // 5},
+    }
+    for number, given in enumerate((rows, grouped)):
+        path = tmp_path / f"{number}.pt"
+        with pytest.raises(RuntimeError, match="killed"):
+            checkpointed(path, callbacks=[Dies(20)]).fit(X, y, **given)
+        for name, other in others.items():
+            if name in given:
+                with pytest.raises(ValueError, match=f"differs in .*{name}"):
+                    checkpointed(path).fit(X, y, **other)
+        whole = checkpointed().fit(X, y, **given)
+        assert_same(checkpointed(path).fit(X, y, **given), whole)
 
 
 def test_checkpoints_take_numpy_numbers(tmp_path):
