@@ -11,6 +11,7 @@ from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
     check_row_order,
+    check_rows_are_flat,
     check_soft_targets,
     rescale_weights,
     validate_sample_weight,
@@ -74,6 +75,7 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
         Positive, with class weights.
     soft_targets : ndarray of shape (n_samples, n_classes) or None
     """
+    check_rows_are_flat(est, X)
     check_row_order(soft_targets, X, y)
     X, y = validate_data(est, X, y, dtype=[np.float64, np.float32], reset=reset)
     weights = _checked_weights(sample_weight, X)
@@ -146,6 +148,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
                 f"{name} was not passed: pass {name} too."
             )
     check_validation_rows_are_used(est)
+    check_rows_are_flat(est, X_val, "X_val")
     X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
     if X.shape[1] != est.n_features_in_:
         raise ValueError(

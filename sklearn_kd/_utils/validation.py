@@ -10,6 +10,8 @@ from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 #: Standard deviation of the number of agreeing rows in a random order. If it is larger, agreement
 #: at chance is a sign of misaligned rows. Two equal classes reach it with about 100 rows.
 MIN_AGREEMENT_STD_ROWS = 4.9
+#: Numbers of channels by which the axis of the channels of an image is recognized.
+CHANNELS = (1, 3, 4)
 #: Largest difference from one of the sum of a row of probabilities that the user passes.
 ROW_SUM_TOLERANCE = 1e-5
 #: The same for probabilities that a model predicts. The mean of float32 softmax values over many
@@ -19,6 +21,42 @@ PREDICTED_ROW_SUM_TOLERANCE = 1e-3
 
 class NotFiniteError(ValueError):
     """Probabilities contain NaN or infinity."""
+
+
+def check_rows_are_flat(estimator, X, name="X"):
+    """Raise ValueError for rows of two or more dimensions, such as images, and say what to pass.
+
+    Parameters
+    ----------
+    estimator : estimator
+        If it has the parameter ``image_shape``, the message names its value.
+    X : array-like
+    name : str
+        What the message calls ``X``.
+    """
+    shape = _nested_shape(X)
+    if len(shape) <= 2:
+        return
+    image, flat = shape[1:], name
+    if len(image) == 2:
+        image = (1, *image)
+    elif len(image) == 3 and image[-1] in CHANNELS and image[0] not in CHANNELS:
+        image, flat = (image[-1], *image[:-1]), f"{name}.transpose(0, 3, 1, 2)"  # channels first
+    advice = f"pass a flat row for each sample, {flat}.reshape(len({name}), -1)"
+    set_shape = vars(estimator).get("image_shape", image)
+    if "image_shape" in vars(estimator) and (set_shape is None or tuple(set_shape) != image):
+        advice += f", with image_shape={image} for a module that takes images"
+    raise ValueError(
+        f"Found array with dim {len(shape)}, while dim <= 2 is required by "
+        f"{type(estimator).__name__}: {name} has the shape {shape}, so {advice}."
+    )
+
+
+def _nested_shape(X):
+    """Return the shape of an array or of nested lists."""
+    if hasattr(X, "shape"):
+        return tuple(X.shape)
+    return (len(X), *_nested_shape(X[0])) if isinstance(X, list | tuple) and len(X) else ()
 
 
 def validate_sample_weight(sample_weight, X):

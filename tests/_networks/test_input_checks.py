@@ -1,14 +1,19 @@
 """Soft targets and bad input: a clear error and nothing half-fitted."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
+from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
+from tests._helpers.modules import model
 from tests._helpers.two_layer import FAST, assert_same_state, soft_labels, state_of
 
 # Soft targets
@@ -139,3 +144,44 @@ def test_bad_input_leaves_nothing_behind(case):
         model.fit(X, y, **options)
     assert_same_state(model, before)
     np.testing.assert_array_equal(model.predict_proba(X_good), proba)
+
+
+# Images
+
+
+IMAGES = [
+    ((40, 3, 4, 5), "X", (3, 4, 5)),
+    ((40, 1, 4, 4), "X", (1, 4, 4)),
+    ((40, 4, 5), "X", (1, 4, 5)),
+    ((40, 6, 5, 3), "X.transpose(0, 3, 1, 2)", (3, 6, 5)),  # channels last
+    ((40, 2, 3, 4, 5), "X", (2, 3, 4, 5)),
+]
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.from_numpy, np.ndarray.tolist, list])
+@pytest.mark.parametrize(("shape", "flat", "image_shape"), IMAGES)
+def test_images_are_told_how_to_be_flat(shape, flat, image_shape, container):
+    X = np.random.default_rng(0).normal(size=shape)
+    y = np.arange(len(X)) % 2
+    images = container(X)
+    message = f"dim <= 2.* pass a flat row for each sample, {re.escape(flat)}.reshape"
+    message += re.escape("(len(X), -1)")
+    with_shape = message + f", with image_shape={re.escape(str(image_shape))} for a module"
+    module, network = model(max_epochs=2), TwoLayerPGDClassifier(**FAST)
+    for estimator, text in ((module, with_shape), (network, message + r"\.")):
+        with pytest.raises(ValueError, match=text):
+            estimator.fit(images, y)
+        with pytest.raises(ValueError, match=text):
+            estimator.partial_fit(images, y, classes=[0, 1])
+        with pytest.raises(ValueError, match=text):
+            SelfDistillClassifier(estimator).fit(images, y)
+    rows = (X if flat == "X" else X.transpose(0, 3, 1, 2)).reshape(len(X), -1)
+    module.set_params(image_shape=image_shape).fit(rows, y)
+    network.fit(rows, y)
+    for estimator in (module, network):
+        for method in ("predict", "predict_proba", "decision_function"):
+            with pytest.raises(ValueError, match=message + r"\."):
+                getattr(estimator, method)(images)
+        with pytest.raises(ValueError, match=message.replace("X", "X_val")):
+            estimator.fit(rows, y, X_val=images, y_val=y)
+    assert_array_equal(module.fit(rows, y).predict(rows), module.predict(rows.tolist()))

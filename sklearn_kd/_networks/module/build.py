@@ -135,9 +135,8 @@ def check_outputs(est, module, rows, *, warns):
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(
-            f"the module cannot take a batch of shape (n, {', '.join(map(str, shape))}): set "
-            "image_shape, the sizes in module_params, or input_scaling=False where rows are "
-            f"indices. It said: {error}"
+            f"the module cannot take a batch of shape (n, {', '.join(map(str, shape))}) and dtype "
+            f"{dtype_name(rows.dtype)}: {_what_helps(module, rows)}. It said: {error}"
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(
@@ -161,6 +160,30 @@ def check_outputs(est, module, rows, *, warns):
         raise ValueError(f"the state of the module must be tensors; {', '.join(others)} is not.")
     if warns:
         _warn_of_probabilities(module, outputs, last_sigmoid.outputs)
+
+
+def _what_helps(module, rows):
+    """Return advice for rows that a module cannot take, after trying other dtypes."""
+    other = torch.float32 if rows.dtype == torch.float64 else torch.float64
+    name = dtype_name(other)
+    if _can_take(module.to(other), rows.to(other)):
+        return (
+            f"it has {name} inside, in a tensor that is neither a parameter nor a buffer, or in a "
+            f"cast such as .{'float' if name == 'float32' else 'double'}(). Pass "
+            f"X.astype(np.{name}), or let the module use the dtype of its input"
+        )
+    if _can_take(module, torch.zeros_like(rows, dtype=torch.long)):
+        return "its first layer takes indices. Let it call x.long(), and set input_scaling=False"
+    return "set image_shape, or the sizes in module_params"
+
+
+def _can_take(module, rows):
+    try:
+        with torch.no_grad():
+            module(rows.clone())
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    return True
 
 
 def _warn_of_probabilities(module, outputs, of_sigmoid):

@@ -13,6 +13,7 @@ from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
+from sklearn_kd._utils.validation import check_rows_are_flat
 
 
 class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
@@ -467,5 +468,6 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         from sklearn_kd._networks.module import build
 
         require_fitted(self)
+        check_rows_are_flat(self, X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return build.predict_logits(self, X)

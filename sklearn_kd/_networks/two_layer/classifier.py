@@ -13,6 +13,7 @@ from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, RealNotInt, StrOptions, fit_context
+from sklearn_kd._utils.validation import check_rows_are_flat
 
 #: Rows are predicted without a scaled copy where the offsets add at most this to the input of a
 #: neuron, in units of what a row of norm one adds. Each factor of two costs one bit of precision.
@@ -389,6 +390,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     @numpy_inputs
     def _logits(self, X):
         require_fitted(self)
+        check_rows_are_flat(self, X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return network_logits(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -117,3 +118,104 @@ def test_modules_that_cannot_be_trained(module, message):
 def test_image_shapes_are_positive_integers(shape):
     with pytest.raises(ValueError, match="must be positive integers"):
         model(image_shape=shape).fit(*blobs())
+
+
+# dtypes
+
+
+class Casts(Small):
+    """Computes in the dtype of a cast in forward."""
+
+    def __init__(self, cast, **params):
+        super().__init__(**params)
+        self.cast = cast
+
+    def forward(self, x):
+        return super().forward(x.to(self.cast))
+
+
+class Projects(Small):
+    """Multiplies by a tensor that is no buffer, so that it keeps its dtype."""
+
+    def __init__(self, input_shape, **params):
+        super().__init__(input_shape=(2,), **params)
+        self.projection = torch.randn(input_shape[0], 2)
+
+    def forward(self, x):
+        return super().forward(x @ self.projection)
+
+
+class Recurrent(Small):
+    """Starts from a hidden state of the default dtype."""
+
+    def __init__(self, input_shape, **params):
+        super().__init__(input_shape=(4,), **params)
+        self.cell = nn.GRUCell(input_shape[0], 4)
+
+    def forward(self, x):
+        return super().forward(self.cell(x, torch.zeros(len(x), 4)))
+
+
+@pytest.mark.parametrize(
+    ("module", "params"), [(Casts, {"cast": torch.float32}), (Projects, {}), (Recurrent, {})]
+)
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_float64_rows_in_a_module_with_float32_inside(module, params, call):
+    X, y = blobs()
+    fitted = model(module, module_params=params, max_epochs=3)
+    more = {"classes": [0, 1]} if call == "partial_fit" else {}
+    with pytest.raises(
+        ValueError, match=r"dtype float64.*float32 inside.*X\.astype\(np\.float32\)"
+    ) as e:
+        getattr(fitted, call)(X, y, **more)
+    assert "image_shape" not in str(e.value)
+    getattr(fitted, call)(X.astype(np.float32), y, **more).predict(X)
+
+
+def test_float32_rows_in_a_module_with_float64_inside():
+    X, y = blobs(dtype=np.float32)
+    fitted = model(Casts, module_params={"cast": torch.float64}, max_epochs=3)
+    with pytest.raises(
+        ValueError, match=r"dtype float32.*float64 inside.*X\.astype\(np\.float64\)"
+    ):
+        fitted.fit(X, y)
+    fitted.fit(X.astype(np.float64), y)
+
+
+class Embeds(nn.Module):
+    def __init__(self, n_outputs, casts):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(10, 4), nn.Linear(12, n_outputs)
+        self.casts = casts
+
+    def forward(self, x):
+        return self.out(self.embedding(x.long() if self.casts else x).flatten(1))
+
+
+@pytest.mark.parametrize("casts", [True, False])
+def test_indices_are_neither_scaled_nor_floats(casts):
+    _, y = blobs()
+    X = np.random.default_rng(0).integers(0, 10, size=(len(y), 3))
+    message = r"takes indices.*call x\.long\(\), and set input_scaling=False"
+    fitted = model(Embeds, module_params={"casts": casts}, max_epochs=3)
+    with pytest.raises(ValueError, match=message):
+        fitted.fit(X, y)
+    fitted.set_params(input_scaling=False)
+    if casts:
+        fitted.fit(X, y)
+    else:
+        with pytest.raises(ValueError, match=message):
+            fitted.fit(X, y)
+
+
+def convolution(n_outputs):
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(n_outputs))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_module_for_images_needs_their_shape(dtype):
+    X, y = np.random.default_rng(0).normal(size=(20, 16)).astype(dtype), np.arange(20) % 2
+    fitted = model(convolution, max_epochs=2)
+    with pytest.raises(ValueError, match=r"\(n, 16\) and dtype .*: set image_shape, or the sizes"):
+        fitted.fit(X, y)
+    fitted.set_params(image_shape=(1, 4, 4)).fit(X, y)
