@@ -309,6 +309,30 @@ def fitted_block(meta, names):
     )
 
 
+def group_fit_params(student, groups):
+    """Return groups as metadata for the fit of a student outside of a meta-estimator.
+
+    Parameters
+    ----------
+    student : estimator
+        With metadata routing, the last step of a pipeline gets a request for groups, in place.
+    groups : array-like of shape (n_samples,) or None
+
+    Returns
+    -------
+    dict
+        Empty if ``fit`` of the student takes no groups.
+    """
+    key = None if groups is None else fit_parameter_key(student, "groups")
+    if key is None:
+        return {}
+    if not routing_enabled():
+        return {key: groups}
+    if isinstance(student, Pipeline):
+        last_step(student).set_fit_request(groups=True)
+    return {"groups": groups}
+
+
 def fit_up_to_last_step(student, X, y, params, validation):
     """Fit the steps of a pipeline, which may be nested, up to the step that is fitted last.
 

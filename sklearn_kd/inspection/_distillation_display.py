@@ -89,6 +89,7 @@ class DistillationDisplay:
         cv=5,
         n_seeds=1,
         sample_weight=None,
+        groups=None,
         n_latency=200,
         n_jobs=None,
         random_state=0,
@@ -108,7 +109,7 @@ class DistillationDisplay:
             Rows, as teacher and student take them.
         y : array-like of shape (n_samples,)
             Class labels.
-        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
+        cv, n_seeds, sample_weight, groups, n_latency, n_jobs, random_state, verbose
             As for :func:`~sklearn_kd.inspection.distillation_report`, with one seed by default.
         ax, score_name, errorbar_kw
             As for :meth:`plot`.
@@ -131,7 +132,7 @@ class DistillationDisplay:
         check_distiller(estimator, "estimator")
         check_option(score_name, "score_name", SCORES)
         options = MeasurementOptions(
-            cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose
+            cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, groups=groups
         )
         frame = measure_folds(estimator, X, y, options)
         return cls(frame=frame, score_name=score_name).plot(ax, errorbar_kw=errorbar_kw)

@@ -21,12 +21,17 @@ from sklearn_kd._utils.calibration import (
     fit_teacher_temperature,
 )
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
-from sklearn_kd._utils.folds import stratified_folds, user_folds
+from sklearn_kd._utils.folds import (
+    group_split_params,
+    stratified_folds,
+    user_folds,
+    warn_if_groups_are_divided,
+)
 from sklearn_kd._utils.labels import align_columns, merge_classes
 from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
-from sklearn_kd._utils.sub_estimators import last_step, route_fit, step_parameter
+from sklearn_kd._utils.sub_estimators import group_fit_params, last_step, route_fit, step_parameter
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,9 @@ def checked_folds(cv, data, seed):
     else:
         if is_number:
             cv = StratifiedGroupKFold(int(cv), shuffle=True, random_state=seed)
-        split_params = {} if data.groups is None else {"groups": data.groups}
+        split_params = group_split_params(cv, data.groups, {})
         folds = user_folds(cv, data.X, data.y, data.original_rows, data.n_given, split_params)
+        warn_if_groups_are_divided(folds, data.groups)
     folds = [(train, test) for train, test in folds if len(test)]
     if len(folds) < 2:
         raise ValueError(
@@ -115,7 +121,7 @@ def checked_folds(cv, data, seed):
     return folds
 
 
-def routed_fit_params(distiller, teacher, student, weight):
+def routed_fit_params(distiller, teacher, student, weight, groups):
     """Return the metadata for the fits of teacher and student, as `DistilledClassifier` routes it.
 
     Parameters
@@ -124,17 +130,21 @@ def routed_fit_params(distiller, teacher, student, weight):
     teacher : estimator or None
         None if the teacher is frozen.
     student : estimator
+        With metadata routing, the last step of a pipeline gets a request for groups, in place.
     weight : ndarray of shape (n_samples,) or None
+    groups : ndarray of int of shape (n_samples,) or None
 
     Returns
     -------
     dict of dict
         With the keys "teacher" and "student".
     """
-    params = route_fit(distiller, teacher, student, weight, {})
+    metadata = {} if groups is None else {"groups": groups}
+    params = route_fit(distiller, teacher, student, weight, metadata)
     if not routing_enabled():
         given = params["student"]
         params["student"] = {step_parameter(student, name): given[name] for name in given}
+    params["student"] |= group_fit_params(student, groups)
     return params
 
 

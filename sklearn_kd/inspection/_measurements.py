@@ -19,7 +19,7 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, check_scalar, column_or_1d, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
@@ -27,13 +27,19 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.encoded_labels import without_encoding
-from sklearn_kd._utils.folds import split_rows
+from sklearn_kd._utils.folds import (
+    group_split_params,
+    split_rows,
+    warn_if_groups_are_divided,
+)
+from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import (
     fit_parameter_key,
+    group_fit_params,
     last_step,
     route_fit,
     student_mode,
@@ -186,6 +192,7 @@ class MeasurementOptions:
     verbose: int
     #: A score that both students must have, or None.
     decide_by: str | None = None
+    groups: Any = None
 
 
 @dataclass(frozen=True)
@@ -197,14 +204,16 @@ class EvaluationRows:
     X : array-like or DataFrame of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,)
     weight : ndarray of shape (n_samples,) or None
+    groups : array-like of shape (n_samples,) or None
     """
 
     X: Any
     y: np.ndarray
     weight: np.ndarray | None
+    groups: Any = None
 
     def take(self, rows):
-        """Return some of the rows."""
+        """Return some of the rows, without their groups."""
         weight = None if self.weight is None else self.weight[rows]
         return EvaluationRows(safe_indexing(self.X, rows), self.y[rows], weight)
 
@@ -241,7 +250,9 @@ def measure_folds(distiller, X, y, options):
     X, y = indexable(X, column_or_1d(y))
     weight = options.sample_weight
     weight = None if weight is None else validate_sample_weight(weight, X)
-    data = EvaluationRows(X, y, weight)
+    data = EvaluationRows(X, y, weight, options.groups)
+    if data.groups is not None:
+        encode_groups(data.groups, len(y))  # an error for groups of other rows
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
     classes, y_encoded = encode_labels(y[used])
     if len(classes) < 2:
@@ -251,7 +262,7 @@ def measure_folds(distiller, X, y, options):
     fold_seed = int(rng.randint(2**31 - 1))
     seeds = sample_without_replacement(2**31 - 1, options.n_seeds, random_state=rng)
     seeds = [int(seed) for seed in seeds]
-    folds = _folds(options.cv, X, y, used, fold_seed)
+    folds = _folds(options.cv, data, used, fold_seed)
 
     scorer = _Scorer(classes, class_weight_sums)
     lines, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
@@ -265,15 +276,21 @@ def measure_folds(distiller, X, y, options):
     return frame.astype({"n_augmented": "Int64"}) if "n_augmented" in settings else frame
 
 
-def _folds(cv, X, y, used, seed):
+def _folds(cv, data, used, seed):
     """Return the training and test rows of each fold, of those that are used."""
-    cv = 5 if cv is None else cv
+    cv, y, groups = 5 if cv is None else cv, data.y, data.groups
+    group = None if groups is None else encode_groups(groups, len(y))
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         rows = np.flatnonzero(used)
-        splitter = StratifiedKFold(int(cv), shuffle=True, random_state=seed)
-        return [(rows[train], rows[test]) for train, test in splitter.split(rows, y[rows])]
-    folds = []
-    for fold, (train, test) in enumerate(split_rows(cv, X, y, {})):
+        kind = StratifiedKFold if group is None else StratifiedGroupKFold
+        splits = kind(int(cv), shuffle=True, random_state=seed).split(
+            rows, y[rows], None if group is None else group[rows]
+        )
+        return [(rows[train], rows[test]) for train, test in splits]
+    split_params = group_split_params(cv, groups, {})
+    folds, splits = [], split_rows(cv, data.X, y, split_params)
+    warn_if_groups_are_divided(splits, group)
+    for fold, (train, test) in enumerate(splits):
         train, test = train[used[train]], test[used[test]]
         if not (len(train) and len(test)):
             raise ValueError(
@@ -332,9 +349,11 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     model = clone(distiller).set_params(random_state=seed)
     student = model._get_student()
     hard_params = _hard_label_fit_params(model, student, data.weight)
-    weights = {} if data.weight is None else {"sample_weight": data.weight}
+    hard_params |= group_fit_params(student, data.groups)
+    metadata = {"sample_weight": data.weight, "groups": data.groups}
+    metadata = {name: value for name, value in metadata.items() if value is not None}
     seconds = {"teacher": np.nan}
-    model, seconds["distilled"] = timed_fit_on_rows(model, data.X, data.y, train, weights)
+    model, seconds["distilled"] = timed_fit_on_rows(model, data.X, data.y, train, metadata)
     student = _same_seeds(student, model.student_)
     student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
 

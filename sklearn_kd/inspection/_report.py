@@ -365,6 +365,7 @@ def distillation_report(  # noqa: PLR0913
     cv=5,
     n_seeds=5,
     sample_weight=None,
+    groups=None,
     distiller=None,
     decide_by="log_loss",
     margin=None,
@@ -393,14 +394,17 @@ def distillation_report(  # noqa: PLR0913
     y : array-like of shape (n_samples,)
         Class labels.
     cv : int, splitter, iterable of splits or None, default=5
-        A number of shuffled stratified folds (None: 5), a splitter or explicit splits. For groups,
-        pass ``list(splitter.split(X, y, groups))``. Use more folds if the verdict is "undecided",
-        for instance 10 or a :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
+        A number of shuffled stratified folds (None: 5), a splitter or explicit splits. Use more
+        folds if the verdict is "undecided", for instance 10 or a
+        :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
     n_seeds : int, default=5
         Fits on each fold. Students with random initial weights may differ more between seeds than
         distillation changes them. One seed is enough if teacher and student are deterministic.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows in fits and in scores. Rows of weight zero are left out.
+    groups : array-like of shape (n_samples,), default=None
+        Rows of one group stay together in the folds, if ``cv`` is a number or a splitter that takes
+        groups, and in the fits of the distilled model and of students that take groups.
     distiller : DistilledClassifier, default=None
         How to distill, with ``alpha``, ``temperature``, ``cv`` and its other parameters. It is
         cloned, with the teacher and student given here and the seed as its ``random_state``. None:
@@ -491,7 +495,7 @@ def distillation_report(  # noqa: PLR0913
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})
     options = MeasurementOptions(
-        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, decide_by
+        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, decide_by, groups
     )
     frame = measure_folds(distiller, X, y, options)
     return DistillationReport(frame, decide_by=decide_by, margin=margin)

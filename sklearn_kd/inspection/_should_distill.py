@@ -14,6 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.labels import encode_labels, merge_classes
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
@@ -183,8 +184,9 @@ def should_distill(  # noqa: PLR0913
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, for fits and losses. Rows of weight zero are left out.
     groups : array-like of shape (n_samples,), default=None
-        Rows of one group stay together if ``cv`` is a number or a splitter that takes groups, and
-        count as one observation in the intervals.
+        Rows of one group stay together if ``cv`` is a number or a splitter that takes groups, in
+        fits of a teacher and a student that take groups, and count as one observation in the
+        intervals.
     decide_by : {"log_loss", "accuracy"}, default="log_loss"
         The loss that decides. The log loss is more informative for few rows, and soft labels
         change it first. "accuracy" is for students without ``predict_proba`` and for users who
@@ -295,7 +297,7 @@ def should_distill(  # noqa: PLR0913
     """
     _check_settings(decide_by, alpha, calibration, margin, confidence)
     distiller = DistilledClassifier(teacher, student)
-    teacher, student = distiller._get_teacher(), distiller._get_student()
+    teacher, student = distiller._get_teacher(), clone(distiller._get_student())
     rng = check_random_state(random_state)
     seed = int(rng.randint(2**31 - 1))
     if random_state is not None:
@@ -314,6 +316,7 @@ def should_distill(  # noqa: PLR0913
         None if frozen else teacher,
         student,
         None if sample_weight is None else data.weight,
+        data.groups,
     )
 
     # The students come first, so that their errors are raised before a teacher takes its time.
@@ -331,7 +334,10 @@ def should_distill(  # noqa: PLR0913
     )
     estimates = _estimates(losses, folds, data, confidence)
     frame = _fold_frame(fits, losses, folds, data.weight)
-    has_own_labels = frozen or fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher))
+    has_own_labels = frozen or (
+        data.groups is None
+        and (fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher)))
+    )
     levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
     if margin is None:
         margin = default_margin(decide_by, levels["student"])
@@ -370,7 +376,7 @@ def _cross_validation_rows(X, y, groups, sample_weight):
     if len(rows) < n_given:
         X, y, weight = safe_indexing(X, rows), y[rows], weight[rows]
     if groups is not None:
-        groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1]
+        groups = np.unique(encode_groups(groups, n_given)[rows], return_inverse=True)[1]
     classes, y_encoded = encode_labels(y)
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")

@@ -94,6 +94,7 @@ class WidthCurveDisplay:
         cv=None,
         scoring=None,
         fit_params=None,
+        groups=None,
         max_memory=None,
         verbose=0,
         ax=None,
@@ -131,6 +132,9 @@ class WidthCurveDisplay:
         fit_params : dict, default=None
             Metadata for ``fit``, such as ``sample_weight`` and ``soft_targets``, sliced with the
             rows. With ``soft_targets`` there is no line of a teacher.
+        groups : array-like of shape (n_samples,), default=None
+            Groups for a splitter ``cv`` that takes them. With metadata routing they are also those
+            of the estimator in each fold.
         max_memory : float or None, default=None
             Memory in GiB that the students may use at a time. None: the free memory.
         verbose : int, default=0
@@ -189,7 +193,7 @@ class WidthCurveDisplay:
             share_minibatches=True,
             max_memory=max_memory,
             verbose=verbose,
-        ).fit(X, y, **(fit_params or {}))
+        ).fit(X, y, **(fit_params or {}), **({} if groups is None else {"groups": groups}))
         if score_name is None:
             score_name = _name_of(scoring, negate_score)
         display = cls(frame=_score_frame(search, names, alphas), score_name=score_name)

@@ -173,6 +173,9 @@ class GroupOracle(ClassifierMixin, BaseEstimator):
             self.oob_decision_function_ = proba
         return self
 
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
     def predict_proba(self, X):
         K = len(self.classes_)
         P = np.full((len(X), K), 1 / K)
