@@ -129,7 +129,8 @@ class DistilledClassifier(
           :class:`~sklearn_kd.exceptions.InSampleLabelsWarning` is raised.
 
         A frozen teacher, alone or as the last step of a pipeline, labels the rows as it is. If
-        rows belong to groups or are ordered in time, pass a splitter that keeps them apart.
+        rows belong to groups, pass ``groups`` to ``fit``. If rows are ordered in time, pass a
+        splitter that tests later rows than it trains on. See Notes.
     calibration : "temperature" or None, default="temperature"
         Calibrate out-of-sample labels by the temperature at which their log loss is least. Most
         forests are underconfident, and most boosted ensembles are overconfident.
@@ -237,6 +238,17 @@ class DistilledClassifier(
     the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
     network), and about the time of one or two fits of the student. Row expansion trains on up to
     ``n_samples * n_classes`` copies of rows in memory.
+
+    **Groups.** If ``groups`` are passed to ``fit``, no label of a row comes from a fit that has
+    seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and
+    neither leave-one-out, out-of-bag nor in-sample labels are tried by "auto". The selection holds
+    out whole groups, and so does a student whose ``fit`` takes groups. Transfer rows belong to the
+    group of the row at which they started, and each unlabeled row is a group of its own. Each class
+    needs rows in two groups. Searches pass groups on with metadata routing only.
+
+    **Rows in time.** If each split of ``cv`` trains on earlier positions than it tests, a student
+    with early stopping whose ``fit`` takes ``X_val`` gets the last rows as ``X_val``, a fraction
+    ``validation_fraction`` of the rows that it is not trained on.
 
     **Row expansion** is exact for students whose loss is a weighted sum over rows. Labels are
     tempered before the fit, :math:`softmax(z / T)`, and the probabilities g of the student become
