@@ -236,8 +236,8 @@ class DistilledClassifier(
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
     more, to detect memorization. The student is fitted once. The selection adds the same fits of
     the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
-    network), and about the time of one or two fits of the student. Row expansion trains on up to
-    ``n_samples * n_classes`` copies of rows in memory.
+    network), and about the time of one or two fits of the student. Row expansion trains on a copy
+    of a row for each class, at most 20, in memory.
 
     **Groups.** If ``groups`` are passed to ``fit``, no label of a row comes from a fit that has
     seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and
@@ -259,7 +259,10 @@ class DistilledClassifier(
     and its splits cannot be switched off. ``class_weight="balanced"`` of the student becomes
     weights that count rows, and ``student_`` then has none. Other parameters that count rows
     (``min_samples_leaf``) count copies, up to one per class and row. In a pipeline only the last
-    step sees copies.
+    step sees copies. If a row has more than 20 classes of positive probability, up to 15 of the
+    most probable ones keep it, and up to 5 classes drawn from the others have the remaining
+    probability, in equal parts. Each class is drawn in proportion to its probability, so that the
+    expectation of the loss is the same.
 
     **Metadata.** Without metadata routing, sample weights are passed to the last steps of
     pipelines only. The labels are made inside ``fit``, so that a search leaks nothing through the

@@ -1,7 +1,7 @@
 """Row expansion: fit a student that takes sample weights on weighted copies of rows."""
 
 import numpy as np
-from sklearn.utils import indexable
+from sklearn.utils import gen_batches, indexable
 
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.encoded_labels import fit_on_labels
@@ -14,6 +14,71 @@ from sklearn_kd._utils.sub_estimators import (
     step_parameter,
     with_last_step,
 )
+from sklearn_kd._utils.unique_rows import group_rows
+
+#: Copies of a row up to which each class has one. More would take time in proportion to the number
+#: of classes (docs/results.md).
+MAX_COPIES = 20
+#: A row of more classes has a copy for the most probable ones, until they have this share of its
+#: probability, and copies for classes that are drawn from the others. A single class is drawn if
+#: the share is reached.
+KEPT_SHARE, MAX_KEPT_CLASSES, MAX_DRAWN_CLASSES = 0.999, 15, 5
+#: Rows whose classes are drawn at a time, which takes 100 MB for 1000 classes.
+BATCH_ROWS = 2000
+#: Multiples of the golden ratio modulo 1 are spread evenly over [0, 1).
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+
+
+def draw_classes(Q, X):
+    r"""Reduce the classes of each row to `MAX_COPIES`, without a change of the expected loss.
+
+    The student minimizes :math:`\sum_i \sum_k q_{ik} l_k(x_i)`, which is linear in q. The most
+    probable classes of a row keep their probability. The others have the probability r together. In
+    their place, m classes are drawn by systematic sampling, class k with the expectation
+    :math:`m q_{ik} / r`, and each has the probability r / m. The expectation of the loss, and the
+    sum of each row, are therefore those of Q. Without the draws, rare classes would be
+    underestimated, or missing.
+
+    Parameters
+    ----------
+    Q : ndarray of shape (n_samples, n_classes)
+    X : rows
+        Equal rows draw equally, so that a weight of k equals k copies of a row.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Q itself, if no row has more classes.
+    """
+    many = np.flatnonzero(np.count_nonzero(Q, axis=1) > MAX_COPIES)
+    if not len(many):
+        return Q
+    Q, point = np.array(Q), group_rows(X)[many] * GOLDEN_RATIO % 1
+    for batch in gen_batches(len(many), BATCH_ROWS):
+        Q[many[batch]] = _draw_classes(Q[many[batch]], point[batch])
+    return Q
+
+
+def _draw_classes(Q, point):
+    """Reduce the classes of rows, each of which draws at a point in [0, 1)."""
+    order = np.argsort(-Q, axis=1, kind="stable")
+    q = np.take_along_axis(Q, order, axis=1)
+    total = q.sum(axis=1)
+    is_kept = np.cumsum(q, axis=1) - q < KEPT_SHARE * total[:, None]
+    is_kept[:, MAX_KEPT_CLASSES:] = False
+    remaining = np.cumsum(np.where(is_kept, 0, q), axis=1)
+    r = remaining[:, -1]
+    n_drawn = np.where(r > (1 - KEPT_SHARE) * total, MAX_DRAWN_CLASSES, 1)
+    last = np.count_nonzero(q, axis=1) - 1  # rounding must not draw a class of probability zero
+    q[~is_kept] = 0
+    for draw in range(MAX_DRAWN_CLASSES):
+        rows = np.flatnonzero(draw < n_drawn)
+        goal = (draw + point[rows]) / n_drawn[rows] * r[rows]
+        drawn = np.minimum((remaining[rows] <= goal[:, None]).sum(axis=1), last[rows])
+        q[rows, drawn] += r[rows] / n_drawn[rows]
+    reduced = np.empty_like(Q)
+    np.put_along_axis(reduced, order, q, axis=1)
+    return reduced
 
 
 def expand_rows(Q, sample_weight=None):
@@ -80,6 +145,10 @@ def balance_classes(student, Q, sample_weight=None):
 
 def fit_expanded(student, data, Q, classes, params, subtask):
     """Fit an unfitted student on the copies of :func:`expand_rows`, and return it.
+=======
+    """Fit an unfitted student on weighted copies of rows, in place.
+
+    The copies are those of :func:`expand_rows` for the labels of :func:`draw_classes`.
 
     The steps of a pipeline before the last are fitted on the rows themselves. They should see each
     row once, and an encoder that cross-fits y would leak between copies.
@@ -102,7 +171,7 @@ def fit_expanded(student, data, Q, classes, params, subtask):
         student, data.X, data.y, params, data.validation
     )
     (X,) = indexable(X)
-    rows, columns, weight = expand_rows(Q, params.pop("sample_weight", None))
+    rows, columns, weight = expand_rows(draw_classes(Q, X), params.pop("sample_weight", None))
     params = check_method_params(X, params=params, indices=rows)
     check_copies(X, len(Q), len(rows))
     with begin_subtask(subtask, last):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -119,3 +120,108 @@ def test_class_without_mass_is_a_column_of_zeros():
         decision = model.decision_function(X)
         np.testing.assert_array_equal(decision.argmax(axis=1), proba.argmax(axis=1))
         np.testing.assert_array_equal(decision.argmin(axis=1), 2)
+
+
+def many_classes(n=400, n_classes=100, seed=0):
+    """Rows of which each has a positive probability for each class."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 4))
+    Q = softmax(X @ rng.normal(size=(4, n_classes)) * 1.5, axis=1)
+    y = (np.cumsum(Q, axis=1) < rng.uniform(size=(n, 1))).sum(axis=1)
+    y[:n_classes] = np.arange(n_classes)
+    return X, y, Q
+
+
+class Copies(ClassifierMixin, BaseEstimator):
+    """Remembers the copies that it is fitted on."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.X_, self.y_, self.weight_ = np.asarray(X), y, sample_weight
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+    def labels_of(self, X, n_classes):
+        """Return the soft labels of the rows X that the copies have."""
+        at = {tuple(row): i for i, row in enumerate(X)}
+        Q = np.zeros((len(X), n_classes))
+        np.add.at(Q, ([at[tuple(row)] for row in self.X_], self.y_), self.weight_)
+        return Q
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("concentration", [0.1, 1.0, 5.0])
+def test_a_row_of_many_classes_has_few_copies(in_pipeline, concentration):
+    X, y, Q = many_classes()
+    Q = softmax(np.log(Q) * concentration, axis=1)
+    student = make_pipeline(Copies()) if in_pipeline else Copies()
+    model = distil(student=student).fit(X, y, soft_targets=Q)
+    copies = last_step(model.student_)
+    counts = np.unique(copies.X_, axis=0, return_counts=True)[1]
+    assert len(counts) == len(X)
+    assert counts.max() <= 20
+    received = copies.labels_of(X, 100)
+    np.testing.assert_allclose(received.sum(axis=1), 1)
+    assert (received[Q == 0] == 0).all()
+    # the most probable classes are kept as they are
+    order = np.argsort(-Q, axis=1)
+    top = np.take_along_axis(Q, order, axis=1)
+    n_kept = np.minimum((np.cumsum(top, axis=1) < 0.999).sum(axis=1) + 1, 15)
+    for i in range(len(X)):
+        kept = order[i, : n_kept[i]]
+        np.testing.assert_allclose(received[i, kept], Q[i, kept], rtol=1e-12)
+    if concentration == 5.0:  # confident labels have fewer
+        assert counts.mean() < 15
+
+
+def test_the_classes_drawn_do_not_change_the_expected_loss():
+    X, y, Q = many_classes(4000)
+    received = distil(student=Copies()).fit(X, y, soft_targets=Q).student_.labels_of(X, 100)
+    assert (received > 0).sum(axis=1).max() <= 20
+    # sums over rows of q times functions of the row: 1 and its columns
+    functions = np.column_stack([np.ones(len(X)), X])
+    gap = functions.T @ (received - Q)
+    # of independent draws: a class that is drawn has the weight r / 5
+    order = np.argsort(-Q, axis=1)
+    is_kept = np.zeros(Q.shape, bool)
+    np.put_along_axis(is_kept, order[:, :15], True, axis=1)
+    tail = np.where(is_kept, 0, Q)
+    r = tail.sum(axis=1, keepdims=True)
+    error = np.sqrt(functions.T**2 @ (tail * (r / 5)))
+    assert np.abs(gap / error).max() < 5
+    assert (gap / error).std() < 1.1
+    # a class in nobody's first ones is drawn too
+    rare = np.full((4000, 60), 0.01)
+    rare[:, 40:] = 0.03
+    y = (np.cumsum(rare, axis=1) < np.random.default_rng(0).uniform(size=(4000, 1))).sum(axis=1)
+    received = distil(student=Copies()).fit(X, y, soft_targets=rare).student_.labels_of(X, 60)
+    np.testing.assert_allclose(received.mean(axis=0), rare[0], rtol=0.15)
+
+
+def test_few_classes_have_all_their_copies():
+    X, y, Q = many_classes(200, 20)
+    received = distil(student=Copies()).fit(X, y, soft_targets=Q).student_
+    assert len(received.y_) == 200 * 20
+    np.testing.assert_allclose(received.weight_, Q.ravel(), rtol=1e-12)
+    # 100 classes, of which each row has few
+    X, y, Q = many_classes(200, 100)
+    Q *= np.sort(Q, axis=1)[:, [-20]] <= Q
+    Q /= Q.sum(axis=1, keepdims=True)
+    received = distil(student=Copies()).fit(X, y, soft_targets=Q).student_
+    np.testing.assert_allclose(received.labels_of(X, 100), Q, rtol=1e-12)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array, pd.DataFrame])
+def test_a_weight_equals_copies_of_a_row_of_many_classes(convert):
+    X, y, Q = many_classes(200)
+    k = np.random.default_rng(1).integers(1, 4, size=200)
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+    model = distil(student=tree, alpha=0.7)
+    weighted = clone(model).fit(convert(X), y, sample_weight=k, soft_targets=Q)
+    rows = np.repeat(np.arange(200), k)
+    copied = clone(model).fit(convert(X[rows]), y[rows], soft_targets=Q[rows])
+    np.testing.assert_allclose(
+        weighted.predict_proba(convert(X)), copied.predict_proba(convert(X)), rtol=1e-9
+    )
