@@ -144,9 +144,7 @@ def balance_classes(student, Q, sample_weight=None):
 
 
 def fit_expanded(student, data, Q, classes, params, subtask):
-    """Fit an unfitted student on the copies of :func:`expand_rows`, and return it.
-=======
-    """Fit an unfitted student on weighted copies of rows, in place.
+    """Fit an unfitted student on weighted copies of rows, and return it.
 
     The copies are those of :func:`expand_rows` for the labels of :func:`draw_classes`.
 
