@@ -32,9 +32,6 @@ from sklearn_kd.exceptions import (
 #: Rows are divided into four folds. Jointly trained networks use three of them for training, other
 #: students, which are fitted one after the other, use one. The others are held out.
 N_SELECTION_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1
-#: Jointly trained networks use 20 % of their epochs, after which most are about as good as in the
-#: end. Other temperatures and transfer rows are compared with the best setting so far at 8 %.
-TRIAL_EPOCH_SHARE, DIFFERENCE_EPOCH_SHARE = 0.2, 0.08
 #: Distinct rows up to which jointly trained networks are compared on two folds, since one says
 #: little.
 MAX_ROWS_OF_TWO_TRIALS = 1000
@@ -115,8 +112,11 @@ class HeldOutTrial:
         data = LabeledTrainingData.from_teacher(spec, training)
         return cls(student, data, transfer_set, rows.take(test), fraction)
 
-    def evaluate(self, settings, n_jobs, epoch_share=TRIAL_EPOCH_SHARE):
-        """Fit a student with each setting, and store its losses on the held-out rows."""
+    def evaluate(self, settings, n_jobs):
+        """Fit a student with each setting, and store its losses on the held-out rows.
+
+        Jointly trained networks take fewer steps than in a fit, all of them the same number.
+        """
         trainer = StudentTrainer(self.student, self.data.classes)
         if not self.student.is_joint:
             fits = Parallel(n_jobs=n_jobs)(
@@ -129,29 +129,7 @@ class HeldOutTrial:
             groups.setdefault(self.data.rows_key(setting), []).append(setting)
         for group in groups.values():
             training_sets = [self._training_set(setting) for setting in group]
-            self._keep_losses(group, trainer.fit_jointly(training_sets, epoch_share))
-
-    def evaluate_difference(self, reference, others, n_jobs):
-        """Estimate the losses of other settings by their difference from an evaluated setting.
-
-        Networks are trained for few epochs, together with one for ``reference``, and the
-        differences from it are added to its known losses.
-        """
-        if not self.student.is_joint:
-            self.evaluate(others, n_jobs)
-            return
-        known = self.losses[reference]
-        self.evaluate([reference, *others], n_jobs, DIFFERENCE_EPOCH_SHARE)
-        brief = self.losses[reference]
-        self.losses[reference] = known
-        for setting in others:
-            other = self.losses[setting]
-            self.losses[setting] = Losses(
-                _plus_difference(known.log_loss, other.log_loss, brief.log_loss),
-                _plus_difference(known.is_wrong, other.is_wrong, brief.is_wrong),
-                known.log_proba,
-                other.error,
-            )
+            self._keep_losses(group, trainer.fit_jointly(training_sets))
 
     def losses_of_teacher(self):
         """Return the loss of each held-out row under the teacher's labels, or given ones."""
@@ -206,13 +184,6 @@ def _row_losses(proba, y_encoded):
     log_loss = log_losses(proba, y_encoded)
     is_wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
     return np.where(np.isnan(log_loss), np.inf, log_loss), is_wrong
-
-
-def _plus_difference(known, other, brief):
-    """Return ``known + (other - brief)``, infinity where a fit has failed."""
-    with np.errstate(invalid="ignore"):
-        total = known + (other - brief)
-    return np.where(np.isnan(total), np.inf, total)
 
 
 def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed):
@@ -272,7 +243,7 @@ def _default_setting(settings):
 
 
 def _evaluate(trials, settings, n_transfer_rows, n_jobs):
-    """Evaluate settings, first those at T = 1, then others and transfer rows beside the best.
+    """Evaluate settings, then transfer rows beside the best of those at T = 1.
 
     Returns
     -------
@@ -285,15 +256,15 @@ def _evaluate(trials, settings, n_transfer_rows, n_jobs):
     eligible = [s for s in soft if s.temperature == 1] or soft
     others = [s for s in soft if s not in eligible]
     for trial in trials:
-        trial.evaluate([s for s in settings if s not in others], n_jobs)
+        trial.evaluate(settings, n_jobs)
     best = _least_loss(trials, eligible)
     if n_transfer_rows and _has_enough_transfer_rows(trials, n_transfer_rows):
         others.append(best._replace(n_augmented=n_transfer_rows))
         settings = [*settings, others[-1]]
+        for trial in trials:
+            trial.evaluate(others[-1:], n_jobs)
     if not others:
         return settings, eligible
-    for trial in trials:
-        trial.evaluate_difference(best, others, n_jobs)
     first = _least_loss(trials, [s for s in settings if s.source == "hard" or s == best])
     _, gain, error = compare(trials, "log_loss", [first, *others])
     with np.errstate(invalid="ignore"):

@@ -184,15 +184,16 @@ class StudentTrainer:
             fitted = fit_on_labels(last, X, data.y, params)
         return fitted if last is student else with_last_step(student, fitted)
 
-    def fit_jointly(self, training_sets, epoch_share):
+    def fit_jointly(self, training_sets):
         """Fit students of different labels of the same rows in shared matrix products.
+
+        The fits are trials, of fewer steps than a fit has. Unlabeled and transfer rows do not
+        increase their number.
 
         Parameters
         ----------
         training_sets : list of StudentTrainingSet
             Equal but for ``soft_labels``, ``alpha`` and ``temperature``.
-        epoch_share : float
-            Share of the epochs of a fit that the schedule is shortened to.
 
         Returns
         -------
@@ -219,7 +220,7 @@ class StudentTrainer:
             X, rows[1], params.get("sample_weight"), groups=params.get("groups"), **validation
         )
         X, y_encoded, weights = rows
-        options = {"validation": validation, "epoch_share": epoch_share}
+        options = {"validation": validation, "n_trial_rows": training_sets[0].n_own}
         joint = networks[0]._fit_jointly(networks, X, y_encoded, weights, targets, y, **options)
         joint.advance()
         return [

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -19,12 +21,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._distillation.selection import HeldOutTrial, Losses
-from sklearn_kd._distillation.settings import DistillationSetting
-from sklearn_kd._distillation.student_fit import StudentSpec
-from sklearn_kd._distillation.teacher_labels import LabelingSpec
-from sklearn_kd._distillation.training_set import LabeledTrainingData, TrainingRows
-from sklearn_kd._distillation.transfer_set import TransferSet
+from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
@@ -393,46 +390,74 @@ def test_soft_labels_as_good_as_hard_ones_are_taken():
     assert model.label_source_ != "hard"
 
 
-def test_what_is_tried_in_brief_counts_by_what_it_adds():
-    X, y = overlapping(40, 2)
-    rows = TrainingRows(X, y, None, None, {"teacher": {}, "student": {}}, None)
-    train, test = np.split(np.arange(40), 2)
-    data = LabeledTrainingData.from_teacher(LabelingSpec(None, np.array([0, 1])), rows.take(train))
-    student = StudentSpec.of(network(), "auto", "auto")
-    trial = HeldOutTrial(student, data, TransferSet(), rows.take(test), 0.5)
-    plain, *others = (DistillationSetting(0.5, T, "out-of-sample") for T in (1.0, 2.0, 3.0))
-    numbers = np.random.default_rng(0).uniform(size=(2, 4, 20))
-    trial.losses[plain] = Losses(*numbers[:, 0], log_proba="at length")
-    ran = []
+def steps_of_trials(monkeypatch):
+    """Return a list that gets the numbers of rows, networks and steps of each joint training."""
+    recorded = []
+    advance = ResumableTraining.advance
 
-    def evaluate(settings, n_jobs, epoch_share):
-        ran.append((settings, epoch_share))
-        for number, setting in enumerate(settings, 1):
-            trial.losses[setting] = Losses(*numbers[:, number], log_proba="in brief")
+    def counted(training, until=None):
+        state = training._state
+        n_rows, n_networks = len(state.rows.inputs), len(state.students)
+        result = advance(training, until)
+        (n_epochs,) = set(result.n_epochs)
+        recorded.append((n_rows, n_networks, n_epochs * state.steps_per_epoch))
+        return result
 
-    trial.evaluate = evaluate
-    trial.evaluate_difference(plain, others, None)
-    ((settings, epoch_share),) = ran
-    assert settings == [plain, *others]
-    assert epoch_share < 0.2
-    for measure, (known, brief, *each) in zip(("log_loss", "is_wrong"), numbers, strict=True):
-        assert_allclose(getattr(trial.losses[plain], measure), known)
-        for setting, values in zip(others, each, strict=True):
-            assert_allclose(getattr(trial.losses[setting], measure), known + values - brief)
-    assert {losses.log_proba for losses in trial.losses.values()} == {"at length"}
-    for failed in (0, 1):  # at length, in brief
-        numbers[:, failed] = np.inf
-        trial.losses[plain] = Losses(*numbers[:, 0])
-        trial.evaluate_difference(plain, others, None)
-        assert all((trial.losses[setting].log_loss == np.inf).all() for setting in others)
-        assert all((trial.losses[setting].is_wrong == np.inf).all() for setting in others)
+    monkeypatch.setattr(ResumableTraining, "advance", counted)
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("n", "params", "n_steps"),
+    [
+        (2000, {"max_iter": "auto"}, 1708),  # a fifth of the steps where there are many epochs
+        (2000, {"max_iter": 60}, 30 * 10),  # a half of the steps where there are few epochs
+        (2000, {"batch_size": 8}, 27 * 168),
+        (2000, {"batch_size": 8, "max_iter": 3}, 252),
+        (2000, {"batch_size": None, "max_iter": 50}, 10),
+        (2000, {"early_stopping": False, "batch_size": 64, "max_iter": 7}, 81),
+        (600, {"max_iter": 100}, 20),  # in full batch without transfer rows
+        (300, {"max_iter": 80, "output_layer": "trained"}, 16),
+    ],
+)
+def test_candidates_of_a_trial_take_equally_many_steps(n, params, n_steps, monkeypatch):
+    X, y, coef = noisy_labels(n, 5)
+    params = {"n_iter_no_change": 10**6, "n_init": 1, "random_state": 0} | params
+    student = TwoLayerPGDClassifier(4, **params)
+    oracle = FrozenEstimator(Oracle(coef).fit(X, y))
+    trials = steps_of_trials(monkeypatch)
+    model = DistilledClassifier(oracle, student, random_state=0).fit(X, y)
+    n_rows = {rows for rows, *_ in trials}
+    assert len(n_rows) > 1  # with and without transfer rows
+    assert sum(networks for _, networks, _ in trials) >= len(model.candidates_["alpha"])
+    steps = np.array([steps for *_, steps in trials])
+    assert (steps == steps[0]).all()
+    assert_allclose(steps[0], n_steps, rtol=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_hard_labels_win_on_a_clean_table_of_many_steps(seed):
+    """Small minibatches stand for many rows: a fit takes 10,000 steps, and 30,000 of these rows."""
+    X, y = make_classification(
+        5000, n_informative=12, n_clusters_per_class=4, flip_y=0.01, random_state=seed
+    )
+    X_test, y_test, X, y = X[3000:], y[3000:], X[:3000], y[:3000]
+    teacher = HistGradientBoostingClassifier(max_iter=30, random_state=0)
+    student = TwoLayerPGDClassifier(16, batch_size=12, n_init=1, random_state=0)
+    model = DistilledClassifier(teacher, student, random_state=0)
+    fixed = clone(model).set_params(alpha=0.25, temperature=1.0, augmentation="gibbs").fit(X, y)
+    with pytest.warns(NoGainWarning):
+        model.fit(X, y)
+    assert model.label_source_ == "hard"
+    hard = log_loss(y_test, model.predict_proba(X_test))
+    assert log_loss(y_test, fixed.predict_proba(X_test)) > hard + 0.01
 
 
 def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():
-    X, y, coef = noisy_labels(120, 30)
-    student = TwoLayerPGDClassifier(4, random_state=0)
+    X, y, coef = noisy_labels(150, 100)
+    student = TwoLayerPGDClassifier(8, random_state=0)
     model = DistilledClassifier(Oracle(coef), student, random_state=0).fit(X, y)
-    assert model.n_augmented_ == 360
+    assert model.n_augmented_ == 450
     with_more = model.candidates_["n_augmented"] > 0
     assert_array_equal(model.candidates_["chosen"], with_more)
 

@@ -347,7 +347,7 @@ def test_joint_trials_hold_out_a_fold_of_groups(monkeypatch):
     rows = student._check_data(X, Y, None, None)
     validation = student._check_validation(X, rows[1], None, groups=group)
     joint = TwoLayerPGDClassifier._fit_jointly(
-        [student], *rows, Y, validation=validation, epoch_share=0.5
+        [student], *rows, Y, validation=validation, n_trial_rows=len(X)
     )
     joint.advance()
     [(train, out)] = spy.pairs

@@ -102,6 +102,8 @@ class TrainingConfig:
     #: (students,) index, from zero, of the fit that each belongs to: the networks of a fit end
     #: together. None: there is one fit.
     fit: Tensor | None = None
+    #: Most minibatches of an epoch, which then takes other rows each time. None: all rows.
+    max_steps_per_epoch: int | None = None
     activation: Activation = RELU
 
 

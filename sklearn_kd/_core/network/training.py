@@ -178,6 +178,7 @@ class TrainingState:
         n_rows = rows.inputs.shape[0]
         self.full_batch = config.batch_size is None or config.batch_size >= n_rows
         self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (config.batch_size or n_rows))
+        self.steps_per_epoch = min(self.n_batches, config.max_steps_per_epoch or self.n_batches)
         self.is_uniform = rows.weights.shape[1] == 1
         self.n_epochs_done = self.n_steps = 0
 
@@ -217,7 +218,7 @@ class TrainingState:
         self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of each batch size: rows, weights
         is_bounded = torch.isfinite(self.config.max_move[self.original_index])
         self.is_bounded = bool(is_bounded.any())
-        n_steps = self.n_epochs * self.n_batches
+        n_steps = self.n_epochs * self.steps_per_epoch
         self.decay = CosineDecay(self.is_decayed, n_steps, self.student_of_neuron)
 
     def _make_optimizer(self, like: Tensor) -> Optimizer:
@@ -274,7 +275,7 @@ class TrainingState:
         else:
             order = torch.randperm(n_rows, generator=self.config.generator).to(inputs.device)
             losses = inputs.new_zeros(len(self.students))
-            for batch in order.tensor_split(self.n_batches):
+            for batch in order.tensor_split(self.n_batches)[: self.steps_per_epoch]:
                 n_batch = len(batch)
                 if n_batch not in self.buffers:
                     # the batch estimates the weighted mean over all rows
@@ -285,7 +286,7 @@ class TrainingState:
                 if not self.is_uniform:
                     batch_weights = batch_weights.index_select(1, batch)
                 losses += self._step(gathered, batch_weights, batch)
-            losses /= self.n_batches
+            losses /= self.steps_per_epoch
         self._record(self.result.losses, self.n_epochs_done, losses)
         self.n_epochs_done += 1
         assert self.divergence_threshold is not None
@@ -321,7 +322,7 @@ class TrainingState:
         if self.is_bounded:
             layers.project(students.hidden, students.initial, self.max_move)
         if stopping is not None and stopping.averages:
-            stopping.update_average(students, self.n_steps, self.n_batches)
+            stopping.update_average(students, self.n_steps, self.steps_per_epoch)
         return losses
 
     def _workspace(self, n_rows: int) -> layers.Workspace:

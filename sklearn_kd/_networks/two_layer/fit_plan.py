@@ -21,6 +21,12 @@ FULL_BATCH_STEPS, MINIBATCH_STEPS, MIN_EPOCHS = 2000, 10000, 30
 #: The same in minibatches where early stopping ends training. On most tables it does so after about
 #: 10000 steps, and others still improve there (docs/results.md).
 EARLY_STOPPING_STEPS = 60000
+#: Least and largest share of the steps of a fit that a trial takes, and the epochs that it aims at
+#: in between. Networks are closer to their end after a fifth of the steps where rows are few, and
+#: there a trial takes most of the time. Its most steps bound it where fits take more of them.
+MIN_TRIAL_SHARE, MAX_TRIAL_SHARE, TRIAL_EPOCHS, MAX_TRIAL_STEPS = 0.2, 0.5, 40, 10000
+#: Steps between two scores of a trial in minibatches that is compared with others in full batch.
+TRIAL_STEPS_PER_SCORE = 10
 #: Step sizes of Adam under learning_rate="auto". That of the hidden layer is divided by the square
 #: root of the number of inputs: a step moves every coordinate by the same amount, and so the logits
 #: in proportion to that root.
@@ -53,6 +59,7 @@ class FitPlan:
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool = False  # those of the user
     soft: np.ndarray | None = None  # (n_samples, n_classes)
+    max_steps_per_epoch: int | None = None  # in minibatches; None: an epoch takes all rows
     n_shrunk: int = 0  # how often the step size has been divided by four
 
     @property
@@ -101,7 +108,7 @@ class FitPlan:
         )
 
 
-def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epoch_share=1.0):
+def resolve_parameters(est, data, *, partial=False, resume=False, like=None, n_trial_rows=None):
     """Resolve the parameters of one fit.
 
     Parameters
@@ -114,10 +121,11 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
         Whether training continues from the fitted weights.
     like : FitPlan, optional
         A fit whose order of rows and validation rows this one takes in minibatches.
-    epoch_share : float
-        Share of its epochs that the whole schedule is compressed into. Below 1 the fit is a trial.
-        A trial has at most two restarts, and half of that share where it has one. In full batch
-        its early stopping holds out one fold instead of training a network for each fold.
+    n_trial_rows : int, optional
+        Makes the fit a trial, whose whole schedule is compressed into a share of the steps that a
+        fit on the first ``n_trial_rows`` rows takes. Trials with further rows behind these
+        therefore take as many steps. A trial has at most two restarts. In full batch its early
+        stopping holds out one fold instead of training a network for each fold.
 
     Returns
     -------
@@ -125,13 +133,13 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
     """
     if resume:
         check_resumed(est)
-    is_trial = epoch_share < 1
+    is_trial, max_steps_per_epoch = n_trial_rows is not None, None
     batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
     n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, MINIBATCH_STEPS)
     if is_trial:
         n_restarts = min(n_restarts, 2)
-        n_epochs = max(1, math.ceil(epoch_share * n_epochs * n_restarts / 2))
+        n_epochs, max_steps_per_epoch = _trial_epochs(est, data, n_trial_rows, batch_size)
     # that of the shorter training: a longer one does not wait longer
     patience = resolve_patience(est, n_epochs, divisor=5)
     if est.early_stopping and not partial and not is_trial:
@@ -158,6 +166,7 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, epo
         offset=offset,
         scale=scale,
         soft=data.soft,
+        max_steps_per_epoch=max_steps_per_epoch,
     )
     plan.uses_validation_rows = data.validation.has_rows
     if est.early_stopping and not partial and not plan.uses_validation_rows:
@@ -172,6 +181,31 @@ def _n_epochs(est, n_samples, batch_size, n_minibatch_steps):
     if batch_size is None:
         return FULL_BATCH_STEPS
     return max(MIN_EPOCHS, math.ceil(n_minibatch_steps * batch_size / n_samples))
+
+
+def _trial_epochs(est, data, n_rows, batch_size):
+    """Return the epochs of a trial, and the steps of each in minibatches.
+
+    The epochs are at least `MIN_EPOCHS` where the fit has as many, so that a trial of many rows is
+    scored as often. They are then shorter than the rows are many.
+    """
+    first = replace(data, X=data.X[:n_rows], weights=data.weights[:n_rows])
+    first_batch_size = resolve_batch_size(est, first, partial=False)
+    n_fit_epochs = _n_epochs(est, n_rows, first_batch_size, MINIBATCH_STEPS)
+    if first_batch_size is None:
+        n_steps = math.ceil(MIN_TRIAL_SHARE * n_fit_epochs)
+        if batch_size is None:
+            return n_steps, None
+        n_steps_per_epoch = min(TRIAL_STEPS_PER_SCORE, n_steps)
+        return math.ceil(n_steps / n_steps_per_epoch), n_steps_per_epoch
+    holds_out = est.early_stopping and not data.validation.has_rows
+    n_trained = n_rows * (1 - est.validation_fraction * holds_out)
+    n_batches = max(1, int(n_trained / batch_size))
+    most = MAX_TRIAL_SHARE * n_fit_epochs
+    n_epochs = max(MIN_TRIAL_SHARE * n_fit_epochs, min(TRIAL_EPOCHS, most))
+    n_steps = math.ceil(min(n_epochs * n_batches, MAX_TRIAL_STEPS))
+    n_epochs = max(math.ceil(n_steps / n_batches), min(n_fit_epochs, MIN_EPOCHS))
+    return n_epochs, max(1, round(n_steps / n_epochs))
 
 
 def _optimizer_and_step_sizes(est, data):

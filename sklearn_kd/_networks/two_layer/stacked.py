@@ -115,6 +115,7 @@ class StackedNetworks:
             decay=self._per_student([plan.decay for plan in plans]),
             generator=torch.Generator().manual_seed(plans[0].order_seed),
             fit=self._per_student(range(len(plans))),
+            max_steps_per_epoch=plans[0].max_steps_per_epoch,
         )
 
     def _rows(self):
