@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.sub_estimators import fit_parameter_key
 
 #: Distinct training rows below which nothing is held out and "auto" takes its defaults.
@@ -52,10 +53,10 @@ def candidate_settings(est, student, transfer, rows, *, is_frozen):
     is_automatic &= rows.groups is None  # the teacher has seen the group of each of its rows
     if est.alpha == "auto" and is_automatic and not is_frozen:
         sources.append("in-sample")
-    temperature = est.temperature
+    alpha, temperature = python_number(est.alpha), python_number(est.temperature)
     if temperature == "auto" and (est.class_weight is not None or student.mode == "mixed"):
         temperature = 1.0
-    settings = settings_to_try(student.mode, est.alpha, temperature, sources, student.is_joint)
+    settings = settings_to_try(student.mode, alpha, temperature, sources, student.is_joint)
     if est.augmentation == "auto":
         return settings, transfer.n_rows
     if est.augmentation is not None:

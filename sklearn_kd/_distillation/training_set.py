@@ -29,7 +29,13 @@ from sklearn_kd._utils.groups import (
     encode_groups,
     held_out_group_folds,
 )
-from sklearn_kd._utils.labels import align_columns, class_factors, encode_labels, mix_labels
+from sklearn_kd._utils.labels import (
+    align_columns,
+    class_factors,
+    encode_labels,
+    mix_labels,
+    plain_labels,
+)
 from sklearn_kd._utils.sklearn_compat import (
     check_method_params,
     check_y,
@@ -159,7 +165,7 @@ def check_training_rows(est, given, *, teacher, student):
     """
     X, y, sample_weight, soft_targets, groups, params = given
     check_row_order(soft_targets, X, y)
-    X, y = indexable(X, check_y(y, estimator=est))
+    X, y = indexable(X, check_y(plain_labels(y), estimator=est))
     n_given = len(y)
     Q = classes = None
     if soft_targets is not None:

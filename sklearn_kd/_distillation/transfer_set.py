@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
+from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.containers import is_dataframe, stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.warnings import warn_caller
@@ -70,7 +71,7 @@ class TransferSpec:
     @classmethod
     def for_rows(cls, est, rows, *, has_teacher, seed):
         """Resolve "auto" of the parameters of a DistilledClassifier on its training rows."""
-        n_rows = est.n_augmented
+        n_rows = python_number(est.n_augmented)
         if n_rows == "auto":
             n_rows = TRANSFER_ROWS_PER_TRAINING_ROW * len(rows)
         spec = cls(est.augmentation, n_rows, seed)

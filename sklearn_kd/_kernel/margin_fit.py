@@ -42,7 +42,7 @@ def fit_margin(est, X, rows, y_encoded, weights):
     signs = np.eye(n_classes)[label] if n_classes > 2 else 2.0 * label[:, None] - 1
     rows = to_tensor(rows[distinct.first[row]], device=device)
     n_inputs, n_outputs, itemsize = rows.shape[1], signs.shape[1], rows.element_size()
-    limit = np.inf if est.max_memory is None else est.max_memory * 2**30
+    limit = np.inf if est.max_memory is None else float(est.max_memory) * 2**30
     advice = "fit fewer rows, or float32 ones"
     scratch = MAX_PATTERN_BYTES + itemsize * (6 * MAX_SCRATCH_NUMBERS + 2 * MAX_VALUE_NUMBERS)
     check_budget(scratch + 3 * itemsize * len(rows) ** 2, device, advice, limit=limit)

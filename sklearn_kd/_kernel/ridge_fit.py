@@ -416,7 +416,7 @@ def _check_eigen(n_rows, itemsize, device, limit):
 
 def _memory_limit(est):
     """Return ``max_memory`` in bytes."""
-    return math.inf if est.max_memory is None else est.max_memory * 2**30
+    return math.inf if est.max_memory is None else float(est.max_memory) * 2**30
 
 
 def _log(est, text):

@@ -18,12 +18,14 @@ from sklearn_kd._utils.base import (
     probabilities_from_logits,
     require_fitted,
 )
-from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.unique_rows import copies_among
 from sklearn_kd._utils.validation import validate_sample_weight
 
+#: Largest bias.
+MAX_BIAS = 1e6
 #: Fitted attributes that only some fits set.
 _OPTIONAL = (
     "loo_decision_function_",
@@ -204,7 +206,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
     _parameter_constraints: dict = {
         "kernel": [StrOptions({"ntk", "ntk-full", "nngp", "laplace"}), callable],
         "depth": [Interval(Integral, 1, 10, closed="both")],
-        "bias": [Interval(Real, 0, 1e6, closed="both")],
+        "bias": [Interval(Real, 0, None, closed="left")],
         "bandwidth": [Interval(Real, 0, None, closed="neither")],
         "fit_intercept": ["boolean"],
         "input_scaling": ["boolean"],
@@ -293,7 +295,7 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         """
         with all_or_nothing(self):
             self._check_parameters()
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+            X, y = validate_data(self, X, plain_labels(y), dtype=[np.float64, np.float32])
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0
             labels, y_encoded = encode_labels(y[kept])
@@ -348,6 +350,8 @@ class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator
         return self
 
     def _check_parameters(self):
+        if not self.bias <= MAX_BIAS:
+            raise ValueError(f"bias must be at most {MAX_BIAS:g}, got {self.bias}.")
         if self.kernel != "ntk-full" and (self.depth != 1 or self.bias != 0):
             raise ValueError(
                 f"depth={self.depth} and bias={self.bias} are only used by kernel='ntk-full', "

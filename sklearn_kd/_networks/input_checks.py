@@ -7,7 +7,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
-from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
     check_row_order,
@@ -77,7 +77,7 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
     """
     check_rows_are_flat(est, X)
     check_row_order(soft_targets, X, y)
-    X, y = validate_data(est, X, y, dtype=[np.float64, np.float32], reset=reset)
+    X, y = validate_data(est, X, plain_labels(y), dtype=[np.float64, np.float32], reset=reset)
     weights = _checked_weights(sample_weight, X)
     soft, labels = None, classes
     if soft_targets is not None:

@@ -230,7 +230,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         epoch_shares = self._epoch_shares(len(candidates))
         options = {
             "share_minibatches": self.share_minibatches,
-            "limit": math.inf if self.max_memory is None else self.max_memory * 2**30,
+            "limit": math.inf if self.max_memory is None else float(self.max_memory) * 2**30,
             "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
         }
         report = functools.partial(self._report, time.perf_counter(), len(splits))

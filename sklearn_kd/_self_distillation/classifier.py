@@ -26,11 +26,11 @@ from sklearn_kd._utils.base import (
 )
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.convergence import warn_if_improving
+from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
-    RealNotInt,
     StrOptions,
     check_y,
     fit_context,
@@ -39,6 +39,7 @@ from sklearn_kd._utils.sub_estimators import (
     fitted_block,
     merge_tags,
     seeded,
+    set_python_numbers,
     with_default_estimators,
 )
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -255,7 +256,7 @@ class SelfDistillClassifier(
         "schedule": [StrOptions({"chance-corrected", "accuracy", "annealed"}), callable],
         "memory": [
             StrOptions({"auto", "previous-epoch", "previous-generation"}),
-            Interval(RealNotInt, 0, 1, closed="neither"),
+            Interval(Real, 0, 1, closed="neither"),
             None,
         ],
         "warm_up": [Interval(Real, 0, 1, closed="left")],
@@ -376,7 +377,7 @@ class SelfDistillClassifier(
                 network._check_validation(X, checked[1], sample_weight, **validation_rows)
             )
             sample_weight = validate_sample_weight(sample_weight, X)
-            y_checked = check_y(y, estimator=self)
+            y_checked = check_y(plain_labels(y), estimator=self)
             rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)
             if self._trains_two_generations(network):
                 fitted = self._fit_two_generations(network, rows, ctx)
@@ -407,6 +408,7 @@ class SelfDistillClassifier(
                 "network with DistilledClassifier."
             )
         network._validate_params()
+        set_python_numbers(network)
         if isinstance(network.random_state, np.random.RandomState):
             # a number, so that both generations hold the same rows out
             seed = int(network.random_state.randint(2**31 - 1))
@@ -583,7 +585,7 @@ class SelfDistillClassifier(
             "in-sample" with other labels than those of `fit`, with groups or with weights.
         """
         X, y = indexable(X, y)
-        y = check_y(y, estimator=self)
+        y = check_y(plain_labels(y), estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
             validate_data(self, X, reset=False, skip_check_array=True)

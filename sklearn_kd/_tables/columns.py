@@ -100,8 +100,23 @@ def _read_column(values, name):
         whole = bool((found == np.rint(found)).all())
         if not (whole and len(found) and np.abs(found).max() >= MIN_INEXACT_INTEGER):
             return Column(codes.astype(np.int32), found, dtype, whole)
-    codes = pd.factorize(values)[0]
+    try:
+        codes = pd.factorize(values)[0]
+    except TypeError as error:
+        kinds = sorted({type(value).__name__ for value in values if not _is_hashable(value)})
+        raise TypeError(
+            f"column {name!r} of X has cells of the type {' and '.join(kinds)}, which cannot be "
+            "compared: leave the column out of X, or pass tuples or strings in their place."
+        ) from error
     return Column(codes.astype(np.int32), None, None, False)
+
+
+def _is_hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def group_indicators(columns, codes):

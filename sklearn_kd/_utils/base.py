@@ -43,9 +43,36 @@ def require_fitted(estimator):
         check_is_fitted(estimator)
 
 
+def python_number(value):
+    """Return a NumPy scalar as an object of Python, and anything else as it is."""
+    if isinstance(value, np.longdouble):
+        return float(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@contextmanager
+def python_numbers(estimator):
+    """Replace NumPy scalars among the parameters by numbers of Python in this context.
+
+    NumPy computes with a scalar in its own dtype, in which a float16 or an int8 may overflow.
+    """
+    given = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if isinstance(value, np.generic)
+    }
+    vars(estimator).update({name: python_number(value) for name, value in given.items()})
+    try:
+        yield
+    finally:
+        vars(estimator).update(given)
+
+
 @contextmanager
 def all_or_nothing(estimator):
     """Restore the attributes that a fit sets if it fails, so that nothing of this fit remains.
+
+    In this context parameters are numbers of Python.
 
     These are the attributes that end or begin with an underscore. Attributes of scikit-learn's
     callbacks are left alone. The restoring is shallow: a fit that changes an array or a
@@ -57,7 +84,7 @@ def all_or_nothing(estimator):
     before = _fitted_state(estimator)
     vars(estimator).pop("termination_condition_", None)  # that of an earlier fit
     try:
-        with warning_scope():
+        with warning_scope(), python_numbers(estimator):
             yield
     except BaseException as error:
         kept = getattr(estimator, "termination_condition_", None) == "interrupted"

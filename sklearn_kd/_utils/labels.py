@@ -26,6 +26,28 @@ def encode_labels(y, classes=None):
     return classes, np.searchsorted(classes, present)[y_encoded]
 
 
+def plain_labels(y):
+    """Return nullable or categorical integers and booleans of pandas in their NumPy type.
+
+    scikit-learn would read them as float64. Anything else is returned as it is.
+    """
+    if not (hasattr(y, "iloc") and hasattr(y, "dtype")) or isinstance(y.dtype, np.dtype):
+        return y
+    dtype = y.dtype.categories.dtype if hasattr(y.dtype, "categories") else y.dtype
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    is_plain = isinstance(dtype, np.dtype) and dtype.kind in "biu" and not y.isna().any()
+    return y.to_numpy(dtype=dtype) if is_plain else y
+
+
+def unite_labels(labels, others):
+    """Return the sorted union of labels, in the dtype of the first ones if it can hold all."""
+    union = np.union1d(labels, others)
+    if labels.dtype.kind in "biuf" and union.dtype.kind in "biuf":
+        same = union.astype(labels.dtype)
+        return same if (same == union).all() else union
+    return union
+
+
 def class_factors(class_weight, classes, y_encoded, weights):
     """Return the class weight of each row. "balanced" takes sample weights into account."""
     if class_weight == "balanced":
@@ -75,7 +97,7 @@ def merge_classes(present, teacher):
             f"the teacher's classes {known.tolist()} and the labels {present.tolist()} of y are "
             "of different kinds, numbers and strings."
         )
-    return np.union1d(present, known)
+    return unite_labels(present, known)
 
 
 def known_classes(teacher):

@@ -7,7 +7,7 @@ from sklearn.utils._metadata_requests import (
     _raise_for_params as raise_for_params,
     _routing_enabled as routing_enabled,
 )
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils.metaestimators import _safe_split as safe_split
 from sklearn.utils.validation import (

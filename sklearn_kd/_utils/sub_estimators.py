@@ -9,6 +9,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object, process_routing
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.protocols import Distiller
 from sklearn_kd._utils.sklearn_compat import VisualBlock, num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
@@ -140,6 +141,12 @@ def seeded(estimator, rng):
     return estimator.set_params(**seeds) if seeds else estimator
 
 
+def set_python_numbers(estimator):
+    """Set NumPy scalars among the parameters of a clone to numbers of Python, in place."""
+    params = estimator.get_params(deep=False)
+    estimator.set_params(**{name: python_number(value) for name, value in params.items()})
+
+
 def joint_student(student, params, checked=None):
     """Return a clone of a student that is ready for joint training, with parameters of its own.
 
@@ -160,6 +167,7 @@ def joint_student(student, params, checked=None):
     """
     copied = clone(student).set_params(**params)
     copied._validate_params()
+    set_python_numbers(copied)
     for name in ("classes_", "n_features_in_", "feature_names_in_"):
         if hasattr(checked, name):
             setattr(copied, name, getattr(checked, name))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_kd._utils.labels import align_columns, encode_labels
+from sklearn_kd._utils.labels import align_columns, encode_labels, unite_labels
 from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
@@ -99,7 +99,9 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     classes, y_encoded = encode_labels(y, known)
     labeled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
     if labeled:
-        columns = np.asarray(soft_targets.columns)
+        columns = soft_targets.columns
+        # of pandas, numbers and booleans in an Index of objects
+        columns = np.asarray(getattr(columns, "infer_objects", lambda: columns)())
         _check_column_labels(columns, np.unique(y), known)
         soft_targets = soft_targets.to_numpy()
     if np.iscomplexobj(soft_targets):
@@ -113,7 +115,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
             f"got {Q.shape}."
         )
     if labeled:
-        union = np.union1d(classes, columns)
+        union = unite_labels(classes, columns)
         Q = align_columns(Q, columns, union)
         y_encoded = np.searchsorted(union, classes)[y_encoded]
         classes = union

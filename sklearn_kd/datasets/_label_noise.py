@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.validation import check_option, check_probabilities
 
@@ -121,7 +121,7 @@ def add_label_noise(
             raise ValueError(f"kind={kind!r} does not use {name}; leave it out.")
     if rate is not None and not 0 <= rate <= 1:
         raise ValueError(f"rate must be a share in [0, 1], such as 0.3 for 30 %, got {rate}.")
-    classes, y_encoded = encode_labels(check_y(y))
+    classes, y_encoded = encode_labels(check_y(plain_labels(y)))
     n_samples, n_classes = len(y_encoded), len(classes)
     if n_classes < 2:
         raise ValueError(f"y must have at least two classes, got only {classes.tolist()}.")

@@ -159,6 +159,8 @@ def make_transfer_rows(  # noqa: PLR0913
     True
     """
     _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors)
+    n_rows, n_neighbors = int(n_rows), int(n_neighbors)
+    swap_probability, local_variance = float(swap_probability), float(local_variance)
     X = check_table(X)
     weights = rescale_weights(validate_sample_weight(sample_weight, X))
     used = np.flatnonzero(weights)

@@ -33,7 +33,7 @@ from sklearn_kd._utils.folds import (
     warn_if_groups_are_divided,
 )
 from sklearn_kd._utils.groups import encode_groups
-from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
@@ -247,7 +247,7 @@ def measure_folds(distiller, X, y, options):
             f"{type(last_step(student)).__name__} does not have: set decide_by='accuracy' or "
             "'balanced_accuracy'."
         )
-    X, y = indexable(X, column_or_1d(y))
+    X, y = indexable(X, column_or_1d(plain_labels(y)))
     weight = options.sample_weight
     weight = None if weight is None else validate_sample_weight(weight, X)
     data = EvaluationRows(X, y, weight, options.groups)

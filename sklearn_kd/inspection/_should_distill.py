@@ -15,7 +15,7 @@ from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.groups import encode_groups
-from sklearn_kd._utils.labels import encode_labels, merge_classes
+from sklearn_kd._utils.labels import encode_labels, merge_classes, plain_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded, student_mode
@@ -369,7 +369,7 @@ def _check_settings(decide_by, alpha, calibration, margin, confidence):
 
 def _cross_validation_rows(X, y, groups, sample_weight):
     """Validate the data and leave out rows of weight zero."""
-    y = check_y(y)
+    y = check_y(plain_labels(y))
     X, y, groups = indexable(X, y, groups)
     n_given, weight = num_samples(y), validate_sample_weight(sample_weight, X)
     rows = np.flatnonzero(weight)

@@ -125,7 +125,9 @@ def required_width(
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_option(labels, "labels", ("soft", "hard"))
     check_option(constants, "constants", ("sharp", "published"))
-    is_sharp = constants == "sharp"
+    # numbers of Python, since those of NumPy overflow at the limits of their dtypes
+    gamma, epsilon, delta, min_norm = map(float, (gamma, epsilon, delta, min_norm))
+    n_samples, is_sharp = int(n_samples), constants == "sharp"
     if labels == "soft":
         risk = epsilon * _risk_per_error(gamma) if is_sharp else gamma**2 * epsilon / 32
         radius = 1.0
