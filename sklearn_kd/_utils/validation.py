@@ -23,16 +23,18 @@ class NotFiniteError(ValueError):
     """Probabilities contain NaN or infinity."""
 
 
-def check_rows_are_flat(estimator, X, name="X"):
+def check_rows_are_flat(estimator, X, name="X", *, fits=True):
     """Raise ValueError for rows of two or more dimensions, such as images, and say what to pass.
 
     Parameters
     ----------
     estimator : estimator
-        If it has the parameter ``image_shape``, the message names its value.
     X : array-like
     name : str
         What the message calls ``X``.
+    fits : bool
+        Whether these are rows of a fit. If the estimator has the parameter ``image_shape``, the
+        message then names its value.
     """
     shape = _nested_shape(X)
     if len(shape) <= 2:
@@ -44,7 +46,7 @@ def check_rows_are_flat(estimator, X, name="X"):
         image, flat = (image[-1], *image[:-1]), f"{name}.transpose(0, 3, 1, 2)"  # channels first
     advice = f"pass a flat row for each sample, {flat}.reshape(len({name}), -1)"
     set_shape = vars(estimator).get("image_shape", image)
-    if "image_shape" in vars(estimator) and (set_shape is None or tuple(set_shape) != image):
+    if fits and (set_shape is None or tuple(set_shape) != image):
         advice += f", with image_shape={image} for a module that takes images"
     raise ValueError(
         f"Found array with dim {len(shape)}, while dim <= 2 is required by "

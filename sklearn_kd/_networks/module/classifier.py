@@ -468,6 +468,6 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
         from sklearn_kd._networks.module import build
 
         require_fitted(self)
-        check_rows_are_flat(self, X)
+        check_rows_are_flat(self, X, fits=False)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return build.predict_logits(self, X)

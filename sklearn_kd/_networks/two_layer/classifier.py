@@ -390,7 +390,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     @numpy_inputs
     def _logits(self, X):
         require_fitted(self)
-        check_rows_are_flat(self, X)
+        check_rows_are_flat(self, X, fits=False)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return network_logits(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
