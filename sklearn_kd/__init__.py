@@ -3,9 +3,10 @@
 Importing this package does not import torch: the public names load on first use.
 """
 
+import sys
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _ESTIMATORS = {
     "BatchedGridSearchCV": "_search.batched_grid_search",
@@ -16,6 +17,19 @@ _ESTIMATORS = {
     "TwoLayerPGDClassifier": "_networks.two_layer.classifier",
 }
 _MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
+
+#: Modules of version 0.1 whose classes are in saved files.
+_FORMER_MODULES = (
+    "_distilled",
+    "_information",
+    "_kernel_teacher",
+    "_module",
+    "_report",
+    "_report_displays",
+    "_self_distill",
+    "_should_distill",
+    "_two_layer",
+)
 
 __all__ = [
     "BatchedGridSearchCV",
@@ -31,6 +45,21 @@ __all__ = [
     "modules",
     "theory",
 ]
+
+
+class _FormerModuleFinder:
+    """Says of a module of version 0.1 that its files cannot be loaded, when pickle imports it."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        package, _, module = name.rpartition(".")
+        if package == __name__ and module in _FORMER_MODULES:
+            from sklearn_kd._utils.saved_state import version_error_text
+
+            raise ImportError(version_error_text(f"A class of {name}"))
+
+
+sys.meta_path.append(_FormerModuleFinder)
 
 
 def __getattr__(name):

@@ -201,7 +201,9 @@ def test_faces_of_public_folders_are_thin():
         kinds = {type(node) for node in tree.body[1:]}
         assert kinds == {ast.ImportFrom, ast.Assign}, folder
     for module, path in MODULES.items():
-        if path.name == "__init__.py" and module and folder_of(module) not in PUBLIC:
+        # files of version 0.1 name a class of _search, which says that they cannot be loaded
+        is_private = module not in ("", "_search") and folder_of(module) not in PUBLIC
+        if path.name == "__init__.py" and is_private:
             assert not ast.parse(path.read_text()).body, f"{module}/__init__.py is not empty"
 
 

@@ -240,7 +240,7 @@ def test_a_fold_without_a_class_names_the_frame():
     X, y = blobs(n=40)
     y = np.r_[y[:-1], 2]
     soft = 0.8 * one_hot(y, 3) + 0.2 / 3
-    with pytest.raises(ValueError, match=r"3 columns but there are 2 classes.*pandas DataFrame"):
+    with pytest.raises(ValueError, match=r"3 columns but there are 2 classes.*DataFrame"):
         student().fit(X[:-1], y[:-1], soft_targets=soft[:-1])
     frame = pd.DataFrame(soft, columns=[0, 1, 2])
     assert student().fit(X[:-1], y[:-1], soft_targets=frame[:-1]).classes_.tolist() == [0, 1, 2]

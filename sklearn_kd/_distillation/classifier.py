@@ -22,8 +22,9 @@ from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
 from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import DocumentationLinkMixin
+from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.containers import warn_if_sliceable
+from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
@@ -71,7 +72,7 @@ def _default_student():
 
 
 class DistilledClassifier(
-    DocumentationLinkMixin, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+    PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
 ):
     r"""Compress any classifier into a small, fast one.
 
@@ -300,6 +301,7 @@ class DistilledClassifier(
     """
 
     __module__ = "sklearn_kd"
+    _history = ("candidates_",)
     #: Groups of a search or a pipeline around this classifier are meant for it, too.
     __metadata_request__fit = {"groups": True}
 
@@ -573,8 +575,15 @@ class DistilledClassifier(
         """
         return self._predictor().decision_function(X)
 
-    def without_teacher(self):
+    def without_teacher(self, *, keep_history=True):
         """Return a copy without the teacher, which is small on disk and predicts the same.
+
+        Parameters
+        ----------
+        keep_history : bool, default=True
+            Whether to keep what records the fit: ``candidates_`` and, of the student,
+            ``loss_curve_``, ``validation_loss_curve_`` and ``initial_weights_``. They take most of
+            the bytes of a small student. Without them the copy is smallest, and predicts the same.
 
         Returns
         -------
@@ -588,7 +597,7 @@ class DistilledClassifier(
         if self.student is not None:
             small.student = clone(self.student)  # it may have been fitted before
         vars(small).pop("teacher_", None)
-        return small
+        return small if keep_history else without_history(small)
 
     def get_metadata_routing(self):
         """Get metadata routing of this object.

@@ -10,8 +10,8 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
-    DocumentationLinkMixin,
     FittedClassifierMixin,
+    PublicEstimatorMixin,
     all_or_nothing,
     labels_from_logits,
     log_probabilities_from_logits,
@@ -45,7 +45,7 @@ def _has_ridge_fit(est):
     return True
 
 
-class KernelTeacher(DocumentationLinkMixin, FittedClassifierMixin, BaseEstimator):
+class KernelTeacher(PublicEstimatorMixin, FittedClassifierMixin, BaseEstimator):
     r"""Infinitely wide two-layer network, with out-of-sample labels of its training rows.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,

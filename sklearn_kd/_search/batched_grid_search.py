@@ -16,7 +16,7 @@ from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
 from sklearn_kd._search.split_fits import SearchFits
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import DocumentationLinkMixin
+from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.folds import row_numbers
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
@@ -33,7 +33,7 @@ from sklearn_kd._utils.sklearn_compat import (
 MAX_HALVING_ROUNDS = 3
 
 
-class BatchedGridSearchCV(DocumentationLinkMixin, GridSearchCV):
+class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     """Grid search over small networks that trains all candidates of a split jointly.
 
     The results, the scores and the refit are those of

@@ -19,8 +19,8 @@ from sklearn_kd._self_distillation.label_quality import (
 )
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
-    DocumentationLinkMixin,
     FittedClassifierMixin,
+    PublicEstimatorMixin,
     all_or_nothing,
     require_fitted,
 )
@@ -86,7 +86,7 @@ def _default_estimator():
 
 
 class SelfDistillClassifier(
-    DocumentationLinkMixin,
+    PublicEstimatorMixin,
     CallbackSupportMixin,
     MetaEstimatorMixin,
     FittedClassifierMixin,
@@ -247,6 +247,14 @@ class SelfDistillClassifier(
     """
 
     __module__ = "sklearn_kd"
+    _history = (
+        "label_quality_",
+        "loss_curve_",
+        "refined_targets_",
+        "weight_curve_",
+        "_suggested_codes_",
+        "_training_labels_",
+    )
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"]), None],

@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.saved_state import SavedStateMixin
 from sklearn_kd._utils.warnings import warning_scope
 
 #: Bytes of one layer of activations that a block of rows may take when predicting.
@@ -15,8 +16,8 @@ PREDICT_BLOCK_BYTES = 64 * 2**20
 CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_callback_fit_ctx", "_parent_callback_ctx")
 
 
-class DocumentationLinkMixin:
-    """Mixin for public estimators: they have no documentation link of scikit-learn's.
+class PublicEstimatorMixin(SavedStateMixin):
+    """Mixin for public estimators: what is saved, and no documentation link of scikit-learn's.
 
     The template is empty as long as the package has no site, and an empty link is not shown.
     """

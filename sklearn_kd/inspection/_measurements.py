@@ -36,6 +36,7 @@ from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.responses import as_labels, model_probabilities
+from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import (
     fit_parameter_key,
@@ -357,7 +358,12 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     student = _same_seeds(student, model.student_)
     student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
 
-    models = {"teacher": model.teacher_, "hard": student, "distilled": model.without_teacher()}
+    # what would be deployed
+    models = {
+        "teacher": without_history(model.teacher_),
+        "hard": without_history(student),
+        "distilled": model.without_teacher(keep_history=False),
+    }
     measured = scorer(models, data.take(test), model.classes_)
     for name, line in measured.items():
         line["bytes"] = model_bytes(models[name])

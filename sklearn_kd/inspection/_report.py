@@ -83,12 +83,13 @@ class DistillationReport:
         - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`);
         - ``agreement`` and ``fidelity`` with the teacher.
 
-        Costs are ``bytes`` (length of the pickle, for the distilled model without its teacher),
-        ``latency_p50_ms`` and ``latency_p99_ms`` (milliseconds to predict a single row),
-        ``rows_per_second`` (test rows predicted at once, at most 10,000) and ``fit_seconds`` (for
-        the distilled model with teacher and labels, and NaN for the teacher, which is fitted as a
-        part of it). Other columns are ``n_train`` and ``n_test``, and of the distilled model
-        ``alpha``, ``temperature``, ``label_source`` and, if it creates rows, ``n_augmented``.
+        Costs are ``bytes`` (length of the pickle without loss curves and the like, for the
+        distilled model that of ``without_teacher(keep_history=False)``), ``latency_p50_ms`` and
+        ``latency_p99_ms`` (milliseconds to predict a single row), ``rows_per_second`` (test rows
+        predicted at once, at most 10,000) and ``fit_seconds`` (for the distilled model with teacher
+        and labels, and NaN for the teacher, which is fitted as a part of it). Other columns are
+        ``n_train`` and ``n_test``, and of the distilled model ``alpha``, ``temperature``,
+        ``label_source`` and, if it creates rows, ``n_augmented``.
     decide_by : str
         The score that decided.
     margin : float

@@ -11,12 +11,12 @@ from sklearn.utils.validation import validate_data
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import DocumentationLinkMixin, require_fitted
+from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat
 
 
-class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
+class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module as a classifier, trained by skorch on hard or soft labels.
 
     It adds sample weights, ``soft_targets`` and early stopping to the module, which can then be the
@@ -214,6 +214,7 @@ class ModuleClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstim
     """
 
     __module__ = "sklearn_kd"
+    _history = ("loss_curve_", "validation_loss_curve_")
 
     _parameter_constraints: dict = {
         "module": [callable],

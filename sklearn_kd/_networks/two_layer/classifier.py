@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, DocumentationLinkMixin, require_fitted
+from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat
 
@@ -20,7 +20,7 @@ from sklearn_kd._utils.validation import check_rows_are_flat
 MAX_OFFSET_SHARE = 16
 
 
-class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, BaseEstimator):
+class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
 
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
@@ -202,6 +202,7 @@ class TwoLayerPGDClassifier(DocumentationLinkMixin, NetworkClassifierMixin, Base
     """
 
     __module__ = "sklearn_kd"
+    _history = ("initial_weights_", "loss_curve_", "validation_loss_curve_")
 
     _parameter_constraints: dict = {
         "width": [Interval(Integral, 2, None, closed="left")],
