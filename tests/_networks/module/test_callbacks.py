@@ -5,11 +5,16 @@ import signal
 import numpy as np
 import pytest
 import skorch
+import skorch.dataset
+import skorch.helper
+import torch
 from numpy.testing import assert_allclose
 from sklearn.callback import ScoringMonitor
 from sklearn.metrics import check_scoring, f1_score, make_scorer
 from skorch.scoring import loss_scoring
+from torch import nn
 
+from sklearn_kd import ModuleClassifier
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Interrupted, assert_same, model
@@ -152,7 +157,7 @@ class Recorder(skorch.callbacks.Callback):
     def on_batch_end(self, net, batch=None, training=None, y_pred=None, loss=None, **_):
         Recorder.ended.append((training, len(batch[1])))
         assert len(batch[0]) == len(y_pred)
-        assert float(loss) >= 0
+        assert float(loss.detach()) >= 0
 
 
 def history_of(callbacks, X, y, **options):
@@ -334,3 +339,66 @@ def test_early_stopping_by_a_score():
     )
     fitted = model(callbacks=[stopping], max_epochs=500, n_iter_no_change=500).fit(X, y)
     assert fitted.termination_condition_ == "callback"
+
+
+class Linear(nn.Module):
+    """The same start in each net. skorch's classifier of several classes needs probabilities."""
+
+    def __init__(self, n_outputs, softmax=False):
+        super().__init__()
+        self.out, self.softmax = nn.Linear(3, n_outputs), softmax
+        with torch.no_grad():
+            self.out.weight.copy_(torch.linspace(-1, 1, 3 * n_outputs).view(n_outputs, 3))
+            self.out.bias.zero_()
+
+    def forward(self, x):
+        return self.out(x).softmax(1) if self.softmax else self.out(x)
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_histories_are_those_of_skorchs_own_classifiers(n_classes, has_validation):
+    X, y = blobs(150, n_classes=n_classes, spread=4.0, dtype=np.float32)
+    X, y, X_val, y_val = X[:100], y[:100], X[100:], y[100:].astype(np.int64)
+    dtype = np.float32 if n_classes == 2 else np.int64
+    held_out = skorch.dataset.Dataset(X_val, y_val.astype(dtype))
+    epochs, batches = skorch.callbacks.EpochScoring, skorch.callbacks.BatchScoring
+    callbacks = [Recorder]
+    for part in ({"on_train": True}, {"on_train": False}, {"use_caching": False}):
+        for scoring, kind, lower in (
+            ("roc_auc_ovr", epochs, False),
+            ("neg_log_loss", epochs, None),
+            ("accuracy", epochs, True),
+            (share_of_right, epochs, False),
+            ("neg_brier_score", batches, False),
+            ("balanced_accuracy", batches, True),
+        ):
+            name = f"score {len(callbacks)}"
+            callbacks.append(kind(scoring, name=name, lower_is_better=lower, **part))
+    options = {"max_epochs": 4, "batch_size": -1, "lr": 0.5, "callbacks": callbacks, "verbose": 0}
+    options["train_split"] = skorch.helper.predefined_split(held_out) if has_validation else None
+    if n_classes == 2:
+        own = skorch.NeuralNetBinaryClassifier(Linear, module__n_outputs=1, **options)
+    else:
+        params = {"module__n_outputs": 3, "module__softmax": True}
+        own = skorch.NeuralNetClassifier(Linear, **params, **options)
+    expected = own.fit(X, y.astype(dtype)).history
+    validation = {"X_val": X_val, "y_val": y_val} if has_validation else {}
+    ModuleClassifier(
+        Linear,
+        optimizer="sgd",
+        learning_rate=0.5,
+        max_epochs=4,
+        batch_size=None,
+        input_scaling=False,
+        early_stopping=has_validation,
+        callbacks=callbacks,
+    ).fit(X, y, **validation)
+    history = Recorder.net.history
+    known = {name for name in expected[-1] if "count" not in name} - {"batches", "dur"}
+    assert known == set(history[-1]) - {"batches", "dur"}
+    assert any(name.startswith("score") for name in known)
+    for name in known:
+        assert_allclose(
+            np.array(history[:, name], float), np.array(expected[:, name], float), rtol=1e-4
+        )
