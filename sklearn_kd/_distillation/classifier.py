@@ -23,6 +23,7 @@ from sklearn_kd._distillation.training_set import FitArguments, check_training_r
 from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
+from sklearn_kd._utils.callbacks import StageLines
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import (
@@ -147,8 +148,9 @@ class DistilledClassifier(
         rows in the container of X. "auto" tries "gibbs" on tables of up to 256 columns, and uses
         it if the student is better with it on held-out rows.
     n_augmented : int or "auto", default="auto"
-        Number of transfer rows. "auto" is three times the number of rows of X. The number does not
-        depend on weights, so that with transfer rows a weight of k does not equal k copies.
+        Number of transfer rows. "auto" is three times the number of rows of X, at most 100,000. The
+        number does not depend on weights, so that with transfer rows a weight of k does not equal k
+        copies.
     augmented_labels : {"fixed", "recomputed"}, default="fixed"
         Whether a row that the ``augmentation`` of a :class:`ModuleClassifier` has changed keeps
         its label, or gets a new one from the fitted teacher.
@@ -170,7 +172,7 @@ class DistilledClassifier(
         Controls the randomness of the cross-fitting folds. If not None, it also seeds every unset
         ``random_state`` of teacher and student. Pass an int for reproducible results.
     verbose : int, default=0
-        Print one line for each stage.
+        Print one line for each stage. A line begins with what runs, and ends with its time.
 
     Attributes
     ----------
@@ -444,7 +446,7 @@ class DistilledClassifier(
             groups and there are none, or if ``X_val`` has other features or classes.
         """
         raise_for_params(params, self, "fit")
-        ctx = self._init_callback_context(max_subtasks=2)
+        ctx = self._init_callback_context(max_subtasks=3)  # with that of "auto"
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         labels_more_rows = X_unlabeled is not None or self.augmentation not in (None, "auto")
         estimators = resolve_estimators(
@@ -469,12 +471,13 @@ class DistilledClassifier(
             seed=estimators.fold_seed,
             n_jobs=self.n_jobs,
             X_unlabeled=X_unlabeled,
+            lines=StageLines(self),
         )
         known = check_before_fits(self, student, spec, rows)
         rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)
         if teacher is not None:
             warn_if_fitted(self._get_teacher())
-        selection, transfer = resolve_auto(self, estimators, spec, rows)
+        selection, transfer = resolve_auto(self, ctx, estimators, spec, rows)
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
         # all attributes are set at once, so that a fit that fails or is interrupted changes nothing

@@ -1,6 +1,5 @@
 """Stages of a fit of DistilledClassifier, with their callbacks, printed lines and warnings."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from sklearn_kd._distillation.transfer_set import (
     warn_if_few_transfer_rows,
     warn_if_no_transfer_rows_tried,
 )
-from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.callbacks import Subtask, begin_subtask
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import refuse_other_kinds, seeded
 
@@ -75,12 +74,14 @@ def resolve_estimators(est, *, needs_teacher):
     return FitEstimators(teacher, student, *seeds)
 
 
-def resolve_auto(est, estimators, spec, rows):
+def resolve_auto(est, ctx, estimators, spec, rows):
     """Resolve "auto" of alpha, temperature, cv and augmentation.
 
     Parameters
     ----------
     est : DistilledClassifier
+    ctx : CallbackContext
+        Has a subtask for the comparison, if there is one.
     estimators : FitEstimators
     spec : LabelingSpec
     rows : TrainingRows
@@ -95,20 +96,21 @@ def resolve_auto(est, estimators, spec, rows):
         est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
     )
     candidates = candidate_settings(est, student, transfer, rows, is_frozen=spec.is_frozen)
-    start = time.perf_counter()
+    is_compared = len(candidates[0]) > 1 or candidates[1] > 0
+    subtask = Subtask(ctx, "select-setting", est, rows.X, rows.y) if is_compared else None
     weighs_classes = est.class_weight is not None or student.class_weight is not None
-    selection = select_setting(
-        student,
-        spec,
-        rows,
-        transfer,
-        candidates,
-        calibrate=spec.calibrate and not weighs_classes,
-        seed=estimators.selection_seed,
-    )
-    if selection.candidates is not None:
-        n_settings = len(selection.candidates["alpha"])
-        _print_stage(est, f"compared {n_settings} settings", start)
+    with begin_subtask(subtask, None):
+        selection = select_setting(
+            student,
+            spec,
+            rows,
+            transfer,
+            candidates,
+            calibrate=spec.calibrate and not weighs_classes,
+            seed=estimators.selection_seed,
+        )
+    if is_compared:
+        subtask.end()
     if selection.setting.source == "hard":
         warn_no_gain(selection.candidates)
     return selection, transfer
@@ -134,25 +136,30 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     training_set : StudentTrainingSet
         What the student is fitted on.
     """
-    start = time.perf_counter()
     subtask = Subtask(ctx, "fit-teacher", est, rows.X, rows.y)
-    # in-sample labels need no others, unless more rows are labeled by their calibration
-    has_more_rows = setting.n_augmented > 0 or spec.X_unlabeled is not None
-    needs_labels = setting.source == "out-of-sample" or (setting.source != "hard" and has_more_rows)
     transfer_set = TransferSet()
     if setting.n_augmented:  # before the teacher, since the augmentation may raise an error
-        transfer_set = rows.make_transfer_set(transfer, setting.n_augmented, spec.X_unlabeled)
-    data = LabeledTrainingData.from_teacher(spec, rows, needs_labels=needs_labels, subtask=subtask)
-    training_set = StudentTrainingSet.of(data, setting, transfer_set)
+        with spec.lines.stage(f"{setting.n_augmented} transfer rows"):
+            transfer_set = rows.make_transfer_set(transfer, setting.n_augmented, spec.X_unlabeled)
+    with spec.lines.stage("labels of the teacher") as details:
+        data, training_set = _label(spec, rows, setting, transfer_set, subtask)
+        details += [f"{len(training_set.y_encoded)} rows", f"source {data.source_of(setting)!r}"]
     if setting.n_augmented and est.augmentation != "auto":
         warn_if_few_transfer_rows(transfer_set, setting.n_augmented)
     if est.augmented_labels == "recomputed":
         params = {**training_set.params, "labeler": row_labeler(data)}
         training_set = training_set._replace(params=params)
     subtask.end()
-    n_rows, source = len(training_set.y_encoded), data.source_of(setting)
-    _print_stage(est, f"labels of {n_rows} rows, source {source!r}", start)
     return data, transfer_set, training_set
+
+
+def _label(spec, rows, setting, transfer_set, subtask):
+    """Fit the teacher, and return the labeled rows and the training set of the student."""
+    # in-sample labels need no others, unless more rows are labeled by their calibration
+    has_more_rows = setting.n_augmented > 0 or spec.X_unlabeled is not None
+    needs_labels = setting.source == "out-of-sample" or (setting.source != "hard" and has_more_rows)
+    data = LabeledTrainingData.from_teacher(spec, rows, needs_labels=needs_labels, subtask=subtask)
+    return data, StudentTrainingSet.of(data, setting, transfer_set)
 
 
 def fit_student(est, ctx, student, labeled, selection, transfer):
@@ -172,15 +179,16 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
     -------
     dict
     """
-    start = time.perf_counter()
     (data, transfer_set, training_set), setting = labeled, selection.setting
     subtask = Subtask(ctx, "fit-student", est, training_set.X, training_set.y)
     if est.augmentation == "auto":
         obstacle = transfer_set.obstacle or selection.transfer_obstacle or transfer.obstacle
         warn_if_no_transfer_rows_tried(est.n_augmented, selection.candidates, obstacle)
     power = setting.temperature if student.mode == "expansion" else 1
+    with data.spec.lines.stage(f"student {student.name} with {data.describe(setting)}"):
+        fitted_student = StudentTrainer(student, data.classes).fit(training_set, subtask)
     fitted = {
-        "student_": StudentTrainer(student, data.classes).fit(training_set, subtask),
+        "student_": fitted_student,
         "classes_": data.classes,
         "alpha_": float(setting.alpha),
         "temperature_": float(setting.temperature),
@@ -197,11 +205,4 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         fitted["teacher_"] = data.labels.teacher
         fitted["label_temperature_"] = data.labels.temperature or 1.0
     subtask.end(fitted)
-    _print_stage(est, f"student {student.name}, T = {setting.temperature:g}", start)
     return fitted
-
-
-def _print_stage(est, message, start):
-    """Print one line with the seconds since ``start``, if ``verbose`` asks for it."""
-    if est.verbose:
-        print(f"[DistilledClassifier] {message}, {time.perf_counter() - start:.1f} s")

@@ -108,8 +108,10 @@ class HeldOutTrial:
         training, transfer_set = rows.take(train), TransferSet()
         n_made = round(n_transfer_rows * fraction)
         if n_made or (n_transfer_rows and transfer.method == "auto"):
-            transfer_set = training.make_transfer_set(transfer, n_made, spec.X_unlabeled)
-        data = LabeledTrainingData.from_teacher(spec, training)
+            with spec.lines.stage(f"trial: {n_made} transfer rows"):
+                transfer_set = training.make_transfer_set(transfer, n_made, spec.X_unlabeled)
+        with spec.lines.stage(f"trial: labels of {len(train)} rows"):
+            data = LabeledTrainingData.from_teacher(spec, training)
         return cls(student, data, transfer_set, rows.take(test), fraction)
 
     def evaluate(self, settings, n_jobs):
@@ -119,17 +121,26 @@ class HeldOutTrial:
         """
         trainer = StudentTrainer(self.student, self.data.classes)
         if not self.student.is_joint:
-            fits = Parallel(n_jobs=n_jobs)(
+            # as a generator, so that each candidate has a line
+            fits = Parallel(n_jobs=n_jobs, return_as="generator")(
                 delayed(_fit_or_error)(trainer, self._training_set(setting)) for setting in settings
             )
-            self._keep_losses(settings, fits)
+            for setting in settings:
+                with self._line([setting]):
+                    self._keep_losses([setting], [next(fits)])
             return
         groups = {}
         for setting in settings:
             groups.setdefault(self.data.rows_key(setting), []).append(setting)
         for group in groups.values():
-            training_sets = [self._training_set(setting) for setting in group]
-            self._keep_losses(group, trainer.fit_jointly(training_sets))
+            with self._line(group):
+                training_sets = [self._training_set(setting) for setting in group]
+                self._keep_losses(group, trainer.fit_jointly(training_sets))
+
+    def _line(self, settings):
+        """Return the context that prints the line of the candidates that are fitted in it."""
+        names = "; ".join(self.data.describe(setting) for setting in settings)
+        return self.data.spec.lines.stage(f"trial: {self.student.name} with {names}")
 
     def losses_of_teacher(self):
         """Return the loss of each held-out row under the teacher's labels, or given ones."""

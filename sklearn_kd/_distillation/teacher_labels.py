@@ -1,7 +1,7 @@
 """Soft labels of training rows: leave-one-out, out-of-bag, cross-fitted, in-sample or frozen."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn_kd._utils.calibration import (
     apply_teacher_temperature,
     fit_teacher_temperature,
 )
-from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.callbacks import StageLines, begin_subtask
 from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.folds import stratified_folds
@@ -75,6 +75,8 @@ class LabelingSpec:
     checks_memorization : bool
         Whether a warning is given for in-sample labels of a teacher that memorizes, which may take
         one more fit of the teacher.
+    lines : StageLines
+        Prints the stages of the fit.
     """
 
     teacher: Any
@@ -86,6 +88,7 @@ class LabelingSpec:
     n_jobs: int | None = None
     X_unlabeled: Any = None
     checks_memorization: bool = True
+    lines: StageLines = field(default_factory=StageLines)
 
     @property
     def is_frozen(self):

@@ -251,6 +251,14 @@ class LabeledTrainingData:
             return setting.source
         return self.labels.source if self.given is None else "given"
 
+    def describe(self, setting):
+        """Return the words for a setting in printed lines."""
+        if setting.source == "hard":
+            return "hard labels"
+        words = f"labels {self.source_of(setting)!r}, alpha = {setting.alpha:g}"
+        words += f", T = {setting.temperature:g}"
+        return words + (f", {setting.n_augmented} transfer rows" if setting.n_augmented else "")
+
     def soft_labels(self, source):
         """Return labels from a source of `DistillationSetting`, (n_samples, n_classes)."""
         if source == "hard":

@@ -14,6 +14,8 @@ from sklearn_kd.exceptions import TransferRowsWarning
 
 #: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
 TRANSFER_ROWS_PER_TRAINING_ROW = 3
+#: Largest number of them. Time and memory would otherwise grow beyond those of the other rows.
+MAX_AUTOMATIC_TRANSFER_ROWS = 100_000
 #: Rows that are drawn to find out whether a table has combinations of values that it lacks.
 N_SAMPLED_ROWS = 200
 #: Columns up to which "auto" makes transfer rows. Wider arrays are images rather than tables.
@@ -74,6 +76,7 @@ class TransferSpec:
         n_rows = python_number(est.n_augmented)
         if n_rows == "auto":
             n_rows = TRANSFER_ROWS_PER_TRAINING_ROW * len(rows)
+            n_rows = min(n_rows, MAX_AUTOMATIC_TRANSFER_ROWS)
         spec = cls(est.augmentation, n_rows, seed)
         if est.augmentation is None:
             return replace(spec, n_rows=0)

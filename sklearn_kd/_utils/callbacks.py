@@ -1,5 +1,6 @@
 """Report the progress of a fit to scikit-learn's callbacks and to the terminal."""
 
+import time
 from contextlib import contextmanager, nullcontext
 
 
@@ -79,6 +80,39 @@ class EpochReporter:
         self.context.call_on_fit_task_end(
             estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes=attributes
         )
+
+
+class StageLines:
+    """Prints one line for each stage of a fit, if ``verbose`` of the estimator asks for it.
+
+    The line says what runs as soon as a stage begins, and how long it took when it ends.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        None prints nothing.
+    """
+
+    def __init__(self, estimator=None):
+        self.name = type(estimator).__name__
+        self.is_on = bool(getattr(estimator, "verbose", False))
+
+    @contextmanager
+    def stage(self, text):
+        """Print the line of the stage that the context contains.
+
+        Yields a list, to which the stage may append what is known at its end.
+        """
+        details = []
+        if not self.is_on:
+            yield details
+            return
+        print(f"[{self.name}] {text} ... ", end="", flush=True)
+        start = time.perf_counter()
+        try:
+            yield details
+        finally:
+            print(*details, f"{time.perf_counter() - start:.1f} s", sep=", ", flush=True)
 
 
 class Subtask:

@@ -1,5 +1,7 @@
 """Callbacks and metadata routing of DistilledClassifier."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -7,10 +9,12 @@ from sklearn.base import clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_kd.exceptions import NoGainWarning
 from tests._helpers.distillation import Interrupted, distil, labels_of, three_classes
 from tests._helpers.estimators import PropagatedRecorder, SoftmaxStudent
 
@@ -28,6 +32,18 @@ def test_callbacks_see_two_labeled_subtasks():
     recorder.begun.clear()
     model.fit(X, y, soft_targets=model.predict_proba(X))
     assert [name for name, _ in recorder.begun] == ["fit", *tasks]
+
+
+def test_callbacks_see_the_comparison_of_settings():
+    X, y = three_classes()
+    model = distil(GaussianNB(), DecisionTreeClassifier(max_depth=3), alpha="auto")
+    recorder = PropagatedRecorder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoGainWarning)
+        model.set_callbacks(recorder).fit(X, y)
+    tasks = ["select-setting", "fit-teacher", "fit-student"]
+    assert [name for name, _ in recorder.begun] == ["fit", *tasks]
+    assert [name for name, _ in recorder.ended] == [*tasks, "fit"]
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -18,8 +19,8 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd import DistilledClassifier
-from tests._helpers.data import FIXED
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from tests._helpers.data import FIXED, blobs
 from tests._helpers.distillation import Interrupted, distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 
@@ -158,7 +159,7 @@ def test_torch_stays_away_from_fits_without_it():
     code = """
 import sys
 from sklearn.linear_model import LogisticRegression
-from sklearn_kd import DistilledClassifier
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
 model = DistilledClassifier(LogisticRegression(), LogisticRegression()).fit(X, y)
 model.predict_proba(X)
@@ -211,6 +212,45 @@ def test_verbose(capsys):
     assert len(lines) == 2
     assert "'cv'" in lines[0]
     assert "LogisticRegression" in lines[1]
+    assert all(re.search(r" \d+\.\d s$", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("student", "n_fits"),
+    # networks of the same rows train together
+    [(DecisionTreeClassifier(max_depth=3), 4), (TwoLayerPGDClassifier(4, max_iter=20), 2)],
+)
+def test_verbose_names_the_candidates_of_the_comparison(student, n_fits, capsys):
+    X, y = blobs(1200, 2)
+    model = DistilledClassifier(LogisticRegression(), student, random_state=0, verbose=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    trial = [line for line in lines if "trial" in line]
+    assert lines[: len(trial)] == trial
+    assert "transfer rows" in trial[0]
+    assert f"labels of {900 if n_fits == 2 else 300} rows" in trial[1]
+    fits = trial[2:]
+    assert len(fits) == n_fits
+    assert all(type(student).__name__ in line for line in fits)
+    assert "hard labels" in fits[0]
+    assert "labels 'cv', alpha = 0.5, T = 1" in "".join(fits)
+    assert "3600 transfer rows" in fits[-1]
+    assert all(re.search(r" \d+\.\d s$", line) for line in lines)
+
+
+def test_a_line_is_printed_when_its_stage_begins(capsys):
+    seen = []
+
+    class Reader(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(capsys.readouterr().out)
+            return super().fit(X, y, sample_weight)
+
+    X, y = three_classes()
+    distil(Reader(), LogisticRegression(), verbose=1, cv=2).fit(X, y)
+    assert seen == ["[DistilledClassifier] labels of the teacher ... ", "", ""]
 
 
 def test_tags_are_those_of_both():

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
+from sklearn_kd._distillation import transfer_set
 from sklearn_kd.exceptions import MissingClassWarning, NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
 from tests._helpers.distillation import Recording, fixed, sharpen_by_hand
@@ -77,6 +78,16 @@ def test_number_of_transfer_rows_is_three_times_the_rows():
     assert model.n_augmented_ == 180
     assert len(model.student_.rows_) == 240
     assert model.student_.weight_ is None
+
+
+def test_the_number_of_automatic_transfer_rows_is_bounded(monkeypatch):
+    monkeypatch.setattr(transfer_set, "MAX_AUTOMATIC_TRANSFER_ROWS", 100)
+    X, y = blobs(60, 2)
+    model = fixed(LogisticRegression(), Recording(l2=1e-3), augmentation="munge")
+    assert clone(model).fit(X, y).n_augmented_ == 100
+    assert clone(model).set_params(n_augmented=170).fit(X, y).n_augmented_ == 170
+    model.set_params(augmentation=lambda X, n_rows, seed: X[:1].repeat(n_rows, axis=0) + 0.5)
+    assert model.fit(X, y).n_augmented_ == 100
 
 
 def test_transfer_rows_start_from_unlabeled_rows_too():
