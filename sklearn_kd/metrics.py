@@ -289,7 +289,8 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_
     n_bins = int(n_bins)
     labels, y_encoded = encode_labels(column_or_1d(y_true), labels)
     proba = np.asarray(proba)
-    if proba.ndim == 1:
+    if proba.ndim == 1 or (proba.shape[1:] == (1,) and len(labels) == 2):
+        proba = proba.ravel()
         positive = check_array(
             proba, dtype=[np.float64, np.float32], ensure_2d=False, input_name="proba"
         )

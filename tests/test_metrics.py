@@ -288,6 +288,14 @@ def test_one_column_is_the_second_label(positive):
     assert expected_calibration_error(y, positive) == expected_calibration_error(y, two)
 
 
+def test_a_column_is_read_as_one_number_per_row():
+    y, positive = [0, 1, 1], [0.2, 0.7, 0.9]
+    column = np.array(positive)[:, None]
+    assert expected_calibration_error(y, column) == expected_calibration_error(y, positive)
+    with pytest.raises(ValueError, match=r"row 0 sums to 0\.2"):
+        expected_calibration_error([0, 1, 2], column)
+
+
 def test_calibrated_labels_have_a_small_error_and_overconfidence_a_large_one():
     rng = np.random.default_rng(6)
     P = random_proba(rng, n_samples=20_000, n_classes=4)

@@ -14,7 +14,6 @@ from sklearn_kd._utils.responses import (
     as_labels,
     as_log_proba,
     as_proba,
-    renormalized,
 )
 from sklearn_kd._utils.sub_estimators import last_step
 
@@ -57,8 +56,7 @@ class StudentPredictor:
 
     def _own_proba(self, X):
         """Return the probabilities of the student for its own classes."""
-        proba = self.student.predict_proba(X)
-        return renormalized(as_proba(proba, X, self.student_classes, self._name))
+        return as_proba(self.student.predict_proba(X), X, self.student_classes, self._name)
 
     def predict_log_proba(self, X):
         """Return logarithms of the probabilities, -inf for a class that the student never saw."""

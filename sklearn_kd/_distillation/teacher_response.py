@@ -7,7 +7,8 @@ from sklearn_kd._utils.calibration import (
     fit_decision_value_calibration,
 )
 from sklearn_kd._utils.labels import align_columns, known_classes
-from sklearn_kd._utils.responses import as_decision_values, as_proba
+from sklearn_kd._utils.responses import as_columns, as_decision_values, checked_proba
+from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import MissingClassWarning
 
@@ -33,7 +34,9 @@ def teacher_predictions(teacher, X, classes):
     known, name = known_classes(teacher), f"the teacher {type(teacher).__name__}"
     is_proba = hasattr(teacher, "predict_proba")
     if is_proba:
-        values = as_proba(teacher.predict_proba(X), X, known, name, np.float64)
+        given = f"predict_proba of {name}"
+        values = as_columns(teacher.predict_proba(X), num_samples(X), known, given, np.float64)
+        values = checked_proba(values, given)
         values /= values.sum(axis=1, keepdims=True)
     elif hasattr(teacher, "decision_function"):
         values = as_decision_values(teacher.decision_function(X), X, known, teacher, name)

@@ -115,7 +115,7 @@ def fit_on_labels(estimator, X, y, params):
     """
     try:
         estimator.fit(X, y, **params)
-    except (LookupError, TypeError, ValueError):
+    except Exception:
         if not _may_want_codes(estimator, y, params):
             raise
         encoded = _with_encoded_labels(estimator)

@@ -89,7 +89,7 @@ def as_proba(proba, X, classes, name, dtype=None):
     Returns
     -------
     ndarray of shape (n_samples, n_classes)
-        Rows sum to one within `PREDICTED_ROW_SUM_TOLERANCE`.
+        Rows sum to one within `RENORMALIZATION_THRESHOLD`.
 
     Raises
     ------
@@ -97,7 +97,18 @@ def as_proba(proba, X, classes, name, dtype=None):
         If it is not a row of probabilities for each row of X.
     """
     name = f"predict_proba of {name}"
-    return checked_proba(as_columns(proba, num_samples(X), classes, name, dtype), name)
+    proba = as_columns(proba, num_samples(X), classes, name, dtype)
+    is_in_range = proba.min(initial=0.0) >= 0 and proba.max(initial=0.0) <= 1
+    if is_in_range and _sums_to_one(proba):  # most are, and predictions of single rows take little
+        return proba
+    proba = checked_proba(proba, name)
+    return proba if _sums_to_one(proba) else proba / proba.sum(axis=1, keepdims=True)
+
+
+def _sums_to_one(proba):
+    """Return whether the log loss of scikit-learn takes the rows as they are."""
+    off = np.abs(proba.sum(axis=1) - 1).max(initial=0.0)
+    return off <= RENORMALIZATION_THRESHOLD[proba.dtype]
 
 
 def as_log_proba(log_proba, X, classes, name):
@@ -110,10 +121,9 @@ def as_log_proba(log_proba, X, classes, name):
     with np.errstate(over="ignore"):
         proba = np.exp(log_proba)
     check_probabilities(proba, f"exp of {name}", LOG_ROW_SUM_TOLERANCE)
-    total = proba.sum(axis=1, keepdims=True)
-    if np.abs(total - 1).max(initial=0.0) > RENORMALIZATION_THRESHOLD[proba.dtype]:
-        log_proba = log_proba - np.log(total)
-    return log_proba
+    if _sums_to_one(proba):
+        return log_proba
+    return log_proba - np.log(proba.sum(axis=1, keepdims=True))
 
 
 def as_decision_values(values, X, classes, model, name):
@@ -177,7 +187,9 @@ def _floats(values, dtype=None):
 
 def _column_order(values, classes):
     """Return the columns of a DataFrame that belong to the classes, None for their own order."""
-    columns = list(getattr(values, "columns", ()))
+    if not hasattr(values, "columns"):
+        return None
+    columns = list(values.columns)
     labels = np.asarray(classes).tolist()
     for names in (labels, [str(label) for label in labels]):
         if columns != names and len(columns) == len(names) and set(columns) == set(names):
@@ -186,16 +198,9 @@ def _column_order(values, classes):
 
 
 def checked_proba(proba, name):
-    """Return predicted probabilities in [0, 1], after checking them."""
+    """Return predicted probabilities in [0, 1], whose rows sum to about one, after a check."""
     check_probabilities(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
     return np.clip(proba, 0.0, 1.0)
-
-
-def renormalized(proba):
-    """Divide the rows of probabilities by their sums, if one of these differs from one."""
-    total = proba.sum(axis=1, keepdims=True)
-    is_off = np.abs(total - 1).max(initial=0.0) > RENORMALIZATION_THRESHOLD[proba.dtype]
-    return proba / total if is_off else proba
 
 
 def model_probabilities(model, X, classes, *, name=None):
@@ -225,4 +230,4 @@ def model_probabilities(model, X, classes, *, name=None):
     known = np.asarray(getattr(model, "classes_", classes))
     name = name or type(last_step(model)).__name__
     proba = as_proba(model.predict_proba(X), X, known, name, np.float64)
-    return align_columns(renormalized(proba), known, classes)
+    return align_columns(proba, known, classes)

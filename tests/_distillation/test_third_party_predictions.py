@@ -183,6 +183,19 @@ def test_objects_as_classes_of_a_teacher_are_labels():
     )
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float64])
+def test_classes_keep_the_dtype_of_y(dtype):
+    class Int64(OtherPackage):
+        def fit(self, X, y, sample_weight=None):
+            super().fit(X, y.astype(int), sample_weight)
+            return self
+
+    y = (Y > 0).astype(dtype)
+    model = fixed(Int64(), Int64()).fit(X, y)
+    assert model.classes_.dtype == model.predict(X).dtype == dtype
+    assert model.score(X, y) > 0.9
+
+
 def test_last_step_of_a_pipeline():
     student = make_pipeline(StandardScaler(), OtherPackage(labels=as_column))
     teacher = make_pipeline(StandardScaler(), OtherPackage(proba=FORMS["list"]))

@@ -133,6 +133,19 @@ def test_an_estimator_like_any_other():
     assert_array_equal(fitted.decision_function(X), OtherPackage().fit(X, y).decision_function(X))
 
 
+@pytest.mark.parametrize("error", [AssertionError, KeyError, IndexError, TypeError, RuntimeError])
+def test_refusals_of_other_kinds(error):
+    class Refuses(CodesOnly):
+        def fit(self, X, y, sample_weight=None):
+            try:
+                return super().fit(X, y, sample_weight)
+            except ValueError:
+                raise error("labels") from None
+
+    y = LABELS["from 1"][CODES]
+    assert_array_equal(fit_on_labels(Refuses(), X, y, {}).classes_, [1, 2, 3])
+
+
 class Fails(LogisticRegression):
     """Fails whatever the labels are, and counts its fits."""
 

@@ -15,7 +15,6 @@ from sklearn_kd._utils.responses import (
     as_log_proba,
     as_proba,
     model_probabilities,
-    renormalized,
 )
 
 
@@ -161,7 +160,7 @@ def test_half_precision_is_summed_in_float64():
     rng = np.random.default_rng(0)
     P = rng.dirichlet(np.full(200, 0.3), size=50)
     half = P.astype(np.float16)
-    predicted = renormalized(as_proba(half, np.zeros((50, 1)), np.arange(200), "Fixed"))
+    predicted = as_proba(half, np.zeros((50, 1)), np.arange(200), "Fixed")
     assert predicted.dtype == np.float64
     assert np.abs(half.sum(axis=1, dtype=np.float64) - 1).max() > 1e-5
     assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
@@ -171,7 +170,7 @@ def test_half_precision_is_summed_in_float64():
 def test_correct_probabilities_keep_their_bits():
     for dtype in (np.float32, np.float64):
         P = softmax(np.random.default_rng(0).normal(size=(50, 20)), axis=1).astype(dtype)
-        predicted = renormalized(as_proba(P, np.zeros((50, 1)), np.arange(20), "Fixed"))
+        predicted = as_proba(P, np.zeros((50, 1)), np.arange(20), "Fixed")
         assert predicted.dtype == dtype
         assert_array_equal(predicted, P)
 
