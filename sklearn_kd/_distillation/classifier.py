@@ -414,7 +414,8 @@ class DistilledClassifier(
             Weights of the rows, for teacher and student. A weight of zero means absence.
         soft_targets : array-like of shape (n_samples, n_classes) or DataFrame, default=None
             Probabilities at T = 1 that replace the teacher's labels: an array in the order of
-            ``np.unique(y)``, or a DataFrame whose columns are class labels.
+            ``np.unique(y)``, or a DataFrame whose columns are class labels. A row of NaN means that
+            the row has its hard label only.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
             More rows, for the teacher to label, in a container like that of X. Each has the mean
             weight of the training rows. If the loss has a hard term (``alpha`` other than 1), their

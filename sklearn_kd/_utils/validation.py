@@ -83,7 +83,8 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     ----------
     soft_targets : array-like of shape (n_samples, n_classes) or DataFrame
         The columns of an array are in the order of ``np.unique(y)``. The column labels of a
-        DataFrame are class labels, which may include classes that do not occur in y.
+        DataFrame are class labels, which may include classes that do not occur in y. A row of NaN
+        means the hard label of this row.
     y : array-like of shape (n_samples,)
         Hard labels.
     classes : ndarray of shape (n_classes,), optional
@@ -105,7 +106,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
         # of pandas, numbers and booleans in an Index of objects
         columns = np.asarray(getattr(columns, "infer_objects", lambda: columns)())
         _check_column_labels(columns, np.unique(y), known)
-        soft_targets = soft_targets.to_numpy()
+        soft_targets = _frame_values(soft_targets)
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
     tolerance = row_sum_tolerance(soft_targets)
@@ -116,6 +117,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
             f"soft_targets must have shape (n_samples, n_classes) with n_samples={n_samples}, "
             f"got {Q.shape}."
         )
+    is_missing = _missing_rows(Q)
     if labeled:
         union = unite_labels(classes, columns)
         Q = align_columns(Q, columns, union)
@@ -127,11 +129,37 @@ def check_soft_targets(soft_targets, y, *, classes=None):
             f"{classes.tolist()}. If y lacks a class, as in a fold of a cross-validation, "
             "pass a DataFrame whose columns are the class labels."
         )
+    Q[is_missing] = np.eye(len(classes))[y_encoded[is_missing]]
     check_probabilities(Q, "soft_targets", tolerance)
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
-    _warn_if_misaligned(Q, y_encoded)
+    _warn_if_misaligned(Q[~is_missing], y_encoded[~is_missing])
     return Q, classes
+
+
+def _frame_values(frame):
+    """Return the values of a DataFrame, with NaN for missing values of nullable columns."""
+    values = frame.to_numpy()
+    if values.dtype == object and hasattr(frame, "iloc"):  # pandas
+        values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
+def _missing_rows(Q):
+    """Return a mask of the rows of NaN, which have no soft targets, or raise ValueError."""
+    is_nan = np.isnan(Q)
+    is_missing = is_nan.all(axis=1)
+    if len(Q) and is_missing.all():
+        raise NotFiniteError(
+            "soft_targets contains NaN only: pass None if no row has soft targets."
+        )
+    partly = np.flatnonzero(is_nan.any(axis=1) & ~is_missing)
+    if len(partly):
+        raise NotFiniteError(
+            f"soft_targets contains NaN in a part of row {partly[0]}: a row without soft targets, "
+            "which means its hard label, has NaN in all columns."
+        )
+    return is_missing
 
 
 def _check_column_labels(columns, classes, known):

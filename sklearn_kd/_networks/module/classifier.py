@@ -363,7 +363,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
             A teacher's probabilities at temperature one: columns in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
-            classes that ``y`` lacks.
+            classes that ``y`` lacks. A row of NaN means that the row has its hard label only.
 
         labeler : callable, default=None
             A teacher that computes new soft targets for each batch from its rows as

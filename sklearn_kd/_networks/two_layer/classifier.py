@@ -305,7 +305,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
             A teacher's probabilities at temperature one: columns in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
-            classes that ``y`` lacks.
+            classes that ``y`` lacks. A row of NaN means that the row has its hard label only.
 
         groups : array-like of shape (n_samples,), default=None
             Groups of rows that resemble each other, such as the visits of a patient. Early stopping
