@@ -5,6 +5,7 @@ they are compared in pairs.
 """
 
 import functools
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -32,6 +33,20 @@ from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import group_fit_params, last_step, route_fit, step_parameter
+from sklearn_kd.exceptions import (
+    IgnoredSampleWeightWarning,
+    InSampleLabelsWarning,
+    MissingClassWarning,
+    UntestedRowsWarning,
+)
+
+#: Warnings of a fit of `DistilledClassifier` about the labels that it makes.
+LABEL_WARNINGS = (
+    IgnoredSampleWeightWarning,
+    InSampleLabelsWarning,
+    MissingClassWarning,
+    UntestedRowsWarning,
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +188,7 @@ def fit_and_predict(role, model, data, fold, fit_params, decide_by, fold_number=
 
     Parameters
     ----------
-    role : {"teacher", "student"}
+    role : {"teacher", "student", "distilled"}
     model : estimator
     data : CrossValidationRows
     fold : tuple
@@ -234,6 +249,8 @@ class FoldLosses(NamedTuple):
     student_training: np.ndarray
     #: Of the teacher on the training rows.
     teacher_training: np.ndarray
+    #: Of the student that was fitted to the teacher's labels, on the test rows. None: none was.
+    distilled: np.ndarray | None = None
 
 
 def out_of_fold_losses(fits, folds, data, *, decide_by, alpha, calibrate):
@@ -284,6 +301,42 @@ def out_of_fold_losses(fits, folds, data, *, decide_by, alpha, calibrate):
             FoldLosses(student_loss, teacher_loss, of_mixed, student_training, teacher_training)
         )
     return losses
+
+
+def with_distilled_students(losses, fits, folds, data, *, decide_by):
+    """Return the losses of the rows of each fold with those of distilled students.
+
+    Parameters
+    ----------
+    losses : list of FoldLosses
+    fits : list of FoldFit
+        Of a `DistilledClassifier` in each fold.
+    folds : list of (train, test)
+    data : CrossValidationRows
+    decide_by : {"log_loss", "accuracy"}
+
+    Returns
+    -------
+    list of FoldLosses
+    """
+    complete = []
+    for each, fit, (_, test) in zip(losses, fits, folds, strict=True):
+        if decide_by == "accuracy":
+            loss = fit.is_wrong[0].astype(float)
+        else:
+            codes = np.searchsorted(fit.classes, data.classes)[data.y_encoded[test]]
+            loss = log_losses(fit.values[0], codes)
+        complete.append(each._replace(distilled=loss))
+    return complete
+
+
+def fit_distilled(model, data, fold, fit_params, decide_by, fold_number=None):
+    """Fit a `DistilledClassifier` as `fit_and_predict` does, without warnings about its labels."""
+    with warnings.catch_warnings():
+        # they are the concern of those who distill, and one of each fold says nothing more
+        for category in LABEL_WARNINGS:
+            warnings.simplefilter("ignore", category)
+        return fit_and_predict("distilled", model, data, fold, fit_params, decide_by, fold_number)
 
 
 def _aligned(fit, classes, fill):

@@ -23,13 +23,14 @@ from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd._utils.warnings import warning_scope
 from sklearn_kd.inspection._fold_losses import (
     CrossValidationRows,
-    FoldLosses,
     checked_folds,
     fit_and_predict,
+    fit_distilled,
     mean_loss,
     out_of_fold_losses,
     routed_fit_params,
     row_losses,
+    with_distilled_students,
 )
 from sklearn_kd.inspection._measurements import default_margin
 from sklearn_kd.inspection._result_text import html_of_result, text_of_result
@@ -91,15 +92,18 @@ class DistillationAdvice:
         Held-out loss of the student minus that of a mixture with the teacher's labels.
     overfitting : Estimate
         Held-out loss of the student minus its loss on the rows that it was fitted to.
+    gain : Estimate or None
+        Held-out loss of the student minus that of the same student fitted to the teacher's labels
+        in the same folds. None where ``recoverable`` alone decides "no".
     cost : DistillationCost
         Seconds: ``teacher_fit`` and ``student_fit`` are medians over folds, and ``distilled`` is
         about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with numbers for
         ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other. Its
         defaults try more settings and take two to four times as long.
     frame : DataFrame
-        Two lines for each fold, with the columns ``split`` (from 0), ``model`` ("teacher" or
-        "student"), ``n_train``, ``held_out`` and ``training`` (weighted mean losses on the test
-        and the training rows of the fold) and ``fit_seconds``.
+        Two lines for each fold, of the fits to hard labels, with the columns ``split`` (from 0),
+        ``model`` ("teacher" or "student"), ``n_train``, ``held_out`` and ``training`` (weighted
+        mean losses on the test and the training rows of the fold) and ``fit_seconds``.
     decide_by : {"log_loss", "accuracy"}
         The loss that decided.
     alpha, margin, confidence : float
@@ -114,6 +118,7 @@ class DistillationAdvice:
     recoverable: Estimate
     label_gain: Estimate
     overfitting: Estimate
+    gain: Estimate | None
     cost: DistillationCost
     frame: Any
     decide_by: str
@@ -125,7 +130,8 @@ class DistillationAdvice:
         """Return the estimates that are printed, one line for each."""
         import pandas as pd
 
-        names = ["gap", "recoverable", "label_gain", "overfitting"]
+        names = ["gap", "recoverable", "label_gain", "overfitting", "gain"]
+        names = [name for name in names if getattr(self, name) is not None]
         ends = [f"{end} ({100 * self.confidence:g} %)" for end in ("lower", "upper")]
         columns = [f"difference in {LOSS_NAMES[self.decide_by]}", *ends]
         estimates = [[f"{number:.3g}" for number in getattr(self, name)] for name in names]
@@ -158,11 +164,13 @@ def should_distill(  # noqa: PLR0913
     random_state=0,
     verbose=0,
 ):
-    r"""Estimate whether soft labels would improve a student, without distilling it.
+    r"""Estimate whether soft labels would improve a student, before distilling it on all rows.
 
     Teacher and student are cross-validated on the hard labels ``y``. The loss that soft labels
     could recover is bounded by two quantities: the gain that the teacher's labels offer, and the
     loss of the student that comes from its limited number of rows. The smaller of both counts.
+    Unless this excludes a gain, students are then fitted to the teacher's labels in the same folds,
+    and have to be better than those on hard labels.
 
     Parameters
     ----------
@@ -214,7 +222,7 @@ def should_distill(  # noqa: PLR0913
     -------
     advice : DistillationAdvice
         With ``decision``, ``verdict``, ``gap``, ``recoverable``, ``label_gain``, ``overfitting``,
-        ``cost`` and ``frame``.
+        ``gain``, ``cost`` and ``frame``.
 
     Raises
     ------
@@ -254,12 +262,19 @@ def should_distill(  # noqa: PLR0913
     tables of at most 1,500 training rows), the rank correlation between ``recoverable`` and the
     gain in log loss of a :class:`~sklearn_kd.DistilledClassifier` on test rows was 0.95, and 0.69
     among networks alone, with ``calibration=None``. Of 33 pairs with the decision "yes" 31 gained,
-    and 8 of the 15 "undecided" ones, which were all networks. For calibrated labels the
-    correlations were 0.94 and 0.62. Gains in accuracy are mostly within their noise, and so are
-    decisions by accuracy.
+    and 8 of the 15 "undecided" ones, which were all networks. These decisions were made without
+    ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy are
+    mostly within their noise, and so are decisions by accuracy.
 
-    The decision is "no" if the upper end of ``recoverable`` is at most ``margin``, "yes" if its
-    lower end is above zero and its value above ``margin``, and "undecided" otherwise.
+    The ``gain`` is measured on students that are fitted as a
+    :class:`~sklearn_kd.DistilledClassifier` with this ``alpha``, ``temperature=1`` and
+    ``augmentation=None`` fits them. A student that is not linear in its labels can lose where a
+    mixture of predictions gains: on clean tables of many rows, and where the teacher is no better
+    than the student.
+
+    The decision is "no" if the upper end of ``recoverable`` or of ``gain`` is at most ``margin``,
+    "yes" if the lower end of ``recoverable`` is above zero and both values are above ``margin``,
+    and "undecided" otherwise.
 
     Standard errors are :math:`\sigma \sqrt{1 / n_{test} + 1 / n_{train}}`, where :math:`\sigma` is
     the standard deviation of paired differences over all held-out rows (or groups). The first
@@ -333,17 +348,39 @@ def should_distill(  # noqa: PLR0913
         fits, folds, data, decide_by=decide_by, alpha=alpha, calibrate=calibrate
     )
     estimates = _estimates(losses, folds, data, confidence)
+    levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
+    if margin is None:
+        margin = default_margin(decide_by, levels["student"])
+    estimates["gain"] = None
+    if estimates["recoverable"].upper > margin:
+        distiller.set_params(
+            teacher=teacher,
+            student=student,
+            alpha=alpha,
+            temperature=1.0,
+            calibration=calibration,
+            augmentation=None,
+            random_state=seed,
+        )
+        metadata = {"sample_weight": None if sample_weight is None else data.weight}
+        metadata = {**metadata, "groups": data.groups}
+        metadata = {name: values for name, values in metadata.items() if values is not None}
+        distilled = Parallel(n_jobs=n_jobs)(
+            delayed(fit_distilled)(
+                distiller, data, fold, metadata, decide_by, number if verbose else None
+            )
+            for number, fold in enumerate(folds)
+        )
+        losses = with_distilled_students(losses, distilled, folds, data, decide_by=decide_by)
+        estimates["gain"] = _gain(losses, folds, data, confidence)
     frame = _fold_frame(fits, losses, folds, data.weight)
     has_own_labels = frozen or (
         data.groups is None
         and (fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher)))
     )
-    levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
-    if margin is None:
-        margin = default_margin(decide_by, levels["student"])
     n_samples = len(data.y)
     cost = _cost(frame, n_samples, 1 if has_own_labels else CROSS_FITTED_TEACHER_FITS)
-    decision = _decide(estimates["recoverable"], margin)
+    decision = _decide(estimates["recoverable"], estimates["gain"], margin)
     return DistillationAdvice(
         decision=decision,
         verdict=_verdict(decision, estimates, levels, decide_by, margin, cost, n_samples),
@@ -385,35 +422,46 @@ def _cross_validation_rows(X, y, groups, sample_weight):
 
 def _estimates(losses, folds, data, confidence):
     """Return the mean differences of losses with their confidence intervals, by name."""
-    n_samples = len(data.weight)
-    rows = {name: row_losses(losses, name, folds, n_samples) for name in FoldLosses._fields}
-    n_train = np.mean([len(train) for train, _ in folds])
-    critical = norm.ppf((1 + confidence) / 2)
-
-    def estimate(difference):
-        used = np.flatnonzero(~np.isnan(difference))
-        d, w = difference[used], data.weight[used]
-        cluster = np.arange(len(used)) if data.groups is None else data.groups[used]
-        n_clusters = len(np.unique(cluster))
-        if n_clusters < 2:
-            raise ValueError(
-                "the folds of cv leave fewer than two rows (or groups) that one fold tests and "
-                "another trains on: give a number of folds."
-            )
-        # the training rows are a sample too
-        mean, error = paired_means(
-            d, w, cluster, n_observations=n_clusters, test_to_train=len(used) / n_train
-        )
-        half = critical * error
-        return Estimate(*(float(value) for value in (mean, mean - half, mean + half)))
-
+    names = ("student", "teacher", "mixed", "student_training")
+    rows = {name: row_losses(losses, name, folds, len(data.weight)) for name in names}
     found = {
-        "gap": estimate(rows["student"] - rows["teacher"]),
-        "label_gain": estimate(rows["student"] - rows["mixed"]),
-        "overfitting": estimate(rows["student"] - rows["student_training"]),
+        name: _estimate(rows["student"] - rows[other], folds, data, confidence)
+        for name, other in (
+            ("gap", "teacher"),
+            ("label_gain", "mixed"),
+            ("overfitting", "student_training"),
+        )
     }
     pairs = zip(found["label_gain"], found["overfitting"], strict=True)
     return found | {"recoverable": Estimate(*(min(gain, much / 2) for gain, much in pairs))}
+
+
+def _gain(losses, folds, data, confidence):
+    """Return the estimate of what the distilled students of the folds have gained."""
+    hard, soft = (
+        row_losses(losses, name, folds, len(data.weight)) for name in ("student", "distilled")
+    )
+    return _estimate(hard - soft, folds, data, confidence)
+
+
+def _estimate(difference, folds, data, confidence):
+    """Return the mean of the differences of single rows with its confidence interval."""
+    used = np.flatnonzero(~np.isnan(difference))
+    d, w = difference[used], data.weight[used]
+    cluster = np.arange(len(used)) if data.groups is None else data.groups[used]
+    n_clusters = len(np.unique(cluster))
+    if n_clusters < 2:
+        raise ValueError(
+            "the folds of cv leave fewer than two rows (or groups) that one fold tests and "
+            "another trains on: give a number of folds."
+        )
+    # the training rows are a sample too
+    n_train = np.mean([len(train) for train, _ in folds])
+    mean, error = paired_means(
+        d, w, cluster, n_observations=n_clusters, test_to_train=len(used) / n_train
+    )
+    half = norm.ppf((1 + confidence) / 2) * error
+    return Estimate(*(float(value) for value in (mean, mean - half, mean + half)))
 
 
 def _fold_frame(fits, losses, folds, weight):
@@ -442,28 +490,33 @@ def _cost(frame, n_samples, n_teacher_fits):
     return DistillationCost(teacher, student, distilled)
 
 
-def _decide(recoverable, margin):
-    if recoverable.upper <= margin:
+def _decide(recoverable, gain, margin):
+    if gain is None or gain.upper <= margin:
         return "no"
-    return "yes" if recoverable.lower > 0 and recoverable.value > margin else "undecided"
+    is_better = recoverable.lower > 0 and min(recoverable.value, gain.value) > margin
+    return "yes" if is_better else "undecided"
 
 
 def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
-    gain, loss = estimates["recoverable"], LOSS_NAMES[decide_by]
+    bound, gain, loss = estimates["recoverable"], estimates["gain"], LOSS_NAMES[decide_by]
     sentence = (
         f"{decision.capitalize()}: soft labels could reduce the student's {loss} of "
-        f"{levels['student']:.3g} on held-out rows by {gain} (the teacher's is "
+        f"{levels['student']:.3g} on held-out rows by {bound} (the teacher's is "
         f"{levels['teacher']:.3g})"
     )
+    if gain is not None:
+        sentence += f". Students that were fitted to them reduced it by {gain}"
     if decision == "yes":
         return f"{sentence}. Distilling {n_samples} rows takes about {cost.distilled:.1f} s."
     if decision == "undecided":
         return (
-            f"{sentence}. The interval exceeds the margin of {margin:.2g}, but the gain is not "
-            "certain. More rows would narrow the interval. Distilling takes about "
+            f"{sentence}. The intervals exceed the margin of {margin:.2g}, but the gain is not "
+            "certain. More rows would narrow the intervals. Distilling takes about "
             f"{cost.distilled:.1f} s."
         )
-    if gain.upper < 0:
+    if gain is not None:
+        return f"{sentence}, which does not exceed the margin of {margin:.2g}."
+    if bound.upper < 0:
         reason = "the teacher's labels would increase the loss"
     elif estimates["label_gain"].upper <= estimates["overfitting"].upper / 2:
         reason = "the teacher's labels offer no larger gain"

@@ -11,7 +11,8 @@ from scipy.special import expit
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.datasets import make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
@@ -23,6 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd._utils.calibration import apply_teacher_temperature, fit_teacher_temperature
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from sklearn_kd.inspection._should_distill import should_distill
@@ -258,6 +260,68 @@ def test_a_row_that_is_tested_twice_counts_once():
     assert len(should_distill(GaussianNB(), linear(), X, y, cv=repeated).frame) == 8
 
 
+def noisy_tree_case(n=240):
+    X, y = noisy(n)
+    folds = [(np.arange(n) % 2 == k, np.arange(n) % 2 != k) for k in range(2)]
+    return X, y, folds, DecisionTreeClassifier(max_depth=4, random_state=0)
+
+
+@pytest.mark.parametrize("decide_by", ["log_loss", "accuracy"])
+def test_the_gain_is_that_of_students_distilled_in_the_folds(decide_by):
+    X, y, folds, tree = noisy_tree_case()
+    weight = np.random.RandomState(0).uniform(0.1, 2, size=len(y))
+    advice = should_distill(
+        FrozenEstimator(Oracle().fit(X, y)),
+        tree,
+        X,
+        y,
+        cv=folds,
+        decide_by=decide_by,
+        alpha=0.7,
+        sample_weight=weight,
+    )
+    difference = np.zeros(len(y))
+    for train, test in folds:
+        hard = clone(tree).fit(X[train], y[train], sample_weight=weight[train])
+        soft = DistilledClassifier(
+            FrozenEstimator(Oracle().fit(X, y)), tree, alpha=0.7, temperature=1.0, augmentation=None
+        ).fit(X[train], y[train], sample_weight=weight[train])
+        for model, sign in ((hard, 1), (soft, -1)):
+            if decide_by == "accuracy":
+                loss = model.predict(X[test]) != y[test]
+            else:
+                loss = -np.log(
+                    np.maximum(model.predict_proba(X[test])[range(len(y) // 2), y[test]], 1e-6)
+                )
+            difference[test] += sign * loss
+    assert_allclose(advice.gain.value, np.average(difference, weights=weight))
+    assert advice.gain.lower < advice.gain.value < advice.gain.upper
+    assert f"reduced it by {advice.gain}" in advice.verdict
+    if decide_by == "log_loss":
+        assert advice.decision == "yes"
+
+
+def test_no_student_is_distilled_where_the_bounds_exclude_a_gain():
+    X, y = xor(4000)
+    advice = should_distill(small_forest(), LogisticRegression(), X, y)
+    assert advice.gain is None
+    assert "gain\n" not in str(advice).replace("label_gain", "")
+
+
+def test_a_mixture_that_gains_is_not_enough_on_a_clean_table():
+    X, y = make_classification(
+        4000, n_informative=12, n_clusters_per_class=4, flip_y=0.01, random_state=5
+    )
+    teacher = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=16, random_state=0)
+    student = TwoLayerPGDClassifier(16, batch_size=12, n_init=1, max_iter=60, random_state=0)
+    advice = should_distill(teacher, student, X, y, cv=2, confidence=0.8)
+    # the bounds alone would say "yes"
+    assert advice.recoverable.lower > 0
+    assert advice.recoverable.value > advice.margin
+    assert advice.gain.value < advice.margin
+    assert advice.decision != "yes"
+
+
 # Weights, groups
 
 
@@ -438,7 +502,8 @@ def test_verbose_prints_each_fit(capsys):
     assert not capsys.readouterr().out
     should_distill(GaussianNB(), linear(), X, y, cv=2, verbose=1)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
+    assert lines[4].startswith("[should_distill] fold 0, distilled DistilledClassifier, ")
     assert lines[0].startswith("[should_distill] fold 0, student LogisticRegression, ")
 
 
