@@ -583,8 +583,9 @@ class SelfDistillClassifier(
         errors : DataFrame of shape (n_samples, 4)
             All rows, the most suspicious first, with the columns ``row`` (position in X),
             ``given_label``, ``suggested_label`` (the most probable one) and ``label_quality`` (the
-            probability of the given label, in [0, 1]). Its index is that of X if X is a DataFrame.
-            A share of about ``noise_rate_`` of the labels is wrong.
+            probability of the given label, in [0, 1]). Its index is that of X if X is a DataFrame
+            of pandas, otherwise that of y if y is a Series, as where a pipeline has transformed X
+            into an array. A share of about ``noise_rate_`` of the labels is wrong.
 
         Raises
         ------
@@ -593,6 +594,7 @@ class SelfDistillClassifier(
             "in-sample" with other labels than those of `fit`, with groups or with weights.
         """
         X, y = indexable(X, y)
+        index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
         y = check_y(plain_labels(y), estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)
@@ -620,7 +622,7 @@ class SelfDistillClassifier(
                 "suggested_label": suggested[order],
                 "label_quality": quality[order],
             },
-            index=X.index[order] if hasattr(X, "iloc") else None,
+            index=None if index is None else index[order],
         )
 
     @numpy_inputs

@@ -1,12 +1,15 @@
 """find_label_errors: which rows have wrong labels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd.exceptions import MissingClassWarning
@@ -175,3 +178,26 @@ def test_in_sample_needs_a_fit_and_its_labels():
     assert_array_equal(errors.suggested_label, model.predict(X)[errors.row])
     with pytest.raises(ValueError, match="cv"):
         model.find_label_errors(X, y, cv="out-of-sample")
+
+
+@pytest.mark.parametrize("cv", [3, "in-sample"])
+def test_the_index_is_that_of_the_rows(cv):
+    X, y, _ = noisy_blobs()
+    names = [f"patient {number}" for number in range(90)]
+    frame, labels = pd.DataFrame(X, index=names), pd.Series(y, index=names)
+    pipeline = make_pipeline(StandardScaler(), clone(FORMS["default"]).set_params(random_state=0))
+    pipeline.fit(frame, labels)
+    encoded = pipeline[:-1].transform(frame)
+    assert isinstance(encoded, np.ndarray)
+    of_pipeline = pipeline[-1].find_label_errors(encoded, labels, cv=cv)
+    assert of_pipeline.index.tolist() == [names[row] for row in of_pipeline["row"]]
+    assert_array_equal(of_pipeline["given_label"], labels.loc[of_pipeline.index])
+    # the index of X comes first, and there may be none
+    model = clone(FORMS["default"]).set_params(random_state=0).fit(frame, labels)
+    other = labels.set_axis(range(100, 190))
+    for given in (labels, other, y):
+        errors = model.find_label_errors(frame, given, cv=cv)
+        assert errors.index.tolist() == [names[row] for row in errors["row"]]
+    errors = pipeline[-1].find_label_errors(encoded, other)
+    assert errors.index.tolist() == [100 + row for row in errors["row"]]
+    assert pipeline[-1].find_label_errors(encoded, y).index.tolist() == list(range(90))
