@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
@@ -45,7 +46,9 @@ def _has_ridge_fit(est):
     return True
 
 
-class KernelTeacher(PublicEstimatorMixin, FittedClassifierMixin, BaseEstimator):
+class KernelTeacher(
+    PublicEstimatorMixin, CallbackSupportMixin, FittedClassifierMixin, BaseEstimator
+):
     r"""Infinitely wide two-layer network, with out-of-sample labels of its training rows.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
@@ -317,7 +320,16 @@ class KernelTeacher(PublicEstimatorMixin, FittedClassifierMixin, BaseEstimator):
             self.input_scale_ = np.ones(X.shape[1])
             if self.input_scaling:
                 self.input_offset_, self.input_scale_ = fit_scaling(X, weights)
-            return self._fit_checked(X, y_encoded, weights, given, kept)
+            ctx = self._init_callback_context()
+            ctx.call_on_fit_task_begin(estimator=self, X=given, y=y)
+            self._fit_checked(X, y_encoded, weights, given, kept)
+            ctx.call_on_fit_task_end(
+                estimator=self, X=given, y=y, reconstruction_attributes=self._fitted_attributes
+            )
+            return self
+
+    def _fitted_attributes(self):
+        return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
     def _fit_checked(self, X, y_encoded, weights, given, kept):
         if self.method == "margin":
@@ -347,7 +359,6 @@ class KernelTeacher(PublicEstimatorMixin, FittedClassifierMixin, BaseEstimator):
                 values[~kept] = np.where(copy_of[:, None] >= 0, loo[copy_of], ordinary)
             self.loo_decision_function_ = values[:, 0] if loo.shape[1] == 1 else values
             self.loo_proba_ = self._proba(self.loo_decision_function_)
-        return self
 
     def _check_parameters(self):
         if not self.bias <= MAX_BIAS:

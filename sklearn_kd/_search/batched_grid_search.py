@@ -64,7 +64,8 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     cv : int, splitter, iterable of splits or None, default=None
         As for GridSearchCV.
     verbose : int, default=0
-        Above 0: print a line for each split. Above 1: also for each batch of networks.
+        Above 0: print a line for each split. Above 1: also for each batch of networks, and for each
+        candidate with its parameters.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False

@@ -120,6 +120,11 @@ class RecordingStudent(BaseEstimator):
         return recording
 
 
+def candidate_name(params):
+    """Return what progress calls a candidate: its parameters, as GridSearchCV prints them."""
+    return ", ".join(f"{name}={params[name]}" for name in sorted(params)) or "the only candidate"
+
+
 class Candidate:
     """One setting of the parameters of a search.
 

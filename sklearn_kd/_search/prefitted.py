@@ -11,11 +11,12 @@ import math
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 
+from sklearn_kd._search.candidates import candidate_name
 from sklearn_kd._utils.sklearn_compat import MultimetricScorer
 from sklearn_kd._utils.warnings import warn_caller
 
@@ -89,10 +90,18 @@ class PrefittedEstimator(CallbackSupportMixin, BaseEstimator):
     def __init__(self, estimator, queue):
         self.estimator = estimator
         self.queue = queue
+        self.task_name = "fit"
 
+    @with_callbacks
     def fit(self, X, y=None, **params):
         """Take the next fitted estimator, or raise the error of its fit."""
+        context = self._init_callback_context(self.task_name)
+        context.estimator_name = type(self.estimator).__name__  # callbacks know no private classes
+        context.call_on_fit_task_begin(estimator=self.estimator, X=X, y=y)
         self.fitted_ = self.queue.take()
+        context.call_on_fit_task_end(
+            estimator=self.fitted_, X=X, y=y, reconstruction_attributes=dict
+        )
         return self
 
     def get_params(self, deep=True):
@@ -102,6 +111,7 @@ class PrefittedEstimator(CallbackSupportMixin, BaseEstimator):
     def set_params(self, **params):
         """Set the parameters of the estimator."""
         self.estimator.set_params(**params)
+        self.task_name = candidate_name(params)
         return self
 
     def get_metadata_routing(self):
@@ -264,3 +274,7 @@ class PrefittedGridSearch(GridSearchCV):
         # after several rounds the best candidate is one of the last round
         last = np.flatnonzero(results["iter"] == results["iter"].max())
         return last[results[f"rank_test_{refit_metric}"][last].argmin()]
+
+
+# callbacks name the tasks of a fit by the class of the estimator
+PrefittedGridSearch.__name__ = "BatchedGridSearchCV"

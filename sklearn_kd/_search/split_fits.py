@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
+from sklearn_kd._search.candidates import candidate_name
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
@@ -116,6 +117,10 @@ class SplitFits:
                 # a copy, since a scorer may keep the model while the student trains on
                 result = fit.error or candidate.assemble(group.prefitted, copy.copy(student))
                 self.outcomes[candidate] = result, group.shared_seconds + fit.seconds
+        for candidate in kept:
+            error = self.outcomes[candidate][0]
+            end = f"failed ({type(error).__name__})" if isinstance(error, Exception) else "trained"
+            self.report(2, f"{candidate_name(candidate.params)}: {end}")
         reached = "" if share == 1 else f", to {share:.0%} of their epochs"
         self.report(1, f"{len(kept)} fits{reached}")
         return [self.outcomes[candidate] for candidate in kept]

@@ -3,10 +3,12 @@
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -19,7 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
 from sklearn_kd._kernel import ridge_fit
 from tests._helpers.data import blobs
-from tests._helpers.estimators import fitted_names
+from tests._helpers.estimators import PropagatedRecorder, fitted_names
 
 AS_GIVEN = {"input_scaling": False, "input_intercept": False, "input_norm": None}
 
@@ -500,3 +502,34 @@ def test_it_is_the_default_teacher():
     assert distilled.label_source_ == "loo"
     forest = DistilledClassifier(student=RandomForestClassifier(5)).fit(X, y)
     assert isinstance(forest.teacher_, KernelTeacher)
+
+
+@pytest.mark.parametrize("method", ["ridge", "margin"])
+def test_callbacks(method):
+    X, y = blobs(60, n_classes=2)
+    recorder = PropagatedRecorder()
+    model = KernelTeacher(method=method, random_state=0).set_callbacks(recorder).fit(X, y)
+    assert recorder.begun == recorder.ended == [("fit", None)]
+    assert recorder.setups == 0
+    assert [name for name in vars(model) if "callback" in name] == ["_skl_callbacks"]
+    with pytest.raises(ValueError, match="1 class"):
+        model.fit(X, np.zeros(60))
+    monitor = ScoringMonitor(scoring="accuracy")
+    model.set_callbacks(monitor).fit(X, y)
+    (row,) = monitor.get_logs(select="most_recent").data
+    assert row["accuracy"] == model.score(X, y)
+
+
+def test_callbacks_of_a_distiller_reach_the_teacher():
+    X, y = blobs(60, n_classes=2)
+    recorder = PropagatedRecorder()
+    student = TwoLayerPGDClassifier(2, max_iter=2, n_init=1)
+    model = DistilledClassifier(
+        KernelTeacher(), student, alpha=0.5, temperature=1.0, augmentation=None
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.set_callbacks(recorder).fit(X, y)
+    assert ("fit", "fit-teacher") in recorder.begun
+    assert ("fit", "fit-teacher") in recorder.ended
+    assert not [name for name in vars(model.teacher_) if "callback" in name]

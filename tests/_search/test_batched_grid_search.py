@@ -11,6 +11,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -330,7 +331,15 @@ def test_verbose(capsys):
         f"[BatchedGridSearchCV] split {split}/2: 2 fit" for split in (1, 2)
     ]
     batched(cv=2, verbose=2).fit(X, y)
-    assert "split 1/2: 0 of 2 done, 2 begin" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "split 1/2: 0 of 2 done, 2 begin" in printed
+    for split in (1, 2):
+        for width in (2, 4):
+            assert f"[BatchedGridSearchCV] split {split}/2: width={width}: trained, " in printed
+    grid = {"width": [4, 5], "radius": [1.0]}
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        batched(grid=grid, cv=2, verbose=2).fit(X, y)  # an odd width
+    assert "split 2/2: radius=1.0, width=5: failed (ValueError), " in capsys.readouterr().out
 
 
 def test_fit_times_add_up():

@@ -102,6 +102,41 @@ def test_propagated_callbacks_hear_of_the_refit_and_leave_nothing():
         assert not [name for name in vars(search.best_estimator_) if "callback" in name]
 
 
+class Names(PropagatedRecorder):
+    """Notes what callbacks are told of the tasks."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None):
+        self.names.append((context.estimator_name, context.task_name))
+        assert "Prefitted" not in f"{context.source_estimator_name}{type(estimator).__name__}"
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        if context.estimator_name == "TwoLayerPGDClassifier" and fitted_estimator is not None:
+            self.scores.append((context.task_name, fitted_estimator.width))
+
+
+@pytest.mark.parametrize("halving_factor", [None, 2.0])
+def test_callbacks_hear_of_candidates_and_public_classes(halving_factor):
+    X, y = table()
+    names = Names()
+    search = batched(grid=WIDTHS, cv=2, halving_factor=halving_factor).set_callbacks(names)
+    search.fit(X, y)
+    assert {name for name, _ in names.names} == {"BatchedGridSearchCV", "TwoLayerPGDClassifier"}
+    assert names.names[0] == ("BatchedGridSearchCV", "fit")
+    first = [("TwoLayerPGDClassifier", f"width={width}") for width in WIDTHS["width"]]
+    trained = [name for name in names.names if name[1].startswith("width=")]
+    assert trained[: 2 * len(first)] == [name for name in first for _ in range(2)]
+    assert {text for text, width in names.scores if text == f"width={width}"} == {
+        text for _, text in first
+    }
+    names = Names()
+    batched(distilled(), {"student__width": [2]}, cv=2).set_callbacks(names).fit(X, y)
+    assert ("DistilledClassifier", "student__width=2") in names.names
+
+
 def test_an_error_of_several_fits_keeps_its_traceback():
     try:
         raise ValueError("no")
