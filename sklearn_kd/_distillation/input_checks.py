@@ -67,7 +67,8 @@ def _check_rows(est, student, spec, rows, classes):
     if student.prefix:  # the rows that reach the network are not known yet
         network._check_values(True, holds_out=network.early_stopping)
         return
-    network._check_data(rows.X, rows.y, rows.weight, None, classes)
+    *checked, _ = network._check_data(rows.X, rows.y, rows.weight, None, classes)
+    network._check_fit(*checked)
     if more is not None:
         validate_data(network, more, reset=False)
 

@@ -129,6 +129,9 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
             self, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val
         )
 
+    def _check_fit(self, X, y_encoded, weights):
+        """Raise other errors that training on checked rows would begin with: none."""
+
     def decision_function(self, X):
         """Logits of the rows of X.
 

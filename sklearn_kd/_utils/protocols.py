@@ -33,6 +33,9 @@ class SoftTargetStudent(Protocol):
             Soft targets in the order of ``classes_``.
         """
 
+    def _check_fit(self, X, y_encoded, weights) -> None:
+        """Raise what training on the result of `_check_data` would begin with, without a fit."""
+
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
         """Train on what `_check_data` has returned, and tear the callbacks down at the end.
 

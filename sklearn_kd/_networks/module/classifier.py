@@ -450,6 +450,14 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         row_shape(self)
         return checked
 
+    def _check_fit(self, X, y_encoded, weights):
+        """Raise the errors of parameters and of the module, whose outputs are looked at."""
+        from sklearn_kd._networks.module import training
+        from sklearn_kd._networks.training_data import TrainingData
+
+        data = TrainingData(X, y_encoded, weights, None, None, len(self.classes_))
+        training.check(self, data)
+
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
     def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
         """Train on checked data, also for meta-estimators with targets of their own.

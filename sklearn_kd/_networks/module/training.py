@@ -7,6 +7,7 @@ import torch
 from sklearn.base import clone
 
 from sklearn_kd._networks.module.build import (
+    MAX_CHECKED_ROWS,
     build,
     check_outputs,
     load,
@@ -20,9 +21,18 @@ from sklearn_kd._networks.module.fit_plan import Seeds, draw_seeds, resolve_para
 from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, RowsDataset
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
-from sklearn_kd._utils.device import check_budget, resolve_device, thread_scope, to_numpy
+from sklearn_kd._utils.device import (
+    check_budget,
+    resolve_device,
+    thread_scope,
+    to_numpy,
+    to_tensor,
+)
+from sklearn_kd._utils.scaling import scale_inputs
 from sklearn_kd._utils.validation import check_probabilities
 
+#: Steps for which `check` makes a schedule, some of which cannot be made for a single one.
+N_CHECKED_STEPS = 100
 ADVICE = "set a smaller batch_size or a smaller module, or pass float32 rows"
 
 
@@ -82,6 +92,19 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
     if net.interrupt is not None:
         raise net.interrupt
     return est
+
+
+def check(est, data):
+    """Raise the errors that a fit on checked data would begin with, and warn of probabilities."""
+    device, shape, seeds = resolve_device(est.device), row_shape(est), Seeds(0, 0, 0, 0)
+    # partial, since the validation rows are chosen in the fit
+    plan = resolve_parameters(est, data, seeds, partial=True, resume=False)
+    with own_random_state(seeds.module, device), memory_errors(ADVICE):
+        first = scale_inputs(data.X[:MAX_CHECKED_ROWS], plan.offset, plan.scale, intercept=False)
+        rows = to_tensor(first).to(device).view(-1, *shape)
+        module = build(est, rows.dtype, device)
+        check_outputs(est, module, rows, warns=True)
+        plan.make_schedule(plan.make_optimizer(module.parameters()), n_batches=N_CHECKED_STEPS)
 
 
 def _make_epoch_hook(net, reporter, checkpoint, attributes):

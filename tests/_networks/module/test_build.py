@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sklearn_kd.exceptions import DivergenceError
-from tests._helpers.data import blobs
+from sklearn_kd import DistilledClassifier
+from sklearn_kd.exceptions import DivergenceError, ProbabilityOutputWarning
+from tests._helpers.data import FIXED, blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Small, model
 
@@ -206,6 +208,53 @@ def test_indices_are_neither_scaled_nor_floats(casts):
     else:
         with pytest.raises(ValueError, match=message):
             fitted.fit(X, y)
+
+
+# Before the fits of a teacher
+
+
+class NeverFitted(LogisticRegression):
+    def fit(self, X, y, sample_weight=None):
+        raise AssertionError("the teacher is fitted")
+
+
+@pytest.mark.parametrize("settings", [{}, FIXED])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"module_params": {"n_outputs": 4}}, r"it returned \(n, 4\)"),
+        ({"module": Casts, "module_params": {"cast": torch.float32}}, r"astype\(np\.float32\)"),
+        ({"module": Frozen}, "nothing to train"),
+        ({"optimizer": "adamax"}, "'adamax' is not known"),
+        ({"scheduler": "linear"}, "'linear' is not known"),
+        ({"augmentation": "shift"}, "is for images"),
+        ({"mixed_precision": True, "device": "cpu"}, "needs a CUDA device"),
+    ],
+)
+def test_errors_of_a_student_come_before_the_teacher(options, message, settings):
+    X, y = blobs(n_classes=3)
+    with pytest.raises(ValueError, match=message):
+        DistilledClassifier(NeverFitted(), model(**options), **settings).fit(X, y)
+
+
+def test_the_warning_of_probabilities_comes_before_the_teacher():
+    X, y = blobs(n_classes=3)
+
+    def ends_in_softmax(input_shape, n_outputs):
+        return nn.Sequential(nn.Linear(*input_shape, n_outputs), nn.Softmax(dim=1))
+
+    with (
+        pytest.warns(ProbabilityOutputWarning),
+        pytest.raises(AssertionError, match="the teacher is fitted"),
+    ):
+        DistilledClassifier(NeverFitted(), model(ends_in_softmax)).fit(X, y)
+
+
+@pytest.mark.parametrize("scheduler", ["one-cycle", "cosine", "step", None])
+def test_students_with_schedules_are_fitted(scheduler):
+    X, y = blobs(n_classes=3)
+    student = model(scheduler=scheduler, max_epochs=3)
+    assert DistilledClassifier(LogisticRegression(), student, **FIXED).fit(X, y).classes_.size == 3
 
 
 def convolution(n_outputs):
