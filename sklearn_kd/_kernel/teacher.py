@@ -23,7 +23,7 @@ from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.unique_rows import copies_among
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_weight
 
 #: Largest bias.
 MAX_BIAS = 1e6
@@ -298,6 +298,7 @@ class KernelTeacher(
         """
         with all_or_nothing(self):
             self._check_parameters()
+            check_rows_are_flat(self, X)
             X, y = validate_data(self, X, plain_labels(y), dtype=[np.float64, np.float32])
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0
@@ -445,6 +446,7 @@ class KernelTeacher(
             1 - 1/K for the class and -1/K for the others.
         """
         require_fitted(self)
+        check_rows_are_flat(self, X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self._decide(X)
 
@@ -518,6 +520,7 @@ class KernelTeacher(
                 "the 'nystroem' solver keeps too few rows for gradient flow: fit with "
                 "solver='cholesky' or 'pcg', or with training_time."
             )
+        check_rows_are_flat(self, X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if not times:
             return

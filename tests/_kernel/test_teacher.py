@@ -533,3 +533,15 @@ def test_callbacks_of_a_distiller_reach_the_teacher():
     assert ("fit", "fit-teacher") in recorder.begun
     assert ("fit", "fit-teacher") in recorder.ended
     assert not [name for name in vars(model.teacher_) if "callback" in name]
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 4, 5), (40, 4, 5)])
+def test_images_are_told_how_to_be_flat(shape):
+    images, y = np.random.default_rng(0).normal(size=shape), np.arange(40) % 2
+    message = r"dim <= 2.*X\.reshape\(len\(X\), -1\)\."
+    with pytest.raises(ValueError, match=message):
+        KernelTeacher().fit(images, y)
+    fitted = KernelTeacher().fit(images.reshape(40, -1), y)
+    for method in (fitted.predict, fitted.predict_proba, fitted.decision_function):
+        with pytest.raises(ValueError, match=message):
+            method(images)
