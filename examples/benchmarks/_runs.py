@@ -34,12 +34,12 @@ def environment(threads):
     )
 
 
-def timed_fit(model, *args):
+def timed_fit(model, *args, **params):
     """Fit and return the time in seconds, without the ConvergenceWarning of MLPClassifier."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(*args)
+        model.fit(*args, **params)
     return time.perf_counter() - start
 
 

@@ -163,14 +163,8 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     assert_all_finite(y, input_name="y_val")
     if len(y) != len(X):
         raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")
-    unknown = np.setdiff1d(y, est.classes_)
-    if len(unknown):
-        raise ValueError(
-            f"y_val contains labels {unknown.tolist()} that are not among the classes "
-            f"{est.classes_.tolist()} of y: leave these rows out of X_val, or pass rows of these "
-            "classes in X."
-        )
-    if sample_weight_val is not None and num_samples(sample_weight_val) != len(X):
+    _check_known_labels(y, est.classes_)
+    if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
             "of X_val."
@@ -179,6 +173,19 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     kept = weights > 0
     y_encoded = encode_labels(y, est.classes_)[1]
     return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
+
+
+def _check_known_labels(y_val, classes):
+    known = classes
+    if y_val.dtype.kind != classes.dtype.kind:  # NumPy would compare numbers as strings
+        y_val, known = y_val.astype(object), classes.astype(object)
+    unknown = y_val[~np.isin(y_val, known)].tolist()
+    if unknown:
+        raise ValueError(
+            f"y_val contains labels {list(dict.fromkeys(unknown))} that are not among the classes "
+            f"{classes.tolist()} of y: leave these rows out of X_val, or pass rows of these "
+            "classes in X."
+        )
 
 
 def check_validation_rows_are_used(est):

@@ -8,7 +8,7 @@ from scipy.special import rel_entr
 from sklearn.base import clone
 
 from sklearn_kd._utils.cross_fit import cross_fit
-from sklearn_kd._utils.folds import split_rows, stratified_folds
+from sklearn_kd._utils.folds import split_rows, stratified_folds, warn_if_groups_are_divided
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups, group_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -164,6 +164,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
     fit_params = {"sample_weight": weights}
     if group is not None:
         fit_params["groups"] = group
+        warn_if_groups_are_divided(folds, group)
         _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes)
     proba = np.zeros((len(y), len(classes)))
     with warnings.catch_warnings(), warning_scope():

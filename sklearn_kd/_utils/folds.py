@@ -271,7 +271,7 @@ def warn_if_groups_are_divided(folds, groups):
         if len(divided):
             warn_caller(
                 f"fold {number} of cv trains on rows of {len(divided)} groups that it tests too, "
-                "so that their labels come from teachers that have seen the group: use a splitter "
+                "so that their labels come from fits that have seen the group: use a splitter "
                 "that takes groups, such as GroupKFold, or a number of folds.",
                 DividedGroupsWarning,
             )

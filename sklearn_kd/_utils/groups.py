@@ -154,7 +154,7 @@ def random_groups(group, y_encoded, weights, fraction, rng):
             continue
         # change of the squared distance between the shares that are held out and the fraction
         excess = share[number] @ (share[number] - 2 * missing)
-        if excess < 0:
+        if excess < 1e-9:  # a tie counts: half of a group is rounded up
             held_out[number] = True
             missing -= share[number]
             n_left -= has_class[number]

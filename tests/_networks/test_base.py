@@ -28,7 +28,10 @@ def test_shared_parameters_are_documented_alike(name):
     assert one == other
 
 
-@pytest.mark.parametrize("name", ["y", "sample_weight", "soft_targets"])
+@pytest.mark.parametrize(
+    "name",
+    ["y", "sample_weight", "soft_targets", "groups", "X_val", "y_val", "sample_weight_val"],
+)
 def test_shared_arguments_of_fit_are_documented_alike(name):
     one, other = (
         documented(each.fit.__doc__)[name] for each in (TwoLayerPGDClassifier, ModuleClassifier)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd.exceptions import DividedGroupsWarning
 from tests._helpers.data import blobs
 from tests._helpers.groups import HeldOutSpy
 from tests._helpers.modules import Small
@@ -143,6 +144,12 @@ def test_labels_that_only_the_group_tells_are_not_confirmed():
 
     assert share_confirmed(groups=patient) < 0.65
     assert share_confirmed() > 0.85
+
+
+def test_folds_that_divide_groups_are_named():
+    model, folds = self_distilled(), list(KFold(2, shuffle=True, random_state=0).split(X))
+    with pytest.warns(DividedGroupsWarning, match="fold 0 of cv trains on rows of"):
+        model.find_label_errors(X, Y, cv=folds, groups=GROUP)
 
 
 def test_too_few_groups_for_label_errors(monkeypatch):

@@ -78,8 +78,10 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
 
     early_stopping : bool, default=True
         Whether to stop when the validation loss no longer improves and to keep the weights with
-        the least. False trains for ``max_epochs`` epochs and keeps the last weights. Where no row
-        can be held out, an :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
+        the least. If `fit` gets ``groups``, whole groups are held out, and if it gets ``X_val``,
+        the loss on these rows decides. False trains for ``max_epochs`` epochs and keeps the last
+        weights. Where no row can be held out, an
+        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows that early stopping holds out. In full batch it is a share of the distinct
@@ -166,7 +168,8 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         Training loss of each epoch, the mean over its steps of the loss before the step. It is the
         KL divergence from the targets, or the two-term loss minus its least possible value.
     validation_loss_curve_ : list of float or None
-        Loss of the same kind on the validation rows after each epoch. None without early stopping.
+        Loss of the same kind on the validation rows after each epoch, or the cross-entropy of
+        ``y_val``. None without early stopping.
     termination_condition_ : str
         Why training ended: "max_epochs", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int

@@ -102,8 +102,9 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         Whether to stop when the validation loss no longer improves and to keep the weights with
         the least. In full batch the loss is cross-validated in 5 folds: a network for each fold is
         trained along with the main network, which trains on all rows. In minibatches it is the
-        loss on ``validation_fraction`` of the rows. False trains for ``max_iter`` epochs and keeps
-        the last weights. Where no row can be held out, an
+        loss on ``validation_fraction`` of the rows. If `fit` gets ``groups``, whole groups are held
+        out, and if it gets ``X_val``, the loss on these rows decides. False trains for ``max_iter``
+        epochs and keeps the last weights. Where no row can be held out, an
         :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
     validation_fraction : float in (0, 1), default=0.1
@@ -154,7 +155,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         Training loss of each epoch, the mean over its steps of the loss before the step. It is the
         KL divergence from the targets, or the two-term loss minus its least possible value.
     validation_loss_curve_ : list of float or None
-        Loss of the same kind on the validation rows after each epoch. None without early stopping.
+        Loss of the same kind on the validation rows after each epoch, or the cross-entropy of
+        ``y_val``. None without early stopping.
     average_loss_ : float
         Mean of the training loss over all steps, which Theorem 2 of [1]_ bounds.
     termination_condition_ : str
