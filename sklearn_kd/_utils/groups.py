@@ -129,8 +129,9 @@ def held_out_group_folds(group, y_encoded, weights, n_folds, rng):
 def random_groups(group, y_encoded, weights, fraction, rng):
     """Return a mask of random groups that have about ``fraction`` of the rows of each class.
 
-    Each class keeps a group to train on. At least one group is in the mask, unless each has a class
-    that is in no other one. A weight of k equals k copies of a row in the same group.
+    Where single groups are too large a part of their classes, they have about ``fraction`` of all
+    rows. Each class keeps a group to train on. At least one group is in the mask, unless each has a
+    class that is in no other one. A weight of k equals k copies of a row in the same group.
 
     Parameters
     ----------
@@ -143,25 +144,29 @@ def random_groups(group, y_encoded, weights, fraction, rng):
     held_out : ndarray of bool of shape (n_samples,)
     """
     share = _class_shares(group, y_encoded, weights)
+    size = _class_shares(group, 0 * y_encoded, weights)[:, 0]
     has_class = np.zeros(share.shape, dtype=bool)
     has_class[group, y_encoded] = True
     n_left = has_class.sum(axis=0)
-    held_out, missing = np.zeros(len(share), dtype=bool), np.full(share.shape[1], fraction)
-    missing[n_left == 0] = 0.0  # a class without rows
-    smallest, smallest_excess = None, np.inf
-    for number in rng.permutation(len(share)):
-        if (n_left[has_class[number]] < 2).any():
-            continue
-        # change of the squared distance between the shares that are held out and the fraction
+    held_out, missing = np.zeros(len(share), dtype=bool), np.where(n_left > 0, fraction, 0.0)
+    order = rng.permutation(len(share))
+    for number in order:
+        # change of the squared distance between the shares that are held out and the fraction; a
+        # tie counts, as half of a row is rounded up
         excess = share[number] @ (share[number] - 2 * missing)
-        if excess < 1e-9:  # a tie counts: half of a group is rounded up
+        if excess < 1e-9 and (n_left[has_class[number]] > 1).all():
             held_out[number] = True
             missing -= share[number]
             n_left -= has_class[number]
-        elif excess < smallest_excess:
-            smallest, smallest_excess = number, excess
-        if (missing <= 0).all():
-            break
-    if not held_out.any() and smallest is not None:
-        held_out[smallest] = True
-    return held_out[group]
+            if (missing <= 0).all():
+                break
+    while True:
+        may_be_held = ~held_out & (n_left > np.where(has_class, 1, -1)).all(axis=1)
+        excess = np.where(may_be_held, (share * (share - 2 * missing)).sum(axis=1), np.inf)
+        number = order[excess[order].argmin()]
+        still_missing = fraction - size[held_out].sum()
+        if not may_be_held.any() or (held_out.any() and size[number] > 2 * still_missing):
+            return held_out[group]
+        held_out[number] = True
+        missing -= share[number]
+        n_left -= has_class[number]

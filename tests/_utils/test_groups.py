@@ -103,7 +103,17 @@ def test_random_groups_keep_proportions(seed, fraction):
         group, y_encoded, np.ones(len(group)), fraction, np.random.RandomState(seed)
     )
     for c, n in ((0, 50), (1, 30)):
-        assert abs(mask[y_encoded == c].mean() - fraction) <= 0.5 / n + 1e-9
+        assert abs(mask[y_encoded == c].mean() - fraction) <= 1 / n + 1e-9
+
+
+def test_few_groups_of_each_of_many_classes():
+    group = np.repeat(np.arange(40), 5)
+    y_encoded = group % 10
+    for seed in range(5):
+        rows = group, y_encoded, np.ones(200)
+        mask = random_groups(*rows, 0.1, np.random.RandomState(seed))
+        assert mask.sum() == 20
+        assert len(set(y_encoded[mask])) == 4
 
 
 def test_a_group_is_held_out_where_all_are_large():
