@@ -159,7 +159,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
             'and make the pipeline with transform_input=["X_val"].'
         )
     validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
-    y = column_or_1d(y_val, warn=True, input_name="y_val")
+    y = column_or_1d(plain_labels(y_val), warn=True, input_name="y_val")
     assert_all_finite(y, input_name="y_val")
     if len(y) != len(X):
         raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")

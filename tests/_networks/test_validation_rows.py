@@ -192,6 +192,17 @@ def test_labels_of_validation_rows(network, y_kind):
 
 
 @BOTH
+def test_labels_of_pandas(network):
+    kinds = (("Int64", [0, 1]), ("boolean", [False, True]), ("category", ["a", "b"]))
+    curves = []
+    for dtype, labels in kinds:
+        y, y_val = (pd.Series(np.array(labels)[each % 2], dtype=dtype) for each in (Y, Y_VAL))
+        curves.append(network(max_iter=5).fit(X, y, X_val=X_VAL, y_val=y_val))
+    first, *others = (model.validation_loss_curve_ for model in curves)
+    assert others == [first] * 2
+
+
+@BOTH
 def test_validation_rows_decide_where_there_are_groups_too(network):
     given = {"X_val": X_VAL, "y_val": Y_VAL}
     one, other = network(max_iter=20), network(max_iter=20)
