@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
+    check_column,
     check_row_order,
     check_rows_are_flat,
     check_soft_targets,
@@ -159,7 +160,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
             'and make the pipeline with transform_input=["X_val"].'
         )
     validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
-    y = column_or_1d(plain_labels(y_val), warn=True, input_name="y_val")
+    y = check_column(plain_labels(y_val), "y_val")
     assert_all_finite(y, input_name="y_val")
     if len(y) != len(X):
         raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")

@@ -1,7 +1,8 @@
 """Groups of rows, such as the visits of a patient, which held-out rows never divide."""
 
 import numpy as np
-from sklearn.utils import column_or_1d
+
+from sklearn_kd._utils.validation import check_column
 
 #: Weight of the size of a fold, next to that of its classes, in the choice of a fold for a group.
 SIZE_WEIGHT = 1e-3
@@ -22,7 +23,7 @@ def encode_groups(groups, n_samples):
     """
     import pandas as pd
 
-    groups = column_or_1d(groups, warn=True, input_name="groups")
+    groups = check_column(groups, "groups")
     if len(groups) != n_samples:
         raise ValueError(
             f"groups has {len(groups)} entries for {n_samples} rows of X: pass the group of each "

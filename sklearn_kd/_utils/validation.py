@@ -1,6 +1,7 @@
 """Validation of sample weights, probabilities and soft targets."""
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from sklearn_kd._utils.labels import align_columns, encode_labels, unite_labels
 from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
@@ -66,6 +67,14 @@ def validate_sample_weight(sample_weight, X):
     return check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=False
     )
+
+
+def check_column(values, name):
+    """Return an argument called ``name`` as an array of one dimension."""
+    values = np.asarray(values)
+    if values.ndim != 1 and values.shape[1:] != (1,):
+        raise ValueError(f"{name} should be a 1d array, got an array of shape {values.shape}.")
+    return column_or_1d(values, warn=True)
 
 
 def rescale_weights(weights):

@@ -243,6 +243,7 @@ def test_frames_and_float32(network):
         ({"X_val": X_VAL, "y_val": np.where(Y_VAL, np.nan, 0)}, "Input y_val contains NaN"),
         ({"X_val": X_VAL, "y_val": np.where(Y_VAL, None, 0)}, r"contains labels \[None\]"),
         ({"X_val": X, "y_val": np.where(np.arange(120) % 2, Y, "2")}, r"y_val contains labels"),
+        ({"X_val": X_VAL, "y_val": np.c_[Y_VAL, Y_VAL]}, "y_val should be a 1d array"),
         ({"X_val": X_VAL, "y_val": Y_VAL[:9]}, "y_val has 9 labels for the 50 rows of X_val"),
         (
             {"X_val": X_VAL, "y_val": Y_VAL, "sample_weight_val": W_VAL[:9]},

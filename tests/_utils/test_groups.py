@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.exceptions import DataConversionWarning
 
 from sklearn_kd._utils.groups import (
     check_groups_of_classes,
@@ -162,8 +163,11 @@ def test_missing_groups(groups):
 def test_groups_of_another_length():
     with pytest.raises(ValueError, match="groups has 3 entries for 4 rows of X"):
         encode_groups([1, 2, 3], 4)
-    with pytest.raises(ValueError, match="1d array"):
-        encode_groups(np.ones((4, 2)), 4)
+    for groups in (np.ones((4, 2)), [("a", 1)] * 4, "patient", 3):
+        with pytest.raises(ValueError, match="groups should be a 1d array, got an array of shape"):
+            encode_groups(groups, 4)
+    with pytest.warns(DataConversionWarning):
+        assert_array_equal(encode_groups(pd.DataFrame({"g": [3, 1, 3, 2]}), 4), [2, 0, 2, 1])
 
 
 def test_classes_in_one_group_are_named():
