@@ -246,8 +246,9 @@ class DistilledClassifier(
     seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and
     neither leave-one-out, out-of-bag nor in-sample labels are tried by "auto". The selection holds
     out whole groups, and so does a student whose ``fit`` takes groups. Transfer rows belong to the
-    group of the row at which they started, and each unlabeled row is a group of its own. Each class
-    needs rows in two groups. Searches pass groups on with metadata routing only.
+    group of the row at which they started, and are labeled by a teacher that has not seen it. Each
+    unlabeled row is a group of its own. Each class needs rows in two groups. Searches pass groups
+    on with metadata routing only.
 
     **Rows in time.** If each split of ``cv`` trains on earlier positions than it tests, a student
     with early stopping whose ``fit`` takes ``X_val`` gets the last rows as ``X_val``, a fraction
@@ -473,6 +474,7 @@ class DistilledClassifier(
             n_jobs=self.n_jobs,
             X_unlabeled=X_unlabeled,
             lines=StageLines(self),
+            keeps_fold_teachers=groups is not None and self.augmentation is not None,
         )
         known = check_before_fits(self, student, spec, rows)
         rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)

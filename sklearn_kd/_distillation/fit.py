@@ -140,7 +140,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
     transfer_set = TransferSet()
     if setting.n_augmented:  # before the teacher, since the augmentation may raise an error
         with spec.lines.stage(f"{setting.n_augmented} transfer rows"):
-            transfer_set = rows.make_transfer_set(transfer, setting.n_augmented, spec.X_unlabeled)
+            transfer_set = rows.make_transfer_set(transfer, setting.n_augmented, spec)
     with spec.lines.stage("labels of the teacher") as details:
         data, training_set = _label(spec, rows, setting, transfer_set, subtask)
         details += [f"{len(training_set.y_encoded)} rows", f"source {data.source_of(setting)!r}"]

@@ -107,12 +107,12 @@ def switch_off_validation_split(student, *, has_validation_rows=False):
     copies are learned rather than the rows. Estimators inside the student are treated likewise.
     Early stopping on validation rows that the student is given stays.
     """
+    if has_validation_rows:
+        return student
     params = last_step(student).get_params()
     off = {}
     for key, value in params.items():
         owner, name = key[: key.rfind("__") + 2] if "__" in key else "", key.split("__")[-1]
-        if has_validation_rows and not owner:
-            continue
         if name == "early_stopping":
             if isinstance(value, bool | np.bool_ | str):  # "auto" in histogram gradient boosting
                 off[key] = False

@@ -109,7 +109,7 @@ class HeldOutTrial:
         n_made = round(n_transfer_rows * fraction)
         if n_made or (n_transfer_rows and transfer.method == "auto"):
             with spec.lines.stage(f"trial: {n_made} transfer rows"):
-                transfer_set = training.make_transfer_set(transfer, n_made, spec.X_unlabeled)
+                transfer_set = training.make_transfer_set(transfer, n_made, spec)
         with spec.lines.stage(f"trial: labels of {len(train)} rows"):
             data = LabeledTrainingData.from_teacher(spec, training)
         return cls(student, data, transfer_set, rows.take(test), fraction)

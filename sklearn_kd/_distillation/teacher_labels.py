@@ -72,6 +72,9 @@ class LabelingSpec:
         Parallel fits of the teacher.
     X_unlabeled : rows or None
         More rows for the teacher to label.
+    keeps_fold_teachers : bool
+        Whether the teachers of cross-fitting are kept, to label transfer rows of the groups that
+        they have not seen.
     checks_memorization : bool
         Whether a warning is given for in-sample labels of a teacher that memorizes, which may take
         one more fit of the teacher.
@@ -87,6 +90,7 @@ class LabelingSpec:
     seed: int = 0
     n_jobs: int | None = None
     X_unlabeled: Any = None
+    keeps_fold_teachers: bool = False
     checks_memorization: bool = True
     lines: StageLines = field(default_factory=StageLines)
 
@@ -116,6 +120,8 @@ class TeacherLabels:
         Slope and offsets for a teacher that has decision values only.
     temperature : float or None
         Temperature that the probabilities are calibrated by, see `apply_teacher_temperature`.
+    fold_teachers : list of (estimator, ndarray of int)
+        Teachers of cross-fitting, as far as they are kept, and the rows that each has not seen.
     """
 
     proba: np.ndarray | None
@@ -124,6 +130,7 @@ class TeacherLabels:
     teacher: Any
     decision_calibration: tuple | None = None
     temperature: float | None = None
+    fold_teachers: list = field(default_factory=list)
 
     def predict_labels(self, X, *, calibrated=True):
         """Return probabilities of the fitted teacher for rows it was not fitted on."""
@@ -133,6 +140,22 @@ class TeacherLabels:
         return apply_teacher_temperature(
             fill_missing_classes(values), self.temperature if calibrated else None, self._known
         )
+
+    def predict_transfer_labels(self, X, origin):
+        """Return probabilities of transfer rows, by teachers that have not seen their origin.
+
+        The teacher fitted on all rows labels those for which no such teacher is kept. ``origin`` is
+        None or has the row at which each row started.
+        """
+        proba = np.array(self.predict_labels(X))
+        is_labeled = np.zeros(len(proba), dtype=bool)
+        for teacher, unseen in self.fold_teachers if origin is not None else ():
+            rows = np.flatnonzero(np.isin(origin, unseen) & ~is_labeled)
+            if len(rows):
+                of_fold = replace(self, teacher=teacher)
+                proba[rows] = of_fold.predict_labels(safe_indexing(X, rows))
+                is_labeled[rows] = True
+        return proba
 
     @property
     def _known(self):
@@ -247,16 +270,25 @@ def _out_of_sample_labels(spec, rows, fitted):
     missing = np.isnan(own).any(axis=1)
     proba = np.eye(len(fitted.classes))[fitted.y_encoded]  # rows that no fold tests keep these
     proba[~missing] = own[~missing]
-    is_out_of_sample, decision_calibration = ~missing, None
+    is_out_of_sample, decision_calibration, fold_teachers = ~missing, None, []
     if missing.any():
-        crossed, is_tested, decision_calibration = _cross_fitted_labels(spec, rows, fitted, missing)
+        crossed, is_tested, decision_calibration, fold_teachers = _cross_fitted_labels(
+            spec, rows, fitted, missing
+        )
         proba[is_tested] = crossed[is_tested]
         is_out_of_sample |= is_tested
     if decision_calibration is None and not hasattr(fitted.teacher, "predict_proba"):
         # nothing was cross-fitted: other rows are labeled by a calibration on the training rows
         predictions = teacher_predictions(fitted.teacher, rows.X, fitted.classes)
         _, decision_calibration = fitted.as_probabilities(*predictions)
-    labels = TeacherLabels(proba, fitted.classes, source, fitted.teacher, decision_calibration)
+    labels = TeacherLabels(
+        proba,
+        fitted.classes,
+        source,
+        fitted.teacher,
+        decision_calibration,
+        fold_teachers=fold_teachers,
+    )
     if spec.calibrate:
         labels = labels.with_calibration(fitted.y_encoded, fitted.weight, is_out_of_sample)
     return labels
@@ -295,23 +327,23 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
         Mean over the folds that test a row, zeros where none does.
     is_tested : ndarray of bool of shape (n_samples,)
     decision_calibration : tuple or None
+    fold_teachers : list of (estimator, ndarray of int)
+        Those to be kept, with the rows that each tests.
     """
-    n_samples, folds = len(rows), rows.folds
-    if isinstance(spec.cv, str):
-        folds = _automatic_folds(spec, rows, fitted)
-        if rows.groups is None:
-            _warn_if_single_rows(fitted, wanted)
-    else:
+    n_samples, folds = len(rows), cross_fitting_folds(spec, rows)
+    if not isinstance(spec.cv, str):
         _check_tested_rows(folds, n_samples)
+    elif rows.groups is None:
+        _warn_if_single_rows(fitted, wanted)
     folds = [(train, test[wanted[test]]) for train, test in folds]
     folds = [(train, test) for train, test in folds if len(test)]
     proba = np.zeros((n_samples, len(fitted.classes)))
     if not folds:
-        return proba, np.zeros(n_samples, dtype=bool), None
+        return proba, np.zeros(n_samples, dtype=bool), None, []
     predictions = Parallel(n_jobs=spec.n_jobs)(
-        delayed(_fit_and_predict)(clone(spec.teacher), rows, fold, fitted.classes) for fold in folds
+        delayed(_fit_and_predict)(spec, rows, fold, fitted.classes) for fold in folds
     )
-    values = [values for values, _ in predictions]
+    values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
     warn_if_classes_missing_in_folds(values, fitted.classes)
     of_tests, decision_calibration = fitted.as_probabilities(
@@ -321,29 +353,45 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     np.add.at(proba, tested, of_tests)
     is_tested = n_tests > 0
     proba[is_tested] /= n_tests[is_tested, None]
-    return proba, is_tested, decision_calibration
+    kept = [
+        (teacher, test)
+        for (*_, teacher), (_, test) in zip(predictions, folds, strict=True)
+        if teacher is not None
+    ]
+    return proba, is_tested, decision_calibration, kept
 
 
-def _automatic_folds(spec, rows, fitted):
-    """Return the folds of ``cv="auto"``, which keep groups together and train on every class."""
+def cross_fitting_folds(spec, rows):
+    """Return the training and test rows of each fold that labels rows out of sample.
+
+    Those of ``cv="auto"`` keep groups together and train on every class.
+    """
+    if not isinstance(spec.cv, str):
+        return rows.folds
+    y_encoded = np.unique(rows.y, return_inverse=True)[1]
     if rows.groups is None:
-        return stratified_folds(fitted.y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
-    fold = held_out_group_folds(
-        rows.groups,
-        fitted.y_encoded,
-        fitted.weight,
-        N_CROSS_FITTING_FOLDS,
-        np.random.RandomState(spec.seed),
-    )
+        return stratified_folds(y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
+    weight, rng = rows.weight, np.random.RandomState(spec.seed)
+    weight = np.ones(len(rows)) if weight is None else weight
+    fold = held_out_group_folds(rows.groups, y_encoded, weight, N_CROSS_FITTING_FOLDS, rng)
     numbers = range(0 if fold is None else fold.max() + 1)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
 
 
-def _fit_and_predict(teacher, rows, fold, classes):
-    """Fit a teacher on the training rows of a fold and return its predictions of the test rows."""
+def _fit_and_predict(spec, rows, fold, classes):
+    """Fit a teacher on the training rows of a fold, and predict the test rows.
+
+    Returns
+    -------
+    values : ndarray of shape (n_test, n_classes)
+    is_proba : bool
+    teacher : estimator or None
+        The fitted teacher, if it is to be kept.
+    """
     train, test = fold
-    teacher = fit_on_rows(teacher, rows.X, rows.y, train, rows.params["teacher"])
-    return teacher_predictions(teacher, safe_indexing(rows.X, test), classes)
+    teacher = fit_on_rows(clone(spec.teacher), rows.X, rows.y, train, rows.params["teacher"])
+    predictions = teacher_predictions(teacher, safe_indexing(rows.X, test), classes)
+    return *predictions, teacher if spec.keeps_fold_teachers else None
 
 
 def _check_tested_rows(folds, n_samples):
@@ -389,11 +437,11 @@ def _warn_if_memorized(spec, rows, fitted, proba):
         reason = f"their mean distance from the hard labels is {distance:.2g}"
     else:
         accuracy = np.average(proba.argmax(axis=1) == y_encoded, weights=weight)
-        folds = _automatic_folds(spec, rows, fitted)
+        folds = cross_fitting_folds(spec, rows)
         if accuracy < MIN_SUSPICIOUS_ACCURACY or not folds:
             return
         test = folds[0][1]
-        predictions = _fit_and_predict(clone(spec.teacher), rows, folds[0], fitted.classes)
+        *predictions, _ = _fit_and_predict(spec, rows, folds[0], fitted.classes)
         outside_proba, _ = fitted.as_probabilities(*predictions, test)
         inside = _brier_score(proba, y_encoded, weight)
         outside = _brier_score(outside_proba, y_encoded[test], weight[test])

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import indexable
 
-from sklearn_kd._distillation.teacher_labels import LabelingSpec, TeacherLabels, label_rows
+from sklearn_kd._distillation.teacher_labels import (
+    LabelingSpec,
+    TeacherLabels,
+    cross_fitting_folds,
+    label_rows,
+)
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.containers import (
     extended_weights,
@@ -129,21 +134,32 @@ class TrainingRows:
             groups=groups,
         )
 
-    def make_transfer_set(self, transfer, n_rows, X_unlabeled):
+    def make_transfer_set(self, transfer, n_rows, spec):
         """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
-        X, weight, part = self.X, self.weight, self._parts()
-        if X_unlabeled is not None:
-            n_more = num_samples(X_unlabeled)
-            X, weight = stack_rows(X, X_unlabeled), extended_weights(weight, n_more)
+        X, weight, part = self.X, self.weight, self._parts(transfer, spec)
+        if spec.X_unlabeled is not None:
+            n_more = num_samples(spec.X_unlabeled)
+            X, weight = stack_rows(X, spec.X_unlabeled), extended_weights(weight, n_more)
             if part is not None:
                 part = np.append(part, np.full(n_more, part.max() + 1))
         return transfer.make(X, n_rows, weight, part)
 
-    def _parts(self):
-        """Return parts of the rows that new rows must not mix: groups, or blocks in time."""
-        if self.groups is None and self.is_ordered:
-            return np.arange(len(self)) * min(len(self), N_TIME_BLOCKS) // len(self)
-        return self.groups
+    def _parts(self, transfer, spec):
+        """Return parts of the rows that new rows must not mix, or None.
+
+        They are the groups that the same teacher of cross-fitting has not seen. For a callable,
+        which does not tell the origin of a row, they are single groups, or blocks in time.
+        """
+        if callable(transfer.method):
+            if self.groups is None and self.is_ordered:
+                return np.arange(len(self)) * min(len(self), N_TIME_BLOCKS) // len(self)
+            return self.groups
+        if self.groups is None or spec.is_frozen or spec.uses("in-sample"):
+            return None
+        part = np.zeros(len(self), dtype=int)
+        for number, (_, test) in enumerate(reversed(cross_fitting_folds(spec, self)), start=1):
+            part[test] = number
+        return part
 
 
 def check_training_rows(est, given, *, teacher, student):
@@ -238,7 +254,7 @@ class LabeledTrainingData:
             with begin_subtask(subtask, None):
                 labels, classes = None, spec.classes
         else:
-            needs_labels = needs_labels and rows.given is None
+            needs_labels = needs_labels and (rows.given is None or spec.keeps_fold_teachers)
             labels = label_rows(spec, rows, needs_labels=needs_labels, subtask=subtask)
             classes = labels.classes
         _, y_encoded = encode_labels(rows.y, classes)
@@ -329,7 +345,10 @@ class StudentTrainingSet(NamedTuple):
         if is_mixed:
             Q, alpha = mix_labels(Q, y_encoded, alpha), 1.0
         for block, name, is_transfer in blocks:
-            soft = data.labels.predict_labels(block)
+            if is_transfer:
+                soft = data.labels.predict_transfer_labels(block, transfer_set.origin)
+            else:
+                soft = data.labels.predict_labels(block)
             most_probable = soft.argmax(axis=1)
             if is_mixed and not is_transfer:
                 soft = mix_labels(soft, most_probable, setting.alpha)
@@ -372,16 +391,8 @@ class StudentTrainingSet(NamedTuple):
             Fraction of the training rows that is held out.
         """
         held = None
-        if self.validation or self.origin is None:
-            return self
-        if self.is_ordered:
-            held = np.arange(self.n_own) >= self.n_own - max(1, round(fraction * self.n_own))
-        elif self.groups is not None and not each_class_has_groups(self.groups, self.y_encoded):
-            fold = held_out_group_folds(
-                *(self.groups[: self.n_own], self.y_encoded[: self.n_own], np.ones(self.n_own)),
-                *(max(2, round(1 / fraction)), np.random.RandomState(0)),
-            )
-            held = None if fold is None else fold == 0
+        if not self.validation and self.origin is not None:
+            held = self._rows_to_hold_out(fraction)
         if held is None or len(np.unique(self.y_encoded[: self.n_own][~held])) < 2:
             return self
         held = np.flatnonzero(held)
@@ -404,6 +415,24 @@ class StudentTrainingSet(NamedTuple):
             groups=None if self.groups is None else self.groups[kept],
             validation=validation,
         )
+
+    def _rows_to_hold_out(self, fraction):
+        """Return a mask of the training rows, or None where the student may choose them."""
+        n_own, groups = self.n_own, self.groups
+        if self.is_ordered:
+            held = np.arange(n_own) >= n_own - max(1, round(fraction * n_own))
+            if groups is None:
+                return held
+            # whole groups, such as years, where they are the last rows too
+            whole = np.isin(groups[:n_own], groups[:n_own][held])
+            return whole if whole[whole.argmax() :].all() else held
+        if groups is None or each_class_has_groups(groups, self.y_encoded):
+            return None
+        n_folds, rng = max(2, round(1 / fraction)), np.random.RandomState(0)
+        fold = held_out_group_folds(
+            groups[:n_own], self.y_encoded[:n_own], np.ones(n_own), n_folds, rng
+        )
+        return None if fold is None else fold == 0
 
 
 def _origins(n_samples, n_transfer_rows, transfer_set):

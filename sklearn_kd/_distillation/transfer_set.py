@@ -98,46 +98,66 @@ class TransferSpec:
     def make(self, X, n_rows, sample_weight, part=None):
         """Draw transfer rows near the rows of X: `TransferSet`.
 
-        ``part`` is None or has the number of a part for each row. A callable, which does not tell
-        at which row a new one starts, is then called for each part.
+        ``part`` is None or has the number of a part for each row. New rows are then made of the
+        rows of each part alone, in proportion to their number.
         """
+        try:
+            if part is None:
+                return self._draw(X, n_rows, sample_weight)
+            return self._draw_from_parts(X, n_rows, sample_weight, part)
+        except (TypeError, ValueError) as error:
+            if self.method != "auto":
+                raise
+            return TransferSet(safe_indexing(X, np.arange(0)), obstacle=error)
+
+    def _draw(self, X, n_rows, sample_weight):
         if callable(self.method):
-            if part is not None:
-                return self._call_for_parts(X, n_rows, part)
             made = self.method(X, n_rows, self.seed)
             stack_rows(safe_indexing(X, [0]), made, "what augmentation returns")  # or an error
             return TransferSet(made)
         # imported here, since fetchers and label noise in the folder make it slow to import
         from sklearn_kd.datasets import make_transfer_rows
 
-        method = "gibbs" if self.method == "auto" else self.method
-        try:
-            return TransferSet(
-                *make_transfer_rows(
-                    X,
-                    n_rows,
-                    method=method,
-                    sample_weight=sample_weight,
-                    random_state=self.seed,
-                    return_copies=True,
-                    return_origins=True,
-                )
+        return TransferSet(
+            *make_transfer_rows(
+                X,
+                n_rows,
+                method="gibbs" if self.method == "auto" else self.method,
+                sample_weight=sample_weight,
+                random_state=self.seed,
+                return_copies=True,
+                return_origins=True,
             )
-        except (TypeError, ValueError) as error:
-            if self.method != "auto":
-                raise
-            return TransferSet(safe_indexing(X, np.arange(0)), obstacle=error)
+        )
 
-    def _call_for_parts(self, X, n_rows, part):
+    def _draw_from_parts(self, X, n_rows, sample_weight, part):
         ends = np.round(np.cumsum(np.bincount(part)) * (n_rows / len(part))).astype(int)
-        made, origin = safe_indexing(X, np.arange(0)), []
-        for number, n_wanted in enumerate(np.diff(ends, prepend=0)):
+        made, origin, duplicates, error = safe_indexing(X, np.arange(0)), [], [], None
+        for number, n_wanted in enumerate(np.diff(ends, prepend=0).tolist()):
             rows = np.flatnonzero(part == number)
-            if n_wanted:
-                new = self.method(safe_indexing(X, rows), int(n_wanted), self.seed)
-                made = stack_rows(made, new, "what augmentation returns")
-                origin.append(np.full(num_samples(new), rows[-1]))
-        return TransferSet(made, origin=np.concatenate(origin))
+            if not n_wanted:
+                continue
+            weight = None if sample_weight is None else sample_weight[rows]
+            try:
+                new = self._draw(safe_indexing(X, rows), n_wanted, weight)
+            except ValueError as part_error:  # too few distinct rows, for instance
+                if callable(self.method):
+                    raise
+                error = part_error
+                continue
+            made = stack_rows(made, new.X, "what augmentation returns")
+            # a callable does not tell at which row of the part a new one starts
+            origin.append(np.full(len(new), rows[-1]) if new.origin is None else rows[new.origin])
+            duplicates.append((new.duplicate_fraction, n_wanted))
+        if not origin:
+            raise error
+        mixed = np.random.RandomState(self.seed).permutation(num_samples(made))
+        fractions, counts = zip(*duplicates, strict=True)
+        return TransferSet(
+            safe_indexing(made, mixed),
+            float(np.average(fractions, weights=counts)),
+            np.concatenate(origin)[mixed],
+        )
 
 
 def is_table(X):

@@ -36,7 +36,7 @@ def check_validation_rows(given, X, classes, student):
             raise ValueError(f"{name} is missing: pass X_val and y_val together.")
     X_val = given["X_val"]
     check_consistent_length(X_val, given["y_val"])
-    stack_rows(safe_indexing(X, [0]), X_val, "X_val")  # an error for other features
+    _check_features(X, X_val)
     y_val = given["y_val"] = column_or_1d(given["y_val"], input_name="y_val")
     unknown = np.setdiff1d(y_val, classes)
     if len(unknown):
@@ -56,6 +56,18 @@ def check_validation_rows(given, X, classes, student):
                 "early_stopping=True, or pass no validation rows."
             )
     return {name: given[name] for name in given if fit_parameter_key(student, name) is not None}
+
+
+def _check_features(X, X_val):
+    """Raise an error for validation rows of another kind, or with other features, than X."""
+    try:
+        stack_rows(safe_indexing(X, [0]), X_val, "X_val")
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{error} If a pipeline transforms X, it has to transform X_val too: set "
+            'transform_input=["X_val"] of the Pipeline, with '
+            "sklearn.set_config(enable_metadata_routing=True)."
+        ) from error
 
 
 def _check_transform_input(student):

@@ -251,6 +251,18 @@ def test_transfer_rows_are_of_the_group_of_their_origin(augmentation, frame, log
         if group < 12:  # neighbors are of the same group
             assert np.abs(centers - row).max(axis=1).argmin() == group
     assert set(told[147:]) >= set(range(12))
+    # nor has the teacher of a transfer row seen its group
+    assert_allclose(fit["soft"], 0.5)
+
+
+def test_transfer_rows_of_given_labels_are_labeled_by_teachers_of_other_groups(log):
+    X, y, groups = visits()
+    model = fixed(GroupOracle(), GroupRecorder(), augmentation="gibbs", n_augmented=100)
+    Q = np.where(np.eye(2)[y] == 1, 0.8, 0.2)
+    model.fit(X, y, groups=groups, soft_targets=Q)
+    assert model.label_source_ == "given"
+    assert_allclose(log[-1]["soft"][:144], Q)
+    assert_allclose(log[-1]["soft"][144:], 0.5)
 
 
 def test_no_row_of_a_held_out_group_trains_where_a_class_has_one_group_left(log):

@@ -1,5 +1,7 @@
 """Rows that decide when the student stops: those of the user, and the last ones of rows in time."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +15,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd.exceptions import TransferRowsWarning
+from sklearn_kd import DistilledClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd.exceptions import DividedGroupsWarning, TransferRowsWarning
 from tests._helpers.distillation import GroupOracle, GroupRecorder, fixed, visits
 from tests._helpers.selection import overlapping, quietly
 
@@ -169,7 +171,7 @@ def test_errors_come_before_anything_is_fitted():
     with pytest.raises(ValueError, match="X_val is missing"):
         fit(sample_weight_val=np.ones(40))
     for student in (network(), LogisticRegression()):
-        with pytest.raises(ValueError, match="X_val has 2 features, but X has 3"):
+        with pytest.raises(ValueError, match=r"X_val has 2 features, but X has 3.*transform_input"):
             fit(student, X_val=X_val[:, :2], y_val=y_val)
     frame, other = pd.DataFrame(X, columns=list("abc")), pd.DataFrame(X_val, columns=list("abd"))
     with pytest.raises(ValueError, match="X_val must have the columns of X"):
@@ -186,6 +188,16 @@ def test_errors_come_before_anything_is_fitted():
     ):
         with pytest.raises(ValueError, match="early_stopping=True"):
             fit(student, X_val=X_val, y_val=y_val)
+
+
+def test_a_self_distilling_student_stops_on_them():
+    X, y, X_val, y_val = parts()
+    student = SelfDistillClassifier(network(), target="soft")
+    model = fixed(LogisticRegression(), student)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.student_.estimator_.validation_loss_curve_ is not None
 
 
 def test_as_many_rows_as_training_rows_are_warned_of():
@@ -248,6 +260,19 @@ def test_the_student_holds_out_the_last_rows(cv, augmentation, is_pipeline, log)
         assert_array_equal(fit["sample_weight_val"], weight[times.astype(int)])
         assert_array_equal(fit["y_val"], y[times.astype(int)])
     assert ends == {149, 199}  # in the trial and in the fit on all rows
+
+
+def test_years_are_held_out_as_a_whole_and_patients_over_time_by_row(log):
+    X, y = in_time()
+    years = np.arange(200) // 40
+    splits = [(np.flatnonzero(years < year), np.flatnonzero(years == year)) for year in (2, 3, 4)]
+    model = fixed(GaussianNB(), GroupRecorder(), cv=splits)
+    model.fit(X, y, groups=years)
+    assert_array_equal(log[-1]["X_val"][:, 0], np.arange(160, 200))
+    assert_array_equal(log[-1]["groups"], years[:160])
+    with pytest.warns(DividedGroupsWarning):
+        model.fit(X, y, groups=np.arange(200) % 40)
+    assert_array_equal(log[-1]["X_val"][:, 0], np.arange(180, 200))
 
 
 def test_rows_that_no_fold_tests_keep_their_hard_labels(log):
