@@ -90,7 +90,7 @@ class DistillationDisplay:
         n_seeds=1,
         sample_weight=None,
         groups=None,
-        n_latency=200,
+        n_latency="auto",
         n_jobs=None,
         random_state=0,
         verbose=0,

@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.metrics import (
     accuracy_score,
@@ -65,6 +66,14 @@ DEFAULT_MARGIN = 0.005
 MAX_BULK_ROWS = 10_000
 #: Calls that are not measured: the first ones import modules, fill caches and start thread pools.
 N_WARM_UP_CALLS = 10
+#: The same where the time is short. The last ones tell how long a call takes.
+MIN_WARM_UP_CALLS = 3
+#: Single rows of a fold that ``n_latency="auto"`` predicts for each model.
+MIN_LATENCY_ROWS, MAX_LATENCY_ROWS = 10, 200
+#: Share of the time of the fits that ``n_latency="auto"`` spends on speeds, beyond that number.
+MAX_SPEED_SHARE = 0.1
+#: Predictions of all test rows, of which the median counts.
+N_BULK_CALLS = 3
 
 
 def default_margin(decide_by, loss):
@@ -88,7 +97,20 @@ def _prediction_method(model):
     return model.predict_proba if hasattr(model, "predict_proba") else model.predict
 
 
-def model_latency(model, X, n_rows):
+def _seconds_of(predict, X):
+    start = time.perf_counter()
+    predict(X)
+    return time.perf_counter() - start
+
+
+def _spread_rows(X, n_rows):
+    """Return single rows spread evenly over X, all of them if it has fewer."""
+    n_samples = num_samples(X)
+    chosen = np.linspace(0, n_samples - 1, min(n_rows, n_samples)).astype(int)
+    return [safe_indexing(X, [row]) for row in chosen.tolist()]
+
+
+def model_latency(model, X, n_rows, budget=np.inf):
     """Measure how long predictions of single rows take.
 
     Parameters
@@ -96,43 +118,43 @@ def model_latency(model, X, n_rows):
     model : estimator
         Fitted.
     X : array-like or DataFrame of shape (n_samples, n_features)
-    n_rows : int
+    n_rows : int or "auto"
         Number of different rows, spread evenly over X. All rows of X if it has fewer. They are
-        cut out before the measurement.
+        cut out before the measurement. "auto": as many as ``budget`` allows, within bounds.
+    budget : float, default=inf
+        Seconds.
 
     Returns
     -------
     ndarray of shape (min(n_rows, n_samples),)
         Seconds.
     """
-    n_samples = num_samples(X)
-    chosen = np.linspace(0, n_samples - 1, min(n_rows, n_samples)).astype(int)
-    rows = [safe_indexing(X, [row]) for row in chosen.tolist()]
-    predict = _prediction_method(model)
+    is_auto = isinstance(n_rows, str)
+    rows = _spread_rows(X, MAX_LATENCY_ROWS if is_auto else n_rows)
+    predict, warm_up = _prediction_method(model), []
     for number in range(N_WARM_UP_CALLS):
-        predict(rows[number % len(rows)])
-    seconds = np.empty(len(rows))
-    for number, row in enumerate(rows):
-        start = time.perf_counter()
-        predict(row)
-        seconds[number] = time.perf_counter() - start
-    return seconds
+        warm_up.append(_seconds_of(predict, rows[number % len(rows)]))
+        if is_auto and len(warm_up) >= MIN_WARM_UP_CALLS and sum(warm_up) > budget:
+            break
+    if is_auto:
+        n_rows = budget / np.median(warm_up[1:])
+        rows = _spread_rows(X, int(np.clip(n_rows, MIN_LATENCY_ROWS, MAX_LATENCY_ROWS)))
+    return np.array([_seconds_of(predict, row) for row in rows])
 
 
-def model_throughput(model, X):
+def model_throughput(model, X, budget=np.inf):
     """Return the rows predicted in a second.
 
-    It is the median of three predictions of all rows of X, of the first 10,000 at most.
+    It is the median of three predictions of all rows of X, of the first 10,000 at most, or of fewer
+    predictions where these take longer than ``budget`` (seconds).
     """
     n_samples = num_samples(X)
     if n_samples > MAX_BULK_ROWS:
         n_samples = MAX_BULK_ROWS
         X = safe_indexing(X, np.arange(n_samples))
     predict, seconds = _prediction_method(model), []
-    for _ in range(3):
-        start = time.perf_counter()
-        predict(X)
-        seconds.append(time.perf_counter() - start)
+    while len(seconds) < N_BULK_CALLS and sum(seconds) <= budget:
+        seconds.append(_seconds_of(predict, X))
     return n_samples / float(np.median(seconds))
 
 
@@ -187,7 +209,7 @@ class MeasurementOptions:
     cv: Any
     n_seeds: int
     sample_weight: Any
-    n_latency: int
+    n_latency: Any
     n_jobs: int | None
     random_state: Any
     verbose: int
@@ -239,7 +261,8 @@ def measure_folds(distiller, X, y, options):
 
     check_distiller(distiller, "distiller")
     check_scalar(options.n_seeds, "n_seeds", Integral, min_val=1)
-    check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
+    if not (isinstance(options.n_latency, str) and options.n_latency == "auto"):
+        check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
     student = distiller._get_student()
     student_mode(student, distiller.alpha, distiller.temperature)  # an error for no student
     if options.decide_by in PROBABILITY_SCORES and not hasattr(student, "predict_proba"):
@@ -266,9 +289,12 @@ def measure_folds(distiller, X, y, options):
     folds = _folds(options.cv, data, used, fold_seed)
 
     scorer = _Scorer(classes, class_weight_sums)
+    start = time.perf_counter()
     lines, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
+    budget = MAX_SPEED_SHARE * (time.perf_counter() - start) / (len(folds) * len(MODELS))
     for fold, models, own_lines in kept:
-        _measure_speed(models, own_lines, safe_indexing(X, folds[fold][1]), options.n_latency)
+        X_test = safe_indexing(X, folds[fold][1])
+        _measure_speed(models, own_lines, X_test, options.n_latency, budget)
         if options.verbose:
             print(f"[distillation_report] fold {fold + 1} of {len(folds)}: speed measured")
     frame = pd.DataFrame(lines)
@@ -320,33 +346,41 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
         for fold, seed in tasks
     )
     lines, kept = [], []
-    for (fold, seed), (measured, models) in zip(tasks, results, strict=True):
+    n_parallel, seconds = effective_n_jobs(options.n_jobs), 0.0
+    results = zip(tasks, results, strict=True)
+    for n_done, ((fold, seed), (measured, models, own_seconds)) in enumerate(results, start=1):
+        seconds += own_seconds
         key = {"fold": fold, "seed": seed}
         own_lines = [{"model": name, **key, **measured[name]} for name in MODELS]
         lines += own_lines
         if models is not None:
             kept.append((fold, models, own_lines))
         if options.verbose:
-            number, seconds = seeds.index(seed) + 1, measured["distilled"]["fit_seconds"]
+            number, of_fit = seeds.index(seed) + 1, measured["distilled"]["fit_seconds"]
+            left = (len(tasks) - n_done) * seconds / n_done / min(n_parallel, len(tasks))
             print(
                 f"[distillation_report] fold {fold + 1} of {len(folds)}, seed {number} of "
-                f"{len(seeds)}: distilled in {seconds:.1f} s"
+                f"{len(seeds)}: distilled in {of_fit:.1f} s, about {left:.0f} s left"
             )
     return lines, kept
 
 
-def _measure_speed(models, lines, X, n_latency):
-    """Enter latency and throughput of the models in their lines."""
+def _measure_speed(models, lines, X, n_latency, budget):
+    """Enter latency and throughput of the models in their lines.
+
+    ``budget`` are the seconds for each model with ``n_latency="auto"``.
+    """
+    bulk_budget = budget if isinstance(n_latency, str) else np.inf
     for line in lines:
         model = models[line["model"]]
-        milliseconds = 1000 * model_latency(model, X, n_latency)
+        milliseconds = 1000 * model_latency(model, X, n_latency, budget)
         line["latency_p50_ms"], line["latency_p99_ms"] = np.percentile(milliseconds, [50, 99])
-        line["rows_per_second"] = model_throughput(model, X)
+        line["rows_per_second"] = model_throughput(model, X, bulk_budget)
 
 
 def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
-    """Return the measures of the three models on one fold and seed, and the models if kept."""
-    train, test = fold
+    """Return measures of the three models on one fold and seed, the models if kept, and seconds."""
+    start, (train, test) = time.perf_counter(), fold
     model = clone(distiller).set_params(random_state=seed)
     student = model._get_student()
     hard_params = _hard_label_fit_params(model, student, data.weight)
@@ -370,7 +404,7 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
         line |= {"latency_p50_ms": np.nan, "latency_p99_ms": np.nan, "rows_per_second": np.nan}
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
-    return measured, models if keep_models else None
+    return measured, models if keep_models else None, time.perf_counter() - start
 
 
 def _settings(model):

@@ -370,7 +370,7 @@ def distillation_report(  # noqa: PLR0913
     distiller=None,
     decide_by="log_loss",
     margin=None,
-    n_latency=200,
+    n_latency="auto",
     n_jobs=None,
     random_state=0,
     verbose=0,
@@ -418,9 +418,10 @@ def distillation_report(  # noqa: PLR0913
         Smallest difference in ``decide_by`` considered practically relevant, in the units of that
         score. Differences that are smaller with confidence are "not worth it". None: 0.005, or for
         the log loss 1 % of that of the student on hard labels.
-    n_latency : int, default=200
+    n_latency : int or "auto", default="auto"
         Number of different test rows of a fold that are predicted one at a time, all of them if
-        there are fewer. The 99th percentile requires some hundreds.
+        there are fewer. The 99th percentile requires some hundreds. "auto" is between 10 and 200:
+        as many as keep the measurement of speeds below a tenth of the time of the fits.
     n_jobs : int, default=None
         Number of fits in parallel.
     random_state : int, RandomState instance or None, default=0
@@ -428,7 +429,7 @@ def distillation_report(  # noqa: PLR0913
         ``random_state`` of the distilled model, which seeds each ``random_state`` in teacher and
         student that is None. The student on hard labels gets the same seeds.
     verbose : int, default=0
-        Print a line for each fold and seed.
+        Print a line for each fold and seed, with the time that is left.
 
     Returns
     -------
@@ -451,15 +452,19 @@ def distillation_report(  # noqa: PLR0913
     Notes
     -----
     The report takes, for each fold and seed, one fit of a DistilledClassifier, whose ``teacher_``
-    is the teacher that is measured, and one fit of the student.
+    is the teacher that is measured, and one fit of the student. With the defaults of ``cv`` and
+    ``n_seeds`` it takes 25 times as long as one such pair of fits, divided by ``n_jobs``. Try
+    ``n_seeds=1`` first, and ``verbose=1`` to see how long it will take.
 
     Size is measured for each fit. Speed is measured once for each fold, on the models of the first
     seed (it is NaN for other seeds), one model at a time, in this process and after all fits. For
     each model, ``n_latency`` single rows are predicted after ten calls to warm up, followed by
-    three bulk predictions of up to 10,000 test rows. The measured method is ``predict_proba``, or
-    ``predict`` for a model without it. The models of the first seed are kept in memory until then.
-    Other work on the machine distorts the speeds, and ``n_jobs`` distorts ``fit_seconds``, since
-    parallel fits share cores. Its workers are idle but still exist while speeds are measured.
+    three bulk predictions of up to 10,000 test rows. With ``n_latency="auto"`` there are fewer
+    calls of all kinds if they take longer than a tenth of the fits. The measured method is
+    ``predict_proba``, or ``predict`` for a model without it. The models of the first seed are kept
+    in memory until then. Other work on the machine distorts the speeds, and ``n_jobs`` distorts
+    ``fit_seconds``, since parallel fits share cores. Its workers are idle but still exist while
+    speeds are measured.
 
     A model without ``predict_proba`` has NaN for scores of probabilities. A class that the
     training rows of a fold lack has probability zero, which the log loss clips.

@@ -285,6 +285,67 @@ def test_measures_of_a_model_of_known_speed():
         _measurements.model_bytes(lambda: 0)
 
 
+class OnAClock:
+    """Takes a number of milliseconds a call on a clock of its own, and notes the rows of calls."""
+
+    def __init__(self, milliseconds):
+        self.milliseconds, self.rows, self.now = milliseconds, [], 0.0
+
+    def predict(self, X):
+        self.rows.append(len(X))
+        self.now += self.milliseconds / 1000
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "budget", "n_warm_up", "n_rows", "n_bulk"),
+    [
+        (2, 0.0, 3, 10, 1),  # the least number of rows
+        (2, 0.005, 3, 10, 3),
+        (2, 0.1001, 10, 50, 3),
+        (1, 100.0, 10, 200, 3),  # enough time for the largest number
+    ],
+)
+def test_the_number_of_single_rows_follows_the_budget(
+    monkeypatch, milliseconds, budget, n_warm_up, n_rows, n_bulk
+):
+    X = np.arange(300.0)[:, None]
+
+    def calls(measure, *options):
+        model = OnAClock(milliseconds)
+        monkeypatch.setattr(_measurements, "time", model)
+        return measure(model, *options), model.rows
+
+    seconds, rows = calls(_measurements.model_latency, X, "auto", budget)
+    assert_allclose(seconds, [milliseconds / 1000] * n_rows)
+    assert rows == [1] * (n_warm_up + n_rows)
+    # all rows where there are fewer, and a number is a number
+    assert len(calls(_measurements.model_latency, X[:7], "auto", budget)[0]) == 7
+    assert len(calls(_measurements.model_latency, X, 25, budget)[0]) == 25
+    per_second, rows = calls(_measurements.model_throughput, X, budget)
+    assert_allclose(per_second, 300 / milliseconds * 1000)
+    assert rows == [300] * n_bulk
+
+
+def test_a_report_of_fast_fits_makes_few_calls_and_says_how_long_it_takes(capsys):
+    X, y = table(n=60)
+    options = {"cv": 2, "n_seeds": 2, "verbose": 1}
+    Recording.log.clear()
+    report = distillation_report(Recording("teacher"), Recording("student"), X, y, **options)
+    assert (report.frame["latency_p50_ms"].dropna() > 0).all()
+    log = Recording.log
+    last_fit = max(number for number, entry in enumerate(log) if entry[0] == "fit")
+    singles = [entry for entry in log[last_fit:] if entry[0] != "fit" and len(entry[2]) == 1]
+    assert 2 * 3 * (3 + 10) <= len(singles) <= 2 * 3 * (10 + 30)
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if " s left" in line]) == 4
+    assert lines[3].endswith("about 0 s left")
+    with pytest.raises(TypeError, match="n_latency"):
+        quick(GaussianNB(), GaussianNB(), X, y, n_latency="all")
+
+
 def frame_of(hard, distilled, teacher=None, column="accuracy", n_train=200, n_test=100, **more):
     """Frame of scores (folds, seeds) of each model."""
     lines = []
