@@ -43,6 +43,7 @@ def test_scorers_get_the_weights_that_they_take(scoring):
         search = kind(student(), WIDTHS, cv=3, scoring=scoring, refit=False)
         with warnings.catch_warnings(record=True) as record:
             warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", ".* still improved")
             results.append(search.fit(X, y, sample_weight=weights))
         # of the search itself, which follows, the messages differ
         messages.append(sorted({str(w.message).split("which may")[0] for w in record}))
@@ -96,6 +97,7 @@ def test_propagated_callbacks_hear_of_the_refit_and_leave_nothing():
         recorder = PropagatedRecorder()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", ".* still improved")
             search = batched(estimator, grid, cv=2).set_callbacks(recorder).fit(X, y)
         assert recorder.setups == 0
         assert ("fit", "refit-with-best-params") in recorder.begun
