@@ -1,13 +1,13 @@
 """Validation rows of the user, which decide when the training of the student ends."""
 
-import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
 from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
+from sklearn_kd._utils.labels import check_known_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_column, validate_sample_weight
 
 
 def check_validation_rows(given, X, classes, student):
@@ -37,13 +37,8 @@ def check_validation_rows(given, X, classes, student):
     X_val = given["X_val"]
     check_consistent_length(X_val, given["y_val"])
     _check_features(X, X_val)
-    y_val = given["y_val"] = column_or_1d(given["y_val"], input_name="y_val")
-    unknown = np.setdiff1d(y_val, classes)
-    if len(unknown):
-        raise ValueError(
-            f"y_val has the labels {unknown.tolist()}, which are not among the classes "
-            f"{classes.tolist()}: leave these rows out of X_val."
-        )
+    given["y_val"] = check_column(plain_labels(given["y_val"]), "y_val")
+    check_known_labels(given["y_val"], classes)
     if "sample_weight_val" in given:
         given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
     warn_if_sliceable(X_val, num_samples(X), "X_val")

@@ -7,7 +7,12 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
-from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
+from sklearn_kd._utils.labels import (
+    check_known_labels,
+    class_factors,
+    encode_labels,
+    plain_labels,
+)
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
     check_column,
@@ -164,7 +169,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     assert_all_finite(y, input_name="y_val")
     if len(y) != len(X):
         raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")
-    _check_known_labels(y, est.classes_)
+    check_known_labels(y, est.classes_)
     if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
@@ -174,19 +179,6 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     kept = weights > 0
     y_encoded = encode_labels(y, est.classes_)[1]
     return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
-
-
-def _check_known_labels(y_val, classes):
-    known = classes
-    if y_val.dtype.kind != classes.dtype.kind:  # NumPy would compare numbers as strings
-        y_val, known = y_val.astype(object), classes.astype(object)
-    unknown = y_val[~np.isin(y_val, known)].tolist()
-    if unknown:
-        raise ValueError(
-            f"y_val contains labels {list(dict.fromkeys(unknown))} that are not among the classes "
-            f"{classes.tolist()} of y: leave these rows out of X_val, or pass rows of these "
-            "classes in X."
-        )
 
 
 def check_validation_rows_are_used(est):

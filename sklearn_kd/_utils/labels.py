@@ -39,6 +39,20 @@ def plain_labels(y):
     return y.to_numpy(dtype=dtype) if is_plain else y
 
 
+def check_known_labels(y_val, classes):
+    """Raise ValueError for labels of validation rows that are not among the classes."""
+    known = classes
+    if y_val.dtype.kind != classes.dtype.kind:  # NumPy would compare numbers as strings
+        y_val, known = y_val.astype(object), classes.astype(object)
+    unknown = y_val[~np.isin(y_val, known)].tolist()
+    if unknown:
+        raise ValueError(
+            f"y_val contains labels {list(dict.fromkeys(unknown))} that are not among the classes "
+            f"{classes.tolist()} of y: leave these rows out of X_val, or pass rows of these "
+            "classes in X."
+        )
+
+
 def unite_labels(labels, others):
     """Return the sorted union of labels, in the dtype of the first ones if it can hold all."""
     union = np.union1d(labels, others)

@@ -180,8 +180,10 @@ def test_errors_come_before_anything_is_fitted():
         fit(X_val=X_val, y_val=y_val[1:])
     with pytest.raises(ValueError, match=r"sample_weight"):
         fit(X_val=X_val, y_val=y_val, sample_weight_val=np.ones(39))
-    with pytest.raises(ValueError, match=r"labels \[7\], which are not among the classes"):
+    with pytest.raises(ValueError, match=r"labels \[7\] that are not among the classes"):
         fit(X_val=X_val, y_val=np.where(y_val == 1, 7, y_val))
+    with pytest.raises(ValueError, match="that are not among the classes"):
+        fit(X_val=X_val, y_val=y_val.astype(str))
     for student in (
         network(early_stopping=False),
         HistGradientBoostingClassifier(early_stopping=False),
