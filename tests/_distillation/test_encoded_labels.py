@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import config_context
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -125,6 +126,21 @@ def test_searches_as_teachers_and_around():
     scores = [search.cv_results_["mean_test_score"] for search in searches]
     assert_array_equal(*scores)
     assert scores[0].min() > 0.9
+
+
+def test_own_labels_of_a_teacher_that_is_encoded():
+    class Codes(RandomForestClassifier):
+        def fit(self, X, y, sample_weight=None):
+            CodesOnly().fit(X, y)
+            return super().fit(X, y, sample_weight)
+
+    y = LABELS["strings"][CODES]
+    models = [
+        fixed(kind(30, random_state=0), tree()).fit(X, y)
+        for kind in (Codes, RandomForestClassifier)
+    ]
+    assert_same(*models)
+    assert [model.label_source_ for model in models] == ["oob", "oob"]
 
 
 def test_sample_weights_and_routing():
