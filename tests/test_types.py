@@ -22,6 +22,7 @@ from sklearn_kd import (
 )
 from sklearn_kd.datasets import add_label_noise, make_transfer_rows
 from sklearn_kd.exceptions import TransferRowsWarning
+from sklearn_kd.inspection import should_distill
 from sklearn_kd.modules import MLP
 from sklearn_kd.theory import required_width
 from tests._helpers.data import blobs
@@ -129,6 +130,13 @@ def test_numbers_of_functions():
     again = make_transfer_rows(X, np.uint8(200), n_neighbors=np.int8(5), method="gibbs",
                                random_state=0)  # fmt: skip
     np.testing.assert_array_equal(again, rows)
+    third = np.float16(0.1)
+    plain, rounded = (
+        should_distill(LogisticRegression(), LogisticRegression(), X, Y, alpha=alpha, cv=2)
+        for alpha in (float(third), third)
+    )
+    assert rounded.label_gain == plain.label_gain
+    assert type(rounded.alpha) is float
     with pytest.raises(ValueError, match="bias must be at most 1e"):
         KernelTeacher("ntk-full", bias=2e6).fit(X, Y)
 

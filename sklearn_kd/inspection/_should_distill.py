@@ -311,6 +311,7 @@ def should_distill(  # noqa: PLR0913
     'no'
     """
     _check_settings(decide_by, alpha, calibration, margin, confidence)
+    alpha = float(alpha)  # 1 - alpha of a float16 is rounded
     distiller = DistilledClassifier(teacher, student)
     teacher, student = distiller._get_teacher(), clone(distiller._get_student())
     rng = check_random_state(random_state)
@@ -388,7 +389,7 @@ def should_distill(  # noqa: PLR0913
         cost=cost,
         frame=frame,
         decide_by=decide_by,
-        alpha=float(alpha),
+        alpha=alpha,
         margin=float(margin),
         confidence=float(confidence),
     )
