@@ -1,10 +1,12 @@
 """The lines that the benchmark prints, for few rows and classes."""
 
+import functools
 import importlib
 import sys
 from pathlib import Path
 
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 
 @pytest.fixture
@@ -13,6 +15,8 @@ def scale(monkeypatch):
     module = importlib.import_module("scale_of_default_fit")
     monkeypatch.setattr(module, "N_TEST_ROWS", 100)
     monkeypatch.setattr(module, "N_ROWS_OF_CLASSES", 60)
+    short = functools.partial(HistGradientBoostingClassifier, max_iter=3)
+    monkeypatch.setattr(module, "HistGradientBoostingClassifier", short)
     yield module
     for name in ("scale_of_default_fit", "_tables", "_runs"):
         sys.modules.pop(name, None)
