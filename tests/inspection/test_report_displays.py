@@ -341,7 +341,7 @@ class Silent(GaussianNB):
 )
 def test_a_fidelity_display_is_refused_before_the_teacher_predicts(student, n_labels, message):
     X, y = table(n=300)
-    model = distilled(student).fit(X, y)
+    model = distilled(student, alpha=0.5, temperature=1.0, augmentation=None).fit(X, y)
     model.teacher_ = Silent()
     with pytest.raises((TypeError, ValueError), match=message):
         FidelityDisplay.from_estimator(model, X, y[:n_labels])
