@@ -34,7 +34,7 @@ def train(X_train, y_train):
     return {
         TEACHER: distilled.teacher_,  # the same forest on all training rows
         HARD: network.fit(X_train, y_train),
-        DISTILLED: distilled.without_teacher(),  # the model to deploy
+        DISTILLED: distilled.without_teacher(keep_history=False),  # the model to deploy
     }
 
 
