@@ -3,9 +3,25 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from sklearn.model_selection import KFold, PredefinedSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    PredefinedSplit,
+    TimeSeriesSplit,
+)
 
-from sklearn_kd._utils.folds import content_folds, random_rows, split_rows, user_folds
+from sklearn_kd._utils.folds import (
+    are_ordered,
+    content_folds,
+    group_split_params,
+    group_splitter,
+    random_rows,
+    split_rows,
+    user_folds,
+    warn_if_groups_are_divided,
+)
+from sklearn_kd.exceptions import DividedGroupsWarning
 
 
 def data(seed=0, n=40, n_classes=3):
@@ -137,3 +153,60 @@ def test_explicit_folds_refer_to_the_rows_that_the_user_passed():
 def test_rows_that_do_not_exist_are_named(split, message):
     with pytest.raises(ValueError, match=message):
         split_rows([split], np.zeros((10, 1)), np.arange(10) % 2, {})
+
+
+def test_folds_are_ordered_if_each_trains_on_earlier_positions():
+    X = np.zeros(24)
+    for cv, ordered in (
+        (TimeSeriesSplit(3), True),
+        (TimeSeriesSplit(3, gap=2, max_train_size=5), True),
+        (KFold(3), False),
+        (KFold(2), False),  # the second fold alone would be
+    ):
+        assert are_ordered(list(cv.split(X))) == ordered
+    assert not are_ordered([])
+    assert not are_ordered([(np.arange(3), np.arange(0))])
+
+
+def test_numbers_of_folds_become_splitters_by_group():
+    groups = np.arange(12) // 2
+    assert group_splitter(3, None) == 3
+    assert group_splitter(None, None) is None
+    assert group_splitter(3, groups).get_n_splits() == 3
+    assert group_splitter(None, groups).get_n_splits() == 5
+    splitter = KFold(3)
+    assert group_splitter(splitter, groups) is splitter
+    with pytest.raises(ValueError, match=r"7 folds by group.*set cv to 6 or less"):
+        group_splitter(7, groups)
+
+
+def test_splitters_that_take_groups_get_them():
+    groups = ["a", "b"]
+
+    class Other:
+        def split(self, X, y=None, groups=None):
+            return iter([])
+
+    class Plain:
+        def split(self, X, y=None):
+            return iter([])
+
+    for cv in (GroupKFold(2), LeaveOneGroupOut(), Other()):
+        assert group_split_params(cv, groups, {}) == {"groups": groups}
+        assert group_split_params(cv, None, {"groups": groups}) == {}  # routed already
+    for cv in (KFold(2), Plain(), [([0], [1])], 5, None):
+        assert group_split_params(cv, groups, {}) == {}
+        assert group_split_params(cv, None, {}) == {}
+    assert group_split_params(Other(), None, {}) == {}
+    with pytest.raises(ValueError, match="pass groups to fit"):
+        group_split_params(GroupKFold(2), None, {})
+
+
+def test_divided_groups_are_counted():
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    warn_if_groups_are_divided([(np.arange(4), np.arange(4, 6))], groups)
+    warn_if_groups_are_divided([(np.arange(3), np.arange(3, 6))], None)
+    with pytest.warns(DividedGroupsWarning, match="fold 1 of cv trains on rows of 2 groups"):
+        warn_if_groups_are_divided(
+            [(np.arange(4), np.arange(4, 6)), (np.array([0, 2, 4]), np.array([1, 3]))], groups
+        )
