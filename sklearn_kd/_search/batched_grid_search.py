@@ -194,9 +194,10 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         y : array-like of shape (n_samples,)
             Class labels.
         **params : dict
-            Metadata for ``fit`` (such as ``sample_weight`` and ``soft_targets``), for the scorers,
-            and ``groups`` for the splitter. Metadata with as many entries as there are rows are
-            split with the rows.
+            Metadata for ``fit`` (such as ``sample_weight``, ``soft_targets`` and ``X_val``), for
+            the scorers, and ``groups`` for the splitter. With metadata routing, ``groups`` are
+            also passed to an estimator that requests them, whose early stopping then holds out
+            whole groups. Metadata with as many entries as there are rows are split with the rows.
 
         Returns
         -------
