@@ -1,5 +1,7 @@
 """should_distill on problems whose answer is known, and against hand computations."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,7 +246,9 @@ def test_same_numbers_again_and_in_parallel():
     X, y = blobs(60, n_classes=3)
     teacher, student = RandomForestClassifier(5), DecisionTreeClassifier(max_features=1)
     first = should_distill(teacher, student, X, y)
-    with parallel_config("threading"):  # worker processes take seconds to start
+    # worker processes take seconds to start; filters of warnings are not those of a thread
+    with parallel_config("threading"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         assert_same(first, should_distill(teacher, student, X, y, n_jobs=2))
     other = should_distill(teacher, student, X, y, random_state=1)
     assert other.gap != first.gap
