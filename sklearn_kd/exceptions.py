@@ -80,8 +80,8 @@ class SoftTargetsAlignmentWarning(UserWarning):
 class TransferRowsWarning(UserWarning):
     """Transfer rows may not be what the user intends.
 
-    Either ``X_unlabeled`` has as many rows as ``X``, so that a search would slice it like metadata,
-    or synthetic rows are copies of training rows or cannot be made.
+    Either ``X_unlabeled`` or ``X_val`` has as many rows as ``X``, so that a search would slice it
+    like metadata, or synthetic rows are copies of training rows or cannot be made.
     """
 
 

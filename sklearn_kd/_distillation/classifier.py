@@ -160,11 +160,11 @@ class DistilledClassifier(
         weighted twice. At T other than 1 the two parts of a row share one weight, so that "auto"
         keeps T = 1.
     class_prior : "uniform", "training", dict, array-like or None, default=None
-        Shares of the classes where the student will predict, by label or in the order of
-        ``classes_``. Its probabilities are multiplied by these shares over those in its training
-        data, and normalized [5]_. "uniform" makes rare classes as probable as others without
-        weighting the loss. "training" undoes ``class_weight``. None leaves the probabilities as
-        they are.
+        Shares of the classes where the student will predict: a dict by label, or an array of shape
+        (n_classes,) in the order of ``classes_``. Its probabilities are multiplied by these shares
+        over those in its training data, and normalized [5]_. "uniform" makes rare classes as
+        probable as others without weighting the loss. "training" undoes ``class_weight``. None
+        leaves the probabilities as they are.
     n_jobs : int, default=None
         Number of parallel fits in cross-fitting, and in comparisons of students that are fitted
         one by one. ``n_jobs`` of the teacher and of the student act inside each fit.
@@ -205,9 +205,7 @@ class DistilledClassifier(
         Settings that "auto" compared: ``alpha``, ``temperature``, ``label_source``,
         ``n_augmented``, the held-out ``loss``, its ``gain`` over the first candidate (hard labels
         for ``alpha="auto"``) and ``accuracy_gain``, their standard errors ``gain_error`` and
-        ``accuracy_gain_error``, and which was ``chosen``. For a network, the loss of a setting
-        with T other than 1 or with transfer rows is that of the best setting without them, plus
-        the difference between the two in shorter training. None if nothing was compared.
+        ``accuracy_gain_error``, and which was ``chosen``. None if nothing was compared.
     n_features_in_ : int
         Number of features seen during fit, if X has such a number.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -227,9 +225,10 @@ class DistilledClassifier(
     above that of hard labels. Temperatures other than 1 and transfer rows are compared with the
     best setting without them, and must be better by a number of standard errors, too. With
     ``alpha="auto"`` and ``cv="auto"`` in-sample labels are candidates too. The candidates of a
-    TwoLayerPGDClassifier train jointly, in a fraction of the epochs. Other students have fewer
-    candidates, which are fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an
-    iterable of splits, the last split says which rows are held out.
+    TwoLayerPGDClassifier train jointly, all of them for the same number of steps, which is a fifth
+    to a half of those of a fit on the rows alone. Other students have fewer candidates, which are
+    fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an iterable of splits,
+    the last split says which rows are held out.
 
     Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
     other rows (a single split, two halves). "auto" is then ``alpha=0.5``, T = 1 and no transfer
@@ -239,8 +238,9 @@ class DistilledClassifier(
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
     more, to detect memorization. The student is fitted once. The selection adds the same fits of
     the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
-    network), and about the time of one or two fits of the student. Row expansion trains on a copy
-    of a row for each class, at most 20, in memory.
+    network), and about the time of one or two fits of the student on the rows alone. With transfer
+    rows, the last fit is one on four times the rows. Row expansion trains on a copy of a row for
+    each class, at most 20, in memory.
 
     **Groups.** If ``groups`` are passed to ``fit``, no label of a row comes from a fit that has
     seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and
@@ -425,8 +425,8 @@ class DistilledClassifier(
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as the patient of a visit. See Notes.
         X_val : {array-like, sparse matrix, dataframe} of shape (n_val, n_features), default=None
-            Rows that decide when the training of a student ends whose ``fit`` takes ``X_val``. They
-            are not trained on and get no labels of the teacher. In a pipeline, around this
+            Rows that decide when the training of the student ends, if its ``fit`` takes ``X_val``.
+            They are not trained on and get no labels of the teacher. In a pipeline, around this
             classifier or of the student, they need ``transform_input=["X_val"]``.
         y_val : array-like of shape (n_val,), default=None
             Class labels of ``X_val``.

@@ -1,6 +1,5 @@
 """Errors that parameters, labels and rows cause, before the teacher is fitted."""
 
-import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
@@ -27,7 +26,7 @@ def check_before_fits(est, student, spec, rows):
     classes : ndarray of shape (n_classes,)
         Labels of the rows, of soft targets and of a frozen teacher.
     """
-    classes, weight = spec.classes, np.ones(len(rows)) if rows.weight is None else rows.weight
+    classes, weight = spec.classes, rows.weight_or_ones
     if spec.teacher is not None and spec.is_frozen:
         classes = merge_classes(classes, last_step(spec.teacher))
     if len(classes) < 2:

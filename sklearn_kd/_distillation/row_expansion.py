@@ -100,15 +100,12 @@ def expand_rows(Q, sample_weight=None):
     return rows, columns, W[rows, columns]
 
 
-def switch_off_validation_split(student, *, has_validation_rows=False):
+def switch_off_validation_split(student):
     """Switch off early stopping of an unfitted student on a split of its own, in place.
 
     The split would put copies of one row on both sides, so that training would stop when the
     copies are learned rather than the rows. Estimators inside the student are treated likewise.
-    Early stopping on validation rows that the student is given stays.
     """
-    if has_validation_rows:
-        return student
     params = last_step(student).get_params()
     off = {}
     for key, value in params.items():

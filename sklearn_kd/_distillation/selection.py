@@ -91,8 +91,7 @@ class HeldOutTrial:
     def __init__(self, student, data, transfer_set, held_out, fraction):
         self.student, self.data, self.transfer_set = student, data, transfer_set
         self.held_out, self.fraction = held_out, fraction
-        n_held_out = len(held_out)
-        self.weight = np.ones(n_held_out) if held_out.weight is None else held_out.weight
+        self.weight = held_out.weight_or_ones
         self.group = _observations(held_out)
         self.y_encoded = np.searchsorted(data.classes, held_out.y)
         self.losses = {}
@@ -433,8 +432,7 @@ def held_out_splits(rows, seed, is_joint):
 
 def _stratified_splits(rows, group, y_encoded, seed, is_joint):
     """Return splits into stratified folds, copies of a row being on one side."""
-    weight = np.ones(len(y_encoded)) if rows.weight is None else rows.weight
-    fold = grouped_folds(group, y_encoded, weight, N_SELECTION_FOLDS, seed)
+    fold = grouped_folds(group, y_encoded, rows.weight_or_ones, N_SELECTION_FOLDS, seed)
     n_trials = 2 if is_joint and group.max() + 1 <= MAX_ROWS_OF_TWO_TRIALS else 1
     n_training_folds = N_JOINT_TRAINING_FOLDS if is_joint else N_SINGLE_TRAINING_FOLDS
     splits = []
@@ -450,11 +448,8 @@ def _group_splits(rows, group, y_encoded, seed, is_joint):
     Students that are fitted one after the other have the rows of one fold for training, unless
     these are of too few groups.
     """
-    groups = rows.groups
-    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-    fold = held_out_group_folds(
-        groups, y_encoded, weight, N_SELECTION_FOLDS, np.random.RandomState(seed)
-    )
+    groups, rng = rows.groups, np.random.RandomState(seed)
+    fold = held_out_group_folds(groups, y_encoded, rows.weight_or_ones, N_SELECTION_FOLDS, rng)
     if fold is None:
         return []
     n_folds = fold.max() + 1

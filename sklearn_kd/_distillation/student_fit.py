@@ -145,7 +145,8 @@ class StudentTrainer:
         return data
 
     def _fit_expanded(self, student, data, subtask):
-        switch_off_validation_split(student, has_validation_rows="X_val" in data.validation)
+        if "X_val" not in data.validation:
+            switch_off_validation_split(student)
         Q = mix_labels(
             apply_temperature(data.soft_labels, data.temperature), data.y_encoded, data.alpha
         )

@@ -147,9 +147,11 @@ class TeacherLabels:
         The teacher fitted on all rows labels those for which no such teacher is kept. ``origin`` is
         None or has the row at which each row started.
         """
-        proba = np.array(self.predict_labels(X))
-        is_labeled = np.zeros(len(proba), dtype=bool)
-        for teacher, unseen in self.fold_teachers if origin is not None else ():
+        if origin is None or not self.fold_teachers:
+            return self.predict_labels(X)
+        proba = np.empty((len(origin), len(self.classes)))
+        is_labeled = np.zeros(len(origin), dtype=bool)
+        for teacher, unseen in [*self.fold_teachers, (self.teacher, origin)]:
             rows = np.flatnonzero(np.isin(origin, unseen) & ~is_labeled)
             if len(rows):
                 of_fold = replace(self, teacher=teacher)
@@ -216,8 +218,7 @@ def label_rows(spec, rows, *, needs_labels=True, subtask=None):
     if not needs_labels and hasattr(teacher, "predict_proba"):
         return TeacherLabels(None, classes, "given", teacher)
     _, y_encoded = encode_labels(rows.y, classes)
-    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-    fitted = _FittedTeacher(teacher, has_oob, classes, y_encoded, weight)
+    fitted = _FittedTeacher(teacher, has_oob, classes, y_encoded, rows.weight_or_ones)
     if spec.is_frozen or spec.uses("in-sample"):
         return _in_sample_labels(spec, rows, fitted)
     return _out_of_sample_labels(spec, rows, fitted)
@@ -341,7 +342,11 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     if not folds:
         return proba, np.zeros(n_samples, dtype=bool), None, []
     predictions = Parallel(n_jobs=spec.n_jobs)(
-        delayed(_fit_and_predict)(spec, rows, fold, fitted.classes) for fold in folds
+        # not the spec, whose unlabeled rows would be copied into each worker
+        delayed(_fit_and_predict)(
+            clone(spec.teacher), rows, fold, fitted.classes, keeps_teacher=spec.keeps_fold_teachers
+        )
+        for fold in folds
     )
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
@@ -371,14 +376,15 @@ def cross_fitting_folds(spec, rows):
     y_encoded = np.unique(rows.y, return_inverse=True)[1]
     if rows.groups is None:
         return stratified_folds(y_encoded, N_CROSS_FITTING_FOLDS, spec.seed)
-    weight, rng = rows.weight, np.random.RandomState(spec.seed)
-    weight = np.ones(len(rows)) if weight is None else weight
-    fold = held_out_group_folds(rows.groups, y_encoded, weight, N_CROSS_FITTING_FOLDS, rng)
+    rng = np.random.RandomState(spec.seed)
+    fold = held_out_group_folds(
+        rows.groups, y_encoded, rows.weight_or_ones, N_CROSS_FITTING_FOLDS, rng
+    )
     numbers = range(0 if fold is None else fold.max() + 1)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
 
 
-def _fit_and_predict(spec, rows, fold, classes):
+def _fit_and_predict(teacher, rows, fold, classes, *, keeps_teacher=False):
     """Fit a teacher on the training rows of a fold, and predict the test rows.
 
     Returns
@@ -389,9 +395,9 @@ def _fit_and_predict(spec, rows, fold, classes):
         The fitted teacher, if it is to be kept.
     """
     train, test = fold
-    teacher = fit_on_rows(clone(spec.teacher), rows.X, rows.y, train, rows.params["teacher"])
+    teacher = fit_on_rows(teacher, rows.X, rows.y, train, rows.params["teacher"])
     predictions = teacher_predictions(teacher, safe_indexing(rows.X, test), classes)
-    return *predictions, teacher if spec.keeps_fold_teachers else None
+    return *predictions, teacher if keeps_teacher else None
 
 
 def _check_tested_rows(folds, n_samples):
@@ -441,7 +447,8 @@ def _warn_if_memorized(spec, rows, fitted, proba):
         if accuracy < MIN_SUSPICIOUS_ACCURACY or not folds:
             return
         test = folds[0][1]
-        *predictions, _ = _fit_and_predict(spec, rows, folds[0], fitted.classes)
+        teacher = clone(spec.teacher)
+        *predictions, _ = _fit_and_predict(teacher, rows, folds[0], fitted.classes)
         outside_proba, _ = fitted.as_probabilities(*predictions, test)
         inside = _brier_score(proba, y_encoded, weight)
         outside = _brier_score(outside_proba, y_encoded[test], weight[test])

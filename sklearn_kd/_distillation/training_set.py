@@ -111,6 +111,11 @@ class TrainingRows:
     def __len__(self):
         return len(self.y)
 
+    @property
+    def weight_or_ones(self):
+        """Weight of each row, one where none are given."""
+        return np.ones(len(self)) if self.weight is None else self.weight
+
     def take(self, part):
         """Return the rows at sorted positions, with the folds that can still train there."""
         folds = self.folds

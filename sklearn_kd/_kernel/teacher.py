@@ -25,7 +25,8 @@ from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.unique_rows import copies_among
 from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_weight
 
-#: Largest bias.
+#: Largest bias. The constraint of the parameter does not have it, since NumPy would cast it to the
+#: dtype of a bias in half precision, where it overflows.
 MAX_BIAS = 1e6
 #: Fitted attributes that only some fits set.
 _OPTIONAL = (
