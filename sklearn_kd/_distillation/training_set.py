@@ -344,6 +344,9 @@ class StudentTrainingSet(NamedTuple):
         Q, alpha = data.soft_labels(setting.source), setting.alpha
         params, class_weight = dict(data.rows.params["student"]), data.spec.class_weight
         blocks, n_transfer_rows = _blocks_of_more_rows(data, setting, transfer_set)
+        transfer_origin = transfer_set.origin  # of as many rows as a callable has returned
+        if transfer_origin is not None:
+            transfer_origin = transfer_origin[:n_transfer_rows]
         # A transfer row has no hard label. At T = 1 labels are mixed before the fit, so that it has
         # its soft label alone.
         is_mixed = setting.temperature == 1 and (n_transfer_rows or class_weight is not None)
@@ -351,7 +354,7 @@ class StudentTrainingSet(NamedTuple):
             Q, alpha = mix_labels(Q, y_encoded, alpha), 1.0
         for block, name, is_transfer in blocks:
             if is_transfer:
-                soft = data.labels.predict_transfer_labels(block, transfer_set.origin)
+                soft = data.labels.predict_transfer_labels(block, transfer_origin)
             else:
                 soft = data.labels.predict_labels(block)
             most_probable = soft.argmax(axis=1)
@@ -367,7 +370,7 @@ class StudentTrainingSet(NamedTuple):
             Q, params["sample_weight"] = _apply_class_weight(
                 data, Q, y_encoded, alpha, params.get("sample_weight")
             )
-        origin = _origins(len(y), n_transfer_rows, transfer_set)
+        origin = _origins(len(y), n_transfer_rows, transfer_origin)
         return cls(
             X,
             y,
@@ -440,13 +443,13 @@ class StudentTrainingSet(NamedTuple):
         return None if fold is None else fold == 0
 
 
-def _origins(n_samples, n_transfer_rows, transfer_set):
+def _origins(n_samples, n_transfer_rows, transfer_origin):
     """Return the row that each row of a training set is or was made of, None if unknown."""
     origin = np.arange(n_samples)
     if n_transfer_rows:
-        if transfer_set.origin is None:
+        if transfer_origin is None:
             return None
-        origin[n_samples - n_transfer_rows :] = transfer_set.origin[:n_transfer_rows]
+        origin[n_samples - n_transfer_rows :] = transfer_origin
     return origin
 
 

@@ -131,10 +131,11 @@ class TransferSpec:
         )
 
     def _draw_from_parts(self, X, n_rows, sample_weight, part):
-        ends = np.round(np.cumsum(np.bincount(part)) * (n_rows / len(part))).astype(int)
-        made, origin, duplicates, error = safe_indexing(X, np.arange(0)), [], [], None
-        for number, n_wanted in enumerate(np.diff(ends, prepend=0).tolist()):
-            rows = np.flatnonzero(part == number)
+        last = np.cumsum(np.bincount(part))
+        rows_of_parts = np.split(np.argsort(part, kind="stable"), last[:-1])
+        n_of_parts = np.diff(np.round(last * (n_rows / len(part))).astype(int), prepend=0)
+        made, origin, duplicates, error = [safe_indexing(X, np.arange(0))], [], [], None
+        for rows, n_wanted in zip(rows_of_parts, n_of_parts.tolist(), strict=True):
             if not n_wanted:
                 continue
             weight = None if sample_weight is None else sample_weight[rows]
@@ -145,12 +146,13 @@ class TransferSpec:
                     raise
                 error = part_error
                 continue
-            made = stack_rows(made, new.X, "what augmentation returns")
+            made.append(stack_rows(made[0], new.X, "what augmentation returns"))
             # a callable does not tell at which row of the part a new one starts
             origin.append(np.full(len(new), rows[-1]) if new.origin is None else rows[new.origin])
             duplicates.append((new.duplicate_fraction, n_wanted))
         if not origin:
             raise error
+        made = _stack_all(made)
         mixed = np.random.RandomState(self.seed).permutation(num_samples(made))
         fractions, counts = zip(*duplicates, strict=True)
         return TransferSet(
@@ -158,6 +160,14 @@ class TransferSpec:
             float(np.average(fractions, weights=counts)),
             np.concatenate(origin)[mixed],
         )
+
+
+def _stack_all(parts):
+    """Stack rows in pairs, so that the rows of many parts are copied a few times only."""
+    while len(parts) > 1:
+        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+        parts = [stack_rows(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return parts[0]
 
 
 def is_table(X):

@@ -255,6 +255,21 @@ def test_transfer_rows_are_of_the_group_of_their_origin(augmentation, frame, log
     assert_allclose(fit["soft"], 0.5)
 
 
+def test_a_callable_may_return_more_transfer_rows_of_a_group_than_asked_for(log):
+    X, y, groups = visits()
+
+    def twice_as_many(X, n_rows, seed):
+        rng = np.random.default_rng(seed)
+        return X[rng.integers(len(X), size=2 * n_rows)] + [0, 0, 0, 1e-3]
+
+    model = fixed(GroupOracle(), GroupRecorder(), augmentation=twice_as_many, n_augmented=60)
+    model.fit(X, y, groups=groups)
+    (fit,) = log
+    assert model.n_augmented_ == 60
+    assert_array_equal(fit["groups"][144:], fit["X"][144:, 0] - 100)  # visits number them so
+    assert_allclose(fit["soft"], 0.5)
+
+
 def test_transfer_rows_of_given_labels_are_labeled_by_teachers_of_other_groups(log):
     X, y, groups = visits()
     model = fixed(GroupOracle(), GroupRecorder(), augmentation="gibbs", n_augmented=100)
