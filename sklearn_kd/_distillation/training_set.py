@@ -49,6 +49,7 @@ from sklearn_kd._utils.sklearn_compat import (
 )
 from sklearn_kd._utils.sub_estimators import route_fit
 from sklearn_kd._utils.validation import (
+    check_column,
     check_row_order,
     check_soft_targets,
     validate_sample_weight,
@@ -153,18 +154,17 @@ class TrainingRows:
         """Return parts of the rows that new rows must not mix, or None.
 
         They are the groups that the same teacher of cross-fitting has not seen. For a callable,
-        which does not tell the origin of a row, they are single groups, or blocks in time.
+        which does not tell the origin of a row, they are single groups, or blocks in time. The part
+        -1, of which no rows are made, has the groups that each of the teachers has seen.
         """
-        if callable(transfer.method):
-            if self.groups is None and self.is_ordered:
-                return np.arange(len(self)) * min(len(self), N_TIME_BLOCKS) // len(self)
-            return self.groups
+        if self.groups is None and self.is_ordered and callable(transfer.method):
+            return np.arange(len(self)) * min(len(self), N_TIME_BLOCKS) // len(self)
         if self.groups is None or spec.is_frozen or spec.uses("in-sample"):
-            return None
-        part = np.zeros(len(self), dtype=int)
-        for number, (_, test) in enumerate(reversed(cross_fitting_folds(spec, self)), start=1):
+            return self.groups if callable(transfer.method) else None
+        part = np.full(len(self), -1)
+        for number, (_, test) in enumerate(reversed(cross_fitting_folds(spec, self))):
             part[test] = number
-        return part
+        return np.where(part < 0, -1, self.groups) if callable(transfer.method) else part
 
 
 def check_training_rows(est, given, *, teacher, student):
@@ -193,7 +193,7 @@ def check_training_rows(est, given, *, teacher, student):
         Q, classes = check_soft_targets(soft_targets, y)
     if groups is not None:
         encode_groups(groups, n_given)  # an error for groups of other rows
-        params = {**params, "groups": groups}
+        params = {**params, "groups": check_column(groups, "groups")}
     kept = np.arange(n_given)
     if sample_weight is not None:
         sample_weight = validate_sample_weight(sample_weight, X)

@@ -99,7 +99,7 @@ class TransferSpec:
         """Draw transfer rows near the rows of X: `TransferSet`.
 
         ``part`` is None or has the number of a part for each row. New rows are then made of the
-        rows of each part alone, in proportion to their number.
+        rows of each part alone, in proportion to their number, and none of the part -1.
         """
         try:
             if part is None:
@@ -131,9 +131,11 @@ class TransferSpec:
         )
 
     def _draw_from_parts(self, X, n_rows, sample_weight, part):
-        last = np.cumsum(np.bincount(part))
-        rows_of_parts = np.split(np.argsort(part, kind="stable"), last[:-1])
-        n_of_parts = np.diff(np.round(last * (n_rows / len(part))).astype(int), prepend=0)
+        n_rows_of = np.bincount(part + 1)
+        rows_of_parts = np.split(np.argsort(part, kind="stable"), np.cumsum(n_rows_of)[:-1])[1:]
+        last = np.cumsum(n_rows_of[1:])
+        n_of_parts = last * (n_rows / last.max(initial=1))
+        n_of_parts = np.diff(np.round(n_of_parts).astype(int), prepend=0)
         made, origin, duplicates, error = [safe_indexing(X, np.arange(0))], [], [], None
         for rows, n_wanted in zip(rows_of_parts, n_of_parts.tolist(), strict=True):
             if not n_wanted:
@@ -150,8 +152,10 @@ class TransferSpec:
             # a callable does not tell at which row of the part a new one starts
             origin.append(np.full(len(new), rows[-1]) if new.origin is None else rows[new.origin])
             duplicates.append((new.duplicate_fraction, n_wanted))
-        if not origin:
+        if error is not None and not origin:
             raise error
+        if not origin:
+            return TransferSet(made[0])
         made = _stack_all(made)
         mixed = np.random.RandomState(self.seed).permutation(num_samples(made))
         fractions, counts = zip(*duplicates, strict=True)

@@ -11,7 +11,7 @@ from sklearn_kd._utils.cross_fit import cross_fit
 from sklearn_kd._utils.folds import split_rows, stratified_folds, warn_if_groups_are_divided
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups, group_folds
 from sklearn_kd._utils.labels import align_columns, encode_labels
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
 
@@ -152,7 +152,8 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
         )
     else:
-        folds = split_rows(cv, X, y, {} if groups is None else {"groups": groups})
+        split_params = {} if groups is None else {"groups": check_column(groups, "groups")}
+        folds = split_rows(cv, X, y, split_params)
     tests = np.concatenate([np.arange(0), *(test for _, test in folds)])
     n_tests = np.bincount(tests, minlength=len(y))
     unknown = (np.bincount(y_encoded)[y_encoded] == 1) & (n_tests == 0)

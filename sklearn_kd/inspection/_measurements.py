@@ -46,7 +46,7 @@ from sklearn_kd._utils.sub_estimators import (
     route_fit,
     student_mode,
 )
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
@@ -274,9 +274,11 @@ def measure_folds(distiller, X, y, options):
     X, y = indexable(X, column_or_1d(plain_labels(y)))
     weight = options.sample_weight
     weight = None if weight is None else validate_sample_weight(weight, X)
-    data = EvaluationRows(X, y, weight, options.groups)
-    if data.groups is not None:
-        encode_groups(data.groups, len(y))  # an error for groups of other rows
+    groups = options.groups
+    if groups is not None:
+        encode_groups(groups, len(y))  # an error for groups of other rows
+        groups = check_column(groups, "groups")
+    data = EvaluationRows(X, y, weight, groups)
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
     classes, y_encoded = encode_labels(y[used])
     if len(classes) < 2:

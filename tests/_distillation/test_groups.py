@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     LeaveOneGroupOut,
     StratifiedGroupKFold,
@@ -92,6 +93,16 @@ def test_a_number_of_folds_is_a_stratified_splitter_by_group():
         )
         assert_array_equal(by_number, by_splits)
         assert_array_equal(by_number, by_splitter)
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector")
+@pytest.mark.parametrize("cv", ["auto", 3, GroupKFold(3)], ids=str)
+def test_groups_may_be_in_a_column(cv):
+    X, y, groups = visits()
+    model = fixed(LogisticRegression(), GroupRecorder(), cv=cv)
+    expected = clone(model).fit(X, y, groups=groups).predict_proba(X)
+    for column in (groups[:, None], pd.DataFrame({"patient": groups})):
+        assert_array_equal(clone(model).fit(X, y, groups=column).predict_proba(X), expected)
 
 
 @pytest.mark.parametrize("kind", ["int", "str", "list", "series"])
@@ -268,6 +279,34 @@ def test_a_callable_may_return_more_transfer_rows_of_a_group_than_asked_for(log)
     assert model.n_augmented_ == 60
     assert_array_equal(fit["groups"][144:], fit["X"][144:, 0] - 100)  # visits number them so
     assert_allclose(fit["soft"], 0.5)
+
+
+@pytest.mark.parametrize("augmentation", ["gibbs", "callable"])
+@pytest.mark.parametrize("kind", ["splitter", "splits"])
+def test_no_transfer_rows_are_made_of_groups_that_each_teacher_has_seen(augmentation, kind, log):
+    X, y, groups = visits(n_groups=12, n_visits=12)
+
+    def jitter(X, n_rows, seed):
+        rng = np.random.default_rng(seed)
+        return X[rng.integers(len(X), size=n_rows)] + [0, 0, 0, 1e-3]
+
+    cv = GroupShuffleSplit(2, test_size=0.4, random_state=0)
+    if kind == "splits":
+        cv = list(GroupKFold(6).split(X, y, groups))[:4]
+    model = fixed(
+        GroupOracle(),
+        GroupRecorder(),
+        cv=cv,
+        augmentation=jitter if augmentation == "callable" else augmentation,
+        n_augmented=60,
+    )
+    model.fit(X, y, groups=groups)
+    (fit,) = log
+    is_tested = fit["soft"][:144].max(axis=1) < 1
+    assert 0 < np.mean(is_tested) < 1
+    assert set(fit["groups"][144:]) <= set(groups[is_tested])
+    assert len(fit["X"]) > 144 + 30
+    assert_allclose(fit["soft"][144:], 0.5)
 
 
 def test_transfer_rows_of_given_labels_are_labeled_by_teachers_of_other_groups(log):

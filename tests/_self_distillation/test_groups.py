@@ -164,3 +164,13 @@ def test_too_few_groups_for_label_errors(monkeypatch):
     network = TwoLayerPGDClassifier(8, max_iter=5, n_init=1, early_stopping=False)
     errors = SelfDistillClassifier(network).find_label_errors(X, Y, groups=halves)
     assert sorted(errors.row) == list(range(120))
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector")
+def test_groups_of_label_errors_may_be_in_a_column():
+    model = self_distilled().fit(X, Y, groups=GROUP[:, None])
+    found, expected = (
+        model.find_label_errors(X, Y, cv=GroupKFold(3), groups=each)
+        for each in (GROUP[:, None], GROUP)
+    )
+    assert_array_equal(found, expected)

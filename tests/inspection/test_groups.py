@@ -141,3 +141,17 @@ def test_plain_splitters_divide_groups_with_a_warning():
             **{"cv": cv, "groups": groups, "n_seeds": 1, "n_latency": 2},
             distiller=DistilledClassifier(alpha=0.5, temperature=1.0, augmentation=None),
         )
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector")
+def test_groups_may_be_in_a_column():
+    X, y, groups = visits()
+    models, options = (GaussianNB(), GaussianNB()), {"cv": GroupKFold(3), "random_state": 0}
+    model = fixed(*models)
+    for judge in (
+        lambda groups: distillation_report(
+            GaussianNB(), model, X, y, groups=groups, n_latency=1, **options
+        ).frame["log_loss"],
+        lambda groups: should_distill(*models, X, y, groups=groups, **options).verdict,
+    ):
+        assert_array_equal(judge(groups[:, None]), judge(groups))
