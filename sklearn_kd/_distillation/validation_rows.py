@@ -1,13 +1,16 @@
 """Validation rows of the user, which decide when the training of the student ends."""
 
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length
 
 from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
-from sklearn_kd._utils.labels import check_known_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
-from sklearn_kd._utils.validation import check_column, validate_sample_weight
+from sklearn_kd._utils.validation import (
+    check_validation_labels,
+    check_validation_pair,
+    check_validation_rows_are_used,
+    validate_sample_weight,
+)
 
 
 def check_validation_rows(given, X, classes, student):
@@ -31,25 +34,16 @@ def check_validation_rows(given, X, classes, student):
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return {}
-    for name in ("X_val", "y_val"):
-        if name not in given:
-            raise ValueError(f"{name} is missing: pass X_val and y_val together.")
+    check_validation_pair(given.get("X_val"), given.get("y_val"))
     X_val = given["X_val"]
-    check_consistent_length(X_val, given["y_val"])
     _check_features(X, X_val)
-    given["y_val"] = check_column(plain_labels(given["y_val"]), "y_val")
-    check_known_labels(given["y_val"], classes)
+    given["y_val"] = check_validation_labels(given["y_val"], num_samples(X_val), classes)
     if "sample_weight_val" in given:
         given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
     warn_if_sliceable(X_val, num_samples(X), "X_val")
     if fit_parameter_key(student, "X_val") is not None:
         _check_transform_input(student)
-        early_stopping = last_step(student).get_params(deep=False).get("early_stopping", True)
-        if early_stopping is False:
-            raise ValueError(
-                "X_val and y_val are for early stopping, which the student does not do: set its "
-                "early_stopping=True, or pass no validation rows."
-            )
+        check_validation_rows_are_used(last_step(student))
     return {name: given[name] for name in given if fit_parameter_key(student, name) is not None}
 
 

@@ -3,22 +3,19 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
-from sklearn_kd._utils.labels import (
-    check_known_labels,
-    class_factors,
-    encode_labels,
-    plain_labels,
-)
+from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.validation import (
-    check_column,
     check_row_order,
     check_rows_are_flat,
     check_soft_targets,
+    check_validation_labels,
+    check_validation_pair,
+    check_validation_rows_are_used,
     rescale_weights,
     validate_sample_weight,
 )
@@ -147,12 +144,7 @@ def check_validation_source(
 
 
 def _check_validation_rows(est, X_val, y_val, sample_weight_val):
-    for name, value in (("X_val", X_val), ("y_val", y_val)):
-        if value is None:
-            raise ValueError(
-                "X_val and y_val belong together, and sample_weight_val to both, but "
-                f"{name} was not passed: pass {name} too."
-            )
+    check_validation_pair(X_val, y_val)
     check_validation_rows_are_used(est)
     check_rows_are_flat(est, X_val, "X_val")
     X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
@@ -165,11 +157,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
             'and make the pipeline with transform_input=["X_val"].'
         )
     validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
-    y = check_column(plain_labels(y_val), "y_val")
-    assert_all_finite(y, input_name="y_val")
-    if len(y) != len(X):
-        raise ValueError(f"y_val has {len(y)} labels for the {len(X)} rows of X_val.")
-    check_known_labels(y, est.classes_)
+    y = check_validation_labels(y_val, len(X), est.classes_)
     if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
@@ -179,15 +167,6 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     kept = weights > 0
     y_encoded = encode_labels(y, est.classes_)[1]
     return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
-
-
-def check_validation_rows_are_used(est):
-    """Raise ValueError if an estimator that is given validation rows does not stop early."""
-    if not est.early_stopping:
-        raise ValueError(
-            "X_val and y_val are passed to fit while early_stopping is False, so that they would "
-            "not be used: set early_stopping=True, or pass no validation rows."
-        )
 
 
 def weigh_classes(est, y_encoded, weights):

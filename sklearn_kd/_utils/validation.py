@@ -1,9 +1,15 @@
 """Validation of sample weights, probabilities and soft targets."""
 
 import numpy as np
-from sklearn.utils import column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 
-from sklearn_kd._utils.labels import align_columns, encode_labels, unite_labels
+from sklearn_kd._utils.labels import (
+    align_columns,
+    check_known_labels,
+    encode_labels,
+    plain_labels,
+    unite_labels,
+)
 from sklearn_kd._utils.sklearn_compat import check_sample_weight, num_samples
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
@@ -75,6 +81,36 @@ def check_column(values, name):
     if values.ndim != 1 and values.shape[1:] != (1,):
         raise ValueError(f"{name} should be a 1d array, got an array of shape {values.shape}.")
     return column_or_1d(values, warn=True)
+
+
+def check_validation_pair(X_val, y_val):
+    """Raise ValueError if validation rows or their labels are missing."""
+    for name, value in (("X_val", X_val), ("y_val", y_val)):
+        if value is None:
+            raise ValueError(
+                "X_val and y_val belong together, and sample_weight_val to both, but "
+                f"{name} was not passed: pass {name} too."
+            )
+
+
+def check_validation_rows_are_used(estimator):
+    """Raise ValueError if an estimator that is given validation rows does not stop early."""
+    if not estimator.get_params(deep=False).get("early_stopping", True):
+        raise ValueError(
+            "X_val and y_val are passed to fit while early_stopping is False, so that "
+            f"{type(estimator).__name__} would not use them: set early_stopping=True, or pass no "
+            "validation rows."
+        )
+
+
+def check_validation_labels(y_val, n_samples, classes):
+    """Return the labels of ``n_samples`` validation rows, which must be among the classes."""
+    y_val = check_column(plain_labels(y_val), "y_val")
+    assert_all_finite(y_val, input_name="y_val")
+    if len(y_val) != n_samples:
+        raise ValueError(f"y_val has {len(y_val)} labels for the {n_samples} rows of X_val.")
+    check_known_labels(y_val, classes)
+    return y_val
 
 
 def rescale_weights(weights):

@@ -164,11 +164,11 @@ def test_errors_come_before_anything_is_fitted():
     def fit(student=None, X=X, **params):
         fixed(Unfit(), network() if student is None else student).fit(X, y, **params)
 
-    with pytest.raises(ValueError, match="y_val is missing"):
+    with pytest.raises(ValueError, match="y_val was not passed"):
         fit(X_val=X_val)
-    with pytest.raises(ValueError, match="X_val is missing"):
+    with pytest.raises(ValueError, match="X_val was not passed"):
         fit(y_val=y_val)
-    with pytest.raises(ValueError, match="X_val is missing"):
+    with pytest.raises(ValueError, match="X_val was not passed"):
         fit(sample_weight_val=np.ones(40))
     for student in (network(), LogisticRegression()):
         with pytest.raises(ValueError, match=r"X_val has 2 features, but X has 3.*transform_input"):
@@ -176,7 +176,7 @@ def test_errors_come_before_anything_is_fitted():
     frame, other = pd.DataFrame(X, columns=list("abc")), pd.DataFrame(X_val, columns=list("abd"))
     with pytest.raises(ValueError, match="X_val must have the columns of X"):
         fit(X=frame, X_val=other, y_val=y_val)
-    with pytest.raises(ValueError, match="inconsistent"):
+    with pytest.raises(ValueError, match="y_val has 39 labels for the 40 rows"):
         fit(X_val=X_val, y_val=y_val[1:])
     with pytest.raises(ValueError, match=r"sample_weight"):
         fit(X_val=X_val, y_val=y_val, sample_weight_val=np.ones(39))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_kd._networks.input_checks import check_validation_rows_are_used, weigh_classes
+from sklearn_kd._networks.input_checks import weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
@@ -21,6 +21,7 @@ from sklearn_kd._networks.two_layer.training import (
     needed_bytes,
 )
 from sklearn_kd._utils.device import available_bytes, check_budget, resolve_device
+from sklearn_kd._utils.validation import check_validation_rows_are_used
 
 CPU = torch.device("cpu")
 #: Bytes of the activations and logits of a step up to which fits are stacked. More would not stay
