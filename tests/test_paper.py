@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, xlogy
+from sklearn.base import clone
 
 from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
 from sklearn_kd._core.network import layers, problem, targets
@@ -140,7 +141,7 @@ def test_the_margin_teacher_of_several_classes():
     assert (z[np.arange(24), y] - others.max(axis=1)).min() > 0.9 * teacher.margin_ > 0
     # its own labels are in-sample, so a student gets cross-fitted ones
     student = TwoLayerPGDClassifier(4, max_iter=5, n_init=1)
-    distilled = DistilledClassifier(teacher, student, cv="auto", random_state=0).fit(X, y)
+    distilled = DistilledClassifier(clone(teacher), student, random_state=0).fit(X, y)
     assert distilled.label_source_ == "cv"
     # refitted with a ridge, it forgets what only the margin has
     teacher.set_params(method="ridge").fit(X, y)
