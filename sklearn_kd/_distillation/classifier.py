@@ -588,8 +588,10 @@ class DistilledClassifier(
         ----------
         keep_history : bool, default=True
             Whether to keep what records the fit: ``candidates_`` and, of the student,
-            ``loss_curve_``, ``validation_loss_curve_`` and ``initial_weights_``. They take most of
-            the bytes of a small student. Without them the copy is smallest, and predicts the same.
+            ``loss_curve_``, ``validation_loss_curve_`` and ``initial_weights_``, or what a
+            :class:`SelfDistillClassifier` says of its training labels. They take most of the bytes
+            of a small student. Without them the copy is smallest, and predicts the same. A
+            TwoLayerPGDClassifier needs its initial weights to continue by ``partial_fit``.
 
         Returns
         -------

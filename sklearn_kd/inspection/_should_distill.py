@@ -99,7 +99,7 @@ class DistillationAdvice:
         Seconds: ``teacher_fit`` and ``student_fit`` are medians over folds, and ``distilled`` is
         about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with numbers for
         ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other. Its
-        defaults try more settings and take two to four times as long.
+        defaults try more settings and take two to five times as long.
     frame : DataFrame
         Two lines for each fold, of the fits to hard labels, with the columns ``split`` (from 0),
         ``model`` ("teacher" or "student"), ``n_train``, ``held_out`` and ``training`` (weighted
