@@ -463,7 +463,6 @@ class DistilledClassifier(
             teacher=None if is_frozen else teacher,
             student=student.estimator,
         )
-        warn_if_sliceable(X_unlabeled, num_samples(y))
         spec = LabelingSpec(
             teacher,
             classes,
@@ -478,6 +477,8 @@ class DistilledClassifier(
         )
         known = check_before_fits(self, student, spec, rows)
         rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)
+        for name, more in {"X_unlabeled": X_unlabeled, "X_val": X_val}.items():
+            warn_if_sliceable(more, num_samples(y), name)
         if teacher is not None:
             warn_if_fitted(self._get_teacher())
         selection, transfer = resolve_auto(self, ctx, estimators, spec, rows)

@@ -2,7 +2,7 @@
 
 from sklearn.pipeline import Pipeline
 
-from sklearn_kd._utils.containers import stack_rows, warn_if_sliceable
+from sklearn_kd._utils.containers import stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
 from sklearn_kd._utils.validation import (
@@ -40,7 +40,6 @@ def check_validation_rows(given, X, classes, student):
     given["y_val"] = check_validation_labels(given["y_val"], num_samples(X_val), classes)
     if "sample_weight_val" in given:
         given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
-    warn_if_sliceable(X_val, num_samples(X), "X_val")
     if fit_parameter_key(student, "X_val") is not None:
         _check_transform_input(student)
         check_validation_rows_are_used(last_step(student))

@@ -10,7 +10,7 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
 
-def warn_if_sliceable(rows, n_samples, name="X_unlabeled"):
+def warn_if_sliceable(rows, n_samples, name):
     """Warn if a search would take other rows for metadata of the rows that it slices."""
     if rows is not None and num_samples(rows) == n_samples:
         warn_caller(

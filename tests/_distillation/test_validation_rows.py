@@ -206,6 +206,14 @@ def test_as_many_rows_as_training_rows_are_warned_of():
     X, y = overlapping(160)
     with pytest.warns(TransferRowsWarning, match="X_val has as many rows as X"):
         fixed(LogisticRegression(), network()).fit(X[:80], y[:80], X_val=X[80:], y_val=y[80:])
+    # a search slices by the rows that are passed, those of weight zero among them
+    weight = (np.arange(80) > 1).astype(float)
+    for n_val, is_expected in ((80, True), (78, False)):
+        given = {"X_val": X[80 : 80 + n_val], "y_val": y[80 : 80 + n_val]}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", TransferRowsWarning)
+            fixed(LogisticRegression(), network()).fit(X[:80], y[:80], weight, **given)
+        assert any(w.category is TransferRowsWarning for w in caught) == is_expected
 
 
 def test_searches_pass_them_on_as_they_are(log):
