@@ -130,7 +130,10 @@ class OtherArray:
     [
         (torch.ones(2, requires_grad=True), r"torch Tensor .*requires grad.*pass X\.detach"),
         (torch.ones(2, device="meta"), r"torch Tensor .*pass X\.detach\(\)\.cpu\(\)\.numpy\(\)"),
-        (torch.ones(2, dtype=torch.bfloat16), r"torch Tensor .*BFloat16.*pass X\.detach"),
+        (
+            torch.ones(2, dtype=torch.bfloat16),
+            r"torch Tensor .*BFloat16.*pass X.*\.float\(\)\.numpy",
+        ),
         (OtherArray(), r"tests OtherArray .*lives elsewhere.* pass a NumPy array"),
     ],
     ids=["gradient", "device", "dtype", "library"],

@@ -159,11 +159,24 @@ def test_label_errors(cv):
     np.testing.assert_array_equal(found["label_quality"], expected["label_quality"])
 
 
+@pytest.mark.parametrize("labels", [[0, 1], [3, 10], [0.0, 2.0], [False, True]])
+def test_names_of_columns_of_soft_targets_are_labels_of_any_type(labels):
+    X, y = numbers(pl.DataFrame(table()[0])), np.arange(120) % 2
+    Q = {str(label): (y == code) * 0.8 + 0.1 for code, label in enumerate(labels)}
+    Q = pl.DataFrame(Q).select(list(reversed(Q)))
+    model = TwoLayerPGDClassifier(2, max_iter=2, random_state=0)
+    found = model.fit(X, np.array(labels)[y], soft_targets=Q).predict_proba(X)
+    assert model.classes_.tolist() == labels
+    assert model.classes_.dtype == np.array(labels).dtype
+    expected = model.fit(X, y, soft_targets=Q.to_numpy()[:, ::-1]).predict_proba(X)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="its columns are"):
+        model.fit(X, np.array(labels)[y], soft_targets=Q.rename({str(labels[0]): "other"}))
+
+
 def test_columns_of_soft_targets_are_labels():
     X, y = numbers(pl.DataFrame(table()[0])), np.arange(120) % 2
     Q = pl.DataFrame({"0": 1 - y, "1": y})
-    with pytest.raises(ValueError, match=r"no column for the labels \[0, 1\] of y"):
-        TwoLayerPGDClassifier(2, max_iter=2).fit(X, y, soft_targets=Q)
     model = TwoLayerPGDClassifier(2, max_iter=2).fit(X, y.astype(str), soft_targets=Q)
     assert model.classes_.tolist() == ["0", "1"]
     Q = pl.DataFrame({"1": y, "0": 1 - y, "2": 0 * y})

@@ -24,7 +24,7 @@ from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.callbacks import StageLines
-from sklearn_kd._utils.containers import warn_if_sliceable
+from sklearn_kd._utils.containers import in_column_order, warn_if_sliceable
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -159,12 +159,12 @@ class DistilledClassifier(
         class has the weight of this class. Leave the teacher unweighted, or its labels are
         weighted twice. At T other than 1 the two parts of a row share one weight, so that "auto"
         keeps T = 1.
-    class_prior : "uniform", "training", dict, array-like or None, default=None
-        Shares of the classes where the student will predict: a dict by label, or an array of shape
-        (n_classes,) in the order of ``classes_``. Its probabilities are multiplied by these shares
-        over those in its training data, and normalized [5]_. "uniform" makes rare classes as
-        probable as others without weighting the loss. "training" undoes ``class_weight``. None
-        leaves the probabilities as they are.
+    class_prior : "uniform", "training", dict, Series, array-like or None, default=None
+        Shares of the classes where the student will predict, by label (a dict, or a Series whose
+        index are the labels) or in the order of ``classes_``. Its probabilities are multiplied by
+        these shares over those in its training data, and normalized [5]_. "uniform" makes rare
+        classes as probable as others without weighting the loss. "training" undoes
+        ``class_weight``. None leaves the probabilities as they are.
     n_jobs : int, default=None
         Number of parallel fits in cross-fitting, and in comparisons of students that are fitted
         one by one. ``n_jobs`` of the teacher and of the student act inside each fit.
@@ -471,7 +471,7 @@ class DistilledClassifier(
             class_weight=self.class_weight,
             seed=estimators.fold_seed,
             n_jobs=self.n_jobs,
-            X_unlabeled=X_unlabeled,
+            X_unlabeled=in_column_order(X, X_unlabeled),
             lines=StageLines(self),
             keeps_fold_teachers=groups is not None and self.augmentation is not None,
         )

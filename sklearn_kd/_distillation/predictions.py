@@ -1,6 +1,7 @@
 """Predictions of a fitted student: columns, temperature and class prior of its probabilities."""
 
 import numpy as np
+import pandas as pd
 from scipy.special import log_softmax
 
 from sklearn_kd._utils.labels import (
@@ -138,7 +139,8 @@ def wanted_shares(class_prior, classes, y_encoded, weight):
 
     Parameters
     ----------
-    class_prior : "uniform", "training", dict or array-like of shape (n_classes,)
+    class_prior : "uniform", "training", dict, Series or array-like of shape (n_classes,)
+        A Series whose index are the labels is read by label, as a dict is.
     classes : ndarray of shape (n_classes,)
     y_encoded : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,) or None
@@ -152,6 +154,8 @@ def wanted_shares(class_prior, classes, y_encoded, weight):
             return np.bincount(y_encoded, weights=weight, minlength=len(classes))
         return np.ones(len(classes))
     shares, labels = class_prior, classes.tolist()
+    if isinstance(class_prior, pd.Series) and set(class_prior.index) == set(labels):
+        class_prior = class_prior.to_dict()  # such as y.value_counts(), sorted by frequency
     if isinstance(class_prior, dict):
         if set(class_prior) != set(labels):
             raise ValueError(

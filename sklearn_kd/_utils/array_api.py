@@ -34,7 +34,8 @@ def _to_numpy(value):
     try:
         return np.asarray(value)
     except Exception as error:  # each library has errors of its own
-        advice = "X.detach().cpu().numpy()" if is_tensor else "a NumPy array"
+        number = ".float()" if "bfloat16" in str(getattr(value, "dtype", "")) else ""
+        advice = f"X.detach().cpu(){number}.numpy()" if is_tensor else "a NumPy array"
         library, name = type(value).__module__.split(".")[0], type(value).__name__
         raise TypeError(
             f"an argument is a {library} {name} that NumPy cannot read ({error}), and sklearn_kd "

@@ -74,6 +74,21 @@ def frame_like(X, values):
     return nw.from_numpy(values, schema=list(X.columns), backend=backend).to_native()
 
 
+def in_column_order(X, more):
+    """Return a DataFrame with its columns in the order of those of X, and all else as it is.
+
+    Models that were fitted on X refuse a DataFrame with its columns in another order.
+    """
+    if not (is_dataframe(X) and is_dataframe(more)):
+        return more
+    names = list(X.columns)
+    if list(more.columns) == names or set(more.columns) != set(names):
+        return more
+    if hasattr(more, "iloc"):
+        return more[names]
+    return nw.from_native(more).select(names).to_native()
+
+
 def stack_rows(X, more, source="X_unlabeled"):
     """Append the rows of ``more``, which messages call ``source``, in the container of X.
 

@@ -440,12 +440,19 @@ def refuse_other_kinds(role, estimator):
     kind = getattr(last, "_estimator_type", None)
     if hasattr(last, "__sklearn_tags__"):
         kind = get_tags(last).estimator_type
+    if kind is None and hasattr(last, "transform") and not _predicts(last):
+        kind = "transformer"
     if kind not in (None, "classifier"):
         article = "an" if kind[0] in "aeiou" else "a"
         raise TypeError(
             f"the {role} {type(last).__name__} is {article} {kind.replace('_', ' ')}, whose "
             f"predictions are not labels: give a classifier as {role}."
         )
+
+
+def _predicts(estimator):
+    methods = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+    return any(hasattr(estimator, method) for method in methods)
 
 
 def warn_if_fitted(teacher):

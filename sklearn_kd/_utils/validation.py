@@ -147,11 +147,10 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     classes, y_encoded = encode_labels(y, known)
     labeled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
     if labeled:
-        columns = soft_targets.columns
-        # of pandas, numbers and booleans in an Index of objects
-        columns = np.asarray(getattr(columns, "infer_objects", lambda: columns)())
+        columns = _column_labels(soft_targets, classes)
         _check_column_labels(columns, np.unique(y), known)
         soft_targets = _frame_values(soft_targets)
+    soft_targets = np.asarray(soft_targets)
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
     tolerance = row_sum_tolerance(soft_targets)
@@ -178,8 +177,33 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     check_probabilities(Q, "soft_targets", tolerance)
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
-    _warn_if_misaligned(Q[~is_missing], y_encoded[~is_missing])
+    if not is_missing.all():
+        _warn_if_misaligned(Q[~is_missing], y_encoded[~is_missing])
     return Q, classes
+
+
+def _column_labels(frame, classes):
+    """Return the class labels that the columns of a DataFrame have as their names.
+
+    Columns of other libraries than pandas are named by strings, such as "0" for the class 0.
+    """
+    columns = frame.columns
+    if hasattr(frame, "iloc"):
+        # numbers and booleans in an Index of objects
+        return np.asarray(getattr(columns, "infer_objects", lambda: columns)())
+    columns = np.asarray(columns)
+    if classes.dtype.kind == "b":
+        named = {"true": True, "false": False}
+        values = [named.get(name.lower(), name) for name in columns.tolist()]
+        return np.asarray(values) if set(values) <= {True, False} else columns
+    if classes.dtype.kind not in "iuf":
+        return columns
+    try:
+        numbers = columns.astype(np.float64)
+    except ValueError:  # an error that names the columns follows
+        return columns
+    labels = numbers.astype(classes.dtype)
+    return labels if (labels == numbers).all() else numbers
 
 
 def _frame_values(frame):
@@ -191,13 +215,12 @@ def _frame_values(frame):
 
 
 def _missing_rows(Q):
-    """Return a mask of the rows of NaN, which have no soft targets, or raise ValueError."""
+    """Return a mask of the rows of NaN, which have no soft targets, or raise ValueError.
+
+    All rows may be missing, as they are in some folds of a search and some batches of a stream.
+    """
     is_nan = np.isnan(Q)
     is_missing = is_nan.all(axis=1)
-    if len(Q) and is_missing.all():
-        raise NotFiniteError(
-            "soft_targets contains NaN only: pass None if no row has soft targets."
-        )
     partly = np.flatnonzero(is_nan.any(axis=1) & ~is_missing)
     if len(partly):
         raise NotFiniteError(

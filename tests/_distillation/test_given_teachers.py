@@ -114,6 +114,7 @@ def test_clones_and_other_labels_are_silent():
         (KMeans(), "KMeans is a clusterer"),
         (IsolationForest(), "IsolationForest is an outlier detector"),
         (GaussianMixture(), "GaussianMixture is a density estimator"),
+        (make_pipeline(StandardScaler()), "StandardScaler is a transformer"),
     ],
 )
 def test_what_is_no_classifier_is_refused_before_any_fit(teacher, kind):

@@ -125,6 +125,36 @@ def test_shares_of_classes_by_label():
     listed = model.set_params(class_prior=[1, 2, 3]).fit(X, y).predict_proba(X)
     by_label = model.set_params(class_prior={"c": 3, "a": 1, "b": 2}).fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(by_label, listed)
+    counts = pd.Series({"c": 3, "b": 2, "a": 1})  # as value_counts sorts them
+    by_series = model.set_params(class_prior=counts).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(by_series, listed)
+    by_place = model.set_params(class_prior=pd.Series([1, 2, 3])).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(by_place, listed)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_more_rows_may_be_in_another_order(library):
+    frames = pytest.importorskip(library)
+    X, y = three_classes()
+    names = [f"x{column}" for column in range(X.shape[1])]
+    rows, more = (
+        frames.DataFrame(dict(zip(names, part.T, strict=True))) for part in (X, X[:7] + 0.1)
+    )
+    mixed = more[names[::-1]]
+    students = (LogisticRegression(), TwoLayerPGDClassifier(4, max_iter=10))
+    for student in students:
+        model = DistilledClassifier(LogisticRegression(), student, **FIXED, random_state=0)
+        expected, found = (
+            model.fit(rows, y, X_unlabeled=each).predict_proba(rows) for each in (more, mixed)
+        )
+        np.testing.assert_array_equal(found, expected)
+        expected, found = (
+            model.set_params(augmentation=lambda X, n, seed, each=each: each, n_augmented=7)
+            .fit(rows, y)
+            .predict_proba(rows)
+            for each in (more, mixed)
+        )
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_sampler_may_be_in_the_teacher():

@@ -95,9 +95,17 @@ def test_a_part_of_a_row_is_an_error(value):
             DistilledClassifier(student=network(), **FIXED).fit(X, y, soft_targets=Q)
 
 
-def test_no_row_at_all_is_an_error():
-    with pytest.raises(ValueError, match="soft_targets contains NaN only: pass None"):
-        network().fit(X, y, soft_targets=GIVEN * np.nan)
+def test_all_rows_of_a_batch_or_a_fold_can_be_missing():
+    hard = np.eye(len(np.unique(y)))[y]
+    missing = np.full_like(GIVEN, np.nan)
+    for fit in (
+        lambda Q: network().fit(X, y, soft_targets=Q),
+        lambda Q: network().partial_fit(X, y, classes=np.unique(y), soft_targets=Q),
+        lambda Q: DistilledClassifier(student=network(), **FIXED, random_state=0).fit(
+            X, y, soft_targets=Q
+        ),
+    ):
+        np.testing.assert_array_equal(fit(missing).predict_proba(X), fit(hard).predict_proba(X))
 
 
 def test_the_alignment_of_the_other_rows_is_checked():

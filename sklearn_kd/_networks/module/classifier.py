@@ -15,6 +15,9 @@ from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat
 
+#: Parameters whose own parameters can be set one by one, as those of skorch: ``module__width``.
+NESTED = ("module", "optimizer", "scheduler")
+
 
 class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module as a classifier, trained by skorch on hard or soft labels.
@@ -152,6 +155,10 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     verbose : int, default=0
         Above zero, the loss is printed about a hundred times during ``fit``.
 
+    **nested : dict
+        Single parameters of the module, the optimizer and the scheduler, such as
+        ``module__width=16``, see `set_params`.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -279,6 +286,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         random_state=None,
         device="auto",
         verbose=0,
+        **nested,
     ):
         self.module = module
         self.module_params = module_params
@@ -307,6 +315,10 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        for name in nested:
+            if name.partition("__")[0] not in NESTED or "__" not in name:
+                raise TypeError(f"ModuleClassifier got an unexpected keyword argument {name!r}")
+        self.set_params(**nested)
 
     def set_params(self, **params):
         """Set parameters, also single ones of the module, the optimizer and the scheduler.
@@ -322,11 +334,15 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         -------
         self : ModuleClassifier
         """
-        nested = {name: {} for name in ("module", "optimizer", "scheduler")}
+        nested = {name: {} for name in NESTED}
         for key in list(params):
             name, delimiter, inner = key.partition("__")
-            if delimiter and name in nested:
+            if not delimiter:
+                continue
+            if name in nested:
                 nested[name][inner] = params.pop(key)
+            elif not hasattr(getattr(self, name, self), "set_params"):
+                raise ValueError(f"{name} has no parameter {inner!r} to set: set {name} itself.")
         super().set_params(**params)
         for name, values in nested.items():
             if values:

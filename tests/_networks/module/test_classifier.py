@@ -12,7 +12,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import DistilledClassifier
+from sklearn_kd import DistilledClassifier, ModuleClassifier
+from sklearn_kd.modules import MLP
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.modules import Small, model
 
@@ -144,9 +145,22 @@ def test_nested_names_set_single_parameters():
     X, y = blobs()
     assert copy.fit(X, y).module_state_["hidden.weight"].shape == (5, 3)
     for name in ("modul__width", "callbacks__x", "learning_rate__x"):
-        with pytest.raises((ValueError, AttributeError)):
+        with pytest.raises(ValueError, match=r"modul|set (callbacks|learning_rate) itself"):
             fitted.set_params(**{name: 1, "module__width": 9})
     assert fitted.module_params == {"width": 5}, "an error sets nothing"
+
+
+def test_nested_names_in_the_constructor():
+    made = ModuleClassifier(
+        MLP, module__width=6, optimizer__eps=1e-6, module_params={"width": 4, "norm": True}
+    )
+    assert made.module_params == {"width": 6, "norm": True}
+    assert made.optimizer_params == {"eps": 1e-6}
+    assert clone(made).get_params() == made.get_params()
+    assert not any("__" in name for name in made.get_params())
+    for wrong in ({"lr": 0.1}, {"module": 1, "modul__width": 4}, {"callbacks__x": 1}):
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            ModuleClassifier(**{"module": MLP, **wrong})
 
 
 @pytest.mark.parametrize("prefix", ["", "student__", "student__last__", "teacher__"])
