@@ -20,7 +20,6 @@ from sklearn_kd._distillation.input_checks import check_before_fits
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
-from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.callbacks import StageLines
@@ -475,8 +474,7 @@ class DistilledClassifier(
             lines=StageLines(self),
             keeps_fold_teachers=groups is not None and self.augmentation is not None,
         )
-        known = check_before_fits(self, student, spec, rows)
-        rows.validation = check_validation_rows(validation, rows.X, known, student.estimator)
+        rows.validation = check_before_fits(self, student, spec, rows, validation)
         for name, more in {"X_unlabeled": X_unlabeled, "X_val": X_val}.items():
             warn_if_sliceable(more, num_samples(y), name)
         if teacher is not None:

@@ -4,6 +4,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
 from sklearn_kd._distillation.predictions import wanted_shares
+from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._utils.containers import stack_rows
 from sklearn_kd._utils.labels import class_factors, encode_labels, merge_classes
 from sklearn_kd._utils.protocols import SoftTargetStudent
@@ -11,7 +12,7 @@ from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 
 
-def check_before_fits(est, student, spec, rows):
+def check_before_fits(est, student, spec, rows, validation):
     """Raise the errors that the fit of the student would end with after those of the teacher.
 
     Parameters
@@ -20,11 +21,13 @@ def check_before_fits(est, student, spec, rows):
     student : StudentSpec
     spec : LabelingSpec
     rows : TrainingRows
+    validation : dict
+        ``X_val``, ``y_val`` and ``sample_weight_val``, each of which may be None.
 
     Returns
     -------
-    classes : ndarray of shape (n_classes,)
-        Labels of the rows, of soft targets and of a frozen teacher.
+    validation : dict
+        What `check_validation_rows` returns for them.
     """
     classes, weight = spec.classes, rows.weight_or_ones
     if spec.teacher is not None and spec.is_frozen:
@@ -42,8 +45,9 @@ def check_before_fits(est, student, spec, rows):
     if spec.X_unlabeled is not None and num_samples(spec.X_unlabeled) == 0:
         raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
     _check_parameters_of_student(student.estimator)
-    _check_rows(est, student, spec, rows, classes)
-    return classes
+    validation = check_validation_rows(validation, rows.X, classes, student.estimator)
+    _check_rows(est, student, spec, rows, classes, validation)
+    return validation
 
 
 def _check_parameters_of_student(estimator):
@@ -53,8 +57,11 @@ def _check_parameters_of_student(estimator):
             part._validate_params()
 
 
-def _check_rows(est, student, spec, rows, classes):
-    """Raise the errors of unlabeled rows that do not match X, and of rows no network can read."""
+def _check_rows(est, student, spec, rows, classes, validation):
+    """Raise the errors of unlabeled rows that do not match X, and of rows no network can read.
+
+    ``classes`` are the labels of the rows, of soft targets and of a frozen teacher.
+    """
     more = spec.X_unlabeled
     if more is not None:
         more = stack_rows(safe_indexing(rows.X, [0]), more)
@@ -68,6 +75,7 @@ def _check_rows(est, student, spec, rows, classes):
         return
     *checked, _ = network._check_data(rows.X, rows.y, rows.weight, None, classes)
     network._check_fit(*checked)
+    network._check_validation(rows.X, checked[1], rows.weight, **validation)
     if more is not None:
         validate_data(network, more, reset=False)
 

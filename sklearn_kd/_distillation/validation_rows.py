@@ -2,7 +2,7 @@
 
 from sklearn.pipeline import Pipeline
 
-from sklearn_kd._utils.containers import stack_rows
+from sklearn_kd._utils.containers import is_dataframe, stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
 from sklearn_kd._utils.validation import (
@@ -36,7 +36,11 @@ def check_validation_rows(given, X, classes, student):
         return {}
     check_validation_pair(given.get("X_val"), given.get("y_val"))
     X_val = given["X_val"]
+    if num_samples(X_val) == 0:
+        raise ValueError("X_val has no rows: leave X_val and y_val out, or pass rows.")
     _check_features(X, X_val)
+    if not isinstance(student, Pipeline):  # whose steps may take columns by name
+        _check_order_of_columns(X, X_val)
     given["y_val"] = check_validation_labels(given["y_val"], num_samples(X_val), classes)
     if "sample_weight_val" in given:
         given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
@@ -56,6 +60,15 @@ def _check_features(X, X_val):
             'transform_input=["X_val"] of the Pipeline, with '
             "sklearn.set_config(enable_metadata_routing=True)."
         ) from error
+
+
+def _check_order_of_columns(X, X_val):
+    """Raise ValueError for validation rows with the columns of X in another order."""
+    if is_dataframe(X) and is_dataframe(X_val) and list(X.columns) != list(X_val.columns):
+        raise ValueError(
+            f"X_val must have the columns of X in the same order, {list(X.columns)}, got "
+            f"{list(X_val.columns)}."
+        )
 
 
 def _check_transform_input(student):

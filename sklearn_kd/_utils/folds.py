@@ -146,10 +146,12 @@ def split_rows(cv, X, y, split_params, n_samples=None):
     Raises
     ------
     ValueError
-        If a split names rows that do not exist.
+        If a split names rows that do not exist, and if there are no splits.
     """
     n_samples = len(y) if n_samples is None else n_samples
-    splits = check_cv(cv, y, classifier=True).split(X, y, **split_params)
+    splits = list(check_cv(cv, y, classifier=True).split(X, y, **split_params))
+    if not splits:
+        raise ValueError("cv has no splits: pass pairs of training and test rows, or a splitter.")
     return [tuple(row_numbers(part, n_samples) for part in split) for split in splits]
 
 

@@ -176,6 +176,18 @@ def test_errors_come_before_anything_is_fitted():
     frame, other = pd.DataFrame(X, columns=list("abc")), pd.DataFrame(X_val, columns=list("abd"))
     with pytest.raises(ValueError, match="X_val must have the columns of X"):
         fit(X=frame, X_val=other, y_val=y_val)
+    other = pd.DataFrame(X_val, columns=list("abc"))[list("bac")]
+    missing = np.where(np.arange(40) == 3, np.nan, 1.0)
+    for student in (network(), SelfDistillClassifier(network()), HistGradientBoostingClassifier()):
+        with pytest.raises(ValueError, match="columns of X in the same order"):
+            fit(student, X=frame, X_val=other, y_val=y_val)
+    with pytest.raises(ValueError, match="Input X_val contains NaN"):
+        fit(X_val=X_val * missing[:, None], y_val=y_val)
+    for student in (network(), LogisticRegression()):
+        with pytest.raises(ValueError, match="X_val has no rows"):
+            fit(student, X_val=X_val[:0], y_val=y_val[:0])
+        with pytest.raises(ValueError, match="Input y_val contains NaN"):
+            fit(student, X_val=X_val, y_val=y_val * missing)
     with pytest.raises(ValueError, match="y_val has 39 labels for the 40 rows"):
         fit(X_val=X_val, y_val=y_val[1:])
     with pytest.raises(ValueError, match=r"sample_weight"):

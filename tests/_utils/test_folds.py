@@ -210,3 +210,9 @@ def test_divided_groups_are_counted():
         warn_if_groups_are_divided(
             [(np.arange(4), np.arange(4, 6)), (np.array([0, 2, 4]), np.array([1, 3]))], groups
         )
+
+
+@pytest.mark.parametrize("kind", ["list", "iterator"])
+def test_an_iterable_without_splits_is_an_error(kind):
+    with pytest.raises(ValueError, match="cv has no splits: pass pairs of training and test rows"):
+        split_rows([] if kind == "list" else iter([]), np.zeros((10, 1)), np.arange(10) % 2, {})
