@@ -77,7 +77,7 @@ def make_model():
     )
     distill = DistilledClassifier(
         RandomForestClassifier(100, min_samples_leaf=5, random_state=0),
-        TwoLayerPGDClassifier(max_iter=100, random_state=0),  # sufficient here, and fast
+        TwoLayerPGDClassifier(random_state=0),
         # every width is scored with the same labels: "auto" would search within each fit
         alpha=0.5,
         temperature=1.0,
