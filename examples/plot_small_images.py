@@ -54,8 +54,9 @@ def students(n_rows):
     networks = {("convolutional", width): convolutional(width, n_rows) for width in (4, 8)}
     for width in (8, 16, 32):
         # in full batch an epoch is one step
-        network = TwoLayerPGDClassifier(width, batch_size=None, max_iter=200)
-        networks["two-layer", width] = network
+        networks["two-layer", width] = TwoLayerPGDClassifier(
+            width, batch_size=None, max_iter=200, early_stopping=False
+        )
     return networks
 
 
