@@ -1,6 +1,7 @@
 """DistilledClassifier: a meta-estimator that fits a student on the labels of a teacher."""
 
 import copy
+from dataclasses import replace
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -474,7 +475,8 @@ class DistilledClassifier(
             lines=StageLines(self),
             keeps_fold_teachers=groups is not None and self.augmentation is not None,
         )
-        rows.validation = check_before_fits(self, student, spec, rows, validation)
+        validation = check_before_fits(self, student, spec, rows, validation)
+        rows = replace(rows, validation=validation)
         for name, more in {"X_unlabeled": X_unlabeled, "X_val": X_val}.items():
             warn_if_sliceable(more, num_samples(y), name)
         if teacher is not None:

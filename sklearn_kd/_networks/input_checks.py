@@ -1,4 +1,4 @@
-"""Validation of the rows, the classes and the loss parameters of a network before it trains."""
+"""Checks of rows, validation rows, classes and loss parameters of a network before it trains."""
 
 from dataclasses import dataclass, replace
 

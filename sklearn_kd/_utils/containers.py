@@ -1,4 +1,4 @@
-"""Concatenation of rows in arrays, DataFrames and lists, with their sample weights."""
+"""Containers of rows (arrays, DataFrames of several libraries, lists) and their concatenation."""
 
 import narwhals.stable.v2 as nw
 import numpy as np
