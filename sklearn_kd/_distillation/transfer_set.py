@@ -9,6 +9,7 @@ from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
 from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.containers import in_column_order, is_dataframe, stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.validation import TooFewRowsError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
@@ -118,8 +119,8 @@ class TransferSpec:
         # imported here, since fetchers and label noise in the folder make it slow to import
         from sklearn_kd.datasets import make_transfer_rows
 
-        return TransferSet(
-            *make_transfer_rows(
+        try:
+            made = make_transfer_rows(
                 X,
                 n_rows,
                 method="gibbs" if self.method == "auto" else self.method,
@@ -128,7 +129,12 @@ class TransferSpec:
                 return_copies=True,
                 return_origins=True,
             )
-        )
+        except TooFewRowsError as error:  # its advice is for a parameter of make_transfer_rows
+            raise ValueError(
+                f"transfer rows need {error.n_needed} distinct rows, X has {error.n_distinct}: "
+                "give more rows, or make none with augmentation=None."
+            ) from error
+        return TransferSet(*made)
 
     def _draw_from_parts(self, X, n_rows, sample_weight, part):
         n_rows_of = np.bincount(part + 1)
@@ -209,9 +215,8 @@ def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):
         Why no rows could be made.
     """
     if obstacle is not None:
-        warn_caller(
-            f"no transfer rows were made: {obstacle} Set augmentation=None.", TransferRowsWarning
-        )
+        advice = "" if "augmentation=None" in str(obstacle) else " Set augmentation=None."
+        warn_caller(f"no transfer rows were made: {obstacle}{advice}", TransferRowsWarning)
     elif n_augmented != "auto" and (candidates is None or not candidates["n_augmented"].any()):
         warn_caller(
             f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows were "

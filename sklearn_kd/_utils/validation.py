@@ -30,6 +30,17 @@ class NotFiniteError(ValueError):
     """Probabilities contain NaN or infinity."""
 
 
+class TooFewRowsError(ValueError):
+    """There are fewer distinct rows than transfer rows need."""
+
+    def __init__(self, message, n_needed, n_distinct):
+        super().__init__(message, n_needed, n_distinct)
+        self.n_needed, self.n_distinct = n_needed, n_distinct
+
+    def __str__(self):
+        return self.args[0]
+
+
 def check_rows_are_flat(estimator, X, name="X", *, fits=True):
     """Raise ValueError for rows of two or more dimensions, such as images, and say what to pass.
 

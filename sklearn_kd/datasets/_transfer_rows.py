@@ -9,7 +9,11 @@ from sklearn_kd._tables.columns import check_table
 from sklearn_kd._tables.mixed_table import MixedTable, NewRows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.sklearn_compat import safe_indexing
-from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
+from sklearn_kd._utils.validation import (
+    TooFewRowsError,
+    rescale_weights,
+    validate_sample_weight,
+)
 
 #: Number of rounds of draws. Each round drops copies of training rows and the next replaces them.
 MAX_DRAW_ROUNDS = 10
@@ -168,9 +172,11 @@ def make_transfer_rows(  # noqa: PLR0913
         X, weights = safe_indexing(X, used), weights[used]
     table = MixedTable(X, weights)
     if method == "gibbs" and n_neighbors >= len(table.first):
-        raise ValueError(
+        raise TooFewRowsError(
             f"n_neighbors={n_neighbors} needs {n_neighbors + 1} distinct rows, X has "
-            f"{len(table.first)}: set n_neighbors to {len(table.first) - 1} or less."
+            f"{len(table.first)}: set n_neighbors to {len(table.first) - 1} or less.",
+            n_neighbors + 1,
+            len(table.first),
         )
     if method == "munge":
         sampler = _MungeSampler(table, swap_probability, local_variance)

@@ -287,3 +287,14 @@ def test_the_former_name_of_the_fraction_of_duplicates_is_deprecated():
     with pytest.warns(FutureWarning, match="will be removed in 0.3. Use duplicate_fraction_"):
         assert model.copy_share_ == model.duplicate_fraction_
     assert "copy_share_" not in vars(model)
+
+
+def test_advice_for_few_distinct_rows_names_parameters_of_the_classifier():
+    X, y = np.repeat([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]], 50, axis=0), np.tile([0, 1, 1], 50)
+    advice = r"need 6 distinct rows, X has 3: .*augmentation=None\.$"
+    model = fixed(LogisticRegression(), LogisticRegression(), augmentation="gibbs")
+    with pytest.raises(ValueError, match=advice):
+        model.fit(X, y)
+    model = fixed(LogisticRegression(), LogisticRegression(), augmentation="auto", n_augmented=9)
+    with pytest.warns(TransferRowsWarning, match=advice):
+        model.fit(X, y)

@@ -136,7 +136,7 @@ def check_outputs(est, module, rows, *, warns):
             raise
         raise ValueError(
             f"the module cannot take a batch of shape (n, {', '.join(map(str, shape))}) and dtype "
-            f"{dtype_name(rows.dtype)}: {_what_helps(module, rows)}. It said: {error}"
+            f"{dtype_name(rows.dtype)}: {_what_helps(module, rows, str(error))}. It said: {error}"
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(
@@ -162,8 +162,11 @@ def check_outputs(est, module, rows, *, warns):
         _warn_of_probabilities(module, outputs, last_sigmoid.outputs)
 
 
-def _what_helps(module, rows):
-    """Return advice for rows that a module cannot take, after trying other dtypes."""
+def _what_helps(module, rows, said):
+    """Return advice for rows that a module cannot take, after trying other dtypes.
+
+    ``said`` is the text of the error of the module.
+    """
     other = torch.float32 if rows.dtype == torch.float64 else torch.float64
     name = dtype_name(other)
     if _can_take(module.to(other), rows.to(other)):
@@ -174,6 +177,11 @@ def _what_helps(module, rows):
         )
     if _can_take(module, torch.zeros_like(rows, dtype=torch.long)):
         return "its first layer takes indices. Let it call x.long(), and set input_scaling=False"
+    if "scalar types: Long, Int" in said:
+        return (
+            "one of its layers takes indices. Let it call .long() on their columns, and set "
+            "input_scaling=False, or they are scaled"
+        )
     return "set image_shape, or the sizes in module_params"
 
 

@@ -184,6 +184,23 @@ def test_float32_rows_in_a_module_with_float64_inside():
     fitted.fit(X.astype(np.float64), y)
 
 
+class EmbedsAColumn(nn.Module):
+    def __init__(self, n_outputs, input_shape):
+        super().__init__()
+        self.embedding = nn.Embedding(10, n_outputs)
+        self.out = nn.Linear(input_shape[0], n_outputs)
+
+    def forward(self, x):
+        return self.out(x) + self.embedding(x[:, 0])
+
+
+def test_floats_in_a_layer_of_indices():
+    X, y = blobs()
+    with pytest.raises(ValueError, match=r"takes indices.*\.long\(\) on their columns") as e:
+        model(EmbedsAColumn, module_params=None, max_epochs=3).fit(X, y)
+    assert "image_shape" not in str(e.value)
+
+
 class Embeds(nn.Module):
     def __init__(self, n_outputs, casts):
         super().__init__()
