@@ -30,7 +30,7 @@ from sklearn_kd._utils.sub_estimators import (
     transform_validation,
     with_last_step,
 )
-from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning, TransferRowsWarning
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ class StudentTrainer:
         with begin_subtask(subtask, last), warnings.catch_warnings():
             # rows and columns are in order here, and those of the user were checked before
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            warnings.filterwarnings("ignore", "X_val has as many rows", TransferRowsWarning)
             fitted = fit_on_labels(last, X, data.y, params)
         return fitted if last is student else with_last_step(student, fitted)
 

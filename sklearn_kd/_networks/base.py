@@ -15,8 +15,9 @@ from sklearn_kd._utils.base import (
     log_probabilities_from_logits,
     probabilities_from_logits,
 )
+from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
-from sklearn_kd._utils.sklearn_compat import fit_context
+from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 
 
 class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
@@ -58,6 +59,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
                 options["validation"] = self._check_validation(
                     X, rows[1], sample_weight, **validation_rows
                 )
+                warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
             self._fit_targets(*rows, y, partial=partial, resume=resume, **options)
             if not partial:
                 warn_if_improving(self)

@@ -25,6 +25,7 @@ from sklearn_kd._utils.base import (
     require_fitted,
 )
 from sklearn_kd._utils.callbacks import Subtask
+from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.protocols import SoftTargetStudent
@@ -34,6 +35,7 @@ from sklearn_kd._utils.sklearn_compat import (
     StrOptions,
     check_y,
     fit_context,
+    num_samples,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -384,6 +386,7 @@ class SelfDistillClassifier(
             checked.append(
                 network._check_validation(X, checked[1], sample_weight, **validation_rows)
             )
+            warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
             sample_weight = validate_sample_weight(sample_weight, X)
             y_checked = check_y(plain_labels(y), estimator=self)
             rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)

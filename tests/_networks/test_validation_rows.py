@@ -1,5 +1,7 @@
 """Groups and validation rows in fit of both networks: what early stopping is computed from."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,8 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd.exceptions import TransferRowsWarning
 from tests._helpers.data import blobs
 from tests._helpers.groups import HeldOutSpy, visits
 from tests._helpers.modules import Small
@@ -269,6 +272,21 @@ def test_errors_before_training(network, given, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y, **given)
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize("is_self_distilled", [False, True])
+@BOTH
+def test_as_many_rows_as_training_rows_are_warned_of(network, is_self_distilled):
+    model = network(max_iter=3)
+    model = SelfDistillClassifier(model, random_state=0) if is_self_distilled else model
+    for n_rows, n_expected in ((50, 1), (49, 0)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(X[:n_rows], Y[:n_rows], X_val=X_VAL, y_val=Y_VAL)
+        found = [w for w in caught if w.category is TransferRowsWarning]
+        assert ["X_val has as many rows as X (50)" in str(w.message) for w in found] == (
+            [True] * n_expected
+        )
 
 
 @BOTH
