@@ -1,5 +1,6 @@
 """ModuleClassifier: any torch module as a classifier, trained by skorch."""
 
+from inspect import signature
 from numbers import Integral, Real
 from os import PathLike
 
@@ -17,6 +18,14 @@ from sklearn_kd._utils.validation import check_rows_are_flat
 
 #: Parameters whose own parameters can be set one by one, as those of skorch: ``module__width``.
 NESTED = ("module", "optimizer", "scheduler")
+
+
+def _without_nested(init):
+    """Leave ``**nested`` out of a signature, whose names scikit-learn takes for parameters."""
+    given = signature(init)
+    named = [each for each in given.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    init.__signature__ = given.replace(parameters=named)
+    return init
 
 
 class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
@@ -256,6 +265,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         "verbose": ["verbose"],
     }
 
+    @_without_nested
     def __init__(  # noqa: PLR0913
         self,
         module,
