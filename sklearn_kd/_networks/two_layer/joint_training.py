@@ -15,7 +15,7 @@ from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._networks.two_layer.training import (
     MEMORY_ADVICE,
     FittedNetworkReader,
-    check_validation_rows,
+    check_held_out_rows,
     curves_of,
     divergence_error,
     needed_bytes,
@@ -97,7 +97,7 @@ class JointTraining:
                 plan = resolve_parameters(est, data, like=first, n_trial_rows=n_trial_rows)
                 plan.soft = soft
                 first = plan if share_minibatches and first is None else first
-                check_validation_rows(plan, soft)
+                check_held_out_rows(plan, soft)
                 own, shared = needed_bytes([plan], data, copies=self.pauses)
                 device = resolve_device(est.device)
                 check_budget(own + shared, device, MEMORY_ADVICE)

@@ -177,7 +177,7 @@ def divergence_error(est, diverged):
     return None
 
 
-def check_validation_rows(plan, soft):
+def check_held_out_rows(plan, soft):
     """Warn if early stopping has no row to hold out.
 
     Raises
@@ -221,7 +221,7 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
     X, soft = rows.X, rows.soft
     data = rows.training_data(est, rows.weights, soft)
     plan = resolve_parameters(est, data, partial=partial, resume=resume)
-    check_validation_rows(plan, soft)
+    check_held_out_rows(plan, soft)
     needed = sum(needed_bytes([plan], data))
     if correction is not None:
         sizes = plan.n_students, len(X), data.n_outputs, X.dtype.itemsize
