@@ -59,7 +59,8 @@ class _FormerModuleFinder:
             raise ImportError(version_error_text(f"A class of {name}"))
 
 
-sys.meta_path.append(_FormerModuleFinder)
+if not any(getattr(each, "__qualname__", "") == "_FormerModuleFinder" for each in sys.meta_path):
+    sys.meta_path.append(_FormerModuleFinder)
 
 
 def __getattr__(name):

@@ -13,7 +13,7 @@ from sklearn_kd._utils.sub_estimators import last_step
 
 
 def check_before_fits(est, student, spec, rows, validation):
-    """Raise the errors that the fit of the student would end with after those of the teacher.
+    """Check the validation rows, and raise the errors of the student's fit before any other fit.
 
     Parameters
     ----------

@@ -55,7 +55,8 @@ def _check_features(X, X_val):
     try:
         stack_rows(safe_indexing(X, [0]), X_val, "X_val")
     except (TypeError, ValueError) as error:
-        raise type(error)(
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
             f"{error} If a pipeline transforms X, it has to transform X_val too: set "
             'transform_input=["X_val"] of the Pipeline, with '
             "sklearn.set_config(enable_metadata_routing=True)."
