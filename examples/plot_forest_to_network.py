@@ -194,7 +194,8 @@ def main():
     print(f"Fitted in {middle - start:.1f} s (student, hard labels) and ", end="")
     print(f"{time.perf_counter() - middle:.1f} s (teacher, labels, choice and student)\n")
 
-    small = distilled.without_teacher(keep_history=False)  # the model to deploy
+    # like the other student with the record of its fit, which keep_history=False leaves out
+    small = distilled.without_teacher()
     classes = small.classes_
     models = {TEACHER: distilled.teacher_, HARD: hard, DISTILLED: small}
     table = pd.DataFrame({name: measure(model, X_test, y_test) for name, model in models.items()}).T

@@ -34,7 +34,8 @@ def train(X_train, y_train):
     return {
         TEACHER: distilled.teacher_,  # the same forest on all training rows
         HARD: network.fit(X_train, y_train),
-        DISTILLED: distilled.without_teacher(keep_history=False),  # the model to deploy
+        # both students keep the record of their fits, which keep_history=False leaves out
+        DISTILLED: distilled.without_teacher(),
     }
 
 

@@ -26,6 +26,7 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.filterwarnings("error:.*loss still improved")
 @pytest.mark.parametrize("name", ["README.md", *GUIDE])
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     text = (ROOT / name).read_text()

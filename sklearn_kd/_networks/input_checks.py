@@ -52,6 +52,12 @@ class ValidationSource:
 
 #: Rows are held out one by one.
 SINGLE_ROWS = ValidationSource()
+#: What helps where validation rows are not those that a pipeline passes to a network.
+TRANSFORM_ADVICE = (
+    "If a pipeline transforms X, it has to transform X_val too: "
+    "set_config(enable_metadata_routing=True), request X_val and y_val by set_fit_request, and "
+    'make the pipeline with transform_input=["X_val"].'
+)
 
 
 def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
@@ -147,14 +153,15 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     check_validation_pair(X_val, y_val)
     check_validation_rows_are_used(est)
     check_rows_are_flat(est, X_val, "X_val")
-    X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
+    try:
+        X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
+    except ValueError as error:
+        raise ValueError(f"X_val cannot be read: {error}\n{TRANSFORM_ADVICE}") from error
     if X.shape[1] != est.n_features_in_:
         raise ValueError(
             f"X_val has {X.shape[1]} features, but {type(est).__name__} is expecting "
             f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
-            "If a pipeline transforms X, it has to transform X_val too: "
-            "set_config(enable_metadata_routing=True), request X_val and y_val by set_fit_request, "
-            'and make the pipeline with transform_input=["X_val"].'
+            f"{TRANSFORM_ADVICE}"
         )
     validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
     y = check_validation_labels(y_val, len(X), est.classes_)

@@ -282,12 +282,16 @@ def _check_student(path):
 def _check_nothing_is_searched(path):
     """Raise a ValueError for a distiller that makes a search of its own."""
     for prefix, distiller in path:
-        for name, value in AUTO_SUBSTITUTES.items() if isinstance(distiller, Distiller) else ():
-            if getattr(distiller, name) == "auto":
-                raise ValueError(
-                    f"{prefix}{name}='auto' cannot be batched, since it is a search of its own: "
-                    f"set {prefix}{name}={value}, for example, or put values in the grid."
-                )
+        if not isinstance(distiller, Distiller):
+            continue
+        searched = [name for name in AUTO_SUBSTITUTES if getattr(distiller, name) == "auto"]
+        if searched:
+            found = ", ".join(f"{prefix}{name}='auto'" for name in searched)
+            advice = ", ".join(f"{prefix}{name}={AUTO_SUBSTITUTES[name]}" for name in searched)
+            raise ValueError(
+                f"{found} cannot be batched, since it is a search of its own: set {advice}, for "
+                "example, or put values in the grid."
+            )
 
 
 def _check_nothing_is_replaced(given_path, path, params):

@@ -162,7 +162,7 @@ class SelfDistillClassifier(
         Seed of the network and of the folds of `find_label_errors`.
 
     verbose : int, default=0
-        Above zero: print the estimated noise rate.
+        Above zero: print the estimated noise rate, and each fit of `find_label_errors`.
 
     Attributes
     ----------

@@ -1,5 +1,7 @@
 """Estimate how many labels are wrong, which labels are wrong, and the true labels."""
 
+import itertools
+import time
 import warnings
 from numbers import Integral
 
@@ -167,6 +169,17 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
         fit_params["groups"] = group
         warn_if_groups_are_divided(folds, group)
         _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes)
+    start, n_fitted = time.perf_counter(), itertools.count(1)
+
+    def predict(fitted, X_test):
+        if classifier.verbose:
+            print(
+                f"[SelfDistillClassifier] label errors: fit {next(n_fitted)} of {len(folds)}, "
+                f"{time.perf_counter() - start:.1f} s",
+                flush=True,
+            )
+        return fitted.predict_proba(X_test), fitted.classes_
+
     proba = np.zeros((len(y), len(classes)))
     with warnings.catch_warnings(), warning_scope():
         # both describe the classifier of a fold, and its probabilities are used all the same
@@ -177,7 +190,7 @@ def cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight
             X,
             y,
             folds,
-            lambda fitted, X_test: (fitted.predict_proba(X_test), fitted.classes_),
+            predict,
             fit_params=fit_params,
             rng=rng,
         )

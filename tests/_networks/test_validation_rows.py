@@ -239,6 +239,10 @@ def test_frames_and_float32(network):
         ({"sample_weight_val": W_VAL}, "X_val was not passed"),
         ({"y_val": Y_VAL, "sample_weight_val": W_VAL}, "X_val was not passed"),
         ({"X_val": X_VAL[:, :2], "y_val": Y_VAL}, r'2 features.*transform_input=\["X_val"\]'),
+        (
+            {"X_val": np.full(X_VAL.shape, "male"), "y_val": Y_VAL},
+            r'(?s)X_val cannot be read.*transform_input=\["X_val"\]',
+        ),
         ({"X_val": X_VAL[0], "y_val": Y_VAL}, "Expected 2D array"),
         ({"X_val": X_VAL * np.nan, "y_val": Y_VAL}, "Input X_val contains NaN"),
         ({"X_val": X_VAL, "y_val": Y_VAL + 1}, r"y_val contains labels \[3\] that are not among"),

@@ -15,6 +15,14 @@ from tests._helpers.searches import assert_same_search, distilled, student
 from tests._helpers.selection import network, overlapping
 
 
+def test_batched_searches_name_all_that_is_auto():
+    X, y = overlapping()
+    model = DistilledClassifier(LogisticRegression(), network())
+    text = "set alpha=0.5, temperature=1.0, augmentation=None, for example"
+    with pytest.raises(ValueError, match=text):
+        BatchedGridSearchCV(model, {"student__width": [2, 4]}, cv=2).fit(X, y)
+
+
 @pytest.mark.parametrize("in_grid", [False, True])
 @pytest.mark.parametrize("name", ["alpha", "temperature", "augmentation"])
 def test_batched_searches_refuse_auto_by_name(name, in_grid):

@@ -167,3 +167,12 @@ def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
     for cv in (0, 1, -3, True):
         with pytest.raises(ValueError, match="not a number of folds"):
             model.find_label_errors(DIGITS, TRUTH, cv=cv)
+
+
+def test_verbose_label_errors_print_each_fit(capsys):
+    network = long_network(width=4, max_iter=5)
+    SelfDistillClassifier(network, random_state=0, verbose=1).find_label_errors(DIGITS, TRUTH, cv=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"[SelfDistillClassifier] label errors: fit {number} of 3" for number in (1, 2, 3)
+    ]
