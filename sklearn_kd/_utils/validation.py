@@ -188,7 +188,12 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     check_probabilities(Q, "soft_targets", tolerance)
     np.clip(Q, 0.0, 1.0, out=Q)
     Q /= Q.sum(axis=1, keepdims=True)
-    if not is_missing.all():
+    if is_missing.all():
+        warn_caller(
+            "all rows of soft_targets are NaN, so that y alone is learned here.",
+            SoftTargetsAlignmentWarning,
+        )
+    else:
         _warn_if_misaligned(Q[~is_missing], y_encoded[~is_missing])
     return Q, classes
 

@@ -181,7 +181,7 @@ class SoftTargetStudentContract(SoftTargetLossContract):
         ("change", "message"),
         [
             (np.log, "predict_proba, not decision values or logits"),
-            (lambda P: P * np.nan, "soft_targets contains NaN"),
+            (lambda P: P * [np.nan, 1, 1], "soft_targets contains NaN"),
             (lambda P: P[:-1], "n_samples=60"),
         ],
         ids=["logits", "nan", "length"],
