@@ -96,7 +96,12 @@ BAD = {
         "predict_proba, not decision values or logits",
     ),
     "soft sum": ({}, case_soft(lambda P: P * 0.9), ValueError, "sum to 1"),
-    "soft nan": ({}, case_soft(lambda P: P * [np.nan, 1, 1]), ValueError, "soft_targets contains NaN"),
+    "soft nan": (
+        {},
+        case_soft(lambda P: P * [np.nan, 1, 1]),
+        ValueError,
+        "soft_targets contains NaN",
+    ),
     "alpha and temperature": (
         {"alpha": 1.5, "temperature": 2.0, "radius": 1.0},
         case_soft(lambda P: P),
