@@ -104,6 +104,7 @@ with sklearn.config_context(array_api_dispatch=True):
 """
 
 
+@pytest.mark.slow
 def test_tensors_give_the_results_of_numpy_arrays():
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -45,6 +45,7 @@ def trained_logits(X, Z, Y, width, seed, time, n_steps=400):
     return layers.forward(students.hidden, Z, work)[0, 0].numpy()
 
 
+@pytest.mark.slow
 def test_finite_networks_converge_to_the_kernel_at_every_time():
     X, y = points(0, math.pi / 3, 2 * math.pi / 3), [1, 0, 1]
     Z = np.concatenate([X, [[0.0, 1.0]], points(-1.0, 2.5)])
@@ -130,6 +131,7 @@ def test_the_margin_teacher_separates_by_the_margin():
     assert not hasattr(teacher, "loo_proba_")
 
 
+@pytest.mark.slow
 def test_the_margin_teacher_of_several_classes():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(24, 5))

@@ -198,6 +198,7 @@ def _fit_once(model, X, y):
     return model.fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_grid_search_slices_soft_targets(n_jobs):
     X, y = blobs(n=90, n_classes=3, spread=3)

@@ -132,6 +132,7 @@ def test_other_estimators(fit):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_reports():
     def measure(X, y, frame, series):
         weight = series(np.arange(120) % 3)

@@ -178,6 +178,7 @@ def test_pickle_copy_and_clone():
     assert not hasattr(clone(model), "student_")
 
 
+@pytest.mark.slow
 def test_same_seed_same_fit_whatever_n_jobs():
     X, y = three_classes()
     model = distil(LogisticRegression(), LogisticRegression(), random_state=3)

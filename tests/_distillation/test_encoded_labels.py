@@ -111,6 +111,7 @@ def test_a_frozen_teacher_is_left_alone():
         fixed(frozen, tree()).fit(X, LABELS["strings"][CODES])
 
 
+@pytest.mark.slow
 def test_searches_as_teachers_and_around():
     y = LABELS["from 1"][CODES]
     grid = {"labels": [None], "proba": [None]}
@@ -154,6 +155,7 @@ def test_sample_weights_and_routing():
         assert_same(model, plain)
 
 
+@pytest.mark.slow
 def test_inspection():
     y = LABELS["strings"][CODES]
 

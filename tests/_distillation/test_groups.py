@@ -338,6 +338,7 @@ def test_no_row_of_a_held_out_group_trains_where_a_class_has_one_group_left(log)
         assert not set(fit["X"][:, 0]) & set(fit["X_val"][:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", ["two-layer", "module"])
 def test_networks_do_not_learn_the_patients(student):
     rng = np.random.default_rng(0)

@@ -410,9 +410,10 @@ def steps_of_trials(monkeypatch):
 @pytest.mark.parametrize(
     ("n", "params", "n_steps"),
     [
-        (2000, {"max_iter": "auto"}, 1708),  # a fifth of the steps where there are many epochs
+        # a fifth of the steps where there are many epochs
+        pytest.param(2000, {"max_iter": "auto"}, 1708, marks=pytest.mark.slow),
         (2000, {"max_iter": 60}, 30 * 10),  # a half of the steps where there are few epochs
-        (2000, {"batch_size": 8}, 27 * 168),
+        pytest.param(2000, {"batch_size": 8}, 27 * 168, marks=pytest.mark.slow),
         (2000, {"batch_size": 8, "max_iter": 3}, 252),
         (2000, {"batch_size": None, "max_iter": 50}, 10),
         (2000, {"early_stopping": False, "batch_size": 64, "max_iter": 7}, 81),
@@ -435,6 +436,7 @@ def test_candidates_of_a_trial_take_equally_many_steps(n, params, n_steps, monke
     assert_allclose(steps[0], n_steps, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 5])
 def test_hard_labels_win_on_a_clean_table_of_many_steps(seed):
     """Small minibatches stand for many rows: a fit takes 10,000 steps, and 30,000 of these rows."""
@@ -453,6 +455,7 @@ def test_hard_labels_win_on_a_clean_table_of_many_steps(seed):
     assert log_loss(y_test, fixed.predict_proba(X_test)) > hard + 0.01
 
 
+@pytest.mark.slow
 def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():
     X, y, coef = noisy_labels(150, 100)
     student = TwoLayerPGDClassifier(8, random_state=0)

@@ -504,7 +504,7 @@ def test_it_is_the_default_teacher():
     assert isinstance(forest.teacher_, KernelTeacher)
 
 
-@pytest.mark.parametrize("method", ["ridge", "margin"])
+@pytest.mark.parametrize("method", ["ridge", pytest.param("margin", marks=pytest.mark.slow)])
 def test_callbacks(method):
     X, y = blobs(60, n_classes=2)
     recorder = PropagatedRecorder()

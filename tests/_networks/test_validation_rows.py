@@ -56,6 +56,7 @@ def test_log_loss_on_new_patients_is_that_of_logistic_regression(network, batch_
     assert without > found + 0.15
 
 
+@pytest.mark.slow
 @BATCHES
 @BOTH
 def test_memorized_labels_of_groups_are_no_progress(network, batch_size):

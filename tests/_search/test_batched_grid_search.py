@@ -50,6 +50,7 @@ def test_scores_are_those_of_grid_search(load, batch_size, optimizer):
     assert_same_search(estimator, grid, (X[some], y[some]), cv=2)
 
 
+@pytest.mark.slow
 def test_every_parameter_of_the_student_may_vary():
     grid = [
         {"optimizer": ["adam", "nesterov"], "momentum": [0.0, 0.5], "init": ["standard"]},
@@ -63,6 +64,7 @@ def test_every_parameter_of_the_student_may_vary():
     assert_same_search(student(), grid)
 
 
+@pytest.mark.slow
 def test_early_stopping_is_that_of_each_alone():
     X, y = table(2)
     grid = {"width": [2, 6], "learning_rate": [0.3, 3.0], "n_iter_no_change": [3, 10]}

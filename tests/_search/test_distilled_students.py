@@ -93,6 +93,7 @@ def grouped_table():
     return X, y, np.arange(120) // 4
 
 
+@pytest.mark.slow
 @SHORT
 @pytest.mark.parametrize("cv", ["auto", GroupKFold(3), 3], ids=str)
 @pytest.mark.parametrize("augmentation", [None, "gibbs"])

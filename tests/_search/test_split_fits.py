@@ -69,6 +69,7 @@ def test_other_steps_are_fitted_once_for_each_split_and_setting():
     assert sorted(CountedScaler.fits) == [(45, 1.0)] * 2 + [(45, 2.0)] * 2
 
 
+@pytest.mark.slow
 def test_distilled_scores_are_those_of_grid_search():
     grid = [
         {"alpha": [0.0, 0.5, 1.0], "temperature": [0.5, 3.0], "student__width": [2, 4]},
@@ -119,6 +120,7 @@ def test_pipeline_memory(tmp_path):
     assert_same_search(Pipeline(steps, memory=str(tmp_path)), {"net__width": [2, 4]})
 
 
+@pytest.mark.slow
 def test_steps_that_draw_after_the_student_get_their_own_seeds():
     steps = [("zproj", GaussianRandomProjection(2)), ("net", student())]
     assert_same_search(distilled(inner=Pipeline(steps)), {"student__net__width": [2, 4]})

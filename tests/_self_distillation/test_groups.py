@@ -131,6 +131,7 @@ def test_no_label_comes_from_a_fit_that_saw_the_group(cv, monkeypatch):
     assert sorted(tested) == list(range(120))
 
 
+@pytest.mark.slow
 def test_labels_that_only_the_group_tells_are_not_confirmed():
     rng, patient = np.random.RandomState(0), np.repeat(np.arange(60), 6)
     rows = rng.normal(size=(60, 8))[patient] + 1e-3 * rng.normal(size=(360, 8))

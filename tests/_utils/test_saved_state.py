@@ -161,7 +161,14 @@ FORMER = {
 }
 
 
-@pytest.mark.parametrize("module_name", FORMER)
+@pytest.mark.parametrize(
+    "module_name",
+    # each starts an interpreter
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("_two_layer", "_search")))
+        for name in FORMER
+    ],
+)
 def test_files_of_the_first_version_name_both_versions(module_name):
     name = FORMER[module_name]
     content = f"csklearn_kd.{module_name}\n{name}\n.".encode()  # what such a file begins with

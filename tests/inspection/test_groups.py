@@ -143,6 +143,7 @@ def test_plain_splitters_divide_groups_with_a_warning():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A column-vector")
 def test_groups_may_be_in_a_column():
     X, y, groups = visits()

@@ -312,6 +312,7 @@ def test_no_student_is_distilled_where_the_bounds_exclude_a_gain():
     assert "gain\n" not in str(advice).replace("label_gain", "")
 
 
+@pytest.mark.slow
 def test_a_mixture_that_gains_is_not_enough_on_a_clean_table():
     X, y = make_classification(
         4000, n_informative=12, n_clusters_per_class=4, flip_y=0.01, random_state=5
@@ -396,6 +397,7 @@ def mixed_frame(n=150):
     )
 
 
+@pytest.mark.slow
 def test_raw_frames_string_labels_and_pipelines():
     X, y = mixed_frame()
     encode = make_column_transformer((OneHotEncoder(), ["color"]), remainder="passthrough")

@@ -119,6 +119,7 @@ def check_robust(data, corrected, plain):
     assert np.mean((plain * data.y)[data.wrong] > 0) >= 0.9
 
 
+@pytest.mark.slow
 def test_outputs_converge_to_the_clean_labels():
     data = Clusterable(0)
     corrected, plain = train(data, [200.0, PLAIN], [0, 0], 4000)
@@ -148,6 +149,7 @@ def test_the_distance_goes_to_zero():
     assert rms(train(data, [200.0], [0], 12_000, faster=4)[0] - data.clean) < 0.01
 
 
+@pytest.mark.slow
 def test_too_fast_a_decay_locks_whole_clusters_wrong():
     """At tau = 20 predictions are trusted before the labels have shaped them."""
     data, seeds = Clusterable(0), list(range(10))
