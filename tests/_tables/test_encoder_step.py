@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_kd._tables.encoder_step import (
+    check_rows,
+    encode_rows,
+    fit_encoder,
+    new_encoder,
+    set_encoder_tags,
+)
+
+
+class Encoded(BaseEstimator):
+    """Keeps the rows that it would compute with."""
+
+    def __init__(self, encoder=None):
+        self.encoder = encoder
+
+    def fit(self, X, y, sample_weight=None):
+        X, y = check_rows(self, X, y)
+        self.rows_ = fit_encoder(self, X, sample_weight)
+        return self
+
+    def __sklearn_tags__(self):
+        return set_encoder_tags(self, super().__sklearn_tags__())
+
+
+X = pd.DataFrame({"a": [1, 2, 4], "b": [0.5, 0.25, 0]})
+y = [0, 1, 1]
+
+
+def test_rows_are_converted_without_an_encoder_and_encoded_with_one():
+    plain = Encoded().fit(X, y)
+    np.testing.assert_array_equal(plain.rows_, X.to_numpy())
+    np.testing.assert_array_equal(encode_rows(plain, X[1:]), X.to_numpy()[1:])
+
+    scaler = StandardScaler().set_output(transform="pandas")
+    model = Encoded(scaler).fit(X, y, sample_weight=[1, 1, 2])
+    expected = StandardScaler().fit(X, sample_weight=[1, 1, 2]).transform(X)
+    assert type(model.rows_) is np.ndarray
+    np.testing.assert_array_equal(model.rows_, expected)
+    np.testing.assert_array_equal(encode_rows(model, X[1:]), expected[1:])
+    assert not hasattr(scaler, "mean_")  # a clone was fitted
+    assert new_encoder(None) is None
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names, but StandardScaler")
+@pytest.mark.parametrize("encoder", [None, StandardScaler()], ids=["off", "on"])
+def test_features_and_labels_are_checked(encoder):
+    model = Encoded(encoder).fit(X, y)
+    assert model.n_features_in_ == 2
+    np.testing.assert_array_equal(model.feature_names_in_, ["a", "b"])
+    with pytest.raises(ValueError, match="must be in the same order"):
+        encode_rows(model, X[["b", "a"]])
+    with pytest.warns(UserWarning, match="valid feature names, but Encoded"):
+        encode_rows(model, X.to_numpy())
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.fit(X, [0, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(X, [0, 1, np.nan])
+    with pytest.raises(TypeError, match="toarray"):
+        model.fit(sp.csr_array(X), y)
+    model.fit(X.to_numpy(), y)
+    with pytest.raises(TypeError, match="toarray"):
+        encode_rows(model, sp.csr_array(X))
+    with pytest.raises(ValueError, match=r"3 features, but Encoded is expecting 2 features"):
+        encode_rows(model, np.zeros((1, 3)))
+
+
+def test_tags_follow_the_parameter():
+    for encoder, is_on in ((None, False), ("auto", True), (StandardScaler(), True)):
+        tags = Encoded(encoder).__sklearn_tags__().input_tags
+        assert (tags.allow_nan, tags.string, tags.categorical) == (is_on,) * 3
