@@ -246,13 +246,15 @@ def test_unpickling_and_predicting_load_no_torch(kind, tmp_path):
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-    from tests._helpers.data import blobs
+    from sklearn_kd import DistilledClassifier, ModuleClassifier, TwoLayerPGDClassifier
+    from sklearn_kd.modules import MLP
+    from tests._helpers.data import FIXED, blobs
 
     X, y = blobs(n_classes=3)
     model = TwoLayerPGDClassifier(4, max_iter=10, random_state=0)
     if kind == "distilled":
-        model = DistilledClassifier(LogisticRegression(), model)
+        student = ModuleClassifier(MLP, module_params={"width": 4}, max_epochs=10, random_state=0)
+        model = DistilledClassifier(LogisticRegression(), student, **FIXED)
     model.fit(X, y)
     with open(tmp_path / "model.pkl", "wb") as file:
         pickle.dump(model, file)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._networks.module import mlp
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -26,6 +27,18 @@ def _without_nested(init):
     named = [each for each in given.parameters.values() if each.kind is not each.VAR_KEYWORD]
     init.__signature__ = given.replace(parameters=named)
     return init
+
+
+def _name_in_modules(attributes):
+    """Return the name of a class of ``sklearn_kd.modules`` that ``module`` is, or None.
+
+    ``attributes`` are those of a `ModuleClassifier`. torch is not imported for an answer.
+    """
+    if "module" not in attributes:  # in a loaded estimator that was not asked for it yet
+        return attributes.get("_module_name")
+    module = attributes["module"]
+    is_named = isinstance(module, type) and module.__module__ == "sklearn_kd.modules"
+    return module.__qualname__ if is_named else None
 
 
 class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
@@ -360,6 +373,23 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
                 setattr(self, f"{name}_params", values)
         return self
 
+    # A class of sklearn_kd.modules is saved by its name, since importing it imports torch.
+
+    def __getstate__(self):
+        state, name = super().__getstate__(), _name_in_modules(vars(self))
+        if name is not None:
+            state.pop("module", None)
+            state["_module_name"] = name
+        return state
+
+    def __getattr__(self, name):
+        if name == "module" and "_module_name" in vars(self):
+            from sklearn_kd import modules
+
+            self.module = getattr(modules, vars(self).pop("_module_name"))
+            return self.module
+        return super().__getattr__(name)
+
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
     def fit(  # noqa: PLR0913
@@ -503,9 +533,11 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
 
     @numpy_inputs
     def _logits(self, X):
-        from sklearn_kd._networks.module import build
-
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        if _name_in_modules(vars(self)) == "MLP":
+            return mlp.predict_logits(self, X)
+        from sklearn_kd._networks.module import build
+
         return build.predict_logits(self, X)
