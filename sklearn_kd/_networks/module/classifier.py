@@ -172,7 +172,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
 
     device : str, default="auto"
         Device of training and prediction: "cpu", "cuda", "cuda:1" and so on. "auto" takes CUDA
-        where it is available.
+        where it is available. An ``sklearn_kd.modules.MLP`` predicts in NumPy.
 
     verbose : int, default=0
         Above zero, the loss is printed about a hundred times during ``fit``.
@@ -209,7 +209,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
 
     See Also
     --------
-    TwoLayerPGDClassifier : A network of one hidden layer that is faster and predicts without torch.
+    TwoLayerPGDClassifier : A network of one hidden layer, which trains faster.
     DistilledClassifier : Trains a module on the labels of any other classifier, or the reverse.
 
     Notes
@@ -221,7 +221,8 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     ``checkpoint_path``. The memory of the optimizer is kept between calls.
 
     The fitted state consists of NumPy arrays. A pickle can be loaded where the class of the module
-    can be imported, without the device and the version of torch that trained it.
+    can be imported, without the device and the version of torch that trained it. An
+    ``sklearn_kd.modules.MLP`` predicts in NumPy, and neither that nor loading it imports torch.
 
     References
     ----------
