@@ -5,6 +5,7 @@ from sklearn.utils.validation import has_fit_parameter, validate_data
 
 from sklearn_kd._distillation.predictions import wanted_shares
 from sklearn_kd._distillation.validation_rows import check_validation_rows
+from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.containers import stack_rows
 from sklearn_kd._utils.labels import class_factors, encode_labels, merge_classes
 from sklearn_kd._utils.protocols import SoftTargetStudent
@@ -45,6 +46,8 @@ def check_before_fits(est, student, spec, rows, validation):
     if spec.X_unlabeled is not None and num_samples(spec.X_unlabeled) == 0:
         raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
     _check_parameters_of_student(student.estimator)
+    for role, estimator in (("teacher", spec.teacher), ("student", student.estimator)):
+        check_readable(role, estimator, rows.X)
     validation = check_validation_rows(validation, rows.X, classes, student.estimator)
     _check_rows(est, student, spec, rows, classes, validation)
     return validation

@@ -63,10 +63,11 @@ def check_table(X):
 
 def read_columns(X):
     """Return a `Column` for each column of X."""
-    return [_read_column(values, name) for name, values in _iter_columns(X)]
+    return [_read_column(values, name) for name, values in iter_columns(X)]
 
 
-def _iter_columns(X):
+def iter_columns(X):
+    """Yield the name and the values of each column of a DataFrame or a two-dimensional array."""
     if is_dataframe(X):
         X = as_pandas(X)
         for j, name in enumerate(X.columns):

@@ -30,3 +30,27 @@ def mixed_frame(n=120, seed=0):
     for column in ("float", "word", "object", "level", "day", "nullable", "maybe"):
         frame.loc[frame.index[rng.rand(n) < 0.1], column] = None
     return frame
+
+
+def raw_table(n=120, frame="pandas", seed=0):
+    """Return a table with strings, categories and missing cells, and labels that depend on it."""
+    rng = np.random.RandomState(seed)
+    size, age = rng.normal(size=n), rng.randint(18, 90, n)
+    color, job = rng.choice(["red", "green", "blue"], n), rng.choice(["cook", "none"], n)
+    score = size + (color == "red") - (age > 60) + 0.5 * rng.normal(size=n)
+    y = np.where(score > 0, "yes", "no")
+    missing = {name: rng.rand(n) < 0.1 for name in ("size", "color", "level")}
+    columns = {
+        "size": np.where(missing["size"], None, size).tolist(),
+        "age": age.tolist(),
+        "color": np.where(missing["color"], None, color).tolist(),
+        "job": job.tolist(),
+        "flag": (rng.rand(n) < 0.5).tolist(),
+        "level": np.where(missing["level"], None, rng.choice(["low", "high"], n)).tolist(),
+    }
+    if frame == "pandas":
+        X = pd.DataFrame(columns)
+        return X.astype({"size": float, "level": "category"}), y
+    import polars as pl
+
+    return pl.DataFrame(columns, schema_overrides={"level": pl.Categorical}), y

@@ -1,0 +1,87 @@
+"""Error for a table with strings or missing cells that an estimator of scikit-learn cannot read."""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import get_tags
+
+from sklearn_kd._tables.columns import iter_columns
+from sklearn_kd._utils.containers import is_dataframe
+from sklearn_kd._utils.sklearn_compat import check_categorical_features
+
+
+def check_readable(role, estimator, X):
+    """Raise an error for a table that an estimator of scikit-learn cannot be fitted on.
+
+    Nothing is known of estimators of other packages, of pipelines and of other estimators that
+    pass their rows on, and of rows that are no table.
+
+    Parameters
+    ----------
+    role : str
+        What the message calls the estimator, "teacher" for example.
+    estimator : estimator
+        Unfitted.
+    X : rows
+    """
+    is_table = is_dataframe(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS")
+    if not (is_table and len(X.shape) == 2 and _is_plain(estimator)):
+        return
+    tags = get_tags(estimator)
+    if tags.no_validation or tags.input_tags.categorical or tags.input_tags.string:
+        return
+    name, is_boosting = type(estimator).__name__, hasattr(estimator, "categorical_features")
+    is_encoded = np.zeros(X.shape[1], dtype=bool)
+    if is_boosting:
+        named = check_categorical_features(X, estimator.categorical_features)
+        is_encoded = is_encoded if named is None else named
+    columns = [
+        (column, values)
+        for (column, values), known in zip(iter_columns(X), is_encoded, strict=True)
+        if not known
+    ]
+    words = [column for column, values in columns if not _holds_numbers(values)]
+    pipeline = f"make_pipeline(TableEncoder(), {name}())"
+    if words:
+        advice = (
+            f"encode them in front of it, {pipeline}, or take HistGradientBoostingClassifier() and "
+            "give these columns the dtype 'category', or name them in its categorical_features"
+        )
+        if is_boosting:
+            advice = (
+                "give them the dtype 'category' in a DataFrame, or name them in its "
+                f"categorical_features, or encode all columns in front of it, {pipeline}"
+            )
+        raise ValueError(
+            f"the {role} {name} does not read strings, categories or dates, which the columns "
+            f"{words} of X have: {advice}."
+        )
+    if not tags.input_tags.allow_nan:
+        missing = [column for column, values in columns if pd.isna(values).any()]
+        if missing:
+            raise ValueError(
+                f"the {role} {name} takes no missing cells, which the columns {missing} of X have: "
+                f"encode them in front of it, {pipeline}, or take a classifier that takes them, "
+                "HistGradientBoostingClassifier() for example."
+            )
+
+
+def _is_plain(estimator):
+    """Return whether an estimator of scikit-learn passes its rows to no other one."""
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    passes_on = any("__" in name or hasattr(value, "fit") for name, value in params.items())
+    return type(estimator).__module__.startswith("sklearn.") and not passes_on
+
+
+def _holds_numbers(values):
+    """Return whether all cells of a column that are not missing can be read as numbers."""
+    cells = getattr(values.dtype, "categories", values)
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        return True
+    if cells.dtype.kind != "O":
+        return False
+    cells = np.asarray(cells)
+    try:
+        cells[~pd.isna(cells)].astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
