@@ -14,6 +14,7 @@ _ESTIMATORS = {
     "KernelTeacher": "_kernel.teacher",
     "ModuleClassifier": "_networks.module.classifier",
     "SelfDistillClassifier": "_self_distillation.classifier",
+    "TableEncoder": "_tables.encoder",
     "TwoLayerPGDClassifier": "_networks.two_layer.classifier",
 }
 _MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
@@ -37,6 +38,7 @@ __all__ = [
     "KernelTeacher",
     "ModuleClassifier",
     "SelfDistillClassifier",
+    "TableEncoder",
     "TwoLayerPGDClassifier",
     "datasets",
     "exceptions",

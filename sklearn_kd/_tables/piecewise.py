@@ -1,0 +1,244 @@
+"""The encoding of a table as a sum over its columns: states, pieces and their products.
+
+Each column has states: the pieces of a numeric column or the levels of another one, then a state
+for other levels, and one for missing cells. A cell is in one of them, and its part of the encoded
+row is ``value[state] + delta * slope[state]``, where delta is the distance of the number from the
+edge at which its piece begins. A product with encoded rows is therefore a sum of rows of a table.
+"""
+
+import numpy as np
+
+from sklearn_kd._tables.quantiles import MAX_NUMBER
+
+#: Widths of the outermost piece by which a number may lie beyond the training rows. Farther numbers
+#: are moved there: they are measurement errors more often than a trend, and the encoded columns are
+#: bounded. Eight pieces of equal width are the range of the training rows.
+MAX_WIDTHS_OUTSIDE = 8.0
+#: Rows of a block, so that its encoded rows stay in the cache.
+BLOCK_VALUES = 65_536
+
+
+class TablePlan:
+    """What encoding needs besides the fitted attributes, from which it follows.
+
+    Parameters
+    ----------
+    edges : list of ndarray or None
+        Edges of the pieces of each numeric column.
+    categories : list of list or None
+        Levels with a column of their own, of each other column.
+    has_other, has_missing : ndarray of bool of shape (n_columns,)
+        Whether there is an encoded column for other levels, and for missing cells.
+    means : ndarray of shape (n_encoded,)
+    """
+
+    def __init__(self, edges, categories, has_other, has_missing, means):
+        self.n_columns = len(edges)
+        self.numeric = np.array([j for j in range(len(edges)) if edges[j] is not None], dtype=int)
+        self.nominal = np.array([j for j in range(len(edges)) if edges[j] is None], dtype=int)
+        self.edges, self.categories, self.means = edges, categories, means
+        self.has_other, self.has_missing = has_other, has_missing
+        self.lookups = [
+            None if levels is None else {level: code for code, level in enumerate(levels)}
+            for levels in categories
+        ]
+        self._number_states()
+        self._lay_out_pieces()
+
+    def _number_states(self):
+        n_states, n_encoded = [], []
+        for j in range(self.n_columns):
+            if self.edges[j] is not None:
+                n_pieces = max(len(self.edges[j]) - 1, 0)
+                n_states.append(max(n_pieces, 1) + 1)
+                n_encoded.append(n_pieces + self.has_missing[j])
+            else:
+                n_states.append(len(self.categories[j]) + 2)
+                n_encoded.append(encoded_width(*self._kinds_of_levels(j)))
+        self.first_state = np.concatenate([[0], np.cumsum(n_states)]).astype(np.intp)
+        self.first_encoded = np.concatenate([[0], np.cumsum(n_encoded)]).astype(np.intp)
+        self.n_states, self.n_encoded = int(self.first_state[-1]), int(self.first_encoded[-1])
+
+    def _kinds_of_levels(self, j):
+        return len(self.categories[j]), self.has_other[j], self.has_missing[j]
+
+    def _lay_out_pieces(self):
+        """Set the arrays by which all numeric columns are encoded at once."""
+        edges = [self.edges[j] for j in self.numeric]
+        n_pieces = np.array([max(len(e) - 1, 0) for e in edges], dtype=np.intp)
+        self.low, self.high = np.array([_bounds(e) for e in edges]).reshape(-1, 2).T
+        self.inner = np.full((len(edges), max(n_pieces.max(initial=1) - 1, 0)), np.inf)
+        self.state_edge = np.zeros(self.n_states)
+        self.state_slope = np.zeros(self.n_states)
+        for i, (j, e) in enumerate(zip(self.numeric, edges, strict=True)):
+            self.inner[i, : max(len(e) - 2, 0)] = e[1:-1]
+            states = slice(self.first_state[j], self.first_state[j] + n_pieces[i])
+            self.state_edge[states] = e[:-1]
+            self.state_slope[states] = 1 / np.diff(e)
+        self.numeric_state = self.first_state[self.numeric]
+        self.missing_state = self.first_state[1:][self.numeric] - 1
+        self.nominal_state = self.first_state[self.nominal]
+        self.piece_column = np.repeat(np.arange(len(edges)), n_pieces)
+        place = np.arange(len(self.piece_column)) - np.repeat(
+            np.cumsum(n_pieces) - n_pieces, n_pieces
+        )
+        state = self.numeric_state[self.piece_column] + place
+        self.piece_encoded = self.first_encoded[self.numeric][self.piece_column] + place
+        self.piece_edge, self.piece_slope = self.state_edge[state], self.state_slope[state]
+        is_last = place == n_pieces[self.piece_column] - 1
+        self.piece_low = np.where(place == 0, -np.inf, 0.0)
+        self.piece_high = np.where(is_last, np.inf, 1.0)
+
+    def column_values(self, j):
+        """Return the rows of values of the states of a column, for its encoded columns."""
+        first, end = self.first_encoded[j], self.first_encoded[j + 1]
+        values = np.zeros((self.first_state[j + 1] - self.first_state[j], end - first))
+        means = self.means[first:end]
+        if self.edges[j] is not None:
+            n_pieces = end - first - self.has_missing[j]
+            values[:n_pieces, :n_pieces] = np.tri(n_pieces, k=-1)
+            values[-1] = np.append(np.zeros(n_pieces), 1.0) if self.has_missing[j] else means
+            return values
+        n_levels, has_other, has_missing = self._kinds_of_levels(j)
+        every = np.zeros((len(values), n_levels + has_other + has_missing))
+        every[np.arange(n_levels), np.arange(n_levels)] = 1
+        if has_other:
+            every[n_levels, n_levels] = 1
+        if has_missing:
+            every[n_levels + 1, -1] = 1
+        values[:] = every[:, every.shape[1] - (end - first) :]
+        if not has_other:
+            values[n_levels] = means
+        if not has_missing:  # as another level
+            values[n_levels + 1] = values[n_levels]
+        return values
+
+
+def encoded_width(n_levels, has_other, has_missing):
+    """Return the number of encoded columns: one for each kind of cells, but one for two kinds.
+
+    Of two kinds the first has no column, and a constant column has none.
+    """
+    n_kinds = n_levels + bool(has_other) + bool(has_missing)
+    return n_kinds if n_kinds > 2 else max(n_kinds - 1, 0)
+
+
+def _bounds(edges):
+    """Return the numbers between which a column is linear outside of its edges."""
+    if len(edges) == 0:
+        return 0.0, 0.0
+    # widths are bounded too, so that nothing overflows
+    widths = np.minimum(np.diff(edges)[[0, -1]], MAX_NUMBER / MAX_WIDTHS_OUTSIDE)
+    low, high = edges[[0, -1]] + MAX_WIDTHS_OUTSIDE * widths * [-1, 1]
+    return max(low, -MAX_NUMBER), min(high, MAX_NUMBER)
+
+
+def locate_cells(plan, numbers, codes):
+    """Return the state of each cell, and the distance from the edge of its piece.
+
+    Parameters
+    ----------
+    plan : TablePlan
+    numbers : ndarray of float64 of shape (n, n_numeric)
+        With NaN for missing cells.
+    codes : ndarray of intp of shape (n, n_nominal)
+        Positions among the states of the column.
+
+    Returns
+    -------
+    state : ndarray of intp of shape (n, n_columns)
+    delta : ndarray of float64 of shape (n, n_columns)
+    """
+    state = np.empty((len(numbers), plan.n_columns), dtype=np.intp)
+    delta = np.zeros(state.shape)
+    if len(plan.nominal):
+        state[:, plan.nominal] = codes + plan.nominal_state
+    if len(plan.numeric) == 0:
+        return state, delta
+    bounded = np.minimum(np.maximum(numbers, plan.low), plan.high)
+    found = _pieces_of(plan, bounded)
+    found += plan.numeric_state
+    distance = bounded - plan.state_edge[found]
+    missing = np.isnan(bounded)
+    if missing.any():
+        found = np.where(missing, plan.missing_state, found)
+        distance[missing] = 0.0
+    if len(plan.nominal) == 0:
+        return found, distance
+    state[:, plan.numeric], delta[:, plan.numeric] = found, distance
+    return state, delta
+
+
+def _pieces_of(plan, numbers):
+    """Return the piece of each number, which is the number of inner edges that it reaches."""
+    if len(numbers) == 1:
+        return (plan.inner <= numbers.T).sum(axis=1)[None]
+    pieces = np.zeros(numbers.shape, dtype=np.intp)
+    for edges in plan.inner.T:
+        pieces += numbers >= edges
+    return pieces
+
+
+def encode_cells(plan, numbers, codes, dtype):
+    """Return the encoded rows.
+
+    Parameters are those of `locate_cells`, and the dtype of the result.
+
+    Returns
+    -------
+    ndarray of shape (n, n_encoded)
+    """
+    out = np.zeros((len(numbers), plan.n_encoded), dtype=dtype)
+    n_rows = max(1, BLOCK_VALUES // max(plan.n_encoded, 1))
+    for start in range(0, len(out) if len(plan.numeric) else 0, n_rows):
+        rows = slice(start, start + n_rows)
+        _encode_numbers(plan, numbers[rows], out[rows])
+    for i, j in enumerate(plan.nominal):
+        place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
+        out[:, place] = plan.column_values(j)[codes[:, i]]
+    return out
+
+
+def _encode_numbers(plan, numbers, out):
+    bounded = np.minimum(np.maximum(numbers, plan.low), plan.high)
+    pieces = bounded[:, plan.piece_column]
+    pieces -= plan.piece_edge
+    with np.errstate(over="ignore"):  # of pieces that a number is far above or below
+        pieces *= plan.piece_slope
+    np.maximum(pieces, plan.piece_low, out=pieces)
+    np.minimum(pieces, plan.piece_high, out=pieces)
+    if out.shape[1] == pieces.shape[1]:
+        out[:] = pieces
+    else:
+        out[:, plan.piece_encoded] = pieces
+    missing = np.isnan(bounded)
+    for i in np.flatnonzero(missing.any(axis=0)):
+        j = plan.numeric[i]
+        place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
+        out[missing[:, i], place] = plan.column_values(j)[-1]
+
+
+def fold_plan(plan, weights):
+    """Return the products of values and slopes of all states with weights of encoded columns.
+
+    Parameters
+    ----------
+    plan : TablePlan
+    weights : ndarray of shape (n_encoded, n_outputs)
+
+    Returns
+    -------
+    values, slopes : ndarray of shape (n_states, n_outputs)
+    """
+    values = np.zeros((plan.n_states, weights.shape[1]), dtype=weights.dtype)
+    slopes = np.zeros_like(values)
+    for j in range(plan.n_columns):
+        states = slice(plan.first_state[j], plan.first_state[j + 1])
+        own = weights[plan.first_encoded[j] : plan.first_encoded[j + 1]]
+        values[states] = plan.column_values(j) @ own
+        if plan.edges[j] is not None:
+            n_pieces = len(own) - plan.has_missing[j]
+            first = plan.first_state[j]
+            slope = plan.state_slope[first : first + n_pieces, None]
+            slopes[first : first + n_pieces] = slope * own[:n_pieces]
+    return values, slopes

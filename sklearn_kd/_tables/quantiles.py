@@ -1,0 +1,68 @@
+"""Edges of the pieces of a numeric column: weighted quantiles of its distinct values."""
+
+import numpy as np
+
+#: Difference of shares of the total weight that is a rounding error.
+SHARE_TOLERANCE = 1e-10
+#: Largest size of a number. Larger ones count as this one, so that no difference overflows.
+MAX_NUMBER = np.finfo(np.float64).max / 8
+#: Least width of a piece. Narrower ones are merged, so that its inverse does not overflow.
+MIN_WIDTH = np.finfo(np.float64).tiny
+
+
+def quantile_edges(values, shares, n_bins):
+    """Return the edges of at most ``n_bins`` pieces that have equal weights.
+
+    These are the quantiles 0, 1 / n_bins, ..., 1 of the averaged inverse of the weighted
+    distribution function, with ties merged: where the function reaches a level exactly between two
+    values, the quantile is their mean. A column of at most ``n_bins + 1`` distinct values has an
+    edge at each.
+
+    Parameters
+    ----------
+    values : ndarray of float64 of shape (n_distinct,)
+        Distinct values, increasing.
+    shares : ndarray of shape (n_distinct,)
+        Share of each value in the total weight.
+    n_bins : int
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_edges,)
+        Empty if the column is constant.
+    """
+    values = np.clip(values, -MAX_NUMBER, MAX_NUMBER)
+    if len(values) <= n_bins + 1:
+        edges = values
+    else:
+        # with a tolerance, since sums of weights and of copies of rows round differently
+        cumulated = np.cumsum(shares)
+        levels = np.arange(1, n_bins) / n_bins
+        first = np.searchsorted(cumulated, levels - SHARE_TOLERANCE)
+        last = np.searchsorted(cumulated, levels + SHARE_TOLERANCE, side="right")
+        top = len(values) - 1
+        inner = (values[np.minimum(first, top)] + values[np.minimum(last, top)]) / 2
+        edges = np.concatenate([values[:1], inner, values[-1:]])
+    wide = np.diff(edges) >= MIN_WIDTH
+    edges = edges[np.append(True, wide)] if len(edges) else edges
+    return edges if len(edges) > 1 else edges[:0]
+
+
+def mean_pieces(values, shares, edges):
+    """Return the weighted mean of each piece of the encoding of a column."""
+    pieces = np.empty(max(len(edges) - 1, 0))
+    for piece in range(len(pieces)):
+        low, high = edges[piece], edges[piece + 1]
+        unit = (np.clip(values, -MAX_NUMBER, MAX_NUMBER) - low) / (high - low)
+        first, last = piece == 0, piece == len(pieces) - 1
+        unit = unit if first else np.maximum(unit, 0)
+        pieces[piece] = (unit if last else np.minimum(unit, 1)) @ shares
+    return pieces
+
+
+def group_ties(shares):
+    """Return the rank of each share, largest first, where differences by rounding are ties."""
+    order = np.argsort(-shares, kind="stable")
+    rank = np.empty(len(shares), dtype=np.intp)
+    rank[order] = np.cumsum(np.diff(shares[order], prepend=shares[order[:1]]) < -SHARE_TOLERANCE)
+    return rank
