@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 FOLDER = Path(__file__).parents[1]
@@ -17,25 +18,62 @@ def rng():
 
 
 @contextmanager
-def benchmark_on_tables(name):
-    """Import a benchmark as one does that is run, its folder on the path; skip without tables."""
+def benchmark(name):
+    """Import a benchmark as one does that is run: its folder is on the path."""
     sys.path.insert(0, str(FOLDER))
     try:
-        module = importlib.import_module(name)
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(FOLDER))
+        for script in FOLDER.glob("*.py"):
+            sys.modules.pop(script.stem, None)
+
+
+@contextmanager
+def benchmark_on_tables(name):
+    """Import a benchmark, and skip without tables."""
+    with benchmark(name) as module:
         try:
             importlib.import_module("_tables").table_path("sick")
         except SystemExit as reason:
             pytest.skip(str(reason))
         yield module
-    finally:
-        sys.path.remove(str(FOLDER))
-        for each in (name, "_tables", "_runs"):
-            sys.modules.pop(each, None)
+
+
+@pytest.fixture
+def toy_table(tmp_path, monkeypatch):
+    """Write a small table of numbers and text with missing cells, and return its name."""
+    rng, n_rows = np.random.default_rng(0), 240
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=n_rows).round(2),
+            "count": rng.integers(0, 5, n_rows),
+            "color": rng.choice(["red", "green", "blue"], n_rows),
+        }
+    )
+    frame["target"] = np.where((frame["size"].abs() < 0.6) ^ (frame["color"] == "red"), "yes", "no")
+    frame.loc[rng.random(n_rows) < 0.1, ["size", "color"]] = np.nan
+    (tmp_path / "tabular").mkdir()
+    frame.to_csv(tmp_path / "tabular" / "toy.csv.gz", index=False)
+    monkeypatch.setenv("SKLEARN_KD_DATA", str(tmp_path))
+    return "toy"
+
+
+@pytest.fixture(scope="module")
+def scores():
+    with benchmark("_scores") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def row_steps():
+    with benchmark("_row_steps") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")
 def distilled_tables():
-    with benchmark_on_tables("distilled_tables") as module:
+    with benchmark("distilled_tables") as module:
         yield module
 
 

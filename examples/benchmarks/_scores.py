@@ -1,0 +1,154 @@
+"""Scores of a classifier on test rows, the time of a raw row, and the bytes needed to predict."""
+
+import time
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from sklearn_kd.metrics import expected_calibration_error
+
+#: Packed node of a tree: feature (2 bytes), threshold (4) and the offset of a child (4), where the
+#: other child is the next node.
+NODE_BYTES = 10
+#: Set of categories that go to the left, of a node that splits on a categorical column.
+CATEGORY_SET_BYTES = 32
+FLOAT_BYTES = 4
+
+
+def scores(model, X_test, y_test, n_latency=50):
+    """Return scores on the test rows, the bytes and the median time of one raw row, as a dict.
+
+    Parameters
+    ----------
+    model : fitted classifier
+    X_test : DataFrame or ndarray of shape (n_samples, n_features)
+    y_test : ndarray of shape (n_samples,)
+    n_latency : int, default=50
+        Rows that are timed one by one.
+    """
+    proba, classes = model.predict_proba(X_test), model.classes_
+    known = np.isin(y_test, classes)
+    of_label = np.where(y_test[:, None] == classes, proba, 0.0).sum(axis=1)
+    labels = classes[proba.argmax(axis=1)]
+    auc = np.nan
+    if len(np.unique(y_test)) == len(classes):
+        auc = roc_auc_score(
+            y_test, proba[:, 1] if len(classes) == 2 else proba, multi_class="ovr", labels=classes
+        )
+    return {
+        "accuracy": accuracy_score(y_test, labels),
+        "balanced_accuracy": balanced_accuracy_score(y_test, labels),
+        "log_loss": float(-np.log(np.clip(of_label, 1e-15, 1)).mean()),
+        "auc": float(auc),
+        "calibration_error": expected_calibration_error(
+            y_test[known], proba[known], labels=classes
+        ),
+        "bytes": int(needed_bytes(model)),
+        "latency_ms": float(np.median(row_times(model, X_test, n_latency))) / 1000,
+    }
+
+
+def row_times(model, X, n_rows, container=None):
+    """Return the microseconds of ``predict_proba`` of single rows.
+
+    Parameters
+    ----------
+    model : fitted classifier
+    X : DataFrame or ndarray
+    n_rows : int
+        From the first row on, after one that is not counted.
+    container : {None, "array"}
+        Of the rows: that of X, or arrays.
+    """
+    X = X.iloc if isinstance(X, pd.DataFrame) and container is None else np.asarray(X)
+    times = []
+    for row in range(-1, n_rows):
+        rows = X[max(row, 0) : max(row, 0) + 1]
+        start = time.perf_counter()
+        model.predict_proba(rows)
+        times.append(1e6 * (time.perf_counter() - start))
+    return times[1:]
+
+
+def needed_bytes(model):
+    """Return the bytes that are needed to predict.
+
+    They are those of float32 numbers and of the UTF-8 names of columns and levels, and of trees the
+    smaller of an array of packed nodes and the file of the library. Scales and offsets of the
+    inputs of a network are part of its first layer then.
+    """
+    if hasattr(model, "student_"):
+        return needed_bytes(model.student_)
+    if hasattr(model, "steps"):
+        return sum(needed_bytes(step) for _, step in model.steps if step != "passthrough")
+    if getattr(model, "encoder_", None) is not None:
+        return needed_bytes(model.encoder_) + _own_bytes(model)
+    return _own_bytes(model)
+
+
+def _own_bytes(model):
+    if hasattr(model, "booster_"):
+        return _lightgbm_bytes(model.booster_)
+    if hasattr(model, "_predictors"):
+        trees = [tree for stage in model._predictors for tree in stage]
+        return sum(_boosted_tree_bytes(tree.nodes) for tree in trees) + FLOAT_BYTES * len(
+            model._predictors[0]
+        )
+    if hasattr(model, "tree_"):
+        n_leaves = model.tree_.n_leaves
+        # probabilities sum to one
+        of_leaves = FLOAT_BYTES * n_leaves * (len(model.classes_) - 1)
+        return NODE_BYTES * (model.tree_.node_count - n_leaves) + of_leaves
+    if hasattr(model, "final_estimator_"):
+        return sum(needed_bytes(each) for each in [*model.estimators_, model.final_estimator_])
+    if hasattr(model, "estimators_"):
+        return sum(needed_bytes(tree) for tree in model.estimators_)
+    if hasattr(model, "hidden_weights_"):
+        return FLOAT_BYTES * (model.hidden_weights_.size + model.output_weights_.size)
+    if hasattr(model, "module_state_"):
+        return FLOAT_BYTES * sum(np.size(array) for array in model.module_state_.values())
+    return contents_bytes(list(_fitted(model).values()))
+
+
+def _boosted_tree_bytes(nodes):
+    is_leaf = nodes["is_leaf"].astype(bool)
+    n_sets = int(nodes["is_categorical"][~is_leaf].sum())
+    of_nodes = NODE_BYTES * int((~is_leaf).sum()) + CATEGORY_SET_BYTES * n_sets
+    return of_nodes + FLOAT_BYTES * int(is_leaf.sum())
+
+
+def _lightgbm_bytes(booster):
+    packed = 0
+    for tree in booster.dump_model()["tree_info"]:
+        n_leaves, n_sets = tree["num_leaves"], tree["num_cat"]
+        packed += NODE_BYTES * (n_leaves - 1) + CATEGORY_SET_BYTES * n_sets
+        packed += FLOAT_BYTES * n_leaves
+    return min(packed, len(booster.model_to_string().encode()))
+
+
+def _fitted(model):
+    """Return the fitted attributes that predictions may need."""
+    unneeded = ("loo_", "oob_", "loss_", "validation_", "initial_", "encoder_", "n_")
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if name.endswith("_") and not name.startswith(("_", *unneeded))
+    }
+
+
+def contents_bytes(value):
+    """Return the bytes of numbers, as float32, and of texts, in a nested container."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, dict):
+        return sum(contents_bytes(key) + contents_bytes(each) for key, each in value.items())
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iufb":
+        return FLOAT_BYTES * value.size
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return sum(contents_bytes(each) for each in list(value))
+    if isinstance(value, bool | int | float | np.number):
+        return FLOAT_BYTES
+    if value is None or isinstance(value, type):
+        return 0
+    return contents_bytes(list(_fitted(value).values())) if hasattr(value, "get_params") else 0

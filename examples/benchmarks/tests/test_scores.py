@@ -1,0 +1,47 @@
+"""Bytes that are needed to predict, and the cost of fits, against counts by hand."""
+
+import numpy as np
+from sklearn.datasets import load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+
+X, Y = load_iris(return_X_y=True)
+
+
+def test_bytes_of_trees_are_those_of_packed_nodes(scores):
+    stump = DecisionTreeClassifier(max_leaf_nodes=2).fit(X, Y)
+    assert (
+        scores.needed_bytes(stump) == 10 + 2 * 2 * 4
+    )  # a node, and two probabilities of each leaf
+    forest = RandomForestClassifier(3, max_leaf_nodes=2).fit(X, Y)
+    assert scores.needed_bytes(forest) == 3 * scores.needed_bytes(stump)
+    boosting = HistGradientBoostingClassifier(max_iter=5, max_leaf_nodes=2).fit(X, Y)
+    assert scores.needed_bytes(boosting) == 5 * 3 * (10 + 2 * 4) + 3 * 4
+
+
+def test_bytes_of_pipelines_are_those_of_their_steps(scores):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
+    scaler, linear = (4 * n for n in (4 + 4 + 4, 12 + 3 + 3))  # mean, variance, scale; and classes
+    assert scores.needed_bytes(model) == scaler + linear
+
+
+def test_bytes_of_texts_are_those_of_utf8(scores):
+    assert scores.contents_bytes({"é": ["ab", np.zeros(3, dtype=np.int64), None]}) == 2 + 2 + 12
+
+
+def test_row_steps_of_fits_and_of_their_trial(row_steps):
+    student = TwoLayerPGDClassifier(2, max_iter=4, n_init=3, early_stopping=False)
+    with row_steps.counted() as cost:
+        student.fit(X, Y)
+    assert (cost["row_steps"], cost["trial_row_steps"]) == (3 * 4 * len(X), 0)
+    distilled = DistilledClassifier(GaussianNB(), student, augmentation=None, random_state=0)
+    with row_steps.counted() as cost:
+        distilled.fit(X, Y)
+    assert 0 < cost["trial_row_steps"] < cost["row_steps"]
+    assert 0 < cost["trial_seconds"] < cost["seconds"]
