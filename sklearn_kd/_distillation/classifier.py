@@ -33,6 +33,7 @@ from sklearn_kd._utils.sklearn_compat import (
     fit_context,
     num_samples,
     raise_for_params,
+    routing_enabled,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -100,11 +101,12 @@ class DistilledClassifier(
         ``y`` lacks are kept. Decision values become probabilities by a slope and an offset per
         class (Platt's sigmoid [4]_ for two classes), fitted to ``y`` on the values that become
         labels. None is ``KernelTeacher()``.
-    student : classifier, default=None
+    student : classifier or "auto", default=None
         Any classifier whose ``fit``, or the ``fit`` of a pipeline's last step, takes
         ``soft_targets`` or ``sample_weight``. It is cloned. If the last step has the parameters
         ``alpha`` and ``temperature``, the values of this classifier replace its own. None is
-        ``TwoLayerPGDClassifier()``.
+        ``TwoLayerPGDClassifier()``. "auto" chooses from this network, a deeper one and boosted
+        trees of no more bytes on held-out rows, see Notes.
     alpha : float or "auto", default="auto"
         Weight of the soft labels. Hard labels have the weight ``1 - alpha``. "auto" selects from
         0, 0.25, 0.5 and 1 on held-out rows, see Notes. A value above 1 (against noise in the
@@ -206,6 +208,9 @@ class DistilledClassifier(
         ``n_augmented``, the held-out ``loss``, its ``gain`` over the first candidate (hard labels
         for ``alpha="auto"``) and ``accuracy_gain``, their standard errors ``gain_error`` and
         ``accuracy_gain_error``, and which was ``chosen``. None if nothing was compared.
+    student_candidates_ : dict of ndarray of shape (n_students,) or None
+        Students that ``student="auto"`` compared: the class as ``student``, ``loss``, ``gain`` and
+        so on as in ``candidates_``, and which was ``chosen``. None if none were compared.
     n_features_in_ : int
         Number of features seen during fit, if X has such a number.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -233,6 +238,15 @@ class DistilledClassifier(
     Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
     other rows (a single split, two halves). "auto" is then ``alpha=0.5``, T = 1 and no transfer
     rows.
+
+    **Choice of the student.** ``student="auto"`` selects the other settings for
+    ``TwoLayerPGDClassifier()`` first. With these settings, it fits this network, a
+    :class:`ModuleClassifier` of two hidden layers of the same width, and a
+    :class:`~sklearn.ensemble.HistGradientBoostingClassifier` behind a :class:`TableEncoder`, of
+    no more bytes than the network, on the same part of the rows. The student of the least held-out
+    log loss is selected, but the network unless another is better by a number of standard errors.
+    This adds about the time of two fits of the network on the rows that are not held out (twice on
+    up to 1,000 rows). Nothing is compared where no rows are held out.
 
     **Cost.** The teacher is fitted on all rows. If it has no out-of-sample labels of its own, it
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
@@ -304,14 +318,14 @@ class DistilledClassifier(
     """
 
     __module__ = "sklearn_kd"
-    _history = ("candidates_",)
+    _history = ("candidates_", "student_candidates_")
     #: Groups of a search or a pipeline around this classifier are meant for it, too.
     __metadata_request__fit = {"groups": True}
 
     _parameter_constraints: dict = {
         # some meta-estimators have predict only after fit
         "teacher": [HasMethods(["fit"]), None],
-        "student": [HasMethods(["fit"]), None],
+        "student": [HasMethods(["fit"]), StrOptions({"auto"}), None],
         "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cv": ["cv_object", StrOptions({"auto", "in-sample"})],
@@ -364,8 +378,12 @@ class DistilledClassifier(
         return _default_teacher() if self.teacher is None else self.teacher
 
     def _get_student(self):
-        """Return the student to be cloned."""
-        return _default_student() if self.student is None else self.student
+        """Return the student to be cloned, the first of those that are compared for "auto"."""
+        if not isinstance(self.student, str):
+            return _default_student() if self.student is None else self.student
+        student = _default_student()
+        # nobody else can request weights for a student that is chosen here
+        return student.set_fit_request(sample_weight=True) if routing_enabled() else student
 
     def set_params(self, **params):
         """Set parameters of this classifier, its teacher and its student.
@@ -380,6 +398,12 @@ class DistilledClassifier(
         -------
         self : DistilledClassifier
         """
+        nested = [name for name in params if name.startswith("student__")]
+        if nested and isinstance(params.get("student", self.student), str):
+            raise ValueError(
+                f"{nested[0]!r} cannot be set with student='auto', which chooses among students of "
+                "other parameters: set student=None for the default network, or a student."
+            )
         defaults = {"teacher": _default_teacher, "student": _default_student}
         return super().set_params(**with_default_estimators(params, self, defaults))
 
@@ -482,6 +506,7 @@ class DistilledClassifier(
         if teacher is not None:
             warn_if_fitted(self._get_teacher())
         selection, transfer = resolve_auto(self, ctx, estimators, spec, rows)
+        student = selection.student or student
         labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
         # all attributes are set at once, so that a fit that fails or is interrupted changes nothing
@@ -603,7 +628,7 @@ class DistilledClassifier(
         check_is_fitted(self)
         small = copy.copy(self)
         small.teacher = None
-        if self.student is not None:
+        if hasattr(self.student, "fit"):
             small.student = clone(self.student)  # it may have been fitted before
         vars(small).pop("teacher_", None)
         return small if keep_history else without_history(small)
@@ -632,4 +657,4 @@ class DistilledClassifier(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        return merge_tags(tags, [self.teacher, self._get_student()])
+        return merge_tags(tags, [self._get_teacher(), self._get_student()])

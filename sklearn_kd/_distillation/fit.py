@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn_kd._distillation.predictions import log_prior_shift
 from sklearn_kd._distillation.selection import select_setting, warn_no_gain
 from sklearn_kd._distillation.settings import candidate_settings, check_parameters
+from sklearn_kd._distillation.student_choice import choose_student
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.training_set import (
     LabeledTrainingData,
@@ -75,7 +76,7 @@ def resolve_estimators(est, *, needs_teacher):
 
 
 def resolve_auto(est, ctx, estimators, spec, rows):
-    """Resolve "auto" of alpha, temperature, cv and augmentation.
+    """Resolve "auto" of student, alpha, temperature, cv and augmentation.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ def resolve_auto(est, ctx, estimators, spec, rows):
         est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
     )
     candidates = candidate_settings(est, student, transfer, rows, is_frozen=spec.is_frozen)
-    is_compared = len(candidates[0]) > 1 or candidates[1] > 0
+    chooses_student, seed = isinstance(est.student, str), estimators.selection_seed
+    is_compared = len(candidates[0]) > 1 or candidates[1] > 0 or chooses_student
     subtask = Subtask(ctx, "select-setting", est, rows.X, rows.y) if is_compared else None
     weighs_classes = est.class_weight is not None or student.class_weight is not None
     with begin_subtask(subtask, None):
@@ -107,8 +109,10 @@ def resolve_auto(est, ctx, estimators, spec, rows):
             transfer,
             candidates,
             calibrate=spec.calibrate and not weighs_classes,
-            seed=estimators.selection_seed,
+            seed=seed,
         )
+        if chooses_student:
+            selection = choose_student(est, student, spec, rows, transfer, selection, seed)
     if is_compared:
         subtask.end()
     if selection.setting.source == "hard":
@@ -196,6 +200,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         "n_augmented_": min(len(transfer_set), setting.n_augmented),
         "duplicate_fraction_": float(transfer_set.duplicate_fraction),
         "candidates_": selection.candidates,
+        "student_candidates_": selection.student_candidates,
         "student_temperature_": selection.student_temperature,
         # exponent of the student's probabilities
         "_power": power / selection.student_temperature,

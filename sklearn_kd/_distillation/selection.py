@@ -1,6 +1,7 @@
 """Select alpha, temperature, label source and transfer rows on held-out rows."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
-from sklearn_kd._distillation.student_fit import StudentTrainer
+from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.teacher_labels import N_CROSS_FITTING_FOLDS
 from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
@@ -56,6 +57,11 @@ class SelectionResult(NamedTuple):
     student_temperature: float = 1.0
     #: Why no transfer rows could be made of the training rows of a trial.
     transfer_obstacle: Exception | None = None
+    #: The trials, empty if nothing was compared.
+    trials: list = []
+    #: What ``student="auto"`` has chosen, and value of ``student_candidates_``.
+    student: StudentSpec | None = None
+    student_candidates: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,10 @@ class HeldOutTrial:
         with spec.lines.stage(f"trial: labels of {len(train)} rows"):
             data = LabeledTrainingData.from_teacher(spec, training)
         return cls(student, data, transfer_set, rows.take(test), fraction)
+
+    def with_student(self, student):
+        """Return a trial of another student on the same rows and labels, without losses."""
+        return HeldOutTrial(student, self.data, self.transfer_set, self.held_out, self.fraction)
 
     def evaluate(self, settings, n_jobs):
         """Fit a student with each setting, and store its losses on the held-out rows.
@@ -220,14 +230,21 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
     settings, n_transfer_rows = candidates
     if len(settings) == 1 and not n_transfer_rows:
         return SelectionResult(settings[0], None)
-    splits = held_out_splits(rows, seed, student.is_joint)
-    if not splits:
-        return SelectionResult(_default_setting(settings), None)
-    student = student.without_checkpoint()
-    spec = replace(spec, checks_memorization=False)  # the fit on all rows warns
     most = max([n_transfer_rows, *(setting.n_augmented for setting in settings)])
+    trials = held_out_trials(student, spec, rows, transfer, most, seed)
+    if not trials:
+        return SelectionResult(_default_setting(settings), None)
+    with without_fit_warnings():
+        settings, eligible = _evaluate(trials, settings, n_transfer_rows, spec.n_jobs)
+        result = select_best(trials, settings, eligible, calibrate)
+    obstacles = [trial.transfer_set.obstacle for trial in trials]
+    return result._replace(transfer_obstacle=next(filter(None, obstacles), None), trials=trials)
+
+
+@contextmanager
+def without_fit_warnings():
+    """Return a context without warnings that the fit on all rows gives where they concern it."""
     with warnings.catch_warnings():
-        # the fit on all rows gives these warnings where they concern it
         for category in (
             ConvergenceWarning,
             InSampleLabelsWarning,
@@ -235,13 +252,19 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
             UntestedRowsWarning,
         ):
             warnings.simplefilter("ignore", category)
-        trials = [
-            HeldOutTrial.on_split(student, spec, rows, split, transfer, most) for split in splits
+        yield
+
+
+def held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed):
+    """Return trials of a student with labeled rows, an empty list if there are too few rows."""
+    student = student.without_checkpoint()
+    spec = replace(spec, checks_memorization=False)
+    splits = held_out_splits(rows, seed, student.is_joint)
+    with without_fit_warnings():
+        return [
+            HeldOutTrial.on_split(student, spec, rows, split, transfer, n_transfer_rows)
+            for split in splits
         ]
-        settings, eligible = _evaluate(trials, settings, n_transfer_rows, spec.n_jobs)
-        result = select_best(trials, settings, eligible, calibrate)
-    obstacles = [trial.transfer_set.obstacle for trial in trials]
-    return result._replace(transfer_obstacle=next(filter(None, obstacles), None))
 
 
 def _default_setting(settings):

@@ -22,7 +22,7 @@ from sklearn_kd._utils.sub_estimators import (
 )
 
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
-AUTO_SUBSTITUTES = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+AUTO_SUBSTITUTES = {"student": None, "alpha": 0.5, "temperature": 1.0, "augmentation": None}
 
 #: Parameters of a student by which a distiller may hold rows out for it.
 HOLDING_OUT = ("early_stopping", "validation_fraction")

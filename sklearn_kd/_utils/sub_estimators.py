@@ -302,11 +302,11 @@ def fitted_block(meta, names):
     meta : estimator
     names : list of str
         Parameters that hold sub-estimators. After the fit those that were fitted are shown, and
-        before it the parameters that are not None.
+        before it the parameters that are estimators.
     """
     fitted = [f"{name}_" for name in names if hasattr(meta, f"{name}_")]
     parts = {name: getattr(meta, name) for name in fitted or names}
-    parts = {name: part for name, part in parts.items() if part is not None}
+    parts = {name: part for name, part in parts.items() if hasattr(part, "fit")}
     if not parts:
         return VisualBlock("single", meta, names=type(meta).__name__, name_details=str(meta))
     return VisualBlock(

@@ -384,14 +384,16 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     """Return measures of the three models on one fold and seed, the models if kept, and seconds."""
     start, (train, test) = time.perf_counter(), fold
     model = clone(distiller).set_params(random_state=seed)
-    student = model._get_student()
-    hard_params = _hard_label_fit_params(model, student, data.weight)
-    hard_params |= group_fit_params(student, data.groups)
     metadata = {"sample_weight": data.weight, "groups": data.groups}
     metadata = {name: value for name, value in metadata.items() if value is not None}
     seconds = {"teacher": np.nan}
     model, seconds["distilled"] = timed_fit_on_rows(model, data.X, data.y, train, metadata)
-    student = _same_seeds(student, model.student_)
+    # "auto" has chosen a student on these rows
+    chosen = without_encoding(model.student_)
+    student = chosen if isinstance(model.student, str) else model._get_student()
+    hard_params = _hard_label_fit_params(model, student, data.weight)
+    student = _same_seeds(student, chosen)
+    hard_params |= group_fit_params(student, data.groups)
     student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
 
     # what would be deployed
@@ -433,7 +435,7 @@ def _hard_label_fit_params(model, student, weights):
 
 def _same_seeds(student, fitted):
     """Return a clone of a student, with the seeds of a fitted one instead of unset seeds."""
-    student, seeds = clone(student), without_encoding(fitted).get_params()
+    student, seeds = clone(student), fitted.get_params()
     params = student.get_params()
     names = [name for name in params if name.split("__")[-1] == "random_state"]
     return student.set_params(**{name: seeds[name] for name in names if params[name] is None})

@@ -1,0 +1,166 @@
+"""The students of ``student="auto"``, and their comparison on held-out rows."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from sklearn_kd._distillation.selection import (
+    MIN_GAIN_STANDARD_ERRORS,
+    compare,
+    held_out_trials,
+    without_fit_warnings,
+)
+from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd._utils.sklearn_compat import routing_enabled
+
+#: Hidden layers of the deeper network, which has the width of the default one.
+N_HIDDEN_LAYERS = 2
+#: How the deeper network is trained: a fixed number of epochs, at a rate that falls to zero.
+DEEPER_PARAMS = {
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 1e-3,
+}
+#: Leaves of a tree, and bytes of an inner node (column, threshold, children) and of a leaf.
+N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 8, 4
+#: Most rounds of boosting.
+MAX_ROUNDS = 100
+
+
+def students_to_try(est, default, X, n_classes):
+    """Return the students that are compared, of which the first is the default network.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+        Its ``alpha`` and ``temperature`` exclude students that cannot honor them.
+    default : StudentSpec
+        Of the default network.
+    X : rows
+        Training rows, whose encoded columns determine the bytes of the network.
+    n_classes : int
+
+    Returns
+    -------
+    list of StudentSpec
+    """
+    network, students = default.estimator, [default]
+    for other in (_deeper_network(network), _boosted_trees(network, X, n_classes)):
+        try:
+            student = StudentSpec.of(other, est.alpha, est.temperature)
+        except ValueError:  # row expansion cannot honor these numbers
+            continue
+        students.append(student.with_weight_request() if routing_enabled() else student)
+    return students
+
+
+def _deeper_network(network):
+    from sklearn_kd._networks.module.classifier import ModuleClassifier
+    from sklearn_kd.modules import MLP
+
+    return ModuleClassifier(
+        MLP,
+        module_params={"width": network.width, "depth": N_HIDDEN_LAYERS},
+        random_state=network.random_state,
+        device=network.device,
+        **DEEPER_PARAMS,
+    )
+
+
+def _boosted_trees(network, X, n_classes):
+    """Return trees that take no more bytes than a fitted network on these rows."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    from sklearn_kd._tables.encoder import TableEncoder
+
+    n_outputs = 1 if n_classes == 2 else n_classes
+    n_encoded = len(TableEncoder().fit(X).get_feature_names_out())
+    bytes_of_network = 4 * network.width * (n_encoded + 1 + n_outputs)
+    bytes_of_round = n_outputs * ((N_LEAVES - 1) * BYTES_OF_SPLIT + N_LEAVES * BYTES_OF_LEAF)
+    trees = HistGradientBoostingClassifier(
+        max_iter=int(np.clip(bytes_of_network // bytes_of_round, 1, MAX_ROUNDS)),
+        max_leaf_nodes=N_LEAVES,
+        early_stopping=True,  # on validation rows of the user alone
+        random_state=network.random_state,
+    )
+    encoder = TableEncoder(n_bins=1)
+    if routing_enabled():
+        encoder.set_fit_request(sample_weight=True)
+    return Pipeline([("encoder", encoder), ("trees", trees)])
+
+
+def choose_student(est, default, spec, rows, transfer, selection, seed):
+    """Choose the student of the least held-out loss: the first unless another is clearly better.
+
+    Each student is fitted in full on the training rows and the labels of the trials, with the
+    setting that has been selected for the default network.
+
+    Parameters
+    ----------
+    est : DistilledClassifier
+    default : StudentSpec
+        Of the default network.
+    spec : LabelingSpec
+    rows : TrainingRows
+    transfer : TransferSpec
+    selection : SelectionResult
+        Its trials are used. They are made if nothing has been compared yet.
+    seed : int
+        Seed of the held-out rows.
+
+    Returns
+    -------
+    SelectionResult
+        With the student, its setting and ``student_candidates``. The default network is chosen
+        where there are too few rows to hold some out.
+    """
+    setting = selection.setting
+    trials = selection.trials or held_out_trials(
+        default, spec, rows, transfer, setting.n_augmented, seed
+    )
+    if not trials:
+        return selection._replace(student=default)
+    students = students_to_try(est, default, rows.X, len(trials[0].data.classes))
+    settings = [_honored(setting, student) for student in students]
+    with without_fit_warnings():
+        trials = [_with_losses(trial, students, settings, spec.n_jobs) for trial in trials]
+    numbers = range(len(students))
+    loss, gain, error = compare(trials, "log_loss", numbers)
+    _, accuracy_gain, accuracy_error = compare(trials, "is_wrong", numbers)
+    with np.errstate(invalid="ignore"):  # the gain is infinite where the first fit has failed
+        is_better = np.isposinf(gain) | (gain > MIN_GAIN_STANDARD_ERRORS * error)
+    is_better[0] = True
+    chosen = int(np.where(is_better, loss, np.inf).argmin())
+    candidates = {
+        "student": np.array([student.name for student in students]),
+        "loss": loss,
+        "gain": gain,
+        "gain_error": error,
+        "accuracy_gain": accuracy_gain,
+        "accuracy_gain_error": accuracy_error,
+        "chosen": np.arange(len(students)) == chosen,
+    }
+    if chosen:  # the probabilities of the default network have been calibrated, not those of others
+        selection = selection._replace(student_temperature=1.0)
+    return selection._replace(
+        setting=settings[chosen], student=students[chosen], student_candidates=candidates
+    )
+
+
+def _honored(setting, student):
+    """Return a setting that "auto" has selected for another student, as this one can honor it."""
+    needs_one = student.mode == "mixed" or (student.mode == "expansion" and setting.alpha != 1)
+    return setting._replace(temperature=1.0) if needs_one else setting
+
+
+def _with_losses(trial, students, settings, n_jobs):
+    """Return a trial with the losses of students, by their number, and not of settings."""
+    losses = {}
+    for number, (student, setting) in enumerate(zip(students, settings, strict=True)):
+        own = trial.with_student(replace(student, is_joint=False))
+        own.evaluate([setting], n_jobs)
+        losses[number] = own.losses[setting]
+    compared = trial.with_student(students[0])
+    compared.losses = losses
+    return compared

@@ -1,0 +1,141 @@
+"""student="auto" compares a network, a deeper one and trees of equal bytes on held-out rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import config_context
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation import classifier, student_choice
+from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd.inspection import distillation_report
+from tests._helpers.data import blobs
+
+NAMES = ["TwoLayerPGDClassifier", "ModuleClassifier", "HistGradientBoostingClassifier"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Let the students train for a few steps."""
+    network = TwoLayerPGDClassifier(8, max_iter=3, n_init=1)
+    monkeypatch.setattr(classifier, "_default_student", lambda: network)
+    brief = {**student_choice.DEEPER_PARAMS, "max_epochs": 2}
+    monkeypatch.setattr(student_choice, "DEEPER_PARAMS", brief)
+
+
+def auto(teacher=None, **params):
+    teacher = RandomForestClassifier(10) if teacher is None else teacher
+    fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None, "random_state": 0}
+    return DistilledClassifier(teacher, "auto", **{**fixed, **params})
+
+
+def checkerboard(n=160, seed=0):
+    """Return rows whose class trees learn at once, and a network of few steps does not."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(n, 2))
+    return X, np.where((X > 0.5).sum(axis=1) == 1, "odd", "even")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("quick")
+class TestChoice:
+    def test_trees_where_they_are_clearly_better(self):
+        X, y = checkerboard()
+        model = auto().fit(X, y)
+        found = model.student_candidates_
+        assert found["student"].tolist() == NAMES
+        assert found["chosen"].tolist() == [False, False, True]
+        assert found["loss"].argmin() == 2
+        assert found["gain"][0] == found["gain_error"][0] == 0
+        assert isinstance(model.student_, Pipeline)
+        assert model.candidates_ is None  # no settings were compared
+        small = model.without_teacher(keep_history=False)
+        np.testing.assert_array_equal(small.predict_proba(X), model.predict_proba(X))
+        assert not hasattr(small, "student_candidates_")
+
+    def test_the_network_unless_another_is_clearly_better(self, monkeypatch):
+        monkeypatch.setattr(student_choice, "MIN_GAIN_STANDARD_ERRORS", np.inf)
+        X, y = checkerboard()
+        model = auto().fit(X, y)
+        assert model.student_candidates_["chosen"].tolist() == [True, False, False]
+        assert isinstance(model.student_, TwoLayerPGDClassifier)
+        again = DistilledClassifier(model.teacher, classifier._default_student())
+        again = again.set_params(alpha=0.5, temperature=1.0, augmentation=None, random_state=0)
+        np.testing.assert_array_equal(model.predict_proba(X), again.fit(X, y).predict_proba(X))
+
+    def test_with_all_settings_chosen_on_the_same_rows(self):
+        X, y = checkerboard(120)
+        everything = {"alpha": "auto", "temperature": "auto", "augmentation": "auto"}
+        model = auto(**everything).fit(X, y)
+        assert len(model.candidates_["loss"]) > 2
+        assert model.student_candidates_["chosen"].sum() == 1
+        assert model.student_temperature_ == 1
+
+    def test_the_network_where_no_rows_can_be_held_out(self):
+        X, y = checkerboard(60)
+        model = auto().fit(X, y)
+        assert isinstance(model.student_, TwoLayerPGDClassifier)
+        assert model.student_candidates_ is None
+
+    @pytest.mark.parametrize("routing", [False, True])
+    def test_weights_validation_rows_and_class_weight(self, routing):
+        X, y = checkerboard()
+        X_val, y_val = checkerboard(40, seed=1)
+        with config_context(enable_metadata_routing=routing):
+            teacher = RandomForestClassifier(10)
+            if routing:
+                teacher.set_fit_request(sample_weight=True)
+            model = auto(teacher, class_weight="balanced")
+            weights = np.linspace(0, 2, len(y))
+            model.fit(X, y, sample_weight=weights, X_val=X_val, y_val=y_val)
+        assert model.student_candidates_["student"].tolist() == NAMES
+        assert np.isfinite(model.student_candidates_["loss"]).all()
+
+    def test_report_compares_the_student_that_was_chosen(self):
+        X, y = checkerboard()
+        report = distillation_report(
+            None, None, X, y, cv=2, n_seeds=1, n_latency=1, distiller=auto()
+        )
+        assert set(report.frame["model"]) == {"teacher", "hard", "distilled"}
+
+
+@pytest.mark.parametrize(
+    ("params", "names"),
+    [
+        ({"alpha": "auto", "temperature": "auto"}, NAMES),
+        ({"alpha": 2.0}, NAMES[:2]),
+        ({"temperature": 3.0}, NAMES[:2]),
+        ({"alpha": 1.0, "temperature": 3.0}, NAMES),
+    ],
+)
+def test_students_that_cannot_honor_numbers_are_left_out(params, names):
+    default = StudentSpec.of(TwoLayerPGDClassifier(), 0.5, 1.0)
+    students = student_choice.students_to_try(auto(**params), default, np.ones((9, 2)), 2)
+    assert [student.name for student in students] == names
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("width", [2, 64])
+def test_trees_take_no_more_bytes_than_the_network(width, n_classes):
+    X, y = blobs(300, n_classes, spread=4.0)
+    network = TwoLayerPGDClassifier(width, max_iter=1, random_state=0)
+    spec = StudentSpec.of(network, 0.5, 1.0)
+    *_, trees = student_choice.students_to_try(auto(), spec, pd.DataFrame(X), n_classes)
+    trees = trees.estimator.set_params(trees__early_stopping=False).fit(pd.DataFrame(X), y)[-1]
+    nodes = np.concatenate([tree.nodes for trees in trees._predictors for tree in trees])
+    packed = np.where(nodes["is_leaf"], 4, 8).sum()
+    n_encoded, n_outputs = 8 * X.shape[1], 1 if n_classes == 2 else n_classes
+    one_round = 88 * n_outputs
+    assert packed <= max(4 * width * (n_encoded + 1 + n_outputs), one_round)
+
+
+def test_parameters_of_the_students_cannot_be_set():
+    X, y = blobs(120, 2)
+    with pytest.raises(ValueError, match="'student__width' cannot be set with student='auto'"):
+        auto().set_params(student__width=4)
+    assert auto().set_params(student=None, student__width=4).student.width == 4
+    with pytest.raises(ValueError, match=r"student='auto' cannot be batched.*set student=None"):
+        BatchedGridSearchCV(auto(), {"alpha": [0.5, 1.0]}).fit(X, y)
+    assert "auto" not in repr(auto()._sk_visual_block_().names)
