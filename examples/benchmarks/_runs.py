@@ -88,14 +88,7 @@ def run_cells(cells, function, *, jobs, path=None):
         Cell and result merged, for the requested cells that have one. A cell that failed is
         reported on stderr and left out.
     """
-    done = {}
-    if path is not None and Path(path).is_file():
-        for line in Path(path).read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the incomplete line of an interrupted run
-            done[_key(row["cell"])] = row["result"]
+    done = _finished(path)
     todo = [cell for cell in cells if _key(cell) not in done]
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -111,6 +104,25 @@ def run_cells(cells, function, *, jobs, path=None):
                 with open(path, "a") as file:
                     file.write(json.dumps({"cell": cell, "result": result}) + "\n")
     return [{**cell, **done[_key(cell)]} for cell in cells if _key(cell) in done]
+
+
+def finished_cells(cells, path):
+    """Return what `run_cells` has written to a file, without running the other cells."""
+    done = _finished(path)
+    return [{**cell, **done[_key(cell)]} for cell in cells if _key(cell) in done]
+
+
+def _finished(path):
+    """Return key of a cell to result, of the cells in a file."""
+    done = {}
+    if path is not None and Path(path).is_file():
+        for line in Path(path).read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the incomplete line of an interrupted run
+            done[_key(row["cell"])] = row["result"]
+    return done
 
 
 def _key(cell):

@@ -129,7 +129,7 @@ def _lightgbm_bytes(booster):
 
 def _fitted(model):
     """Return the fitted attributes that predictions may need."""
-    unneeded = ("loo_", "oob_", "loss_", "validation_", "initial_", "encoder_", "n_")
+    unneeded = ("loo_", "oob_", "loss_", "validation_", "initial_", "encoder_", "kinds_", "n_")
     return {
         name: value
         for name, value in vars(model).items()

@@ -59,22 +59,23 @@ def toy_table(tmp_path, monkeypatch):
     return "toy"
 
 
-@pytest.fixture(scope="module")
-def scores():
-    with benchmark("_scores") as module:
-        yield module
+def _script(name):
+    """Return a fixture that imports a benchmark."""
+
+    @pytest.fixture(scope="module", name=name.removeprefix("_"))
+    def script():
+        with benchmark(name) as module:
+            yield module
+
+    return script
 
 
-@pytest.fixture(scope="module")
-def row_steps():
-    with benchmark("_row_steps") as module:
-        yield module
-
-
-@pytest.fixture(scope="module")
-def distilled_tables():
-    with benchmark("distilled_tables") as module:
-        yield module
+scores = _script("_scores")
+row_steps = _script("_row_steps")
+distilled_tables = _script("distilled_tables")
+raw_row_latency = _script("raw_row_latency")
+small_trees = _script("small_trees")
+table_encodings = _script("table_encodings")
 
 
 @pytest.fixture(scope="module")
