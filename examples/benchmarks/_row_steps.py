@@ -19,9 +19,9 @@ def counted():
         Row-steps are those of `TwoLayerPGDClassifier`.
     """
     from sklearn_kd._core.network.training import TrainingState
-    from sklearn_kd._distillation import fit
+    from sklearn_kd._distillation import classifier
 
-    step, select_setting = TrainingState._step, fit.select_setting
+    step, resolve_auto = TrainingState._step, classifier.resolve_auto
     cost = {"row_steps": 0, "seconds": 0.0, "trial_row_steps": 0, "trial_seconds": 0.0}
 
     def counting_step(self, inputs, *args):
@@ -31,7 +31,7 @@ def counted():
     def counting_trial(*args, **params):
         before, row_steps = _now(), cost["row_steps"]
         try:
-            return select_setting(*args, **params)
+            return resolve_auto(*args, **params)
         finally:
             cost["trial_row_steps"] += cost["row_steps"] - row_steps
             cost["trial_seconds"] += _now() - before
@@ -39,7 +39,7 @@ def counted():
     start = _now()
     with (
         patch.object(TrainingState, "_step", counting_step),
-        patch.object(fit, "select_setting", counting_trial),
+        patch.object(classifier, "resolve_auto", counting_trial),
     ):
         yield cost
     cost["seconds"] = _now() - start

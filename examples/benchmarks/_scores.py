@@ -1,5 +1,6 @@
 """Scores of a classifier on test rows, the time of a raw row, and the bytes needed to predict."""
 
+import copy
 import time
 
 import numpy as np
@@ -8,9 +9,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 
 from sklearn_kd.metrics import expected_calibration_error
 
-#: Packed node of a tree: feature (2 bytes), threshold (4) and the offset of a child (4), where the
+#: Packed node of a tree: feature (2 bytes), threshold (4) and the offset of a child (2), where the
 #: other child is the next node.
-NODE_BYTES = 10
+NODE_BYTES = 8
 #: Set of categories that go to the left, of a node that splits on a categorical column.
 CATEGORY_SET_BYTES = 32
 FLOAT_BYTES = 4
@@ -85,6 +86,45 @@ def needed_bytes(model):
     if getattr(model, "encoder_", None) is not None:
         return needed_bytes(model.encoder_) + _own_bytes(model)
     return _own_bytes(model)
+
+
+def int8_copy(model):
+    """Return a copy of a network with weights rounded to int8, and its bytes; or None.
+
+    Each output of a layer has a scale of its own. These, the biases and the scales of the inputs
+    stay float32.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        A DistilledClassifier or a network. Others have no such copy.
+    """
+    model = copy.deepcopy(model)
+    network = getattr(model, "student_", model)
+    n_bytes = needed_bytes(network)
+    if hasattr(network, "hidden_weights_"):
+        first, output = network.hidden_weights_, network.output_weights_
+        network.hidden_weights_ = np.column_stack([_int8(first[:, :-1]), first[:, -1]])
+        network.output_weights_ = _int8(output.T).T  # of each class
+        n_bytes -= 3 * (first[:, :-1].size + output.size)
+        n_bytes += FLOAT_BYTES * (len(first) + (1 if output.ndim == 1 else output.shape[-1]))
+    elif hasattr(network, "module_state_"):
+        state = dict(network.module_state_)
+        for name, array in state.items():
+            if array.ndim > 1:
+                state[name] = _int8(array)
+                n_bytes += FLOAT_BYTES * len(array) - 3 * array.size
+        network.module_state_ = state
+    else:
+        return None
+    return model, int(n_bytes + FLOAT_BYTES * network.input_scale_.size)
+
+
+def _int8(weights):
+    """Return weights, (n_outputs, n_inputs), as multiples of a scale for each output."""
+    step = np.abs(weights).max(axis=-1, keepdims=True) / 127
+    step = np.where(step > 0, step, 1.0)
+    return (np.round(weights / step) * step).astype(weights.dtype)
 
 
 def _own_bytes(model):

@@ -31,7 +31,7 @@ import warnings
 import numpy as np
 from _row_steps import counted
 from _runs import below_text, compare, environment, markdown, run_cells
-from _scores import scores
+from _scores import int8_copy, scores
 from _tables import CLASSIFICATION, load_encoded, load_split, paired_summary
 from _teachers import TEACHERS, categorical, make_teacher, ordinary
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -129,6 +129,10 @@ def run(table, seed, teacher, student, n_trees, max_rows, rows="encoded", levers
             "student": type(model.student_).__name__,
             "chosen": [model.label_source_, model.alpha_, model.temperature_, model.n_augmented_],
         }
+        rounded = None if levers else int8_copy(scored)
+        if rounded is not None:
+            of_rounded = {**scores(rounded[0], X_test, y_test), "bytes": rounded[1]}
+            result[f"{plan} {student}, int8"] = {**cost, **of_rounded}
         if "taught by" not in result:
             scored = scores(ordinary(model.teacher_), X_test, y_test)
             result["taught by"] = {"fit_seconds": np.nan, **scored}
@@ -227,10 +231,12 @@ COSTS += ["trial's, in seconds", "in row-steps", "ended at hard labels", "transf
 COSTS += ["student chosen"]
 
 
-def lead_line(rows, teacher, name, ours):
+def lead_line(rows, title, name, ours):
     """Return one line: shares of the lead, and what a prediction takes."""
-    line = [teacher, name]
-    line += [share_text(rows, ours, YARDSTICK, s) for s in ("accuracy", "log_loss", "auc")]
+    line = [
+        *title,
+        *(share_text(rows, ours, YARDSTICK, s) for s in ("accuracy", "log_loss", "auc")),
+    ]
     line.append(share_text(rows, ours, f"plain {name}"))
     line.append(share_text(rows, ours, f"hard {name}"))
     auc = mean_of(rows, ours, "auc") / mean_of(rows, "taught by", "auc")
@@ -331,7 +337,7 @@ def report(rows, teachers, students, levers):
         if not mine:
             continue
         if teacher == "forest" and has(mine, "distilled 16, 0.1"):
-            lead_lines.append(lead_line(mine, teacher, "16, 0.1", "distilled 16, 0.1"))
+            lead_lines.append(lead_line(mine, [teacher, "16, 0.1"], "16", "distilled 16, 0.1"))
         for name in students:
             for plan in LEVERS if levers else ["distilled"]:
                 ours = f"{plan} {name}"
@@ -342,8 +348,10 @@ def report(rows, teachers, students, levers):
                 hard = f"hard {name}" if has(mine, f"hard {name}") else "hard 64"
                 if has(mine, hard):
                     against_hard.append([*title, hard, *gains(mine, ours, hard)])
-                lead_lines.append(lead_line(mine, title[0], name, ours))
-                lead_lines[-1][1] = title[1]
+                lead_lines.append(lead_line(mine, title, name, ours))
+                if has(mine, f"{ours}, int8"):
+                    title = [teacher, f"{name}, int8"]
+                    lead_lines.append(lead_line(mine, title, name, f"{ours}, int8"))
             if not levers:
                 cost_lines.append(cost_line(mine, teacher, name))
                 losses[f"{teacher}, {name}"] = mean_of(mine, f"distilled {name}", "log_loss")

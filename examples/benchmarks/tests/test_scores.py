@@ -16,13 +16,11 @@ X, Y = load_iris(return_X_y=True)
 
 def test_bytes_of_trees_are_those_of_packed_nodes(scores):
     stump = DecisionTreeClassifier(max_leaf_nodes=2).fit(X, Y)
-    assert (
-        scores.needed_bytes(stump) == 10 + 2 * 2 * 4
-    )  # a node, and two probabilities of each leaf
+    assert scores.needed_bytes(stump) == 8 + 2 * 2 * 4  # a node, and two probabilities of each leaf
     forest = RandomForestClassifier(3, max_leaf_nodes=2).fit(X, Y)
     assert scores.needed_bytes(forest) == 3 * scores.needed_bytes(stump)
     boosting = HistGradientBoostingClassifier(max_iter=5, max_leaf_nodes=2).fit(X, Y)
-    assert scores.needed_bytes(boosting) == 5 * 3 * (10 + 2 * 4) + 3 * 4
+    assert scores.needed_bytes(boosting) == 5 * 3 * (8 + 2 * 4) + 3 * 4
 
 
 def test_bytes_of_pipelines_are_those_of_their_steps(scores):
@@ -33,6 +31,17 @@ def test_bytes_of_pipelines_are_those_of_their_steps(scores):
 
 def test_bytes_of_texts_are_those_of_utf8(scores):
     assert scores.contents_bytes({"é": ["ab", np.zeros(3, dtype=np.int64), None]}) == 2 + 2 + 12
+
+
+def test_int8_weights_change_little(scores):
+    rows = X * [1, 100, 0.01, 1] + [0, 50, 0, -7]
+    model = TwoLayerPGDClassifier(8, max_iter=50, n_init=1, early_stopping=False, random_state=0)
+    model.fit(rows, Y)
+    rounded, n_bytes = scores.int8_copy(model)
+    change = np.abs(rounded.predict_proba(rows) - model.predict_proba(rows)).max()
+    assert 0 < change < 0.03
+    assert n_bytes == 8 * 4 + 8 * 3 + 4 * (8 + 8 + 3 + 4)  # weights; biases and scales
+    assert scores.int8_copy(GaussianNB().fit(X, Y)) is None
 
 
 def test_row_steps_of_fits_and_of_their_trial(row_steps):
