@@ -111,12 +111,12 @@ def resolve_auto(est, ctx, estimators, spec, rows):
             calibrate=spec.calibrate and not weighs_classes,
             seed=seed,
         )
+        if selection.setting.source == "hard":
+            warn_no_gain(selection.candidates)
         if chooses_student:
             selection = choose_student(est, student, spec, rows, transfer, selection, seed)
     if is_compared:
         subtask.end()
-    if selection.setting.source == "hard":
-        warn_no_gain(selection.candidates)
     return selection, transfer
 
 

@@ -11,8 +11,11 @@ from sklearn_kd._distillation.selection import (
     held_out_trials,
     without_fit_warnings,
 )
+from sklearn_kd._distillation.settings import DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._utils.sklearn_compat import routing_enabled
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import NoGainWarning
 
 #: Hidden layers of the deeper network, which has the width of the default one.
 N_HIDDEN_LAYERS = 2
@@ -22,13 +25,14 @@ DEEPER_PARAMS = {
     "learning_rate": 3e-3,
     "weight_decay": 1e-3,
 }
-#: Leaves of a tree, and bytes of an inner node (column, threshold, children) and of a leaf.
-N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 8, 4
+#: Leaves of a tree, and bytes of an inner node (column, threshold, child) and of a leaf.
+N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 10, 4
 #: Most rounds of boosting.
 MAX_ROUNDS = 100
+HARD_LABELS = DistillationSetting(0.0, 1.0, "hard")
 
 
-def students_to_try(est, default, X, n_classes):
+def students_to_try(est, default, rows, n_classes):
     """Return the students that are compared, of which the first is the default network.
 
     Parameters
@@ -37,8 +41,8 @@ def students_to_try(est, default, X, n_classes):
         Its ``alpha`` and ``temperature`` exclude students that cannot honor them.
     default : StudentSpec
         Of the default network.
-    X : rows
-        Training rows, whose encoded columns determine the bytes of the network.
+    rows : TrainingRows
+        Their encoded columns determine the bytes of the network.
     n_classes : int
 
     Returns
@@ -46,7 +50,7 @@ def students_to_try(est, default, X, n_classes):
     list of StudentSpec
     """
     network, students = default.estimator, [default]
-    for other in (_deeper_network(network), _boosted_trees(network, X, n_classes)):
+    for other in (_deeper_network(network), _boosted_trees(network, rows, n_classes)):
         try:
             student = StudentSpec.of(other, est.alpha, est.temperature)
         except ValueError:  # row expansion cannot honor these numbers
@@ -68,14 +72,15 @@ def _deeper_network(network):
     )
 
 
-def _boosted_trees(network, X, n_classes):
+def _boosted_trees(network, rows, n_classes):
     """Return trees that take no more bytes than a fitted network on these rows."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     from sklearn_kd._tables.encoder import TableEncoder
 
     n_outputs = 1 if n_classes == 2 else n_classes
-    n_encoded = len(TableEncoder().fit(X).get_feature_names_out())
+    encoder = TableEncoder().fit(rows.X, sample_weight=rows.weight)
+    n_encoded = len(encoder.get_feature_names_out())
     bytes_of_network = 4 * network.width * (n_encoded + 1 + n_outputs)
     bytes_of_round = n_outputs * ((N_LEAVES - 1) * BYTES_OF_SPLIT + N_LEAVES * BYTES_OF_LEAF)
     trees = HistGradientBoostingClassifier(
@@ -94,7 +99,7 @@ def choose_student(est, default, spec, rows, transfer, selection, seed):
     """Choose the student of the least held-out loss: the first unless another is clearly better.
 
     Each student is fitted in full on the training rows and the labels of the trials, with the
-    setting that has been selected for the default network.
+    setting that has been selected for the default network, and trees on hard labels too.
 
     Parameters
     ----------
@@ -121,31 +126,40 @@ def choose_student(est, default, spec, rows, transfer, selection, seed):
     )
     if not trials:
         return selection._replace(student=default)
-    students = students_to_try(est, default, rows.X, len(trials[0].data.classes))
-    settings = [_honored(setting, student) for student in students]
+    students = students_to_try(est, default, rows, len(trials[0].data.classes))
+    pairs = [(student, _honored(setting, student)) for student in students]
+    if est.alpha == "auto" and setting.source != "hard" and students[-1].mode == "expansion":
+        pairs.append((students[-1], HARD_LABELS))  # boosting may be better than its teacher
     with without_fit_warnings():
-        trials = [_with_losses(trial, students, settings, spec.n_jobs) for trial in trials]
-    numbers = range(len(students))
+        trials = [_with_losses(trial, pairs, spec.n_jobs) for trial in trials]
+    numbers = range(len(pairs))
     loss, gain, error = compare(trials, "log_loss", numbers)
     _, accuracy_gain, accuracy_error = compare(trials, "is_wrong", numbers)
     with np.errstate(invalid="ignore"):  # the gain is infinite where the first fit has failed
         is_better = np.isposinf(gain) | (gain > MIN_GAIN_STANDARD_ERRORS * error)
     is_better[0] = True
     chosen = int(np.where(is_better, loss, np.inf).argmin())
+    source_of = trials[0].data.source_of
     candidates = {
-        "student": np.array([student.name for student in students]),
+        "student": np.array([student.name for student, _ in pairs]),
+        "label_source": np.array([source_of(setting) for _, setting in pairs]),
         "loss": loss,
         "gain": gain,
         "gain_error": error,
         "accuracy_gain": accuracy_gain,
         "accuracy_gain_error": accuracy_error,
-        "chosen": np.arange(len(students)) == chosen,
+        "chosen": np.arange(len(pairs)) == chosen,
     }
+    if chosen == len(students):
+        warn_caller(
+            "boosted trees on hard labels had the least loss on held-out rows. The student is "
+            "therefore not distilled. Set alpha to a number to distill anyway.",
+            NoGainWarning,
+        )
     if chosen:  # the probabilities of the default network have been calibrated, not those of others
         selection = selection._replace(student_temperature=1.0)
-    return selection._replace(
-        setting=settings[chosen], student=students[chosen], student_candidates=candidates
-    )
+    student, setting = pairs[chosen]
+    return selection._replace(setting=setting, student=student, student_candidates=candidates)
 
 
 def _honored(setting, student):
@@ -154,13 +168,13 @@ def _honored(setting, student):
     return setting._replace(temperature=1.0) if needs_one else setting
 
 
-def _with_losses(trial, students, settings, n_jobs):
-    """Return a trial with the losses of students, by their number, and not of settings."""
+def _with_losses(trial, pairs, n_jobs):
+    """Return a trial with the losses of pairs of a student and a setting, by their number."""
     losses = {}
-    for number, (student, setting) in enumerate(zip(students, settings, strict=True)):
+    for number, (student, setting) in enumerate(pairs):
         own = trial.with_student(replace(student, is_joint=False))
         own.evaluate([setting], n_jobs)
         losses[number] = own.losses[setting]
-    compared = trial.with_student(students[0])
+    compared = trial.with_student(pairs[0][0])
     compared.losses = losses
     return compared

@@ -1,6 +1,5 @@
 """First layer of a network on raw rows: its products with encoded rows, from a table."""
 
-
 from sklearn_kd._tables.encoder import fold_states, locate
 
 #: Numbers that the rows of a block take from the table, so that they stay in the cache.

@@ -1,7 +1,6 @@
 """student="auto" compares a network, a deeper one and trees of equal bytes on held-out rows."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.ensemble import RandomForestClassifier
@@ -10,6 +9,8 @@ from sklearn.pipeline import Pipeline
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd._distillation import classifier, student_choice
 from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd._distillation.training_set import TrainingRows
+from sklearn_kd.exceptions import NoGainWarning
 from sklearn_kd.inspection import distillation_report
 from tests._helpers.data import blobs
 
@@ -29,6 +30,10 @@ def auto(teacher=None, **params):
     teacher = RandomForestClassifier(10) if teacher is None else teacher
     fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None, "random_state": 0}
     return DistilledClassifier(teacher, "auto", **{**fixed, **params})
+
+
+def rows_of(X):
+    return TrainingRows(X, np.zeros(len(X)), None, None, {}, None)
 
 
 def checkerboard(n=160, seed=0):
@@ -65,13 +70,20 @@ class TestChoice:
         again = again.set_params(alpha=0.5, temperature=1.0, augmentation=None, random_state=0)
         np.testing.assert_array_equal(model.predict_proba(X), again.fit(X, y).predict_proba(X))
 
-    def test_with_all_settings_chosen_on_the_same_rows(self):
+    def test_trees_on_hard_labels_among_all_that_is_chosen(self, monkeypatch):
+        gain = np.array([0.0, 0.0, 0.1, 0.2])
+        monkeypatch.setattr(
+            student_choice, "compare", lambda trials, measure, pairs: (1 - gain, gain, 0 * gain)
+        )
         X, y = checkerboard(120)
         everything = {"alpha": "auto", "temperature": "auto", "augmentation": "auto"}
-        model = auto(**everything).fit(X, y)
+        with pytest.warns(NoGainWarning, match="boosted trees on hard labels"):
+            model = auto(**everything).fit(X, y)
         assert len(model.candidates_["loss"]) > 2
-        assert model.student_candidates_["chosen"].sum() == 1
-        assert model.student_temperature_ == 1
+        found = model.student_candidates_
+        assert found["student"].tolist() == [*NAMES, NAMES[2]]
+        assert found["label_source"][3] == model.label_source_ == "hard"
+        assert found["chosen"].tolist() == [False, False, False, True]
 
     def test_the_network_where_no_rows_can_be_held_out(self):
         X, y = checkerboard(60)
@@ -112,7 +124,7 @@ class TestChoice:
 )
 def test_students_that_cannot_honor_numbers_are_left_out(params, names):
     default = StudentSpec.of(TwoLayerPGDClassifier(), 0.5, 1.0)
-    students = student_choice.students_to_try(auto(**params), default, np.ones((9, 2)), 2)
+    students = student_choice.students_to_try(auto(**params), default, rows_of(np.ones((9, 2))), 2)
     assert [student.name for student in students] == names
 
 
@@ -122,12 +134,12 @@ def test_trees_take_no_more_bytes_than_the_network(width, n_classes):
     X, y = blobs(300, n_classes, spread=4.0)
     network = TwoLayerPGDClassifier(width, max_iter=1, random_state=0)
     spec = StudentSpec.of(network, 0.5, 1.0)
-    *_, trees = student_choice.students_to_try(auto(), spec, pd.DataFrame(X), n_classes)
-    trees = trees.estimator.set_params(trees__early_stopping=False).fit(pd.DataFrame(X), y)[-1]
+    *_, trees = student_choice.students_to_try(auto(), spec, rows_of(X), n_classes)
+    trees = trees.estimator.set_params(trees__early_stopping=False).fit(X, y)[-1]
     nodes = np.concatenate([tree.nodes for trees in trees._predictors for tree in trees])
-    packed = np.where(nodes["is_leaf"], 4, 8).sum()
+    packed = np.where(nodes["is_leaf"], 4, 10).sum()
     n_encoded, n_outputs = 8 * X.shape[1], 1 if n_classes == 2 else n_classes
-    one_round = 88 * n_outputs
+    one_round = 102 * n_outputs
     assert packed <= max(4 * width * (n_encoded + 1 + n_outputs), one_round)
 
 
