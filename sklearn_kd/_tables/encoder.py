@@ -11,17 +11,19 @@ from sklearn_kd._tables.cells import Levels, read_cells
 from sklearn_kd._tables.piecewise import TablePlan, encode_cells, fold_plan, locate_cells
 from sklearn_kd._tables.quantiles import (
     SHARE_TOLERANCE,
+    distinct_values,
     group_ties,
     mean_pieces,
     quantile_edges,
 )
-from sklearn_kd._tables.table_rows import iter_columns, read_table
+from sklearn_kd._tables.table_rows import iter_columns, read_row, read_table
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, all_or_nothing
 from sklearn_kd._utils.containers import as_pandas, is_dataframe
 from sklearn_kd._utils.sklearn_compat import (
     Interval,
     StrOptions,
+    check_categorical_features,
     check_feature_names_in,
     fit_context,
     safe_indexing,
@@ -221,7 +223,10 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         )
 
     def _fit_columns(self, X, shares):
-        is_named = self._named_columns(X)
+        is_named = None
+        if not isinstance(self.categorical_features, str):  # strings and categories are in any case
+            is_named = check_categorical_features(X, self.categorical_features)
+        is_named = np.zeros(X.shape[1], dtype=bool) if is_named is None else is_named
         columns = [
             _Column(read_cells(values, name, as_levels=named), shares)
             for (name, values), named in zip(iter_columns(X), is_named, strict=True)
@@ -260,49 +265,15 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         levels = [level for level, keep in zip(column.values, wanted, strict=True) if keep]
         return levels, mean, has_infrequent
 
-    def _named_columns(self, X):
-        """Return a mask of the columns that ``categorical_features`` names."""
-        mask = np.zeros(self.n_features_in_, dtype=bool)
-        named = self.categorical_features
-        if isinstance(named, str):
-            return mask
-        named = np.asarray(named)
-        if named.size == 0:
-            return mask
-        if named.dtype.kind == "b":
-            if named.shape != mask.shape:
-                raise ValueError(
-                    f"categorical_features is a mask of shape {named.shape}, and X has "
-                    f"{len(mask)} columns: give each column True or False."
-                )
-            return named
-        if named.dtype.kind in "iu":
-            if named.min() < -len(mask) or named.max() >= len(mask):
-                raise ValueError(
-                    f"categorical_features has positions {named.tolist()}, and X has "
-                    f"{len(mask)} columns."
-                )
-            mask[named] = True
-            return mask
-        if named.dtype.kind not in "OU":
-            raise ValueError(
-                "categorical_features must be names, positions or a mask of the columns, got "
-                f"{self.categorical_features!r}."
-            )
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            raise ValueError(
-                "categorical_features has names, and the columns of X have none: pass a DataFrame "
-                "whose columns are strings, or positions."
-            )
-        unknown = [name for name in named.tolist() if name not in set(names)]
-        if unknown:
-            raise ValueError(f"categorical_features names {unknown}, which X does not have.")
-        return np.isin(names, named)
-
     def _make_plan(self):
+        names = getattr(self, "feature_names_in_", None)
         return TablePlan(
-            self.edges_, self.categories_, self.has_infrequent_, self.has_missing_, self.means_
+            self.edges_,
+            self.categories_,
+            self.has_infrequent_,
+            self.has_missing_,
+            self.means_,
+            None if names is None else names.tolist(),
         )
 
     @numpy_inputs
@@ -319,9 +290,19 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features_out)
             float64; float32 if X is. A DataFrame after ``set_output``.
         """
-        check_is_fitted(self)
+        numbers, codes, dtype = self._read(X)
+        return encode_cells(self._plan, numbers, codes, dtype)
+
+    def _read(self, X):
+        """Return the numbers, the codes of levels and the dtype of checked rows."""
+        plan = vars(self).get("_plan")
+        if plan is None:
+            check_is_fitted(self)
+        row = read_row(plan, X)
+        if row is not None:
+            return row
         X = self._check_rows(X, reset=False)
-        return encode_cells(self._plan, *read_table(self._plan, X), _dtype_of(X))
+        return *read_table(plan, X), _dtype_of(X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the encoded columns.
@@ -389,7 +370,10 @@ class _Column:
         self.is_numeric = not isinstance(cells, Levels)
         if self.is_numeric:
             present = ~np.isnan(cells)
-            self.values, codes = np.unique(cells[present], return_inverse=True)
+            uniform = (shares == shares[0]).all()
+            self.values, self.shares = distinct_values(
+                cells[present], shares[0] if uniform else shares[present]
+            )
         else:
             present = cells.codes >= 0
             observed = np.unique(cells.codes[present])
@@ -398,7 +382,7 @@ class _Column:
             rank = np.zeros(len(cells.values), dtype=np.intp)
             rank[order] = np.arange(len(order))
             codes = rank[cells.codes[present]]
-        self.shares = np.bincount(codes, shares[present], minlength=len(self.values))
+            self.shares = np.bincount(codes, shares[present], minlength=len(self.values))
         # a column of missing cells alone is constant
         self.missing = shares[~present].sum() if present.any() else 0.0
 
@@ -443,9 +427,8 @@ def locate(encoder, X):
     delta : ndarray of float64 of shape (n, n_columns)
         Zero for states without a slope.
     """
-    check_is_fitted(encoder)
-    plan = encoder._plan
-    return locate_cells(plan, *read_table(plan, encoder._check_rows(X, reset=False)))
+    numbers, codes, _ = encoder._read(X)
+    return locate_cells(encoder._plan, numbers, codes)
 
 
 def state_table(encoder):

@@ -30,10 +30,12 @@ class TablePlan:
     has_other, has_missing : ndarray of bool of shape (n_columns,)
         Whether there is an encoded column for other levels, and for missing cells.
     means : ndarray of shape (n_encoded,)
+    names : list of str or None
+        Of the columns.
     """
 
-    def __init__(self, edges, categories, has_other, has_missing, means):
-        self.n_columns = len(edges)
+    def __init__(self, edges, categories, has_other, has_missing, means, names=None):
+        self.n_columns, self.names = len(edges), names
         self.numeric = np.array([j for j in range(len(edges)) if edges[j] is not None], dtype=int)
         self.nominal = np.array([j for j in range(len(edges)) if edges[j] is None], dtype=int)
         self.edges, self.categories, self.means = edges, categories, means
@@ -42,7 +44,9 @@ class TablePlan:
             None if levels is None else {level: code for code, level in enumerate(levels)}
             for levels in categories
         ]
+        self.no_codes = np.empty((1, 0), dtype=np.intp)
         self._number_states()
+        self._place_states()
         self._lay_out_pieces()
 
     def _number_states(self):
@@ -61,6 +65,30 @@ class TablePlan:
 
     def _kinds_of_levels(self, j):
         return len(self.categories[j]), self.has_other[j], self.has_missing[j]
+
+    def _place_states(self):
+        """Set for states without a slope the encoded column that is one, or that they are means."""
+        self.state_column = np.full(self.n_states, -1, dtype=np.intp)
+        self.state_is_mean = np.zeros(self.n_states, dtype=bool)
+        for j in range(self.n_columns):
+            first, end = self.first_state[j], self.first_state[j + 1]
+            if self.edges[j] is None:
+                n_levels, has_other, has_missing = self._kinds_of_levels(j)
+                n_kinds = n_levels + has_other + has_missing
+                # of two kinds of cells the first has no column
+                place = self.first_encoded[j + 1] - n_kinds + np.arange(n_kinds)
+                place[place < self.first_encoded[j]] = -1
+                self.state_column[first : first + n_levels + has_other] = place[
+                    : n_levels + has_other
+                ]
+                self.state_is_mean[end - 2] = not has_other
+            if self.has_missing[j]:
+                self.state_column[end - 1] = self.first_encoded[j + 1] - 1
+            elif self.edges[j] is None:  # as another level
+                self.state_column[end - 1] = self.state_column[end - 2]
+                self.state_is_mean[end - 1] = self.state_is_mean[end - 2]
+            else:
+                self.state_is_mean[end - 1] = True
 
     def _lay_out_pieces(self):
         """Set the arrays by which all numeric columns are encoded at once."""
@@ -88,30 +116,6 @@ class TablePlan:
         is_last = place == n_pieces[self.piece_column] - 1
         self.piece_low = np.where(place == 0, -np.inf, 0.0)
         self.piece_high = np.where(is_last, np.inf, 1.0)
-
-    def column_values(self, j):
-        """Return the rows of values of the states of a column, for its encoded columns."""
-        first, end = self.first_encoded[j], self.first_encoded[j + 1]
-        values = np.zeros((self.first_state[j + 1] - self.first_state[j], end - first))
-        means = self.means[first:end]
-        if self.edges[j] is not None:
-            n_pieces = end - first - self.has_missing[j]
-            values[:n_pieces, :n_pieces] = np.tri(n_pieces, k=-1)
-            values[-1] = np.append(np.zeros(n_pieces), 1.0) if self.has_missing[j] else means
-            return values
-        n_levels, has_other, has_missing = self._kinds_of_levels(j)
-        every = np.zeros((len(values), n_levels + has_other + has_missing))
-        every[np.arange(n_levels), np.arange(n_levels)] = 1
-        if has_other:
-            every[n_levels, n_levels] = 1
-        if has_missing:
-            every[n_levels + 1, -1] = 1
-        values[:] = every[:, every.shape[1] - (end - first) :]
-        if not has_other:
-            values[n_levels] = means
-        if not has_missing:  # as another level
-            values[n_levels + 1] = values[n_levels]
-        return values
 
 
 def encoded_width(n_levels, has_other, has_missing):
@@ -172,7 +176,7 @@ def locate_cells(plan, numbers, codes):
 def _pieces_of(plan, numbers):
     """Return the piece of each number, which is the number of inner edges that it reaches."""
     if len(numbers) == 1:
-        return (plan.inner <= numbers.T).sum(axis=1)[None]
+        return np.add.reduce(plan.inner <= numbers.T, axis=1, dtype=np.intp)[None]
     pieces = np.zeros(numbers.shape, dtype=np.intp)
     for edges in plan.inner.T:
         pieces += numbers >= edges
@@ -188,34 +192,52 @@ def encode_cells(plan, numbers, codes, dtype):
     -------
     ndarray of shape (n, n_encoded)
     """
-    out = np.zeros((len(numbers), plan.n_encoded), dtype=dtype)
+    out = np.empty((len(numbers), plan.n_encoded), dtype=dtype)
     n_rows = max(1, BLOCK_VALUES // max(plan.n_encoded, 1))
-    for start in range(0, len(out) if len(plan.numeric) else 0, n_rows):
+    pieces = np.empty((min(n_rows, len(out)), len(plan.piece_column)))
+    for start in range(0, len(out), n_rows):
         rows = slice(start, start + n_rows)
-        _encode_numbers(plan, numbers[rows], out[rows])
-    for i, j in enumerate(plan.nominal):
-        place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
-        out[:, place] = plan.column_values(j)[codes[:, i]]
+        _encode_block(plan, numbers[rows], codes[rows], out[rows], pieces)
     return out
 
 
-def _encode_numbers(plan, numbers, out):
-    bounded = np.minimum(np.maximum(numbers, plan.low), plan.high)
-    pieces = bounded[:, plan.piece_column]
-    pieces -= plan.piece_edge
-    with np.errstate(over="ignore"):  # of pieces that a number is far above or below
-        pieces *= plan.piece_slope
-    np.maximum(pieces, plan.piece_low, out=pieces)
-    np.minimum(pieces, plan.piece_high, out=pieces)
-    if out.shape[1] == pieces.shape[1]:
-        out[:] = pieces
-    else:
-        out[:, plan.piece_encoded] = pieces
-    missing = np.isnan(bounded)
-    for i in np.flatnonzero(missing.any(axis=0)):
-        j = plan.numeric[i]
-        place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
-        out[missing[:, i], place] = plan.column_values(j)[-1]
+def _encode_block(plan, numbers, codes, out, pieces):
+    only_pieces = len(plan.piece_column) == plan.n_encoded
+    if not only_pieces:
+        out[:] = 0
+    if len(plan.numeric):
+        bounded = np.minimum(np.maximum(numbers, plan.low), plan.high)
+        # into memory of an earlier block, since new memory takes longer than the encoding
+        pieces = bounded.take(plan.piece_column, axis=1, out=pieces[: len(bounded)], mode="clip")
+        pieces -= plan.piece_edge
+        with np.errstate(over="ignore"):  # of pieces that a number is far above or below
+            pieces *= plan.piece_slope
+        np.maximum(pieces, plan.piece_low, out=pieces)
+        np.minimum(pieces, plan.piece_high, out=out if only_pieces else pieces)
+        if not only_pieces:
+            out[:, plan.piece_encoded] = pieces
+        missing = np.isnan(bounded)
+        for i in np.flatnonzero(missing.any(axis=0)):
+            rows, j = np.flatnonzero(missing[:, i]), plan.numeric[i]
+            if plan.has_missing[j]:
+                end = plan.first_encoded[j + 1] - 1
+                out[rows, plan.first_encoded[j] : end] = 0
+                out[rows, end] = 1
+            else:
+                _set_means(plan, j, rows, out)
+    if len(plan.nominal):
+        state = codes + plan.nominal_state
+        column = plan.state_column[state]
+        rows, places = np.nonzero(column >= 0)
+        out[rows, column[rows, places]] = 1
+        is_mean = plan.state_is_mean[state]
+        for i in np.flatnonzero(is_mean.any(axis=0)):
+            _set_means(plan, plan.nominal[i], np.flatnonzero(is_mean[:, i]), out)
+
+
+def _set_means(plan, j, rows, out):
+    place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
+    out[rows, place] = plan.means[place]
 
 
 def fold_plan(plan, weights):
@@ -232,13 +254,19 @@ def fold_plan(plan, weights):
     """
     values = np.zeros((plan.n_states, weights.shape[1]), dtype=weights.dtype)
     slopes = np.zeros_like(values)
+    placed = plan.state_column >= 0
+    values[placed] = weights[plan.state_column[placed]]
     for j in range(plan.n_columns):
         states = slice(plan.first_state[j], plan.first_state[j + 1])
-        own = weights[plan.first_encoded[j] : plan.first_encoded[j + 1]]
-        values[states] = plan.column_values(j) @ own
+        place = slice(plan.first_encoded[j], plan.first_encoded[j + 1])
+        is_mean = plan.state_is_mean[states]
+        if is_mean.any():
+            values[states][is_mean] = plan.means[place] @ weights[place]
         if plan.edges[j] is not None:
-            n_pieces = len(own) - plan.has_missing[j]
+            own = weights[place][: max(len(plan.edges[j]) - 1, 0)]
             first = plan.first_state[j]
-            slope = plan.state_slope[first : first + n_pieces, None]
-            slopes[first : first + n_pieces] = slope * own[:n_pieces]
+            values[first + 1 : first + len(own)] = np.cumsum(own[:-1], axis=0)
+            slopes[first : first + len(own)] = (
+                own * plan.state_slope[first : first + len(own), None]
+            )
     return values, slopes

@@ -50,14 +50,33 @@ def quantile_edges(values, shares, n_bins):
 
 def mean_pieces(values, shares, edges):
     """Return the weighted mean of each piece of the encoding of a column."""
-    pieces = np.empty(max(len(edges) - 1, 0))
+    values = np.clip(values, -MAX_NUMBER, MAX_NUMBER)
+    pieces = np.zeros(max(len(edges) - 1, 0))
+    inner = np.searchsorted(values, edges[1:-1])
+    bounds = np.concatenate([[0], inner, [len(values)]])
     for piece in range(len(pieces)):
-        low, high = edges[piece], edges[piece + 1]
-        unit = (np.clip(values, -MAX_NUMBER, MAX_NUMBER) - low) / (high - low)
-        first, last = piece == 0, piece == len(pieces) - 1
-        unit = unit if first else np.maximum(unit, 0)
-        pieces[piece] = (unit if last else np.minimum(unit, 1)) @ shares
+        inside = slice(bounds[piece], bounds[piece + 1])
+        unit = (values[inside] - edges[piece]) / (edges[piece + 1] - edges[piece])
+        pieces[piece] = unit @ shares[inside] + shares[bounds[piece + 1] :].sum()
     return pieces
+
+
+def distinct_values(values, shares):
+    """Return the distinct values of a column, increasing, and the share of the weight of each.
+
+    Parameters
+    ----------
+    values : ndarray of float64 of shape (n,)
+    shares : ndarray of shape (n,) or float
+        A number is the share of each.
+    """
+    if np.ndim(shares) == 0:
+        found, counts = np.unique(values, return_counts=True)
+        return found, counts * shares
+    order = np.argsort(values)
+    values = values[order]
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+    return values[first], np.add.reduceat(shares[order], first) if len(first) else shares[:0]
 
 
 def group_ties(shares):

@@ -1,8 +1,16 @@
 """Rows of a table as numbers and codes of levels, for a fitted encoder."""
 
+import math
+
+import narwhals.stable.v2 as nw
 import numpy as np
 
 from sklearn_kd._tables.cells import read_levels, read_numbers
+
+#: Types of cells of a single row that need no closer look.
+NUMBERS = frozenset([float, int, bool, *(np.dtype(code).type for code in "bhilqBHILQfd")])
+SIMPLE = NUMBERS | {str}
+INFINITE = frozenset([math.inf, -math.inf])
 
 
 def iter_columns(X):
@@ -48,3 +56,84 @@ def _codes(values, name, lookup):
     levels = read_levels(values, name)
     code_of = [lookup.get(level, len(lookup)) for level in levels.values]
     return np.array([*code_of, len(lookup) + 1], dtype=np.intp)[levels.codes]
+
+
+def read_row(plan, X):
+    """Return what a single row in a plain container holds, or None if a closer look is needed.
+
+    Checks and conversions of whole tables take hundreds of microseconds, which a single row need
+    not wait for.
+
+    Returns
+    -------
+    numbers : ndarray of float64 of shape (1, n_numeric)
+    codes : ndarray of intp of shape (1, n_nominal)
+    dtype : numpy dtype
+        Of encoded rows.
+    """
+    if type(X) is np.ndarray:
+        if X.ndim != 2 or X.shape != (1, plan.n_columns) or plan.names is not None:
+            return None
+        if X.dtype.kind == "f" and X.itemsize in (4, 8):
+            dtype = X.dtype
+            if len(plan.nominal) == 0:
+                numbers = X if X.itemsize == 8 else X.astype(np.float64)
+                return None if np.isinf(numbers).any() else (numbers, plan.no_codes, dtype)
+        elif X.dtype.kind != "O":
+            return None
+        else:
+            dtype = np.dtype(np.float64)
+        cells = X[0].tolist()
+    elif type(X) is list:
+        if len(X) != 1 or type(X[0]) is not list or plan.names is not None:
+            return None
+        cells, dtype = X[0], np.dtype(np.float64)
+    else:
+        cells = _cells_of_frame(plan, X)
+        dtype = np.dtype(np.float64)
+    return (
+        None if cells is None or len(cells) != plan.n_columns else _read_cells(plan, cells, dtype)
+    )
+
+
+def _cells_of_frame(plan, X):
+    """Return the cells of a DataFrame of one row and the columns of the training rows, or None."""
+    if plan.names is None or getattr(X, "shape", None) != (1, plan.n_columns):
+        return None
+    if hasattr(X, "iloc"):
+        if X.columns.tolist() != plan.names:
+            return None
+        row = X.iloc[0]
+        return None if row.dtype == np.float32 else row.tolist()
+    if not nw.dependencies.is_polars_dataframe(X) or X.columns != plan.names:
+        return None
+    return None if str(X.dtypes[0]) == "Float32" else X.row(0)
+
+
+def _read_cells(plan, cells, dtype):
+    numbers, codes = [], []
+    try:
+        for j, lookup in enumerate(plan.lookups):
+            cell = cells[j]
+            if lookup is None:
+                if cell is None:
+                    cell = math.nan
+                elif type(cell) not in NUMBERS:
+                    return None
+                numbers.append(cell)
+                continue
+            code = lookup.get(cell)
+            if code is None:
+                if cell is None or cell != cell:
+                    code = len(lookup) + 1
+                elif type(cell) in SIMPLE and cell not in INFINITE:
+                    code = len(lookup)
+                else:
+                    return None
+            codes.append(code)
+        numbers = np.array([numbers], dtype=np.float64)
+    except (TypeError, OverflowError):  # cells that have no hash, NA, very large integers
+        return None
+    if np.isinf(numbers).any():
+        return None
+    return numbers, np.array([codes], dtype=np.intp), dtype
