@@ -409,7 +409,7 @@ def _dtype_of(X):
 
 
 def locate(encoder, X):
-    """Return the state of each cell of X, and the distance of numbers from the edge of their piece.
+    """Return the state of each cell of X, and how far in its piece a number lies.
 
     The encoded rows are ``values[state].sum(1) + (delta[..., None] * slopes[state]).sum(1)`` with
     the tables of `state_table`.
@@ -425,7 +425,7 @@ def locate(encoder, X):
     state : ndarray of intp of shape (n, n_columns)
         Numbered over all columns.
     delta : ndarray of float64 of shape (n, n_columns)
-        Zero for states without a slope.
+        Distance from the lower edge in widths of the piece, and zero for states without a piece.
     """
     numbers, codes, _ = encoder._read(X)
     return locate_cells(encoder._plan, numbers, codes)

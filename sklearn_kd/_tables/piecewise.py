@@ -3,7 +3,8 @@
 Each column has states: the pieces of a numeric column or the levels of another one, then a state
 for other levels, and one for missing cells. A cell is in one of them, and its part of the encoded
 row is ``value[state] + delta * slope[state]``, where delta is the distance of the number from the
-edge at which its piece begins. A product with encoded rows is therefore a sum of rows of a table.
+edge at which its piece begins, in widths of the piece. A product with encoded rows is therefore a
+sum of rows of a table.
 """
 
 import numpy as np
@@ -97,12 +98,12 @@ class TablePlan:
         self.low, self.high = np.array([_bounds(e) for e in edges]).reshape(-1, 2).T
         self.inner = np.full((len(edges), max(n_pieces.max(initial=1) - 1, 0)), np.inf)
         self.state_edge = np.zeros(self.n_states)
-        self.state_slope = np.zeros(self.n_states)
+        self.state_inverse = np.zeros(self.n_states)
         for i, (j, e) in enumerate(zip(self.numeric, edges, strict=True)):
             self.inner[i, : max(len(e) - 2, 0)] = e[1:-1]
             states = slice(self.first_state[j], self.first_state[j] + n_pieces[i])
             self.state_edge[states] = e[:-1]
-            self.state_slope[states] = 1 / np.diff(e)
+            self.state_inverse[states] = 1 / np.diff(e)
         self.numeric_state = self.first_state[self.numeric]
         self.missing_state = self.first_state[1:][self.numeric] - 1
         self.nominal_state = self.first_state[self.nominal]
@@ -112,7 +113,7 @@ class TablePlan:
         )
         state = self.numeric_state[self.piece_column] + place
         self.piece_encoded = self.first_encoded[self.numeric][self.piece_column] + place
-        self.piece_edge, self.piece_slope = self.state_edge[state], self.state_slope[state]
+        self.piece_edge, self.piece_inverse = self.state_edge[state], self.state_inverse[state]
         is_last = place == n_pieces[self.piece_column] - 1
         self.piece_low = np.where(place == 0, -np.inf, 0.0)
         self.piece_high = np.where(is_last, np.inf, 1.0)
@@ -138,7 +139,7 @@ def _bounds(edges):
 
 
 def locate_cells(plan, numbers, codes):
-    """Return the state of each cell, and the distance from the edge of its piece.
+    """Return the state of each cell, and how far in its piece a number lies.
 
     Parameters
     ----------
@@ -152,6 +153,8 @@ def locate_cells(plan, numbers, codes):
     -------
     state : ndarray of intp of shape (n, n_columns)
     delta : ndarray of float64 of shape (n, n_columns)
+        Distance from the lower edge in widths of the piece, which are of order one for numbers of
+        any unit. Zero for states without a piece.
     """
     state = np.empty((len(numbers), plan.n_columns), dtype=np.intp)
     delta = np.zeros(state.shape)
@@ -163,6 +166,7 @@ def locate_cells(plan, numbers, codes):
     found = _pieces_of(plan, bounded)
     found += plan.numeric_state
     distance = bounded - plan.state_edge[found]
+    distance *= plan.state_inverse[found]
     missing = np.isnan(bounded)
     if missing.any():
         found = np.where(missing, plan.missing_state, found)
@@ -211,7 +215,7 @@ def _encode_block(plan, numbers, codes, out, pieces):
         pieces = bounded.take(plan.piece_column, axis=1, out=pieces[: len(bounded)], mode="clip")
         pieces -= plan.piece_edge
         with np.errstate(over="ignore"):  # of pieces that a number is far above or below
-            pieces *= plan.piece_slope
+            pieces *= plan.piece_inverse
         np.maximum(pieces, plan.piece_low, out=pieces)
         np.minimum(pieces, plan.piece_high, out=out if only_pieces else pieces)
         if not only_pieces:
@@ -251,6 +255,7 @@ def fold_plan(plan, weights):
     Returns
     -------
     values, slopes : ndarray of shape (n_states, n_outputs)
+        The slope is by width of the piece.
     """
     values = np.zeros((plan.n_states, weights.shape[1]), dtype=weights.dtype)
     slopes = np.zeros_like(values)
@@ -264,9 +269,7 @@ def fold_plan(plan, weights):
             values[states][is_mean] = plan.means[place] @ weights[place]
         if plan.edges[j] is not None:
             own = weights[place][: max(len(plan.edges[j]) - 1, 0)]
-            first = plan.first_state[j]
-            values[first + 1 : first + len(own)] = np.cumsum(own[:-1], axis=0)
-            slopes[first : first + len(own)] = (
-                own * plan.state_slope[first : first + len(own), None]
-            )
+            first, end = plan.first_state[j], plan.first_state[j] + len(own)
+            values[first + 1 : end] = np.cumsum(own[:-1], axis=0)
+            slopes[first:end] = own
     return values, slopes
