@@ -12,8 +12,8 @@ from sklearn_kd.metrics import expected_calibration_error
 #: Packed node of a tree: feature (2 bytes), threshold (4) and the offset of a child (2), where the
 #: other child is the next node.
 NODE_BYTES = 8
-#: Set of categories that go to the left, of a node that splits on a categorical column.
-CATEGORY_SET_BYTES = 32
+#: Set of up to 32 categories that go to the left, of a node that splits on a categorical column.
+CATEGORY_SET_BYTES = 4
 FLOAT_BYTES = 4
 
 
@@ -75,9 +75,9 @@ def row_times(model, X, n_rows, container=None):
 def needed_bytes(model):
     """Return the bytes that are needed to predict.
 
-    They are those of float32 numbers and of the UTF-8 names of columns and levels, and of trees the
-    smaller of an array of packed nodes and the file of the library. Scales and offsets of the
-    inputs of a network are part of its first layer then.
+    They are those of float32 numbers and of the UTF-8 names of columns and levels, and of trees,
+    without such names, the smaller of an array of packed nodes and the file of the library. Scales
+    and offsets of the inputs of a network are part of its first layer then.
     """
     if hasattr(model, "student_"):
         return needed_bytes(model.student_)

@@ -7,7 +7,8 @@ text (`make_encoder`). Times are those of ``predict_proba`` of a row in a frame,
 and in a float array of the numeric columns, on which all models are fitted again. Models take
 turns, so that a slow period of the machine affects all of them. The networks are trained for a few
 epochs only, because prediction takes the same time. ``--old-python`` names an interpreter with
-version 0.1, which times its own pipeline in a process of its own. The script prints Markdown.
+version 0.1, which times its own pipeline in a process of its own. "student_" is the network without
+the DistilledClassifier around it. The script prints Markdown.
 """
 
 import argparse
@@ -28,7 +29,9 @@ from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 
 TABLES = ("adult", "bank_marketing", "telco_churn")
 CONTAINERS = ("frame", "object array", "numbers only")
-TEACHER, PIPELINE, FUSED, OLD = "forest", "ColumnTransformer, network", "network", "version 0.1"
+TEACHER, PIPELINE, OLD = "forest", "ColumnTransformer, network", "version 0.1"
+FUSED, STUDENT = "network", "network, student_"
+NAMES = (TEACHER, PIPELINE, OLD, FUSED, STUDENT)
 
 
 def rows_in(container, X):
@@ -76,7 +79,8 @@ def fit(models, X, y):
             warnings.simplefilter("ignore")
             model.fit(X, y)
         students[name] = model.without_teacher()
-    return {TEACHER: model.teacher_, **students}
+    students = {TEACHER: model.teacher_, **students}
+    return students | ({STUDENT: students[FUSED].student_} if FUSED in students else {})
 
 
 def times_of(models, X, rounds, slow_every=20):
@@ -121,7 +125,8 @@ def line(table, container, medians):
     """Return one line: the medians, and ratios to the fused student."""
     pipeline = medians.get(OLD, medians[PIPELINE])
     cells = [table, container, *(f"{medians[name]:,.0f}" for name in (TEACHER, PIPELINE))]
-    cells += [f"{medians[OLD]:,.0f}" if OLD in medians else "-", f"{medians[FUSED]:,.1f}"]
+    cells.append(f"{medians[OLD]:,.0f}" if OLD in medians else "-")
+    cells += [f"{medians[name]:,.1f}" for name in (FUSED, STUDENT)]
     return [*cells, *(f"{x / medians[FUSED]:,.1f}" for x in (medians[TEACHER], pipeline))]
 
 
@@ -152,7 +157,7 @@ def main():
                 if args.old_python:
                     medians |= of_version_0_1(args.old_python, table, container, params)
                 lines.append(line(table, container, medians))
-        header = ["table", "row in", *(f"{name}, us" for name in (TEACHER, PIPELINE, OLD, FUSED))]
+        header = ["table", "row in", *(f"{name}, us" for name in NAMES)]
         print(markdown([*header, "forest / network", "pipeline / network"], lines))
 
 

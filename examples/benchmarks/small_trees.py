@@ -183,7 +183,7 @@ def summary(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--trees", type=int, default=200, help="of the teacher")
     parser.add_argument("--seeds", type=int, default=5, help="splits, and seeds of the fits")
     parser.add_argument("--tables", nargs="+", default=CLASSIFICATION, metavar="NAME")
