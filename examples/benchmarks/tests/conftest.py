@@ -76,6 +76,7 @@ distilled_tables = _script("distilled_tables")
 raw_row_latency = _script("raw_row_latency")
 small_trees = _script("small_trees")
 table_encodings = _script("table_encodings")
+trial_agreement = _script("trial_agreement")
 
 
 @pytest.fixture(scope="module")
