@@ -28,7 +28,7 @@ def test_a_fit_that_would_not_fit_says_what_to_set(monkeypatch):
 
     monkeypatch.setattr(training, "check_budget", refuse)
     for width in (4, 400):
-        student = TwoLayerPGDClassifier(width, max_iter=2)
+        student = TwoLayerPGDClassifier(width, max_iter=2, encoder=None)
         with pytest.raises(MemoryError, match="set a smaller batch_size, width or n_init"):
             student.fit(X, y)
         assert not fitted_names(student)
@@ -39,7 +39,7 @@ def test_a_fit_that_would_not_fit_says_what_to_set(monkeypatch):
 def test_a_width_beyond_the_memory_is_refused_before_it_is_taken():
     X, y = blobs()
     with pytest.raises(MemoryError, match=r"GiB free: set a smaller"):
-        TwoLayerPGDClassifier(2 * 10**9, max_iter=1).fit(X, y)
+        TwoLayerPGDClassifier(2 * 10**9, max_iter=1, encoder=None).fit(X, y)
 
 
 @needs_cuda
@@ -50,7 +50,8 @@ def test_cuda_trains_the_same_network(dtype, n_classes, options):
     X, y = blobs(n_classes=n_classes, dtype=dtype)
     options = {"max_iter": 50, "random_state": 0, **options}
     cpu, cuda = (
-        TwoLayerPGDClassifier(8, device=device, **options).fit(X, y) for device in ("cpu", "cuda")
+        TwoLayerPGDClassifier(8, device=device, **options, encoder=None).fit(X, y)
+        for device in ("cpu", "cuda")
     )
     np.testing.assert_array_equal(cpu.initial_weights_, cuda.initial_weights_)
     assert cuda.hidden_weights_.dtype == dtype
@@ -87,7 +88,9 @@ def test_cuda_trains_the_same_batch_of_networks(batch_size):
     }
     cpu, cuda = (
         BatchedGridSearchCV(
-            TwoLayerPGDClassifier(batch_size=batch_size, device=device, random_state=0),
+            TwoLayerPGDClassifier(
+                batch_size=batch_size, device=device, random_state=0, encoder=None
+            ),
             grid,
             cv=2,
             scoring="neg_log_loss",
@@ -104,7 +107,9 @@ def test_a_model_from_cuda_holds_no_torch():
     import pickle
 
     X, y = blobs()
-    model = TwoLayerPGDClassifier(4, max_iter=5, device="cuda", random_state=0).fit(X, y)
+    model = TwoLayerPGDClassifier(4, max_iter=5, device="cuda", random_state=0, encoder=None).fit(
+        X, y
+    )
     model.partial_fit(X, y)
     assert b"torch" not in pickle.dumps(model)
     model.set_params(device="cpu").partial_fit(X, y)
@@ -153,7 +158,9 @@ def test_cuda_corrects_the_same_labels(kind, options):
         if kind == "module":
             return ModuleClassifier(module, device=device, max_epochs=30, **params)
         size = 20 if kind == "minibatches" else None
-        return TwoLayerPGDClassifier(8, max_iter=30, batch_size=size, device=device, **params)
+        return TwoLayerPGDClassifier(
+            8, max_iter=30, batch_size=size, device=device, **params, encoder=None
+        )
 
     cpu, cuda = (
         SelfDistillClassifier(student(device), **options).fit(X, y) for device in ("cpu", "cuda")

@@ -1,10 +1,11 @@
 """Errors that parameters, labels and rows cause, before the teacher is fitted."""
 
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import has_fit_parameter, validate_data
+from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_kd._distillation.predictions import wanted_shares
 from sklearn_kd._distillation.validation_rows import check_validation_rows
+from sklearn_kd._tables.encoder_step import encode_rows
 from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.containers import stack_rows
 from sklearn_kd._utils.labels import class_factors, encode_labels, merge_classes
@@ -80,7 +81,7 @@ def _check_rows(est, student, spec, rows, classes, validation):
     network._check_fit(*checked)
     network._check_validation(rows.X, checked[1], rows.weight, **validation)
     if more is not None:
-        validate_data(network, more, reset=False)
+        encode_rows(network, more)
 
 
 def _check_relabeling(student, *, has_teacher):

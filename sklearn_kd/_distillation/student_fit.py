@@ -209,13 +209,14 @@ class StudentTrainer:
         if isinstance(student, Pipeline) and len(student.steps) > 1:
             preprocessing, X = fit_preprocessing(student, X, y, params)
             validation = transform_validation(preprocessing, validation)
-        template, networks, targets = last_step(student), [], []
+        template, networks, targets, encoded = last_step(student), [], [], None
         # all candidates share a seed, so that they differ in their labels alone
         seed = template.random_state if isinstance(template.random_state, Integral) else 0
         for data in training_sets:
             loss = {"alpha": data.alpha, "temperature": data.temperature}
             network = joint_student(template, {**loss, "random_state": seed})
-            rows, soft = self._check_data(network, X, data)
+            rows, soft = self._check_data(network, X, data, encoded)
+            encoded = network.encoder_, rows[0]  # once for all of them
             networks.append(network)
             targets.append(soft)
         validation = networks[0]._check_validation(
@@ -230,14 +231,15 @@ class StudentTrainer:
             for network, fit in zip(networks, joint.fits, strict=True)
         ]
 
-    def _check_data(self, network, X, data):
+    def _check_data(self, network, X, data, encoded):
         """Return checked rows, labels and weights (without class weights), and soft labels."""
         soft = pd.DataFrame(data.soft_labels, columns=self.classes)
         class_weight, network.class_weight = network.class_weight, None  # joint training adds it
         with warnings.catch_warnings():
             # rows and columns are in order here
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
-            *rows, soft = network._check_data(X, data.y, data.params.get("sample_weight"), soft)
+            weight = data.params.get("sample_weight")
+            *rows, soft = network._check_data(X, data.y, weight, soft, encoded=encoded)
         network.class_weight = class_weight
         return rows, soft
 

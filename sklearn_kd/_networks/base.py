@@ -7,6 +7,7 @@ from sklearn_kd._networks.input_checks import (
     check_training_data,
     check_validation_source,
 )
+from sklearn_kd._tables.encoder_step import set_encoder_tags
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
@@ -23,13 +24,13 @@ from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
     """Classifier that trains on hard and soft labels and predicts by logits.
 
-    A subclass has the parameters ``alpha``, ``temperature``, ``class_weight`` and
+    A subclass has the parameters ``encoder``, ``alpha``, ``temperature``, ``class_weight`` and
     ``early_stopping``, and these methods:
 
     - ``_check_values(has_soft_targets, holds_out)`` raises ValueError for parameters that do not go
       together; ``holds_out`` says whether early stopping holds rows out.
-    - ``_fit_targets(X, y_encoded, weights, soft, y, *, validation, partial, resume)`` trains on
-      checked rows.
+    - ``_fit_targets(X, y_encoded, weights, soft, y, *, X_given, validation, partial, resume)``
+      trains on checked rows.
     - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
       the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
     """
@@ -60,7 +61,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
                     X, rows[1], sample_weight, **validation_rows
                 )
                 warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
-            self._fit_targets(*rows, y, partial=partial, resume=resume, **options)
+            self._fit_targets(*rows, y, X_given=X, partial=partial, resume=resume, **options)
             if not partial:
                 warn_if_improving(self)
         return self
@@ -70,7 +71,8 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
     def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch of rows, continuing from the fitted weights.
 
-        The first call must name all labels, and its rows determine the scaling of the inputs.
+        The first call must name all labels, and its rows determine the encoding and the scaling of
+        the inputs.
         Nothing is held out for early stopping. See the Notes of the class for the parameters that
         act differently here.
 
@@ -105,11 +107,11 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         )
 
     def _check_data(
-        self, X, y, sample_weight, soft_targets, classes=None, *, reset=True, partial=False
+        self, X, y, sample_weight, soft_targets, classes=None, *, partial=False, **options
     ):
         """Return checked rows and set ``classes_``, see `check_training_data`."""
         self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
-        return check_training_data(self, X, y, sample_weight, soft_targets, classes, reset=reset)
+        return check_training_data(self, X, y, sample_weight, soft_targets, classes, **options)
 
     def _check_validation(
         self,
@@ -192,4 +194,4 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
-        return tags
+        return set_encoder_tags(self, tags)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
-from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
-from sklearn_kd._utils.sklearn_compat import num_samples
+from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.sklearn_compat import num_features, num_samples, safe_indexing
 from sklearn_kd._utils.validation import (
     check_row_order,
     check_rows_are_flat,
@@ -60,11 +60,13 @@ TRANSFORM_ADVICE = (
 )
 
 
-def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *, reset=True):
-    """Validate the rows of a fit and leave out those of weight zero.
+def check_training_data(
+    est, X, y, sample_weight, soft_targets, classes=None, *, reset=True, encoded=None
+):
+    """Validate and encode the rows of a fit, and leave out those of weight zero.
 
-    It sets ``classes_`` and, by scikit-learn's validation, the features. A caller that restores
-    them after a failure uses `all_or_nothing`.
+    It sets ``classes_``, ``encoder_`` and, by scikit-learn's validation, the features. A caller
+    that restores them after a failure uses `all_or_nothing`.
 
     Parameters
     ----------
@@ -74,11 +76,13 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
     classes : ndarray of shape (n_classes,), optional
         All labels, sorted, where they are known.
     reset : bool
-        Whether to set the features, or to compare with those of the earlier fit.
+        Whether to set the features and the encoder, or to use those of the earlier fit.
+    encoded : (encoder, ndarray), optional
+        The fitted encoder and the rows that the same check of another estimator has led to.
 
     Returns
     -------
-    X : ndarray of shape (n_samples, n_features), float32 or float64
+    X : ndarray of shape (n_samples, n_encoded), float32 or float64
     y_encoded : ndarray of int of shape (n_samples,)
     weights : ndarray of float64 of shape (n_samples,)
         Positive, with class weights.
@@ -86,14 +90,14 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
     """
     check_rows_are_flat(est, X)
     check_row_order(soft_targets, X, y)
-    X, y = validate_data(est, X, plain_labels(y), dtype=[np.float64, np.float32], reset=reset)
+    X, y = check_rows(est, X, y, reset=reset)
     weights = _checked_weights(sample_weight, X)
     soft, labels = None, classes
     if soft_targets is not None:
         soft, labels = check_soft_targets(soft_targets, y, classes=classes)
     kept = weights > 0
     if not kept.all():
-        X, y, weights = X[kept], y[kept], weights[kept]
+        X, y, weights = safe_indexing(X, np.flatnonzero(kept)), y[kept], weights[kept]
         soft = None if soft is None else soft[kept]
     # a class whose rows all have weight zero is absent, unless it is named
     labels, y_encoded = encode_labels(y, labels)
@@ -103,6 +107,10 @@ def check_training_data(est, X, y, sample_weight, soft_targets, classes=None, *,
             f"{labels.tolist()}."
         )
     est.classes_ = labels
+    if encoded is not None:
+        est.encoder_, X = encoded
+    else:  # with the weights of the rows alone: those of the classes belong to the loss
+        X = fit_encoder(est, X, weights, reset=reset)
     return X, y_encoded, weigh_classes(est, y_encoded, weights), soft
 
 
@@ -154,16 +162,19 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
     check_validation_rows_are_used(est)
     check_rows_are_flat(est, X_val, "X_val")
     try:
-        X = check_array(X_val, dtype=[np.float64, np.float32], estimator=est, input_name="X_val")
-    except ValueError as error:
-        raise ValueError(f"X_val cannot be read: {error}\n{TRANSFORM_ADVICE}") from error
-    if X.shape[1] != est.n_features_in_:
+        table = read_rows(est, X_val, est.encoder_, "X_val")
+        if num_features(table) == est.n_features_in_:
+            validate_data(est, X_val, reset=False, skip_check_array=True)  # the names
+            X = encode_table(est, table)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"X_val cannot be read: {error}\n{TRANSFORM_ADVICE}") from error
+    if num_features(table) != est.n_features_in_:
         raise ValueError(
-            f"X_val has {X.shape[1]} features, but {type(est).__name__} is expecting "
+            f"X_val has {num_features(table)} features, but {type(est).__name__} is expecting "
             f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
             f"{TRANSFORM_ADVICE}"
         )
-    validate_data(est, X_val, reset=False, skip_check_array=True)  # feature names, as in predict
     y = check_validation_labels(y_val, len(X), est.classes_)
     if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(

@@ -31,35 +31,39 @@ MAX_EXCESS_LOSS = math.log(1000.0)
 class CheckedRows:
     """Rows of positive weight that an estimator has checked."""
 
-    X: np.ndarray  # (n_samples, n_features)
+    X: np.ndarray  # (n_samples, n_features), encoded
     y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
     weights: np.ndarray  # (n_samples,)
     #: (n_samples, n_classes); for joint training also a list with those of each network
     soft: np.ndarray | list | None
     y: object  # (n_samples,) labels as given, for callbacks
     validation: ValidationSource = SINGLE_ROWS  # without class weights
+    X_given: object = None  # (n_samples,) rows as given, for callbacks
 
     def training_data(self, est, weights, soft):
         """Return the `TrainingData` of an estimator with weights that include class weights."""
         validation, n_classes = self.validation.weighed(est), len(est.classes_)
-        return TrainingData(self.X, self.y_encoded, weights, soft, self.y, n_classes, validation)
+        rows = self.X, self.y_encoded, weights, soft, self.y, n_classes
+        return TrainingData(*rows, validation, self.X_given)
 
 
 @dataclass
 class TrainingData:
     """Checked rows of positive weight, and what fits on them compute once."""
 
-    X: np.ndarray  # (n_samples, n_features)
+    X: np.ndarray  # (n_samples, n_features), encoded
     y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
     weights: np.ndarray  # (n_samples,)
     soft: np.ndarray | None  # (n_samples, n_classes)
     y: object  # (n_samples,) labels as given, for callbacks
     n_classes: int
     validation: ValidationSource = SINGLE_ROWS
+    X_given: object = None  # rows as given, for callbacks; None: X
     _folds: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.weights = rescale_weights(self.weights)
+        self.X_given = self.X if self.X_given is None else self.X_given
 
     @property
     def n_outputs(self):

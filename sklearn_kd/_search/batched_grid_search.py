@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.utils import indexable
+from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
@@ -54,9 +54,9 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         Networks share matrix products if they read the same inputs in the same minibatches. Those
         that differ in one of the following parameters train in turn: ``batch_size``,
         ``optimizer``, whether ``learning_rate`` is a number (which changes the optimizer "auto"),
-        ``momentum``, ``class_weight``, ``early_stopping``, ``device``, ``input_scaling`` and
-        ``input_intercept``, and in minibatches also ``validation_fraction`` and ``random_state``
-        (see ``share_minibatches``).
+        ``momentum``, ``class_weight``, ``early_stopping``, ``device``, ``encoder`` (which is fitted
+        once for each split), ``input_scaling`` and ``input_intercept``, and in minibatches also
+        ``validation_fraction`` and ``random_state`` (see ``share_minibatches``).
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True
@@ -254,6 +254,12 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         search.fit(X, y, **params)
         self._take_results(search, scorers[0])
         return self
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator).input_tags
+        for name in ("allow_nan", "categorical", "string"):
+            setattr(tags.input_tags, name, getattr(inner, name))
+        return tags
 
     def _check_comparable(self):
         """Raise a ValueError where several scores leave open by which one to discard."""

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from sklearn_kd._tables.encoder_step import encoder_key
 from sklearn_kd._utils.protocols import Distiller, trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
@@ -29,7 +30,7 @@ HOLDING_OUT = ("early_stopping", "validation_fraction")
 
 
 class RecordingStudent(BaseEstimator):
-    """Student that checks its training set and keeps it, and does not train.
+    """Student that keeps what it is fitted on, and does not train.
 
     Parameters
     ----------
@@ -42,14 +43,13 @@ class RecordingStudent(BaseEstimator):
     early_stopping : bool, default=True
     validation_fraction : float, default=0.1
         Those of the student. A distiller holds rows out by them if rows are ordered in time.
+    encoder : "auto", TableEncoder or None, default="auto"
+        That of the student, on which the tags depend.
 
     Attributes
     ----------
-    training_set_ : dict
-        Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft, y and validation.
-    checked_ : estimator
-        Student of ``kind`` with default parameters that has checked the training set, with the
-        attributes that describe it (``classes_``, ...).
+    given_ : dict
+        Arguments of ``fit``.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class RecordingStudent(BaseEstimator):
         random_state=None,
         early_stopping=True,
         validation_fraction=0.1,
+        encoder="auto",
     ):
         self.kind = kind
         self.alpha = alpha
@@ -68,6 +69,7 @@ class RecordingStudent(BaseEstimator):
         self.random_state = random_state
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.encoder = encoder
 
     def fit(
         self,
@@ -81,39 +83,53 @@ class RecordingStudent(BaseEstimator):
         y_val=None,
         sample_weight_val=None,
     ):
-        """Check and keep the training set."""
+        """Keep the arguments."""
+        self.given_ = {name: value for name, value in locals().items() if name != "self"}
+        self._checked = {}
+        return self
+
+    def training_set(self, encoder):
+        """Check the rows, and encode them once for all candidates of an equal encoder.
+
+        Returns
+        -------
+        checked : estimator
+            Student of ``kind`` with default parameters that has checked the rows, with the
+            attributes that describe them (``classes_``, ``encoder_``, ...).
+        training_set : dict
+            Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft, y and validation.
+        """
+        key = encoder_key(encoder)
+        if key not in self._checked:
+            self._checked[key] = self._check(encoder, **self.given_)
+        return self._checked[key]
+
+    def _check(self, encoder, X, y, sample_weight, soft_targets, **validation_rows):
         # other parameters are those of the candidates, which are checked one by one
         student = self.kind().set_params(
-            alpha=self.alpha, temperature=self.temperature, random_state=self.random_state
+            alpha=self.alpha,
+            temperature=self.temperature,
+            random_state=self.random_state,
+            encoder=encoder,
         )
         student._validate_params()
         rows = student._check_data(X, y, sample_weight, soft_targets)
-        validation = student._check_validation(
-            X,
-            rows[1],
-            sample_weight,
-            groups=groups,
-            X_val=X_val,
-            y_val=y_val,
-            sample_weight_val=sample_weight_val,
-        )
-        self.training_set_ = dict(zip(("X", "y_encoded", "weights", "soft"), rows, strict=True))
-        self.training_set_ |= {"y": y, "validation": validation}
-        self.checked_ = student
-        return self
+        validation = student._check_validation(X, rows[1], sample_weight, **validation_rows)
+        training_set = dict(zip(("X", "y_encoded", "weights", "soft"), rows, strict=True))
+        return student, training_set | {"y": y, "validation": validation}
 
     def predict_proba(self, X):
         """Raise an error; distillers ask whether their student has probabilities."""
         raise NotFittedError("This student keeps its training set and is never trained.")
 
     def __sklearn_tags__(self):
-        return get_tags(self.kind())
+        return get_tags(self.kind().set_params(encoder=self.encoder))
 
     @classmethod
     def like(cls, student):
         """Return a recording student with the seed and the metadata requests of a student."""
         own = student.get_params(deep=False)
-        names = ("random_state", *HOLDING_OUT)
+        names = ("random_state", *HOLDING_OUT, "encoder")
         recording = cls(type(student), **{name: own[name] for name in names if name in own})
         if routing_enabled():
             recording.set_fit_request(**student.get_metadata_routing().fit.requests)
@@ -173,8 +189,11 @@ class Candidate:
             of_student -= {f"{student_prefix}{name}" for name in HOLDING_OUT}
         # a distiller draws a seed for a student without one, and no other
         draws_seed = innermost_student(self.estimator).random_state is None
+        of_encoder = f"{student_prefix}encoder__"
         others = sorted(
-            (name, each) for name, each in self.params.items() if name not in of_student
+            (name, each)
+            for name, each in self.params.items()
+            if name not in of_student and not name.startswith(of_encoder)
         )
         return (draws_seed, *((name, _identity(value)) for name, value in others))
 
@@ -228,17 +247,18 @@ class Candidate:
         random_state : int, RandomState instance or None
         """
         unfitted, params = innermost_student(self.estimator), {}
+        checked, _ = recording.training_set(unfitted.encoder)
         if self._distiller is not None:
             self._check_loss()
             # labels that are mixed before reach the student with the loss that is left to it
             loss = recording if self._mixes_labels() else self._distiller[1]
             params = {"alpha": float(loss.alpha), "temperature": float(loss.temperature)}
         if unfitted.random_state is not None:
-            student = joint_student(unfitted, params, recording.checked_)
+            student = joint_student(unfitted, params, checked)
             return student, student.random_state
         seed = recording.random_state  # of a distiller with a seed
         params["random_state"] = draw_seed() if seed is None else seed
-        return joint_student(unfitted, params, recording.checked_), seed
+        return joint_student(unfitted, params, checked), seed
 
     def assemble(self, prefitted, student):
         """Return this candidate fitted, of what precedes the student and of the student."""

@@ -9,13 +9,14 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from sklearn_kd._search.candidates import candidate_name
+from sklearn_kd._tables.encoder_step import encoder_key
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
 
 @dataclass
 class _Group:
-    """Candidates that share what precedes their students, and train jointly."""
+    """Candidates that share what precedes their students and the encoder, and train jointly."""
 
     prefitted: Any  # fitted estimator with a `RecordingStudent` at its end
     shared_seconds: float  # of fitting it, for each candidate
@@ -70,25 +71,23 @@ class SplitFits:
             return
         recording = innermost_student(prefitted, fitted=True)
         shared_seconds = (time.perf_counter() - start) / len(candidates)
-        entries, random_states = [], []
+        by_encoder = {}
         for candidate in candidates:
             try:
                 student, random_state = candidate.student_to_train(recording, draw_seed)
             except Exception as error:
                 self.outcomes[candidate] = error, shared_seconds
             else:
-                entries.append((candidate, student))
-                random_states.append(random_state)
-        if not entries:
-            return
-
-        students = [student for _, student in entries]
-        joint_training = students[0]._fit_jointly(
-            students, **recording.training_set_, **self.options
-        )
-        for student, random_state in zip(students, random_states, strict=True):
-            student.random_state = random_state
-        self.groups.append(_Group(prefitted, shared_seconds, entries, joint_training))
+                entry = candidate, student, random_state
+                by_encoder.setdefault(encoder_key(student.encoder), []).append(entry)
+        for entries in by_encoder.values():
+            candidates, students, random_states = zip(*entries, strict=True)
+            _, training_set = recording.training_set(students[0].encoder)
+            joint_training = students[0]._fit_jointly(students, **training_set, **self.options)
+            for student, random_state in zip(students, random_states, strict=True):
+                student.random_state = random_state
+            entries = list(zip(candidates, students, strict=True))
+            self.groups.append(_Group(prefitted, shared_seconds, entries, joint_training))
 
     def advance(self, share, kept):
         """Train to a share of the epochs, from where the training has paused.

@@ -75,6 +75,11 @@ class SelfDistillationRows(NamedTuple):
         """Return the arguments of ``_fit_targets``."""
         return self.X_checked, self.y_encoded, self.weights, targets, self.y
 
+    @property
+    def options(self):
+        """Return keyword arguments of ``_fit_targets``."""
+        return {"X_given": self.X, "validation": self.validation}
+
     def label_indicators(self, classes):
         """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
         return self.y[:, None] == classes
@@ -444,8 +449,9 @@ class SelfDistillClassifier(
         correction = LabelCorrection(self, recorder)
         task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
         with task.begin(network):
-            options = {"validation": rows.validation, "correction": correction.spec}
-            network._fit_targets(*rows.training_set(None), **options)
+            network._fit_targets(
+                *rows.training_set(None), **rows.options, correction=correction.spec
+            )
         if recorder is not None:
             recorder.select(correction.spec.student)
         curve, confidence = correction.weight_curve(network.n_iter_), None
@@ -479,7 +485,7 @@ class SelfDistillClassifier(
         first = copy.copy(network)  # with its checks and callbacks
         task = Subtask(ctx, "fit-first-generation", self, rows.X, rows.y)
         with task.begin(first):
-            first._fit_targets(*rows.training_set(None), validation=rows.validation)
+            first._fit_targets(*rows.training_set(None), **rows.options)
         task.end()
         y_encoded, weights, n_classes = rows.y_encoded, rows.weights, len(first.classes_)
         decision = first.decision_function(rows.X)[rows.is_kept]
@@ -493,7 +499,7 @@ class SelfDistillClassifier(
         network.set_params(alpha=1.0, temperature=1.0)
         task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
         with task.begin(network):
-            network._fit_targets(*rows.training_set(targets), validation=rows.validation)
+            network._fit_targets(*rows.training_set(targets), **rows.options)
         confidence = [
             (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
             for each in (first, network)

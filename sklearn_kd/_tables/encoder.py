@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_kd._tables.cells import Levels, read_cells
@@ -198,29 +199,9 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _check_rows(self, X, *, reset):
         """Return rows as a pandas DataFrame or an array, after scikit-learn's checks."""
-        if issparse(X):
-            raise TypeError(
-                "X is sparse, and TableEncoder takes and returns dense rows: pass X.toarray()."
-            )
-        if is_dataframe(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if len(X) == 0 or X.shape[1] == 0:
-                what = "sample" if len(X) == 0 else "feature"
-                raise ValueError(
-                    f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 "
-                    "is required by TableEncoder."
-                )
-            return as_pandas(X)
-        if not hasattr(X, "shape"):
-            array = np.asarray(X)
-            # NumPy would turn the numbers of a list into strings
-            X = np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
-        dtype = getattr(X, "dtype", None)
-        if isinstance(dtype, np.dtype) and dtype.kind in "OUSMmb":
-            return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
-        return validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
-        )
+        table = check_table(self, X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return table
 
     def _fit_columns(self, X, shares):
         is_named = None
@@ -406,6 +387,58 @@ def _dtype_of(X):
     """Return the dtype of encoded rows."""
     dtypes = set(X.dtypes) if hasattr(X, "iloc") else {X.dtype}
     return np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
+
+
+def check_table(estimator, X, name="X"):
+    """Return rows as a pandas DataFrame or an array, without a check of the features.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in messages.
+    X : DataFrame or array-like
+    name : str, default="X"
+        What messages call X.
+    """
+    kind = type(estimator).__name__
+    if issparse(X):
+        raise TypeError(
+            f"{name} is sparse, and {kind} takes dense rows here: pass {name}.toarray()."
+        )
+    if is_dataframe(X):
+        if len(X) == 0 or X.shape[1] == 0:
+            what = "sample" if len(X) == 0 else "feature"
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 "
+                f"is required by {kind}."
+            )
+        return as_pandas(X)
+    if not hasattr(X, "shape"):
+        array = np.asarray(X)
+        # NumPy would turn the numbers of a list into strings
+        X = np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+    options = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "OUSMmb":
+        options = {"dtype": None, "ensure_all_finite": False}
+    return check_array(X, estimator=estimator, input_name=name, **options)
+
+
+def encode(encoder, X):
+    """Return encoded rows as `TableEncoder.transform` does, but always as an array.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Fitted.
+    X : pandas DataFrame or ndarray of shape (n, n_columns)
+        As `check_table` returns it. The names are not checked.
+
+    Returns
+    -------
+    ndarray of shape (n, n_encoded)
+    """
+    return encode_cells(encoder._plan, *read_table(encoder._plan, X), _dtype_of(X))
 
 
 def locate(encoder, X):

@@ -1,12 +1,14 @@
 """First step of estimators with an ``encoder``: from the rows of the user to an array."""
 
+import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._tables.encoder import TableEncoder, check_table, encode
 from sklearn_kd._utils.labels import plain_labels
-from sklearn_kd._utils.sklearn_compat import check_y
+from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
 
 #: dtypes that estimators compute in.
 FLOATS = [np.float64, np.float32]
@@ -14,11 +16,13 @@ FLOATS = [np.float64, np.float32]
 
 def new_encoder(encoder):
     """Return the unfitted encoder that a value of the parameter stands for, or None."""
-    if not isinstance(encoder, str):
-        return None if encoder is None else clone(encoder)
-    from sklearn_kd._tables.encoder import TableEncoder
+    return TableEncoder() if isinstance(encoder, str) else encoder and clone(encoder)
 
-    return TableEncoder()
+
+def encoder_key(encoder):
+    """Return something hashable that is equal for encoders which encode the same rows equally."""
+    encoder = new_encoder(encoder)
+    return encoder and (type(encoder), joblib.hash(encoder.get_params()))
 
 
 def check_rows(est, X, y, *, reset=True):
@@ -35,21 +39,55 @@ def check_rows(est, X, y, *, reset=True):
 
     Returns
     -------
-    X : array-like
-        As it is if there is an encoder, which `fit_encoder` and `encode_rows` then check further.
-        Otherwise ndarray of shape (n_samples, n_features), float32 or float64.
+    X : ndarray or pandas DataFrame of shape (n_samples, n_features)
+        What `read_rows` returns.
     y : ndarray of shape (n_samples,)
     """
     y = plain_labels(y)
-    if est.encoder is None or hasattr(X, "nnz"):  # a sparse X is an error of scikit-learn
+    if not reset:
+        _check_same_encoder(est)
+    if est.encoder is None:
         return validate_data(est, X, y, dtype=FLOATS, reset=reset)
+    table = read_rows(est, X, est.encoder)
     validate_data(est, X, y, reset=reset, skip_check_array=True)
     y = check_y(y, estimator=est)
-    check_consistent_length(X, y)
-    return X, y
+    check_consistent_length(table, y)
+    return table, y
 
 
-def fit_encoder(est, X, sample_weight=None):
+def read_rows(est, X, encoder, name="X"):
+    """Return rows as a table, but do not check their features yet.
+
+    Parameters
+    ----------
+    est : estimator
+    X : array-like
+    encoder : encoder or None
+        The parameter in ``fit``, and the fitted encoder in predictions.
+    name : str, default="X"
+        What messages call the rows.
+
+    Returns
+    -------
+    ndarray or pandas DataFrame of shape (n_samples, n_features)
+        Finite and float32 or float64 without an encoder. With an encoder it contains what it
+        contained.
+    """
+    if encoder is None:
+        return check_array(X, dtype=FLOATS, estimator=est, input_name=name)
+    return check_table(est, X, name)
+
+
+def _check_same_encoder(est):
+    """Raise ValueError where the fitted encoder does not have the present parameters."""
+    if encoder_key(est.encoder) != encoder_key(est.encoder_):
+        raise ValueError(
+            f"encoder={est.encoder!r}, but {type(est).__name__} continues a fit with "
+            f"{est.encoder_!r}: set encoder={est.encoder_!r}, or call fit."
+        )
+
+
+def fit_encoder(est, X, sample_weight=None, *, reset=True):
     """Set ``encoder_``, fitted on rows that `check_rows` has checked, and return the encoded rows.
 
     Without an encoder ``encoder_`` is None, and the rows are returned as they are.
@@ -60,16 +98,20 @@ def fit_encoder(est, X, sample_weight=None):
     X : array-like
         Rows of positive weight.
     sample_weight : ndarray of shape (n_samples,), optional
+    reset : bool, default=True
+        Whether to fit the encoder, or to use that of the earlier fit.
 
     Returns
     -------
     ndarray of shape (n_samples, n_encoded), float32 or float64
     """
-    est.encoder_ = new_encoder(est.encoder)
+    if reset:
+        est.encoder_ = new_encoder(est.encoder)
     if est.encoder_ is None:
         return X
-    est.encoder_.fit(X, sample_weight=sample_weight)
-    return _transform(est.encoder_, X)
+    if reset:
+        est.encoder_.fit(X, sample_weight=sample_weight)
+    return encode_table(est, X)
 
 
 def encode_rows(est, X):
@@ -79,14 +121,17 @@ def encode_rows(est, X):
     -------
     ndarray of shape (n_samples, n_encoded), float32 or float64
     """
-    if est.encoder_ is None or hasattr(X, "nnz"):
+    if est.encoder_ is None:
         return validate_data(est, X, dtype=FLOATS, reset=False)
-    validate_data(est, X, reset=False, skip_check_array=True)
-    return _transform(est.encoder_, X)
+    validate_data(est, X, reset=False, skip_check_array=True, ensure_2d=False)  # the names
+    table = read_rows(est, X, est.encoder_)
+    check_n_features(est, table, reset=False)
+    return encode_table(est, table)
 
 
-def _transform(encoder, X):
-    return np.asarray(encoder.transform(X))  # where the user asks transformers for DataFrames
+def encode_table(est, table):
+    """Return rows that `read_rows` has read, and whose features are checked, as `encode_rows`."""
+    return table if est.encoder_ is None else encode(est.encoder_, table)
 
 
 def set_encoder_tags(est, tags):

@@ -21,10 +21,13 @@ class SoftTargetStudent(Protocol):
     def _check_data(self, X, y, sample_weight, soft_targets, **options) -> tuple:
         """Validate rows, and set ``classes_`` and the number and names of features.
 
+        The option ``encoded`` are the ``encoder_`` and the encoded rows of an equal student that
+        has checked the same rows.
+
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows of positive weight.
+        X : ndarray of shape (n_samples, n_encoded)
+            Rows of positive weight, encoded.
         y_encoded : ndarray of int of shape (n_samples,)
             Positions of the labels in ``classes_``.
         weights : ndarray of shape (n_samples,)
@@ -39,8 +42,8 @@ class SoftTargetStudent(Protocol):
     def _fit_targets(self, X, y_encoded, weights, soft, y, **options) -> Any:
         """Train on what `_check_data` has returned, and tear the callbacks down at the end.
 
-        ``y`` are the labels as they were given, for callbacks. The option ``validation`` is what
-        `_check_validation` has returned.
+        ``y`` are the labels as they were given, for callbacks, and the option ``X_given`` are the
+        rows as they were given. The option ``validation`` is what `_check_validation` has returned.
         """
 
     def _check_validation(self, X, y_encoded, sample_weight, **validation_rows) -> Any:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import (
     _check_categorical_features as check_categorical_features,
     _check_feature_names_in as check_feature_names_in,
     _check_method_params as check_method_params,
+    _check_n_features as check_n_features,
     _check_sample_weight as check_sample_weight,
     _check_y as check_y,
     _num_features as num_features,

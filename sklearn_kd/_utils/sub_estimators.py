@@ -168,7 +168,7 @@ def joint_student(student, params, checked=None):
     copied = clone(student).set_params(**params)
     copied._validate_params()
     set_python_numbers(copied)
-    for name in ("classes_", "n_features_in_", "feature_names_in_"):
+    for name in ("classes_", "encoder_", "n_features_in_", "feature_names_in_"):
         if hasattr(checked, name):
             setattr(copied, name, getattr(checked, name))
     return copied

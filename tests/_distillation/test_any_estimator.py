@@ -127,7 +127,7 @@ def test_default_student():
 def test_two_layer_student_ends_at_a_frozen_teacher():
     X, y = three_classes(60)
     teacher = LogisticRegression(C=0.01).fit(X, y)
-    student = TwoLayerPGDClassifier(32, max_iter=800, early_stopping=False, n_init=1)
+    student = TwoLayerPGDClassifier(32, max_iter=800, early_stopping=False, n_init=1, encoder=None)
     for temperature in (1.0, 3.0):
         model = distil(
             FrozenEstimator(teacher), student, temperature=temperature, random_state=0
@@ -138,7 +138,7 @@ def test_two_layer_student_ends_at_a_frozen_teacher():
 
 def test_alpha_above_one_is_the_native_students_to_bound():
     X, y = three_classes()
-    student = TwoLayerPGDClassifier(4, max_iter=20, early_stopping=False)
+    student = TwoLayerPGDClassifier(4, max_iter=20, early_stopping=False, encoder=None)
     model = distil(LogisticRegression(), student, alpha=1.5)
     with pytest.raises(ValueError, match="radius"):
         model.fit(X, y)

@@ -348,7 +348,7 @@ def test_networks_do_not_learn_the_patients(student):
         (c[:, 0] + 1.5 * rng.normal(size=len(c)) > 0).astype(int) for c in (centers, others)
     )
     X, y = centers[groups] + 0.05 * rng.normal(size=(600, 8)), label[groups]
-    network = TwoLayerPGDClassifier(32)
+    network = TwoLayerPGDClassifier(32, encoder=None)
     if student == "module":
         pytest.importorskip("torch")
         from sklearn_kd.modules import MLP

@@ -22,7 +22,7 @@ class NeverFitted(LogisticRegression):
 
 
 def wide(**params):
-    return TwoLayerPGDClassifier(width=4, max_iter=3, **params)
+    return TwoLayerPGDClassifier(width=4, max_iter=3, **params, encoder=None)
 
 
 class Sampler(StandardScaler):
@@ -141,7 +141,7 @@ def test_columns_of_more_rows_may_be_in_another_order(library):
         frames.DataFrame(dict(zip(names, part.T, strict=True))) for part in (X, X[:7] + 0.1)
     )
     mixed = more[names[::-1]]
-    students = (LogisticRegression(), TwoLayerPGDClassifier(4, max_iter=10))
+    students = (LogisticRegression(), TwoLayerPGDClassifier(4, max_iter=10, encoder=None))
     for student in students:
         model = DistilledClassifier(LogisticRegression(), student, **FIXED, random_state=0)
         expected, found = (

@@ -61,7 +61,7 @@ STUDENTS = {
     "expansion": LogisticRegression(),
     "native": SoftmaxStudent(l2=1e-3),
     "tree": DecisionTreeClassifier(max_depth=3),
-    "network": TwoLayerPGDClassifier(4, max_iter=60),
+    "network": TwoLayerPGDClassifier(4, max_iter=60, encoder=None),
 }
 
 

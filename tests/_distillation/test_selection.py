@@ -424,7 +424,7 @@ def steps_of_trials(monkeypatch):
 def test_candidates_of_a_trial_take_equally_many_steps(n, params, n_steps, monkeypatch):
     X, y, coef = noisy_labels(n, 5)
     params = {"n_iter_no_change": 10**6, "n_init": 1, "random_state": 0} | params
-    student = TwoLayerPGDClassifier(4, **params)
+    student = TwoLayerPGDClassifier(4, **params, encoder=None)
     oracle = FrozenEstimator(Oracle(coef).fit(X, y))
     trials = steps_of_trials(monkeypatch)
     model = DistilledClassifier(oracle, student, random_state=0).fit(X, y)
@@ -445,7 +445,7 @@ def test_hard_labels_win_on_a_clean_table_of_many_steps(seed):
     )
     X_test, y_test, X, y = X[3000:], y[3000:], X[:3000], y[:3000]
     teacher = HistGradientBoostingClassifier(max_iter=30, random_state=0)
-    student = TwoLayerPGDClassifier(16, batch_size=12, n_init=1, random_state=0)
+    student = TwoLayerPGDClassifier(16, batch_size=12, n_init=1, random_state=0, encoder=None)
     model = DistilledClassifier(teacher, student, random_state=0)
     fixed = clone(model).set_params(alpha=0.25, temperature=1.0, augmentation="gibbs").fit(X, y)
     with pytest.warns(NoGainWarning):
@@ -458,7 +458,7 @@ def test_hard_labels_win_on_a_clean_table_of_many_steps(seed):
 @pytest.mark.slow
 def test_transfer_rows_are_taken_where_rows_are_few_and_the_teacher_knows():
     X, y, coef = noisy_labels(150, 100)
-    student = TwoLayerPGDClassifier(8, random_state=0)
+    student = TwoLayerPGDClassifier(8, random_state=0, encoder=None)
     model = DistilledClassifier(Oracle(coef), student, random_state=0).fit(X, y)
     assert model.n_augmented_ == 450
     with_more = model.candidates_["n_augmented"] > 0

@@ -334,7 +334,10 @@ def test_interrupted_while_rows_are_made():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "student",
-    [TwoLayerPGDClassifier(4, max_iter=60), DecisionTreeClassifier(max_depth=4, max_features=1)],
+    [
+        TwoLayerPGDClassifier(4, max_iter=60, encoder=None),
+        DecisionTreeClassifier(max_depth=4, max_features=1),
+    ],
 )
 def test_one_seed_makes_all_of_it_reproducible(student):
     X, y = overlapping()

@@ -218,7 +218,9 @@ def test_loss_is_the_hand_written_one(class_weight, weighted, more, alpha):
 def test_class_weights_of_a_network_are_those_of_copies():
     X, y = blobs(90, 3, spread=3.0)
     teacher, v = frozen_teacher(), np.array([0.5, 4.0, 1.5])
-    network = TwoLayerPGDClassifier(4, max_iter=60, early_stopping=False, random_state=0)
+    network = TwoLayerPGDClassifier(
+        4, max_iter=60, early_stopping=False, random_state=0, encoder=None
+    )
     model = fixed(teacher, network, alpha=0.3, class_weight=dict(enumerate(v))).fit(X, y)
     Q = 0.3 * teacher.predict_proba(X) + 0.7 * np.eye(3)[y]
     weight = Q @ v
@@ -245,7 +247,7 @@ def test_class_weights_at_another_temperature_are_those_of_the_labels(T):
 
 def test_automatic_temperature_with_class_weights_is_one():
     X, y = blobs(150, 3)
-    for student in (SoftmaxStudent(l2=1e-2), TwoLayerPGDClassifier(4, max_iter=60)):
+    for student in (SoftmaxStudent(l2=1e-2), TwoLayerPGDClassifier(4, max_iter=60, encoder=None)):
         model = fixed(
             frozen_teacher(), student, alpha=0.5, temperature="auto", class_weight="balanced"
         ).fit(X, y)

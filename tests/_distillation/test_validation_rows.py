@@ -34,7 +34,7 @@ def parts(n=160, n_val=40):
 
 
 def network(**params):
-    return TwoLayerPGDClassifier(8, max_iter=60, random_state=0, **params)
+    return TwoLayerPGDClassifier(8, max_iter=60, random_state=0, **params, encoder=None)
 
 
 # Rows of the user

@@ -15,7 +15,7 @@ WIDTHS = {"width": [2, 4]}
 
 def student(**options):
     return TwoLayerPGDClassifier(
-        **{"width": 2, "max_iter": 25, "n_init": 1, "random_state": 0, **options}
+        **{"encoder": None, "width": 2, "max_iter": 25, "n_init": 1, "random_state": 0, **options}
     )
 
 

@@ -97,7 +97,7 @@ def network(**options):
         "random_state": 0,
         **options,
     }
-    return TwoLayerPGDClassifier(**params)
+    return TwoLayerPGDClassifier(**params, encoder=None)
 
 
 def few_rows(n_classes, seed=0, n=18):
@@ -142,7 +142,7 @@ CHEAP = {"width": 16, "max_iter": 40, "n_init": 1, "random_state": 0}
 
 
 def cheap(**options):
-    return TwoLayerPGDClassifier(**{**CHEAP, **options})
+    return TwoLayerPGDClassifier(**{**CHEAP, **options}, encoder=None)
 
 
 def noisy_blobs(n=90, n_classes=3, seed=0, noise=0.2, **options):

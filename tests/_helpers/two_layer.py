@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sklearn_kd._core.network import losses
 from tests._helpers.estimators import fitted_names
@@ -10,13 +11,14 @@ from tests._helpers.references import naive_proba
 
 #: Plain projected gradient descent, as the theory has it.
 PGD = {
+    "encoder": None,
     "momentum": 0.0,
     "optimizer": "nesterov",
     "batch_size": None,
     "n_init": 1,
     "early_stopping": False,
 }
-FAST = {"width": 4, "max_iter": 20, "n_init": 1, "random_state": 0}
+FAST = {"encoder": None, "width": 4, "max_iter": 20, "n_init": 1, "random_state": 0}
 
 
 def soft_labels(X, n_classes, seed=0):
@@ -39,7 +41,10 @@ def state_of(model):
 def assert_same_state(model, state):
     assert fitted_names(model) == set(state)
     for name, value in state.items():
-        np.testing.assert_equal(getattr(model, name), value)
+        if isinstance(value, BaseEstimator):
+            assert_same_state(getattr(model, name), state_of(value))
+        else:
+            np.testing.assert_equal(getattr(model, name), value)
 
 
 def interrupt_after(monkeypatch, n_calls, once=False):

@@ -22,7 +22,8 @@ from tests._helpers.modules import Small
 
 
 def two_layer(**options):
-    options = {"width": 4, "max_iter": 60, "n_init": 1, "random_state": 0, **options}
+    options = {"encoder": None, "max_iter": 60, "n_init": 1, "random_state": 0, **options}
+    options = {"width": 4, **options}
     return TwoLayerPGDClassifier(**options)
 
 

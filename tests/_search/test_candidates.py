@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import get_tags
 
-from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer import joint_training, stacked
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd.exceptions import DivergenceError
@@ -197,11 +197,15 @@ def test_a_recording_student_keeps_what_a_student_would_train_on():
     one = student()
     recording = RecordingStudent.like(one).fit(X.tolist(), y, weights, soft)
     expected = one._check_data(X, y, weights, soft)
-    kept = recording.training_set_
+    checked, kept = recording.training_set(None)
     for name, array in zip(("X", "y_encoded", "weights", "soft"), expected, strict=True):
         assert_array_equal(kept[name], array)
     assert kept["y"] is y
-    assert_array_equal(recording.checked_.classes_, [0, 1, 2])
+    assert_array_equal(checked.classes_, [0, 1, 2])
+    encoded = recording.training_set("auto")[1]
+    assert recording.training_set(TableEncoder())[1] is encoded  # once for both
+    expected = TableEncoder().fit(X, sample_weight=weights).transform(X[weights > 0])
+    assert_array_equal(encoded["X"], expected)
     assert get_tags(recording) == get_tags(one)
     assert recording.random_state == one.random_state
     with pytest.raises(NotFittedError, match="never trained"):

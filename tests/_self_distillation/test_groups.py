@@ -15,8 +15,10 @@ from tests._helpers.groups import HeldOutSpy
 from tests._helpers.modules import Small
 
 NETWORKS = {
-    "two_layer": TwoLayerPGDClassifier(8, max_iter=20, n_init=1),
-    "two_layer in batches": TwoLayerPGDClassifier(8, max_iter=5, n_init=1, batch_size=32),
+    "two_layer": TwoLayerPGDClassifier(8, max_iter=20, n_init=1, encoder=None),
+    "two_layer in batches": TwoLayerPGDClassifier(
+        8, max_iter=5, n_init=1, batch_size=32, encoder=None
+    ),
     "module": ModuleClassifier(Small, max_epochs=20, learning_rate=0.02),
 }
 KINDS = pytest.mark.parametrize("kind", NETWORKS)
@@ -136,7 +138,7 @@ def test_labels_that_only_the_group_tells_are_not_confirmed():
     rng, patient = np.random.RandomState(0), np.repeat(np.arange(60), 6)
     rows = rng.normal(size=(60, 8))[patient] + 1e-3 * rng.normal(size=(360, 8))
     y = rng.permutation(np.arange(60) % 2)[patient]
-    network = TwoLayerPGDClassifier(64, max_iter=300, n_init=1)
+    network = TwoLayerPGDClassifier(64, max_iter=300, n_init=1, encoder=None)
     model = SelfDistillClassifier(network, random_state=0)
 
     def share_confirmed(**groups):
@@ -162,7 +164,7 @@ def test_too_few_groups_for_label_errors(monkeypatch):
     with pytest.raises(ValueError, match="each class needs two groups: a network predicts"):
         self_distilled().find_label_errors(X, Y, groups=Y)
     monkeypatch.undo()
-    network = TwoLayerPGDClassifier(8, max_iter=5, n_init=1, early_stopping=False)
+    network = TwoLayerPGDClassifier(8, max_iter=5, n_init=1, early_stopping=False, encoder=None)
     errors = SelfDistillClassifier(network).find_label_errors(X, Y, groups=halves)
     assert sorted(errors.row) == list(range(120))
 

@@ -23,7 +23,9 @@ def noisy_digits():
     """Digits with 30 % wrong labels, which a wide network memorizes; it, and self-distilled."""
     X, y = load_digits(n_class=4, return_X_y=True)
     noisy = add_label_noise(y, 0.3, random_state=0)
-    net = TwoLayerPGDClassifier(256, max_iter=200, early_stopping=False, n_init=1, random_state=0)
+    net = TwoLayerPGDClassifier(
+        256, max_iter=200, early_stopping=False, n_init=1, random_state=0, encoder=None
+    )
     return X, y, noisy, clone(net).fit(X, noisy.y), SelfDistillClassifier(net).fit(X, noisy.y)
 
 
@@ -80,6 +82,7 @@ def test_a_rare_class_is_kept_by_the_default_and_lost_by_accuracy(seed):
         early_stopping=False,
         n_init=1,
         random_state=0,
+        encoder=None,
     )
 
     def recall(model):

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
-from sklearn.preprocessing import StandardScaler
 
+from sklearn_kd import TableEncoder
 from sklearn_kd._tables.encoder_step import (
     check_rows,
     encode_rows,
@@ -38,18 +38,17 @@ def test_rows_are_converted_without_an_encoder_and_encoded_with_one():
     np.testing.assert_array_equal(plain.rows_, X.to_numpy())
     np.testing.assert_array_equal(encode_rows(plain, X[1:]), X.to_numpy()[1:])
 
-    scaler = StandardScaler().set_output(transform="pandas")
-    model = Encoded(scaler).fit(X, y, sample_weight=[1, 1, 2])
-    expected = StandardScaler().fit(X, sample_weight=[1, 1, 2]).transform(X)
+    encoder = TableEncoder(n_bins=1).set_output(transform="pandas")
+    model = Encoded(encoder).fit(X, y, sample_weight=[1, 1, 2])
+    expected = TableEncoder(n_bins=1).fit(X, sample_weight=[1, 1, 2]).transform(X)
     assert type(model.rows_) is np.ndarray
     np.testing.assert_array_equal(model.rows_, expected)
     np.testing.assert_array_equal(encode_rows(model, X[1:]), expected[1:])
-    assert not hasattr(scaler, "mean_")  # a clone was fitted
+    assert not hasattr(encoder, "means_")  # a clone was fitted
     assert new_encoder(None) is None
 
 
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names, but StandardScaler")
-@pytest.mark.parametrize("encoder", [None, StandardScaler()], ids=["off", "on"])
+@pytest.mark.parametrize("encoder", [None, TableEncoder()], ids=["off", "on"])
 def test_features_and_labels_are_checked(encoder):
     model = Encoded(encoder).fit(X, y)
     assert model.n_features_in_ == 2
@@ -72,6 +71,6 @@ def test_features_and_labels_are_checked(encoder):
 
 
 def test_tags_follow_the_parameter():
-    for encoder, is_on in ((None, False), ("auto", True), (StandardScaler(), True)):
+    for encoder, is_on in ((None, False), ("auto", True), (TableEncoder(), True)):
         tags = Encoded(encoder).__sklearn_tags__().input_tags
         assert (tags.allow_nan, tags.string, tags.categorical) == (is_on,) * 3

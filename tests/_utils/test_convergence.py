@@ -26,7 +26,7 @@ X, y = load_iris(return_X_y=True)
 
 
 def student(max_iter=5, **options):
-    return TwoLayerPGDClassifier(8, max_iter=max_iter, random_state=0, **options)
+    return TwoLayerPGDClassifier(8, max_iter=max_iter, random_state=0, **options, encoder=None)
 
 
 def module(max_epochs=5, **options):
@@ -118,7 +118,7 @@ def test_a_warning_that_is_an_error_leaves_no_model():
 def test_number_of_epochs(n, options, n_epochs, patience):
     codes = np.arange(n) % 2
     data = TrainingData(np.arange(n * 1.0)[:, None], codes, np.ones(n), None, codes, 2)
-    plan = resolve_parameters(TwoLayerPGDClassifier(random_state=0, **options), data)
+    plan = resolve_parameters(TwoLayerPGDClassifier(random_state=0, **options, encoder=None), data)
     assert (plan.n_epochs, plan.patience) == (n_epochs, patience)
 
 
@@ -128,7 +128,7 @@ def test_the_default_trains_until_the_loss_no_longer_improves():
     rows = rng.normal(size=(4000, 2))
     labels = (np.sin(3 * rows[:, 0]) + rows[:, 1] > 0).astype(int)
     rows[:2] *= 50
-    est = TwoLayerPGDClassifier(16, n_init=1, random_state=0)
+    est = TwoLayerPGDClassifier(16, n_init=1, random_state=0, encoder=None)
     assert not convergence_warnings(lambda: est.fit(rows[:3000], labels[:3000]))
     assert est.termination_condition_ == "early_stopping"
     assert est.score(rows[3000:], labels[3000:]) > 0.955

@@ -57,7 +57,7 @@ def test_devices_that_are_not_there(device, message):
     with pytest.raises(ValueError, match=message):
         resolve_device(device)
     X, y = blobs()
-    student = TwoLayerPGDClassifier(4, max_iter=2, device=device)
+    student = TwoLayerPGDClassifier(4, max_iter=2, device=device, encoder=None)
     with pytest.raises(ValueError, match=message):
         student.fit(X, y)
     assert not fitted_names(student)
@@ -68,7 +68,7 @@ def test_cuda_is_not_replaced_by_the_cpu():
     X, y = blobs()
     for device in ("cuda", "cuda:0"):
         with pytest.raises(ValueError, match="torch finds 0 CUDA devices"):
-            TwoLayerPGDClassifier(4, max_iter=2, device=device).fit(X, y)
+            TwoLayerPGDClassifier(4, max_iter=2, device=device, encoder=None).fit(X, y)
 
 
 def test_to_tensor_shares_or_copies():
@@ -161,24 +161,28 @@ def module(max_epochs=3):
 
 
 LOOPS = {
-    "two-layer": (TwoLayerPGDClassifier(4, max_iter=3), TrainingState, "train_epoch"),
+    "two-layer": (TwoLayerPGDClassifier(4, max_iter=3, encoder=None), TrainingState, "train_epoch"),
     "minibatches": (
-        TwoLayerPGDClassifier(4, max_iter=3, batch_size=16),
+        TwoLayerPGDClassifier(4, max_iter=3, batch_size=16, encoder=None),
         TrainingState,
         "train_epoch",
     ),
     "joint": (
-        BatchedGridSearchCV(TwoLayerPGDClassifier(4, max_iter=3), {"radius": [1.0, None]}, cv=2),
+        BatchedGridSearchCV(
+            TwoLayerPGDClassifier(4, max_iter=3, encoder=None), {"radius": [1.0, None]}, cv=2
+        ),
         TrainingState,
         "train_epoch",
     ),
     "self-distilled": (
-        SelfDistillClassifier(TwoLayerPGDClassifier(4, max_iter=3, early_stopping=False)),
+        SelfDistillClassifier(
+            TwoLayerPGDClassifier(4, max_iter=3, early_stopping=False, encoder=None)
+        ),
         TrainingState,
         "train_epoch",
     ),
     "distilled": (
-        DistilledClassifier(student=TwoLayerPGDClassifier(4, max_iter=3)),
+        DistilledClassifier(student=TwoLayerPGDClassifier(4, max_iter=3, encoder=None)),
         TrainingState,
         "train_epoch",
     ),

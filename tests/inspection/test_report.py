@@ -514,7 +514,7 @@ def test_frames_that_are_none():
 def test_report_of_a_run():
     X, y = table(3)
     cv = RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0)
-    student = TwoLayerPGDClassifier(4, max_iter=50, n_init=1)
+    student = TwoLayerPGDClassifier(4, max_iter=50, n_init=1, encoder=None)
     report = quick(GaussianNB(), student, X, y, cv=cv, decide_by="accuracy")
     scores = report.frame.pivot(index=["fold", "seed"], columns="model", values="accuracy")
     d = (scores["distilled"] - scores["hard"]).groupby("fold").mean().to_numpy()

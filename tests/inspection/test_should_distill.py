@@ -318,7 +318,9 @@ def test_a_mixture_that_gains_is_not_enough_on_a_clean_table():
         4000, n_informative=12, n_clusters_per_class=4, flip_y=0.01, random_state=5
     )
     teacher = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=16, random_state=0)
-    student = TwoLayerPGDClassifier(16, batch_size=12, n_init=1, max_iter=60, random_state=0)
+    student = TwoLayerPGDClassifier(
+        16, batch_size=12, n_init=1, max_iter=60, random_state=0, encoder=None
+    )
     advice = should_distill(teacher, student, X, y, cv=2, confidence=0.8)
     # the bounds alone would say "yes"
     assert advice.recoverable.lower > 0

@@ -33,7 +33,7 @@ def ax():
 
 
 def student(**params):
-    return TwoLayerPGDClassifier(**{"max_iter": 15, "n_init": 2, **params})
+    return TwoLayerPGDClassifier(**{"max_iter": 15, "n_init": 2, **params}, encoder=None)
 
 
 def distilled(teacher=None, own=None, **params):

@@ -492,6 +492,8 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             labeler=labeler,
         )
 
+    encoder = None
+
     def _check_values(self, has_soft_targets, holds_out):
         """Raise ValueError for pairs of alpha and temperature that cannot be honored."""
         if has_soft_targets:
@@ -519,17 +521,28 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         training.check(self, data)
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
+    def _fit_targets(
+        self,
+        X,
+        y_encoded,
+        weights,
+        soft,
+        y,
+        *,
+        X_given=None,
+        validation=SINGLE_ROWS,
+        **options,
+    ):
         """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``validation`` is a `ValidationSource`, and ``options`` are those of
-        `training.fit`.
+        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
+        `ValidationSource`, and ``options`` are those of `training.fit`.
         """
         from sklearn_kd._networks.module import training
         from sklearn_kd._networks.training_data import CheckedRows
 
-        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+        rows = CheckedRows(X, y_encoded, weights, soft, y, validation, X_given)
         return training.fit(self, rows.training_data(self, weights, soft), **options)
 
     @numpy_inputs

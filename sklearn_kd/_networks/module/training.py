@@ -75,7 +75,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
         check_outputs(est, module, problem.rows.X, warns=not resume)
         if resume:
             load(module, est.module_state_)
-        reporter = EpochReporter(est, plan.n_epochs, data.X, data.y)
+        reporter = EpochReporter(est, plan.n_epochs, data.X_given, data.y)
         net = ModuleNet(module, problem, plan, [*map(_copy_callback, est.callbacks or ())], device)
         attributes = functools.partial(_attributes, est, plan, net)
         net.initialize()

@@ -6,10 +6,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import with_callbacks
-from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd._tables.encoder_step import encode_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -26,7 +27,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
         \qquad \|W_j - W_j(0)\| \le B\, m^{-1/2}
 
-    where :math:`\tilde x` is the scaled row with a one appended, m is ``width`` and B ``radius``.
+    where :math:`\tilde x` is the encoded and scaled row with a one appended, m is ``width`` and B
+    ``radius``.
     Two classes have one logit, K > 2 classes have K. With ``soft_targets`` the loss is that of
     distillation, without them it is the cross-entropy.
 
@@ -37,7 +39,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     ----------
     width : int, default=64
         Number m of neurons in the hidden layer, an even number. The model has about
-        ``width * (n_features + n_classes)`` weights.
+        ``width * (n_encoded + n_classes)`` weights, where ``n_encoded`` is the number of columns
+        of encoded rows, ``n_features`` with ``encoder=None``.
 
     radius : float or None, default=None
         Bound B on the distance of the hidden weights from their start: each neuron stays within
@@ -116,9 +119,16 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         a fifth of ``max_iter``, at least 10. If ``max_iter`` is "auto" too, it takes 400 in full
         batch, and the number that gives 2000 steps in minibatches.
 
+    encoder : "auto", TableEncoder or None, default="auto"
+        How raw rows become numbers. "auto" is ``TableEncoder()``, and an encoder with other
+        parameters is cloned: DataFrames with strings, categories and missing cells go straight into
+        `fit` and `predict`, and the network sees thresholds and bends of each column. It is fitted
+        on the rows of positive weight, with ``sample_weight``. None takes finite numbers as they
+        are, which is the setting of the theory and suits rows that have been prepared.
+
     input_scaling : bool, default=True
-        Whether to center the columns and scale them to equal variance, such that the mean squared
-        norm of the rows is one, with weighted statistics. False uses the rows as given.
+        Whether to center the encoded columns and scale them to equal variance, such that the mean
+        squared norm of the rows is one, with weighted statistics. False uses them as they are.
 
     input_intercept : bool, default=True
         Whether to append a coordinate that is always one, so that the neurons have an intercept.
@@ -137,13 +147,15 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
-    hidden_weights_ : ndarray of shape (width, n_features + 1)
+    encoder_ : TableEncoder or None
+        The fitted encoder. ``x`` below are the encoded rows, ``encoder_.transform(X)``.
+    hidden_weights_ : ndarray of shape (width, n_encoded + 1)
         W, acting on ``[scaled x, 1]``. Without the last column if ``input_intercept=False``.
     initial_weights_ : ndarray, same shape
         W(0).
     output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes)
         A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
-    input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
+    input_offset_, input_scale_ : ndarray of float64 of shape (n_encoded,)
         ``scaled x = (x - input_offset_) / input_scale_``. Zeros and ones without scaling.
     distance_from_init_ : ndarray of shape (width,)
         ``||W_j - W_j(0)||``, at most ``radius / sqrt(width)``.
@@ -162,7 +174,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     termination_condition_ : str
         Why training ended: "max_iter", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
-        Number of features seen during ``fit``.
+        Number of features seen during ``fit``, before the encoding.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
         Names of features seen during ``fit``. Defined only when X has feature names that are all
         strings.
@@ -174,16 +186,21 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
 
     Notes
     -----
-    A step takes about ``4 * rows * width * n_features`` operations for each network. There are
+    A step takes about ``4 * rows * width * n_encoded`` operations for each network. There are
     ``n_init`` networks, and six times as many in full batch with early stopping.
+
+    A missing cell is an error with ``encoder=None``. Infinite numbers are an error always. Rows
+    that early stopping holds out have a part in the encoder as they have in the scaling: by their
+    X alone and not by their labels. The rows of ``X_val`` have none.
 
     In full batch and float64 a weight of k equals k copies of a row to rounding. In minibatches
     it does so in expectation only.
 
     `partial_fit` trains one network, whatever ``n_init`` is. It holds nothing out, so that
     ``alpha`` above one needs a finite ``radius``, and a step size chosen by "auto" does not decay.
-    Parameters that another network would need (``width``, the switches of the inputs, a fixed
-    output layer after a trained one) cannot change between calls. Others act from the next call on.
+    Parameters that another network would need (``width``, ``encoder``, the switches of the inputs,
+    a fixed output layer after a trained one) cannot change between calls. Others act from the next
+    call on. The first call fits the encoder.
 
     References
     ----------
@@ -223,6 +240,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "encoder": [StrOptions({"auto"}), TableEncoder, None],
         "input_scaling": ["boolean"],
         "input_intercept": ["boolean"],
         "random_state": ["random_state"],
@@ -249,6 +267,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         early_stopping=True,
         validation_fraction=0.1,
         n_iter_no_change="auto",
+        encoder="auto",
         input_scaling=True,
         input_intercept=True,
         random_state=None,
@@ -271,6 +290,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.encoder = encoder
         self.input_scaling = input_scaling
         self.input_intercept = input_intercept
         self.random_state = random_state
@@ -296,7 +316,9 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Dense and finite. Training computes in float32 for float32 X, else in float64.
+            A DataFrame or an array of numbers, booleans, strings, categories and missing cells.
+            Dense and finite numbers with ``encoder=None``. A sparse X is an error: pass
+            ``X.toarray()``. Training computes in float32 for float32 X, else in float64.
 
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
@@ -362,17 +384,28 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
             )
 
     @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(self, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
+    def _fit_targets(
+        self,
+        X,
+        y_encoded,
+        weights,
+        soft,
+        y,
+        *,
+        X_given=None,
+        validation=SINGLE_ROWS,
+        **options,
+    ):
         """Train on checked data, also for meta-estimators with targets of their own.
 
         ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``validation`` is a `ValidationSource`, and ``options`` are those of
-        `training.fit`.
+        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
+        `ValidationSource`, and ``options`` are those of `training.fit`.
         """
         from sklearn_kd._networks.training_data import CheckedRows
         from sklearn_kd._networks.two_layer import training
 
-        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+        rows = CheckedRows(X, y_encoded, weights, soft, y, validation, X_given)
         return training.fit(self, rows, **options)
 
     @staticmethod
@@ -394,7 +427,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = encode_rows(self, X)
         return network_logits(
             X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
         )

@@ -262,7 +262,7 @@ def _inverse_curvature(data, est):
 def check_resumed(est):
     """Raise ValueError where the fitted network cannot have the present parameters."""
     width, n_inputs = est.hidden_weights_.shape
-    has_intercept = n_inputs > est.n_features_in_
+    has_intercept = n_inputs > len(est.input_offset_)
     is_scaled = est.input_offset_.any() or (est.input_scale_ != 1).any()
     is_trained = (np.abs(est.output_weights_) != 1).any()
     for name, clash, there in (

@@ -230,7 +230,7 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
     dtype = est.hidden_weights_.dtype if resume else X.dtype
     tensors = TrainingTensors.from_plan(data, plan, dtype)
     # one for all attempts, since callbacks are set up and torn down once
-    reporter = EpochReporter(est, plan.n_epochs, X, rows.y)
+    reporter = EpochReporter(est, plan.n_epochs, data.X_given, rows.y)
     while True:
         resumed = _fitted_students(est, device) if resume else None
         stack = StackedNetworks(tensors, [plan], resumed, correction)

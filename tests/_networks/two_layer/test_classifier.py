@@ -28,6 +28,7 @@ def test_public_attributes_are_the_model(n_classes, scaling, intercept, output_l
         output_layer=output_layer,
         input_scaling=scaling,
         input_intercept=intercept,
+        encoder=None,
         random_state=0,
     ).fit(X, y)
     inputs = (X - model.input_offset_) / model.input_scale_

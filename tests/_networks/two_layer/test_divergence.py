@@ -61,11 +61,12 @@ def test_auto_recovers_by_itself(monkeypatch):
     monkeypatch.setattr(fit_plan, "OUTPUT_STEP", 1e5)
     monkeypatch.setattr(fit_plan, "HIDDEN_STEP", 1e3)
     monkeypatch.setattr(fit_plan, "RETRIES", 12)
-    model = TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0)
+    options = {"output_layer": "trained", "max_iter": 100, "encoder": None, "random_state": 0}
+    model = TwoLayerPGDClassifier(8, **options)
     assert model.fit(X, y).score(X, y) > 0.9
     monkeypatch.setattr(fit_plan, "RETRIES", 0)
     with pytest.raises(DivergenceError):
-        TwoLayerPGDClassifier(8, output_layer="trained", max_iter=100, random_state=0).fit(X, y)
+        TwoLayerPGDClassifier(8, **options).fit(X, y)
 
 
 def test_an_attempt_after_divergence_goes_on_with_the_same_report(monkeypatch):

@@ -162,7 +162,7 @@ def test_early_stopping_works_at_any_temperature_with_probabilities_near_zero(ba
             ).fit(X, y, soft_targets=P)
             curve = model.validation_loss_curve_
             assert min(curve) < 0.6 * curve[0]
-            assert model.score(X, y) > 0.93
+            assert model.score(X, y) > 0.9
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])

@@ -58,7 +58,7 @@ def test_partial_fit_goes_on_where_it_stopped(options):
 
 def test_partial_fit_learns_from_batches_and_keeps_numpy_state():
     X, y = blobs(n=400, n_classes=3)
-    model = TwoLayerPGDClassifier(16, random_state=0)
+    model = TwoLayerPGDClassifier(16, encoder=None, random_state=0)
     scores = []
     for start in range(0, 400, 20):
         batch = slice(start, start + 20)

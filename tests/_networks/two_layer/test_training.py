@@ -129,7 +129,7 @@ def test_alpha_above_one_needs_a_radius_where_nothing_is_held_out():
 
 def test_n_init_keeps_the_best():
     X, y = blobs(n=60, n_classes=3, spread=4)
-    options = {"max_iter": 40, "early_stopping": False, "random_state": 0}
+    options = {"max_iter": 40, "early_stopping": False, "encoder": None, "random_state": 0}
     several = TwoLayerPGDClassifier(4, n_init=6, **options).fit(X, y)
     # the same six, one at a time, by handing out the drawn seeds again
     random = np.random.RandomState(0)
