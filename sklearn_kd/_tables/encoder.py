@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_kd._tables.cells import Levels, read_cells
+from sklearn_kd._tables.columns import iter_columns
 from sklearn_kd._tables.piecewise import TablePlan, encode_cells, fold_plan, locate_cells
 from sklearn_kd._tables.quantiles import (
     SHARE_TOLERANCE,
@@ -17,7 +18,7 @@ from sklearn_kd._tables.quantiles import (
     mean_pieces,
     quantile_edges,
 )
-from sklearn_kd._tables.table_rows import iter_columns, read_row, read_table
+from sklearn_kd._tables.table_rows import read_row, read_table
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, all_or_nothing
 from sklearn_kd._utils.containers import as_pandas, is_dataframe
@@ -29,7 +30,7 @@ from sklearn_kd._utils.sklearn_compat import (
     fit_context,
     safe_indexing,
 )
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
 
 #: Pieces of a numeric column. 16 did as well as 8.
 DEFAULT_N_BINS = 8
@@ -193,6 +194,7 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
                 X, weights = safe_indexing(X, np.flatnonzero(weights > 0)), weights[weights > 0]
                 if len(weights) == 0:
                     raise ValueError("all rows have a sample_weight of zero.")
+            weights = rescale_weights(weights)
             self._fit_columns(X, weights / weights.sum())
             self._plan = self._make_plan()
         return self
@@ -383,6 +385,15 @@ def _sort_key(level):
     return isinstance(level, str), level
 
 
+def _array_of_lists(X):
+    try:
+        array = np.asarray(X)
+    except ValueError:  # cells that are lists themselves
+        return np.asarray(X, dtype=object)
+    # NumPy would turn the numbers of a list into strings
+    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+
+
 def _dtype_of(X):
     """Return the dtype of encoded rows."""
     dtypes = set(X.dtypes) if hasattr(X, "iloc") else {X.dtype}
@@ -414,9 +425,7 @@ def check_table(estimator, X, name="X"):
             )
         return as_pandas(X)
     if not hasattr(X, "shape"):
-        array = np.asarray(X)
-        # NumPy would turn the numbers of a list into strings
-        X = np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+        X = _array_of_lists(X)
     options = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "OUSMmb":

@@ -6,21 +6,14 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from sklearn_kd._tables.cells import read_levels, read_numbers
+from sklearn_kd._tables.columns import iter_columns
 
 #: Types of cells of a single row that need no closer look.
 NUMBERS = frozenset([float, int, bool, *(np.dtype(code).type for code in "bhilqBHILQfd")])
 SIMPLE = NUMBERS | {str}
+#: dtypes of arrays of which the same is true.
+DTYPES = frozenset(map(np.dtype, "bhilqBHILQfdO?"))
 INFINITE = frozenset([math.inf, -math.inf])
-
-
-def iter_columns(X):
-    """Yield the name and the values of each column of a pandas DataFrame or an array."""
-    if hasattr(X, "iloc"):
-        for j, name in enumerate(X.columns):
-            yield name, X.iloc[:, j]
-    else:
-        for j in range(X.shape[1]):
-            yield j, X[:, j]
 
 
 def read_table(plan, X):
@@ -71,37 +64,33 @@ def read_row(plan, X):
     dtype : numpy dtype
         Of encoded rows.
     """
+    dtype = np.dtype(np.float64)
     if type(X) is np.ndarray:
-        if X.ndim != 2 or X.shape != (1, plan.n_columns) or plan.names is not None:
+        if X.shape != (1, plan.n_columns) or plan.names is not None or X.dtype not in DTYPES:
             return None
-        if X.dtype.kind == "f" and X.itemsize in (4, 8):
-            dtype = X.dtype
-            if len(plan.nominal) == 0:
-                numbers = X if X.itemsize == 8 else X.astype(np.float64)
-                return None if np.isinf(numbers).any() else (numbers, plan.no_codes, dtype)
-        elif X.dtype.kind != "O":
-            return None
-        else:
-            dtype = np.dtype(np.float64)
+        dtype = X.dtype if X.dtype == np.float32 else dtype
+        if len(plan.nominal) == 0 and X.dtype.kind != "O":
+            numbers = X.astype(np.float64, copy=False)
+            return None if np.isinf(numbers).any() else (numbers, plan.no_codes, dtype)
         cells = X[0].tolist()
     elif type(X) is list:
         if len(X) != 1 or type(X[0]) is not list or plan.names is not None:
             return None
-        cells, dtype = X[0], np.dtype(np.float64)
+        cells = X[0]
     else:
         cells = _cells_of_frame(plan, X)
-        dtype = np.dtype(np.float64)
-    return (
-        None if cells is None or len(cells) != plan.n_columns else _read_cells(plan, cells, dtype)
-    )
+    if cells is None or len(cells) != plan.n_columns:
+        return None
+    return _read_cells(plan, cells, dtype)
 
 
 def _cells_of_frame(plan, X):
     """Return the cells of a DataFrame of one row and the columns of the training rows, or None."""
-    if plan.names is None or getattr(X, "shape", None) != (1, plan.n_columns):
+    if getattr(X, "shape", None) != (1, plan.n_columns):
         return None
     if hasattr(X, "iloc"):
-        if X.columns.tolist() != plan.names:
+        names = None if X.columns.dtype.kind in "iu" else X.columns.tolist()
+        if names != plan.names:
             return None
         row = X.iloc[0]
         return None if row.dtype == np.float32 else row.tolist()

@@ -54,6 +54,8 @@ def _pandas_array(series):
         return pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing.copy())
     if dtype == nw.Boolean:
         return pd.arrays.BooleanArray(series.fill_null(False).to_numpy().copy(), missing.copy())
+    if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
+        return series.to_numpy()
     return _object_array(series.to_list())
 
 

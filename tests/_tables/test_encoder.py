@@ -228,6 +228,43 @@ def test_text_in_a_numeric_column_at_predict():
     assert_allclose(encoder.transform(pd.DataFrame({"age": [None, 2]}, dtype=object))[1], [1, 0])
 
 
+SINGLE = {
+    "frame": pd.DataFrame,
+    "polars": lambda row: pl.DataFrame(row, strict=False),
+    "array": lambda row: pd.DataFrame(row, dtype=object).to_numpy(),
+    "list": lambda row: [[cells[0] for cells in row.values()]],
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_rows_are_checked_as_tables_are(name):
+    X, make = mixed(), SINGLE[name]
+    row = {key: cells[:1] for key, cells in X.items()}
+    train = pd.DataFrame(X)
+    encoder = TableEncoder().fit(train if name in ("frame", "polars") else train.to_numpy())
+    assert encoder.transform(make(row)).shape == (1, len(encoder.means_))
+    # what plain cells hold, and what needs a closer look
+    new = {**row, "word": ["new"], "truth": [None], "count": [None], "heavy": [True]}
+    both = pd.concat([pd.DataFrame(new, dtype=object)] * 2)
+    both = both if name in ("frame", "polars") else both.to_numpy()
+    assert_array_equal(encoder.transform(make(new)), encoder.transform(both)[:1])
+    for changed in ({"number": ["3"]}, {"word": [{}]}, {"count": [[1]]}, {"number": [np.inf]}):
+        with pytest.raises((TypeError, ValueError), match=r"column .* of X"):
+            encoder.transform(make({**row, **changed}))
+    del row["number"]
+    with pytest.raises(ValueError, match="feature"):
+        encoder.transform(make(row))
+
+
+def test_polars_columns_of_other_kinds():
+    X = pl.DataFrame({"good": [1, 2], "price": [decimal.Decimal("1.5"), None], "none": [None] * 2})
+    encoder = TableEncoder().fit(X)
+    assert encoder.get_feature_names_out().tolist() == ["good", "price_missing"]
+    for cells in ([DATE, None], [DATE.date(), None], [[1], None], [{"a": 1}, None], [b"a", None]):
+        with pytest.raises(TypeError, match="column 'bad' of X has cells of the type"):
+            TableEncoder().fit(X.with_columns(bad=pl.Series(cells)))
+
+
 def test_columns_are_checked_by_name():
     X = pd.DataFrame(mixed())
     encoder = TableEncoder().fit(X)
@@ -316,7 +353,7 @@ def test_weights_are_copies():
     X, rng = pd.DataFrame(mixed(80)), np.random.default_rng(1)
     weights = rng.integers(0, 4, 80)
     copies = TableEncoder(max_categories=3).fit(X.loc[np.repeat(np.arange(80), weights)])
-    for factor in (1.0, 0.1, 3.0, 1e-200):
+    for factor in (1.0, 0.1, 3.0, 1e-300, 1e307):
         found = clone(copies).fit(X, sample_weight=factor * weights)
         assert found.categories_ == copies.categories_
         for one, other in zip(found.edges_, copies.edges_, strict=True):
