@@ -101,3 +101,9 @@ def _check_relabeling(student, *, has_teacher):
             "augmented_labels='recomputed' is for a student with augmentation: set it on the "
             "ModuleClassifier, or set augmented_labels='fixed'."
         )
+    if getattr(student, "encoder", None) is not None:
+        raise ValueError(
+            "augmented_labels='recomputed' needs rows that the teacher knows, and the student "
+            "changes encoded ones: set encoder=None on the ModuleClassifier, or "
+            "augmented_labels='fixed'."
+        )

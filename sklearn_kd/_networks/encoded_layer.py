@@ -31,7 +31,7 @@ class EncodedLayer:
         self.bias = (bias - offset @ weights).astype(dtype)
 
     def blocks(self, X):
-        """Yield a slice of the rows and their outputs, (n_block, n_outputs), block by block.
+        """Yield the outputs of the rows, (n_block, n_outputs), block by block.
 
         Parameters
         ----------
@@ -45,4 +45,4 @@ class EncodedLayer:
             outputs = self.values[state[rows]].sum(axis=1)
             outputs += (delta[rows, None] @ self.slopes[state[rows]])[:, 0]
             outputs += self.bias
-            yield rows, outputs
+            yield outputs

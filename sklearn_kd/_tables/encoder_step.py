@@ -121,12 +121,17 @@ def encode_rows(est, X):
     -------
     ndarray of shape (n_samples, n_encoded), float32 or float64
     """
+    return encode_table(est, check_new_rows(est, X))
+
+
+def check_new_rows(est, X):
+    """Check rows to predict and return them as a table, as the encoder reads it."""
     if est.encoder_ is None:
         return validate_data(est, X, dtype=FLOATS, reset=False)
     validate_data(est, X, reset=False, skip_check_array=True, ensure_2d=False)  # the names
     table = read_rows(est, X, est.encoder_)
     check_n_features(est, table, reset=False)
-    return encode_table(est, table)
+    return table
 
 
 def encode_table(est, table):

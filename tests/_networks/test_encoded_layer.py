@@ -33,10 +33,8 @@ def test_raw_rows_give_the_product_with_encoded_rows(block_values, dtype, rng, m
     weights = rng.normal(size=(encoded.shape[1], 6)).astype(dtype)
     bias, offset, scale = rng.normal(size=6), encoder.means_, encoder.means_ + 0.5
     layer = EncodedLayer(encoder, weights, bias, offset, scale)
-    found = np.full((len(new), 6), np.nan, dtype=dtype)
-    for rows, outputs in layer.blocks(new):
-        assert outputs.dtype == dtype
-        found[rows] = outputs
+    found = np.concatenate(list(layer.blocks(new)))
+    assert found.dtype == dtype
     expected = (encoded - offset) / scale @ weights + bias
     tolerance = 1e-12 if dtype == np.float64 else 1e-4
     assert_allclose(found, expected, rtol=tolerance, atol=tolerance)

@@ -66,22 +66,22 @@ def n_outputs_of(n_classes):
     return 1 if n_classes == 2 else n_classes
 
 
-def row_shape(est):
-    """Return the shape in which the module gets a row."""
-    shape = (est.n_features_in_,) if est.image_shape is None else tuple(est.image_shape)
+def row_shape(est, n_columns):
+    """Return the shape in which the module gets a row of ``n_columns`` numbers."""
+    shape = (n_columns,) if est.image_shape is None else tuple(est.image_shape)
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
         raise ValueError(f"image_shape must be positive integers, got {shape}.")
-    if math.prod(shape) != est.n_features_in_:
+    if math.prod(shape) != n_columns:
         raise ValueError(
             f"image_shape={shape} takes {math.prod(shape)} numbers a row, X has "
-            f"{est.n_features_in_} features: set image_shape=(channels, height, width) to a shape "
+            f"{n_columns} features: set image_shape=(channels, height, width) to a shape "
             "of their product."
         )
     return shape
 
 
-def build(est, dtype, device):
-    """Make an untrained module in ``dtype`` on a device.
+def build(est, shape, dtype, device):
+    """Make an untrained module for rows of a shape, in ``dtype`` on a device.
 
     Its start is drawn on the CPU in its own dtype, so that it is the same on every device.
     """
@@ -92,7 +92,7 @@ def build(est, dtype, device):
             f"{type(factory).__name__}: pass module={type(factory).__name__} and its arguments as "
             "module_params."
         )
-    offered = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": row_shape(est)}
+    offered = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": shape}
     try:
         accepted = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # of some functions written in C
@@ -240,7 +240,7 @@ def rows_in_a_block(shape, itemsize):
     return min(max(1, n_rows), MAX_BLOCK_ROWS)
 
 
-def _fitted_module(est, device):
+def _fitted_module(est, shape, device):
     """Return the fitted module in evaluation mode. It is cached from one prediction to the next."""
     state, made_of = est.module_state_, (est.module, est.module_params, est.image_shape)
     if est in _MODULE_CACHE:
@@ -249,7 +249,7 @@ def _fitted_module(est, device):
         if cached_state is state and cached_device == device and all(is_same):
             return module
     floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
-    module = build(est, getattr(torch, next(floats, np.dtype(float)).name), device)
+    module = build(est, shape, getattr(torch, next(floats, np.dtype(float)).name), device)
     load(module, state)
     module.eval()
     _MODULE_CACHE[est] = state, device, made_of, module
@@ -263,14 +263,14 @@ def step_multiplications(module, shape, n_rows):
 
 
 def predict_logits(est, X):
-    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block."""
-    device, shape = resolve_device(est.device), row_shape(est)
+    """Return the logits of encoded rows, (n_samples,) or (n_samples, n_classes), in blocks."""
+    device, shape = resolve_device(est.device), row_shape(est, X.shape[1])
     n_outputs = n_outputs_of(len(est.classes_))
     advice = "predict fewer rows at a time, or set device='cpu'"
     # A module that draws numbers when it predicts draws the same ones each time. The second scope
     # seeds again, so that it does not matter whether the module had to be built in the first.
     with memory_errors(advice), own_random_state(0, device):
-        module = _fitted_module(est, device)
+        module = _fitted_module(est, shape, device)
     with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size = rows_in_a_block(shape, X.itemsize)

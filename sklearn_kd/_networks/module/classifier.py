@@ -4,14 +4,14 @@ from inspect import signature
 from numbers import Integral, Real
 from os import PathLike
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import with_callbacks
-from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._networks.module import mlp
+from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd._tables.encoder_step import check_new_rows, encode_table
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -128,6 +128,11 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the sample weights are multiplied according to ``y``.
 
+    encoder : None, "auto" or TableEncoder, default=None
+        What turns raw rows into the columns that the module gets. "auto" is a
+        :class:`TableEncoder`, with which X may be a DataFrame with strings and missing cells. None
+        takes X as an array of numbers. It cannot be used with ``image_shape``.
+
     image_shape : tuple (channels, height, width) or None, default=None
         Shape of the images as which the module gets the rows. None passes flat rows.
 
@@ -185,10 +190,13 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
+    encoder_ : TableEncoder or None
+        The fitted encoder.
     module_state_ : dict of str to ndarray
         Weights and buffers of the module, by name.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
-        The module gets ``(x - input_offset_) / input_scale_``. Zeros and ones without scaling.
+        The module gets ``(x - input_offset_) / input_scale_``. Zeros and ones without scaling. With
+        an encoder x is an encoded row.
     n_iter_ : int
         Number of epochs trained.
     best_iter_ : int
@@ -267,6 +275,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         "alpha": [Interval(Real, 0, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "encoder": [StrOptions({"auto"}), TableEncoder, None],
         "image_shape": [tuple, list, None],
         "input_scaling": ["boolean"],
         "augmentation": [str, list, tuple, dict, callable, None],
@@ -300,6 +309,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         alpha=1.0,
         temperature=1.0,
         class_weight=None,
+        encoder=None,
         image_shape=None,
         input_scaling=True,
         augmentation=None,
@@ -329,6 +339,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         self.alpha = alpha
         self.temperature = temperature
         self.class_weight = class_weight
+        self.encoder = encoder
         self.image_shape = image_shape
         self.input_scaling = input_scaling
         self.augmentation = augmentation
@@ -410,9 +421,9 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Dense and finite. Images are flat rows, see ``image_shape``. Training computes in
-            float32 for float32 X, else in float64.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Dense, and without an ``encoder`` finite numbers. Images are flat rows, see
+            ``image_shape``. Training computes in float32 for float32 X, else in float64.
 
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
@@ -470,6 +481,11 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
                 "checkpoint_path cannot be used with warm_start=True, since the file does not have "
                 "the weights that the fit starts from: set one of them only."
             )
+        if labeler is not None and self.encoder is not None:
+            raise ValueError(
+                "labeler needs the rows in the units of X, which encoded rows do not have: set "
+                "encoder=None, or pass no labeler."
+            )
         if labeler is not None and (soft_targets is None or self.augmentation is None):
             raise ValueError(
                 "labeler makes new labels for rows that augmentation changes, in place of their "
@@ -492,10 +508,13 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             labeler=labeler,
         )
 
-    encoder = None
-
     def _check_values(self, has_soft_targets, holds_out):
-        """Raise ValueError for pairs of alpha and temperature that cannot be honored."""
+        """Raise ValueError for parameters that do not go together."""
+        if self.encoder is not None and self.image_shape is not None:
+            raise ValueError(
+                f"image_shape={self.image_shape} is the shape of rows of pixels, which an encoder "
+                "replaces by other columns: set encoder=None, or image_shape=None."
+            )
         if has_soft_targets:
             check_loss(
                 self,
@@ -509,7 +528,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         from sklearn_kd._networks.module.build import row_shape
 
         checked = super()._check_data(X, y, *args, **options)
-        row_shape(self)
+        row_shape(self, checked[0].shape[1])
         return checked
 
     def _check_fit(self, X, y_encoded, weights):
@@ -549,9 +568,9 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        table = check_new_rows(self, X)
         if _name_in_modules(vars(self)) == "MLP":
-            return mlp.predict_logits(self, X)
+            return mlp.predict_logits(self, table)
         from sklearn_kd._networks.module import build
 
-        return build.predict_logits(self, X)
+        return build.predict_logits(self, encode_table(self, table))

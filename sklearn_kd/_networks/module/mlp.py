@@ -4,6 +4,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from sklearn_kd._networks.encoded_layer import EncodedLayer
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
@@ -11,6 +12,22 @@ BATCH_NORM_EPS = 1e-5
 #: Layers of networks that have predicted, by estimator. They are no attributes, as no pickle needs
 #: them.
 _LAYER_CACHE: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class ScaledLayer:
+    """Dense layer on scaled rows, see `EncodedLayer`."""
+
+    def __init__(self, weights, bias, offset, scale):
+        self.weights, self.bias, self.offset, self.scale = weights, bias, offset, scale
+
+    def blocks(self, X):
+        """Yield the outputs of the rows, (n_block, n_outputs), block by block."""
+        dtype = self.weights.dtype
+        size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(self.weights.shape)))
+        for start in range(0, len(X), size):
+            rows = slice(start, start + size)
+            scaled = ((X[rows] - self.offset) / self.scale).astype(dtype, copy=False)
+            yield scaled @ self.weights + self.bias
 
 
 def dense_layers(state):
@@ -46,28 +63,30 @@ def _fitted_layers(est):
     weights, bias = layers[-1]
     if len(est.classes_) == 2 and weights.shape[1] == 2:  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    _LAYER_CACHE[est] = state, layers
-    return layers
+    first, *others = layers
+    first = (*first, est.input_offset_, est.input_scale_)
+    encoder = est.encoder_
+    first = ScaledLayer(*first) if encoder is None else EncodedLayer(encoder, *first)
+    _LAYER_CACHE[est] = state, (first, others)
+    return first, others
 
 
 def predict_logits(est, X):
-    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block."""
-    layers = _fitted_layers(est)
-    dtype = layers[0][0].dtype
-    logits = np.empty((len(X), layers[-1][0].shape[1]), dtype=dtype)
-    widest = max(weights.shape[0] for weights, _ in layers)
-    size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * widest))
-    for start in range(0, len(X), size):
-        block = slice(start, start + size)
-        rows = ((X[block] - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
-        logits[block] = _respond(rows, layers)
+    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block.
+
+    Parameters
+    ----------
+    est : ModuleClassifier
+        Fitted.
+    X : ndarray, or with an encoder what it reads
+    """
+    first, others = _fitted_layers(est)
+    blocks = []
+    for outputs in first.blocks(X):
+        for weights, bias in others:
+            np.maximum(outputs, 0, out=outputs)
+            outputs = outputs @ weights
+            outputs += bias
+        blocks.append(outputs)
+    logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return logits[:, 0] if logits.shape[1] == 1 else logits
-
-
-def _respond(rows, layers):
-    for weights, bias in layers[:-1]:
-        rows = rows @ weights
-        rows += bias
-        np.maximum(rows, 0, out=rows)
-    weights, bias = layers[-1]
-    return rows @ weights + bias

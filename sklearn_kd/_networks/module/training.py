@@ -65,13 +65,13 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
         checkpoint = _make_checkpoint(est, data, labeler)
         state = checkpoint.read()
         seeds = seeds if state is None else Seeds(*state.pop("seeds"))
-    shape = row_shape(est)
+    shape = row_shape(est, data.X.shape[1])
     plan = resolve_parameters(est, data, seeds, partial=partial, resume=resume)
     n_rows = len(data.X) + data.validation.n_rows
     check_budget(3 * n_rows * data.X[0].nbytes, device, ADVICE)
     with own_random_state(seeds.module, device), memory_errors(ADVICE):
         problem = _make_problem(plan, data, shape, labeler, correction)
-        module = build(est, problem.rows.X.dtype, device)
+        module = build(est, shape, problem.rows.X.dtype, device)
         check_outputs(est, module, problem.rows.X, warns=not resume)
         if resume:
             load(module, est.module_state_)
@@ -96,13 +96,14 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
 
 def check(est, data):
     """Raise the errors that a fit on checked data would begin with, and warn of probabilities."""
-    device, shape, seeds = resolve_device(est.device), row_shape(est), Seeds(0, 0, 0, 0)
+    device, shape = resolve_device(est.device), row_shape(est, data.X.shape[1])
+    seeds = Seeds(0, 0, 0, 0)
     # partial, since the validation rows are chosen in the fit
     plan = resolve_parameters(est, data, seeds, partial=True, resume=False)
     with own_random_state(seeds.module, device), memory_errors(ADVICE):
         first = scale_inputs(data.X[:MAX_CHECKED_ROWS], plan.offset, plan.scale, intercept=False)
         rows = to_tensor(first).to(device).view(-1, *shape)
-        module = build(est, rows.dtype, device)
+        module = build(est, shape, rows.dtype, device)
         check_outputs(est, module, rows, warns=True)
         plan.make_schedule(plan.make_optimizer(module.parameters()), n_batches=N_CHECKED_STEPS)
 

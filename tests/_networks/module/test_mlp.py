@@ -1,16 +1,19 @@
-"""Predictions of MLP in NumPy: the same as those of torch, for any parameters."""
+"""Predictions of MLP in NumPy, as those of torch, and modules on encoded rows."""
 
 import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 
+from sklearn_kd import DistilledClassifier, TableEncoder
 from sklearn_kd._networks.module import build
 from sklearn_kd.modules import MLP
-from tests._helpers.data import blobs
+from tests._helpers.data import FIXED, blobs
 from tests._helpers.modules import assert_same, model
 
 
@@ -96,3 +99,75 @@ def test_a_loaded_estimator_is_a_full_one():
             assert pickle.loads(pickle.dumps(loaded)).module is MLP
     loaded = pickle.loads(content).set_params(module=Subclass)
     assert_allclose(loaded.decision_function(X), -fitted.decision_function(X), rtol=1e-12)
+
+
+# With an encoder
+
+
+def mixed_table(rng, n=120):
+    X = pd.DataFrame(
+        {
+            "number": rng.normal(size=n),
+            "level": rng.choice(["a", "b", "c"], n),
+            "other": rng.normal(size=n),
+        }
+    )
+    X.loc[::6, "number"] = np.nan
+    X.loc[::7, "level"] = None
+    return X, np.where((X["number"] > 0) ^ (X["level"] == "a"), "yes", "no")
+
+
+def test_raw_rows_are_predicted_by_the_folded_first_layer(rng):
+    X, y = mixed_table(rng)
+    for params in ({"width": 6, "batch_norm": True}, {"depth": 0}):
+        fitted = model(MLP, module_params=params, encoder="auto").fit(X, y)
+        encoded = fitted.encoder_.transform(X)
+        assert fitted.input_offset_.shape == (encoded.shape[1],)
+        assert fitted.n_features_in_ == 3
+        logits = fitted.decision_function(X)
+        assert_allclose(logits, build.predict_logits(fitted, encoded), rtol=1e-12, atol=1e-12)
+        assert_allclose(fitted.decision_function(X[5:6]), logits[5:6], rtol=1e-12)
+        hashed = joblib.hash(fitted)
+        loaded = pickle.loads(pickle.dumps(fitted))
+        assert_allclose(loaded.decision_function(X), logits, rtol=1e-12)
+        assert joblib.hash(fitted) == hashed
+    assert fitted.score(X, y) > 0.6
+
+
+def test_a_module_of_the_user_gets_encoded_rows(rng):
+    X, y = mixed_table(rng)
+    fitted = model(encoder=TableEncoder(n_bins=2), max_epochs=20, image_shape=None)
+    X_val, y_val = X[:40], y[:40]
+    fitted.fit(X[40:], y[40:], X_val=X_val, y_val=y_val)
+    encoded = fitted.encoder_.transform
+    by_hand = clone(fitted).set_params(encoder=None)
+    by_hand.fit(encoded(X[40:]), y[40:], X_val=encoded(X_val), y_val=y_val)
+    assert_same(fitted, by_hand)
+    assert_allclose(fitted.predict_proba(X), by_hand.predict_proba(encoded(X)), rtol=1e-12)
+    fitted.set_params(encoder__n_bins=3).fit(X, y)
+    assert fitted.encoder_.n_bins_ == 3
+    going_on = model(encoder="auto", module_params={"width": 4})
+    going_on.partial_fit(X, y, classes=["no", "yes"])
+    encoder = going_on.encoder_
+    going_on.partial_fit(X[:9], y[:9])
+    assert going_on.encoder_ is encoder
+
+
+def test_tags_and_errors_follow_the_encoder(rng):
+    X, y = mixed_table(rng)
+    for encoder in (None, "auto"):
+        tags = model(encoder=encoder).__sklearn_tags__().input_tags
+        assert tags.allow_nan == tags.string == (encoder is not None)
+    with pytest.raises(ValueError, match="could not convert"):
+        model().fit(X, y)
+    encoded = model(encoder="auto", image_shape=(1, 1, 3))
+    with pytest.raises(ValueError, match="set encoder=None, or image_shape=None"):
+        encoded.fit(X, y)
+    soft = np.full((len(X), 2), 0.5)
+    with pytest.raises(ValueError, match="set encoder=None, or pass no labeler"):
+        model(encoder="auto", augmentation="noise").fit(X, y, soft_targets=soft, labeler=len)
+    distilled = DistilledClassifier(
+        LogisticRegression(), model(encoder="auto", augmentation="noise"), **FIXED
+    ).set_params(augmented_labels="recomputed")
+    with pytest.raises(ValueError, match="encoder=None on the ModuleClassifier"):
+        distilled.fit(X[["other"]], y)
