@@ -100,11 +100,11 @@ def _refuse(name, kind, dtype):
     """Raise the error for cells of another kind, which says what to do."""
     text = f"{kind} {dtype}".lower()
     if "timedelta" in text or "duration" in text:
-        advice = "pass it as a number, for example X[name].dt.total_seconds()"
+        advice = f"pass it as a number, for example X[{name!r}].dt.total_seconds()"
     elif "date" in text or "period" in text or "timestamp" in text or kind == "time":
         advice = (
-            "pass numbers and categories derived from it, for example X[name].dt.year, "
-            ".dt.month and .dt.dayofweek, or use skrub.DatetimeEncoder"
+            f"pass numbers and categories derived from it, for example X[{name!r}].dt.year and "
+            f"X[{name!r}].dt.dayofweek, or use skrub.DatetimeEncoder"
         )
     elif "complex" in text:
         advice = "pass real and imaginary parts as columns"
@@ -175,7 +175,13 @@ def _object_numbers(cells, name):
     if "text" in _kinds(cells, name):
         _refuse_text(name, next(cell for cell in present if isinstance(cell, TEXT)))
     numbers = np.full(len(cells), np.nan)
-    numbers[~missing] = present.astype(np.float64)
+    try:
+        numbers[~missing] = present.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(
+            f"column {name!r} of X has integers that are too large for float64: pass them as "
+            "strings if they are identifiers, or scale them."
+        ) from error
     return numbers
 
 

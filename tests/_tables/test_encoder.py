@@ -181,6 +181,7 @@ DATE = datetime.datetime(2020, 1, 1)
         (np.array([DATE.date(), None], dtype=object), "column 'bad' of X .*DatetimeEncoder"),
         ([DATE - DATE, DATE - DATE], "column 'bad' of X .*total_seconds"),
         (pd.period_range("2020", periods=2, freq="M"), "column 'bad' of X .*DatetimeEncoder"),
+        (np.array([10**400, None], dtype=object), "column 'bad' of X has integers .* too large"),
         ([1 + 2j, 3j], "column 'bad' of X .*real and imaginary"),
         ([np.inf, 1.0], "column 'bad' of X contains infinity"),
         (np.array([-np.inf, None], dtype=object), "column 'bad' of X contains infinity"),
