@@ -21,6 +21,14 @@ from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 
 
+def _ends_by_design(est):
+    """Return whether "auto" has chosen a schedule without early stopping."""
+    return (
+        getattr(est, "max_iter", None) == est.early_stopping == "auto"
+        and est.validation_loss_curve_ is None
+    )
+
+
 class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
     """Classifier that trains on hard and soft labels and predicts by logits.
 
@@ -58,11 +66,11 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
             )
             if validation_rows is not None:
                 options["validation"] = self._check_validation(
-                    X, rows[1], sample_weight, **validation_rows
+                    X, rows[1], sample_weight, soft=rows[3], **validation_rows
                 )
                 warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
             self._fit_targets(*rows, y, X_given=X, partial=partial, resume=resume, **options)
-            if not partial:
+            if not partial and not _ends_by_design(self):
                 warn_if_improving(self)
         return self
 
@@ -119,6 +127,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         y_encoded,
         sample_weight,
         *,
+        soft=None,
         groups=None,
         X_val=None,
         y_val=None,
@@ -127,10 +136,10 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         """Return a `ValidationSource` for rows that `_check_data` has checked.
 
         ``X``, ``sample_weight`` and the keywords are those of ``fit``, and ``y_encoded`` is what
-        `_check_data` has returned.
+        `_check_data` has returned, as ``soft`` is.
         """
         return check_validation_source(
-            self, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val
+            self, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val, soft
         )
 
     def _check_fit(self, X, y_encoded, weights):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._networks.resolve import stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels
@@ -118,8 +119,8 @@ def _checked_weights(sample_weight, X):
     return rescale_weights(validate_sample_weight(sample_weight, X))
 
 
-def check_validation_source(
-    est, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val
+def check_validation_source(  # noqa: PLR0913
+    est, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val, soft=None
 ):
     """Validate groups and validation rows of a fit whose rows `check_training_data` has checked.
 
@@ -133,6 +134,8 @@ def check_validation_source(
         Of the rows of positive weight.
     groups, X_val, y_val, sample_weight_val
         As passed to ``fit``.
+    soft : ndarray of shape (n_kept, n_classes), optional
+        Checked soft targets.
 
     Returns
     -------
@@ -142,13 +145,14 @@ def check_validation_source(
     """
     group = None
     if groups is not None:
-        kept = _checked_weights(sample_weight, X) > 0
+        weights = _checked_weights(sample_weight, X)
+        kept = weights > 0
         group = np.unique(encode_groups(groups, len(kept))[kept], return_inverse=True)[1]
     if X_val is not None or y_val is not None or sample_weight_val is not None:
         return _check_validation_rows(est, X_val, y_val, sample_weight_val)
     if group is None:
         return SINGLE_ROWS
-    if est.early_stopping:
+    if stops_early(est, soft, weights[kept], SINGLE_ROWS):
         purpose = (
             "early stopping trains on some groups and holds others out. Pass X_val and y_val, set "
             "early_stopping=False, or pass no groups"

@@ -30,6 +30,29 @@ def resolve_patience(est, n_epochs, divisor):
     return est.n_iter_no_change
 
 
+def stops_early(est, soft, weights, validation):
+    """Return whether a fit stops early.
+
+    "auto" does, unless soft labels are what is learned: by ``alpha`` and on most rows. The noise of
+    such labels is small, so that a fixed schedule on all rows is better than one that holds rows
+    out. Above an ``alpha`` of one only validation rows, or a radius, bound the loss.
+
+    Parameters
+    ----------
+    est : estimator
+    soft : ndarray of shape (n_samples, n_classes) or None
+    weights : ndarray of shape (n_samples,)
+    validation : ValidationSource
+        Where it has rows of the user, "auto" stops early.
+    """
+    if est.early_stopping != "auto":
+        return bool(est.early_stopping)
+    if soft is None or validation.has_rows or not 0 < est.alpha <= 1:
+        return True
+    is_hard = soft.max(axis=1) == 1
+    return bool(weights[is_hard].sum() > weights.sum() / 2)
+
+
 def resolve_scaling(est, data, fit_scaling, *, resume):
     """Return the offset and the scale of the columns.
 

@@ -425,6 +425,8 @@ class SelfDistillClassifier(
             )
         network._validate_params()
         set_python_numbers(network)
+        if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
+            network.set_params(early_stopping=True)
         if isinstance(network.random_state, np.random.RandomState):
             # a number, so that both generations hold the same rows out
             seed = int(network.random_state.randint(2**31 - 1))

@@ -257,12 +257,14 @@ def test_candidates_are_consistent(student, data):
 
 
 HARD = {
-    "network": network(),
+    "network": network(early_stopping=True),  # with so few steps that they are alike
     "logistic": LogisticRegression(),
     "balanced": LogisticRegression(class_weight="balanced"),
     "native": SoftmaxStudent(l2=1e-2),
     "tree": DecisionTreeClassifier(max_depth=3, random_state=0),
-    "pipeline": make_pipeline(StandardScaler(), network(class_weight="balanced")),
+    "pipeline": make_pipeline(
+        StandardScaler(), network(class_weight="balanced", early_stopping=True)
+    ),
 }
 
 
@@ -423,8 +425,8 @@ def steps_of_trials(monkeypatch):
 )
 def test_candidates_of_a_trial_take_equally_many_steps(n, params, n_steps, monkeypatch):
     X, y, coef = noisy_labels(n, 5)
-    params = {"n_iter_no_change": 10**6, "n_init": 1, "random_state": 0} | params
-    student = TwoLayerPGDClassifier(4, **params, encoder=None)
+    defaults = {"early_stopping": True, "n_iter_no_change": 10**6, "n_init": 1, "random_state": 0}
+    student = TwoLayerPGDClassifier(4, **{**defaults, **params}, encoder=None)
     oracle = FrozenEstimator(Oracle(coef).fit(X, y))
     trials = steps_of_trials(monkeypatch)
     model = DistilledClassifier(oracle, student, random_state=0).fit(X, y)

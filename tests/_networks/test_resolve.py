@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd._networks.input_checks import ValidationSource
 from sklearn_kd._networks.resolve import (
     resolve_batch_size,
     resolve_patience,
     resolve_scaling,
     sample_validation_rows,
+    stops_early,
 )
 from sklearn_kd._networks.training_data import TrainingData
 
@@ -71,3 +74,30 @@ def test_validation_rows_are_stratified_or_none():
         assert np.bincount(y_encoded[mask]).tolist() == [6, 4]
         data = rows(3, np.arange(3))
         assert sample_validation_rows(est, data, np.random.RandomState(0)) is None
+
+
+AUTO = TwoLayerPGDClassifier(4, early_stopping="auto", alpha=0.5)
+SOFT = np.full((4, 2), 0.5)
+HARD = np.eye(2)[[0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("soft", "changed", "weights", "has_rows", "expected"),
+    [
+        (SOFT, {}, [1, 1, 1, 1], False, False),
+        (SOFT, {"early_stopping": True}, [1, 1, 1, 1], False, True),
+        (None, {"early_stopping": False}, [1, 1, 1, 1], False, False),
+        (None, {}, [1, 1, 1, 1], False, True),
+        (SOFT, {}, [1, 1, 1, 1], True, True),
+        (SOFT, {"alpha": 0.0}, [1, 1, 1, 1], False, True),
+        (SOFT, {"alpha": 1.0}, [1, 1, 1, 1], False, False),
+        (SOFT, {"alpha": 1.5}, [1, 1, 1, 1], False, True),
+        (np.r_[SOFT[:2], HARD[:2]], {}, [1, 1, 1, 1], False, False),
+        (np.r_[SOFT[:2], HARD[:2]], {}, [1, 1, 2, 1], False, True),
+        (HARD, {}, [1, 1, 1, 1], False, True),
+    ],
+)
+def test_auto_stops_early_unless_most_labels_are_soft(soft, changed, weights, has_rows, expected):
+    est = clone(AUTO).set_params(**changed)
+    validation = ValidationSource(X=np.ones((1, 1)) if has_rows else None)
+    assert stops_early(est, soft, np.array(weights), validation) is expected

@@ -56,7 +56,7 @@ def convergence_warnings(fit):
         (
             DistilledClassifier(LogisticRegression(max_iter=1000), student(), random_state=0),
             "max_iter",
-            "validation",
+            "training",
         ),
         (BatchedGridSearchCV(student(), {"radius": [1.0, None]}), "max_iter", "validation"),
     ],

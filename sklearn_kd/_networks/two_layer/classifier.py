@@ -56,9 +56,10 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     max_iter : int or "auto", default="auto"
         Number of epochs, which in full batch is the number of steps. "auto" takes 2000 in full
         batch. In minibatches it takes the number that gives 60000 steps, of which early stopping
-        leaves most out, or 10000 steps if ``early_stopping=False``, at least 30 epochs. A fit that
-        ends there while its loss still improves raises a
-        :class:`~sklearn.exceptions.ConvergenceWarning`.
+        leaves most out, or 10000 steps if ``early_stopping=False``, at least 30 epochs. Where
+        ``early_stopping="auto"`` does not stop early, it takes 300 steps in full batch, and 500
+        steps, at least 16 epochs, in minibatches. Other fits that end there while their loss still
+        improves raise a :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"
         Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000
@@ -101,14 +102,20 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the sample weights are multiplied according to ``y``.
 
-    early_stopping : bool, default=True
+    early_stopping : bool or "auto", default="auto"
         Whether to stop when the validation loss no longer improves and to keep the weights with
         the least. In full batch the loss is cross-validated in 5 folds: a network for each fold is
         trained along with the main network, which trains on all rows. In minibatches it is the
         loss on ``validation_fraction`` of the rows. If `fit` gets ``groups``, whole groups are held
-        out, and if it gets ``X_val``, the loss on these rows decides. False trains for ``max_iter``
-        epochs and keeps the last weights. Where no row can be held out, an
-        :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
+        out, and if it gets ``X_val``, the loss on these rows decides. Where no row can be held out,
+        an :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised. False trains for
+        ``max_iter`` epochs and keeps the last weights.
+
+        "auto" stops early on hard labels. On ``soft_targets``, if ``alpha`` is above 0 and at most
+        1, it does not, since a short schedule on all rows is better: such labels have little
+        noise, and held-out transfer rows resemble rows that are trained on. It stops early there
+        too if `fit` gets ``X_val``, or if rows of more than half of the weight have targets of ones
+        and zeros.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows of each class that early stopping holds out in minibatches, at least one
@@ -237,7 +244,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         "alpha": [Interval(Real, 0, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "encoder": [StrOptions({"auto"}), TableEncoder, None],
@@ -264,7 +271,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         alpha=1.0,
         temperature=1.0,
         class_weight=None,
-        early_stopping=True,
+        early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change="auto",
         encoder="auto",

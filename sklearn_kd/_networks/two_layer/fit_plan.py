@@ -5,6 +5,7 @@ This module needs NumPy only. `training` makes the tensors.
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -14,13 +15,25 @@ from sklearn_kd._networks.resolve import (
     resolve_patience,
     resolve_scaling,
     sample_validation_rows,
+    stops_early,
 )
 
-#: Number of steps that max_iter="auto" aims at, and its fewest epochs in minibatches.
-FULL_BATCH_STEPS, MINIBATCH_STEPS, MIN_EPOCHS = 2000, 10000, 30
-#: The same in minibatches where early stopping ends training. On most tables it does so after about
-#: 10000 steps, and others still improve there (docs/results.md).
-EARLY_STOPPING_STEPS = 60000
+
+class Schedule(NamedTuple):
+    """What max_iter="auto" aims at."""
+
+    full_batch_steps: int
+    minibatch_steps: int
+    min_epochs: int  # in minibatches
+
+
+FIXED = Schedule(2000, 10000, 30)
+#: Where early stopping ends training. On most tables it does so after about 10000 steps, and others
+#: still improve there (docs/results.md).
+EARLY_STOPPING = Schedule(2000, 60000, 30)
+#: That of soft labels under early_stopping="auto". A longer one learns more of their noise
+#: (docs/results.md).
+SOFT_LABELS = Schedule(300, 500, 16)
 #: Least and largest share of the steps of a fit that a trial takes, and the epochs that it aims at
 #: in between. Networks are closer to their end after a fifth of the steps where rows are few, and
 #: there a trial takes most of the time. Its most steps bound it where fits take more of them.
@@ -55,6 +68,7 @@ class FitPlan:
     seeds: np.ndarray  # (restarts,)
     offset: np.ndarray
     scale: np.ndarray
+    stops_early: bool = False
     fold: np.ndarray | None = None  # (n_samples,) int, for cross-validation in full batch
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool = False  # those of the user
@@ -99,7 +113,7 @@ class FitPlan:
         in_full = self.batch_size is None
         return (
             *(str(est.device), bool(est.input_scaling), bool(est.input_intercept)),
-            *(self.optimizer, float(est.momentum), self.batch_size),
+            *(self.optimizer, float(est.momentum), self.batch_size, self.max_steps_per_epoch),
             None if in_full else self.order_seed,
             self.fold is not None,
             None
@@ -108,13 +122,17 @@ class FitPlan:
         )
 
 
-def resolve_parameters(est, data, *, partial=False, resume=False, like=None, n_trial_rows=None):
+def resolve_parameters(
+    est, data, soft=None, *, partial=False, resume=False, like=None, n_trial_rows=None
+):
     """Resolve the parameters of one fit.
 
     Parameters
     ----------
     est : TwoLayerPGDClassifier
     data : TrainingData
+    soft : ndarray of shape (n_samples, n_classes), optional
+        Soft labels, by default those of ``data``.
     partial : bool
         Whether this is a call of `partial_fit`: one epoch of one network, without validation rows.
     resume : bool
@@ -124,7 +142,8 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, n_t
     n_trial_rows : int, optional
         Makes the fit a trial, whose whole schedule is compressed into a share of the steps that a
         fit on the first ``n_trial_rows`` rows takes. Trials with further rows behind these
-        therefore take as many steps. A trial has at most two restarts. In full batch its early
+        therefore take as many steps. The schedule of soft labels under "auto" is short, and stays
+        as it is. A trial has at most two restarts. In full batch its early
         stopping holds out one fold instead of training a network for each fold.
 
     Returns
@@ -133,17 +152,23 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, n_t
     """
     if resume:
         check_resumed(est)
+    soft = data.soft if soft is None else soft
     is_trial, max_steps_per_epoch = n_trial_rows is not None, None
     batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
-    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, MINIBATCH_STEPS)
+    stops = not partial and stops_early(est, soft, data.weights, data.validation)
+    schedule = FIXED if stops or est.early_stopping != "auto" else SOFT_LABELS
+    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, schedule)
     if is_trial:
         n_restarts = min(n_restarts, 2)
-        n_epochs, max_steps_per_epoch = _trial_epochs(est, data, n_trial_rows, batch_size)
+    if is_trial and (schedule is FIXED or est.max_iter != "auto"):  # the other one is short
+        n_epochs, max_steps_per_epoch = _trial_epochs(
+            est, data, n_trial_rows, batch_size, schedule, holds_out=stops
+        )
     # that of the shorter training: a longer one does not wait longer
     patience = resolve_patience(est, n_epochs, divisor=5)
-    if est.early_stopping and not partial and not is_trial:
-        n_epochs = _n_epochs(est, len(data.X), batch_size, EARLY_STOPPING_STEPS)
+    if stops and not is_trial:
+        n_epochs = _n_epochs(est, len(data.X), batch_size, EARLY_STOPPING)
     optimizer, step_size, output_step_size = _optimizer_and_step_sizes(est, data)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
@@ -165,46 +190,47 @@ def resolve_parameters(est, data, *, partial=False, resume=False, like=None, n_t
         seeds=random.randint(2**31 - 1, size=1 if partial else n_restarts),
         offset=offset,
         scale=scale,
-        soft=data.soft,
+        soft=soft,
         max_steps_per_epoch=max_steps_per_epoch,
+        stops_early=stops,
     )
     plan.uses_validation_rows = data.validation.has_rows
-    if est.early_stopping and not partial and not plan.uses_validation_rows:
+    if stops and not plan.uses_validation_rows:
         plan.fold, plan.validation_mask = _held_out_rows(plan, data, one_fold=is_trial)
     return plan
 
 
-def _n_epochs(est, n_samples, batch_size, n_minibatch_steps):
+def _n_epochs(est, n_samples, batch_size, schedule):
     """Return the epochs of a fit: "auto" aims at a number of steps."""
     if est.max_iter != "auto":
         return est.max_iter
     if batch_size is None:
-        return FULL_BATCH_STEPS
-    return max(MIN_EPOCHS, math.ceil(n_minibatch_steps * batch_size / n_samples))
+        return schedule.full_batch_steps
+    return max(schedule.min_epochs, math.ceil(schedule.minibatch_steps * batch_size / n_samples))
 
 
-def _trial_epochs(est, data, n_rows, batch_size):
+def _trial_epochs(est, data, n_rows, batch_size, schedule, *, holds_out):
     """Return the epochs of a trial, and the steps of each in minibatches.
 
-    The epochs are at least `MIN_EPOCHS` where the fit has as many, so that a trial of many rows is
-    scored as often. They are then shorter than the rows are many.
+    The epochs are at least ``schedule.min_epochs`` where the fit has as many, so that a trial of
+    many rows is scored as often. They are then shorter than the rows are many.
     """
     first = replace(data, X=data.X[:n_rows], weights=data.weights[:n_rows])
     first_batch_size = resolve_batch_size(est, first, partial=False)
-    n_fit_epochs = _n_epochs(est, n_rows, first_batch_size, MINIBATCH_STEPS)
+    n_fit_epochs = _n_epochs(est, n_rows, first_batch_size, schedule)
     if first_batch_size is None:
         n_steps = math.ceil(MIN_TRIAL_SHARE * n_fit_epochs)
         if batch_size is None:
             return n_steps, None
         n_steps_per_epoch = min(TRIAL_STEPS_PER_SCORE, n_steps)
         return math.ceil(n_steps / n_steps_per_epoch), n_steps_per_epoch
-    holds_out = est.early_stopping and not data.validation.has_rows
+    holds_out = holds_out and not data.validation.has_rows
     n_trained = n_rows * (1 - est.validation_fraction * holds_out)
     n_batches = max(1, int(n_trained / batch_size))
     most = MAX_TRIAL_SHARE * n_fit_epochs
     n_epochs = max(MIN_TRIAL_SHARE * n_fit_epochs, min(TRIAL_EPOCHS, most))
     n_steps = math.ceil(min(n_epochs * n_batches, MAX_TRIAL_STEPS))
-    n_epochs = max(math.ceil(n_steps / n_batches), min(n_fit_epochs, MIN_EPOCHS))
+    n_epochs = max(math.ceil(n_steps / n_batches), min(n_fit_epochs, schedule.min_epochs))
     return n_epochs, max(1, round(n_steps / n_epochs))
 
 

@@ -94,8 +94,7 @@ class JointTraining:
                 if data_key not in data_of:
                     data_of[data_key] = _weighted_data(est, rows)
                 data = data_of[data_key]
-                plan = resolve_parameters(est, data, like=first, n_trial_rows=n_trial_rows)
-                plan.soft = soft
+                plan = resolve_parameters(est, data, soft, like=first, n_trial_rows=n_trial_rows)
                 first = plan if share_minibatches and first is None else first
                 check_held_out_rows(plan, soft)
                 own, shared = needed_bytes([plan], data, copies=self.pauses)

@@ -187,7 +187,7 @@ def check_held_out_rows(plan, soft):
     """
     est = plan.est
     has_rows = plan.fold is not None or plan.validation_mask is not None
-    if plan.partial or not est.early_stopping or has_rows or plan.uses_validation_rows:
+    if not plan.stops_early or has_rows or plan.uses_validation_rows:
         return
     if soft is not None and est.alpha > 1 and est.radius is None:
         raise ValueError(
@@ -195,9 +195,9 @@ def check_held_out_rows(plan, soft):
             "has no row to hold out: set a finite radius, or pass more rows."
         )
     warn_caller(
-        "early_stopping=True has no row to hold out (X has one distinct row, or each class one "
-        f"row in minibatches): training goes on for {plan.n_epochs} epochs. Pass more rows, "
-        "or set early_stopping=False.",
+        f"early_stopping={est.early_stopping!r} has no row to hold out (X has one distinct row, or "
+        f"each class one row in minibatches): training goes on for {plan.n_epochs} epochs. Pass "
+        "more rows, or set early_stopping=False.",
         EarlyStoppingWarning,
     )
 

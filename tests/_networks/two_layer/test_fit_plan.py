@@ -1,12 +1,17 @@
 """Sample weights, held-out rows and the values of "auto"."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris, load_wine, make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import recall_score
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd._networks.training_data import TrainingData
+from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs, one_hot
 from tests._helpers.two_layer import FAST, soft_labels
@@ -24,6 +29,35 @@ def test_early_stopping_without_rows_to_hold_out_is_told():
     model.set_params(batch_size=2).fit(np.eye(4), [0, 1, 0, 1])
     assert len(model.validation_loss_curve_) == model.n_iter_
     model.set_params(early_stopping=False).fit(X, y)
+
+
+def test_soft_labels_have_a_schedule_without_early_stopping():
+    X, _ = blobs(n=30)
+    P, y = soft_labels(X, 2)
+    group = np.where(y == 1, 1, np.arange(30) % 2 * 2)  # one group of class 1: none to hold out
+    model = TwoLayerPGDClassifier(4, n_init=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X, y, soft_targets=P, groups=group)
+    assert model.validation_loss_curve_ is None
+    assert (model.n_iter_, model.termination_condition_) == (300, "max_iter")
+    assert model.loss_curve_[-1] < 0.05 * model.loss_curve_[0]
+    with pytest.raises(ValueError, match="early stopping trains on some groups"):
+        model.set_params(early_stopping=True).fit(X, y, soft_targets=P, groups=group)
+
+
+@pytest.mark.parametrize("n", [2000, 40000])
+def test_a_trial_of_soft_labels_has_the_schedule_of_a_fit(n):
+    y = np.arange(n) % 2
+    data = TrainingData(np.arange(n * 1.0)[:, None], y, np.ones(n), np.full((n, 2), 0.5), y, 2)
+    est = TwoLayerPGDClassifier(random_state=0)
+    plan, trial = (resolve_parameters(est, data, n_trial_rows=rows) for rows in (None, n))
+    assert plan.n_epochs == trial.n_epochs == max(16, 500 * 128 // n)
+    assert trial.max_steps_per_epoch is None
+    hard = resolve_parameters(est.set_params(alpha=0.0), data, n_trial_rows=n)
+    assert hard.validation_mask.any()
+    assert hard.max_steps_per_epoch is not None
+    assert plan.validation_mask is None
 
 
 # Weights
@@ -158,6 +192,7 @@ def test_early_stopping_works_at_any_temperature_with_probabilities_near_zero(ba
                 temperature=temperature,
                 batch_size=batch_size,
                 max_iter=100,
+                early_stopping=True,
                 random_state=0,
             ).fit(X, y, soft_targets=P)
             curve = model.validation_loss_curve_
@@ -173,7 +208,12 @@ def test_early_stopping_works_at_any_temperature(batch_size):
     errors = {}
     for temperature in (1.0, 10.0):
         model = TwoLayerPGDClassifier(
-            16, temperature=temperature, batch_size=batch_size, max_iter=200, random_state=0
+            16,
+            temperature=temperature,
+            batch_size=batch_size,
+            max_iter=200,
+            early_stopping=True,
+            random_state=0,
         ).fit(X, y, soft_targets=P)
         curve = model.validation_loss_curve_
         assert min(curve) < 0.3 * curve[0]
