@@ -1,6 +1,8 @@
 """First layer of a network on raw rows: its products with encoded rows, from a table."""
 
-from sklearn_kd._tables.encoder import fold_states, locate
+import numpy as np
+
+from sklearn_kd._tables.encoder import fold_states, locate, locate_row
 
 #: Numbers that the rows of a block take from the table, so that they stay in the cache.
 BLOCK_VALUES = 65_536
@@ -20,15 +22,31 @@ class EncodedLayer:
     bias : ndarray of shape (n_outputs,) or float
     offset, scale : ndarray of shape (n_encoded,)
         The layer is ``(encoded x - offset) / scale @ weights + bias``.
+    table_dtype : numpy dtype, optional
+        Of the table, that of the weights by default.
     """
 
-    def __init__(self, encoder, weights, bias, offset, scale):
-        dtype = weights.dtype
+    def __init__(self, encoder, weights, bias, offset, scale, *, table_dtype=None):
+        self.dtype, dtype = weights.dtype, table_dtype or weights.dtype
         weights = weights / scale[:, None]  # in float64
         values, slopes = fold_states(encoder, weights)
         self.encoder = encoder
         self.values, self.slopes = values.astype(dtype), slopes.astype(dtype)
         self.bias = (bias - offset @ weights).astype(dtype)
+
+    def row(self, X):
+        """Return the outputs of one row, (1, n_outputs), or None where `locate_row` does.
+
+        They have the wider dtype of the encoded row and the weights.
+        """
+        located = locate_row(self.encoder, X)
+        if located is None:
+            return None
+        state, delta, dtype = located
+        outputs = np.add.reduce(self.values.take(state[0], axis=0), axis=0)
+        outputs += delta[0] @ self.slopes.take(state[0], axis=0)
+        outputs += self.bias
+        return outputs[None].astype(np.result_type(dtype, self.dtype), copy=False)
 
     def blocks(self, X):
         """Yield the outputs of the rows, (n_block, n_outputs), block by block.

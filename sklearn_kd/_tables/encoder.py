@@ -433,6 +433,50 @@ def check_table(estimator, X, name="X"):
     return check_array(X, estimator=estimator, input_name=name, **options)
 
 
+def encode_blocks(encoder, X, n_rows):
+    """Yield the encoded rows, as `encode` returns them, in blocks of ``n_rows`` rows."""
+    plan, dtype = encoder._plan, _dtype_of(X)
+    numbers, codes = read_table(plan, X)
+    for start in range(0, len(X), n_rows):
+        rows = slice(start, start + n_rows)
+        yield encode_cells(plan, numbers[rows], codes[rows], dtype)
+
+
+def linear_map(encoder):
+    """Return the encoding as a linear function of the raw rows, or None where it is none.
+
+    It is linear if each column is numeric and has one piece, and where nothing is missing and all
+    numbers are within the bounds.
+
+    Returns
+    -------
+    column : ndarray of intp of shape (n_encoded,)
+        Raw column of each encoded one, -1 for an indicator of missing cells, which is zero.
+    edge, width : ndarray of float64 of shape (n_encoded,)
+        An encoded column is ``(x - edge) / width``.
+    low, high : ndarray of float64 of shape (n_columns,)
+        The bounds.
+    """
+    plan = encoder._plan
+    if len(plan.nominal) or len(plan.inner.T):
+        return None
+    column = np.full(plan.n_encoded, -1, dtype=np.intp)
+    edge, width = np.zeros(plan.n_encoded), np.ones(plan.n_encoded)
+    column[plan.piece_encoded] = plan.piece_column
+    edge[plan.piece_encoded], width[plan.piece_encoded] = plan.piece_edge, 1 / plan.piece_inverse
+    is_constant = np.ones(plan.n_columns, dtype=bool)
+    is_constant[plan.piece_column] = False  # whose values have no effect
+    return (
+        column,
+        edge,
+        width,
+        *(
+            np.where(is_constant, bound, limit)
+            for bound, limit in ((-np.inf, plan.low), (np.inf, plan.high))
+        ),
+    )
+
+
 def encode(encoder, X):
     """Return encoded rows as `TableEncoder.transform` does, but always as an array.
 
@@ -471,6 +515,15 @@ def locate(encoder, X):
     """
     numbers, codes, _ = encoder._read(X)
     return locate_cells(encoder._plan, numbers, codes)
+
+
+def locate_row(encoder, X):
+    """Return what `locate` does for one row in a plain container, and the dtype of encoded rows.
+
+    Its features are checked, and None is returned for other rows, which need a closer look.
+    """
+    row = read_row(encoder._plan, X)
+    return row and (*locate_cells(encoder._plan, *row[:2]), row[2])
 
 
 def state_table(encoder):

@@ -9,8 +9,9 @@ from sklearn.callback import with_callbacks
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
-from sklearn_kd._tables.encoder import TableEncoder
-from sklearn_kd._tables.encoder_step import encode_rows
+from sklearn_kd._networks.two_layer.raw_rows import raw_first_layer
+from sklearn_kd._tables.encoder import TableEncoder, encode_blocks
+from sklearn_kd._tables.encoder_step import check_new_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -434,10 +435,31 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        X = encode_rows(self, X)
-        return network_logits(
-            X, self.hidden_weights_, self.output_weights_, self.input_offset_, self.input_scale_
-        )
+        output = self.output_weights_
+        if self.encoder_ is None:
+            X = check_new_rows(self, X)
+            scaling = self.input_offset_, self.input_scale_
+            return network_logits(X, self.hidden_weights_, output, *scaling)
+        return self._raw_logits(X, output)
+
+    def _raw_logits(self, X, output):
+        """Return the logits of rows that the encoder has yet to read."""
+        first_layer = raw_first_layer(self)
+        outputs = first_layer.row(X)
+        if outputs is not None:
+            return np.maximum(outputs, 0, out=outputs) @ (output / math.sqrt(len(output)))
+        table = check_new_rows(self, X)
+        weights = first_layer.linear_in(table)
+        if weights is not None:
+            hidden, *scaling = weights
+            return network_logits(table, hidden, output, *scaling)
+        hidden, offset, scale = self.hidden_weights_, self.input_offset_, self.input_scale_
+        size = max(1, PREDICT_BLOCK_BYTES // (8 * hidden.shape[1]))
+        blocks = [
+            network_logits(encoded, hidden, output, offset, scale)
+            for encoded in encode_blocks(self.encoder_, table, size)
+        ]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):

@@ -243,7 +243,7 @@ def _optimizer_and_step_sizes(est, data):
     if not is_auto:
         step_size = output_step_size = float(est.learning_rate)
     elif optimizer == "adam":
-        n_inputs = data.X.shape[1] + bool(est.input_intercept)
+        n_inputs = max(1, data.X.shape[1] + bool(est.input_intercept))
         step_size, output_step_size = HIDDEN_STEP / math.sqrt(n_inputs), OUTPUT_STEP
     else:
         step_size = output_step_size = _inverse_curvature(data, est)

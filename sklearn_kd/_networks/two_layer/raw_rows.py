@@ -1,0 +1,79 @@
+"""First layer of a fitted TwoLayerPGDClassifier as a function of the rows before its encoder."""
+
+import weakref
+
+import numpy as np
+
+from sklearn_kd._networks.encoded_layer import EncodedLayer
+from sklearn_kd._tables.encoder import linear_map
+
+#: Numbers up to which the first layer is folded into a table, 16 MB. Wider networks on wider tables
+#: have products that take as long as those with encoded rows.
+MAX_TABLE_VALUES = 2**20
+#: The `RawFirstLayer` of each estimator, which files and `joblib.hash` do not contain.
+_first_layers = weakref.WeakKeyDictionary()
+
+
+class RawFirstLayer:
+    """Hidden weights of a network, multiplied by what the encoder makes of raw rows.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Fitted.
+    hidden : ndarray of shape (width, n_encoded) or (width, n_encoded + 1)
+        With an intercept in the last column, where there is one.
+    offset, scale : ndarray of float64 of shape (n_encoded,)
+    """
+
+    def __init__(self, encoder, hidden, offset, scale):
+        n_encoded = len(offset)
+        weights = hidden[:, :n_encoded].astype(np.float64)
+        bias = hidden[:, n_encoded:].sum(axis=1, dtype=np.float64)
+        self._layer, self._linear = None, linear_map(encoder)
+        n_states = n_encoded + 2 * encoder.n_features_in_  # at most
+        if n_states * len(hidden) <= MAX_TABLE_VALUES:
+            layer = hidden[:, :n_encoded].T, bias, offset, scale
+            # in float64, so that a row has the digits that it has among others
+            self._layer = EncodedLayer(encoder, *layer, table_dtype=np.float64)
+        if self._linear is not None:
+            self._linear = self._raw_weights(weights, bias, offset, scale, hidden.dtype)
+
+    def _raw_weights(self, weights, bias, offset, scale, dtype):
+        column, edge, width, low, high = self._linear
+        is_number = column >= 0
+        # indicators of missing cells are zero
+        bias = bias - weights[:, ~is_number] @ (offset / scale)[~is_number]
+        hidden = np.zeros((len(weights), len(low) + 1))
+        hidden[:, column[is_number]], hidden[:, -1] = weights[:, is_number], bias
+        raw_offset, raw_scale = np.zeros(len(low)), np.ones(len(low))
+        raw_offset[column[is_number]] = (edge + offset * width)[is_number]
+        raw_scale[column[is_number]] = (scale * width)[is_number]
+        return (hidden.astype(dtype), raw_offset, raw_scale), low, high
+
+    def row(self, X):
+        """Return the input of the neurons for one row, (1, width), or None for other rows.
+
+        A row that is not in a plain container, or whose cells need a closer look, is another one.
+        """
+        return None if self._layer is None else self._layer.row(X)
+
+    def linear_in(self, table):
+        """Return hidden weights, offset and scale for rows as they are, or None where none exist.
+
+        They exist if the encoding is linear in these rows.
+        """
+        if self._linear is None or not isinstance(table, np.ndarray) or table.dtype.kind != "f":
+            return None
+        weights, low, high = self._linear
+        is_inside = (table.min(axis=0) >= low).all() and (table.max(axis=0) <= high).all()
+        return weights if is_inside else None  # NaN is not inside
+
+
+def raw_first_layer(est):
+    """Return the `RawFirstLayer` of a fitted estimator, which is made once for its weights."""
+    weights = est.encoder_, est.hidden_weights_, est.input_offset_, est.input_scale_
+    known = _first_layers.get(est)
+    if known is None or any(a is not b for a, b in zip(known[0], weights, strict=True)):
+        known = _first_layers[est] = weights, RawFirstLayer(*weights)
+    return known[1]
