@@ -7,8 +7,14 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
+from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd._tables.encoder_step import (
+    check_rows,
+    encode_rows,
+    fit_encoder,
+    set_encoder_tags,
+)
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
@@ -19,9 +25,9 @@ from sklearn_kd._utils.base import (
     probabilities_from_logits,
     require_fitted,
 )
-from sklearn_kd._utils.labels import class_factors, encode_labels, plain_labels
+from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
-from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
+from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context, safe_indexing
 from sklearn_kd._utils.unique_rows import copies_among
 from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_weight
 
@@ -75,9 +81,13 @@ class KernelTeacher(
     fit_intercept : bool, default=False
         Whether to add a free offset per output to the kernel expansion. It helps if classes are
         imbalanced and the ridge is large.
+    encoder : "auto", TableEncoder or None, default="auto"
+        Encoder of the raw rows, which is fitted on the rows of positive weight. "auto" is
+        :class:`TableEncoder`, which takes DataFrames with strings and missing cells. None takes
+        finite numbers as they are, which is the setting of the theory.
     input_scaling : bool, default=True
-        Whether to center the columns and scale them to equal variance, such that rows have a mean
-        squared norm of one, with weighted statistics. Otherwise rows are used as given.
+        Whether to center the encoded columns and scale them to equal variance, such that rows have
+        a mean squared norm of one, with weighted statistics. Otherwise they are used as they are.
     input_intercept : bool, default=True
         Whether to append a coordinate that is always one.
     input_norm : {"sphere"} or None, default="sphere"
@@ -145,9 +155,11 @@ class KernelTeacher(
         Weights of the distinct rows. Not available with "nystroem".
     fit_targets_ : ndarray of shape (n_centers, n_outputs)
         Codes of the distinct rows. Not available with "nystroem".
-    input_offset_, input_scale_ : ndarray of float64 of shape (n_features,)
-        Rows are scaled to ``(x - input_offset_) / input_scale_`` before the intercept is appended
-        and rows are projected onto the sphere.
+    encoder_ : TableEncoder or None
+        Fitted encoder. None with ``encoder=None``.
+    input_offset_, input_scale_ : ndarray of float64 of shape (n_encoded,)
+        Encoded rows are scaled to ``(x - input_offset_) / input_scale_`` before the intercept is
+        appended and rows are projected onto the sphere.
     margin_ : float
         The margin gamma, see :func:`sklearn_kd.theory.ntk_margin`. Only with ``method="margin"``.
     draws_ : ndarray of shape (n_draws, n_inputs)
@@ -213,6 +225,7 @@ class KernelTeacher(
         "bias": [Interval(Real, 0, None, closed="left")],
         "bandwidth": [Interval(Real, 0, None, closed="neither")],
         "fit_intercept": ["boolean"],
+        "encoder": [StrOptions({"auto"}), TableEncoder, None],
         "input_scaling": ["boolean"],
         "input_intercept": ["boolean"],
         "input_norm": [StrOptions({"sphere"}), None],
@@ -237,6 +250,7 @@ class KernelTeacher(
         bias=0.0,
         bandwidth=1.0,
         fit_intercept=False,
+        encoder="auto",
         input_scaling=True,
         input_intercept=True,
         input_norm="sphere",
@@ -257,6 +271,7 @@ class KernelTeacher(
         self.bias = bias
         self.bandwidth = bandwidth
         self.fit_intercept = fit_intercept
+        self.encoder = encoder
         self.input_scaling = input_scaling
         self.input_intercept = input_intercept
         self.input_norm = input_norm
@@ -279,8 +294,9 @@ class KernelTeacher(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Dense and finite. Computation is in float32 if X is float32, and otherwise in float64.
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Dense. Without an encoder finite numbers. Computation is in float32 if X is float32, and
+            otherwise in float64.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -300,7 +316,7 @@ class KernelTeacher(
         with all_or_nothing(self):
             self._check_parameters()
             check_rows_are_flat(self, X)
-            X, y = validate_data(self, X, plain_labels(y), dtype=[np.float64, np.float32])
+            X, y = check_rows(self, X, y)
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0
             labels, y_encoded = encode_labels(y[kept])
@@ -311,7 +327,8 @@ class KernelTeacher(
                 )
             given = X
             if not kept.all():
-                X, weights = X[kept], weights[kept]
+                X, weights = safe_indexing(X, np.flatnonzero(kept)), weights[kept]
+            X = fit_encoder(self, X, weights)
             if self.class_weight is not None:
                 weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
             self.classes_ = labels
@@ -356,6 +373,7 @@ class KernelTeacher(
             values = np.empty((len(given), loo.shape[1]), dtype=loo.dtype)
             values[kept] = loo
             if not kept.all():
+                given = given if self.encoder_ is None else encode_rows(self, given)
                 copy_of = copies_among(given, kept)
                 ordinary = self._decide(given[~kept]).reshape(-1, loo.shape[1])
                 values[~kept] = np.where(copy_of[:, None] >= 0, loo[copy_of], ordinary)
@@ -393,9 +411,11 @@ class KernelTeacher(
             )
 
     def _rows(self, X):
-        """Return scaled rows with an intercept, on the sphere."""
+        """Return encoded rows, scaled, with an intercept, on the sphere."""
         intercept, norm = self._row_params_
         rows = scale_inputs(X, self.input_offset_, self.input_scale_, intercept=intercept)
+        if rows.shape[1] == 0:  # no column of the table varies
+            rows = np.zeros((len(X), 1), dtype=X.dtype)
         if norm == "sphere":
             # by the largest coordinate first, so that no square overflows or underflows
             largest = np.abs(rows).max(axis=1, keepdims=True)
@@ -405,7 +425,7 @@ class KernelTeacher(
         return rows
 
     def _decide(self, X):
-        """Return the decision values of checked rows."""
+        """Return the decision values of encoded rows."""
         from sklearn_kd._kernel import ridge_fit
 
         rows = self._rows(X)
@@ -448,7 +468,7 @@ class KernelTeacher(
         """
         require_fitted(self)
         check_rows_are_flat(self, X)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = encode_rows(self, X)
         return self._decide(X)
 
     def predict(self, X):
@@ -522,7 +542,7 @@ class KernelTeacher(
                 "solver='cholesky' or 'pcg', or with training_time."
             )
         check_rows_are_flat(self, X)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = encode_rows(self, X)
         if not times:
             return
         duals = ridge_fit.staged_duals(self, times)
@@ -533,4 +553,4 @@ class KernelTeacher(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
-        return tags
+        return set_encoder_tags(self, tags)

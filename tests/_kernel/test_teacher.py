@@ -18,12 +18,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_kd import DistilledClassifier, KernelTeacher, TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, KernelTeacher, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._kernel import ridge_fit
 from tests._helpers.data import blobs
 from tests._helpers.estimators import PropagatedRecorder, fitted_names
 
-AS_GIVEN = {"input_scaling": False, "input_intercept": False, "input_norm": None}
+AS_GIVEN = {"encoder": None, "input_scaling": False, "input_intercept": False, "input_norm": None}
 
 
 def rbf(A, B):
@@ -33,13 +33,13 @@ def rbf(A, B):
 FORMS = [
     KernelTeacher(),
     KernelTeacher("ntk-full", depth=3, bias=0.3),
-    KernelTeacher("nngp", fit_intercept=True),
-    KernelTeacher("laplace", ridge=0.1),
+    KernelTeacher("nngp", fit_intercept=True, encoder=None),
+    KernelTeacher("laplace", ridge=0.1, encoder=TableEncoder(n_bins=2)),
     KernelTeacher(rbf),
     KernelTeacher(solver="pcg"),
-    KernelTeacher(solver="nystroem", fit_intercept=True),
+    KernelTeacher(solver="nystroem", fit_intercept=True, encoder=None),
     KernelTeacher(training_time=5.0),
-    KernelTeacher(input_norm=None, calibration=None),
+    KernelTeacher(input_norm=None, calibration=None, encoder=None),
 ]
 
 
@@ -166,7 +166,8 @@ def test_the_solvers_agree(digits):
     assert (exact.solver_, other.solver_, centers.solver_) == ("cholesky", "pcg", "nystroem")
     assert not hasattr(exact, "n_iter_")
     assert other.n_iter_ > 0
-    few = KernelTeacher(solver="nystroem", n_components=100, random_state=0).fit(X, y)
+    few = KernelTeacher(solver="nystroem", n_components=100, encoder=None, random_state=0)
+    few.fit(X, y)
     assert few.X_fit_.shape == (100, 65)
     assert few.score(Z, digits[1][600:]) > 0.9
 
@@ -210,9 +211,8 @@ def test_probabilities_follow_from_the_decision_function():
         np.testing.assert_allclose(np.exp(teacher.predict_log_proba(X)), expected, rtol=1e-12)
         np.testing.assert_array_equal(teacher.predict(X), teacher.classes_[expected.argmax(1)])
     # the expansion that the docstring states, with the rows as the kernel sees them
-    K = rbf(teacher._rows(X), teacher.X_fit_)
     own = KernelTeacher(rbf, random_state=0, fit_intercept=True).fit(X, y)
-    K = rbf(own._rows(X), own.X_fit_)
+    K = rbf(own._rows(own.encoder_.transform(X)), own.X_fit_)
     np.testing.assert_allclose(own.decision_function(X), K @ own.dual_coef_ + own.intercept_)
     np.testing.assert_allclose(own.dual_coef_.sum(axis=0), 0, atol=1e-9)
 
@@ -222,7 +222,7 @@ def test_rows_reach_the_kernel_as_the_switches_say():
     X = X * [1, 1e3, 1e-3] + [0, 5, -1e4]
     on = KernelTeacher(random_state=0).fit(X, y)
     np.testing.assert_allclose(np.linalg.norm(on.X_fit_, axis=1), 1)
-    scaled = (X - on.input_offset_) / on.input_scale_
+    scaled = (TableEncoder().fit_transform(X) - on.input_offset_) / on.input_scale_
     expected = np.column_stack([scaled, np.ones(30)])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(np.sort(on.X_fit_, axis=0), np.sort(expected, axis=0), atol=1e-12)
@@ -360,12 +360,13 @@ def test_a_copy_of_weight_zero_has_the_label_of_its_row():
 
 def test_rows_beyond_all_numbers():
     X, y = blobs(30)
-    teacher = KernelTeacher(input_norm=None, ridge=1e-6, random_state=0).fit(X, y)
+    teacher = KernelTeacher(encoder=None, input_norm=None, ridge=1e-6, random_state=0).fit(X, y)
     assert np.isfinite(teacher.predict_proba(X * 1e200)).all()
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="far from the training rows"):
         teacher.predict_proba(np.full((1, 3), 1.7e308))
-    sphere = KernelTeacher(random_state=0).fit(X, y).predict_proba(X * 1e200)
-    assert np.isfinite(sphere).all()
+    for encoder in (None, "auto"):
+        sphere = KernelTeacher(encoder=encoder, random_state=0).fit(X, y)
+        assert np.isfinite(sphere.predict_proba(X * 1e200)).all()
     with pytest.raises(ValueError, match="rescale X"):
         KernelTeacher(method="margin", **AS_GIVEN).fit(X * 1e160, y)
 
@@ -415,9 +416,9 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch):
         tiny = 2e-4  # GiB
         for options in ({"solver": "cholesky"}, {"solver": "pcg"}, {"training_time": 1.0}):
             with pytest.raises(MemoryError, match=r"needs about .* of the .* max_memory allows: "):
-                KernelTeacher(max_memory=tiny, **options).fit(X, y)
+                KernelTeacher(max_memory=tiny, encoder=None, **options).fit(X, y)
         with pytest.raises(MemoryError, match="n_components="):
-            KernelTeacher(max_memory=tiny, solver="nystroem", ridge=0.1).fit(X, y)
+            KernelTeacher(max_memory=tiny, encoder=None, solver="nystroem", ridge=0.1).fit(X, y)
 
 
 def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
@@ -432,7 +433,7 @@ def test_auto_takes_the_solver_that_fits_and_says_why(monkeypatch, caplog):
         assert KernelTeacher(random_state=0).fit(X, y).solver_ == "pcg"
         small = KernelTeacher(random_state=0, max_memory=4e-4).fit(X, y)
         assert small.solver_ == "nystroem"
-    assert small.X_fit_.shape == (20, 4)
+    assert small.X_fit_.shape == (20, 3 * 8 + 1)
     assert small.score(X, y) > 0.8
     assert "300 distinct rows on cpu" in caplog.text
     assert "GiB are available" in caplog.text
