@@ -55,7 +55,7 @@ from sklearn_kd import (
 from sklearn_kd.datasets import fetch_mnist
 
 #: Pixels are not scaled, because scaling would amplify rare ones.
-AS_PIXELS = {"input_scaling": False, "device": "cpu"}
+AS_PIXELS = {"encoder": None, "input_scaling": False, "device": "cpu"}
 
 
 class Softened(ClassifierMixin, BaseEstimator):

@@ -34,7 +34,7 @@ def main():
     X_train, X_test, clean, y_test = train_test_split(X, digits, test_size=0.3, random_state=0)
     y_train = wrong_labels(clean, 0.1, random)
 
-    teacher = KernelTeacher(ridge=1e-3, random_state=0).fit(X_train, y_train)
+    teacher = KernelTeacher(ridge=1e-3, encoder=None, random_state=0).fit(X_train, y_train)
     labels = {"in-sample": teacher.predict_proba(X_train), "left out": teacher.loo_proba_}
     print("Labels of the training rows, one in ten of which was given a wrong digit")
     for name, proba in labels.items():
@@ -43,7 +43,7 @@ def main():
             f"  {name:>9}: the given digit on {given:.3f} of the rows, the true one on {true:.3f}"
         )
 
-    chosen = KernelTeacher(random_state=0).fit(X_train, y_train)
+    chosen = KernelTeacher(encoder=None, random_state=0).fit(X_train, y_train)
     small, large = teacher.score(X_test, y_test), chosen.score(X_test, y_test)
     print(f"Test accuracy with ridge 0.001: {small:.3f}, with the one chosen on left-out values")
     print(f"({chosen.ridge_:.3g}): {large:.3f}")

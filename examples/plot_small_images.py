@@ -55,7 +55,7 @@ def students(n_rows):
     for width in (8, 16, 32):
         # in full batch an epoch is one step
         networks["two-layer", width] = TwoLayerPGDClassifier(
-            width, batch_size=None, max_iter=200, early_stopping=False
+            width, batch_size=None, max_iter=200, early_stopping=False, encoder=None
         )
     return networks
 

@@ -42,7 +42,8 @@ def main():
 
     X, y = load_digits(return_X_y=True)
     forest = RandomForestClassifier(200, random_state=0)
-    student = TwoLayerPGDClassifier(max_iter=60)  # epochs: sufficient here, and fast
+    # pixels as they are; so many epochs are sufficient here, and fast
+    student = TwoLayerPGDClassifier(max_iter=60, encoder=None)
     half_and_half = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
     model = DistilledClassifier(forest, student, **half_and_half, random_state=0)
     display = WidthCurveDisplay.from_estimator(

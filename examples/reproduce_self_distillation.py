@@ -130,6 +130,7 @@ def make_network(name, epochs, seed, args):
         max_iter=epochs,
         batch_size=128,
         early_stopping=False,
+        encoder=None,
         random_state=seed,
         device=args.device,
     )

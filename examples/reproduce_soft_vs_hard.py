@@ -43,9 +43,10 @@ PAPER = {
     "all digits": (98.34, {4: (88.84, 95.62), 6: (95.33, 96.00), 8: (95.77, 96.58)}),
     "without 1, 7, 4, 9": (98.75, {4: (93.04, 95.83), 6: (96.84, 97.26), 8: (97.19, 97.67)}),
 }
-#: Unit rows without scaling. The step size, the output layer and the temperature of the table
-#: were chosen by ``--parts choose``.
+#: Unit rows as given. The step size, the output layer and the temperature of the table were chosen
+#: by ``--parts choose``.
 STUDENT = {
+    "encoder": None,
     "input_scaling": False,
     "batch_size": 512,
     "optimizer": "adam",
@@ -54,6 +55,7 @@ STUDENT = {
 }
 TEMPERATURE = 2.0
 TEACHER = {
+    "encoder": None,
     "input_scaling": False,
     "n_init": 1,
     "optimizer": "adam",
@@ -73,6 +75,7 @@ THEORY = {
     "output_layer": "fixed",
     "n_init": 1,
     "early_stopping": False,
+    "encoder": None,
     "input_scaling": False,
     "input_intercept": False,
 }

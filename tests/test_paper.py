@@ -14,7 +14,7 @@ from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd.theory import ntk_margin, required_width
 from tests._helpers.theorems import squared_error
 
-AS_GIVEN = {"input_scaling": False, "input_intercept": False}
+AS_GIVEN = {"encoder": None, "input_scaling": False, "input_intercept": False}
 
 
 def points(*angles):

@@ -29,7 +29,13 @@ from sklearn.svm import SVC
 from sklearn_kd import KernelTeacher
 from sklearn_kd.datasets import fetch_mnist
 
-AS_PIXELS = {"input_scaling": False, "input_intercept": False, "random_state": 0, "device": "cpu"}
+AS_PIXELS = {
+    "encoder": None,
+    "input_scaling": False,
+    "input_intercept": False,
+    "random_state": 0,
+    "device": "cpu",
+}
 METHODS = {
     "exact": {},
     "exact, ridge 0.05": {"ridge": 0.05},

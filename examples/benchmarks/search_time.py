@@ -54,6 +54,7 @@ def student(epochs, batch_size, **params):
         batch_size=batch_size,
         early_stopping=False,
         output_layer="trained",
+        encoder=None,
         random_state=0,
         device="cpu",
         **params,

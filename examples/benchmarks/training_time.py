@@ -45,6 +45,7 @@ def fit_ours(X, y, width, batch_size, epochs):
             early_stopping=False,
             n_init=1,
             output_layer="trained",
+            encoder=None,
             device="cpu",
             random_state=0,
         ),

@@ -164,7 +164,13 @@ def test_plain_training_is_the_estimators(benchmark):
     X, y = load_digits(return_X_y=True)
     X, y = X[:700], y[:700]
     model = TwoLayerPGDClassifier(
-        32, max_iter=3, batch_size=128, early_stopping=False, random_state=5, device="cpu"
+        32,
+        max_iter=3,
+        batch_size=128,
+        early_stopping=False,
+        encoder=None,
+        random_state=5,
+        device="cpu",
     ).fit(X, y)
     inputs = benchmark.scaled(X, *fit_scaling(X, np.ones(len(X))))
     students = benchmark.train(inputs, y, "plain", n_classes=10, width=32, epochs=3, seed=5)
