@@ -11,10 +11,10 @@ scikit-learn and contains only numbers. The first line of the output states whic
 the 48,842 rows of adult, 4,000 are used for training (``--rows``) and 10,000 for testing, and the
 forest has 100 trees (``--trees``), so that the script takes under a minute on two cores.
 
-Teacher and student are pipelines that take the raw DataFrame, and so is the result:
+Teacher and student take the raw DataFrame:
 
-1. the teacher: an encoder and a forest;
-2. the student on hard labels: an encoder and a network;
+1. the teacher: a pipeline of a `TableEncoder` and a forest;
+2. the student on hard labels: a network, which encodes the table itself;
 3. the same student in a `DistilledClassifier` with its defaults. The teacher labels the training
    rows and additional rows that are similar to them, and the settings are chosen on held-out rows.
 """
@@ -28,16 +28,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import fetch_openml, load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd.inspection import DistillationDisplay, FidelityDisplay
 from sklearn_kd.metrics import expected_calibration_error
 
@@ -50,35 +47,15 @@ def load_table():
         path = Path(folder) / "tabular" / "adult.csv.gz"
         if path.is_file():
             X = pd.read_csv(path)
-            return as_text(X), X.pop("target").to_numpy(dtype=str), f"adult, {path}"
+            return X, X.pop("target").to_numpy(dtype=str), f"adult, {path}"
     try:
         X, y = fetch_openml("adult", version=2, return_X_y=True, as_frame=True, n_retries=1)
-        return as_text(X), y.to_numpy(dtype=str), "adult, version 2 of OpenML"
+        return X, y.to_numpy(dtype=str), "adult, version 2 of OpenML"
     except OSError as error:
         reason = f"no tabular/adult.csv.gz in SKLEARN_KD_DATA, and no OpenML: {error}"
     data = load_breast_cancer(as_frame=True)
     y = data.target_names[data.target]
     return data.data, y, f"breast cancer, bundled with scikit-learn: numbers alone ({reason})"
-
-
-def as_text(X):
-    """Return a DataFrame whose columns are numbers or text, whatever their pandas dtype."""
-    text = X.columns.difference(X.select_dtypes("number").columns)
-    X[text] = X[text].astype(object)
-    return X
-
-
-def encoder():
-    """Return an encoder of numeric and text columns that marks missing cells."""
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    text = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="(missing)"),
-        OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False),
-    )
-    return make_column_transformer(
-        (numbers, make_column_selector(dtype_include="number")),
-        (text, make_column_selector(dtype_exclude="number")),
-    )
 
 
 def one_row(calls, X, n_rows=50):
@@ -182,10 +159,10 @@ def main():
     # out-of-bag votes of its forest. The labels come from five more forests, each fitted without
     # a fifth of the rows. For out-of-bag labels, which cost no fit, encode first and use the
     # forest itself as the teacher:
-    # make_pipeline(encoder(), DistilledClassifier(forest, network)).
+    # make_pipeline(TableEncoder(), DistilledClassifier(forest, network)).
     forest = RandomForestClassifier(args.trees, random_state=0)
-    teacher = make_pipeline(encoder(), forest)
-    student = make_pipeline(encoder(), TwoLayerPGDClassifier(16, random_state=0))
+    teacher = make_pipeline(TableEncoder(), forest)
+    student = TwoLayerPGDClassifier(16, random_state=0)
 
     start = time.perf_counter()
     hard = clone(student).fit(X_train, y_train)
@@ -199,10 +176,8 @@ def main():
     classes = small.classes_
     models = {TEACHER: distilled.teacher_, HARD: hard, DISTILLED: small}
     table = pd.DataFrame({name: measure(model, X_test, y_test) for name, model in models.items()}).T
-    prepare = distilled.student_[0]
     calls = {name: model.predict_proba for name, model in models.items()}
-    milliseconds = one_row({**calls, "encoder": prepare.transform}, X_test)
-    table["one row, ms"] = pd.Series(milliseconds)
+    table["one row, ms"] = pd.Series(one_row(calls, X_test))
     formats = dict.fromkeys(table.columns[:4], "{:.4f}".format)
     formats |= {"bytes": "{:,.0f}".format, "one row, ms": "{:.2f}".format}
     print(table.to_string(formatters=formats))
@@ -213,8 +188,6 @@ def main():
     change = losses[0] - losses[1]
     error = change.std() / np.sqrt(n_test)  # from the test rows alone, not from other training rows
     print(f"\nLog loss, distilled less hard labels: {change.mean():+.4f} +- {error:.4f}")
-    print(f"In every model the encoder has about {milliseconds['encoder']:.1f} ms and ", end="")
-    print(f"{len(pickle.dumps(prepare)):,} bytes.")
     print_choice(distilled)
 
     figure = draw(models, table, X_test)

@@ -7,8 +7,9 @@ contains numbers, text and missing cells. It has 4,000 customers, three numeric 
 columns, missing cells in one of each, and labels that are drawn from a known probability. The
 accuracy of this probability is printed as the upper limit that no classifier exceeds on average.
 
-A `Pipeline` contains a `ColumnTransformer` and a `DistilledClassifier`. The search refits the
-teacher and the student within every fold, so that there is no leakage. The script takes under a
+A `Pipeline` contains a `TableEncoder`, which encodes the table for the forest and for the network,
+and a `DistilledClassifier`. The search refits all three within every fold, so that there is no
+leakage. The script takes under a
 minute on two cores and writes ``grid_search_width.png`` into the current folder.
 """
 
@@ -18,15 +19,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 
-from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
 
 WIDTHS = [2, 4, 8, 16, 32]
 
@@ -57,34 +55,17 @@ def make_customers(n_rows=4000, seed=0):
 
 
 def make_model():
-    """Return preprocessing followed by a forest that teaches a small network."""
-    prepare = ColumnTransformer(
-        [
-            (
-                "numbers",
-                make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()),
-                ["months", "charge", "age"],
-            ),
-            (
-                "text",
-                make_pipeline(
-                    SimpleImputer(strategy="constant", fill_value="missing"),
-                    OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-                ),
-                ["plan", "payment"],
-            ),
-        ]
-    )
+    """Return an encoder followed by a forest that teaches a small network."""
     distill = DistilledClassifier(
         RandomForestClassifier(100, min_samples_leaf=5, random_state=0),
-        TwoLayerPGDClassifier(random_state=0),
+        TwoLayerPGDClassifier(encoder=None, random_state=0),  # of rows that are encoded already
         # every width is scored with the same labels: "auto" would search within each fit
         alpha=0.5,
         temperature=1.0,
         augmentation=None,
         random_state=0,
     )
-    return Pipeline([("prepare", prepare), ("distill", distill)])
+    return Pipeline([("prepare", TableEncoder()), ("distill", distill)])
 
 
 def draw(results, teacher, path="grid_search_width.png"):
