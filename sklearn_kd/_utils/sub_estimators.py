@@ -281,10 +281,25 @@ def _warn_weights_ignored(role, estimator, other):
     )
 
 
+def _first_step(estimator):
+    """Return the step of a pipeline that gets its rows, and another estimator as it is."""
+    while isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps if hasattr(step, "__sklearn_tags__")]
+        if not steps:
+            break
+        estimator = steps[0]
+    return estimator
+
+
 def merge_tags(tags, parts):
     """Return the tags of a meta-estimator that passes X unchanged to each of ``parts``."""
-    parts = [get_tags(part) for part in parts if hasattr(part, "__sklearn_tags__")]
-    for name in ("one_d_array", "two_d_array", "sparse", "categorical", "string", "allow_nan"):
+    parts = [part for part in parts if hasattr(part, "__sklearn_tags__")]
+    # a pipeline says nothing of the cells that its first step takes
+    first = [get_tags(_first_step(part)).input_tags for part in parts]
+    parts = [get_tags(part) for part in parts]
+    for name in ("categorical", "string", "allow_nan"):
+        setattr(tags.input_tags, name, all(getattr(each, name) for each in first))
+    for name in ("one_d_array", "two_d_array", "sparse"):
         setattr(tags.input_tags, name, all(getattr(part.input_tags, name) for part in parts))
     tags.input_tags.positive_only = any(part.input_tags.positive_only for part in parts)
     for part in parts:

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._distillation import classifier, student_choice
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._distillation.training_set import TrainingRows
 from sklearn_kd.exceptions import NoGainWarning
 from sklearn_kd.inspection import distillation_report
 from tests._helpers.data import blobs
+from tests._helpers.tables import raw_table
 
 NAMES = ["TwoLayerPGDClassifier", "ModuleClassifier", "HistGradientBoostingClassifier"]
 
@@ -105,10 +106,11 @@ class TestChoice:
         assert model.student_candidates_["student"].tolist() == NAMES
         assert np.isfinite(model.student_candidates_["loss"]).all()
 
-    def test_report_compares_the_student_that_was_chosen(self):
-        X, y = checkerboard()
+    def test_report_on_a_raw_table_compares_the_student_that_was_chosen(self):
+        X, y = raw_table(200)
+        model = auto(make_pipeline(TableEncoder(), RandomForestClassifier(3)), cv=2)
         report = distillation_report(
-            None, None, X, y, cv=2, n_seeds=1, n_latency=1, distiller=auto()
+            None, None, X, y, cv=2, n_seeds=1, n_latency=1, distiller=model
         )
         assert set(report.frame["model"]) == {"teacher", "hard", "distilled"}
 
