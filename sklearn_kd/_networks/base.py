@@ -23,10 +23,9 @@ from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 
 def _ends_by_design(est):
     """Return whether "auto" has chosen a schedule without early stopping."""
-    return (
-        getattr(est, "max_iter", None) == est.early_stopping == "auto"
-        and est.validation_loss_curve_ is None
-    )
+    schedule = (getattr(est, name, None) for name in ("max_iter", "max_epochs", "scheduler"))
+    is_chosen = est.early_stopping == "auto" and "auto" in schedule
+    return is_chosen and est.validation_loss_curve_ is None
 
 
 class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):

@@ -22,7 +22,8 @@ def warn_if_improving(est):
         Its ``termination_condition_`` is the name of the parameter that has ended training.
     """
     name = getattr(est, "termination_condition_", None)
-    if name not in ("max_iter", "max_epochs") or getattr(est, "scheduler", None) is not None:
+    has_schedule = getattr(est, "scheduler", None) not in (None, "auto")
+    if name not in ("max_iter", "max_epochs") or has_schedule:
         return
     curve, kind, min_fall = est.validation_loss_curve_, "validation", MIN_VALIDATION_FALL
     if curve is None:

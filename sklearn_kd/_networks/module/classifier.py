@@ -79,19 +79,21 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     weight_decay : float, default=0.0
         Weight decay of the optimizer: an L2 penalty in "adam" and "sgd", decoupled in "adamw".
 
-    scheduler : {"cosine", "one-cycle", "step"}, class or None, default=None
-        Learning rate schedule. "cosine" decreases the rate along a half cosine to zero at
-        ``max_epochs``. "one-cycle" increases it to ``learning_rate`` and decreases it again, step
-        by step. "step" divides it by ten after each third of the epochs. A class of
-        ``torch.optim.lr_scheduler``, or a function of the optimizer that makes one, is stepped
-        once an epoch.
+    scheduler : {"auto", "cosine", "one-cycle", "step"}, class or None, default="auto"
+        Learning rate schedule. None keeps the rate. "auto" is "cosine" where
+        ``early_stopping="auto"`` does not stop early, and None otherwise. "cosine" decreases the
+        rate along a half cosine to zero at ``max_epochs``. "one-cycle" increases it to
+        ``learning_rate`` and decreases it again, step by step. "step" divides it by ten after each
+        third of the epochs. A class of ``torch.optim.lr_scheduler``, or a function of the optimizer
+        that makes one, is stepped once an epoch.
 
     scheduler_params : dict or None, default=None
         Keyword arguments of the scheduler.
 
     max_epochs : int or "auto", default="auto"
-        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100. A
-        fit without ``scheduler`` that ends there while its loss still improves raises a
+        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100, and
+        300 or 30 where ``early_stopping="auto"`` does not stop early. Another fit without
+        ``scheduler`` that ends there while its loss still improves raises a
         :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"
@@ -101,10 +103,13 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     clip_norm : float or None, default=None
         Largest norm of the gradient of all weights, to which longer gradients are shortened.
 
-    early_stopping : bool, default=True
+    early_stopping : bool or "auto", default="auto"
         Whether to stop when the validation loss no longer improves and to keep the weights with
-        the least. If `fit` gets ``groups``, whole groups are held out, and if it gets ``X_val``,
-        the loss on these rows decides. False trains for ``max_epochs`` epochs and keeps the last
+        the least. "auto" does so on hard labels. On ``soft_targets`` with ``alpha`` above 0 and at
+        most 1 it trains on all rows for a short schedule and keeps the last weights, unless `fit`
+        gets ``X_val`` or more than half of the targets (by weight) are hard labels. With early
+        stopping, if `fit` gets ``groups``, whole groups are held out, and if it gets ``X_val``, the
+        loss on these rows decides. False trains for ``max_epochs`` epochs and keeps the last
         weights. Where no row can be held out, an
         :class:`~sklearn_kd.exceptions.EarlyStoppingWarning` is raised.
 
@@ -269,7 +274,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -298,12 +303,12 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         learning_rate=0.001,
         optimizer_params=None,
         weight_decay=0.0,
-        scheduler=None,
+        scheduler="auto",
         scheduler_params=None,
         max_epochs="auto",
         batch_size="auto",
         clip_norm=None,
-        early_stopping=True,
+        early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change="auto",
         alpha=1.0,

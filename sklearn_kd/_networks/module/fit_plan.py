@@ -15,6 +15,7 @@ from sklearn_kd._networks.resolve import (
     resolve_patience,
     resolve_scaling,
     sample_validation_rows,
+    stops_early,
 )
 from sklearn_kd._utils.device import resolve_device
 from sklearn_kd._utils.folds import content_folds
@@ -24,6 +25,8 @@ from sklearn_kd.exceptions import EarlyStoppingWarning
 
 #: Epochs under max_epochs="auto" in full batch, where an epoch is one step, and in minibatches.
 FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
+#: The same for soft labels under early_stopping="auto", with a rate that falls to zero.
+SOFT_FULL_BATCH_EPOCHS, SOFT_MINIBATCH_EPOCHS = 300, 30
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = {True: torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,6 +65,7 @@ class ModuleFitPlan:
     scale: np.ndarray
     validation_mask: np.ndarray | None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool  # those of the user
+    scheduler: object  # as the parameter, but never "auto"
     augment: object  # function of a batch and a generator, or None
     precision: torch.dtype | None
 
@@ -84,7 +88,7 @@ class ModuleFitPlan:
 
     def make_schedule(self, optimizer, n_batches):
         """Make the scheduler, and return it with what it follows: "step", "epoch" or "score"."""
-        est, kind = self.est, self.est.scheduler
+        est, kind = self.est, self.scheduler
         if kind is None:
             return None, None
         schedulers, options, follows = torch.optim.lr_scheduler, {}, "epoch"
@@ -121,6 +125,20 @@ def _to_python_numbers(value):
     return type(value)(map(_to_python_numbers, value)) if type(value) in (list, tuple) else value
 
 
+def resolve_scheduler(est, data):
+    """Return the scheduler of a fit: "auto" is "cosine" where "auto" does not stop early.
+
+    The last weights are kept there, at a constant rate those of a random walk.
+    """
+    if est.scheduler != "auto":
+        return est.scheduler
+    return "cosine" if est.early_stopping == "auto" and not _stops_early(est, data) else None
+
+
+def _stops_early(est, data):
+    return stops_early(est, data.soft, data.weights, data.validation)
+
+
 def resolve_parameters(est, data, seeds, *, partial, resume):
     """Resolve the parameters of one fit.
 
@@ -139,7 +157,10 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
     ModuleFitPlan
     """
     batch_size = resolve_batch_size(est, data, partial=partial)
+    stops = _stops_early(est, data) and not partial
     n_epochs = FULL_BATCH_EPOCHS if batch_size is None else MINIBATCH_EPOCHS
+    if est.early_stopping == "auto" and not stops:
+        n_epochs = SOFT_FULL_BATCH_EPOCHS if batch_size is None else SOFT_MINIBATCH_EPOCHS
     if est.max_epochs != "auto":
         n_epochs = int(est.max_epochs)
     precision = _precision(est, data.X.dtype)
@@ -147,13 +168,13 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         est, data, lambda data: fit_standardization(data, est.image_shape), resume=resume
     )
     validation_mask = None
-    if est.early_stopping and not partial and not data.validation.has_rows:
+    if stops and not data.validation.has_rows:
         validation_mask = select_validation_rows(est, data, batch_size is None, seeds.validation)
         if validation_mask is None:
             warn_caller(
-                "early_stopping=True has no row to hold out (X has one distinct row, or each "
-                f"class one row): training goes on for {n_epochs} epochs. Pass more rows, or set "
-                "early_stopping=False.",
+                f"early_stopping={est.early_stopping!r} has no row to hold out (X has one distinct "
+                f"row, or each class one row): training goes on for {n_epochs} epochs. Pass more "
+                "rows, or set early_stopping=False.",
                 EarlyStoppingWarning,
             )
     return ModuleFitPlan(
@@ -166,6 +187,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         scale=scale,
         validation_mask=validation_mask,
         uses_validation_rows=data.validation.has_rows,
+        scheduler=None if est.scheduler == "auto" and partial else resolve_scheduler(est, data),
         augment=make_augmentation(est.augmentation, est.image_shape),
         precision=precision,
     )

@@ -17,7 +17,12 @@ from sklearn_kd._networks.module.build import (
     step_multiplications,
 )
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
-from sklearn_kd._networks.module.fit_plan import Seeds, draw_seeds, resolve_parameters
+from sklearn_kd._networks.module.fit_plan import (
+    Seeds,
+    draw_seeds,
+    resolve_parameters,
+    resolve_scheduler,
+)
 from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, RowsDataset
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
@@ -128,8 +133,9 @@ def _make_epoch_hook(net, reporter, checkpoint, attributes):
 
 def _make_checkpoint(est, data, labeler):
     params = est.get_params(deep=False)
-    if est.scheduler in ("cosine", "one-cycle", "step"):  # which depend on when training ends
-        params["scheduler"] = (est.scheduler, est.max_epochs)
+    params["scheduler"] = scheduler = resolve_scheduler(est, data)
+    if scheduler in ("cosine", "one-cycle", "step"):  # which depend on when training ends
+        params["scheduler"] = (scheduler, est.max_epochs)
     if isinstance(est.augmentation, dict):
         params["augmentation"] = list(est.augmentation.items())  # their order counts
     params["labeler"] = labeler is not None

@@ -272,9 +272,10 @@ def test_losses_on_soft_labels_are_the_same_in_batches():
     X, y = blobs(120, spread=4.0)
     soft = np.column_stack([0.3 + 0.4 * (y == 0), 0.3 + 0.4 * (y == 1)])
     names = {"train_loss": True, "valid_loss": False}
-    plain = model(max_epochs=3, alpha=0.5).fit(X, y, soft_targets=soft)
+    options = {"max_epochs": 3, "alpha": 0.5, "early_stopping": True}
+    plain = model(**options).fit(X, y, soft_targets=soft)
     passed = [skorch.callbacks.PassthroughScoring(n, on_train=t) for n, t in names.items()]
-    model(callbacks=[*passed, Recorder], max_epochs=3, alpha=0.5).fit(X, y, soft_targets=soft)
+    model(callbacks=[*passed, Recorder], **options).fit(X, y, soft_targets=soft)
     history = Recorder.net.history
     assert_allclose(history[:, "train_loss"], plain.loss_curve_, rtol=1e-9)
     assert_allclose(history[:, "valid_loss"], plain.validation_loss_curve_, rtol=1e-9)

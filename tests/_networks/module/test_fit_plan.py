@@ -9,11 +9,15 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 
-from sklearn_kd._networks.module.fit_plan import select_validation_rows
+from sklearn_kd._networks.module.fit_plan import (
+    SOFT_FULL_BATCH_EPOCHS,
+    SOFT_MINIBATCH_EPOCHS,
+    select_validation_rows,
+)
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs
-from tests._helpers.modules import model
+from tests._helpers.modules import assert_same, model
 
 
 def test_nothing_to_hold_out_warns():
@@ -107,3 +111,31 @@ def test_channels_are_scaled_each_by_itself(rng):
     raw = model(image_shape=(3, 4, 4), input_scaling=False, max_epochs=1).fit(X, y)
     assert (raw.input_offset_ == 0).all()
     assert (raw.input_scale_ == 1).all()
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("batch_size", "n_epochs"), [(None, SOFT_FULL_BATCH_EPOCHS), (16, SOFT_MINIBATCH_EPOCHS)]
+)
+def test_soft_labels_have_a_short_schedule_on_all_rows(batch_size, n_epochs):
+    X, y = blobs(60, spread=4.0)
+    soft = np.column_stack([0.2 + 0.6 * (y == 0), 0.2 + 0.6 * (y == 1)])
+    auto = model(max_epochs="auto", batch_size=batch_size, learning_rate=1e-3)
+    fitted = auto.fit(X, y, soft_targets=soft)
+    assert fitted.n_iter_ == n_epochs
+    assert fitted.validation_loss_curve_ is None
+    explicit = {"early_stopping": False, "scheduler": "cosine", "max_epochs": n_epochs}
+    explicit = model(**explicit, batch_size=batch_size, learning_rate=1e-3)
+    assert_same(fitted, explicit.fit(X, y, soft_targets=soft))
+
+
+def test_hard_labels_and_validation_rows_stop_early_under_auto():
+    X, y = blobs(60, spread=4.0)
+    soft = np.column_stack([0.2 + 0.6 * (y == 0), 0.2 + 0.6 * (y == 1)])
+    validation = {"X_val": X[:20], "y_val": y[:20]}
+    for arguments in ({}, {"soft_targets": soft, **validation}):
+        explicit = model(early_stopping=True, scheduler=None, max_epochs=4)
+        assert_same(model(max_epochs=4).fit(X, y, **arguments), explicit.fit(X, y, **arguments))
+    by_parts = model().partial_fit(X, y, classes=[0, 1], soft_targets=soft)
+    explicit = model(scheduler=None).partial_fit(X, y, classes=[0, 1], soft_targets=soft)
+    assert_same(by_parts, explicit)
