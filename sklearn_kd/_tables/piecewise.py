@@ -115,8 +115,13 @@ class TablePlan:
         self.piece_encoded = self.first_encoded[self.numeric][self.piece_column] + place
         self.piece_edge, self.piece_inverse = self.state_edge[state], self.state_inverse[state]
         is_last = place == n_pieces[self.piece_column] - 1
-        self.piece_low = np.where(place == 0, -np.inf, 0.0)
-        self.piece_high = np.where(is_last, np.inf, 1.0)
+        with np.errstate(over="ignore"):  # of pieces that are not at the end of their column
+            low, high = (
+                (bound[self.piece_column] - self.piece_edge) * self.piece_inverse
+                for bound in (self.low, self.high)
+            )
+        self.piece_low = np.where(place == 0, low, 0.0)
+        self.piece_high = np.where(is_last, high, 1.0)
 
 
 def encoded_width(n_levels, has_other, has_missing):
@@ -210,17 +215,16 @@ def _encode_block(plan, numbers, codes, out, pieces):
     if not only_pieces:
         out[:] = 0
     if len(plan.numeric):
-        bounded = np.minimum(np.maximum(numbers, plan.low), plan.high)
         # into memory of an earlier block, since new memory takes longer than the encoding
-        pieces = bounded.take(plan.piece_column, axis=1, out=pieces[: len(bounded)], mode="clip")
-        pieces -= plan.piece_edge
-        with np.errstate(over="ignore"):  # of pieces that a number is far above or below
+        pieces = numbers.take(plan.piece_column, axis=1, out=pieces[: len(numbers)], mode="clip")
+        with np.errstate(over="ignore"):  # of numbers that are far outside of a piece
+            pieces -= plan.piece_edge
             pieces *= plan.piece_inverse
         np.maximum(pieces, plan.piece_low, out=pieces)
         np.minimum(pieces, plan.piece_high, out=out if only_pieces else pieces)
         if not only_pieces:
             out[:, plan.piece_encoded] = pieces
-        missing = np.isnan(bounded)
+        missing = np.isnan(numbers)
         for i in np.flatnonzero(missing.any(axis=0)):
             rows, j = np.flatnonzero(missing[:, i]), plan.numeric[i]
             if plan.has_missing[j]:

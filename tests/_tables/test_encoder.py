@@ -378,14 +378,15 @@ def test_scale_and_shift_change_nothing(scale, shift):
 def test_extreme_numbers():
     top = np.finfo(np.float64).max
     X = np.array([[-top, 5e-324, 1e-310], [top, 0.0, 0.5], [0.0, 1e-323, 1.0], [1.0, 0, top]])
+    X = pd.DataFrame(np.column_stack([X, [-1e307, 0.0, 1e-300, 2e-300]]))
     for n_bins in (1, 2, 8):
         encoder = TableEncoder(n_bins=n_bins).fit(X)
-        rows = np.array([[top, top, top], [-top, -top, -top], [5e-324] * 3])
-        encoded = encoder.transform(np.vstack([X, rows]))
+        rows = np.array([[top] * 4, [-top] * 4, [5e-324] * 4])
+        encoded = encoder.transform(pd.DataFrame(np.vstack([X, rows])))
         assert np.isfinite(encoded).all()
         assert np.abs(encoded).max() <= 9
         assert np.isfinite(encoder.means_).all()
-    assert np.isfinite(TableEncoder().fit_transform(X.clip(-1e38, 1e38).astype(np.float32))).all()
+    assert np.isfinite(TableEncoder().fit_transform(X.clip(-1e38, 1e38).astype("float32"))).all()
 
 
 @pytest.mark.parametrize("n_bins", [1, 8])
