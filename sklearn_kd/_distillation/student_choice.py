@@ -17,14 +17,10 @@ from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import NoGainWarning
 
-#: Hidden layers of the deeper network, which has the width of the default one.
-N_HIDDEN_LAYERS = 2
-#: How the deeper network is trained: a fixed number of epochs, at a rate that falls to zero.
-DEEPER_PARAMS = {
-    "optimizer": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-3,
-}
+#: Hidden layers of the deeper network, which has the width of the default one, its dropout and its
+#: training.
+N_HIDDEN_LAYERS, DROPOUT = 2, 0.1
+TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "batch_size": 256}
 #: Leaves of a tree, and bytes of an inner node (column, threshold, child) and of a leaf.
 N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 10, 4
 #: Most rounds of boosting.
@@ -65,10 +61,11 @@ def _deeper_network(network):
 
     return ModuleClassifier(
         MLP,
-        module_params={"width": network.width, "depth": N_HIDDEN_LAYERS},
+        module_params={"width": network.width, "depth": N_HIDDEN_LAYERS, "dropout": DROPOUT},
+        encoder=network.encoder,
         random_state=network.random_state,
         device=network.device,
-        **DEEPER_PARAMS,
+        **TRAINING,
     )
 
 

@@ -12,6 +12,7 @@ from sklearn.utils import get_tags
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    KernelTeacher,
     TableEncoder,
     TwoLayerPGDClassifier,
 )
@@ -60,8 +61,9 @@ def skip_if_missing(request):
         ("pandas", trees()),
         ("polars", trees()),
         ("pandas", make_pipeline(TableEncoder(), RandomForestClassifier(3))),
+        ("polars", KernelTeacher()),
     ],
-    ids=["boosting", "boosting, polars", "forest"],
+    ids=["boosting", "boosting, polars", "forest", "kernel"],
 )
 def test_teachers(library, teacher):
     X, y = raw_table(120, library)
@@ -189,13 +191,17 @@ def test_inspection(library):
 
 def test_tags_are_what_teacher_and_student_take():
     for teacher, encoder, text, missing in [
+        (None, "auto", True, True),
+        (None, None, False, False),
         (trees(), "auto", False, True),
-        (trees(), None, False, False),
+        (KernelTeacher(encoder=None), "auto", False, False),
         (make_pipeline(TableEncoder(), RandomForestClassifier()), "auto", True, True),
     ]:
         student = TwoLayerPGDClassifier(encoder=encoder)
         tags = get_tags(DistilledClassifier(teacher, student)).input_tags
         assert (tags.string, tags.categorical, tags.allow_nan) == (text, text, missing)
+    for defaults in (DistilledClassifier(), DistilledClassifier(student="auto")):
+        assert get_tags(defaults).input_tags.string
 
 
 def test_rows_of_numbers_in_a_frame_and_in_an_array_give_the_same_model():

@@ -23,8 +23,8 @@ def quick(monkeypatch):
     """Let the students train for a few steps."""
     network = TwoLayerPGDClassifier(8, max_iter=3, n_init=1)
     monkeypatch.setattr(classifier, "_default_student", lambda: network)
-    brief = {**student_choice.DEEPER_PARAMS, "max_epochs": 2}
-    monkeypatch.setattr(student_choice, "DEEPER_PARAMS", brief)
+    brief = {**student_choice.TRAINING, "max_epochs": 2}
+    monkeypatch.setattr(student_choice, "TRAINING", brief)
 
 
 def auto(teacher=None, **params):
@@ -93,14 +93,14 @@ class TestChoice:
         assert model.student_candidates_ is None
 
     @pytest.mark.parametrize("routing", [False, True])
-    def test_weights_validation_rows_and_class_weight(self, routing):
-        X, y = checkerboard()
-        X_val, y_val = checkerboard(40, seed=1)
+    def test_raw_table_with_weights_validation_rows_and_class_weight(self, routing):
+        (X, y), (X_val, y_val) = raw_table(160), raw_table(40, seed=1)
         with config_context(enable_metadata_routing=routing):
-            teacher = RandomForestClassifier(10)
+            encoder, forest = TableEncoder(), RandomForestClassifier(10)
             if routing:
-                teacher.set_fit_request(sample_weight=True)
-            model = auto(teacher, class_weight="balanced")
+                encoder.set_fit_request(sample_weight=True)
+                forest.set_fit_request(sample_weight=True)
+            model = auto(make_pipeline(encoder, forest), class_weight="balanced")
             weights = np.linspace(0, 2, len(y))
             model.fit(X, y, sample_weight=weights, X_val=X_val, y_val=y_val)
         assert model.student_candidates_["student"].tolist() == NAMES
