@@ -10,6 +10,8 @@ from sklearn_kd._utils.containers import as_pandas, is_dataframe
 
 #: Code of a missing value.
 MISSING = -1
+#: Columns of an array that are read at the same time.
+COPIED_COLUMNS = 16
 #: Smallest integer that float64 cannot represent exactly. A column of larger integers holds
 #: identifiers rather than quantities and is nominal.
 MIN_INEXACT_INTEGER = 2**53
@@ -73,8 +75,11 @@ def iter_columns(X):
         for j, name in enumerate(X.columns):
             yield name, X.iloc[:, j]
     else:
-        for j in range(X.shape[1]):
-            yield j, X[:, j]
+        for start in range(0, X.shape[1], COPIED_COLUMNS):
+            # a copy, since columns of a wide array are read slowly where they are
+            block = np.ascontiguousarray(X[:, start : start + COPIED_COLUMNS].T)
+            for j, values in enumerate(block, start):
+                yield j, values
 
 
 def _read_column(values, name):

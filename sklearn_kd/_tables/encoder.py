@@ -14,6 +14,7 @@ from sklearn_kd._tables.piecewise import TablePlan, encode_cells, fold_plan, loc
 from sklearn_kd._tables.quantiles import (
     SHARE_TOLERANCE,
     distinct_values,
+    extreme_values,
     group_ties,
     mean_pieces,
     quantile_edges,
@@ -210,8 +211,12 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         if not isinstance(self.categorical_features, str):  # strings and categories are in any case
             is_named = check_categorical_features(X, self.categorical_features)
         is_named = np.zeros(X.shape[1], dtype=bool) if is_named is None else is_named
+        # one piece whatever the values are, which need not be sorted then
+        is_linear = self.n_bins == 1 or (
+            self.n_bins == "auto" and resolve_n_bins(np.inf, X.shape[1]) == 1
+        )
         columns = [
-            _Column(read_cells(values, name, as_levels=named), shares)
+            _Column(read_cells(values, name, as_levels=named), shares, is_linear=is_linear)
             for (name, values), named in zip(iter_columns(X), is_named, strict=True)
         ]
         n_bins = self.n_bins
@@ -347,11 +352,17 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
 
 
 class _Column:
-    """Distinct values of a column of training rows and their shares of the total weight."""
+    """Distinct values of a column of training rows and their shares of the total weight.
 
-    def __init__(self, cells, shares):
+    If the column is linear, these are the least and the largest number, with the same mean.
+    """
+
+    def __init__(self, cells, shares, *, is_linear):
         self.is_numeric = not isinstance(cells, Levels)
-        if self.is_numeric:
+        if self.is_numeric and is_linear:
+            present = ~np.isnan(cells)
+            self.values, self.shares = extreme_values(cells[present], shares[present])
+        elif self.is_numeric:
             present = ~np.isnan(cells)
             uniform = (shares == shares[0]).all()
             self.values, self.shares = distinct_values(

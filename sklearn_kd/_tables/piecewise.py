@@ -206,7 +206,8 @@ def encode_cells(plan, numbers, codes, dtype):
     pieces = np.empty((min(n_rows, len(out)), len(plan.piece_column)))
     for start in range(0, len(out), n_rows):
         rows = slice(start, start + n_rows)
-        _encode_block(plan, numbers[rows], codes[rows], out[rows], pieces)
+        block = numbers[rows].astype(np.float64, copy=False)
+        _encode_block(plan, block, codes[rows], out[rows], pieces)
     return out
 
 

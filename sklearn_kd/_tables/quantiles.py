@@ -85,3 +85,16 @@ def group_ties(shares):
     rank = np.empty(len(shares), dtype=np.intp)
     rank[order] = np.cumsum(np.diff(shares[order], prepend=shares[order[:1]]) < -SHARE_TOLERANCE)
     return rank
+
+
+def extreme_values(values, shares):
+    """Return the least and the largest value, and shares that have the mean of all values."""
+    if len(values) == 0:
+        return values, shares
+    values = np.clip(values, -MAX_NUMBER, MAX_NUMBER)
+    low, high = values.min(), values.max()
+    total = shares.sum()
+    if low == high:
+        return values[:1], np.array([total])
+    above = ((values - low) / (high - low)) @ shares
+    return np.array([low, high]), np.array([total - above, above])

@@ -26,11 +26,11 @@ def read_table(plan, X):
 
     Returns
     -------
-    numbers : ndarray of float64 of shape (n, n_numeric)
+    numbers : ndarray of float64 of shape (n, n_numeric), or X of float32
     codes : ndarray of intp of shape (n, n_nominal)
     """
     if isinstance(X, np.ndarray) and X.dtype.kind == "f" and len(plan.nominal) == 0:
-        return X.astype(np.float64, copy=False), np.empty((len(X), 0), dtype=np.intp)
+        return X, np.empty((len(X), 0), dtype=np.intp)  # float64 where they are encoded
     numbers = np.empty((len(X), len(plan.numeric)))
     codes = np.empty((len(X), len(plan.nominal)), dtype=np.intp)
     n_numeric = n_nominal = 0

@@ -431,3 +431,18 @@ def test_wide_tables_stay_linear():
     encoder = TableEncoder().fit(X)
     assert encoder.n_bins_ == 1
     assert_allclose(encoder.transform(X), (X - X.min(axis=0)) / np.ptp(X, axis=0), atol=1e-12)
+
+
+def test_columns_of_one_piece_have_the_mean_of_all_values(rng):
+    X = rng.normal(size=(40, 3)) * [1, 1e6, 0] + [0, 0, 5]
+    X[::3, 1] = np.nan
+    weights = rng.uniform(size=40)
+    encoder = TableEncoder(n_bins=1).fit(X, sample_weight=weights)
+    assert_array_equal(encoder.edges_[0], [X[:, 0].min(), X[:, 0].max()])
+    assert_array_equal(encoder.edges_[1], [np.nanmin(X[:, 1]), np.nanmax(X[:, 1])])
+    assert len(encoder.edges_[2]) == 0
+    mean = np.average(encoder.transform(X), axis=0, weights=weights)
+    assert_allclose(encoder.means_, mean, rtol=1e-12)
+    wide = TableEncoder().fit(np.tile(X, 100), sample_weight=weights)
+    assert wide.n_bins_ == 1
+    assert_allclose(wide.means_, np.tile(mean, 100), rtol=1e-12)
