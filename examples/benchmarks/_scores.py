@@ -105,9 +105,12 @@ def int8_copy(model):
     if hasattr(network, "hidden_weights_"):
         first, output = network.hidden_weights_, network.output_weights_
         network.hidden_weights_ = np.column_stack([_int8(first[:, :-1]), first[:, -1]])
-        network.output_weights_ = _int8(output.T).T  # of each class
+        of_neurons = 1 if hasattr(network, "input_signs_") else 0  # the axis after the members
+        network.output_weights_ = np.moveaxis(
+            _int8(np.moveaxis(output, of_neurons, -1)), -1, of_neurons
+        )
         n_bytes -= 3 * (first[:, :-1].size + output.size)
-        n_bytes += FLOAT_BYTES * (len(first) + (1 if output.ndim == 1 else output.shape[-1]))
+        n_bytes += FLOAT_BYTES * (len(first) + output.size // len(first))
     elif hasattr(network, "module_state_"):
         state = dict(network.module_state_)
         for name, array in state.items():
@@ -145,7 +148,11 @@ def _own_bytes(model):
     if hasattr(model, "estimators_"):
         return sum(needed_bytes(tree) for tree in model.estimators_)
     if hasattr(model, "hidden_weights_"):
-        return FLOAT_BYTES * (model.hidden_weights_.size + model.output_weights_.size)
+        n_numbers = model.hidden_weights_.size + model.output_weights_.size
+        n_members, n_columns = np.shape(getattr(model, "input_signs_", [[]]))
+        # each member has an intercept of its own, to which the offsets of the inputs belong
+        n_numbers += (n_members - 1) * len(model.hidden_weights_)
+        return FLOAT_BYTES * n_numbers + -(-n_members * n_columns // 8)  # a sign is a bit
     if hasattr(model, "module_state_"):
         return FLOAT_BYTES * sum(np.size(array) for array in model.module_state_.values())
     return contents_bytes(list(_fitted(model).values()))

@@ -35,7 +35,7 @@ def test_bytes_of_texts_are_those_of_utf8(scores):
 
 def test_int8_weights_change_little(scores):
     rows = X * [1, 100, 0.01, 1] + [0, 50, 0, -7]
-    model = TwoLayerPGDClassifier(8, max_iter=50, n_init=1, early_stopping=False, random_state=0)
+    model = TwoLayerPGDClassifier(8, encoder=None, max_iter=50, n_init=1, random_state=0)
     model.fit(rows, Y)
     rounded, n_bytes = scores.int8_copy(model)
     change = np.abs(rounded.predict_proba(rows) - model.predict_proba(rows)).max()
