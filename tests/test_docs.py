@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit, log_softmax, softmax
@@ -35,7 +36,9 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X, y = load_iris(return_X_y=True)
     # what the README takes for granted
-    namespace = {"__name__": "__docs__", "X": X, "y": y, "teacher": GaussianNB()}
+    df = pd.DataFrame(X).add_prefix("x").assign(region="north", plan=y % 2)
+    df.loc[::3, "region"] = None
+    namespace = {"__name__": "__docs__", "X": X, "y": y, "df": df, "teacher": GaussianNB()}
     for block in blocks:
         line = text[: block.start(1)].count("\n")
         code = "\n" * line + block[1]  # tracebacks show the line of the document
