@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from sklearn_kd._tables.encoder import fold_states, locate, locate_row
+from sklearn_kd._tables.encoder import fold_states, locate_row
 
-#: Numbers that the rows of a block take from the table, so that they stay in the cache.
-BLOCK_VALUES = 65_536
+#: Numbers up to which a layer is folded into a table, 16 MB. Wider networks on wider tables have
+#: products that take as long as those with encoded rows.
+MAX_TABLE_VALUES = 2**20
 
 
 class EncodedLayer:
@@ -22,17 +23,14 @@ class EncodedLayer:
     bias : ndarray of shape (n_outputs,) or float
     offset, scale : ndarray of shape (n_encoded,)
         The layer is ``(encoded x - offset) / scale @ weights + bias``.
-    table_dtype : numpy dtype, optional
-        Of the table, that of the weights by default.
     """
 
-    def __init__(self, encoder, weights, bias, offset, scale, *, table_dtype=None):
-        self.dtype, dtype = weights.dtype, table_dtype or weights.dtype
-        weights = weights / scale[:, None]  # in float64
-        values, slopes = fold_states(encoder, weights)
-        self.encoder = encoder
-        self.values, self.slopes = values.astype(dtype), slopes.astype(dtype)
-        self.bias = (bias - offset @ weights).astype(dtype)
+    def __init__(self, encoder, weights, bias, offset, scale):
+        self.encoder, self.dtype = encoder, weights.dtype
+        # in float64, so that a row has the digits that it has among others
+        weights = weights.astype(np.float64) / scale[:, None]
+        self.values, self.slopes = fold_states(encoder, weights)
+        self.bias = bias - offset @ weights
 
     def row(self, X):
         """Return the outputs of one row, (1, n_outputs), or None where `locate_row` does.
@@ -48,19 +46,10 @@ class EncodedLayer:
         outputs += self.bias
         return outputs[None].astype(np.result_type(dtype, self.dtype), copy=False)
 
-    def blocks(self, X):
-        """Yield the outputs of the rows, (n_block, n_outputs), block by block.
 
-        Parameters
-        ----------
-        X : DataFrame or array-like of shape (n_samples, n_features)
-        """
-        state, delta = locate(self.encoder, X)
-        delta = delta.astype(self.values.dtype, copy=False)
-        size = max(1, BLOCK_VALUES // max(1, state.shape[1] * self.values.shape[1]))
-        for start in range(0, len(state), size):
-            rows = slice(start, start + size)
-            outputs = self.values[state[rows]].sum(axis=1)
-            outputs += (delta[rows, None] @ self.slopes[state[rows]])[:, 0]
-            outputs += self.bias
-            yield outputs
+def fold_layer(encoder, weights, bias, offset, scale):
+    """Return an `EncodedLayer`, or None where its table would be large."""
+    n_states = len(encoder.means_) + 2 * encoder.n_features_in_  # at most
+    if n_states * weights.shape[1] > MAX_TABLE_VALUES:
+        return None
+    return EncodedLayer(encoder, weights, bias, offset, scale)

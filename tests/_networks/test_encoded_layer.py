@@ -6,14 +6,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_kd import TableEncoder
-from sklearn_kd._networks import encoded_layer
-from sklearn_kd._networks.encoded_layer import EncodedLayer
+from sklearn_kd._networks.encoded_layer import fold_layer
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("block_values", [1, 40, 10**6])
-def test_raw_rows_give_the_product_with_encoded_rows(block_values, dtype, rng, monkeypatch):
-    monkeypatch.setattr(encoded_layer, "BLOCK_VALUES", block_values)
+def test_a_raw_row_gives_the_product_with_the_encoded_row(dtype, rng):
     n = 60
     X = pd.DataFrame(
         {
@@ -32,9 +29,17 @@ def test_raw_rows_give_the_product_with_encoded_rows(block_values, dtype, rng, m
     encoded = encoder.transform(new)
     weights = rng.normal(size=(encoded.shape[1], 6)).astype(dtype)
     bias, offset, scale = rng.normal(size=6), encoder.means_, encoder.means_ + 0.5
-    layer = EncodedLayer(encoder, weights, bias, offset, scale)
-    found = np.concatenate(list(layer.blocks(new)))
-    assert found.dtype == dtype
+    layer = fold_layer(encoder, weights, bias, offset, scale)
+    found = np.concatenate([layer.row(new[i : i + 1]) for i in range(len(new))])
+    assert found.dtype == np.float64, "that of the encoded row"
     expected = (encoded - offset) / scale @ weights + bias
-    tolerance = 1e-12 if dtype == np.float64 else 1e-4
-    assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert layer.row(new) is None
+
+
+def test_large_tables_are_not_made(rng):
+    X = rng.normal(size=(20, 300))
+    encoder = TableEncoder().fit(X)
+    for width, is_made in ((2, True), (3000, False)):
+        layer = fold_layer(encoder, np.ones((300, width)), 0.0, np.zeros(300), np.ones(300))
+        assert (layer is not None) == is_made

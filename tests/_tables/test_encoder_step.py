@@ -74,3 +74,16 @@ def test_tags_follow_the_parameter():
     for encoder, is_on in ((None, False), ("auto", True), (TableEncoder(), True)):
         tags = Encoded(encoder).__sklearn_tags__().input_tags
         assert (tags.allow_nan, tags.string, tags.categorical) == (is_on,) * 3
+
+
+def test_a_single_row_of_an_array_is_checked_like_others():
+    by_names, by_position = Encoded().fit(X, y), Encoded().fit(X.to_numpy(), y)
+    row = np.array([[1.0, 2.0]])
+    np.testing.assert_array_equal(encode_rows(by_position, row), row)
+    assert encode_rows(by_position, row.astype(np.float32)).dtype == np.float32
+    assert encode_rows(by_position, row.astype(int)).dtype == np.float64
+    with pytest.warns(UserWarning, match="valid feature names, but Encoded"):
+        encode_rows(by_names, row)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="Input X contains"):
+            encode_rows(by_position, row * wrong)

@@ -11,7 +11,7 @@ from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
 from sklearn_kd._networks.module import mlp
 from sklearn_kd._tables.encoder import TableEncoder
-from sklearn_kd._tables.encoder_step import check_new_rows, encode_table
+from sklearn_kd._tables.encoder_step import encode_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -573,9 +573,8 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        table = check_new_rows(self, X)
         if _name_in_modules(vars(self)) == "MLP":
-            return mlp.predict_logits(self, table)
+            return mlp.predict_logits(self, X)
         from sklearn_kd._networks.module import build
 
-        return build.predict_logits(self, encode_table(self, table))
+        return build.predict_logits(self, encode_rows(self, X))

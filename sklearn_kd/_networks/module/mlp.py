@@ -4,7 +4,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sklearn_kd._networks.encoded_layer import EncodedLayer
+from sklearn_kd._networks.encoded_layer import fold_layer
+from sklearn_kd._tables.encoder import encode_blocks
+from sklearn_kd._tables.encoder_step import check_new_rows
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
@@ -12,22 +14,6 @@ BATCH_NORM_EPS = 1e-5
 #: Layers of networks that have predicted, by estimator. They are no attributes, as no pickle needs
 #: them.
 _LAYER_CACHE: WeakKeyDictionary = WeakKeyDictionary()
-
-
-class ScaledLayer:
-    """Dense layer on scaled rows, see `EncodedLayer`."""
-
-    def __init__(self, weights, bias, offset, scale):
-        self.weights, self.bias, self.offset, self.scale = weights, bias, offset, scale
-
-    def blocks(self, X):
-        """Yield the outputs of the rows, (n_block, n_outputs), block by block."""
-        dtype = self.weights.dtype
-        size = max(1, PREDICT_BLOCK_BYTES // (dtype.itemsize * max(self.weights.shape)))
-        for start in range(0, len(X), size):
-            rows = slice(start, start + size)
-            scaled = ((X[rows] - self.offset) / self.scale).astype(dtype, copy=False)
-            yield scaled @ self.weights + self.bias
 
 
 def dense_layers(state):
@@ -55,20 +41,21 @@ def dense_layers(state):
 
 
 def _fitted_layers(est):
-    """Return the layers of a fitted estimator, which are cached from one prediction to the next."""
+    """Return the layers of a fitted estimator, and the first one on raw rows or None.
+
+    They are cached from one prediction to the next.
+    """
     state = est.module_state_
     if est in _LAYER_CACHE and _LAYER_CACHE[est][0] is state:
         return _LAYER_CACHE[est][1]
-    layers = dense_layers(state)
+    layers, raw_layer = dense_layers(state), None
     weights, bias = layers[-1]
     if len(est.classes_) == 2 and weights.shape[1] == 2:  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    first, *others = layers
-    first = (*first, est.input_offset_, est.input_scale_)
-    encoder = est.encoder_
-    first = ScaledLayer(*first) if encoder is None else EncodedLayer(encoder, *first)
-    _LAYER_CACHE[est] = state, (first, others)
-    return first, others
+    if est.encoder_ is not None:
+        raw_layer = fold_layer(est.encoder_, *layers[0], est.input_offset_, est.input_scale_)
+    _LAYER_CACHE[est] = state, (layers, raw_layer)
+    return layers, raw_layer
 
 
 def predict_logits(est, X):
@@ -78,15 +65,34 @@ def predict_logits(est, X):
     ----------
     est : ModuleClassifier
         Fitted.
-    X : ndarray, or with an encoder what it reads
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        As it was given.
     """
-    first, others = _fitted_layers(est)
-    blocks = []
-    for outputs in first.blocks(X):
-        for weights, bias in others:
-            np.maximum(outputs, 0, out=outputs)
-            outputs = outputs @ weights
-            outputs += bias
-        blocks.append(outputs)
-    logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    layers, raw_layer = _fitted_layers(est)
+    (weights, bias), dtype = layers[0], layers[-1][0].dtype
+    outputs = None if raw_layer is None else raw_layer.row(X)
+    if outputs is not None:
+        logits = _respond(outputs.astype(dtype, copy=False), layers[1:])
+    else:
+        blocks = []
+        for rows in _encoded_blocks(est, X, PREDICT_BLOCK_BYTES // (8 * max(weights.shape))):
+            scaled = ((rows - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
+            blocks.append(_respond(scaled @ weights + bias, layers[1:]))
+        logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return logits[:, 0] if logits.shape[1] == 1 else logits
+
+
+def _encoded_blocks(est, X, n_rows):
+    table, n_rows = check_new_rows(est, X), max(1, n_rows)
+    if est.encoder_ is not None:
+        return encode_blocks(est.encoder_, table, n_rows)
+    return (table[start : start + n_rows] for start in range(0, len(table), n_rows))
+
+
+def _respond(outputs, layers):
+    """Return what the layers behind the first one make of its outputs, which are overwritten."""
+    for weights, bias in layers:
+        np.maximum(outputs, 0, out=outputs)
+        outputs = outputs @ weights
+        outputs += bias
+    return outputs

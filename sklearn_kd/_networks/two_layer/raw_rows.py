@@ -4,14 +4,11 @@ import weakref
 
 import numpy as np
 
-from sklearn_kd._networks.encoded_layer import EncodedLayer
+from sklearn_kd._networks.encoded_layer import fold_layer
 from sklearn_kd._tables.encoder import linear_map
 
-#: Numbers up to which the first layer is folded into a table, 16 MB. Wider networks on wider tables
-#: have products that take as long as those with encoded rows.
-MAX_TABLE_VALUES = 2**20
 #: The `RawFirstLayer` of each estimator, which files and `joblib.hash` do not contain.
-_first_layers = weakref.WeakKeyDictionary()
+_first_layers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class RawFirstLayer:
@@ -30,12 +27,8 @@ class RawFirstLayer:
         n_encoded = len(offset)
         weights = hidden[:, :n_encoded].astype(np.float64)
         bias = hidden[:, n_encoded:].sum(axis=1, dtype=np.float64)
-        self._layer, self._linear = None, linear_map(encoder)
-        n_states = n_encoded + 2 * encoder.n_features_in_  # at most
-        if n_states * len(hidden) <= MAX_TABLE_VALUES:
-            layer = hidden[:, :n_encoded].T, bias, offset, scale
-            # in float64, so that a row has the digits that it has among others
-            self._layer = EncodedLayer(encoder, *layer, table_dtype=np.float64)
+        self._linear = linear_map(encoder)
+        self._layer = fold_layer(encoder, hidden[:, :n_encoded].T, bias, offset, scale)
         if self._linear is not None:
             self._linear = self._raw_weights(weights, bias, offset, scale, hidden.dtype)
 

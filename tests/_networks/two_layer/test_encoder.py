@@ -23,6 +23,7 @@ from sklearn_kd import (
     TwoLayerPGDClassifier,
 )
 from sklearn_kd._distillation.student_fit import StudentTrainer
+from sklearn_kd._networks import encoded_layer
 from sklearn_kd._networks.two_layer import raw_rows
 from tests._helpers.tables import raw_table
 
@@ -208,7 +209,7 @@ def test_tables_of_predictions_follow_the_weights_and_are_not_saved():
     assert_allclose(model.decision_function(X[:1]), model.decision_function(X)[:1], rtol=1e-12)
     # a table that would be large is not made
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raw_rows, "MAX_TABLE_VALUES", 10)
+        patch.setattr(encoded_layer, "MAX_TABLE_VALUES", 10)
         assert_allclose(loaded.predict_proba(X[:1]), one, rtol=1e-12)
         assert_allclose(clone(model).fit(X, Y).predict_proba(X[:1]), one, rtol=1e-12)
     assert len([each for each in raw_rows._first_layers if each is loaded]) == 1
