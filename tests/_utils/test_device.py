@@ -33,6 +33,7 @@ from sklearn_kd._utils.device import (
 from sklearn_kd.modules import MLP
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
+from tests._helpers.modules import Small
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -221,7 +222,8 @@ def test_large_fits_take_the_threads_of_the_user(name, monkeypatch):
 @pytest.mark.usefixtures("two_threads")
 def test_small_predictions_take_one_thread(monkeypatch):
     X, y = blobs()
-    fitted = [module().fit(X, y), KernelTeacher().fit(X, y)]
+    # an MLP would predict in NumPy
+    fitted = [ModuleClassifier(Small, max_epochs=1).fit(X, y), KernelTeacher().fit(X, y)]
     for estimator, (owner, name) in zip(
         fitted, [(build, "to_logits"), (kernels, "cross")], strict=True
     ):
