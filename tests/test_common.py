@@ -207,8 +207,9 @@ def test_check_estimator_with_the_defaults(estimator, check):
     check(estimator)
 
 
-CLEAN = pytest.mark.filterwarnings(  # as the labels of the checks are, and classes of few rows
+CLEAN = pytest.mark.filterwarnings(  # as the labels of the checks are, or random; few rows a class
     "ignore::sklearn_kd.exceptions.CleanLabelsWarning",
+    "ignore::sklearn_kd.exceptions.NoGainWarning",
     "ignore::sklearn_kd.exceptions.ClassCollapseWarning",
 )
 

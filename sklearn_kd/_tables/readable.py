@@ -39,7 +39,7 @@ def check_readable(role, estimator, X):
         for (column, values), known in zip(iter_columns(X), is_encoded, strict=True)
         if not known
     ]
-    words = [column for column, values in columns if not _holds_numbers(values)]
+    words = [column for column, values in columns if not _holds_numbers(column, values)]
     pipeline = f"make_pipeline(TableEncoder(), {name}())"
     if words:
         advice = (
@@ -72,8 +72,11 @@ def _is_plain(estimator):
     return type(estimator).__module__.startswith("sklearn.") and not passes_on
 
 
-def _holds_numbers(values):
-    """Return whether all cells of a column that are not missing can be read as numbers."""
+def _holds_numbers(column, values):
+    """Return whether all cells of a column that are not missing can be read as numbers.
+
+    Cells such as dictionaries, which nothing encodes, are a TypeError.
+    """
     cells = getattr(values.dtype, "categories", values)
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return True
@@ -82,6 +85,8 @@ def _holds_numbers(values):
     cells = np.asarray(cells)
     try:
         cells[~pd.isna(cells)].astype(np.float64)
-    except (TypeError, ValueError):
+    except TypeError as error:
+        raise TypeError(f"column {column!r} of X: {error}: leave the column out of X.") from error
+    except ValueError:
         return False
     return True

@@ -106,6 +106,12 @@ def test_containers_and_dtypes(X, words):
     assert f"the columns {words} of X" in str(caught.value)
 
 
+def test_cells_that_nothing_encodes():
+    X = np.array([[0.5, {"a": 1}], [0.5, 2]], dtype=object)
+    with pytest.raises(TypeError, match=r"column 1 of X: .*argument must be .* string .* number"):
+        check_readable("teacher", FOREST, X)
+
+
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_error_before_any_fit(role):
     class NeverFitted(LogisticRegression):
