@@ -19,7 +19,7 @@ from tests._helpers.estimators import SoftmaxStudent
 
 #: What the recording estimators saw: (what, values) in order.
 LOG = []
-network = partial(TwoLayerPGDClassifier, 4, max_iter=60, random_state=0)
+network = partial(TwoLayerPGDClassifier, 4, max_iter=60, encoder=None, random_state=0)
 
 
 def quietly(model, *args, **params):
