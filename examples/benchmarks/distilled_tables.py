@@ -57,8 +57,9 @@ LEVERS = {
     "encoder, soft labels, interpolated rows": ({}, {**SOFT, "augmentation": "interpolate"}),
     "auto without encoder": ({"encoder": None}, {}),
     "auto": ({}, {}),
-    "auto, symmetric start": ({"init": "symmetric"}, {}),
-    "auto, fixed output layer": ({"output_layer": "fixed"}, {}),
+    "auto, early stopping": ({"early_stopping": True}, {}),
+    "auto, symmetric and fixed": ({"init": "symmetric", "output_layer": "fixed"}, {}),
+    "auto, standard and trained": ({"init": "standard", "output_layer": "trained"}, {}),
     "auto, 8 members": ({"n_members": 8}, {}),
 }
 
