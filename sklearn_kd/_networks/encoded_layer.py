@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_kd._tables.encoder import fold_states, locate_row
+from sklearn_kd._tables.encoder import fold_states, locate_few_rows
 
 #: Numbers up to which a layer is folded into a table, 16 MB. Wider networks on wider tables have
 #: products that take as long as those with encoded rows.
@@ -32,19 +32,19 @@ class EncodedLayer:
         self.values, self.slopes = fold_states(encoder, weights)
         self.bias = bias - offset @ weights
 
-    def row(self, X):
-        """Return the outputs of one row, (1, n_outputs), or None where `locate_row` does.
+    def few_rows(self, X):
+        """Return the outputs of a few rows, (n, n_outputs), or None where `locate_few_rows` does.
 
-        They have the wider dtype of the encoded row and the weights.
+        They have the wider dtype of the encoded rows and the weights.
         """
-        located = locate_row(self.encoder, X)
+        located = locate_few_rows(self.encoder, X)
         if located is None:
             return None
         state, delta, dtype = located
-        outputs = np.add.reduce(self.values.take(state[0], axis=0), axis=0)
-        outputs += delta[0] @ self.slopes.take(state[0], axis=0)
+        outputs = np.add.reduce(self.values.take(state, axis=0), axis=1)
+        outputs += (delta[:, None] @ self.slopes.take(state, axis=0))[:, 0]
         outputs += self.bias
-        return outputs[None].astype(np.result_type(dtype, self.dtype), copy=False)
+        return outputs.astype(np.result_type(dtype, self.dtype), copy=False)
 
 
 def fold_layer(encoder, weights, bias, offset, scale):

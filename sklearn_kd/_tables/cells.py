@@ -42,6 +42,8 @@ def read_cells(values, name, *, as_levels):
     """
     import pandas as pd  # slow to import, so not at the top
 
+    if isinstance(values.dtype, pd.SparseDtype):
+        values = values.sparse.to_dense()
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return read_levels(values, name)
@@ -145,7 +147,7 @@ def read_numbers(values, name):
 
     dtype = values.dtype
     if isinstance(dtype, pd.SparseDtype):
-        raise TypeError(f"column {name!r} of X is sparse: pass X.sparse.to_dense().")
+        return read_numbers(values.sparse.to_dense(), name)
     if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype) or _is_object(dtype):
         numbers = _object_numbers(np.asarray(values, dtype=object), name)
     elif not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
@@ -190,7 +192,7 @@ def read_levels(values, name):
     import pandas as pd
 
     if isinstance(values.dtype, pd.SparseDtype):
-        raise TypeError(f"column {name!r} of X is sparse: pass X.sparse.to_dense().")
+        values = values.sparse.to_dense()
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, found = values.cat.codes.to_numpy(), values.cat.categories
     else:

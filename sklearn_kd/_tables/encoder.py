@@ -19,7 +19,7 @@ from sklearn_kd._tables.quantiles import (
     mean_pieces,
     quantile_edges,
 )
-from sklearn_kd._tables.table_rows import read_row, read_table
+from sklearn_kd._tables.table_rows import read_few_rows, read_table
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, all_or_nothing
 from sklearn_kd._utils.containers import as_pandas, is_dataframe
@@ -286,9 +286,9 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         plan = vars(self).get("_plan")
         if plan is None:
             check_is_fitted(self)
-        row = read_row(plan, X)
-        if row is not None:
-            return row
+        rows = read_few_rows(plan, X)
+        if rows is not None:
+            return rows
         X = self._check_rows(X, reset=False)
         return *read_table(plan, X), _dtype_of(X)
 
@@ -528,13 +528,13 @@ def locate(encoder, X):
     return locate_cells(encoder._plan, numbers, codes)
 
 
-def locate_row(encoder, X):
-    """Return what `locate` does for one row in a plain container, and the dtype of encoded rows.
+def locate_few_rows(encoder, X):
+    """Return what `locate` does for a few rows in a plain container, and the dtype if encoded.
 
-    Its features are checked, and None is returned for other rows, which need a closer look.
+    Their features are checked, and None is returned for other rows, which need a closer look.
     """
-    row = read_row(encoder._plan, X)
-    return row and (*locate_cells(encoder._plan, *row[:2]), row[2])
+    rows = read_few_rows(encoder._plan, X)
+    return rows and (*locate_cells(encoder._plan, *rows[:2]), rows[2])
 
 
 def state_table(encoder):

@@ -45,7 +45,6 @@ class TablePlan:
             None if levels is None else {level: code for code, level in enumerate(levels)}
             for levels in categories
         ]
-        self.no_codes = np.empty((1, 0), dtype=np.intp)
         self._number_states()
         self._place_states()
         self._lay_out_pieces()

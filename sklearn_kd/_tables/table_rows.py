@@ -8,7 +8,9 @@ import numpy as np
 from sklearn_kd._tables.cells import read_levels, read_numbers
 from sklearn_kd._tables.columns import iter_columns
 
-#: Types of cells of a single row that need no closer look.
+#: Rows up to which a loop over cells is faster than operations on columns.
+MAX_FEW_ROWS = 32
+#: Types of their cells that need no closer look.
 NUMBERS = frozenset([float, int, bool, *(np.dtype(code).type for code in "bhilqBHILQfd")])
 SIMPLE = NUMBERS | {str}
 #: dtypes of arrays of which the same is true.
@@ -51,59 +53,78 @@ def _codes(values, name, lookup):
     return np.array([*code_of, len(lookup) + 1], dtype=np.intp)[levels.codes]
 
 
-def read_row(plan, X):
-    """Return what a single row in a plain container holds, or None if a closer look is needed.
+def read_few_rows(plan, X):
+    """Return what a few rows in a plain container hold, or None if a closer look is needed.
 
     Checks and conversions of whole tables take hundreds of microseconds, which a single row need
     not wait for.
 
     Returns
     -------
-    numbers : ndarray of float64 of shape (1, n_numeric)
-    codes : ndarray of intp of shape (1, n_nominal)
+    numbers : ndarray of float64 of shape (n, n_numeric)
+    codes : ndarray of intp of shape (n, n_nominal)
     dtype : numpy dtype
         Of encoded rows.
     """
     dtype = np.dtype(np.float64)
     if type(X) is np.ndarray:
-        if X.shape != (1, plan.n_columns) or plan.names is not None or X.dtype not in DTYPES:
+        if not _is_small(plan, X.shape) or plan.names is not None or X.dtype not in DTYPES:
             return None
-        dtype = X.dtype if X.dtype == np.float32 else dtype
+        if X.dtype == np.float32:
+            dtype = X.dtype
         if len(plan.nominal) == 0 and X.dtype.kind != "O":
             numbers = X.astype(np.float64, copy=False)
-            return None if np.isinf(numbers).any() else (numbers, plan.no_codes, dtype)
-        cells = X[0].tolist()
+            codes = np.empty((len(X), 0), dtype=np.intp)
+            return None if np.isinf(numbers).any() else (numbers, codes, dtype)
+        rows = X.tolist()
     elif type(X) is list:
-        if len(X) != 1 or type(X[0]) is not list or plan.names is not None:
-            return None
-        cells = X[0]
+        is_table = plan.names is None and 0 < len(X) <= MAX_FEW_ROWS
+        rows = X if is_table and all(type(cells) is list for cells in X) else None
     else:
-        cells = _cells_of_frame(plan, X)
-    if cells is None or len(cells) != plan.n_columns:
+        rows = _rows_of_frame(plan, X)
+    if rows is None or any(len(cells) != plan.n_columns for cells in rows):
         return None
-    return _read_cells(plan, cells, dtype)
+    numbers, codes = [], []
+    for cells in rows:
+        found = _read_cells(plan, cells)
+        if found is None:
+            return None
+        numbers.append(found[0])
+        codes.append(found[1])
+    try:
+        numbers = np.array(numbers, dtype=np.float64)
+    except OverflowError:  # of large integers
+        return None
+    return None if np.isinf(numbers).any() else (numbers, np.array(codes, dtype=np.intp), dtype)
 
 
-def _cells_of_frame(plan, X):
-    """Return the cells of a DataFrame of one row and the columns of the training rows, or None."""
-    if getattr(X, "shape", None) != (1, plan.n_columns):
+def _is_small(plan, shape):
+    return len(shape) == 2 and 0 < shape[0] <= MAX_FEW_ROWS and shape[1] == plan.n_columns
+
+
+def _rows_of_frame(plan, X):
+    """Return the cells of a DataFrame of few rows and the columns of the training rows, or None."""
+    if not _is_small(plan, getattr(X, "shape", ())):
         return None
     if hasattr(X, "iloc"):
         names = None if X.columns.dtype.kind in "iu" else X.columns.tolist()
         if names != plan.names:
             return None
-        row = X.iloc[0]
-        return None if row.dtype == np.float32 else row.tolist()
+        # the first is faster for a row of several dtypes
+        values = X.iloc[0] if len(X) == 1 else X.to_numpy()
+        if values.dtype == np.float32:
+            return None
+        return [values.tolist()] if len(X) == 1 else values.tolist()
     if not nw.dependencies.is_polars_dataframe(X) or X.columns != plan.names:
         return None
-    return None if str(X.dtypes[0]) == "Float32" else X.row(0)
+    return None if str(X.dtypes[0]) == "Float32" else X.rows()
 
 
-def _read_cells(plan, cells, dtype):
+def _read_cells(plan, cells):
+    """Return the numbers and the codes of a row as lists, or None."""
     numbers, codes = [], []
     try:
-        for j, lookup in enumerate(plan.lookups):
-            cell = cells[j]
+        for cell, lookup in zip(cells, plan.lookups, strict=True):
             if lookup is None:
                 if cell is None:
                     cell = math.nan
@@ -120,9 +141,6 @@ def _read_cells(plan, cells, dtype):
                 else:
                     return None
             codes.append(code)
-        numbers = np.array([numbers], dtype=np.float64)
-    except (TypeError, OverflowError):  # cells that have no hash, NA, very large integers
+    except TypeError:  # of cells that have no hash, and of NA
         return None
-    if np.isinf(numbers).any():
-        return None
-    return numbers, np.array([codes], dtype=np.intp), dtype
+    return numbers, codes

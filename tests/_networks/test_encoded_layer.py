@@ -30,11 +30,12 @@ def test_a_raw_row_gives_the_product_with_the_encoded_row(dtype, rng):
     weights = rng.normal(size=(encoded.shape[1], 6)).astype(dtype)
     bias, offset, scale = rng.normal(size=6), encoder.means_, encoder.means_ + 0.5
     layer = fold_layer(encoder, weights, bias, offset, scale)
-    found = np.concatenate([layer.row(new[i : i + 1]) for i in range(len(new))])
+    found = np.concatenate([layer.few_rows(new[i : i + 1]) for i in range(len(new))])
     assert found.dtype == np.float64, "that of the encoded row"
     expected = (encoded - offset) / scale @ weights + bias
     assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
-    assert layer.row(new) is None
+    assert_allclose(layer.few_rows(new), found, rtol=1e-12, atol=1e-12)
+    assert layer.few_rows(X) is None, "too many"
 
 
 def test_large_tables_are_not_made(rng):

@@ -70,7 +70,7 @@ def predict_logits(est, X):
     """
     layers, raw_layer = _fitted_layers(est)
     (weights, bias), dtype = layers[0], layers[-1][0].dtype
-    outputs = None if raw_layer is None else raw_layer.row(X)
+    outputs = None if raw_layer is None else raw_layer.few_rows(X)
     if outputs is not None:
         logits = _respond(outputs.astype(dtype, copy=False), layers[1:])
     else:

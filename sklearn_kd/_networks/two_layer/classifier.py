@@ -445,7 +445,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     def _raw_logits(self, X, output):
         """Return the logits of rows that the encoder has yet to read."""
         first_layer = raw_first_layer(self)
-        outputs = first_layer.row(X)
+        outputs = first_layer.few_rows(X)
         if outputs is not None:
             return np.maximum(outputs, 0, out=outputs) @ (output / math.sqrt(len(output)))
         table = check_new_rows(self, X)

@@ -44,12 +44,12 @@ class RawFirstLayer:
         raw_scale[column[is_number]] = (scale * width)[is_number]
         return (hidden.astype(dtype), raw_offset, raw_scale), low, high
 
-    def row(self, X):
-        """Return the input of the neurons for one row, (1, width), or None for other rows.
+    def few_rows(self, X):
+        """Return the input of the neurons for a few rows, (n, width), or None for other rows.
 
-        A row that is not in a plain container, or whose cells need a closer look, is another one.
+        Rows that are not in a plain container, or whose cells need a closer look, are others.
         """
-        return None if self._layer is None else self._layer.row(X)
+        return None if self._layer is None else self._layer.few_rows(X)
 
     def linear_in(self, table):
         """Return hidden weights, offset and scale for rows as they are, or None where none exist.
