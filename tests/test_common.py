@@ -29,6 +29,7 @@ from sklearn_kd import (
     TableEncoder,
     TwoLayerPGDClassifier,
 )
+from sklearn_kd.modules import MLP
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, SoftmaxStudent
 
@@ -76,7 +77,7 @@ QUICK = {"learning_rate": 0.1, "max_epochs": 30}
 MODULES = [
     ModuleClassifier(SmallModule, **QUICK),
     ModuleClassifier(
-        SmallModule, optimizer="sgd", early_stopping=False, learning_rate=1.0, max_epochs=30
+        MLP, module_params={"width": 8, "depth": 1}, encoder="auto", early_stopping=False, **QUICK
     ),
 ]
 

@@ -20,7 +20,7 @@ from sklearn_kd.exceptions import NoGainWarning
 #: Hidden layers of the deeper network, which has the width of the default one, its dropout and its
 #: training.
 N_HIDDEN_LAYERS, DROPOUT = 2, 0.1
-TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "batch_size": 256}
+TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1, "batch_size": 256}
 #: Leaves of a tree, and bytes of an inner node (column, threshold, child) and of a leaf.
 N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 10, 4
 #: Most rounds of boosting.
