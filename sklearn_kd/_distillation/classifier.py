@@ -538,7 +538,8 @@ class DistilledClassifier(
         self._log_prior = fitted._log_prior
 
     def _predictor(self):
-        check_is_fitted(self)
+        if not hasattr(self, "student_"):  # the check reads tags, which takes longer than a row
+            check_is_fitted(self)
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
     @numpy_inputs

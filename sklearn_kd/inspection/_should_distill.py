@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
+from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.labels import encode_labels, merge_classes, plain_labels
@@ -324,6 +325,8 @@ def should_distill(  # noqa: PLR0913
     calibrate = calibration is not None and not frozen
 
     data = _cross_validation_rows(X, y, groups, sample_weight)
+    for role, estimator in (("teacher", teacher), ("student", student)):
+        check_readable(role, estimator, data.X)
     if frozen:
         merge_classes(data.classes, last_step(teacher))  # an error for labels of another kind
     folds = checked_folds(cv, data, seed)

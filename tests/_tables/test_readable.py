@@ -19,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd._tables.readable import check_readable
+from sklearn_kd.inspection import should_distill
 from tests._helpers.tables import raw_table
 
 FOREST, BOOSTING = RandomForestClassifier(), HistGradientBoostingClassifier()
@@ -122,3 +123,5 @@ def test_error_before_any_fit(role):
     X, y = raw_table(20)
     with pytest.raises(ValueError, match=rf"the {role} RandomForestClassifier does not read"):
         DistilledClassifier(**estimators).fit(X, y)
+    with pytest.raises(ValueError, match=rf"the {role} RandomForestClassifier does not read"):
+        should_distill(**estimators, X=X, y=y)
