@@ -8,6 +8,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_kd._tables.encoder import TableEncoder, check_table, encode
 from sklearn_kd._utils.labels import plain_labels
+from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
 
 #: dtypes that estimators compute in.
@@ -111,6 +112,8 @@ def fit_encoder(est, X, sample_weight=None, *, reset=True):
         return X
     if reset:
         est.encoder_.fit(X, sample_weight=sample_weight)
+        itemsize = 4 if getattr(X, "dtype", None) == np.float32 else 8
+        check_encoded_rows((len(X), len(est.encoder_.means_)), itemsize)
     return encode_table(est, X)
 
 

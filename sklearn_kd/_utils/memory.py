@@ -29,10 +29,27 @@ def _bytes_of(X):
 
 def check_copies(X, n_samples, n_copies):
     """Raise MemoryError if ``n_copies`` of the rows of X would not fit, before they are made."""
-    needed, free = _bytes_of(X) / n_samples * n_copies, free_bytes()
+    _check_free(
+        _bytes_of(X) / n_samples * n_copies,
+        f"row expansion makes {n_copies} copies of {n_samples} rows, which take",
+        "pass fewer rows or float32, or use a student whose fit has soft_targets "
+        "(TwoLayerPGDClassifier)",
+    )
+
+
+def check_encoded_rows(shape, itemsize):
+    """Raise MemoryError if encoded rows of this shape would not fit, before they are made."""
+    _check_free(
+        shape[0] * shape[1] * itemsize,
+        f"{shape[0]} rows of {shape[1]} encoded columns take",
+        "pass fewer rows or an array of float32, or set an encoder with a smaller n_bins",
+    )
+
+
+def _check_free(needed, text, advice):
+    free = free_bytes()
     if needed > free:
         raise MemoryError(
-            f"row expansion makes {n_copies} copies of {n_samples} rows, which take about "
-            f"{needed / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free: pass fewer rows or "
-            "float32, or use a student whose fit has soft_targets (TwoLayerPGDClassifier)."
+            f"{text} about {needed / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free: "
+            f"{advice}."
         )

@@ -87,3 +87,10 @@ def test_a_single_row_of_an_array_is_checked_like_others():
     for wrong in (np.nan, np.inf):
         with pytest.raises(ValueError, match="Input X contains"):
             encode_rows(by_position, row * wrong)
+
+
+def test_encoded_rows_take_their_memory_before_they_are_made(monkeypatch):
+    monkeypatch.setattr("sklearn_kd._utils.memory.free_bytes", lambda: 100)
+    with pytest.raises(MemoryError, match=r"3 rows of 6 encoded columns.*smaller n_bins"):
+        Encoded("auto").fit(np.column_stack([X, [5, 6, 8]]), y)
+    Encoded(TableEncoder(n_bins=1)).fit(X, y)
