@@ -109,8 +109,8 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
     -----
     With edges e_0 < ... < e_B, piece b of a number x is ``(x - e_{b-1}) / (e_b - e_{b-1})``,
     clipped to [0, 1]; the first piece is not clipped below and the last not above, so that the
-    encoding is linear outside the training rows. Before, x is moved to at most 8 widths of the
-    first piece below e_0, or of the last one above e_B.
+    encoding is linear outside the training rows. Before, x is moved to at most ``e_B - e_0``, and
+    at most 8 widths of the outermost piece, below e_0 or above e_B.
 
     The pieces of a missing number are zero, and its indicator is one. Of two kinds of cells, such
     as two levels, one level and missing cells, only the second has a column. Constant columns have

@@ -11,9 +11,10 @@ import numpy as np
 
 from sklearn_kd._tables.quantiles import MAX_NUMBER
 
-#: Widths of the outermost piece by which a number may lie beyond the training rows. Farther numbers
-#: are moved there: they are measurement errors more often than a trend, and the encoded columns are
-#: bounded. Eight pieces of equal width are the range of the training rows.
+#: Widths of the outermost piece by which a number may lie beyond the training rows, if these widths
+#: are not more than the range of the training rows, which is as many pieces of equal width. Farther
+#: numbers are moved there: they are errors of measurement more often than a trend, and encoded
+#: columns stay bounded, also beyond an outermost piece that one outlier has made wide.
 MAX_WIDTHS_OUTSIDE = 8.0
 #: Rows of a block, so that its encoded rows stay in the cache.
 BLOCK_VALUES = 65_536
@@ -136,9 +137,10 @@ def _bounds(edges):
     """Return the numbers between which a column is linear outside of its edges."""
     if len(edges) == 0:
         return 0.0, 0.0
-    # widths are bounded too, so that nothing overflows
+    # all is bounded by MAX_NUMBER too, so that nothing overflows
     widths = np.minimum(np.diff(edges)[[0, -1]], MAX_NUMBER / MAX_WIDTHS_OUTSIDE)
-    low, high = edges[[0, -1]] + MAX_WIDTHS_OUTSIDE * widths * [-1, 1]
+    reach = np.minimum(MAX_WIDTHS_OUTSIDE * widths, min(edges[-1] - edges[0], MAX_NUMBER))
+    low, high = edges[[0, -1]] + reach * [-1, 1]
     return max(low, -MAX_NUMBER), min(high, MAX_NUMBER)
 
 

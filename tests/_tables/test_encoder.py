@@ -94,9 +94,12 @@ def test_few_values_have_an_edge_each():
     assert encoder.get_feature_names_out().tolist() == ["x0_1", "x0_2", "x0_missing"]
     expected = [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert_array_equal(encoder.transform(X), expected)
-    # linear outside up to eight widths of the outermost piece
+    # linear outside, as far as the training rows extend
     outside = encoder.transform([[-2.0, 7], [-1e300, 7], [1e300, 7]])
-    assert_allclose(outside, [[-1, 0, 0], [-8, 0, 0], [1, 9, 0]])
+    assert_allclose(outside, [[-1, 0, 0], [-8 / 3, 0, 0], [1, 13 / 5, 0]])
+    # and at most eight widths of the outermost piece
+    outside = TableEncoder().fit([[0.0], [10], [11]]).transform([[1e300], [-1e300]])
+    assert_allclose(outside, [[1, 9], [-1.1, 0]])
 
 
 def test_levels_by_frequency():
