@@ -5,10 +5,11 @@
 
 All models are fitted to raw frames. In front of them is either what standardizes numbers and
 encodes text (`make_encoder`, "standard"), the same with a robust scale and a smooth clip in place
-of standardizing ("robust"), or a `TableEncoder` ("encoder"), which networks have inside. Models
-learn hard labels with their defaults. With ``--taught`` they are students of a forest. Finished
-fits are appended to the file of ``--json`` and not repeated. The script uses one thread a fit and
-prints Markdown.
+of standardizing ("robust"), or a `TableEncoder` ("encoder"), which networks have inside. "linear"
+is ``TableEncoder(n_bins=1)``, and "scaled" standardizes what the encoder returns. Models learn hard
+labels with their defaults. With ``--taught`` they are students of a forest. ``--held-out`` scores
+training rows that are held out in place of test rows, for choices. Finished fits are appended to
+the file of ``--json`` and not repeated. The script uses one thread a fit and prints Markdown.
 """
 
 import argparse
@@ -18,21 +19,31 @@ import warnings
 import numpy as np
 from _runs import below_text, compare, environment, markdown, run_cells, scores_of
 from _scores import scores
-from _tables import CLASSIFICATION, load_split, make_encoder
+from _tables import (
+    CLASSIFICATION,
+    Split,
+    duplicate_groups,
+    load_split,
+    make_encoder,
+    split_rows,
+)
 from _teachers import make_teacher
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd import DistilledClassifier, KernelTeacher, TableEncoder, TwoLayerPGDClassifier
 
-FRONTS = ("standard", "robust", "encoder")
+FRONTS = ("standard", "robust", "linear", "scaled", "encoder")
 MODELS = ("network 16", "network 64", "kernel", "MLPClassifier 64", "LogisticRegression", "tree")
 MODELS += ("forest", "boosting")
+#: Rows that are scored with ``--held-out``, at most.
+MAX_HELD_OUT_ROWS = 4000
 
 
 class SmoothClip(TransformerMixin, BaseEstimator):
@@ -60,6 +71,10 @@ def make_front(name, X):
     """Return an unfitted transformer of raw frames."""
     if name == "encoder":
         return TableEncoder()
+    if name == "linear":
+        return TableEncoder(n_bins=1)
+    if name == "scaled":
+        return make_pipeline(TableEncoder(), StandardScaler())
     front = make_encoder(X)
     if name == "robust" and front.transformers[0][0] == "numeric":
         imputer = front.transformers[0][1].steps[0][1]
@@ -88,9 +103,24 @@ def make_model(name, front, X, seed):
     return make_pipeline(make_front(front, X), model)
 
 
-def run(table, seed, model, front, max_rows, n_trees):
+def hold_out(table, seed, max_rows):
+    """Return a split of the training rows of a table, of which ``max_rows`` are for training."""
+    data = load_split(table, seed)
+    X, y = data.X_train, data.y_train
+    codes = np.unique(y, return_inverse=True)[1]
+    rng = np.random.default_rng(seed)
+    is_held_out = split_rows(duplicate_groups(X), codes, test_size=0.25, rng=rng)
+    train = np.flatnonzero(~is_held_out)[:max_rows]
+    test = np.flatnonzero(is_held_out & np.isin(y, y[train]))[:MAX_HELD_OUT_ROWS]
+    return Split(table, seed, X.iloc[train], X.iloc[test], y[train], y[test])
+
+
+def run(table, seed, model, front, max_rows, n_trees, held_out=False):
     """Fit and score one model on one split, taught by a forest of ``n_trees`` if there are any."""
-    data = load_split(table, seed, max_rows=max_rows)
+    if held_out:
+        data = hold_out(table, seed, max_rows)
+    else:
+        data = load_split(table, seed, max_rows=max_rows)
     estimator = make_model(model, front, data.X_train, seed)
     if n_trees:
         teacher = make_teacher("forest", n_trees, seed, "raw")
@@ -159,6 +189,7 @@ def main():
     parser.add_argument("--fronts", nargs="+", default=["standard", "encoder"], choices=FRONTS)
     parser.add_argument("--taught", action="store_true", help="by a forest")
     parser.add_argument("--trees", type=int, default=200, help="of the teacher")
+    parser.add_argument("--held-out", action="store_true", help="score training rows held out")
     parser.add_argument("--seeds", type=int, default=5, help="splits, and seeds of the fits")
     parser.add_argument("--tables", nargs="+", default=CLASSIFICATION, metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
@@ -167,6 +198,7 @@ def main():
     parser.add_argument("--details", action="store_true", help="a line for each table too")
     args = parser.parse_args()
     fixed = {"max_rows": args.max_rows, "n_trees": args.trees if args.taught else 0}
+    fixed |= {"held_out": True} if args.held_out else {}
     cells = [
         {"table": table, "seed": seed, "model": model, "front": front, **fixed}
         for seed in range(args.seeds)
@@ -180,7 +212,8 @@ def main():
     print(environment(f"one thread a fit, {args.jobs} at a time"))
     print(
         f"{f'Taught by {args.trees} trees' if args.taught else 'Hard labels'}, at most "
-        f"{args.max_rows:,} training rows, seeds 0 to {args.seeds - 1}; "
+        f"{args.max_rows:,} training rows{', scored on others held out' * args.held_out}, seeds 0 "
+        f"to {args.seeds - 1}; "
         f"{len(results)} of {len(cells)} runs.\n"
     )
     first, last = args.fronts[0], args.fronts[-1]

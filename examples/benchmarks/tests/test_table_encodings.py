@@ -18,6 +18,15 @@ def test_robust_scale_and_smooth_clip(table_encodings, rng):
     assert Z[small, 0] == pytest.approx((X[small, 0] - middle) / (high - low), abs=2e-3)
 
 
+def test_rows_held_out_are_training_rows(table_encodings, toy_table):
+    whole = table_encodings.load_split(toy_table, 1)
+    data = table_encodings.hold_out(toy_table, 1, 100)
+    assert len(data.X_train) == 100
+    assert set(data.X_train.index) | set(data.X_test.index) <= set(whole.X_train.index)
+    assert not set(data.X_train.index) & set(data.X_test.index)
+    assert (data.y_test == whole.y_train[whole.X_train.index.get_indexer(data.X_test.index)]).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_trees", [0, 3])
 def test_runs_are_compared_by_model_and_front(table_encodings, toy_table, n_trees):
