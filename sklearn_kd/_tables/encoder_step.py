@@ -128,8 +128,11 @@ def encode_rows(est, X):
 
 
 def check_new_rows(est, X):
-    """Check rows to predict and return them as a table, as the encoder reads it."""
-    if est.encoder_ is None:
+    """Check rows to predict and return them as a table, as the encoder reads it.
+
+    An estimator of another package need not have an encoder.
+    """
+    if getattr(est, "encoder_", None) is None:
         return X if _is_plain_row(est, X) else validate_data(est, X, dtype=FLOATS, reset=False)
     validate_data(est, X, reset=False, skip_check_array=True, ensure_2d=False)  # the names
     table = read_rows(est, X, est.encoder_)
@@ -150,7 +153,8 @@ def _is_plain_row(est, X):
 
 def encode_table(est, table):
     """Return rows that `read_rows` has read, and whose features are checked, as `encode_rows`."""
-    return table if est.encoder_ is None else encode(est.encoder_, table)
+    encoder = getattr(est, "encoder_", None)
+    return table if encoder is None else encode(encoder, table)
 
 
 def set_encoder_tags(est, tags):

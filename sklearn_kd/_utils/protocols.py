@@ -56,7 +56,10 @@ class SoftTargetStudent(Protocol):
 
 @runtime_checkable
 class JointStudent(SoftTargetStudent, Protocol):
-    """A network of which several train on the same rows in shared matrix products."""
+    """A network of which several train on the same rows in shared matrix products.
+
+    It has the parameter ``encoder``, and `_check_data` sets ``encoder_``.
+    """
 
     @staticmethod
     def _fit_jointly(students, X, y_encoded, weights, soft, y, **options) -> Any:

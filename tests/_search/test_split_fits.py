@@ -97,7 +97,7 @@ def test_unlabeled_rows_reach_the_students():
         ),
         (
             distilled(inner=Pipeline([("pca", PCA(2)), ("net", student())])),
-            {"student__pca__whiten": [True, False], "student__net__width": [2, 4]},
+            {"student__pca__n_components": [1, 2], "student__net__width": [2, 4]},
         ),
         (
             Pipeline([("scale", StandardScaler()), ("kd", distilled())]),
