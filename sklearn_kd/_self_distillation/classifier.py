@@ -425,6 +425,11 @@ class SelfDistillClassifier(
             )
         network._validate_params()
         set_python_numbers(network)
+        if getattr(network, "n_members", 1) > 1:
+            raise ValueError(
+                f"n_members={network.n_members} cannot be used where labels are corrected, which "
+                "is by the answer of one network: set n_members=1 on the estimator."
+            )
         if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
             network.set_params(early_stopping=True)
         if isinstance(network.random_state, np.random.RandomState):

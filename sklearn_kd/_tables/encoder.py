@@ -537,6 +537,13 @@ def locate_few_rows(encoder, X):
     return rows and (*locate_cells(encoder._plan, *rows[:2]), rows[2])
 
 
+def column_of(encoder):
+    """Return the column of X that each encoded column of a fitted encoder is of, (n_encoded,)."""
+    check_is_fitted(encoder)
+    widths = np.diff(encoder._plan.first_encoded)
+    return np.repeat(np.arange(len(widths)), widths)
+
+
 def state_table(encoder):
     """Return the encoded values and the slopes of each state of a fitted encoder.
 

@@ -75,6 +75,7 @@ row_steps = _script("_row_steps")
 distilled_tables = _script("distilled_tables")
 raw_row_latency = _script("raw_row_latency")
 small_trees = _script("small_trees")
+soft_label_students = _script("soft_label_students")
 table_encodings = _script("table_encodings")
 trial_agreement = _script("trial_agreement")
 

@@ -11,7 +11,7 @@ equal width form a `Block` and share one batched product in the second layer.
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,19 +124,55 @@ class Workspace:
             return [residual]
         return [residual[block.students] for block in self.layout]
 
+    # What differs where students have several members (`members.MemberWorkspace`)
+
+    def own_weights(self, hidden: Tensor) -> Tensor:
+        """Return the hidden weights of the networks of the products."""
+        return hidden
+
+    def joined_logits(self) -> Tensor:
+        """Return the logits of the students."""
+        return self.logits
+
+    def output_gradient(self, out: Tensor) -> Tensor:
+        """Return where the gradient in the output weights is written."""
+        return out
+
+    def share_output(self, out: Tensor) -> None:
+        """Write the gradient in the output weights of the students into ``out``."""
+
+    def hidden_gradient(self, out: Tensor) -> Tensor:
+        """Return where the gradient in the hidden weights is written."""
+        return out
+
+    def share_hidden(self, out: Tensor) -> None:
+        """Write the gradient in the hidden weights of the students into ``out``."""
+
+    def row_weights(self, weights: Tensor) -> Tensor:
+        """Return the weights of the rows of the logits."""
+        return weights
+
+    def targets(self, targets: Any) -> Any:
+        """Return the targets of the rows of the logits."""
+        return targets
+
+    def answer(self, logits: Tensor) -> Tensor:
+        """Return the logits (students, outputs, rows) of the answers."""
+        return logits
+
 
 def forward(hidden: Tensor, inputs: Tensor, work: Workspace) -> Tensor:
     """Return the logits (students, outputs, rows) of ``inputs`` (rows, inputs), in ``work``.
 
     The activations, which the gradient needs, stay in ``work.hidden``.
     """
-    torch.mm(hidden, inputs.T, out=work.hidden)
+    torch.mm(work.own_weights(hidden), inputs.T, out=work.hidden)
     work.activation.forward(work.hidden)
     for active, output, logits in zip(
         work.block_hidden, work.block_output, work.block_logits, strict=True
     ):
         torch.bmm(output.mT, active, out=logits)
-    return work.logits
+    return work.joined_logits()
 
 
 def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out: Tensor) -> None:
@@ -146,11 +182,13 @@ def backward_output(residual: Tensor, inverse_sqrt: Tensor, work: Workspace, out
     gradient in the logits, and ``inverse_sqrt`` (neurons, 1) is m^-1/2 of the student of each
     neuron.
     """
+    gradient = work.output_gradient(out)
     for block, active, part in zip(
         work.layout, work.block_hidden, work.per_block(residual), strict=True
     ):
-        target = out[block.neurons].view(block.n_students, block.width, -1)
+        target = gradient[block.neurons].view(block.n_students, block.width, -1)
         torch.bmm(active, part.mT, out=target)
+    work.share_output(out)
     out.mul_(inverse_sqrt)
 
 
@@ -165,7 +203,8 @@ def backward_hidden(residual: Tensor, inputs: Tensor, work: Workspace, out: Tens
     ):
         torch.bmm(output, part, out=gradient)
     work.activation.backward(work.gradient, work.hidden)
-    torch.mm(work.gradient, inputs, out=out)
+    torch.mm(work.gradient, inputs, out=work.hidden_gradient(out))
+    work.share_hidden(out)
 
 
 def project(hidden: Tensor, initial: Tensor, max_distance: Tensor) -> None:

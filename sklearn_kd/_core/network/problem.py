@@ -21,6 +21,14 @@ class Students:
     hidden: Tensor  # (sum of widths, inputs)
     output: Tensor  # (sum of widths, outputs)
     initial: Tensor  # (sum of widths, inputs), the hidden weights that the projection is around
+    #: (students, members, inputs), where answers of several `members` are averaged. ``output`` has
+    #: then shape (sum of widths, members * outputs).
+    signs: Tensor | None = None
+
+    @property
+    def n_members(self) -> int:
+        """Return the number of members of each student."""
+        return 1 if self.signs is None else self.signs.shape[1]
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -33,7 +41,9 @@ class Students:
     def take(self, students: Tensor, neurons: Tensor) -> "Students":
         """Return copies of some students, whose ``neurons`` are known."""
         widths = [self.widths[student] for student in students.tolist()]
-        return Students(widths, self.hidden[neurons], self.output[neurons], self.initial[neurons])
+        signs = None if self.signs is None else self.signs[students]
+        weights = (self.hidden[neurons], self.output[neurons], self.initial[neurons])
+        return Students(widths, *weights, signs)
 
 
 @dataclass

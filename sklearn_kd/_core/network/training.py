@@ -14,6 +14,7 @@ from torch import Tensor
 from sklearn_kd._core.network import layers
 from sklearn_kd._core.network.early_stopping import EarlyStopping, capped
 from sklearn_kd._core.network.losses import Loss
+from sklearn_kd._core.network.members import MemberWorkspace
 from sklearn_kd._core.network.optimizers import Adam, Nesterov, Optimizer
 from sklearn_kd._core.network.problem import (
     Students,
@@ -300,14 +301,20 @@ class TrainingState:
         students, stopping = self.students, self.early_stopping
         work = self._workspace(inputs.shape[0])
         logits = layers.forward(students.hidden, inputs, work)
-        row_losses, residual = self.loss(logits, self.rows.rule(logits, batch, self.n_steps))
+        targets = self.rows.rule(logits, batch, self.n_steps)
+        # the untrained network is not scored: all its logits may be zero, a tie for every row
+        is_scored = stopping is not None and stopping.scores_training_pass and self.n_epochs_done
+        if is_scored and students.n_members > 1:
+            scored_losses, _ = self.loss(work.answer(logits), targets)
+        row_losses, residual = self.loss(logits, work.targets(targets))
+        weights = work.row_weights(weights)
         losses = row_losses.mul(weights).sum(dim=1)
         if self.divergence_threshold is None:
             self.divergence_threshold = divergence_threshold(losses)
-        # the untrained network is not scored: all its logits may be zero, a tie for every row
-        if stopping is not None and stopping.scores_training_pass and self.n_epochs_done:
+        if stopping is not None and is_scored:
             # the forward pass precedes the step, so that the score is that of one epoch less
-            self._update_scores(stopping, stopping.training_pass_losses(row_losses))
+            scored_losses = row_losses if students.n_members == 1 else scored_losses
+            self._update_scores(stopping, stopping.training_pass_losses(scored_losses))
         residual.mul_(weights[:, None, :])
         if self.trains_output:
             layers.backward_output(residual, self.inverse_sqrt, work, self.output_gradient)
@@ -332,7 +339,10 @@ class TrainingState:
         return self.workspaces[n_rows]
 
     def _new_workspace(self, scaled_output: Tensor, n_rows: int) -> layers.Workspace:
-        return layers.Workspace(self.students.widths, scaled_output, n_rows, self.config.activation)
+        arrays = self.students.widths, scaled_output, n_rows, self.config.activation
+        if self.students.signs is None:
+            return layers.Workspace(*arrays)
+        return MemberWorkspace(*arrays, self.students.signs)
 
     # Scores and divergence
 
@@ -349,7 +359,7 @@ class TrainingState:
         for part in torch.split(everything, ROWS_PER_EVALUATION):
             inputs = rows.inputs[part[0] : part[-1] + 1]
             work = self._new_workspace(scaled_output, inputs.shape[0])
-            logits = layers.forward(stopping.scored_hidden, inputs, work)
+            logits = work.answer(layers.forward(stopping.scored_hidden, inputs, work))
             row_losses, _ = loss(logits, rows.rule(logits, part, self.n_steps))
             weights = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
             cap = None if row_cap is None else row_cap[:, part]

@@ -9,6 +9,7 @@ from sklearn.callback import with_callbacks
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._networks.two_layer.members import answers, own_weights
 from sklearn_kd._networks.two_layer.raw_rows import raw_first_layer
 from sklearn_kd._tables.encoder import TableEncoder, encode_blocks
 from sklearn_kd._tables.encoder_step import check_new_rows
@@ -43,6 +44,13 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         ``width * (n_encoded + n_classes)`` weights, where ``n_encoded`` is the number of columns
         of encoded rows, ``n_features`` with ``encoder=None``.
 
+    n_members : int, default=1
+        Number of networks that share the hidden weights and whose probabilities are averaged. Each
+        multiplies the inputs of a column of X by a random sign of its own, the first by one, and
+        has its own trained output weights and its own loss [3]_. More members predict better, with
+        ``width`` output weights more for each class, and cost their number of products in training
+        and prediction.
+
     radius : float or None, default=None
         Bound B on the distance of the hidden weights from their start: each neuron stays within
         ``radius / sqrt(width)`` of its start, in the scaled coordinates. None sets no bound. A
@@ -75,7 +83,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
 
     output_layer : {"auto", "fixed", "trained"}, default="auto"
         "fixed" keeps the output weights at their random signs, as in the theory. "auto" is
-        "fixed" for two classes and "trained" for more, where narrow networks need it.
+        "fixed" for two classes and one member, and "trained" for more, where narrow networks need
+        it.
 
     init : {"symmetric", "standard"}, default="symmetric"
         With "symmetric" the second half of the neurons repeats the first with opposite signs, so
@@ -161,6 +170,9 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         W, acting on ``[scaled x, 1]``. Without the last column if ``input_intercept=False``.
     initial_weights_ : ndarray, same shape
         W(0).
+    input_signs_ : ndarray of shape (n_members, n_features)
+        Signs by which the members multiply the encoded, scaled inputs of each column of X. Defined
+        only for several members.
     output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes)
         A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_encoded,)
@@ -217,6 +229,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
        factor x.
     .. [2] Das and Sanghavi, "Understanding Self-Distillation in the Presence of Label Noise",
        arXiv:2301.13304.
+    .. [3] Gorishniy, Kotelnikov and Babenko, "TabM: advancing tabular deep learning with
+       parameter-efficient ensembling", arXiv:2410.24210.
 
     Examples
     --------
@@ -233,6 +247,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
 
     _parameter_constraints: dict = {
         "width": [Interval(Integral, 2, None, closed="left")],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
         "radius": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -260,6 +275,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         self,
         width=64,
         *,
+        n_members=1,
         radius=None,
         learning_rate="auto",
         max_iter="auto",
@@ -283,6 +299,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         verbose=0,
     ):
         self.width = width
+        self.n_members = n_members
         self.radius = radius
         self.learning_rate = learning_rate
         self.max_iter = max_iter
@@ -435,43 +452,49 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        output = self.output_weights_
         if self.encoder_ is None:
+            hidden, n_members = own_weights(self)
             X = check_new_rows(self, X)
             scaling = self.input_offset_, self.input_scale_
-            return network_logits(X, self.hidden_weights_, output, *scaling)
-        return self._raw_logits(X, output)
+            return network_logits(X, hidden, self.output_weights_, *scaling, n_members=n_members)
+        return self._raw_logits(X)
 
-    def _raw_logits(self, X, output):
+    def _raw_logits(self, X):
         """Return the logits of rows that the encoder has yet to read."""
+        output, offset, scale = self.output_weights_, self.input_offset_, self.input_scale_
         first_layer = raw_first_layer(self)
-        outputs = first_layer.few_rows(X)
-        if outputs is not None:
-            return np.maximum(outputs, 0, out=outputs) @ (output / math.sqrt(len(output)))
+        inputs = first_layer.few_rows(X)
+        if inputs is not None:
+            active = np.maximum(inputs, 0, out=inputs)
+            width = len(self.hidden_weights_)
+            return answers(active, output / math.sqrt(width), active.shape[1] // width)
         table = check_new_rows(self, X)
+        hidden, n_members = own_weights(self)
         weights = first_layer.linear_in(table)
         if weights is not None:
-            hidden, *scaling = weights
-            return network_logits(table, hidden, output, *scaling)
-        hidden, offset, scale = self.hidden_weights_, self.input_offset_, self.input_scale_
+            hidden, offset, scale = weights
+            return network_logits(table, hidden, output, offset, scale, n_members=n_members)
         size = max(1, PREDICT_BLOCK_BYTES // (8 * hidden.shape[1]))
         blocks = [
-            network_logits(encoded, hidden, output, offset, scale)
+            network_logits(encoded, hidden, output, offset, scale, n_members=n_members)
             for encoded in encode_blocks(self.encoder_, table, size)
         ]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES):
+def network_logits(
+    X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES, *, n_members=1
+):
     """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
 
     They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
-    away that products overflow are clipped.
+    away that products overflow are clipped. With members, ``hidden`` has the weights of all, one
+    after the other, and ``output`` a first axis for them.
     """
     dtype = np.result_type(X, hidden)
     n_features = X.shape[1]
-    readout = output / math.sqrt(len(hidden))
-    logits = np.empty((len(X), *output.shape[1:]), dtype=dtype)
+    readout = output / math.sqrt(len(hidden) // n_members)
+    logits = np.empty((len(X), *output.shape[1 if n_members == 1 else 2 :]), dtype=dtype)
     size = max(1, block_bytes // (dtype.itemsize * max(hidden.shape)))
 
     hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
@@ -482,7 +505,7 @@ def network_logits(X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_B
         active = rows @ hidden.T
         active += bias
         np.maximum(active, 0, out=active)
-        return active @ readout
+        return answers(active, readout, n_members)
 
     for start in range(0, len(X), size):
         block = slice(start, start + size)

@@ -17,6 +17,7 @@ from sklearn_kd._networks.resolve import (
     sample_validation_rows,
     stops_early,
 )
+from sklearn_kd._networks.two_layer.members import columns_of_inputs
 
 
 class Schedule(NamedTuple):
@@ -69,6 +70,9 @@ class FitPlan:
     offset: np.ndarray
     scale: np.ndarray
     stops_early: bool = False
+    #: (n_inputs,) int, the column of the table of each input, from one, and zero for the intercept;
+    #: of a network with several members
+    column_of: np.ndarray | None = None
     fold: np.ndarray | None = None  # (n_samples,) int, for cross-validation in full batch
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool = False  # those of the user
@@ -92,6 +96,11 @@ class FitPlan:
         )
 
     @property
+    def n_members(self):
+        """Networks of each restart that share hidden weights."""
+        return self.est.n_members
+
+    @property
     def n_copies(self):
         """Networks of each restart: one trains on all rows, and one on all but each fold."""
         return 1 if self.fold is None else self.fold.max() + 2
@@ -113,6 +122,7 @@ class FitPlan:
         in_full = self.batch_size is None
         return (
             *(str(est.device), bool(est.input_scaling), bool(est.input_intercept)),
+            self.n_members,
             *(self.optimizer, float(est.momentum), self.batch_size, self.max_steps_per_epoch),
             None if in_full else self.order_seed,
             self.fold is not None,
@@ -155,7 +165,9 @@ def resolve_parameters(
     soft = data.soft if soft is None else soft
     is_trial, max_steps_per_epoch = n_trial_rows is not None, None
     batch_size = resolve_batch_size(est, data, partial=partial)
-    n_restarts = max(1, RESTART_NEURONS // est.width) if est.n_init == "auto" else est.n_init
+    n_restarts = est.n_init
+    if n_restarts == "auto":
+        n_restarts = max(1, RESTART_NEURONS // (est.width * est.n_members))
     stops = not partial and stops_early(est, soft, data.weights, data.validation)
     schedule = FIXED if stops or est.early_stopping != "auto" else SOFT_LABELS
     n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, schedule)
@@ -193,6 +205,7 @@ def resolve_parameters(
         soft=soft,
         max_steps_per_epoch=max_steps_per_epoch,
         stops_early=stops,
+        column_of=columns_of_inputs(est, data.X.shape[1]) if est.n_members > 1 else None,
     )
     plan.uses_validation_rows = data.validation.has_rows
     if stops and not plan.uses_validation_rows:
@@ -248,7 +261,7 @@ def _optimizer_and_step_sizes(est, data):
     else:
         step_size = output_step_size = _inverse_curvature(data, est)
     is_trained = est.output_layer == "trained" or (
-        est.output_layer == "auto" and data.n_classes > 2
+        est.output_layer == "auto" and (data.n_classes > 2 or est.n_members > 1)
     )
     return optimizer, step_size, output_step_size if is_trained else None
 
@@ -291,8 +304,10 @@ def check_resumed(est):
     has_intercept = n_inputs > len(est.input_offset_)
     is_scaled = est.input_offset_.any() or (est.input_scale_ != 1).any()
     is_trained = (np.abs(est.output_weights_) != 1).any()
+    n_members = len(getattr(est, "input_signs_", [None]))
     for name, clash, there in (
         ("width", est.width != width, width),
+        ("n_members", est.n_members != n_members, n_members),
         ("input_intercept", bool(est.input_intercept) != has_intercept, has_intercept),
         ("input_scaling", is_scaled and not est.input_scaling, True),
         ("output_layer", is_trained and est.output_layer == "fixed", "trained"),

@@ -289,6 +289,7 @@ class _StackChunk:
         return {
             index: plan.n_students
             * plan.est.width
+            * plan.n_members
             * max(result.n_epochs[index] - self.n_epochs[index], 1)
             for index, (_, plan) in self.fits.items()
         }
@@ -319,5 +320,7 @@ def _split_by_memory(fits, data, device, limit):
 
 def _step_bytes(plans, data):
     """Return the bytes of the activations and logits of a step."""
-    numbers = sum(plan.n_students * (plan.est.width + data.n_outputs) for plan in plans)
+    numbers = sum(
+        plan.n_students * plan.n_members * (plan.est.width + data.n_outputs) for plan in plans
+    )
     return numbers * (plans[0].batch_size or len(data.X)) * data.X.dtype.itemsize

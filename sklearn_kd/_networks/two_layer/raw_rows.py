@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 
 from sklearn_kd._networks.encoded_layer import fold_layer
-from sklearn_kd._tables.encoder import linear_map
+from sklearn_kd._tables.encoder import column_of, linear_map
 
 #: The `RawFirstLayer` of each estimator, which files and `joblib.hash` do not contain.
 _first_layers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -21,14 +21,19 @@ class RawFirstLayer:
     hidden : ndarray of shape (width, n_encoded) or (width, n_encoded + 1)
         With an intercept in the last column, where there is one.
     offset, scale : ndarray of float64 of shape (n_encoded,)
+    signs : ndarray of shape (members, n_columns), optional
+        Those of several members, whose neurons are one after the other.
     """
 
-    def __init__(self, encoder, hidden, offset, scale):
+    def __init__(self, encoder, hidden, offset, scale, signs=None):
         n_encoded = len(offset)
         weights = hidden[:, :n_encoded].astype(np.float64)
         bias = hidden[:, n_encoded:].sum(axis=1, dtype=np.float64)
         self._linear = linear_map(encoder)
-        self._layer = fold_layer(encoder, hidden[:, :n_encoded].T, bias, offset, scale)
+        self._layer = fold_layer(encoder, hidden[:, :n_encoded].T, bias, offset, scale, signs)
+        if signs is not None:
+            weights = (weights * signs[:, None, column_of(encoder)]).reshape(-1, n_encoded)
+            bias = np.tile(bias, len(signs))
         if self._linear is not None:
             self._linear = self._raw_weights(weights, bias, offset, scale, hidden.dtype)
 
@@ -45,7 +50,7 @@ class RawFirstLayer:
         return (hidden.astype(dtype), raw_offset, raw_scale), low, high
 
     def few_rows(self, X):
-        """Return the input of the neurons for a few rows, (n, width), or None for other rows.
+        """Return the input of the neurons for a few rows, (n, neurons), or None for other rows.
 
         Rows that are not in a plain container, or whose cells need a closer look, are others.
         """
@@ -66,6 +71,7 @@ class RawFirstLayer:
 def raw_first_layer(est):
     """Return the `RawFirstLayer` of a fitted estimator, which is made once for its weights."""
     weights = est.encoder_, est.hidden_weights_, est.input_offset_, est.input_scale_
+    weights = (*weights, vars(est).get("input_signs_"))
     known = _first_layers.get(est)
     if known is None or any(a is not b for a, b in zip(known[0], weights, strict=True)):
         known = _first_layers[est] = weights, RawFirstLayer(*weights)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import layers, losses, problem, training as network_training
+from sklearn_kd._core.network import layers, losses, members, problem, training as network_training
 from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._utils.device import thread_scope, to_tensor
 
@@ -79,7 +79,10 @@ class StackedNetworks:
         drawn = [w for plan in self.plans for w in _draw(plan, inputs.shape[1], n_outputs)]
         hidden, output = (torch.cat([w[i] for w in drawn]).to(inputs) for i in (0, 1))
         widths = [plan.est.width for plan in self.plans for _ in range(plan.n_students)]
-        return problem.Students(widths, hidden, output, hidden.clone())
+        signs = None
+        if self.plans[0].n_members > 1:  # all have as many
+            signs = torch.stack([w[2] for w in drawn]).to(inputs)
+        return problem.Students(widths, hidden, output, hidden.clone(), signs)
 
     def _per_student(self, values, dtype=None):
         """Return a tensor (students,) from one value for each fit."""
@@ -160,21 +163,31 @@ class StackedNetworks:
     def threads(self):
         """Return a context manager with the number of threads that suits the steps."""
         n_step_rows = self.plans[0].batch_size or len(self.rows)
-        return thread_scope(2 * self.students.hidden.numel() * n_step_rows)
+        n_weights = self.students.hidden.numel() * self.students.n_members
+        return thread_scope(2 * n_weights * n_step_rows)
 
 
 def _draw(plan, n_inputs, n_outputs):
-    """Return the initial weights of a fit in float64, a pair for each restart and copy."""
-    drawn = [
-        layers.initialize(
+    """Return the initial weights of a fit in float64 for each restart and copy.
+
+    They are hidden weights, output weights, and the signs of members if there are several.
+    """
+    drawn = []
+    for seed in plan.seeds:
+        generator = torch.Generator().manual_seed(int(seed))
+        network = layers.initialize(
             plan.est.width,
             n_inputs,
-            n_outputs,
+            plan.n_members * n_outputs,
             symmetric=plan.est.init == "symmetric",
-            generator=torch.Generator().manual_seed(int(seed)),
+            generator=generator,
         )
-        for seed in plan.seeds
-    ]
+        if plan.n_members > 1:
+            # the first column is the intercept, which has the sign of no column
+            signs = members.draw_signs(plan.n_members, plan.column_of.max() + 1, generator)
+            signs[:, 0] = 1.0
+            network = (*network, signs[:, plan.column_of])
+        drawn.append(network)
     return [network for network in drawn for _ in range(plan.n_copies)]
 
 

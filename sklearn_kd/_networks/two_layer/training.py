@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_kd._core.network import problem
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_parameters
+from sklearn_kd._networks.two_layer.members import signs_of_columns, signs_of_inputs
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
@@ -73,15 +74,22 @@ class FittedNetworkReader:
     def attributes(self):
         """Return the fitted attributes so far that predictions need."""
         plan, students = self.plan, self.stack.students
-        neurons = students.neurons(self.chosen())
-        output = to_numpy(students.output[neurons])
+        chosen = self.chosen()
+        neurons = students.neurons(chosen)
+        output, several = to_numpy(students.output[neurons]), {}
+        if students.signs is not None:
+            output = output.reshape(len(output), plan.n_members, -1).transpose(1, 0, 2)
+            signs = to_numpy(students.signs[chosen])
+            n_features = plan.est.n_features_in_
+            several["input_signs_"] = signs_of_columns(signs, plan.column_of, n_features)
         return {
             "classes_": plan.est.classes_,
             "input_offset_": plan.offset,
             "input_scale_": plan.scale,
             "hidden_weights_": to_numpy(students.hidden[neurons]),
             "initial_weights_": to_numpy(students.initial[neurons]),
-            "output_weights_": output[:, 0].copy() if output.shape[1] == 1 else output,
+            "output_weights_": output[..., 0].copy() if output.shape[-1] == 1 else output.copy(),
+            **several,
         }
 
     def final_attributes(self, curves):
@@ -138,13 +146,16 @@ def needed_bytes(plans, data, *, copies=False):
     itemsize = data.X.dtype.itemsize
     n_rows, n_inputs = len(data.X), data.X.shape[1] + bool(plans[0].est.input_intercept)
     n_networks = sum(plan.n_students for plan in plans)
+    n_members = plans[0].n_members
     n_neurons = sum(plan.n_students * plan.est.width for plan in plans)
     step_rows = plans[0].batch_size or n_rows
     # when fits end, the networks of the others are copied
     n_arrays = WEIGHT_ARRAYS_WITH_COPIES if copies or len(plans) > 1 else WEIGHT_ARRAYS
+    if n_members > 1:  # and of the weights of members, one has the values, another the gradient
+        n_arrays += 2 * n_members
     numbers = n_arrays * n_neurons * n_inputs
     n_logits = n_networks * data.n_outputs
-    numbers += (ACTIVATION_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * step_rows
+    numbers += (ACTIVATION_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * n_members * step_rows
     if plans[0].fold is not None:  # weights of each row in each network, to train and to score
         numbers += 2 * n_rows * n_networks
     return itemsize * numbers, itemsize * 2 * (n_rows + data.validation.n_rows) * n_inputs
@@ -232,7 +243,7 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
     # one for all attempts, since callbacks are set up and torn down once
     reporter = EpochReporter(est, plan.n_epochs, data.X_given, rows.y)
     while True:
-        resumed = _fitted_students(est, device) if resume else None
+        resumed = _fitted_students(est, plan, device) if resume else None
         stack = StackedNetworks(tensors, [plan], resumed, correction)
         if resume:
             stack.config.resume = _optimizer_states(est, plan, device)
@@ -249,6 +260,8 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
         correction.student = reader.chosen()
     reporter.finish(reader.attributes)
     vars(est).pop("_optimizer_state", None)
+    if plan.n_members == 1:  # of an earlier fit
+        vars(est).pop("input_signs_", None)
     if partial:  # the next call continues where this one ends
         states = [[to_numpy(tensor) for tensor in state] for state in reader.result.optimizers]
         est._optimizer_state = {"kind": optimizer_kind(plan), "states": states}
@@ -270,14 +283,21 @@ def _train(stack, reporter):
     return reader
 
 
-def _fitted_students(est, device):
+def _fitted_students(est, plan, device):
     """Return the fitted network as tensors."""
-    output = est.output_weights_.reshape(len(est.hidden_weights_), -1)
+    output, dtype = est.output_weights_, est.hidden_weights_.dtype
+    if plan.n_members > 1:
+        output = np.moveaxis(output, 0, 1)
+    output = output.reshape(len(est.hidden_weights_), -1)
     hidden, initial, output = (
-        to_tensor(array.copy(), dtype=est.hidden_weights_.dtype, device=device)
+        to_tensor(array.copy(), dtype=dtype, device=device)
         for array in (est.hidden_weights_, est.initial_weights_, output)
     )
-    return problem.Students([len(hidden)], hidden, output, initial)
+    signs = None
+    if plan.n_members > 1:
+        signs = signs_of_inputs(est.input_signs_, plan.column_of)
+        signs = to_tensor(signs[None], dtype=dtype, device=device)
+    return problem.Students([len(hidden)], hidden, output, initial, signs)
 
 
 def _optimizer_states(est, plan, device):

@@ -1,0 +1,136 @@
+"""Compare settings of TwoLayerPGDClassifier on the labels of a forest, on held-out training rows.
+
+    SKLEARN_KD_DATA=... python examples/benchmarks/soft_label_students.py --rows gibbs
+
+The training rows of a table are divided again: up to ``--max-rows`` of them (at most 70 %) train a
+forest of 200 trees, whose calibrated out-of-bag labels the students learn at alpha .5, and up to
+4,000 others score them. The test rows are not read. ``--students`` names settings of `STUDENTS`,
+the first of which the others are compared with. The script prints Markdown.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from _runs import environment, markdown, test_scores, thread_limit, timed_fit
+from _tables import load_split, make_encoder
+from sklearn.ensemble import RandomForestClassifier
+
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+
+TABLES = ("vehicle", "german_credit", "sick", "phoneme", "satimage", "telco_churn")
+TABLES += ("magic_telescope", "bank_marketing", "electricity", "adult")
+LEARNED = {"output_layer": "trained"}
+#: Parameters of a student by name, after its width.
+STUDENTS = {
+    "auto": {},
+    "early": {"early_stopping": True},
+    **{f"{share}x": {"early_stopping": False, "steps": share} for share in (0.5, 2.0, 4.0)},
+    "trained": LEARNED,
+    **{f"{n}members": {"n_members": n} for n in (2, 4, 8)},
+}
+
+
+class FrameForest(RandomForestClassifier):
+    """Forest on the encoded columns of frames."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the encoder and the forest."""
+        self.encoder_ = make_encoder(X).fit(X)
+        return super().fit(self.encoder_.transform(X), y, sample_weight)
+
+    def predict_proba(self, X):
+        """Predict frames, and arrays that are encoded already."""
+        return super().predict_proba(self.encoder_.transform(X) if hasattr(X, "iloc") else X)
+
+
+class Recorder(TwoLayerPGDClassifier):
+    """Student that keeps what it would be trained on."""
+
+    def fit(self, X, y, sample_weight=None, soft_targets=None):
+        """Keep the arguments."""
+        self.classes_ = np.unique(y)
+        self.given_ = (X, y, sample_weight, soft_targets)
+        return self
+
+    def predict_proba(self, X):
+        """Return equal probabilities."""
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+
+def labeled_rows(table, rows, max_rows, seed=0):
+    """Return the arguments of a fit of students, and the rows and labels that score them."""
+    split = load_split(table, seed)
+    X, y = split.X_train.reset_index(drop=True), split.y_train
+    n = min(max_rows, int(0.7 * len(X)))
+    model = DistilledClassifier(
+        FrameForest(200, random_state=seed),
+        Recorder(),
+        alpha=0.5,
+        temperature=1.0,
+        augmentation=None if rows == "none" else rows,
+        random_state=seed,
+    ).fit(X[:n], y[:n])
+    known = np.isin(y, model.classes_)
+    known[:n] = known[n + 4000 :] = False
+    return model.student_.given_, X[known], y[known]
+
+
+def run(table, rows, students, max_rows):
+    """Return the scores of each student on one table."""
+    (X, y, weights, soft), X_held, y_held = labeled_rows(table, rows, max_rows)
+    results = {}
+    for name in students:
+        width, setting = name.split("-")
+        params = dict(STUDENTS[setting])
+        student = TwoLayerPGDClassifier(int(width), alpha=0.5, random_state=0)
+        if "steps" in params:
+            full_batch = len(X) <= 1000
+            epochs = 300 if full_batch else max(16, 500 * 128 / len(X))
+            params["max_iter"] = max(1, round(params.pop("steps") * epochs))
+        student.set_params(**params)
+        seconds = timed_fit(student, X, y, sample_weight=weights, soft_targets=soft)
+        row, times = X_held.iloc[:1], []
+        for _ in range(30):
+            start = time.perf_counter()
+            student.predict_proba(row)
+            times.append(time.perf_counter() - start)
+        weights_of = (student.hidden_weights_, student.output_weights_)
+        results[name] = {
+            **test_scores(student, X_held, y_held),
+            "seconds": seconds,
+            "numbers": sum(w.size for w in weights_of),
+            "ms": 1000 * float(np.median(times)),
+        }
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--students", nargs="+", default=["16-auto", "16-early"], metavar="WIDTH-X")
+    parser.add_argument("--rows", default="gibbs", help="none, or a method of transfer rows")
+    parser.add_argument("--tables", nargs="+", default=TABLES, metavar="NAME")
+    parser.add_argument("--max-rows", type=int, default=2000)
+    args = parser.parse_args()
+    results = {}
+    with thread_limit(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for table in args.tables:
+            results[table] = run(table, args.rows, args.students, args.max_rows)
+            losses = [f"{each['log_loss']:.4f}" for each in results[table].values()]
+            print(table, *losses, flush=True)
+    lines, first = [], args.students[0]
+    for name in args.students:
+        rows = [each[name] for each in results.values()]
+        mean = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
+        better = sum(each[name]["log_loss"] < each[first]["log_loss"] for each in results.values())
+        lines.append([name, f"{mean['log_loss']:.4f}", better, f"{mean['accuracy']:.4f}"])
+        lines[-1] += [f"{mean['numbers']:.0f}", f"{mean['ms']:.2f}", f"{mean['seconds']:.1f}"]
+    print(environment("one thread"))
+    header = ["student", "log loss", f"better than {first}", "accuracy", "weights", "ms a row"]
+    print(markdown([*header, "seconds"], lines))
+
+
+if __name__ == "__main__":
+    main()
