@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kd import TableEncoder
@@ -21,6 +22,21 @@ from sklearn_kd._tables.encoder import fold_states, locate, resolve_n_bins, stat
 @parametrize_with_checks([TableEncoder(), TableEncoder(n_bins=2, min_frequency=None)])
 def test_check_estimator(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "param_validation",
+        "dataframe_column_names_consistency",
+        "n_features_in_after_fitting",
+        "set_output_transform_pandas",
+        "set_output_transform_polars",
+        "transformer_get_feature_names_out_pandas",
+    ],
+)
+def test_checks_not_yielded(name):
+    getattr(estimator_checks, f"check_{name}")("TableEncoder", TableEncoder())
 
 
 def mixed(n=60, seed=0):
