@@ -100,7 +100,6 @@ def test_categories_by_dtype_and_by_name_are_the_same():
 @pytest.mark.parametrize(
     ("library", "options"),
     [
-        ("pandas", {"alpha": "auto", "temperature": "auto", "augmentation": "auto"}),
         ("polars", {"alpha": "auto", "temperature": "auto", "augmentation": "auto"}),
         ("pandas", {"augmentation": "munge"}),
         ("polars", {"augmentation": "interpolate"}),
@@ -108,7 +107,7 @@ def test_categories_by_dtype_and_by_name_are_the_same():
         ("pandas", {"cv": 2, "class_weight": "balanced", "class_prior": "uniform"}),
         ("polars", {"cv": "in-sample"}),
     ],
-    ids=["auto", "auto, polars", "munge", "interpolate", "callable", "cv", "in-sample"],
+    ids=["auto", "munge", "interpolate", "callable", "cv", "in-sample"],
 )
 def test_settings(library, options):
     X, y = raw_table(120, library)
@@ -174,7 +173,7 @@ def test_search_over_the_encoder_that_is_given(kind):
     assert search.best_estimator_.student_.encoder_.n_bins == n_bins
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("library", [pytest.param("pandas", marks=pytest.mark.slow), "polars"])
 def test_inspection(library):
     pytest.importorskip("matplotlib")
     X, y = raw_table(120, library)

@@ -86,13 +86,21 @@ class TestChoice:
         assert found["label_source"][3] == model.label_source_ == "hard"
         assert found["chosen"].tolist() == [False, False, False, True]
 
+    @pytest.mark.slow
+    def test_raw_table_with_groups_and_transfer_rows(self):
+        X, y = raw_table(160)
+        model = auto(make_pipeline(TableEncoder(), RandomForestClassifier(3)), augmentation="gibbs")
+        model.fit(X, y, groups=np.arange(160) // 4)
+        assert model.student_candidates_["student"].tolist() == NAMES
+        assert np.isfinite(model.student_candidates_["loss"]).all()
+
     def test_the_network_where_no_rows_can_be_held_out(self):
         X, y = checkerboard(60)
         model = auto().fit(X, y)
         assert isinstance(model.student_, TwoLayerPGDClassifier)
         assert model.student_candidates_ is None
 
-    @pytest.mark.parametrize("routing", [False, True])
+    @pytest.mark.parametrize("routing", [pytest.param(False, marks=pytest.mark.slow), True])
     def test_raw_table_with_weights_validation_rows_and_class_weight(self, routing):
         (X, y), (X_val, y_val) = raw_table(160), raw_table(40, seed=1)
         with config_context(enable_metadata_routing=routing):
@@ -106,6 +114,7 @@ class TestChoice:
         assert model.student_candidates_["student"].tolist() == NAMES
         assert np.isfinite(model.student_candidates_["loss"]).all()
 
+    @pytest.mark.slow
     def test_report_on_a_raw_table_compares_the_student_that_was_chosen(self):
         X, y = raw_table(200)
         model = auto(make_pipeline(TableEncoder(), RandomForestClassifier(3)), cv=2)
