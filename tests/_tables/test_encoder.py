@@ -24,6 +24,7 @@ def test_check_estimator(estimator, check):
     check(estimator)
 
 
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
 @pytest.mark.parametrize(
     "name",
     [
