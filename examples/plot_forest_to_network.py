@@ -159,9 +159,9 @@ def main():
     # out-of-bag votes of its forest. The labels come from five more forests, each fitted without
     # a fifth of the rows. For out-of-bag labels, which cost no fit, encode first and use the
     # forest itself as the teacher:
-    # make_pipeline(TableEncoder(), DistilledClassifier(forest, network)).
+    # make_pipeline(TableEncoder(n_bins=1), DistilledClassifier(forest, network)).
     forest = RandomForestClassifier(args.trees, random_state=0)
-    teacher = make_pipeline(TableEncoder(), forest)
+    teacher = make_pipeline(TableEncoder(n_bins=1), forest)
     student = TwoLayerPGDClassifier(16, random_state=0)
 
     start = time.perf_counter()
