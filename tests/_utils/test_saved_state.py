@@ -32,7 +32,8 @@ X, y = blobs(n_classes=3)
 
 
 def network(max_iter=60, **options):
-    return TwoLayerPGDClassifier(4, max_iter=max_iter, n_init=1, random_state=0, **options)
+    options = {"n_init": 1, "encoder": None, "random_state": 0, **options}
+    return TwoLayerPGDClassifier(4, max_iter=max_iter, **options)
 
 
 def module():
@@ -55,7 +56,8 @@ def test_curves_are_lists_before_and_after(model, copied):
             assert type(getattr(again, name)) is list
             assert getattr(again, name) == getattr(model, name)
             assert type(getattr(again, name)[0]) is float
-    assert set(vars(again)) == set(vars(model))
+    module_names = {"module", "_module_name"}  # a module of this package is saved by its name
+    assert set(vars(again)) - module_names == set(vars(model)) - module_names
     assert not any(isinstance(value, list) for value in model.__getstate__().values())
 
 
@@ -112,7 +114,7 @@ def test_what_a_small_student_takes():
     small = model.without_teacher(keep_history=False)
     assert len(pickle.dumps(small)) < n_bytes + 3500
     assert (
-        len(pickle.dumps(model.without_teacher())) > len(pickle.dumps(small)) + 16 * student.n_iter_
+        len(pickle.dumps(model.without_teacher())) > len(pickle.dumps(small)) + 8 * student.n_iter_
     )
 
 
