@@ -44,6 +44,16 @@ def test_int8_weights_change_little(scores):
     assert scores.int8_copy(GaussianNB().fit(X, Y)) is None
 
 
+def test_members_have_intercepts_and_signs_of_their_own(scores):
+    model = TwoLayerPGDClassifier(8, encoder=None, n_members=3, max_iter=5, random_state=0)
+    model.fit(X, Y)
+    of_weights = 4 * (8 * 5 + 3 * 8 * 3)  # hidden, and output of each member
+    assert scores.needed_bytes(model) == of_weights + 4 * 2 * 8 + 2  # 12 signs in two bytes
+    rounded, n_bytes = scores.int8_copy(model)
+    assert n_bytes == 8 * 4 + 3 * 8 * 3 + 4 * (3 * 8 + 8 + 9 + 4) + 2
+    assert np.abs(rounded.predict_proba(X) - model.predict_proba(X)).max() < 0.03
+
+
 def test_row_steps_of_fits_and_of_their_trial(row_steps):
     student = TwoLayerPGDClassifier(2, max_iter=4, n_init=3, early_stopping=False)
     with row_steps.counted() as cost:
