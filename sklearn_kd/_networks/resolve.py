@@ -1,6 +1,7 @@
 """Resolve the "auto" parameters that both networks have, and select validation rows."""
 
 import numpy as np
+from scipy.special import entr
 
 from sklearn_kd._utils.folds import random_rows
 from sklearn_kd._utils.groups import random_groups
@@ -9,6 +10,8 @@ from sklearn_kd._utils.groups import random_groups
 BATCH_SIZE = 128
 #: Fewest epochs without a better validation loss under n_iter_no_change="auto".
 MIN_PATIENCE = 10
+#: Mean entropy, in nats, below which early_stopping="auto" treats soft labels like hard ones.
+MIN_SOFT_ENTROPY = 0.1
 
 
 def resolve_batch_size(est, data, *, partial):
@@ -33,9 +36,10 @@ def resolve_patience(est, n_epochs, divisor):
 def stops_early(est, soft, weights, validation):
     """Return whether a fit stops early.
 
-    "auto" does, unless soft labels are what is learned: by ``alpha`` and on most rows. The noise of
-    such labels is small, so that a fixed schedule on all rows is better than one that holds rows
-    out. Above an ``alpha`` of one only validation rows, or a radius, bound the loss.
+    "auto" does, unless soft labels are what is learned: by ``alpha``, and by their mean entropy.
+    The noise of such labels is small, so that a short schedule on all rows is better than one that
+    holds rows out. Labels that are all but hard need longer training, as hard labels do. Above an
+    ``alpha`` of one only validation rows, or a radius, bound the loss.
 
     Parameters
     ----------
@@ -49,8 +53,8 @@ def stops_early(est, soft, weights, validation):
         return bool(est.early_stopping)
     if soft is None or validation.has_rows or not 0 < est.alpha <= 1:
         return True
-    is_hard = soft.max(axis=1) == 1
-    return bool(weights[is_hard].sum() > weights.sum() / 2)
+    entropies = entr(np.clip(soft, 0, 1)).sum(axis=1)
+    return bool(np.average(entropies, weights=weights) < MIN_SOFT_ENTROPY)
 
 
 def resolve_scaling(est, data, fit_scaling, *, resume):

@@ -93,7 +93,8 @@ HARD = np.eye(2)[[0, 1, 0, 1]]
         (SOFT, {"alpha": 1.0}, [1, 1, 1, 1], False, False),
         (SOFT, {"alpha": 1.5}, [1, 1, 1, 1], False, True),
         (np.r_[SOFT[:2], HARD[:2]], {}, [1, 1, 1, 1], False, False),
-        (np.r_[SOFT[:2], HARD[:2]], {}, [1, 1, 2, 1], False, True),
+        (np.r_[SOFT[:2], HARD[:2]], {}, [1, 1, 10, 3], False, True),  # a mean entropy of .09
+        (np.r_[SOFT[:2], HARD[:2]], {}, [2, 2, 20, 3], False, False),  # of .103
         (HARD, {}, [1, 1, 1, 1], False, True),
     ],
 )

@@ -124,8 +124,8 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         "auto" stops early on hard labels. On ``soft_targets``, if ``alpha`` is above 0 and at most
         1, it does not, since a short schedule on all rows is better: such labels have little
         noise, and held-out transfer rows resemble rows that are trained on. It stops early there
-        too if `fit` gets ``X_val``, or if rows of more than half of the weight have targets of ones
-        and zeros.
+        too if `fit` gets ``X_val``, or if the targets are all but hard labels, with a mean entropy
+        under 0.1.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows of each class that early stopping holds out in minibatches, at least one
