@@ -48,7 +48,15 @@ def check_rows(est, X, y, *, reset=True):
     if not reset:
         _check_same_encoder(est)
     if est.encoder is None:
-        return validate_data(est, X, y, dtype=FLOATS, reset=reset)
+        try:
+            return validate_data(est, X, y, dtype=FLOATS, reset=reset)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}, and encoder=None takes numbers alone: set encoder='auto', which reads "
+                "strings, categories and missing cells."
+            ) from error
     table = read_rows(est, X, est.encoder)
     validate_data(est, X, y, reset=reset, skip_check_array=True)
     y = check_y(y, estimator=est)
