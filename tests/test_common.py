@@ -54,6 +54,7 @@ STUDENTS = [
     ),
     TwoLayerPGDClassifier(
         **{**CHEAP, "n_init": 3},
+        n_members=2,
         output_layer="trained",
         radius=20.0,
         early_stopping=False,
