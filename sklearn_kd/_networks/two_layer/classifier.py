@@ -194,7 +194,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     termination_condition_ : str
         Why training ended: "max_iter", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
-        Number of features seen during ``fit``, before the encoding.
+        Number of features seen during ``fit``.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
         Names of features seen during ``fit``. Defined only when X has feature names that are all
         strings.
