@@ -195,9 +195,6 @@ class DistilledClassifier(
     label_temperature_ : float
         Temperature by which the labels were calibrated. Below 1 they were sharpened. Absent
         without a teacher.
-    student_temperature_ : float
-        Divisor of the logarithms of the student's probabilities. It is 1 unless "auto" has
-        selected in-sample labels, see ``calibration``.
     n_augmented_ : int
         Number of transfer rows that the student was fitted on.
     duplicate_fraction_ : float
@@ -535,7 +532,7 @@ class DistilledClassifier(
         vars(self).update({name: getattr(fitted, name) for name in names})
         self.student_ = student
         self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
-        self.student_temperature_ = self._power = 1.0  # a student trained on the loss itself
+        self._power = 1.0  # a student trained on the loss itself
         self._log_prior = fitted._log_prior
 
     def _predictor(self):

@@ -96,11 +96,10 @@ def resolve_auto(est, ctx, estimators, spec, rows):
     transfer = TransferSpec.for_rows(
         est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
     )
-    candidates = candidate_settings(est, student, transfer, rows, is_frozen=spec.is_frozen)
+    candidates = candidate_settings(est, student, transfer)
     chooses_student, seed = isinstance(est.student, str), estimators.selection_seed
-    is_compared = len(candidates[0]) > 1 or candidates[1] > 0 or chooses_student
+    is_compared = len(candidates) > 1 or chooses_student
     subtask = Subtask(ctx, "select-setting", est, rows.X, rows.y) if is_compared else None
-    weighs_classes = est.class_weight is not None or student.class_weight is not None
     with begin_subtask(subtask, None):
         selection = select_setting(
             student,
@@ -108,7 +107,6 @@ def resolve_auto(est, ctx, estimators, spec, rows):
             rows,
             transfer,
             candidates,
-            calibrate=spec.calibrate and not weighs_classes,
             seed=seed,
         )
         if selection.setting.source == "hard":
@@ -159,9 +157,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
 
 def _label(spec, rows, setting, transfer_set, subtask):
     """Fit the teacher, and return the labeled rows and the training set of the student."""
-    # in-sample labels need no others, unless more rows are labeled by their calibration
-    has_more_rows = setting.n_augmented > 0 or spec.X_unlabeled is not None
-    needs_labels = setting.source == "out-of-sample" or (setting.source != "hard" and has_more_rows)
+    needs_labels = setting.source != "hard"
     data = LabeledTrainingData.from_teacher(spec, rows, needs_labels=needs_labels, subtask=subtask)
     return data, StudentTrainingSet.of(data, setting, transfer_set)
 
@@ -201,9 +197,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         "duplicate_fraction_": float(transfer_set.duplicate_fraction),
         "candidates_": selection.candidates,
         "student_candidates_": selection.student_candidates,
-        "student_temperature_": selection.student_temperature,
-        # exponent of the student's probabilities
-        "_power": power / selection.student_temperature,
+        "_power": power,  # exponent of the student's probabilities
         "_log_prior": log_prior_shift(est.class_prior, data, training_set),
     }
     if data.labels is not None:

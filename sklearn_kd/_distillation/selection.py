@@ -15,7 +15,6 @@ from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.teacher_labels import N_CROSS_FITTING_FOLDS
 from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
-from sklearn_kd._utils.calibration import fit_student_temperature
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.losses import clipped_log, log_losses
@@ -40,8 +39,9 @@ MAX_ROWS_OF_TWO_TRIALS = 1000
 #: first holds for a teacher whose own loss is below that of hard labels, the second for others.
 #: Held-out rows are few, and soft labels are better on most tables (docs/results.md).
 MIN_LOSS_STANDARD_ERRORS, MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER = 2.0, 0.5
-#: Standard errors by which temperatures other than 1 and transfer rows must be better than the best
-#: labels without them, which are as good on most tables and never much worse.
+#: Standard errors by which temperatures other than 1 must be better than the best labels at T = 1,
+#: which are as good on most tables and never much worse. Other students than the default one must
+#: be better than it by as many.
 MIN_GAIN_STANDARD_ERRORS = 1.5
 #: Rounding that gains of equal students may differ by.
 ROUNDING = 1e-12
@@ -53,8 +53,6 @@ class SelectionResult(NamedTuple):
     setting: DistillationSetting
     #: Value of ``candidates_``, None if nothing was compared.
     candidates: dict | None
-    #: Temperature that the student's probabilities are calibrated by.
-    student_temperature: float = 1.0
     #: Why no transfer rows could be made of the training rows of a trial.
     transfer_obstacle: Exception | None = None
     #: The trials, empty if nothing was compared.
@@ -206,7 +204,7 @@ def _row_losses(proba, y_encoded):
     return np.where(np.isnan(log_loss), np.inf, log_loss), is_wrong
 
 
-def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed):
+def select_setting(student, spec, rows, transfer, settings, *, seed):
     """Select the setting of the least held-out loss.
 
     Parameters
@@ -216,10 +214,8 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
         How a teacher labels the training part of the rows.
     rows : TrainingRows
     transfer : TransferSpec
-    candidates : tuple
+    settings : list of DistillationSetting
         What `candidate_settings` has returned.
-    calibrate : bool
-        Whether the temperature of a network may be fitted on the held-out rows.
     seed : int
         Seed of the held-out rows, where no folds of the user say which they are.
 
@@ -227,16 +223,18 @@ def select_setting(student, spec, rows, transfer, candidates, *, calibrate, seed
     -------
     SelectionResult
     """
-    settings, n_transfer_rows = candidates
-    if len(settings) == 1 and not n_transfer_rows:
+    if len(settings) == 1:
         return SelectionResult(settings[0], None)
-    most = max([n_transfer_rows, *(setting.n_augmented for setting in settings)])
-    trials = held_out_trials(student, spec, rows, transfer, most, seed)
+    n_transfer_rows = max(setting.n_augmented for setting in settings)
+    trials = held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed)
     if not trials:
         return SelectionResult(_default_setting(settings), None)
+    if _tries_transfer_rows(settings) and not _has_enough_transfer_rows(trials, n_transfer_rows):
+        settings = [setting for setting in settings if not setting.n_augmented]
     with without_fit_warnings():
-        settings, eligible = _evaluate(trials, settings, n_transfer_rows, spec.n_jobs)
-        result = select_best(trials, settings, eligible, calibrate)
+        for trial in trials:
+            trial.evaluate(settings, spec.n_jobs)
+        result = select_best(trials, settings)
     obstacles = [trial.transfer_set.obstacle for trial in trials]
     return result._replace(transfer_obstacle=next(filter(None, obstacles), None), trials=trials)
 
@@ -268,54 +266,19 @@ def held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed):
 
 
 def _default_setting(settings):
-    """Return what "auto" takes without held-out rows: alpha 0.5 and T = 1 where they are tried."""
-    soft = [setting for setting in settings if setting.source != "hard"]
-    return min(
-        soft, key=lambda s: (s.temperature != 1, s.alpha != 0.5, s.source != "out-of-sample")
-    )
+    """Return what "auto" takes without held-out rows: the first of the soft labels."""
+    return next(setting for setting in settings if setting.source != "hard")
 
 
-def _evaluate(trials, settings, n_transfer_rows, n_jobs):
-    """Evaluate settings, then transfer rows beside the best of those at T = 1.
-
-    Returns
-    -------
-    settings : list of DistillationSetting
-        With the one of transfer rows, if they are tried.
-    eligible : list of DistillationSetting
-        Soft labels at T = 1, and others that are better than these by enough.
-    """
-    soft = [s for s in settings if s.source != "hard"]
-    eligible = [s for s in soft if s.temperature == 1] or soft
-    others = [s for s in soft if s not in eligible]
-    for trial in trials:
-        trial.evaluate(settings, n_jobs)
-    best = _least_loss(trials, eligible)
-    if n_transfer_rows and _has_enough_transfer_rows(trials, n_transfer_rows):
-        others.append(best._replace(n_augmented=n_transfer_rows))
-        settings = [*settings, others[-1]]
-        for trial in trials:
-            trial.evaluate(others[-1:], n_jobs)
-    if not others:
-        return settings, eligible
-    first = _least_loss(trials, [s for s in settings if s.source == "hard" or s == best])
-    _, gain, error = compare(trials, "log_loss", [first, *others])
-    with np.errstate(invalid="ignore"):
-        # the gain is infinite where the fit of the first has failed
-        is_better = np.isposinf(gain) | (gain > MIN_GAIN_STANDARD_ERRORS * error)
-    better = [s for s, wins in zip(others, is_better[1:], strict=True) if wins]
-    return settings, eligible + better
+def _tries_transfer_rows(settings):
+    """Return whether soft labels are compared with and without transfer rows."""
+    return len({setting.n_augmented for setting in settings if setting.source != "hard"}) > 1
 
 
 def _has_enough_transfer_rows(trials, n_transfer_rows):
     """Return whether half of the transfer rows could be made, which small tables may not allow."""
     n_made = min(len(trial.transfer_set) for trial in trials)
     return n_made >= trials[0].fraction * n_transfer_rows / 2
-
-
-def _least_loss(trials, settings):
-    loss, *_ = compare(trials, "log_loss", settings)
-    return settings[int(loss.argmin())]
 
 
 def compare(trials, measure, settings):
@@ -346,17 +309,16 @@ def compare(trials, measure, settings):
     return values @ (weight / weight.sum()), gain, error
 
 
-def select_best(trials, settings, eligible, calibrate):
-    """Select the best of the eligible settings, or hard labels where these are better by enough.
+def select_best(trials, settings):
+    """Select the soft labels of the least loss, or hard labels where these are better by enough.
+
+    Temperatures other than 1 are selected where they are better by enough than the best one at 1.
 
     Parameters
     ----------
     trials : list of HeldOutTrial
         In which all settings have been evaluated.
     settings : list of DistillationSetting
-    eligible : list of DistillationSetting
-    calibrate : bool
-        Whether the temperature of a network may be fitted on the held-out rows.
 
     Returns
     -------
@@ -364,10 +326,12 @@ def select_best(trials, settings, eligible, calibrate):
     """
     loss, gain, error = compare(trials, "log_loss", settings)
     _, accuracy_gain, accuracy_error = compare(trials, "is_wrong", settings)
-    allowed = np.isfinite(loss) & np.array([setting in eligible for setting in settings])
+    is_soft = np.array([setting.source != "hard" for setting in settings])
+    allowed = is_soft & np.isfinite(loss)
     if not allowed.any():
         _raise_why_all_failed(trials)
-    if settings[0].source == "hard" and np.isfinite(loss[0]):
+    allowed &= _are_worth_their_temperature(trials, settings, loss)
+    if not is_soft[0] and np.isfinite(loss[0]):
         margin = _margin_of_hard_labels(trials, loss[0])
         with np.errstate(invalid="ignore"):
             allowed &= (gain >= -margin * error - ROUNDING) & (
@@ -387,11 +351,20 @@ def select_best(trials, settings, eligible, calibrate):
         "accuracy_gain_error": accuracy_error,
         "chosen": np.arange(len(settings)) == chosen,
     }
-    temperature, setting = 1.0, settings[chosen]
-    # out-of-sample labels have been calibrated themselves
-    if calibrate and setting.source == "in-sample" and trials[0].student.is_joint:
-        temperature = _student_temperature(trials, setting)
-    return SelectionResult(setting, candidates, temperature)
+    return SelectionResult(settings[chosen], candidates)
+
+
+def _are_worth_their_temperature(trials, settings, loss):
+    """Return a mask of the settings at T = 1, and of those better by enough than these."""
+    is_one = np.array([setting.temperature == 1 for setting in settings])
+    soft_at_one = [i for i, s in enumerate(settings) if is_one[i] and s.source != "hard"]
+    if is_one.all() or not soft_at_one:
+        return np.ones(len(settings), dtype=bool)
+    best = min(soft_at_one, key=lambda i: loss[i])
+    _, gain, error = compare(trials, "log_loss", [settings[best], *settings])
+    with np.errstate(invalid="ignore"):
+        # the gain is infinite where the fit of the best has failed
+        return is_one | np.isposinf(gain[1:]) | (gain[1:] > MIN_GAIN_STANDARD_ERRORS * error[1:])
 
 
 def _raise_why_all_failed(trials):
@@ -412,17 +385,6 @@ def _margin_of_hard_labels(trials, loss_of_hard_labels):
     if np.average(of_teacher, weights=weight) < loss_of_hard_labels:
         return MIN_LOSS_STANDARD_ERRORS
     return MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER
-
-
-def _student_temperature(trials, setting):
-    """Fit the temperature of the student of a setting on the held-out rows."""
-    weight = np.concatenate([trial.weight for trial in trials])
-    n_distinct = sum(trial.group.max() + 1 for trial in trials)
-    return fit_student_temperature(
-        np.concatenate([trial.losses[setting].log_proba for trial in trials]),
-        np.concatenate([trial.y_encoded for trial in trials]),
-        weight * (n_distinct / weight.sum()),  # copies of a row are one observation
-    )
 
 
 def held_out_splits(rows, seed, is_joint):

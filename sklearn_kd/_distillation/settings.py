@@ -7,15 +7,11 @@ from sklearn_kd._utils.sub_estimators import fit_parameter_key
 
 #: Distinct training rows below which nothing is held out and "auto" takes its defaults.
 MIN_DISTINCT_ROWS = 100
-#: Values of alpha beside 0 (hard labels) that ``alpha="auto"`` tries, by the source of the labels.
-#: Other values were seldom best (docs/results.md).
-ALPHAS_TO_TRY = {"out-of-sample": (0.25, 0.5), "in-sample": (0.5, 1.0)}
-#: Pair of alpha and temperature that ``temperature="auto"`` tries beside them.
-SOFTENED_PAIR = (0.5, 3.0)
+#: The alpha that "auto" compares with 0 (hard labels). Other values were seldom better
+#: (docs/results.md).
+ALPHA_TO_TRY = 0.5
 #: Temperatures that ``temperature="auto"`` tries for a given alpha.
 TEMPERATURES_TO_TRY = (1.0, 0.5, 2.0, 3.0, 5.0)
-#: Value of alpha that a student is tried with if it is fitted once for each candidate.
-USUAL_ALPHAS = {"hard": 0.0, "out-of-sample": 0.5, "in-sample": 1.0}
 
 
 class DistillationSetting(NamedTuple):
@@ -23,14 +19,16 @@ class DistillationSetting(NamedTuple):
 
     alpha: float
     temperature: float
-    #: "out-of-sample": what ``cv`` asks for, labels of a frozen teacher or given ones. "in-sample":
-    #: labels of the teacher fitted on the same rows. "hard": those of ``y`` alone.
+    #: "soft": labels of the teacher as ``cv`` asks for, or given ones. "hard": those of ``y``.
     source: str
     n_augmented: int = 0
 
 
-def candidate_settings(est, student, transfer, rows, *, is_frozen):
+def candidate_settings(est, student, transfer):
     """Return the settings that "auto" chooses from on held-out rows.
+
+    Hard labels come first for ``alpha="auto"``, then soft labels, without transfer rows before with
+    them.
 
     Parameters
     ----------
@@ -38,71 +36,36 @@ def candidate_settings(est, student, transfer, rows, *, is_frozen):
         Its parameters are read.
     student : StudentSpec
     transfer : TransferSpec
-    rows : TrainingRows
-    is_frozen : bool
-        Whether the teacher is.
 
     Returns
     -------
-    settings : list of DistillationSetting
-    n_transfer_rows : int
-        Transfer rows that the best soft labels are tried with, in a fit on all training rows.
+    list of DistillationSetting
+        With numbers of transfer rows of a fit on all training rows.
     """
-    sources = ["out-of-sample"]
-    is_automatic = isinstance(est.cv, str) and est.cv == "auto" and rows.given is None
-    is_automatic &= rows.groups is None  # the teacher has seen the group of each of its rows
-    if est.alpha == "auto" and is_automatic and not is_frozen:
-        sources.append("in-sample")
     alpha, temperature = python_number(est.alpha), python_number(est.temperature)
-    if temperature == "auto" and (est.class_weight is not None or student.mode == "mixed"):
-        temperature = 1.0
-    settings = settings_to_try(student.mode, alpha, temperature, sources, student.is_joint)
-    if est.augmentation == "auto":
-        return settings, transfer.n_rows
-    if est.augmentation is not None:
-        settings = [
-            s if s.source == "hard" else s._replace(n_augmented=transfer.n_rows) for s in settings
-        ]
-    return settings, 0
+    is_auto = alpha == "auto"
+    if is_auto:  # row expansion honors no other alpha at another temperature than 1
+        is_softened = student.mode == "expansion" and temperature not in ("auto", 1)
+        alpha = 1.0 if is_softened else ALPHA_TO_TRY
+    temperatures = [temperature]
+    if temperature == "auto":
+        is_fixed = is_auto or est.class_weight is not None
+        temperatures = [1.0] if is_fixed else TEMPERATURES_TO_TRY
+    soft = [
+        DistillationSetting(alpha, T, "soft")
+        for T in temperatures
+        if T == 1 or honors_temperature(student, alpha)
+    ]
+    if est.augmentation == "auto" and transfer.n_rows:
+        soft.append(soft[0]._replace(n_augmented=transfer.n_rows))
+    elif est.augmentation is not None:
+        soft = [setting._replace(n_augmented=transfer.n_rows) for setting in soft]
+    return [DistillationSetting(0.0, 1.0, "hard"), *soft] if is_auto else soft
 
 
-def settings_to_try(mode, alpha, temperature, sources, is_joint):
-    """Return settings without transfer rows that a student can honor.
-
-    The first is what the others are compared with, which is hard labels for ``alpha="auto"``.
-
-    Parameters
-    ----------
-    mode : {"native", "mixed", "expansion"}
-        Of the `StudentSpec`.
-    alpha, temperature : float or "auto"
-    sources : list of {"out-of-sample", "in-sample"}
-    is_joint : bool
-        Whether the candidates train jointly, so that further ones take little time.
-    """
-    tried = [DistillationSetting(0.0, 1.0, "hard")] if alpha == "auto" else []
-    for source in sources:
-        for a, T in _pairs(mode, alpha, temperature, source):
-            if T == 1 or (mode == "native" and a <= 1) or (mode == "expansion" and a == 1):
-                tried.append(DistillationSetting(a, T, source))
-    if alpha == "auto" and not is_joint:
-        # each candidate costs a fit, so that only the usual alpha of each source is tried
-        off = {s: abs(s.alpha - USUAL_ALPHAS[s.source]) for s in tried}
-        tried = [s for s in tried if off[s] == min(off[o] for o in tried if o.source == s.source)]
-    return tried
-
-
-def _pairs(mode, alpha, temperature, source):
-    """Return pairs of alpha and temperature for the labels of a source."""
-    if alpha != "auto":
-        values = TEMPERATURES_TO_TRY if temperature == "auto" else [temperature]
-        return [(alpha, T) for T in values]
-    if mode == "expansion" and temperature not in ("auto", 1):
-        return [(1.0, temperature)]  # row expansion honors no other alpha at this temperature
-    pairs = [(a, 1.0 if temperature == "auto" else temperature) for a in ALPHAS_TO_TRY[source]]
-    if source == "out-of-sample" and temperature == "auto":
-        pairs.append(SOFTENED_PAIR)
-    return pairs
+def honors_temperature(student, alpha):
+    """Return whether a student can learn soft labels of this weight at T other than 1."""
+    return student.mode == "native" if alpha < 1 else student.mode != "mixed" and alpha == 1
 
 
 def check_parameters(est, student):

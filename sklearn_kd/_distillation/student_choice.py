@@ -153,8 +153,6 @@ def choose_student(est, default, spec, rows, transfer, selection, seed):
             "therefore not distilled. Set alpha to a number to distill anyway.",
             NoGainWarning,
         )
-    if chosen:  # the probabilities of the default network have been calibrated, not those of others
-        selection = selection._replace(student_temperature=1.0)
     student, setting = pairs[chosen]
     return selection._replace(setting=setting, student=student, student_candidates=candidates)
 

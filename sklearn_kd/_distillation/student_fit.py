@@ -189,9 +189,6 @@ class StudentTrainer:
     def fit_jointly(self, training_sets):
         """Fit students of different labels of the same rows in shared matrix products.
 
-        The fits are trials, of fewer steps than a fit has. Unlabeled and transfer rows do not
-        increase their number.
-
         Parameters
         ----------
         training_sets : list of StudentTrainingSet
@@ -223,8 +220,9 @@ class StudentTrainer:
             X, rows[1], params.get("sample_weight"), groups=params.get("groups"), **validation
         )
         X, y_encoded, weights = rows
-        options = {"validation": validation, "n_trial_rows": training_sets[0].n_own}
-        joint = networks[0]._fit_jointly(networks, X, y_encoded, weights, targets, y, **options)
+        joint = networks[0]._fit_jointly(
+            networks, X, y_encoded, weights, targets, y, validation=validation
+        )
         joint.advance()
         return [
             fit.error or _with_preprocessing(preprocessing, network)

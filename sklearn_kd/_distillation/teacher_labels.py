@@ -132,13 +132,13 @@ class TeacherLabels:
     temperature: float | None = None
     fold_teachers: list = field(default_factory=list)
 
-    def predict_labels(self, X, *, calibrated=True):
+    def predict_labels(self, X):
         """Return probabilities of the fitted teacher for rows it was not fitted on."""
         values, is_proba = teacher_predictions(self.teacher, X, self.classes)
         if not is_proba:
             return apply_decision_value_calibration(values, *self.decision_calibration)
         return apply_teacher_temperature(
-            fill_missing_classes(values), self.temperature if calibrated else None, self._known
+            fill_missing_classes(values), self.temperature, self._known
         )
 
     def predict_transfer_labels(self, X, origin):

@@ -1,7 +1,6 @@
 """Training data of the student: original rows, soft labels of a teacher and synthetic rows."""
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -268,8 +267,8 @@ class LabeledTrainingData:
 
     def source_of(self, setting):
         """Return what ``label_source_`` says of the labels of a setting."""
-        if setting.source != "out-of-sample":
-            return setting.source
+        if setting.source == "hard":
+            return "hard"
         return self.labels.source if self.given is None else "given"
 
     def describe(self, setting):
@@ -284,13 +283,7 @@ class LabeledTrainingData:
         """Return labels from a source of `DistillationSetting`, (n_samples, n_classes)."""
         if source == "hard":
             return np.eye(len(self.classes))[self.y_encoded]
-        if source == "in-sample":
-            return self._in_sample
         return self.labels.proba if self.given is None else self.given
-
-    @cached_property
-    def _in_sample(self):
-        return self.labels.predict_labels(self.rows.X, calibrated=False)
 
     def labels_of(self, others):
         """Return soft labels of other `TrainingRows`, which the teacher has not been fitted on."""

@@ -9,14 +9,11 @@ from scipy.special import log_softmax, logsumexp, softmax
 #: 0.001 and 0.0001 the largest gave forests the least log loss on held-out rows of the 24 tables
 #: (docs/results.md).
 PROBABILITY_OFFSET = 0.01
-#: Bounds of the temperature of a teacher or student. Beyond them probabilities are nearly hard
+#: Bounds of the temperature of a teacher. Beyond them probabilities are nearly hard
 #: labels or nearly uniform.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 #: Bounds of the temperature of logits of any scale, in units of their root mean square.
 MIN_RELATIVE_TEMPERATURE, MAX_RELATIVE_TEMPERATURE = 1e-4, 1e4
-#: Standard deviation of the prior on the logarithm of a student's temperature. It is the standard
-#: deviation of networks trained on in-sample labels of the 24 tables (docs/results.md).
-LOG_TEMPERATURE_STD = 0.3
 #: Largest number of steps of Newton's method.
 MAX_NEWTON_STEPS = 100
 
@@ -253,35 +250,3 @@ def fit_teacher_temperature(proba, y_encoded, weight, known):
 
     bounds = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     return 1 / minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x
-
-
-def fit_student_temperature(log_proba, y_encoded, weight):
-    r"""Fit the temperature of a student's probabilities with the least penalized log loss.
-
-    The penalty is that of a normal prior on the logarithm of the temperature, so that few rows do
-    not move it far from 1:
-
-    .. math:: \min_T -\sum_i w_i \ln \mathrm{softmax}(\ln p_i / T)_{y_i}
-        + \frac{\ln^2 T}{2 s^2}
-
-    where s is `LOG_TEMPERATURE_STD`.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_classes)
-        Logarithms of out-of-sample probabilities, finite.
-    y_encoded : ndarray of int of shape (n_samples,)
-    weight : ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    float
-    """
-
-    def loss(log_slope):
-        z = log_softmax(np.exp(log_slope) * log_proba, axis=1)
-        penalty = log_slope**2 / (2 * LOG_TEMPERATURE_STD**2)
-        return -weight @ z[np.arange(len(y_encoded)), y_encoded] + penalty
-
-    bounds = -np.log(MAX_TEMPERATURE), -np.log(MIN_TEMPERATURE)
-    return float(np.exp(-minimize_scalar(loss, bounds=bounds, method="bounded").x))

@@ -10,7 +10,6 @@ from sklearn_kd._utils.calibration import (
     apply_decision_value_calibration,
     apply_teacher_temperature,
     fit_decision_value_calibration,
-    fit_student_temperature,
     fit_teacher_temperature,
     fit_temperature,
     smoothed_class_weights,
@@ -72,30 +71,6 @@ def test_temperature_of_weights_is_that_of_copies():
     assert fit_teacher_temperature(P, y_encoded, np.ones(80), known) != pytest.approx(
         copies, rel=1e-2
     )
-
-
-@pytest.mark.parametrize("n_rows", [5, 50, 2000])
-def test_student_temperature_has_the_least_penalised_loss(n_rows):
-    rng = np.random.default_rng(0)
-    P = rng.dirichlet(np.ones(3), size=n_rows)
-    y_encoded = np.array([rng.choice(3, p=p) for p in P])
-    w = rng.uniform(0.2, 2, n_rows)
-    sure = 3 * np.log(P)  # by T = 3
-    T = fit_student_temperature(sure, y_encoded, w)
-
-    def loss(T):
-        z = log_softmax(sure / T, axis=1)[np.arange(n_rows), y_encoded]
-        return -w @ z + np.log(T) ** 2 / (2 * 0.3**2)
-
-    grid = np.geomspace(T / 1.01, T * 1.01, 101)
-    assert abs(np.argmin([loss(t) for t in grid]) - 50) <= 1
-    if n_rows == 5:  # few rows do not move it far
-        assert abs(np.log(T)) < 0.15
-    if n_rows == 2000:
-        assert pytest.approx(3, rel=0.1) == T
-    copies = np.repeat(np.arange(n_rows), 2)
-    doubled = fit_student_temperature(sure[copies], y_encoded[copies], w[copies] / 2)
-    assert doubled == pytest.approx(T, rel=1e-5)
 
 
 def test_temperature_is_blind_to_classes_that_the_teacher_does_not_know():

@@ -108,12 +108,12 @@ class TrainingConfig:
     momentum: float
     decay: bool | Tensor  # of the step size, along a half cosine to zero; for all or of each
     generator: torch.Generator  # of the order of rows
+    #: (students,) share of the weights that a step of full size removes, see `training`; None: none
+    weight_decay: Tensor | None = None
     resume: list[list[Tensor]] | None = None  # states of the optimizers, as in `TrainingResult`
     #: (students,) index, from zero, of the fit that each belongs to: the networks of a fit end
     #: together. None: there is one fit.
     fit: Tensor | None = None
-    #: Most minibatches of an epoch, which then takes other rows each time. None: all rows.
-    max_steps_per_epoch: int | None = None
     activation: Activation = RELU
 
 

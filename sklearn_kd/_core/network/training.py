@@ -45,6 +45,10 @@ class ResumableTraining:
     products of the others shrink. With early stopping every scored network ends with the weights of
     its best score, else with those of its last step.
 
+    With ``config.weight_decay`` (lambda) each step first multiplies the trained weights by 1 - lambda s,
+    where s is the share of the full step size that is left, whatever that size is: algorithm 2 of
+    Loshchilov and Hutter (2019), "Decoupled weight decay regularization".
+
     A network whose loss stops being finite, or passes `step_size.divergence_threshold`, is marked
     as diverged and returns to its start. The others are not affected.
 
@@ -179,7 +183,6 @@ class TrainingState:
         n_rows = rows.inputs.shape[0]
         self.full_batch = config.batch_size is None or config.batch_size >= n_rows
         self.n_batches = 1 if self.full_batch else math.ceil(n_rows / (config.batch_size or n_rows))
-        self.steps_per_epoch = min(self.n_batches, config.max_steps_per_epoch or self.n_batches)
         self.is_uniform = rows.weights.shape[1] == 1
         self.n_epochs_done = self.n_steps = 0
 
@@ -189,10 +192,12 @@ class TrainingState:
         self.scaled_output = output * self.inverse_sqrt
         self.max_move = config.max_move[self.student_of_neuron][:, None]
         self.step_size = StepSize(config.step_size, self.student_of_neuron)
+        self.weight_decay = self._make_weight_decay(None)
         self.optimizer = self._make_optimizer(hidden)
         self.trains_output = config.output_step_size is not None
         if config.output_step_size is not None:
             self.output_step_size = StepSize(config.output_step_size, self.student_of_neuron)
+            self.output_weight_decay = self._make_weight_decay(config.output_step_size > 0)
             self.output_optimizer = self._make_optimizer(output)
             self.initial_output = output.clone()
         for optimizer, state in zip(self._optimizers(), config.resume or [], strict=False):
@@ -219,12 +224,21 @@ class TrainingState:
         self.buffers: dict[int, tuple[Tensor, Tensor]] = {}  # of each batch size: rows, weights
         is_bounded = torch.isfinite(self.config.max_move[self.original_index])
         self.is_bounded = bool(is_bounded.any())
-        n_steps = self.n_epochs * self.steps_per_epoch
+        n_steps = self.n_epochs * self.n_batches
         self.decay = CosineDecay(self.is_decayed, n_steps, self.student_of_neuron)
 
     def _make_optimizer(self, like: Tensor) -> Optimizer:
         kind = Adam if self.config.optimizer == "adam" else Nesterov
         return kind(like, self.config.momentum)
+
+    def _make_weight_decay(self, is_trained: Tensor | None) -> StepSize | None:
+        """Return the weight decay of a layer, None where no weight decays."""
+        decay = self.config.weight_decay
+        if decay is None:
+            return None
+        if is_trained is not None:
+            decay = decay * is_trained
+        return StepSize(decay, self.student_of_neuron) if decay.any() else None
 
     def _optimizers(self) -> list[Optimizer]:
         return [self.optimizer, self.output_optimizer] if self.trains_output else [self.optimizer]
@@ -256,8 +270,12 @@ class TrainingState:
             setattr(part, name, getattr(self, name)[neurons])
         part.least_n_epochs = int(part.n_epochs.min())
         part.step_size, part.optimizer = self.step_size.take(neurons), self.optimizer.take(neurons)
+        if self.weight_decay is not None:
+            part.weight_decay = self.weight_decay.take(neurons)
         if self.trains_output:
             part.output_step_size = self.output_step_size.take(neurons)
+            if self.output_weight_decay is not None:
+                part.output_weight_decay = self.output_weight_decay.take(neurons)
             part.output_optimizer = self.output_optimizer.take(neurons)
             part.initial_output = self.initial_output[neurons]
         if self.early_stopping is not None:
@@ -276,7 +294,7 @@ class TrainingState:
         else:
             order = torch.randperm(n_rows, generator=self.config.generator).to(inputs.device)
             losses = inputs.new_zeros(len(self.students))
-            for batch in order.tensor_split(self.n_batches)[: self.steps_per_epoch]:
+            for batch in order.tensor_split(self.n_batches):
                 n_batch = len(batch)
                 if n_batch not in self.buffers:
                     # the batch estimates the weighted mean over all rows
@@ -287,7 +305,7 @@ class TrainingState:
                 if not self.is_uniform:
                     batch_weights = batch_weights.index_select(1, batch)
                 losses += self._step(gathered, batch_weights, batch)
-            losses /= self.steps_per_epoch
+            losses /= self.n_batches
         self._record(self.result.losses, self.n_epochs_done, losses)
         self.n_epochs_done += 1
         assert self.divergence_threshold is not None
@@ -320,8 +338,10 @@ class TrainingState:
             layers.backward_output(residual, self.inverse_sqrt, work, self.output_gradient)
         layers.backward_hidden(residual, inputs, work, self.gradient)
         step_size = self.decay.decayed(self.step_size, self.n_steps)
+        self._shrink(students.hidden, self.weight_decay)
         self.optimizer.step(students.hidden, self.gradient, *step_size)
         if self.trains_output:
+            self._shrink(students.output, self.output_weight_decay)
             step_size = self.decay.decayed(self.output_step_size, self.n_steps)
             self.output_optimizer.step(students.output, self.output_gradient, *step_size)
             torch.mul(students.output, self.inverse_sqrt, out=self.scaled_output)
@@ -329,8 +349,14 @@ class TrainingState:
         if self.is_bounded:
             layers.project(students.hidden, students.initial, self.max_move)
         if stopping is not None and stopping.averages:
-            stopping.update_average(students, self.n_steps, self.steps_per_epoch)
+            stopping.update_average(students, self.n_steps, self.n_batches)
         return losses
+
+    def _shrink(self, weights: Tensor, weight_decay: StepSize | None) -> None:
+        """Multiply the weights of a layer by what the weight decay leaves of them in a step."""
+        if weight_decay is not None:
+            share, factors = self.decay.decayed(weight_decay, self.n_steps)
+            weights.mul_(1 - share if factors is None else 1 - share * factors)
 
     def _workspace(self, n_rows: int) -> layers.Workspace:
         """Return the scratch arrays for a batch size, made once."""
@@ -399,8 +425,12 @@ class TrainingState:
         neurons = diverged[self.student_of_neuron]
         self.students.hidden[neurons] = self.students.initial[neurons]
         self.step_size = self.step_size.stopped(neurons)
+        if self.weight_decay is not None:
+            self.weight_decay = self.weight_decay.stopped(neurons)
         self.optimizer.reset_state(neurons)
         if self.trains_output:
+            if self.output_weight_decay is not None:
+                self.output_weight_decay = self.output_weight_decay.stopped(neurons)
             self.students.output[neurons] = self.initial_output[neurons]
             self.output_optimizer.reset_state(neurons)
             self.output_step_size = self.output_step_size.stopped(neurons)

@@ -24,23 +24,31 @@ class Schedule(NamedTuple):
     """What max_iter="auto" aims at."""
 
     full_batch_steps: int
-    minibatch_steps: int
-    min_epochs: int  # in minibatches
+    min_steps: int  # in minibatches
+    usual_epochs: int  # where these take more steps
+    max_steps: int  # but not more of them than this
+    min_epochs: int  # unless these take more
+
+    def n_epochs(self, n_samples, batch_size):
+        """Return the number of epochs on this many rows."""
+        if batch_size is None:
+            return self.full_batch_steps
+        steps = self.usual_epochs * n_samples / batch_size
+        steps = max(self.min_steps, min(steps, self.max_steps))
+        return max(self.min_epochs, math.ceil(steps * batch_size / n_samples))
 
 
-FIXED = Schedule(2000, 10000, 30)
+FIXED = Schedule(2000, 10000, 0, 10000, 30)
 #: Where early stopping ends training. On most tables it does so after about 10000 steps, and others
 #: still improve there (docs/results.md).
-EARLY_STOPPING = Schedule(2000, 60000, 30)
-#: That of soft labels under early_stopping="auto". A longer one learns more of their noise
+EARLY_STOPPING = FIXED._replace(min_steps=60000, max_steps=60000)
+#: That of soft labels under early_stopping="auto". A longer one learns no more on few rows, and of
+#: noisy labels their noise (docs/results.md).
+SOFT_LABELS = Schedule(2000, 3000, 64, 10000, 16)
+#: Total of the weight decay under weight_decay="auto" with Adam's "auto" step sizes: the decay of a
+#: step is this over the steps of the schedule for soft labels, since more rows need less of it
 #: (docs/results.md).
-SOFT_LABELS = Schedule(300, 500, 16)
-#: Least and largest share of the steps of a fit that a trial takes, and the epochs that it aims at
-#: in between. Networks are closer to their end after a fifth of the steps where rows are few, and
-#: there a trial takes most of the time. Its most steps bound it where fits take more of them.
-MIN_TRIAL_SHARE, MAX_TRIAL_SHARE, TRIAL_EPOCHS, MAX_TRIAL_STEPS = 0.2, 0.5, 40, 10000
-#: Steps between two scores of a trial in minibatches that is compared with others in full batch.
-TRIAL_STEPS_PER_SCORE = 10
+TOTAL_WEIGHT_DECAY = 4.5
 #: Step sizes of Adam under learning_rate="auto". That of the hidden layer is divided by the square
 #: root of the number of inputs: a step moves every coordinate by the same amount, and so the logits
 #: in proportion to that root.
@@ -63,6 +71,7 @@ class FitPlan:
     step_size: float
     output_step_size: float | None
     decay: bool
+    weight_decay: float
     partial: bool
     order_seed: int
     fold_seed: int
@@ -77,7 +86,6 @@ class FitPlan:
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool = False  # those of the user
     soft: np.ndarray | None = None  # (n_samples, n_classes)
-    max_steps_per_epoch: int | None = None  # in minibatches; None: an epoch takes all rows
     n_shrunk: int = 0  # how often the step size has been divided by four
 
     @property
@@ -123,7 +131,7 @@ class FitPlan:
         return (
             *(str(est.device), bool(est.input_scaling), bool(est.input_intercept)),
             self.n_members,
-            *(self.optimizer, float(est.momentum), self.batch_size, self.max_steps_per_epoch),
+            *(self.optimizer, float(est.momentum), self.batch_size),
             None if in_full else self.order_seed,
             self.fold is not None,
             None
@@ -132,9 +140,7 @@ class FitPlan:
         )
 
 
-def resolve_parameters(
-    est, data, soft=None, *, partial=False, resume=False, like=None, n_trial_rows=None
-):
+def resolve_parameters(est, data, soft=None, *, partial=False, resume=False, like=None):
     """Resolve the parameters of one fit.
 
     Parameters
@@ -149,12 +155,6 @@ def resolve_parameters(
         Whether training continues from the fitted weights.
     like : FitPlan, optional
         A fit whose order of rows and validation rows this one takes in minibatches.
-    n_trial_rows : int, optional
-        Makes the fit a trial, whose whole schedule is compressed into a share of the steps that a
-        fit on the first ``n_trial_rows`` rows takes. Trials with further rows behind these
-        therefore take as many steps. The schedule of soft labels under "auto" is short, and stays
-        as it is. A trial has at most two restarts. In full batch its early
-        stopping holds out one fold instead of training a network for each fold.
 
     Returns
     -------
@@ -163,24 +163,17 @@ def resolve_parameters(
     if resume:
         check_resumed(est)
     soft = data.soft if soft is None else soft
-    is_trial, max_steps_per_epoch = n_trial_rows is not None, None
     batch_size = resolve_batch_size(est, data, partial=partial)
     n_restarts = est.n_init
     if n_restarts == "auto":
         n_restarts = max(1, RESTART_NEURONS // (est.width * est.n_members))
     stops = not partial and stops_early(est, soft, data.weights, data.validation)
     schedule = FIXED if stops or est.early_stopping != "auto" else SOFT_LABELS
-    n_epochs = 1 if partial else _n_epochs(est, len(data.X), batch_size, schedule)
-    if is_trial:
-        n_restarts = min(n_restarts, 2)
-    if is_trial and (schedule is FIXED or est.max_iter != "auto"):  # the other one is short
-        n_epochs, max_steps_per_epoch = _trial_epochs(
-            est, data, n_trial_rows, batch_size, schedule, holds_out=stops
-        )
+    n_epochs = 1 if partial else _n_epochs(est, data, batch_size, schedule)
     # that of the shorter training: a longer one does not wait longer
     patience = resolve_patience(est, n_epochs, divisor=5)
-    if stops and not is_trial:
-        n_epochs = _n_epochs(est, len(data.X), batch_size, EARLY_STOPPING)
+    if stops:
+        n_epochs = _n_epochs(est, data, batch_size, EARLY_STOPPING)
     optimizer, step_size, output_step_size = _optimizer_and_step_sizes(est, data)
     random = check_random_state(est.random_state)
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
@@ -196,6 +189,7 @@ def resolve_parameters(
         step_size=step_size,
         output_step_size=output_step_size,
         decay=est.learning_rate == "auto" and not partial,
+        weight_decay=_weight_decay(est, data, batch_size, optimizer),
         partial=partial,
         order_seed=order_seed,
         fold_seed=fold_seed,
@@ -203,48 +197,17 @@ def resolve_parameters(
         offset=offset,
         scale=scale,
         soft=soft,
-        max_steps_per_epoch=max_steps_per_epoch,
         stops_early=stops,
         column_of=columns_of_inputs(est, data.X.shape[1]) if est.n_members > 1 else None,
     )
     plan.uses_validation_rows = data.validation.has_rows
     if stops and not plan.uses_validation_rows:
-        plan.fold, plan.validation_mask = _held_out_rows(plan, data, one_fold=is_trial)
+        plan.fold, plan.validation_mask = _held_out_rows(plan, data)
     return plan
 
 
-def _n_epochs(est, n_samples, batch_size, schedule):
-    """Return the epochs of a fit: "auto" aims at a number of steps."""
-    if est.max_iter != "auto":
-        return est.max_iter
-    if batch_size is None:
-        return schedule.full_batch_steps
-    return max(schedule.min_epochs, math.ceil(schedule.minibatch_steps * batch_size / n_samples))
-
-
-def _trial_epochs(est, data, n_rows, batch_size, schedule, *, holds_out):
-    """Return the epochs of a trial, and the steps of each in minibatches.
-
-    The epochs are at least ``schedule.min_epochs`` where the fit has as many, so that a trial of
-    many rows is scored as often. They are then shorter than the rows are many.
-    """
-    first = replace(data, X=data.X[:n_rows], weights=data.weights[:n_rows])
-    first_batch_size = resolve_batch_size(est, first, partial=False)
-    n_fit_epochs = _n_epochs(est, n_rows, first_batch_size, schedule)
-    if first_batch_size is None:
-        n_steps = math.ceil(MIN_TRIAL_SHARE * n_fit_epochs)
-        if batch_size is None:
-            return n_steps, None
-        n_steps_per_epoch = min(TRIAL_STEPS_PER_SCORE, n_steps)
-        return math.ceil(n_steps / n_steps_per_epoch), n_steps_per_epoch
-    holds_out = holds_out and not data.validation.has_rows
-    n_trained = n_rows * (1 - est.validation_fraction * holds_out)
-    n_batches = max(1, int(n_trained / batch_size))
-    most = MAX_TRIAL_SHARE * n_fit_epochs
-    n_epochs = max(MIN_TRIAL_SHARE * n_fit_epochs, min(TRIAL_EPOCHS, most))
-    n_steps = math.ceil(min(n_epochs * n_batches, MAX_TRIAL_STEPS))
-    n_epochs = max(math.ceil(n_steps / n_batches), min(n_fit_epochs, schedule.min_epochs))
-    return n_epochs, max(1, round(n_steps / n_epochs))
+def _n_epochs(est, data, batch_size, schedule):
+    return schedule.n_epochs(len(data.X), batch_size) if est.max_iter == "auto" else est.max_iter
 
 
 def _optimizer_and_step_sizes(est, data):
@@ -261,24 +224,32 @@ def _optimizer_and_step_sizes(est, data):
     else:
         step_size = output_step_size = _inverse_curvature(data, est)
     is_trained = est.output_layer == "trained" or (
-        est.output_layer == "auto" and (data.n_classes > 2 or est.n_members > 1)
+        est.output_layer == "auto"
+        and (est.init == "standard" or data.n_classes > 2 or est.n_members > 1)
     )
     return optimizer, step_size, output_step_size if is_trained else None
 
 
-def _held_out_rows(plan, data, *, one_fold):
+def _weight_decay(est, data, batch_size, optimizer):
+    if est.weight_decay != "auto":
+        return float(est.weight_decay)
+    if est.learning_rate != "auto" or optimizer != "adam":
+        return 0.0
+    n_steps = SOFT_LABELS.full_batch_steps
+    if batch_size is not None:
+        n_steps = SOFT_LABELS.n_epochs(len(data.X), batch_size) * len(data.X) / batch_size
+    return TOTAL_WEIGHT_DECAY / n_steps
+
+
+def _held_out_rows(plan, data):
     """Return the fold of each row for cross-validation, or the mask of the validation rows.
 
-    At most one of the two is not None. Cross-validation is for full batch, ``one_fold`` replaces it
-    by its first fold.
+    At most one of the two is not None. Cross-validation is for full batch.
     """
     if plan.batch_size is not None:
         random = np.random.RandomState(plan.fold_seed)
         return None, sample_validation_rows(plan.est, data, random)
-    fold = data.folds(plan.fold_seed)
-    if one_fold and fold is not None:
-        return None, fold == 0
-    return fold, None
+    return data.folds(plan.fold_seed), None
 
 
 def _inverse_curvature(data, est):

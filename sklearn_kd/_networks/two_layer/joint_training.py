@@ -53,8 +53,6 @@ class JointTraining:
         Give all fits the order of rows and the held-out rows of the first, whatever their seeds.
     limit : float, default=inf
         Bytes that training may take.
-    n_trial_rows : int, optional
-        Shortens the schedule of each fit, as in `fit_plan.resolve_parameters`.
     n_paused : int, default=0
         Number of such objects that wait at the same time for `advance` to be called again. Each
         keeps all its networks. 0: `advance` is called once.
@@ -72,16 +70,15 @@ class JointTraining:
         *,
         share_minibatches=False,
         limit=math.inf,
-        n_trial_rows=None,
         n_paused=0,
     ):
         self.fits = [FitOutcome() for _ in students]
         self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
-        self._groups = self._plan_fits(students, rows, share_minibatches, n_trial_rows)
+        self._groups = self._plan_fits(students, rows, share_minibatches)
         if self.pauses:
             self._check_paused_memory(n_paused)
 
-    def _plan_fits(self, students, rows, share_minibatches, n_trial_rows):
+    def _plan_fits(self, students, rows, share_minibatches):
         """Return the fits that can be trained, as a list of `_CompatibleFits`."""
         softs = rows.soft if isinstance(rows.soft, list) else [rows.soft] * len(students)
         data_of, groups, first = {}, {}, None
@@ -94,7 +91,7 @@ class JointTraining:
                 if data_key not in data_of:
                     data_of[data_key] = _weighted_data(est, rows)
                 data = data_of[data_key]
-                plan = resolve_parameters(est, data, soft, like=first, n_trial_rows=n_trial_rows)
+                plan = resolve_parameters(est, data, soft, like=first)
                 first = plan if share_minibatches and first is None else first
                 check_held_out_rows(plan, soft)
                 own, shared = needed_bytes([plan], data, copies=self.pauses)

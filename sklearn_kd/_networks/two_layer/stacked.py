@@ -116,9 +116,9 @@ class StackedNetworks:
             optimizer=plans[0].optimizer,
             momentum=ests[0].momentum,
             decay=self._per_student([plan.decay for plan in plans]),
+            weight_decay=self._per_student([plan.weight_decay for plan in plans], dtype),
             generator=torch.Generator().manual_seed(plans[0].order_seed),
             fit=self._per_student(range(len(plans))),
-            max_steps_per_epoch=plans[0].max_steps_per_epoch,
         )
 
     def _rows(self):

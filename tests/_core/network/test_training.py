@@ -52,15 +52,19 @@ def test_projected_gradient_descent_step_by_step(n_outputs, radius):
         assert np.linalg.norm(path[-1] - W0, axis=1).max() == pytest.approx(limit)
 
 
-@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "weight_decay"), [("nesterov", 0.0), ("adam", 0.0), ("adam", 0.01)]
+)
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_both_layers_and_optimizers_against_torch(optimizer, n_outputs):
+def test_both_layers_and_optimizers_against_torch(optimizer, weight_decay, n_outputs):
     X, P, weights = make_data(n_outputs)
     students = make_students([6], n_outputs)
     W, A = (t.clone().requires_grad_() for t in (students.hidden, students.output))
     groups = [{"params": [W], "lr": 0.05}, {"params": [A], "lr": 0.02}]
     if optimizer == "adam":
-        reference = torch.optim.Adam(groups, betas=(0.9, 0.999))
+        for group in groups:  # torch multiplies the decay by the step size
+            group["weight_decay"] = weight_decay / group["lr"]
+        reference = torch.optim.AdamW(groups, betas=(0.9, 0.999))
     else:
         reference = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
     share = torch.tensor(weights / weights.sum())
@@ -77,11 +81,33 @@ def test_both_layers_and_optimizers_against_torch(optimizer, n_outputs):
         n_epochs=40,
         optimizer=optimizer,
         momentum=0.9,
+        weight_decay=doubles(weight_decay),
     )
     run_training(students, make_rows(X, P, weights, n_outputs), losses.cross_entropy, plan)
     # Adam divides by what may be nearly zero, which magnifies rounding
     torch.testing.assert_close(students.hidden, W.detach(), rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(students.output, A.detach(), rtol=1e-7, atol=1e-8)
+
+
+def test_weight_decay_follows_the_step_size_and_leaves_a_fixed_layer():
+    X, P, weights = make_data()
+    rows = make_rows(X, P, weights, 1)
+    widths, decay, n_steps = [4, 4], 0.02, 30
+    students = make_students(widths, 1)
+    W, A = students.hidden.clone(), students.output.clone()
+    plan = make_plan(
+        students,
+        doubles(0.0, 0.0),  # the weights move by their decay alone
+        output_step_size=doubles(1e-300, 0.0),
+        n_epochs=n_steps,
+        decay=True,
+        weight_decay=doubles(decay, decay),
+    )
+    run_training(students, rows, losses.cross_entropy, plan)
+    left = np.prod([1 - decay * (0.5 + 0.5 * np.cos(np.pi * k / n_steps)) for k in range(n_steps)])
+    torch.testing.assert_close(students.hidden, W * left)
+    torch.testing.assert_close(students.output[:4], A[:4] * left)
+    assert torch.equal(students.output[4:], A[4:])
 
 
 def test_squared_error_follows_its_gradient():
@@ -106,6 +132,7 @@ SIDE_BY_SIDE = {
     "widths": [4, 4, 8, 2, 4],
     "step_size": doubles(0.1, 0.7, 0.2, 0.3, 1.0),
     "max_move": doubles(0.3, np.inf, 0.05, 1.0, 0.2),
+    "weight_decay": doubles(0.01, 0.02, 0.0, 0.05, 0.03),
 }
 
 
@@ -132,6 +159,7 @@ def test_a_student_is_the_same_alone(neighbor, batch_size, optimizer, n_outputs)
             step_size=step_size[chosen],
             output_step_size=step_size[chosen] / 2,
             max_move=SIDE_BY_SIDE["max_move"][chosen],
+            weight_decay=SIDE_BY_SIDE["weight_decay"][chosen],
             generator=torch.Generator().manual_seed(3),
             **options,
         )
