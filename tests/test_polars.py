@@ -206,7 +206,7 @@ def mixed_frame():
     )
 
 
-@pytest.mark.parametrize("method", ["gibbs", "munge", "interpolate"])
+@pytest.mark.parametrize("method", ["gibbs", "munge"])
 def test_transfer_rows_have_the_columns_and_types(method):
     X = mixed_frame()
     rows = make_transfer_rows(X, 100, method=method, random_state=0)
@@ -217,7 +217,7 @@ def test_transfer_rows_have_the_columns_and_types(method):
         assert set(rows[name].to_list()) <= set(X[name].to_list())
     assert rows["count"].null_count() > 0
     assert rows["float"].min() >= X["float"].min()
-    if method != "gibbs":
+    if method == "munge":
         assert not set(rows["float"].to_list()) <= set(X["float"].to_list())
     given = set(X.rows())
     assert not [row for row in rows.rows() if row in given]

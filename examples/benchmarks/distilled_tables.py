@@ -50,16 +50,14 @@ SOFT = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
 LEVERS = {
     "soft labels": ({"encoder": None}, SOFT),
     "soft labels, gibbs rows": ({"encoder": None}, {**SOFT, "augmentation": "gibbs"}),
-    "soft labels, interpolated rows": ({"encoder": None}, {**SOFT, "augmentation": "interpolate"}),
     "encoder": ({}, None),
     "encoder, soft labels": ({}, SOFT),
     "encoder, soft labels, gibbs rows": ({}, {**SOFT, "augmentation": "gibbs"}),
-    "encoder, soft labels, interpolated rows": ({}, {**SOFT, "augmentation": "interpolate"}),
     "auto without encoder": ({"encoder": None}, {}),
     "auto": ({}, {}),
     "auto, early stopping": ({"early_stopping": True}, {}),
     "auto, symmetric and fixed": ({"init": "symmetric", "output_layer": "fixed"}, {}),
-    "auto, standard and trained": ({"init": "standard", "output_layer": "trained"}, {}),
+    "auto, no weight decay": ({"weight_decay": 0.0}, {}),
     "auto, 8 members": ({"n_members": 8}, {}),
 }
 

@@ -142,9 +142,9 @@ class DistilledClassifier(
         values stay as they are. If "auto" selects in-sample labels for a TwoLayerPGDClassifier,
         the probabilities of the student are calibrated on the held-out rows instead, unless
         classes are weighted.
-    augmentation : "auto", "munge", "gibbs", "interpolate", callable or None, default="auto"
+    augmentation : "auto", "munge", "gibbs", callable or None, default="auto"
         Method that makes transfer rows: more rows like those of X (and ``X_unlabeled``), for the
-        teacher to label. "munge", "gibbs" and "interpolate" are those of
+        teacher to label. "munge" and "gibbs" are those of
         :func:`sklearn_kd.datasets.make_transfer_rows`, which works on a DataFrame or a dense array
         before any encoding. A callable is called as ``augmentation(X, n_rows, seed)`` and returns
         rows in the container of X. "auto" tries "gibbs" on tables of up to 256 columns, and uses
@@ -328,7 +328,7 @@ class DistilledClassifier(
         "temperature": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cv": ["cv_object", StrOptions({"auto", "in-sample"})],
         "calibration": [StrOptions({"temperature"}), None],
-        "augmentation": [StrOptions({"auto", "munge", "gibbs", "interpolate"}), callable, None],
+        "augmentation": [StrOptions({"auto", "munge", "gibbs"}), callable, None],
         "n_augmented": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "augmented_labels": [StrOptions({"fixed", "recomputed"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],

@@ -56,7 +56,7 @@ class TransferSpec:
 
     Attributes
     ----------
-    method : "auto", "munge", "gibbs", "interpolate", callable or None
+    method : "auto", "munge", "gibbs", callable or None
         As ``augmentation`` of :class:`~sklearn_kd.DistilledClassifier`.
     n_rows : int
         Number of transfer rows in a fit on all training rows. 0 where none can be made.

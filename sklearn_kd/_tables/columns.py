@@ -35,15 +35,6 @@ class Column(NamedTuple):
         """Whether all values are equal."""
         return self.codes.min() == self.codes.max()
 
-    def nearest_possible(self, numbers):
-        """Return numbers in the range and the dtype of the column, whole if all of its are."""
-        if self.whole:
-            numbers = np.rint(numbers)
-        numbers = np.clip(numbers, self.values[0], self.values[-1])
-        if isinstance(self.dtype, np.dtype):
-            numbers = numbers.astype(self.dtype).astype(np.float64)
-        return numbers
-
 
 def check_table(X):
     """Return X as a DataFrame or a two-dimensional array, or raise an error."""

@@ -32,7 +32,6 @@ class NewRows(NamedTuple):
 
     donor: np.ndarray  # (n, n_attributes), distinct row that has the value
     drawn: np.ndarray  # (n, n_numeric), number that replaces it, or NaN
-    origin: np.ndarray  # (n,), distinct row at which it started
 
 
 class Attribute(NamedTuple):

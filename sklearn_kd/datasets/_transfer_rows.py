@@ -15,7 +15,6 @@ from sklearn_kd._utils.validation import (
     validate_sample_weight,
 )
 
-METHODS = ("munge", "gibbs", "interpolate")
 #: Number of rounds of draws. Each round drops copies of training rows and the next replaces them.
 MAX_DRAW_ROUNDS = 10
 #: Share of new rows among those drawn below which drawing stops.
@@ -60,12 +59,10 @@ def make_transfer_rows(  # noqa: PLR0913
         changed.
     n_rows : int
         Number of new rows.
-    method : {"munge", "gibbs", "interpolate"}, default="munge"
+    method : {"munge", "gibbs"}, default="munge"
         - "munge": a new row lies between a row and its nearest neighbor, with noise on the numbers.
         - "gibbs": half of the values of a row at a time are replaced by those of a row that is near
           in the other half. Every value is one that occurs in X.
-        - "interpolate": a new row lies between a row and one of its nearest neighbors. Its numbers
-          are on the line between the two, and its other values are those of one of the two.
     swap_probability : float in (0, 1], default=0.5
         Only for "munge". Probability that an attribute is taken from the neighbor. Lower
         probabilities give rows that are nearer to the original row.
@@ -74,8 +71,8 @@ def make_transfer_rows(  # noqa: PLR0913
         divided by ``local_variance``. Larger values mean less noise, contrary to the name, which is
         that of the paper.
     n_neighbors : int, default=5
-        Only for "gibbs" and "interpolate". Number of nearest distinct rows of which one is drawn.
-        Fewer neighbors preserve more of the dependence between the columns.
+        Only for "gibbs". Number of nearest distinct rows of which one is drawn. Fewer neighbors
+        preserve more of the dependence between the halves.
     sample_weight : array-like of shape (n_samples,), default=None
         New rows start at a row in proportion to its weight. A weight of k equals k copies of the
         row, and a weight of 0 equals its absence.
@@ -85,8 +82,7 @@ def make_transfer_rows(  # noqa: PLR0913
         Whether to return the share of copies too.
     return_origins : bool, default=False
         Whether to return the row of X at which each new row started too. If rows belong to groups,
-        a new row belongs to the group of this row. For "interpolate", where the two rows are alike,
-        it is the one that comes later in X.
+        a new row belongs to the group of this row.
 
     Returns
     -------
@@ -108,7 +104,7 @@ def make_transfer_rows(  # noqa: PLR0913
         If X or a column of X is sparse.
     ValueError
         If X has fewer than two distinct rows or infinite values, there are at most ``n_neighbors``
-        distinct rows for "gibbs" or "interpolate", or a parameter is invalid.
+        distinct rows for "gibbs", or a parameter is invalid.
 
     See Also
     --------
@@ -136,13 +132,6 @@ def make_transfer_rows(  # noqa: PLR0913
     network. Here nearest neighbors approximate them, in two sweeps of random halves. If a table has
     few categories, most rows have neighbors that equal them in one half, and the result is a copy.
 
-    **Interpolate** is SMOTE of Chawla et al. on the rows of all classes together. A number is
-    :math:`e_a + t (e'_a - e_a)`, rounded if the column contains only integers, with one uniform
-    :math:`t` for the row and one of the ``n_neighbors`` nearest rows :math:`e'`, drawn by weight.
-    With probability :math:`t` all nominal values are those of :math:`e'`, else of :math:`e`, and so
-    are numbers of which one of the two is missing. A table without numeric attributes has no such
-    rows, since all of them would be copies.
-
     Rows are drawn in whole passes over X in random order. If ``n_rows`` is twice the number of
     rows, each row is the start of two new rows, apart from copies. Up to 2,000 distinct rows, the
     search compares each row with all others. More rows are divided into blocks of at most 2,000
@@ -157,9 +146,6 @@ def make_transfer_rows(  # noqa: PLR0913
 
     Fakoor, R., Mueller, J., Erickson, N., Chaudhari, P., and Smola, A. J. (2020). Fast, accurate,
     and simple models for tabular data via augmented distillation. NeurIPS, arXiv:2006.14284.
-
-    Chawla, N. V., Bowyer, K. W., Hall, L. O., and Kegelmeyer, W. P. (2002). SMOTE: synthetic
-    minority over-sampling technique. JAIR 16, 321-357.
 
     Examples
     --------
@@ -185,7 +171,7 @@ def make_transfer_rows(  # noqa: PLR0913
     if len(used) < len(weights):  # rows of weight zero must not change the ranges either
         X, weights = safe_indexing(X, used), weights[used]
     table = MixedTable(X, weights)
-    if method != "munge" and n_neighbors >= len(table.first):
+    if method == "gibbs" and n_neighbors >= len(table.first):
         raise TooFewRowsError(
             f"n_neighbors={n_neighbors} needs {n_neighbors + 1} distinct rows, X has "
             f"{len(table.first)}: set n_neighbors to {len(table.first) - 1} or less.",
@@ -194,25 +180,22 @@ def make_transfer_rows(  # noqa: PLR0913
         )
     if method == "munge":
         sampler = _MungeSampler(table, swap_probability, local_variance)
-    elif method == "gibbs":
-        sampler = _GibbsSampler(table, n_neighbors)
     else:
-        sampler = _InterpolationSampler(table, n_neighbors)
-    new, copies = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
+        sampler = _GibbsSampler(table, n_neighbors)
+    new, copies, sources = _draw_new_rows(sampler, n_rows, check_random_state(random_state))
     results = [table.build(new)]
     if return_copies:
         results.append(copies)
     if return_origins:
-        results.append(used[table.first[new.origin]])
+        results.append(used[table.first[sources]])
     return tuple(results) if len(results) > 1 else results[0]
 
 
 def _check_parameters(n_rows, method, swap_probability, local_variance, n_neighbors):
     check_scalar(n_rows, "n_rows", Integral, min_val=1)
     check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1)
-    if method not in METHODS:
-        names = f"{', '.join(map(repr, METHODS[:-1]))} or {METHODS[-1]!r}"
-        raise ValueError(f"method must be {names}, got {method!r}.")
+    if method not in ("munge", "gibbs"):
+        raise ValueError(f"method must be 'munge' or 'gibbs', got {method!r}.")
     positive = {"swap_probability": swap_probability, "local_variance": local_variance}
     for name, value in positive.items():
         if not (isinstance(value, Real) and value > 0):
@@ -229,17 +212,21 @@ def _draw_new_rows(sampler, n_rows, rng):
     rows : NewRows
     copies : float
         Share of copies among the rows drawn.
+    sources : ndarray of int of shape (n_new_rows,)
+        Distinct row at which each of the rows started.
     """
     table = sampler.table
-    kept, n_kept, n_drawn, n_copies = [], 0, 0, 0
+    kept, kept_sources, n_kept, n_drawn, n_copies = [], [], 0, 0, 0
     n_wanted = n_rows
     for _ in range(MAX_DRAW_ROUNDS):
-        rows = sampler.draw(table.draw_sources(n_wanted, rng), rng)
+        sources = table.draw_sources(n_wanted, rng)
+        rows = sampler.draw(sources, rng)
         is_copy = table.copies(rows)
         n_drawn += n_wanted
         n_copies += np.count_nonzero(is_copy)
         new = np.flatnonzero(~is_copy)[: n_rows - n_kept]
-        kept.append(NewRows(*(part[new] for part in rows)))
+        kept.append(NewRows(rows.donor[new], rows.drawn[new]))
+        kept_sources.append(sources[new])
         n_kept += len(new)
         if n_kept == n_rows:
             break
@@ -248,25 +235,8 @@ def _draw_new_rows(sampler, n_rows, rng):
             break
         n_wanted = int((n_rows - n_kept) / max(new_share, MIN_NEW_SHARE)) + 1
         n_wanted = min(n_wanted, max(n_rows, MIN_DRAWN_ROWS))
-    return NewRows(*map(np.concatenate, zip(*kept, strict=True))), float(n_copies / n_drawn)
-
-
-def _search_neighbors(table, neighbors, sources, rng):
-    """Find the nearest rows of those sources that have -1 in place of them."""
-    searched = np.unique(sources[neighbors[sources, 0] < 0])
-    n_attributes = len(table.attributes)
-    if len(searched):
-        donor = np.broadcast_to(searched[:, None], (len(searched), n_attributes))
-        given, n_neighbors = np.arange(n_attributes), neighbors.shape[1]
-        neighbors[searched] = table.nearest(donor, given, searched, n_neighbors, rng)
-
-
-def _choose_by_weight(table, nearest, rng):
-    """Draw one of the nearest rows (n, n_neighbors) of each row, in proportion to their weights."""
-    cumulative = np.cumsum(table.weights[nearest], axis=1)
-    points = rng.random_sample(len(nearest)) * cumulative[:, -1]
-    chosen = (cumulative <= points[:, None]).sum(axis=1).clip(max=nearest.shape[1] - 1)
-    return np.take_along_axis(nearest, chosen[:, None], axis=1)[:, 0]
+    new_rows = NewRows(*map(np.concatenate, zip(*kept, strict=True)))
+    return new_rows, float(n_copies / n_drawn), np.concatenate(kept_sources)
 
 
 class _MungeSampler:
@@ -276,13 +246,19 @@ class _MungeSampler:
         self.table = table
         self.swap_probability = swap_probability
         self.local_variance = local_variance
-        self.neighbors = np.full((len(table.first), 1), -1, dtype=np.int32)
+        self.neighbor = np.full(len(table.first), -1, dtype=np.int32)
 
     def draw(self, sources, rng):
         table = self.table
-        _search_neighbors(table, self.neighbors, sources, rng)
-        neighbors = self.neighbors[sources, 0]
-        donor = np.empty((len(sources), len(table.attributes)), dtype=np.int32)
+        searched = np.unique(sources[self.neighbor[sources] < 0])
+        n_attributes = len(table.attributes)
+        if len(searched):
+            donor = np.broadcast_to(searched[:, None], (len(searched), n_attributes))
+            self.neighbor[searched] = table.nearest(
+                donor, np.arange(n_attributes), searched, 1, rng
+            )[:, 0]
+        neighbors = self.neighbor[sources]
+        donor = np.empty((len(sources), n_attributes), dtype=np.int32)
         drawn = np.full((len(sources), table.n_numeric), np.nan)
         for i, attribute in enumerate(table.attributes):
             swapped = rng.random_sample(len(sources)) < self.swap_probability
@@ -296,8 +272,13 @@ class _MungeSampler:
             with np.errstate(over="ignore"):  # clipped below
                 spread = np.abs(own - mean)[noisy] / self.local_variance
                 numbers = mean[noisy] + spread * rng.standard_normal(len(noisy))
-            drawn[noisy, attribute.position] = column.nearest_possible(numbers)
-        return NewRows(donor, drawn, sources)
+            if column.whole:
+                numbers = np.rint(numbers)
+            numbers = np.clip(numbers, column.values[0], column.values[-1])
+            if isinstance(column.dtype, np.dtype):
+                numbers = numbers.astype(column.dtype).astype(np.float64)
+            drawn[noisy, attribute.position] = numbers
+        return NewRows(donor, drawn)
 
 
 class _GibbsSampler:
@@ -318,35 +299,8 @@ class _GibbsSampler:
                 given, replaced = order[:n_given], order[n_given:]
                 block = donor[rows]
                 nearest = table.nearest(block, given, sources[rows], self.n_neighbors, rng)
-                block[:, replaced] = _choose_by_weight(table, nearest, rng)[:, None]
-        return NewRows(donor, np.full((len(donor), table.n_numeric), np.nan), sources)
-
-
-class _InterpolationSampler:
-    """Rows on the line between a row and one of its neighbors."""
-
-    def __init__(self, table, n_neighbors):
-        self.table = table
-        self.neighbors = np.full((len(table.first), n_neighbors), -1, dtype=np.int32)
-
-    def draw(self, sources, rng):
-        table = self.table
-        _search_neighbors(table, self.neighbors, sources, rng)
-        others = _choose_by_weight(table, self.neighbors[sources], rng)
-        t = rng.random_sample(len(sources))
-        donor = np.where(rng.random_sample(len(sources)) < t, others, sources)
-        drawn = np.full((len(sources), table.n_numeric), np.nan)
-        for attribute in table.attributes:
-            if attribute.numbers is None:
-                continue
-            column = table.columns[attribute.columns[0]]
-            own, other = attribute.numbers[sources], attribute.numbers[others]
-            # the number of the donor stays if the two are equal or one of them is missing
-            between = np.flatnonzero((own != other) & ~np.isnan(own) & ~np.isnan(other))
-            own, other, part = own[between], other[between], t[between]
-            numbers = (1 - part) * own + part * other  # the difference could overflow
-            drawn[between, attribute.position] = column.nearest_possible(numbers)
-        donor = np.repeat(donor[:, None], len(table.attributes), axis=1)
-        # either row may be the origin: with the later one, no row is made of rows that are held out
-        # at the end of X but those whose origin is held out
-        return NewRows(donor, drawn, np.maximum(sources, others))
+                cumulative = np.cumsum(table.weights[nearest], axis=1)
+                points = rng.random_sample(len(block)) * cumulative[:, -1]
+                chosen = (cumulative <= points[:, None]).sum(axis=1).clip(max=self.n_neighbors - 1)
+                block[:, replaced] = np.take_along_axis(nearest, chosen[:, None], axis=1)
+        return NewRows(donor, np.full((len(donor), table.n_numeric), np.nan))

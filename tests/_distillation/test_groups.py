@@ -232,7 +232,7 @@ def test_copies_of_a_row_keep_its_group(is_routed, is_pipeline):
     assert_array_equal(last.groups_, last.rows_[:, 0])
 
 
-@pytest.mark.parametrize("augmentation", ["gibbs", "munge", "interpolate", "callable"])
+@pytest.mark.parametrize("augmentation", ["gibbs", "munge", "callable"])
 @pytest.mark.parametrize("frame", [False, True])
 def test_transfer_rows_are_of_the_group_of_their_origin(augmentation, frame, log):
     X, y, groups = visits(n_groups=12, n_visits=12)

@@ -102,12 +102,11 @@ def test_categories_by_dtype_and_by_name_are_the_same():
     [
         ("polars", {"alpha": "auto", "temperature": "auto", "augmentation": "auto"}),
         ("pandas", {"augmentation": "munge"}),
-        ("polars", {"augmentation": "interpolate"}),
         ("polars", {"augmentation": lambda X, n_rows, seed: safe_indexing(X, np.arange(n_rows))}),
         ("pandas", {"cv": 2, "class_weight": "balanced", "class_prior": "uniform"}),
         ("polars", {"cv": "in-sample"}),
     ],
-    ids=["auto", "munge", "interpolate", "callable", "cv", "in-sample"],
+    ids=["auto", "munge", "callable", "cv", "in-sample"],
 )
 def test_settings(library, options):
     X, y = raw_table(120, library)

@@ -59,7 +59,7 @@ def test_no_row_outside_the_fold_gets_into_a_fit(student, params):
             assert model.n_augmented_ == 3 * len(train)
 
 
-@pytest.mark.parametrize("augmentation", ["auto", "munge", "gibbs", "interpolate"])
+@pytest.mark.parametrize("augmentation", ["auto", "munge", "gibbs"])
 def test_markers_of_the_test_fold_never_show_up(augmentation):
     X, y = overlapping(150, 2)
     cv = KFold(3, shuffle=True, random_state=0)

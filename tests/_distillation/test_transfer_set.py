@@ -22,7 +22,7 @@ from tests._helpers.distillation import Recording, fixed, sharpen_by_hand
 from tests._helpers.estimators import SoftmaxStudent
 
 
-@pytest.mark.parametrize("method", ["munge", "gibbs", "interpolate", "callable"])
+@pytest.mark.parametrize("method", ["munge", "gibbs", "callable"])
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 def test_transfer_rows_have_calibrated_labels_and_no_hard_part(method, alpha):
     X, y = blobs(120, 3, spread=4.0)

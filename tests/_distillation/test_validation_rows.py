@@ -254,7 +254,7 @@ def explicit(n=200):
 
 
 @pytest.mark.parametrize("cv", [TimeSeriesSplit(3), explicit()], ids=["splitter", "explicit"])
-@pytest.mark.parametrize("augmentation", [None, "gibbs", "interpolate", "callable"])
+@pytest.mark.parametrize("augmentation", [None, "gibbs", "callable"])
 @pytest.mark.parametrize("is_pipeline", [False, True])
 def test_the_student_holds_out_the_last_rows(cv, augmentation, is_pipeline, log):
     X, y = in_time()
@@ -277,8 +277,6 @@ def test_the_student_holds_out_the_last_rows(cv, augmentation, is_pipeline, log)
         if augmentation is None:
             assert fit["X"][:, 0].max() < times.min()
             assert len(times) == round(0.1 * (len(times) + len(fit["X"])))
-        elif augmentation == "interpolate":  # nor between a row and one of the last ones
-            assert fit["X"][:, 0].max() < times.min()
         else:  # not the rows that were made of the last ones either
             assert not set(np.round(fit["X"][:, 0])) & set(times) or augmentation == "gibbs"
         assert_array_equal(fit["sample_weight_val"], weight[times.astype(int)])
