@@ -109,13 +109,13 @@ class DistilledClassifier(
         trees of no more bytes on held-out rows, see Notes.
     alpha : float or "auto", default="auto"
         Weight of the soft labels. Hard labels have the weight ``1 - alpha``. "auto" selects from
-        0, 0.25, 0.5 and 1 on held-out rows, see Notes. A value above 1 (against noise in the
+        0 and 0.5 on held-out rows, see Notes. A value above 1 (against noise in the
         labels [2]_) needs T = 1 and a student that takes ``soft_targets`` and has a finite radius,
         weight decay or early stopping, since the loss has no lower bound.
     temperature : float or "auto", default="auto"
         T in the loss. Above 1 the student attends more to small probabilities. A student that can
-        represent the teacher's probabilities learns them at any T. "auto" selects from 1 and 3 if
-        ``alpha="auto"``, else from 0.5, 1, 2, 3 and 5. Row expansion honors a T other than 1 for
+        represent the teacher's probabilities learns them at any T. "auto" is 1 if
+        ``alpha="auto"``, and else selects from 0.5, 1, 2, 3 and 5. Row expansion honors a T other than 1 for
         ``alpha=1`` only.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
@@ -139,9 +139,7 @@ class DistilledClassifier(
         Calibrate out-of-sample labels by the temperature at which their log loss is least. Most
         forests are underconfident, and most boosted ensembles are overconfident.
         Labels of a frozen teacher, in-sample labels, ``soft_targets`` and calibrated decision
-        values stay as they are. If "auto" selects in-sample labels for a TwoLayerPGDClassifier,
-        the probabilities of the student are calibrated on the held-out rows instead, unless
-        classes are weighted.
+        values stay as they are.
     augmentation : "auto", "munge", "gibbs", callable or None, default="auto"
         Method that makes transfer rows: more rows like those of X (and ``X_unlabeled``), for the
         teacher to label. "munge" and "gibbs" are those of
@@ -224,12 +222,9 @@ class DistilledClassifier(
     the hard labels of the held-out rows (the least error for a student without probabilities).
     Class weights and ``class_prior`` do not enter this loss. Hard labels are selected only if they
     are better by a number of standard errors, which is smaller for a teacher whose own loss is
-    above that of hard labels. Temperatures other than 1 and transfer rows are compared with the
-    best setting without them, and must be better by a number of standard errors, too. With
-    ``alpha="auto"`` and ``cv="auto"`` in-sample labels are candidates too. The candidates of a
-    TwoLayerPGDClassifier train jointly, all of them for the same number of steps, which is a fifth
-    to a half of those of a fit on the rows alone. Other students have fewer candidates, which are
-    fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an iterable of splits,
+    above that of hard labels. Temperatures other than 1 must be better than T = 1 by a number of
+    standard errors, too. The candidates of a TwoLayerPGDClassifier train jointly, on three quarters
+    of the rows. Other students are fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an iterable of splits,
     the last split says which rows are held out.
 
     Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
@@ -250,13 +245,13 @@ class DistilledClassifier(
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
     more, to detect memorization. The student is fitted once. The selection adds the same fits of
     the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
-    network), and about the time of one or two fits of the student on the rows alone. With transfer
-    rows, the last fit is one on four times the rows. Row expansion trains on a copy of a row for
+    network), and a fit of the student for each of hard labels, soft labels and transfer rows. With
+    transfer rows, the last fit is one on four times the rows. Row expansion trains on a copy of a row for
     each class, at most 20, in memory.
 
     **Groups.** If ``groups`` are passed to ``fit``, no label of a row comes from a fit that has
     seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and
-    neither leave-one-out, out-of-bag nor in-sample labels are tried by "auto". The selection holds
+    neither leave-one-out nor out-of-bag labels are used by "auto". The selection holds
     out whole groups, and so does a student whose ``fit`` takes groups. Transfer rows belong to the
     group of the row at which they started, and are labeled by a teacher that has not seen it. Each
     unlabeled row is a group of its own. Each class needs rows in two groups. Searches pass groups
