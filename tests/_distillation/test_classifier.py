@@ -219,7 +219,7 @@ def test_verbose(capsys):
 @pytest.mark.parametrize(
     ("student", "n_fits"),
     # networks of the same rows train together
-    [(DecisionTreeClassifier(max_depth=3), 4), (TwoLayerPGDClassifier(4, max_iter=20), 2)],
+    [(DecisionTreeClassifier(max_depth=3), 3), (TwoLayerPGDClassifier(4, max_iter=20), 2)],
 )
 def test_verbose_names_the_candidates_of_the_comparison(student, n_fits, capsys):
     X, y = blobs(1200, 2)

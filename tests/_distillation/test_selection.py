@@ -21,7 +21,6 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
@@ -115,7 +114,7 @@ def trial_by_hand(X, y, w, splits, settings, student):
     losses, errors = [], []
     for alpha, T in settings:
         taught = clone(student)
-        if isinstance(student, SoftmaxStudent):
+        if hasattr(student, "alpha"):
             taught.set_params(alpha=alpha, temperature=T)
             labels = pd.DataFrame(Q if alpha else hard, columns=classes)
             taught.fit(X[train], y[train], sample_weight=w[train], soft_targets=labels)
@@ -145,6 +144,11 @@ TRIALS = {
     "native": (
         {},
         SoftmaxStudent(l2=1e-2),
+        [(0.0, 1.0), (0.5, 1.0)],
+    ),
+    "network": (
+        {},
+        TwoLayerPGDClassifier(4, max_iter=30, n_init=1, random_state=0, device="cpu"),
         [(0.0, 1.0), (0.5, 1.0)],
     ),
     "expansion": ({}, LogisticRegression(tol=1e-9, max_iter=1000), [(0.0, 1.0), (0.5, 1.0)]),
@@ -333,52 +337,6 @@ def test_soft_labels_as_good_as_hard_ones_are_taken():
     model.set_params(random_state=0).fit(X, y)
     assert (model.candidates_["loss"] == 0).all()
     assert model.label_source_ != "hard"
-
-
-def steps_of_trials(monkeypatch):
-    """Return a list that gets the numbers of rows, networks and steps of each joint training."""
-    recorded = []
-    advance = ResumableTraining.advance
-
-    def counted(training, until=None):
-        state = training._state
-        n_rows, n_networks = len(state.rows.inputs), len(state.students)
-        result = advance(training, until)
-        (n_epochs,) = set(result.n_epochs)
-        recorded.append((n_rows, n_networks, n_epochs * state.steps_per_epoch))
-        return result
-
-    monkeypatch.setattr(ResumableTraining, "advance", counted)
-    return recorded
-
-
-@pytest.mark.parametrize(
-    ("n", "params", "n_steps"),
-    [
-        # a fifth of the steps where there are many epochs
-        pytest.param(2000, {"max_iter": "auto"}, 1708, marks=pytest.mark.slow),
-        (2000, {"max_iter": 60}, 30 * 10),  # a half of the steps where there are few epochs
-        pytest.param(2000, {"batch_size": 8}, 27 * 168, marks=pytest.mark.slow),
-        (2000, {"batch_size": 8, "max_iter": 3}, 252),
-        (2000, {"batch_size": None, "max_iter": 50}, 10),
-        (2000, {"early_stopping": False, "batch_size": 64, "max_iter": 7}, 81),
-        (600, {"max_iter": 100}, 20),  # in full batch without transfer rows
-        (300, {"max_iter": 80, "output_layer": "trained"}, 16),
-    ],
-)
-def test_candidates_of_a_trial_take_equally_many_steps(n, params, n_steps, monkeypatch):
-    X, y, coef = noisy_labels(n, 5)
-    defaults = {"early_stopping": True, "n_iter_no_change": 10**6, "n_init": 1, "random_state": 0}
-    student = TwoLayerPGDClassifier(4, **{**defaults, **params}, encoder=None)
-    oracle = FrozenEstimator(Oracle(coef).fit(X, y))
-    trials = steps_of_trials(monkeypatch)
-    model = DistilledClassifier(oracle, student, random_state=0).fit(X, y)
-    n_rows = {rows for rows, *_ in trials}
-    assert len(n_rows) > 1  # with and without transfer rows
-    assert sum(networks for _, networks, _ in trials) >= len(model.candidates_["alpha"])
-    steps = np.array([steps for *_, steps in trials])
-    assert (steps == steps[0]).all()
-    assert_allclose(steps[0], n_steps, rtol=0.05)
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_what_is_tried_again_at_a_pause_trains_once(monkeypatch):
     monkeypatch.setattr(
         joint_training, "StackedNetworks", lambda *a: sizes.append(len(a[1])) or batch(*a)
     )
-    estimator = student(max_iter=2, early_stopping=False, input_scaling=False)
+    estimator = student(max_iter=2, early_stopping=False, input_scaling=False, init="symmetric")
     trained = []
     for factor in (None, 2):
         batched(estimator, {"width": [2, 4, 6]}, cv=2, halving_factor=factor).fit(X * 1e8, y)

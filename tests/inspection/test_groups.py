@@ -92,6 +92,7 @@ def test_a_display_takes_groups(log):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.SoftTargetsAlignmentWarning")
 @pytest.mark.parametrize("is_routed", [False, True])
 def test_a_width_curve_takes_groups(is_routed):
     pytest.importorskip("matplotlib")

@@ -42,7 +42,8 @@ def table(n_classes=3, n=90):
 
 
 def network(**params):
-    params = {"learning_rate": 0.5, "max_iter": 12, "n_init": 1, "early_stopping": False, **params}
+    defaults = {"learning_rate": 0.5, "max_iter": 12, "n_init": 1, "early_stopping": False}
+    params = {**defaults, "init": "symmetric", **params}
     return TwoLayerPGDClassifier(16, **params, encoder=None)
 
 

@@ -269,7 +269,7 @@ def test_minibatches_share_products_and_learn(ax, monkeypatch):
 
     monkeypatch.setattr(joint_training, "StackedNetworks", counted)
     X, y = load_breast_cancer(return_X_y=True)
-    own = student(batch_size=64, max_iter=10, early_stopping=True)
+    own = student(batch_size=64, max_iter=10, early_stopping=True, init="symmetric")
     frame = WidthCurveDisplay.from_estimator(
         distilled(GaussianNB(), own), X, y, widths=[2, 8], seeds=2, cv=2, ax=ax
     ).frame

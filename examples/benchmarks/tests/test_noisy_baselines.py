@@ -169,6 +169,8 @@ def test_plain_training_is_the_estimators(benchmark):
         batch_size=128,
         early_stopping=False,
         encoder=None,
+        init="symmetric",
+        weight_decay=0.0,
         random_state=5,
         device="cpu",
     ).fit(X, y)
