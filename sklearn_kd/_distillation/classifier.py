@@ -115,8 +115,8 @@ class DistilledClassifier(
     temperature : float or "auto", default="auto"
         T in the loss. Above 1 the student attends more to small probabilities. A student that can
         represent the teacher's probabilities learns them at any T. "auto" is 1 if
-        ``alpha="auto"``, and else selects from 0.5, 1, 2, 3 and 5. Row expansion honors a T other than 1 for
-        ``alpha=1`` only.
+        ``alpha="auto"``, and else selects from 0.5, 1, 2, 3 and 5. Row expansion honors a T other
+        than 1 for ``alpha=1`` only.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
 
@@ -224,8 +224,8 @@ class DistilledClassifier(
     are better by a number of standard errors, which is smaller for a teacher whose own loss is
     above that of hard labels. Temperatures other than 1 must be better than T = 1 by a number of
     standard errors, too. The candidates of a TwoLayerPGDClassifier train jointly, on three quarters
-    of the rows. Other students are fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an iterable of splits,
-    the last split says which rows are held out.
+    of the rows. Other students are fitted one by one on a quarter of the rows. If ``cv`` is a
+    splitter or an iterable of splits, the last split says which rows are held out.
 
     Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
     other rows (a single split, two halves). "auto" is then ``alpha=0.5``, T = 1 and no transfer
@@ -246,8 +246,8 @@ class DistilledClassifier(
     more, to detect memorization. The student is fitted once. The selection adds the same fits of
     the teacher on the rows that are not held out (twice on up to 1,000 rows if the student is a
     network), and a fit of the student for each of hard labels, soft labels and transfer rows. With
-    transfer rows, the last fit is one on four times the rows. Row expansion trains on a copy of a row for
-    each class, at most 20, in memory.
+    transfer rows, the last fit is one on four times the rows. Row expansion trains on a copy of a
+    row for each class, at most 20, in memory.
 
     **Groups.** If ``groups`` are passed to ``fit``, no label of a row comes from a fit that has
     seen its group. "auto" and numbers in ``cv`` then mean stratified folds of whole groups, and

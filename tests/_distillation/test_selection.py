@@ -35,7 +35,6 @@ from tests._helpers.selection import (
     noisy_labels,
     overlapping,
     quietly,
-    values_in,
 )
 
 # ---- temperature="auto"

@@ -45,9 +45,9 @@ class ResumableTraining:
     products of the others shrink. With early stopping every scored network ends with the weights of
     its best score, else with those of its last step.
 
-    With ``config.weight_decay`` (lambda) each step first multiplies the trained weights by 1 - lambda s,
-    where s is the share of the full step size that is left, whatever that size is: algorithm 2 of
-    Loshchilov and Hutter (2019), "Decoupled weight decay regularization".
+    With ``config.weight_decay`` (lambda) each step first multiplies the trained weights by
+    1 - lambda s, where s is the share of the full step size that is left, whatever that size is:
+    algorithm 2 of Loshchilov and Hutter (2019), "Decoupled weight decay regularization".
 
     A network whose loss stops being finite, or passes `step_size.divergence_threshold`, is marked
     as diverged and returns to its start. The others are not affected.
