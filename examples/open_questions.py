@@ -189,6 +189,7 @@ class Experiment:
         """Return a network that trains for the same number of steps on any number of rows."""
         epochs = max(1, round(self.options.steps * 128 / n_rows))
         params |= {"optimizer": "adam", "learning_rate": 0.1}
+        params = {"init": "symmetric", "weight_decay": 0.0, **params}
         return TwoLayerPGDClassifier(width, batch_size=128, max_iter=epochs, **AS_PIXELS, **params)
 
 

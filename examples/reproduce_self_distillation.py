@@ -131,6 +131,8 @@ def make_network(name, epochs, seed, args):
         batch_size=128,
         early_stopping=False,
         encoder=None,
+        init="symmetric",
+        weight_decay=0.0,
         random_state=seed,
         device=args.device,
     )

@@ -47,6 +47,7 @@ PAPER = {
 #: by ``--parts choose``.
 STUDENT = {
     "encoder": None,
+    "init": "symmetric",
     "input_scaling": False,
     "batch_size": 512,
     "optimizer": "adam",
@@ -56,6 +57,7 @@ STUDENT = {
 TEMPERATURE = 2.0
 TEACHER = {
     "encoder": None,
+    "init": "symmetric",
     "input_scaling": False,
     "n_init": 1,
     "optimizer": "adam",
@@ -76,6 +78,7 @@ THEORY = {
     "n_init": 1,
     "early_stopping": False,
     "encoder": None,
+    "init": "symmetric",
     "input_scaling": False,
     "input_intercept": False,
 }

@@ -73,6 +73,7 @@ def plain_pgd(width, radius, step_size, n_iter, seed):
         batch_size=None,
         n_init=1,
         output_layer="fixed",
+        init="symmetric",
         optimizer="nesterov",
         momentum=0.0,
         early_stopping=False,

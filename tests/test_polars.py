@@ -77,7 +77,7 @@ def with_both(fit):
     ids=["auto", "gibbs", "munge", "callable"],
 )
 @pytest.mark.parametrize("more", ["nothing", "unlabeled", "weights", "soft targets"])
-@pytest.mark.filterwarnings("ignore:hard labels:sklearn_kd.exceptions.NoGainWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
 def test_a_fit_is_that_of_pandas(options, more):
     more_columns, _ = table(40, seed=1)
     weight = np.arange(120) % 3

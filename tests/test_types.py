@@ -28,7 +28,9 @@ from sklearn_kd.theory import required_width
 from tests._helpers.data import blobs
 
 X, Y = blobs(60, n_classes=2)
-NETWORK = TwoLayerPGDClassifier(4, max_iter=4, n_init=1, random_state=0, encoder=None)
+NETWORK = TwoLayerPGDClassifier(
+    4, max_iter=4, n_init=1, init="symmetric", random_state=0, encoder=None
+)
 MODULE = ModuleClassifier(MLP, max_epochs=2, random_state=0)
 FIXED = {"alpha": 0.5, "temperature": 1.0, "augmentation": None, "random_state": 0}
 DISTILLED = DistilledClassifier(LogisticRegression(), NETWORK, **FIXED)

@@ -210,7 +210,14 @@ class HeldOutRows:
 def run_estimator(X, given, is_wrong, images, *, width, epochs, seed):
     """Return the line of the table of SelfDistillClassifier."""
     network = TwoLayerPGDClassifier(
-        width, max_iter=epochs, batch_size=BATCH_SIZE, n_init=1, encoder=None, random_state=seed
+        width,
+        max_iter=epochs,
+        batch_size=BATCH_SIZE,
+        n_init=1,
+        encoder=None,
+        init="symmetric",
+        weight_decay=0.0,
+        random_state=seed,
     )
     start = time.process_time()
     model = SelfDistillClassifier(network, random_state=seed).fit(X, given)

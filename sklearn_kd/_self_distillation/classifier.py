@@ -89,7 +89,8 @@ def _default_estimator():
     """Return the network of ``estimator=None``, which is imported when it is needed."""
     from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 
-    return TwoLayerPGDClassifier(width=256)
+    # the start of the theory, which predicts no class before it has learned one
+    return TwoLayerPGDClassifier(width=256, init="symmetric", weight_decay=0.0)
 
 
 class SelfDistillClassifier(
@@ -113,7 +114,8 @@ class SelfDistillClassifier(
     ----------
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
         The network, which is cloned. A wide network learns what rows have in common before it
-        memorizes single labels. None is ``TwoLayerPGDClassifier(width=256)``. Pass it to search
+        memorizes single labels. None is
+        ``TwoLayerPGDClassifier(width=256, init="symmetric", weight_decay=0)``. Pass it to search
         over its parameters.
 
     target : {"hard", "soft"}, default="hard"

@@ -94,9 +94,13 @@ def scale_inputs(X, offset, scale, *, intercept):
     """
     n_samples, n_features = X.shape
     inputs = np.empty((n_samples, n_features + bool(intercept)), dtype=X.dtype)
+    largest = np.finfo(inputs.dtype).max
     for start in range(0, n_samples, BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
-        inputs[block, :n_features] = (X[block] - offset) / scale
+        scaled = (X[block] - offset) / scale
+        if scaled.dtype != inputs.dtype:  # weights may leave a column almost no variance
+            np.clip(scaled, -largest, largest, out=scaled)
+        inputs[block, :n_features] = scaled
     if intercept:
         inputs[:, n_features] = 1.0
     return inputs

@@ -61,7 +61,7 @@ class WidthCurveDisplay:
     >>> from sklearn_kd.inspection import WidthCurveDisplay
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> forest = RandomForestClassifier(50, random_state=0)
-    >>> student = TwoLayerPGDClassifier(max_iter=50, n_init=1, encoder=None)
+    >>> student = TwoLayerPGDClassifier(max_iter=50, encoder=None, random_state=0)
     >>> fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
     >>> model = DistilledClassifier(forest, student, **fixed)
     >>> display = WidthCurveDisplay.from_estimator(

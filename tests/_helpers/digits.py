@@ -9,5 +9,6 @@ DIGITS, TRUTH = load_digits(n_class=4, return_X_y=True)
 
 def long_network(**params):
     """A network that memorizes digits when it is trained plainly."""
-    params = {"width": 128, "max_iter": 200, "n_init": 1, "early_stopping": False} | params
-    return TwoLayerPGDClassifier(**params, random_state=0, encoder=None)
+    defaults = {"width": 128, "max_iter": 200, "n_init": 1, "early_stopping": False}
+    defaults |= {"init": "symmetric", "weight_decay": 0.0}
+    return TwoLayerPGDClassifier(**{**defaults, **params}, random_state=0, encoder=None)

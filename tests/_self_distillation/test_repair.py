@@ -24,7 +24,14 @@ def noisy_digits():
     X, y = load_digits(n_class=4, return_X_y=True)
     noisy = add_label_noise(y, 0.3, random_state=0)
     net = TwoLayerPGDClassifier(
-        256, max_iter=200, early_stopping=False, n_init=1, random_state=0, encoder=None
+        256,
+        max_iter=200,
+        early_stopping=False,
+        n_init=1,
+        random_state=0,
+        encoder=None,
+        init="symmetric",
+        weight_decay=0.0,
     )
     return X, y, noisy, clone(net).fit(X, noisy.y), SelfDistillClassifier(net).fit(X, noisy.y)
 

@@ -47,7 +47,9 @@ def distilled(student):
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
 )
-@pytest.mark.parametrize("model", [network(), module(), SelfDistillClassifier(network())])
+@pytest.mark.parametrize(
+    "model", [network(), module(), SelfDistillClassifier(network(init="symmetric"))]
+)
 def test_curves_are_lists_before_and_after(model, copied):
     model = clone(model).fit(X, y)
     again = copied(model)
@@ -77,7 +79,7 @@ DEPLOYED = {
     ),
     "module": (module(), lambda small: small.student_, CURVES),
     "self-distilled": (
-        SelfDistillClassifier(network()),
+        SelfDistillClassifier(network(init="symmetric")),
         lambda small: small.student_.estimator_,
         ("initial_weights_", *CURVES),
     ),

@@ -104,7 +104,7 @@ class FittedNetworkReader:
         stored = self.attributes()
         n_epochs = result.n_epochs[self.index]
         moved = stored["hidden_weights_"] - stored["initial_weights_"]
-        stored["distance_from_init_"] = np.linalg.norm(moved, axis=1)
+        stored["distance_from_init_"] = _row_norms(moved)
         losses, scores = curves
         curve = [] if losses is None else (losses[:n_epochs, chosen] - self.min_loss).tolist()
         held_curve = None
@@ -118,6 +118,18 @@ class FittedNetworkReader:
         stored["average_loss_"] = float(np.mean(curve)) if curve else math.nan
         stored["termination_condition_"] = result.reasons[self.index]
         return stored
+
+
+def _row_norms(rows):
+    """Return the norm of each row, the largest float where it is greater."""
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(rows, axis=1)
+    if np.isfinite(norms).all():
+        return norms
+    largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1.0)
+    with np.errstate(over="ignore"):
+        norms = largest[:, 0] * np.linalg.norm(rows / largest, axis=1)
+    return np.minimum(norms, np.finfo(rows.dtype).max)
 
 
 def curves_of(result):

@@ -29,6 +29,7 @@ def test_public_attributes_are_the_model(n_classes, scaling, intercept, output_l
         input_scaling=scaling,
         input_intercept=intercept,
         encoder=None,
+        init="symmetric",
         random_state=0,
     ).fit(X, y)
     inputs = (X - model.input_offset_) / model.input_scale_
@@ -61,16 +62,17 @@ def test_public_attributes_are_the_model(n_classes, scaling, intercept, output_l
         np.testing.assert_allclose(model.input_scale_, X.std(axis=0) * np.sqrt(3))
 
 
-def test_output_layer_auto_is_fixed_for_two_classes_and_trained_for_more():
-    for n_classes, fixed in ((2, True), (3, False)):
+@pytest.mark.parametrize("init", ["symmetric", "standard"])
+def test_output_layer_auto_is_fixed_for_two_classes_with_a_symmetric_start(init):
+    for n_classes, fixed in ((2, init == "symmetric"), (3, False)):
         X, y = blobs(n_classes=n_classes)
-        weights = TwoLayerPGDClassifier(**FAST).fit(X, y).output_weights_
+        weights = TwoLayerPGDClassifier(**FAST, init=init).fit(X, y).output_weights_
         assert (set(np.unique(weights)) == {-1.0, 1.0}) == fixed
 
 
 def test_standard_init_is_not_paired():
     X, y = blobs()
-    W = TwoLayerPGDClassifier(**FAST, init="standard").fit(X, y).initial_weights_
+    W = TwoLayerPGDClassifier(**FAST).fit(X, y).initial_weights_
     assert len(np.unique(W[:, 0])) == 4
 
 

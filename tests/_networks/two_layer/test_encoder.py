@@ -284,7 +284,7 @@ def test_candidates_of_a_distiller_share_the_encoded_rows_of_a_trial(encoder_fit
 
 
 def test_self_distillation_takes_raw_tables():
-    model = SelfDistillClassifier(network(max_iter=40)).fit(X, Y)
+    model = SelfDistillClassifier(network(max_iter=40, init="symmetric")).fit(X, Y)
     assert_array_equal(model.feature_names_in_, X.columns)
     assert model.predict_proba(X[:1]).shape == (1, 2)
     assert model.__sklearn_tags__().input_tags.allow_nan

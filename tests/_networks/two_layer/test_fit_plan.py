@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import recall_score
@@ -40,24 +41,33 @@ def test_soft_labels_have_a_schedule_without_early_stopping():
         warnings.simplefilter("error", ConvergenceWarning)
         model.fit(X, y, soft_targets=P, groups=group)
     assert model.validation_loss_curve_ is None
-    assert (model.n_iter_, model.termination_condition_) == (300, "max_iter")
+    assert (model.n_iter_, model.termination_condition_) == (2000, "max_iter")
     assert model.loss_curve_[-1] < 0.05 * model.loss_curve_[0]
     with pytest.raises(ValueError, match="early stopping trains on some groups"):
         model.set_params(early_stopping=True).fit(X, y, soft_targets=P, groups=group)
 
 
-@pytest.mark.parametrize("n", [2000, 40000])
-def test_a_trial_of_soft_labels_has_the_schedule_of_a_fit(n):
+@pytest.mark.parametrize(
+    ("n", "n_steps"),
+    [(1000, None), (2000, 3000), (6000, 3000), (12000, 6000), (20000, 10000), (160000, 20000)],
+)
+def test_steps_and_weight_decay_of_soft_labels_follow_the_rows(n, n_steps):
     y = np.arange(n) % 2
     data = TrainingData(np.arange(n * 1.0)[:, None], y, np.ones(n), np.full((n, 2), 0.5), y, 2)
     est = TwoLayerPGDClassifier(random_state=0)
-    plan, trial = (resolve_parameters(est, data, n_trial_rows=rows) for rows in (None, n))
-    assert plan.n_epochs == trial.n_epochs == max(16, 500 * 128 // n)
-    assert trial.max_steps_per_epoch is None
-    hard = resolve_parameters(est.set_params(alpha=0.0), data, n_trial_rows=n)
-    assert hard.validation_mask.any()
-    assert hard.max_steps_per_epoch is not None
-    assert plan.validation_mask is None
+    plan = resolve_parameters(est, data)
+    if n_steps is None:  # in full batch
+        assert plan.n_epochs == 2000
+        n_steps = 2000
+    else:
+        np.testing.assert_allclose(plan.n_epochs * n / 128, n_steps, rtol=0.02)
+    np.testing.assert_allclose(plan.weight_decay, 4.5 / n_steps, rtol=0.02)
+    assert plan.validation_mask is plan.fold is None
+    hard = resolve_parameters(est.set_params(alpha=0.0), data)
+    assert hard.weight_decay == plan.weight_decay
+    assert hard.stops_early
+    for options, decay in (({"weight_decay": 0.1}, 0.1), ({"learning_rate": 0.1}, 0.0)):
+        assert resolve_parameters(clone(est).set_params(**options), data).weight_decay == decay
 
 
 # Weights
