@@ -34,11 +34,12 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, SoftmaxStudent
 
 CHEAP = {"width": 8, "n_init": 1, "max_iter": 40}
+LONGER = {**CHEAP, "max_iter": 100}
 
 STUDENTS = [
     TwoLayerPGDClassifier(**CHEAP),
     TwoLayerPGDClassifier(
-        **{**CHEAP, "max_iter": 100},
+        **LONGER,
         output_layer="fixed",
         radius=20.0,
         init="standard",
@@ -105,7 +106,7 @@ class ExplicitSplits(DistilledClassifier):
 
 
 DISTILLED = [
-    DistilledClassifier(logistic(), TwoLayerPGDClassifier(**CHEAP)),
+    DistilledClassifier(logistic(), TwoLayerPGDClassifier(**LONGER)),
     DistilledClassifier(logistic(), logistic(), alpha=0.5, cv=2),
     DistilledClassifier(
         logistic(),
@@ -128,9 +129,9 @@ DISTILLED_MODULES = [
     DistilledClassifier(ModuleClassifier(SmallModule, **QUICKEST), logistic()),
 ]
 
-LAST_STEP = {**CHEAP, "early_stopping": False, "encoder": None}
+LAST_STEP = {**CHEAP, "early_stopping": False, "encoder": None, "init": "symmetric"}
 SELF_DISTILLED = [
-    SelfDistillClassifier(TwoLayerPGDClassifier(**{**CHEAP, "max_iter": 100})),
+    SelfDistillClassifier(TwoLayerPGDClassifier(**LONGER)),
     SelfDistillClassifier(TwoLayerPGDClassifier(**LAST_STEP)),
     SelfDistillClassifier(TwoLayerPGDClassifier(**LAST_STEP), target="soft", memory=0.7),
     SelfDistillClassifier(ModuleClassifier(SmallModule, **QUICKEST)),
@@ -160,14 +161,14 @@ SLOW = [
 
 BOOTSTRAPPED = [
     DistilledClassifier(
-        RandomForestClassifier(20), TwoLayerPGDClassifier(**CHEAP), augmentation=None
+        RandomForestClassifier(20), TwoLayerPGDClassifier(**LONGER), augmentation=None
     ),
     DistilledClassifier(RandomForestClassifier(8), logistic()),
 ]
 
 # with a seed, since the checks seed what has a random_state of its own
 SEARCHES = [
-    BatchedGridSearchCV(TwoLayerPGDClassifier(**CHEAP, random_state=0), {"width": [4, 8]}, cv=2)
+    BatchedGridSearchCV(TwoLayerPGDClassifier(**LONGER, random_state=0), {"width": [4, 8]}, cv=2)
 ]
 
 
