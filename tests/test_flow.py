@@ -10,7 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 import sklearn_kd
-from sklearn_kd import DistilledClassifier
+from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd._utils.array_api import numpy_inputs
 from tests._helpers.data import blobs
 from tests._helpers.selection import quietly
@@ -51,9 +51,11 @@ class CallsUp:
 
 
 MODELS = {
-    "defaults": DistilledClassifier(random_state=0),
+    "defaults": DistilledClassifier(student=TwoLayerPGDClassifier(8, max_iter=30), random_state=0),
     "forest": DistilledClassifier(RandomForestClassifier(20), random_state=0),
-    "cross-fitted teacher": DistilledClassifier(GaussianNB(), random_state=0),
+    "cross-fitted teacher": DistilledClassifier(
+        GaussianNB(), TwoLayerPGDClassifier(8, max_iter=30), random_state=0
+    ),
     "tree": DistilledClassifier(student=DecisionTreeClassifier(max_depth=3), random_state=0),
 }
 

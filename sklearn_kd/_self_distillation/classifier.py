@@ -246,7 +246,7 @@ class SelfDistillClassifier(
     >>> from sklearn_kd.datasets import add_label_noise
     >>> X, y = load_digits(n_class=4, return_X_y=True)
     >>> noisy = add_label_noise(y, 0.3, random_state=0)
-    >>> network = TwoLayerPGDClassifier(width=32, n_init=1)
+    >>> network = TwoLayerPGDClassifier(width=32, n_init=1, encoder=None)
     >>> model = SelfDistillClassifier(network, random_state=0).fit(X, noisy.y)
     >>> model.score(X, y) > 0.95
     True
