@@ -281,21 +281,30 @@ def _warn_weights_ignored(role, estimator, other):
     )
 
 
-def _first_step(estimator):
-    """Return the step of a pipeline that gets its rows, and another estimator as it is."""
-    while isinstance(estimator, Pipeline):
-        steps = [step for _, step in estimator.steps if hasattr(step, "__sklearn_tags__")]
-        if not steps:
-            break
-        estimator = steps[0]
-    return estimator
+def _cells_taken(estimator):
+    """Return the input tags of what gets the rows: of a pipeline, those of its first step.
+
+    Missing cells are for all steps, unless the first one reads strings and so encodes the cells.
+    """
+    tags = get_tags(estimator).input_tags
+    if not isinstance(estimator, Pipeline):
+        return tags
+    steps = [step for _, step in estimator.steps if hasattr(step, "__sklearn_tags__")]
+    if not steps:
+        return tags
+    taken = [_cells_taken(step) for step in steps]
+    tags.categorical, tags.string = taken[0].categorical, taken[0].string
+    tags.allow_nan = taken[0].allow_nan and (
+        tags.string or all(each.allow_nan for each in taken[1:])
+    )
+    return tags
 
 
 def merge_tags(tags, parts):
     """Return the tags of a meta-estimator that passes X unchanged to each of ``parts``."""
     parts = [part for part in parts if hasattr(part, "__sklearn_tags__")]
-    # a pipeline says nothing of the cells that its first step takes
-    first = [get_tags(_first_step(part)).input_tags for part in parts]
+    # a pipeline says nothing of the cells that its steps take
+    first = [_cells_taken(part) for part in parts]
     parts = [get_tags(part) for part in parts]
     for name in ("categorical", "string", "allow_nan"):
         setattr(tags.input_tags, name, all(getattr(each, name) for each in first))

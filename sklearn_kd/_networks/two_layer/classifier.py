@@ -66,9 +66,10 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         Number of epochs, which in full batch is the number of steps. "auto" takes 2000 in full
         batch. In minibatches it takes the number that gives 60000 steps, of which early stopping
         leaves most out, or 10000 steps if ``early_stopping=False``, at least 30 epochs. Where
-        ``early_stopping="auto"`` does not stop early, it takes 64 epochs in minibatches, but at
-        least 3000 steps and at most 10000 steps or 16 epochs. Other fits that end there while their
-        loss still improves raise a :class:`~sklearn.exceptions.ConvergenceWarning`.
+        ``early_stopping="auto"`` does not stop early, it takes 500 steps in full batch, and in
+        minibatches 64 epochs, but at least 3000 steps and at most 10000 steps or 16 epochs. Other
+        fits that end there while their loss still improves raise a
+        :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"
         Number of rows in a step. None takes all rows. "auto" takes all rows for up to 1000
@@ -103,7 +104,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         Share of the weights that each step removes while the step size is full, and less in
         proportion as it decreases [4]_. It is independent of the step size. "auto" is 0 unless the
         optimizer is "adam" and ``learning_rate="auto"``. It is then 0.0015 in minibatches for up to
-        6000 rows, less for more of them down to 0.00045 for 20000, and 0.00225 in full batch.
+        6000 rows, less for more of them down to 0.00045 for 20000, and 0.009 in full batch.
         Larger values suit few or noisy rows.
 
     alpha : float >= 0, default=1.0

@@ -44,7 +44,7 @@ FIXED = Schedule(2000, 10000, 0, 10000, 30)
 EARLY_STOPPING = FIXED._replace(min_steps=60000, max_steps=60000)
 #: That of soft labels under early_stopping="auto". A longer one learns no more on few rows, and of
 #: noisy labels their noise (docs/results.md).
-SOFT_LABELS = Schedule(2000, 3000, 64, 10000, 16)
+SOFT_LABELS = Schedule(500, 3000, 64, 10000, 16)
 #: Total of the weight decay under weight_decay="auto" with Adam's "auto" step sizes: the decay of a
 #: step is this over the steps of the schedule for soft labels, since more rows need less of it
 #: (docs/results.md).
@@ -96,10 +96,12 @@ class FitPlan:
     def shrunk(self):
         """Return the same fit with a quarter of the step size."""
         output_step = self.output_step_size and 0.25 * self.output_step_size
+        is_auto = self.est.weight_decay == "auto"
         return replace(
             self,
             step_size=0.25 * self.step_size,
             output_step_size=output_step,
+            weight_decay=0.25 * self.weight_decay if is_auto else self.weight_decay,
             n_shrunk=self.n_shrunk + 1,
         )
 

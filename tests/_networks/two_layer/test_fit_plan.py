@@ -41,7 +41,7 @@ def test_soft_labels_have_a_schedule_without_early_stopping():
         warnings.simplefilter("error", ConvergenceWarning)
         model.fit(X, y, soft_targets=P, groups=group)
     assert model.validation_loss_curve_ is None
-    assert (model.n_iter_, model.termination_condition_) == (2000, "max_iter")
+    assert (model.n_iter_, model.termination_condition_) == (500, "max_iter")
     assert model.loss_curve_[-1] < 0.05 * model.loss_curve_[0]
     with pytest.raises(ValueError, match="early stopping trains on some groups"):
         model.set_params(early_stopping=True).fit(X, y, soft_targets=P, groups=group)
@@ -57,8 +57,8 @@ def test_steps_and_weight_decay_of_soft_labels_follow_the_rows(n, n_steps):
     est = TwoLayerPGDClassifier(random_state=0)
     plan = resolve_parameters(est, data)
     if n_steps is None:  # in full batch
-        assert plan.n_epochs == 2000
-        n_steps = 2000
+        assert plan.n_epochs == 500
+        n_steps = 500
     else:
         np.testing.assert_allclose(plan.n_epochs * n / 128, n_steps, rtol=0.02)
     np.testing.assert_allclose(plan.weight_decay, 4.5 / n_steps, rtol=0.02)
