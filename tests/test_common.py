@@ -37,7 +37,7 @@ CHEAP = {"width": 8, "n_init": 1, "max_iter": 40}
 LONGER = {**CHEAP, "max_iter": 100}
 
 STUDENTS = [
-    TwoLayerPGDClassifier(**CHEAP),
+    TwoLayerPGDClassifier(**LONGER),
     TwoLayerPGDClassifier(
         **LONGER,
         output_layer="fixed",

@@ -177,7 +177,9 @@ LOOPS = {
     ),
     "self-distilled": (
         SelfDistillClassifier(
-            TwoLayerPGDClassifier(4, max_iter=3, early_stopping=False, encoder=None)
+            TwoLayerPGDClassifier(
+                4, max_iter=3, early_stopping=False, encoder=None, init="symmetric"
+            )
         ),
         TrainingState,
         "train_epoch",
