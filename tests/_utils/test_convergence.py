@@ -128,7 +128,9 @@ def test_the_default_trains_until_the_loss_no_longer_improves():
     rows = rng.normal(size=(4000, 2))
     labels = (np.sin(3 * rows[:, 0]) + rows[:, 1] > 0).astype(int)
     rows[:2] *= 50
-    est = TwoLayerPGDClassifier(16, n_init=1, random_state=0, encoder=None)
+    est = TwoLayerPGDClassifier(
+        16, n_init=1, random_state=0, encoder=None, init="symmetric", weight_decay=0.0
+    )
     assert not convergence_warnings(lambda: est.fit(rows[:3000], labels[:3000]))
     assert est.termination_condition_ == "early_stopping"
-    assert est.score(rows[3000:], labels[3000:]) > 0.95
+    assert est.score(rows[3000:], labels[3000:]) > 0.955
