@@ -1,8 +1,9 @@
 """Base class of the networks: ``fit`` on checked rows, ``partial_fit`` and predictions."""
 
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from sklearn_kd._networks.input_checks import (
+    SINGLE_ROWS,
     check_partial_classes,
     check_training_data,
     check_validation_source,
@@ -36,8 +37,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
 
     - ``_check_values(has_soft_targets, holds_out)`` raises ValueError for parameters that do not go
       together; ``holds_out`` says whether early stopping holds rows out.
-    - ``_fit_targets(X, y_encoded, weights, soft, y, *, X_given, validation, partial, resume)``
-      trains on checked rows.
+    - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
       the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
     """
@@ -111,6 +111,31 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         classes = check_partial_classes(self, classes)
         return self._fit_rows(
             X, y, sample_weight, soft_targets, classes, partial=True, resume=resume
+        )
+
+    @with_callbacks  # also where a meta-estimator calls it, outside of fit
+    def _fit_targets(
+        self,
+        X,
+        y_encoded,
+        weights,
+        soft,
+        y,
+        *,
+        X_given=None,
+        validation=SINGLE_ROWS,
+        **options,
+    ):
+        """Train on checked data, also for meta-estimators with targets of their own.
+
+        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
+        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
+        `ValidationSource`, and ``options`` are those of `_train`.
+        """
+        from sklearn_kd._networks.training_data import CheckedRows
+
+        return self._train(
+            CheckedRows(X, y_encoded, weights, soft, y, validation, X_given), **options
         )
 
     def _check_data(

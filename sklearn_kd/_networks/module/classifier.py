@@ -5,10 +5,9 @@ from numbers import Integral, Real
 from os import PathLike
 
 from sklearn.base import BaseEstimator
-from sklearn.callback import with_callbacks
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
-from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
+from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._networks.module import mlp
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import encode_rows
@@ -544,30 +543,10 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         data = TrainingData(X, y_encoded, weights, None, None, len(self.classes_))
         training.check(self, data)
 
-    @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(
-        self,
-        X,
-        y_encoded,
-        weights,
-        soft,
-        y,
-        *,
-        X_given=None,
-        validation=SINGLE_ROWS,
-        **options,
-    ):
-        """Train on checked data, also for meta-estimators with targets of their own.
-
-        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
-        `ValidationSource`, and ``options`` are those of `training.fit`.
-        """
+    def _train(self, rows, **options):
         from sklearn_kd._networks.module import training
-        from sklearn_kd._networks.training_data import CheckedRows
 
-        rows = CheckedRows(X, y_encoded, weights, soft, y, validation, X_given)
-        return training.fit(self, rows.training_data(self, weights, soft), **options)
+        return training.fit(self, rows.training_data(self, rows.weights, rows.soft), **options)
 
     @numpy_inputs
     def _logits(self, X):

@@ -5,7 +5,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import with_callbacks
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
@@ -421,29 +420,9 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
                 "out: set a radius)",
             )
 
-    @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(
-        self,
-        X,
-        y_encoded,
-        weights,
-        soft,
-        y,
-        *,
-        X_given=None,
-        validation=SINGLE_ROWS,
-        **options,
-    ):
-        """Train on checked data, also for meta-estimators with targets of their own.
-
-        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
-        `ValidationSource`, and ``options`` are those of `training.fit`.
-        """
-        from sklearn_kd._networks.training_data import CheckedRows
+    def _train(self, rows, **options):
         from sklearn_kd._networks.two_layer import training
 
-        rows = CheckedRows(X, y_encoded, weights, soft, y, validation, X_given)
         return training.fit(self, rows, **options)
 
     @staticmethod
