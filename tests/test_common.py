@@ -178,11 +178,6 @@ def expected_failures(estimator):
         reason = "a bootstrap draws rows: k copies of a row are not a weight of k"
     elif isinstance(teacher, Pipeline):
         reason = "as in scikit-learn, the scaler of a pipeline gets no weights without routing"
-    elif isinstance(estimator, DistilledClassifier) and (
-        estimator.student is None or getattr(estimator.student, "encoder", None) is not None
-    ):
-        reason = "rows with missing cells, which the teacher cannot be fitted on, are predicted"
-        return {"check_estimators_nan_inf": reason}
     else:
         return {}
     return {f"{check}dense_data": reason, f"{check}sparse_data": reason}

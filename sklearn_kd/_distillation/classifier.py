@@ -21,6 +21,7 @@ from sklearn_kd._distillation.input_checks import check_before_fits
 from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
+from sklearn_kd._tables.readable import check_no_missing_cells
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.callbacks import StageLines
@@ -528,11 +529,13 @@ class DistilledClassifier(
         self.student_ = student
         self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
         self._power = 1.0  # a student trained on the loss itself
-        self._log_prior = fitted._log_prior
+        self._log_prior, self._strict_teacher = fitted._log_prior, fitted._strict_teacher
 
-    def _predictor(self):
+    def _predictor(self, X):
         if not hasattr(self, "student_"):  # the check reads tags, which takes longer than a row
             check_is_fitted(self)
+        if self._strict_teacher is not None:
+            check_no_missing_cells(X, self._strict_teacher)
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 
     @numpy_inputs
@@ -548,7 +551,7 @@ class DistilledClassifier(
         y : ndarray of shape (n_samples,)
             Class labels.
         """
-        return self._predictor().predict(X)
+        return self._predictor(X).predict(X)
 
     @available_if(_student_has("predict_proba"))
     @numpy_inputs
@@ -566,7 +569,7 @@ class DistilledClassifier(
         proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
         """
-        return self._predictor().predict_proba(X)
+        return self._predictor(X).predict_proba(X)
 
     @available_if(_student_has("predict_proba"))
     @numpy_inputs
@@ -582,7 +585,7 @@ class DistilledClassifier(
         log_proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``, -inf for a class that the student never saw.
         """
-        return self._predictor().predict_log_proba(X)
+        return self._predictor(X).predict_log_proba(X)
 
     @available_if(_student_has("decision_function"))
     @numpy_inputs
@@ -599,7 +602,7 @@ class DistilledClassifier(
             One value per row for two classes. A class that the student never saw has a value
             below all others of its row.
         """
-        return self._predictor().decision_function(X)
+        return self._predictor(X).decision_function(X)
 
     def without_teacher(self, *, keep_history=True):
         """Return a copy without the teacher, which is small on disk and predicts the same.

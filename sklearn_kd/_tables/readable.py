@@ -65,6 +65,26 @@ def check_readable(role, estimator, X):
             )
 
 
+def takes_no_missing_cells(estimator):
+    """Return whether an estimator is one of scikit-learn that cannot be fitted on missing cells."""
+    return _is_plain(estimator) and not get_tags(estimator).input_tags.allow_nan
+
+
+def check_no_missing_cells(X, teacher_name):
+    """Raise ValueError for rows with missing cells, which the teacher could not have labeled."""
+    if is_dataframe(X):
+        has_missing = any(pd.isna(values).any() for _, values in iter_columns(X))
+    else:
+        X = np.asarray(X)
+        has_missing = X.dtype.kind in "fcO" and pd.isna(X).any()
+    if has_missing:
+        raise ValueError(
+            f"X contains NaN or other missing cells, which the teacher {teacher_name} does not "
+            "take, so that nothing is known of them: predict with student_, which reads them as a "
+            "column's mean, or fit with a teacher that takes them."
+        )
+
+
 def _is_plain(estimator):
     """Return whether an estimator of scikit-learn passes its rows to no other one."""
     params = estimator.get_params() if hasattr(estimator, "get_params") else {}

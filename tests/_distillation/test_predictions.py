@@ -187,3 +187,15 @@ def test_a_prior_needs_probabilities():
     model = fixed(LogisticRegression(), LinearSVC(), cv=3, class_prior="uniform")
     with pytest.raises(TypeError, match="class_prior corrects probabilities"):
         model.fit(X, y)
+
+
+def test_missing_cells_that_the_teacher_refuses_are_refused():
+    X, y = blobs(60, 2)
+    model = distil(LogisticRegression(), TwoLayerPGDClassifier(4, max_iter=5, random_state=0))
+    model.fit(X, y)
+    missing = X.copy()
+    missing[3, 1] = np.nan
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        with pytest.raises(ValueError, match=r"NaN.*teacher LogisticRegression.*student_"):
+            getattr(model, method)(missing)
+    assert np.isfinite(model.student_.predict_proba(missing)).all()
