@@ -52,7 +52,9 @@ class CallsUp:
 
 MODELS = {
     "defaults": DistilledClassifier(student=TwoLayerPGDClassifier(8, max_iter=30), random_state=0),
-    "forest": DistilledClassifier(RandomForestClassifier(20), random_state=0),
+    "forest": DistilledClassifier(
+        RandomForestClassifier(20), TwoLayerPGDClassifier(8, max_iter=30), random_state=0
+    ),
     "cross-fitted teacher": DistilledClassifier(
         GaussianNB(), TwoLayerPGDClassifier(8, max_iter=30), random_state=0
     ),

@@ -38,6 +38,7 @@ def distilled(**params):
     return DistilledClassifier(LogisticRegression(), SoftmaxStudent(l2=1e-3), **params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labeled", [False, True])
 def test_grid_search_slices_soft_targets(labeled):
     X, y = three_classes(names=["a", "b", "c"])

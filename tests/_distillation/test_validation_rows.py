@@ -98,6 +98,7 @@ def test_students_that_do_not_take_them_are_not_given_them():
     assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_boosting_stops_on_validation_rows_after_row_expansion():
     X, y, X_val, y_val = parts()
     student = HistGradientBoostingClassifier(

@@ -42,6 +42,7 @@ W_VAL = np.random.RandomState(0).randint(0, 4, size=50)
 # Groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", ["auto", 128])
 @BOTH
 def test_log_loss_on_new_patients_is_that_of_logistic_regression(network, batch_size):

@@ -111,6 +111,7 @@ def test_each_step_is_that_of_algorithm_1(number):
         assert_allclose(model.label_quality_, naive[0].confidence / 30, atol=1e-9)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=30)
 @given(data=st.data())
 def test_the_last_step_is_that_of_algorithm_1_for_any_settings(data):

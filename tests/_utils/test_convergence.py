@@ -74,6 +74,7 @@ def test_a_search_warns_of_each_fit():
     assert len(convergence_warnings(lambda: search.fit(X, y))) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -149,6 +149,7 @@ def test_rarer_class_decides_the_average_precision():
     assert scorer.rarer == 1
 
 
+@pytest.mark.slow
 def test_a_whole_number_of_folds_is_shuffled_and_stratified_and_seeds_are_reproducible():
     X, y = table(3)
     order = np.argsort(y, kind="stable")

@@ -128,6 +128,7 @@ def test_overfitting_halved_is_the_estimation_error_of_a_regular_model():
     assert_allclose(np.mean(errors), expected, rtol=0.35)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_gap_cover_the_gap_of_other_fits():
     """The mean of many data sets, of as many training rows, is in 95 % of intervals or so."""
     truth, found = [], []

@@ -21,6 +21,7 @@ def large_tables():
             sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_a_run_scores_each_student_and_says_what_auto_chose(large_tables):
     row = large_tables.run(300, 0, 4, n_test_rows=100, max_iter=5)
     for name in ("hard", *large_tables.FIXED, "auto"):

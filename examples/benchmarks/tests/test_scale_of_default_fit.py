@@ -22,6 +22,7 @@ def scale(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "sizes"), [("fit", [150]), ("rows", [50, 100]), ("classes", [3])])
 def test_each_size_has_a_line(scale, what, sizes, capsys):
     scale.main(["--threads", "1", what, *map(str, sizes)])

@@ -133,6 +133,7 @@ def naive_margin(X, y, q, nu, z):
     return norms.mean(), y * (A * (X @ v.T)).mean(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [12, 40])
 def test_bounds_hold_on_draws_of_another_generator(n):
     # few rows merge their patterns, 40 do not
@@ -165,6 +166,7 @@ def test_agrees_with_a_general_solver_on_its_own_draws():
     assert solve(X, y).gamma == pytest.approx(best.fun, abs=6e-3)
 
 
+@pytest.mark.slow
 def test_every_row_counts_the_draws_it_has():
     # standard errors are those of the spread over seeds
     rng = np.random.default_rng(3)
@@ -269,6 +271,7 @@ def test_two_classes_as_two_outputs_have_sqrt_2_times_the_margin():
     np.testing.assert_allclose(difference, math.sqrt(2) * signs.soft_logits[:, 0], atol=5e-3)
 
 
+@pytest.mark.slow
 def test_invariances_of_many_classes():
     rng = np.random.default_rng(7)
     X, y_encoded = unit(rng, 10, 4), np.arange(10) % 3

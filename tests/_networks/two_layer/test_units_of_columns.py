@@ -13,6 +13,7 @@ from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import FAST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "load", [load_breast_cancer, load_wine, load_iris, load_digits], ids=lambda f: f.__name__
 )
