@@ -192,12 +192,16 @@ class TrainingState:
         self.scaled_output = output * self.inverse_sqrt
         self.max_move = config.max_move[self.student_of_neuron][:, None]
         self.step_size = StepSize(config.step_size, self.student_of_neuron)
-        self.weight_decay = self._make_weight_decay(None)
+        weight_decay = torch.zeros_like(config.step_size)
+        if config.weight_decay is not None:
+            weight_decay = config.weight_decay
+        self.weight_decay = StepSize(weight_decay, self.student_of_neuron)
         self.optimizer = self._make_optimizer(hidden)
         self.trains_output = config.output_step_size is not None
         if config.output_step_size is not None:
             self.output_step_size = StepSize(config.output_step_size, self.student_of_neuron)
-            self.output_weight_decay = self._make_weight_decay(config.output_step_size > 0)
+            weight_decay = weight_decay * (config.output_step_size > 0)
+            self.output_weight_decay = StepSize(weight_decay, self.student_of_neuron)
             self.output_optimizer = self._make_optimizer(output)
             self.initial_output = output.clone()
         for optimizer, state in zip(self._optimizers(), config.resume or [], strict=False):
@@ -231,15 +235,6 @@ class TrainingState:
         kind = Adam if self.config.optimizer == "adam" else Nesterov
         return kind(like, self.config.momentum)
 
-    def _make_weight_decay(self, is_trained: Tensor | None) -> StepSize | None:
-        """Return the weight decay of a layer, None where no weight decays."""
-        decay = self.config.weight_decay
-        if decay is None:
-            return None
-        if is_trained is not None:
-            decay = decay * is_trained
-        return StepSize(decay, self.student_of_neuron) if decay.any() else None
-
     def _optimizers(self) -> list[Optimizer]:
         return [self.optimizer, self.output_optimizer] if self.trains_output else [self.optimizer]
 
@@ -270,12 +265,10 @@ class TrainingState:
             setattr(part, name, getattr(self, name)[neurons])
         part.least_n_epochs = int(part.n_epochs.min())
         part.step_size, part.optimizer = self.step_size.take(neurons), self.optimizer.take(neurons)
-        if self.weight_decay is not None:
-            part.weight_decay = self.weight_decay.take(neurons)
+        part.weight_decay = self.weight_decay.take(neurons)
         if self.trains_output:
             part.output_step_size = self.output_step_size.take(neurons)
-            if self.output_weight_decay is not None:
-                part.output_weight_decay = self.output_weight_decay.take(neurons)
+            part.output_weight_decay = self.output_weight_decay.take(neurons)
             part.output_optimizer = self.output_optimizer.take(neurons)
             part.initial_output = self.initial_output[neurons]
         if self.early_stopping is not None:
@@ -352,9 +345,9 @@ class TrainingState:
             stopping.update_average(students, self.n_steps, self.n_batches)
         return losses
 
-    def _shrink(self, weights: Tensor, weight_decay: StepSize | None) -> None:
+    def _shrink(self, weights: Tensor, weight_decay: StepSize) -> None:
         """Multiply the weights of a layer by what the weight decay leaves of them in a step."""
-        if weight_decay is not None:
+        if weight_decay.common:
             share, factors = self.decay.decayed(weight_decay, self.n_steps)
             weights.mul_(1 - share if factors is None else 1 - share * factors)
 
@@ -425,12 +418,10 @@ class TrainingState:
         neurons = diverged[self.student_of_neuron]
         self.students.hidden[neurons] = self.students.initial[neurons]
         self.step_size = self.step_size.stopped(neurons)
-        if self.weight_decay is not None:
-            self.weight_decay = self.weight_decay.stopped(neurons)
+        self.weight_decay = self.weight_decay.stopped(neurons)
         self.optimizer.reset_state(neurons)
         if self.trains_output:
-            if self.output_weight_decay is not None:
-                self.output_weight_decay = self.output_weight_decay.stopped(neurons)
+            self.output_weight_decay = self.output_weight_decay.stopped(neurons)
             self.students.output[neurons] = self.initial_output[neurons]
             self.output_optimizer.reset_state(neurons)
             self.output_step_size = self.output_step_size.stopped(neurons)
