@@ -238,8 +238,8 @@ class DistilledClassifier(
     :class:`~sklearn.ensemble.HistGradientBoostingClassifier` behind a :class:`TableEncoder`, of
     no more bytes than the network, on the same part of the rows. The student of the least held-out
     log loss is selected, but the network unless another is better by a number of standard errors.
-    With ``alpha="auto"`` the trees are fitted on hard labels too. Each is fitted once more, twice on
-    up to 1,000 rows. Nothing is compared where no rows are held out.
+    With ``alpha="auto"`` the trees are fitted on hard labels too. Each is fitted once more, twice
+    on up to 1,000 rows. Nothing is compared where no rows are held out.
 
     **Cost.** The teacher is fitted on all rows. If it has no out-of-sample labels of its own, it
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
