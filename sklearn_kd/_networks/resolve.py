@@ -38,7 +38,7 @@ def stops_early(est, soft, weights, validation):
 
     "auto" does, unless soft labels are what is learned: by ``alpha``, and by their mean entropy.
     The noise of such labels is small, so that a short schedule on all rows is better than one that
-    holds rows out. Labels that are all but hard need longer training, as hard labels do. Above an
+    holds rows out. Labels that are almost hard need longer training, as hard labels do. Above an
     ``alpha`` of one only validation rows, or a radius, bound the loss.
 
     Parameters

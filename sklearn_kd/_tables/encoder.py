@@ -39,17 +39,10 @@ DEFAULT_N_BINS = 8
 MAX_COLUMNS_WITH_PIECES = 256
 
 
-def resolve_n_bins(n_distinct, n_columns):
-    """Return the number of pieces of a numeric column for ``n_bins="auto"``.
-
-    Parameters
-    ----------
-    n_distinct : int
-        Largest number of distinct values of a numeric column, which is at most the number of
-        distinct rows, and does not change with copies of rows.
-    n_columns : int
-        Number of columns of X.
-    """
+def resolve_n_bins(n_bins, n_columns):
+    """Return the number of pieces of a numeric column of a table of so many columns."""
+    if n_bins != "auto":
+        return n_bins
     return 1 if n_columns > MAX_COLUMNS_WITH_PIECES else DEFAULT_N_BINS
 
 
@@ -211,19 +204,12 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         if not isinstance(self.categorical_features, str):  # strings and categories are in any case
             is_named = check_categorical_features(X, self.categorical_features)
         is_named = np.zeros(X.shape[1], dtype=bool) if is_named is None else is_named
-        # one piece whatever the values are, which need not be sorted then
-        is_linear = self.n_bins == 1 or (
-            self.n_bins == "auto" and resolve_n_bins(np.inf, X.shape[1]) == 1
-        )
+        self.n_bins_ = n_bins = resolve_n_bins(self.n_bins, X.shape[1])
         columns = [
-            _Column(read_cells(values, name, as_levels=named), shares, is_linear=is_linear)
+            # values need not be sorted for one piece
+            _Column(read_cells(values, name, as_levels=named), shares, is_linear=n_bins == 1)
             for (name, values), named in zip(iter_columns(X), is_named, strict=True)
         ]
-        n_bins = self.n_bins
-        if n_bins == "auto":
-            n_distinct = max((len(each.values) for each in columns if each.is_numeric), default=0)
-            n_bins = resolve_n_bins(n_distinct, len(columns))
-        self.n_bins_ = n_bins
         self.kinds_ = ["numeric" if each.is_numeric else "levels" for each in columns]
         self.has_missing_ = np.array([each.missing > 0 for each in columns])
         self.edges_, self.categories_, means = [], [], []

@@ -106,7 +106,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         Whether to stop when the validation loss no longer improves and to keep the weights with
         the least. "auto" does so on hard labels. On ``soft_targets`` with ``alpha`` above 0 and at
         most 1 it trains on all rows for a short schedule and keeps the last weights, unless `fit`
-        gets ``X_val`` or the targets are all but hard labels (a mean entropy under 0.1). With early
+        gets ``X_val`` or the targets are almost hard labels (a mean entropy under 0.1). With early
         stopping, if `fit` gets ``groups``, whole groups are held out, and if it gets ``X_val``, the
         loss on these rows decides. False trains for ``max_epochs`` epochs and keeps the last
         weights. Where no row can be held out, an

@@ -38,13 +38,18 @@ class Schedule(NamedTuple):
         return max(self.min_epochs, math.ceil(steps * batch_size / n_samples))
 
 
-FIXED = Schedule(2000, 10000, 0, 10000, 30)
+#: Where early_stopping=False.
+FIXED = Schedule(
+    full_batch_steps=2000, min_steps=10000, usual_epochs=0, max_steps=10000, min_epochs=30
+)
 #: Where early stopping ends training. On most tables it does so after about 10000 steps, and others
 #: still improve there (docs/results.md).
 EARLY_STOPPING = FIXED._replace(min_steps=60000, max_steps=60000)
-#: That of soft labels under early_stopping="auto". A longer one learns no more on few rows, and of
-#: noisy labels their noise (docs/results.md).
-SOFT_LABELS = Schedule(500, 3000, 64, 10000, 16)
+#: That of soft labels under early_stopping="auto". A longer one gains nothing on few rows, and
+#: memorizes the noise of noisy labels (docs/results.md).
+SOFT_LABELS = Schedule(
+    full_batch_steps=500, min_steps=3000, usual_epochs=64, max_steps=10000, min_epochs=16
+)
 #: Total of the weight decay under weight_decay="auto" with Adam's "auto" step sizes: the decay of a
 #: step is this over the steps of the schedule for soft labels, since more rows need less of it
 #: (docs/results.md).
