@@ -31,6 +31,7 @@ from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
     Interval,
     StrOptions,
+    check_feature_names,
     fit_context,
     num_samples,
     raise_for_params,
@@ -534,7 +535,7 @@ class DistilledClassifier(
         if not hasattr(self, "student_"):  # the check reads tags, which takes longer than a row
             check_is_fitted(self)
         if self._strict_teacher is not None:
-            validate_data(self, X, reset=False, skip_check_array=True)  # names come first
+            check_feature_names(self, X, reset=False)  # columns of other names would all be missing
             check_no_missing_cells(X, self._strict_teacher)
         return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
 

@@ -12,6 +12,7 @@ from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils.metaestimators import _safe_split as safe_split
 from sklearn.utils.validation import (
     _check_categorical_features as check_categorical_features,
+    _check_feature_names as check_feature_names,
     _check_feature_names_in as check_feature_names_in,
     _check_method_params as check_method_params,
     _check_n_features as check_n_features,
