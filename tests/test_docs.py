@@ -28,7 +28,9 @@ def anchors(text):
 
 
 @pytest.mark.filterwarnings("error:.*loss still improved")
-@pytest.mark.parametrize("name", ["README.md", *GUIDE])
+@pytest.mark.parametrize(
+    "name", ["README.md", *(pytest.param(page, marks=pytest.mark.slow) for page in GUIDE)]
+)
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     text = (ROOT / name).read_text()
     blocks = list(BLOCK.finditer(text))

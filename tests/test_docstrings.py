@@ -47,6 +47,7 @@ def test_other_public_classes_are_defined_where_they_are_found():
                 assert kind.__module__ == module.__name__
 
 
+@pytest.mark.slow  # the test command runs the same examples as doctests of the modules
 @pytest.mark.parametrize(("place", "name"), CLASSES, ids=ids)
 def test_examples_of_a_public_class_run(place, name):
     kind = getattr(PLACES[place], name)
