@@ -1,6 +1,6 @@
 """Cells of a column of a table: whether they are numbers or levels, and their values."""
 
-from numbers import Number, Real
+from numbers import Integral, Number, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -211,6 +211,8 @@ def _plain(level, name):
         return str(level)
     if isinstance(level, TRUTH):
         return bool(level)
+    if isinstance(level, Integral):  # not by float, which has no digit for all above 2^53
+        return int(level)
     if isinstance(level, Real):
         number = float(level)
         if np.isinf(number):

@@ -16,6 +16,9 @@ SIMPLE = NUMBERS | {str}
 #: dtypes of arrays of which the same is true.
 DTYPES = frozenset(map(np.dtype, "bhilqBHILQfdO?"))
 INFINITE = frozenset([math.inf, -math.inf])
+#: Least size of numbers which float64 and int64 may not both hold. Rows of a frame, whose integers
+#: may have become float64, and of an array, which become so in a closer look, are not compared.
+LARGE = 2**53
 
 
 def read_table(plan, X):
@@ -132,6 +135,8 @@ def _read_cells(plan, cells):
                     return None
                 numbers.append(cell)
                 continue
+            if type(cell) in (int, float) and abs(cell) >= LARGE:
+                return None
             code = lookup.get(cell)
             if code is None:
                 if cell is None or cell != cell:

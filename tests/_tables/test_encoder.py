@@ -357,6 +357,17 @@ def test_named_columns_are_levels(named):
     assert encoder.categories_[2] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("other", [0.5, "word"])
+def test_large_integers_are_levels_of_their_own(other):
+    ids = [2**53, 2**53 + 1, 5]
+    X = pd.DataFrame({"id": ids, "other": [other] * 3})
+    encoder = TableEncoder(categorical_features=["id"]).fit(X)
+    assert encoder.categories_[0] == [5, 2**53, 2**53 + 1]
+    assert_array_equal(encoder.transform(X), np.eye(3)[[1, 2, 0]])
+    rows = [encoder.transform(X.iloc[[i]])[0] for i in range(3)]
+    assert_array_equal(rows, np.eye(3)[[1, 2, 0]])
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [
