@@ -17,7 +17,7 @@ from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTr
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
-from sklearn_kd._utils.losses import clipped_log, log_losses
+from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd._utils.validation import NotFiniteError
@@ -68,7 +68,6 @@ class Losses:
 
     log_loss: np.ndarray  # (n_held_out,), equal to is_wrong without probabilities
     is_wrong: np.ndarray  # (n_held_out,), 0.0 or 1.0
-    log_proba: np.ndarray | None = None  # (n_held_out, n_classes)
     error: Exception | None = None  # of the fit
 
 
@@ -179,7 +178,7 @@ class HeldOutTrial:
         except NotFiniteError:  # labels of other candidates may do better
             worst = np.full(len(self.y_encoded), np.inf)
             return Losses(worst, worst)
-        return Losses(*_row_losses(proba, self.y_encoded), clipped_log(proba))
+        return Losses(*_row_losses(proba, self.y_encoded))
 
 
 def _observations(held_out):

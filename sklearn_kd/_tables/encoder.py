@@ -491,11 +491,12 @@ def encode(encoder, X):
     return encode_cells(encoder._plan, *read_table(encoder._plan, X), _dtype_of(X))
 
 
-def locate(encoder, X):
-    """Return the state of each cell of X, and how far in its piece a number lies.
+def locate_few_rows(encoder, X):
+    """Return the state of each cell of a few rows, and how far in its piece a number lies.
 
     The encoded rows are ``values[state].sum(1) + (delta[..., None] * slopes[state]).sum(1)`` with
-    the tables of `state_table`.
+    the tables of `state_table`. Features are checked. None is returned for many rows, and for rows
+    that are not in a plain container or whose cells need a closer look.
 
     Parameters
     ----------
@@ -509,15 +510,8 @@ def locate(encoder, X):
         Numbered over all columns.
     delta : ndarray of float64 of shape (n, n_columns)
         Distance from the lower edge in widths of the piece, and zero for states without a piece.
-    """
-    numbers, codes, _ = encoder._read(X)
-    return locate_cells(encoder._plan, numbers, codes)
-
-
-def locate_few_rows(encoder, X):
-    """Return what `locate` does for a few rows in a plain container, and the dtype if encoded.
-
-    Their features are checked, and None is returned for other rows, which need a closer look.
+    dtype : numpy dtype
+        Of encoded rows.
     """
     rows = read_few_rows(encoder._plan, X)
     return rows and (*locate_cells(encoder._plan, *rows[:2]), rows[2])

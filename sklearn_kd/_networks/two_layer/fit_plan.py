@@ -77,7 +77,6 @@ class FitPlan:
     output_step_size: float | None
     decay: bool
     weight_decay: float
-    partial: bool
     order_seed: int
     fold_seed: int
     seeds: np.ndarray  # (restarts,)
@@ -197,7 +196,6 @@ def resolve_parameters(est, data, soft=None, *, partial=False, resume=False, lik
         output_step_size=output_step_size,
         decay=est.learning_rate == "auto" and not partial,
         weight_decay=_weight_decay(est, data, batch_size, optimizer),
-        partial=partial,
         order_seed=order_seed,
         fold_seed=fold_seed,
         seeds=random.randint(2**31 - 1, size=1 if partial else n_restarts),
