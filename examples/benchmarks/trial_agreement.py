@@ -3,12 +3,12 @@
     SKLEARN_KD_DATA=... python examples/benchmarks/trial_agreement.py --json runs.jsonl
     python examples/benchmarks/trial_agreement.py --tables --made 20000 40000 --json runs.jsonl
 
-A `DistilledClassifier` with its defaults compares candidates with each other on held-out training
-rows, after less training than a fit has. Here each candidate is fitted in full on all training
-rows, and scored on the test rows. The choice agrees where its log loss is at most one standard
-error of the paired difference, over test rows, above that of the best candidate, both averaged over
-seeds. Since the best one is found on the same rows, chance makes a choice look worse. ``--made``
-adds tables of `large_tables`. The script uses one thread a fit and prints Markdown.
+A `DistilledClassifier` with its defaults fits its candidates to a part of the training rows, and
+compares them on the others. Here each candidate is fitted to all training rows, and scored on the
+test rows. The choice agrees where its log loss is at most one standard error of the paired
+difference, over test rows, above that of the best candidate, both averaged over seeds. Since the
+best one is found on the same rows, chance makes a choice look worse. ``--made`` adds tables of
+`large_tables`. The script uses one thread a fit and prints Markdown.
 """
 
 import argparse

@@ -123,7 +123,8 @@ class HeldOutTrial:
     def evaluate(self, settings, n_jobs):
         """Fit a student with each setting, and store its losses on the held-out rows.
 
-        Jointly trained networks take fewer steps than in a fit, all of them the same number.
+        Students are trained as in a fit on so many rows. Those of settings with the same training
+        rows train jointly where they can.
         """
         trainer = StudentTrainer(self.student, self.data.classes)
         if not self.student.is_joint:
