@@ -259,8 +259,9 @@ class DistilledClassifier(
     on with metadata routing only.
 
     **Rows in time.** If each split of ``cv`` trains on earlier positions than it tests, a student
-    with early stopping whose ``fit`` takes ``X_val`` gets the last rows as ``X_val``, a fraction
-    ``validation_fraction`` of the rows that it is not trained on.
+    that stops early and whose ``fit`` takes ``X_val`` gets the last rows as ``X_val``, a fraction
+    ``validation_fraction`` of the rows that it is not trained on. With ``early_stopping="auto"`` a
+    network does not stop early on soft labels, and is trained on all rows.
 
     **Row expansion** is exact for students whose loss is a weighted sum over rows. Labels are
     tempered before the fit, :math:`softmax(z / T)`, and the probabilities g of the student become

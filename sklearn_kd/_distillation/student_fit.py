@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -16,7 +17,7 @@ from sklearn_kd._distillation.row_expansion import (
 )
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.encoded_labels import fit_on_labels
-from sklearn_kd._utils.labels import apply_temperature, mix_labels
+from sklearn_kd._utils.labels import apply_temperature, class_factors, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
@@ -136,13 +137,29 @@ class StudentTrainer:
 
         A student that takes groups gets them. One that stops early and takes validation rows gets
         some as `StudentTrainingSet.with_validation_rows` says, unless the user has given others.
+        One that would not stop early on these labels trains on all rows.
         """
         spec = self.spec
-        if spec.held_out_fraction:
+        if spec.held_out_fraction and self._stops_early(data):
             data = data.with_validation_rows(spec.held_out_fraction)
         if data.groups is not None and spec.takes("groups"):
             data = data._replace(params={**data.params, "groups": data.groups})
         return data
+
+    def _stops_early(self, data):
+        """Return whether a student that may stop early does so without validation rows."""
+        student = self.spec.last_step
+        if self.spec.mode != "native" or student.early_stopping != "auto":
+            return True
+        from sklearn_kd._networks.input_checks import SINGLE_ROWS
+        from sklearn_kd._networks.resolve import stops_early
+
+        weights, class_weight = data.params.get("sample_weight"), self.spec.class_weight
+        weights = np.ones(len(data.y)) if weights is None else np.asarray(weights)
+        if class_weight is not None:
+            weights = weights * class_factors(class_weight, self.classes, data.y_encoded, weights)
+        student = clone(student).set_params(alpha=data.alpha)
+        return stops_early(student, data.soft_labels, weights, SINGLE_ROWS)
 
     def _fit_expanded(self, student, data, subtask):
         if "X_val" not in data.validation:
@@ -200,6 +217,17 @@ class StudentTrainer:
             For each training set the fitted student, or the error of its fit.
         """
         training_sets = [self._with_held_out_rows(data) for data in training_sets]
+        fits = [None] * len(training_sets)
+        # rows may be held out for some labels only, as for hard ones under early_stopping="auto"
+        for has_rows in (False, True):
+            part = [i for i, data in enumerate(training_sets) if bool(data.validation) == has_rows]
+            found = self._fit_part([training_sets[i] for i in part]) if part else []
+            for i, fit in zip(part, found, strict=True):
+                fits[i] = fit
+        return fits
+
+    def _fit_part(self, training_sets):
+        """Fit students of training sets that have the same rows held out."""
         X, y, params = training_sets[0].X, training_sets[0].y, training_sets[0].params
         validation = training_sets[0].validation
         student, preprocessing = clone(self.spec.estimator), None

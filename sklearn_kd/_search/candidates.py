@@ -6,6 +6,8 @@ in which it is equal. A `RecordingStudent` in the place of the student keeps the
 this fit makes, and the students are trained on it jointly.
 """
 
+from numbers import Integral, Real
+
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -195,7 +197,8 @@ class Candidate:
             for name, each in self.params.items()
             if name not in of_student and not name.startswith(of_encoder)
         )
-        return (draws_seed, *((name, _identity(value)) for name, value in others))
+        alpha = self._alpha_of_recording()
+        return (draws_seed, alpha, *((name, _identity(value)) for name, value in others))
 
     def _mixes_labels(self):
         """Return whether what reaches the student depends on ``alpha`` of its distiller.
@@ -206,6 +209,20 @@ class Candidate:
         return not (
             distiller.augmentation is distiller.class_weight is distiller.class_prior is None
         )
+
+    def _alpha_of_recording(self):
+        """Return an ``alpha`` for the recording student where each candidate sets its own.
+
+        Rows in time are held out for a student that stops early, which ``early_stopping="auto"``
+        does not for an ``alpha`` above 0 and at most 1.
+        """
+        if self._distiller is None or self._mixes_labels():
+            return None
+        _, distiller = self._distiller
+        alpha = distiller.alpha
+        if isinstance(distiller.cv, str | Integral) or not isinstance(alpha, Real):
+            return 0.5
+        return 0.5 if 0 < alpha <= 1 else float(alpha)
 
     def fit_preprocessing(self, X, y, fit_params):
         """Fit what precedes the student, and return it with a `RecordingStudent` at its end."""
@@ -219,9 +236,9 @@ class Candidate:
         if self._distiller is not None and self._mixes_labels():
             self._check_loss()  # by the student itself, so that an error names its class
         elif self._distiller is not None:
-            # the loss is arbitrary here, since each candidate sets its own on its student
             prefix, _ = self._distiller
-            prefitted.set_params(**{f"{prefix}alpha": 0.5, f"{prefix}temperature": 1.0})
+            loss = {"alpha": self._alpha_of_recording(), "temperature": 1.0}
+            prefitted.set_params(**{f"{prefix}{name}": value for name, value in loss.items()})
         return prefitted.fit(X, y, **fit_params)
 
     def _check_loss(self):

@@ -308,16 +308,49 @@ def test_rows_that_no_fold_tests_keep_their_hard_labels(log):
 
 def test_networks_hold_out_the_last_rows_too():
     X, y = in_time()
+    student = network(early_stopping=True)
     model = DistilledClassifier(
-        GaussianNB(), network(), cv=TimeSeriesSplit(3), augmentation=None, random_state=0
+        GaussianNB(), student, cv=TimeSeriesSplit(3), augmentation=None, random_state=0
     )
     quietly(model, X, y)
-    model = fixed(GaussianNB(), network(), cv=TimeSeriesSplit(3)).fit(X, y)
+    model = fixed(GaussianNB(), student, cv=TimeSeriesSplit(3)).fit(X, y)
     recorder = fixed(GaussianNB(), GroupRecorder(), cv=TimeSeriesSplit(3)).fit(X, y)
-    alone = network().fit(
+    alone = clone(student).fit(
         X[:180], y[:180], soft_targets=recorder.student_.received_, X_val=X[180:], y_val=y[180:]
     )
     assert_allclose(model.student_.predict_proba(X), alone.predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.0])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_networks_that_do_not_stop_early_on_soft_labels_train_on_the_last_rows(alpha, class_weight):
+    X, y = in_time()
+    student, cv = network(class_weight=class_weight), TimeSeriesSplit(3)
+    model = fixed(GaussianNB(), student, cv=cv, alpha=alpha).fit(X, y)
+    soft = fixed(GaussianNB(), GroupRecorder(early_stopping=False), cv=cv).fit(X, y)
+    alone, Q = clone(student).set_params(alpha=alpha), soft.student_.received_
+    if alpha:
+        alone.fit(X, y, soft_targets=Q)
+        assert model.student_.validation_loss_curve_ is None
+    else:
+        alone.fit(X[:180], y[:180], soft_targets=Q[:180], X_val=X[180:], y_val=y[180:])
+    assert_allclose(model.student_.predict_proba(X), alone.predict_proba(X), rtol=1e-9)
+
+
+def test_auto_holds_the_last_rows_out_for_hard_labels_alone(monkeypatch):
+    X, y = in_time()
+    fits, fit_jointly = {}, TwoLayerPGDClassifier._fit_jointly
+
+    def spy(students, X, *args, **options):
+        fits.update({student.alpha: len(X) for student in students})
+        return fit_jointly(students, X, *args, **options)
+
+    monkeypatch.setattr(TwoLayerPGDClassifier, "_fit_jointly", staticmethod(spy))
+    student, cv = network(), TimeSeriesSplit(3)
+    model = DistilledClassifier(GaussianNB(), student, cv=cv, augmentation=None, random_state=0)
+    quietly(model, X, y)
+    assert fits == {0.0: 135, 0.5: 150}
+    assert model.candidates_["alpha"].tolist() == [0.0, 0.5]
 
 
 @pytest.mark.parametrize(

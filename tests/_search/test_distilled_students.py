@@ -147,3 +147,14 @@ def test_rows_in_time_are_held_out_as_in_grid_search():
     search = assert_same_search(model, grid, (X, y), cv=TimeSeriesSplit(2))
     losses = search.cv_results_["mean_test_score"]
     assert len(np.unique(losses.round(9))) > 4  # of stopping early with each fraction, or not
+
+
+@SHORT
+def test_rows_in_time_are_held_out_for_hard_labels_as_in_grid_search():
+    X, y, _ = grouped_table()
+    grid = {"alpha": [0.0, 0.5, 1.0, 1.5], "student__early_stopping": ["auto", True, False]}
+    model = distilled(inner=student(radius=2.0), cv=TimeSeriesSplit(3))
+    search = assert_same_search(model, grid, (X, y), cv=TimeSeriesSplit(2))
+    losses = search.cv_results_["mean_test_score"].round(9).reshape(4, 3)
+    # on soft labels "auto" does not stop early
+    assert (losses[:, 0] == losses[:, 1]).tolist() == [True, False, False, True]
