@@ -152,7 +152,8 @@ def check_validation_source(  # noqa: PLR0913
         return _check_validation_rows(est, X_val, y_val, sample_weight_val)
     if group is None:
         return SINGLE_ROWS
-    if stops_early(est, soft, weights[kept], SINGLE_ROWS):
+    # with class weights, as the fit decides
+    if stops_early(est, soft, weigh_classes(est, y_encoded, weights[kept]), SINGLE_ROWS):
         purpose = (
             "early stopping trains on some groups and holds others out. Pass X_val and y_val, set "
             "early_stopping=False, or pass no groups"

@@ -281,6 +281,19 @@ def test_errors_before_training(network, given, message, monkeypatch):
     assert not hasattr(model, "classes_")
 
 
+@BOTH
+def test_groups_are_checked_where_class_weights_make_soft_labels_almost_hard(network):
+    y, groups = np.arange(120) % 2, np.where(np.arange(120) % 2, 0, np.arange(120))
+    soft = np.where(y[:, None] == 0, [1.0, 0.0], [0.1, 0.9])  # mean entropies of .16, and of .054
+    model = network(max_iter=5).fit(X, y, soft_targets=soft, groups=groups)
+    assert model.validation_loss_curve_ is None
+    model.set_params(class_weight={0: 5.0, 1: 1.0})
+    with pytest.raises(ValueError, match=r"classes \[1\] are in one group each"):
+        model.fit(X, y, soft_targets=soft, groups=groups)
+    model.fit(X, y, soft_targets=soft, groups=np.arange(120) // 4)
+    assert model.validation_loss_curve_ is not None
+
+
 @pytest.mark.parametrize("is_self_distilled", [False, True])
 @BOTH
 def test_as_many_rows_as_training_rows_are_warned_of(network, is_self_distilled):
