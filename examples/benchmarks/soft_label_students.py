@@ -18,16 +18,17 @@ from _tables import load_split, make_encoder
 from sklearn.ensemble import RandomForestClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._networks.resolve import BATCH_SIZE
+from sklearn_kd._networks.training_data import MAX_FULL_BATCH_ROWS
+from sklearn_kd._networks.two_layer.fit_plan import SOFT_LABELS
 
 TABLES = ("vehicle", "german_credit", "sick", "phoneme", "satimage", "telco_churn")
 TABLES += ("magic_telescope", "bank_marketing", "electricity", "adult")
-LEARNED = {"output_layer": "trained"}
-#: Parameters of a student by name, after its width.
+#: Parameters of a student by name, after its width. "steps" are in multiples of those of "auto".
 STUDENTS = {
     "auto": {},
     "early": {"early_stopping": True},
     **{f"{share}x": {"early_stopping": False, "steps": share} for share in (0.5, 2.0, 4.0)},
-    "trained": LEARNED,
     **{f"{n}members": {"n_members": n} for n in (2, 4, 8)},
 }
 
@@ -77,6 +78,12 @@ def labeled_rows(table, rows, max_rows, seed=0):
     return model.student_.given_, X[known], y[known]
 
 
+def n_epochs(n_rows):
+    """Return the epochs of a default fit on soft labels."""
+    batch_size = None if n_rows <= MAX_FULL_BATCH_ROWS else BATCH_SIZE
+    return SOFT_LABELS.n_epochs(n_rows, batch_size)
+
+
 def run(table, rows, students, max_rows):
     """Return the scores of each student on one table."""
     (X, y, weights, soft), X_held, y_held = labeled_rows(table, rows, max_rows)
@@ -86,9 +93,7 @@ def run(table, rows, students, max_rows):
         params = dict(STUDENTS[setting])
         student = TwoLayerPGDClassifier(int(width), alpha=0.5, random_state=0)
         if "steps" in params:
-            full_batch = len(X) <= 1000
-            epochs = 300 if full_batch else max(16, 500 * 128 / len(X))
-            params["max_iter"] = max(1, round(params.pop("steps") * epochs))
+            params["max_iter"] = round(params.pop("steps") * n_epochs(len(X)))
         student.set_params(**params)
         seconds = timed_fit(student, X, y, sample_weight=weights, soft_targets=soft)
         row, times = X_held.iloc[:1], []

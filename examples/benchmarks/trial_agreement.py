@@ -30,13 +30,11 @@ def candidate(auto, number):
     if settings["label_source"] == "hard":
         return clone(auto.student)
     n_augmented = int(settings["n_augmented"])
-    kind = settings.get("augmentation", "gibbs" if auto.augmentation == "auto" else None)
     return clone(auto).set_params(
         alpha=float(settings["alpha"]),
         temperature=float(settings["temperature"]),
-        augmentation=kind if n_augmented else None,
+        augmentation="gibbs" if n_augmented else None,
         n_augmented=n_augmented or "auto",
-        cv="in-sample" if settings["label_source"] == "in-sample" else auto.cv,
     )
 
 
