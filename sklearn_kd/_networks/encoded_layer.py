@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from sklearn_kd._tables.encoder import column_of, fold_states, locate_few_rows
+from sklearn_kd._tables.encoder import column_of, fold_states, locate_few_rows, n_states
 
-#: Numbers up to which a layer is folded into a table, 16 MB. Wider networks on wider tables have
-#: products that take as long as those with encoded rows.
+#: Values up to which a layer is folded into a table, 16 MB with as many slopes. Wider networks on
+#: wider tables have products that take as long as those with encoded rows.
 MAX_TABLE_VALUES = 2**20
 
 
@@ -62,7 +62,6 @@ class EncodedLayer:
 
 def fold_layer(encoder, weights, bias, offset, scale, signs=None):
     """Return an `EncodedLayer`, or None where its table would be large."""
-    n_states = len(encoder.means_) + 2 * encoder.n_features_in_  # at most
-    if n_states * weights.shape[1] > MAX_TABLE_VALUES:
+    if n_states(encoder) * weights.shape[1] > MAX_TABLE_VALUES:
         return None
     return EncodedLayer(encoder, weights, bias, offset, scale, signs)

@@ -524,6 +524,12 @@ def column_of(encoder):
     return np.repeat(np.arange(len(widths)), widths)
 
 
+def n_states(encoder):
+    """Return the number of states of all columns of a fitted encoder, the rows of its tables."""
+    check_is_fitted(encoder)
+    return encoder._plan.n_states
+
+
 def state_table(encoder):
     """Return the encoded values and the slopes of each state of a fitted encoder.
 

@@ -16,7 +16,7 @@ from sklearn_kd._tables.quantiles import MAX_NUMBER
 #: numbers are moved there: they are errors of measurement more often than a trend, and encoded
 #: columns stay bounded, also beyond an outermost piece that one outlier has made wide.
 MAX_WIDTHS_OUTSIDE = 8.0
-#: Rows of a block, so that its encoded rows stay in the cache.
+#: Encoded values of a block of rows, so that they stay in the cache.
 BLOCK_VALUES = 65_536
 
 

@@ -38,6 +38,16 @@ def test_a_raw_row_gives_the_product_with_the_encoded_row(dtype, rng):
     assert layer.few_rows(X) is None, "too many"
 
 
+@pytest.mark.parametrize(("most", "is_made"), [(31, False), (32, True)])
+def test_the_size_of_a_table_is_known_before_it_is_made(monkeypatch, most, is_made):
+    monkeypatch.setattr("sklearn_kd._networks.encoded_layer.MAX_TABLE_VALUES", most)
+    # two levels, another one and a missing cell are the states of each column
+    encoder = TableEncoder().fit(pd.DataFrame({name: ["a", "b"] for name in "wxyz"}))
+    layer = fold_layer(encoder, np.ones((4, 2)), 0.0, np.zeros(4), np.ones(4))
+    assert (layer is not None) == is_made
+    assert layer is None or layer.values.shape == (16, 2)
+
+
 def test_large_tables_are_not_made(rng):
     X = rng.normal(size=(20, 300))
     encoder = TableEncoder().fit(X)
