@@ -101,10 +101,12 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
 
     weight_decay : float in [0, 1) or "auto", default="auto"
         Share of the weights that each step removes while the step size is full, and less in
-        proportion as it decreases [4]_. It is independent of the step size. "auto" is 0 unless the
-        optimizer is "adam" and ``learning_rate="auto"``. It is then 0.0015 in minibatches for up to
-        6000 rows, less for more of them down to 0.00045 for 20000, and 0.009 in full batch.
-        Larger values suit few or noisy rows.
+        proportion as it decreases [4]_. It is not multiplied by the step size. "auto" is 0 unless
+        the optimizer is "adam" and ``learning_rate="auto"``. It is then 0.009 in full batch, and in
+        minibatches 4.5 over the number of steps that soft labels take: with ``batch_size=128`` it
+        is 0.0015 for up to 6000 rows, 0.00045 for 20000 to 80000 and less for more. Where the step
+        size of a diverged fit is divided by four, "auto" is too. Larger values suit few or noisy
+        rows.
 
     alpha : float >= 0, default=1.0
         Weight of the soft targets. The hard labels have weight ``1 - alpha``. Used only with

@@ -100,6 +100,8 @@ class FitPlan:
     def shrunk(self):
         """Return the same fit with a quarter of the step size."""
         output_step = self.output_step_size and 0.25 * self.output_step_size
+        # smaller steps are in balance with a decay that is less in proportion, but a number of the
+        # user stays as it is
         is_auto = self.est.weight_decay == "auto"
         return replace(
             self,
