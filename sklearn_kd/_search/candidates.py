@@ -42,7 +42,7 @@ class RecordingStudent(BaseEstimator):
         Loss of the student. A distiller sets them.
     random_state : int, RandomState instance or None, default=None
         Seed of the student. A distiller sets it where it is None.
-    early_stopping : bool, default=True
+    early_stopping : bool or "auto", default="auto"
     validation_fraction : float, default=0.1
         Those of the student. A distiller holds rows out by them if rows are ordered in time.
     encoder : "auto", TableEncoder or None, default="auto"
@@ -61,7 +61,7 @@ class RecordingStudent(BaseEstimator):
         alpha=1.0,
         temperature=1.0,
         random_state=None,
-        early_stopping=True,
+        early_stopping="auto",
         validation_fraction=0.1,
         encoder="auto",
     ):
@@ -86,7 +86,16 @@ class RecordingStudent(BaseEstimator):
         sample_weight_val=None,
     ):
         """Keep the arguments."""
-        self.given_ = {name: value for name, value in locals().items() if name != "self"}
+        self.given_ = {
+            "X": X,
+            "y": y,
+            "sample_weight": sample_weight,
+            "soft_targets": soft_targets,
+            "groups": groups,
+            "X_val": X_val,
+            "y_val": y_val,
+            "sample_weight_val": sample_weight_val,
+        }
         self._checked = {}
         return self
 
