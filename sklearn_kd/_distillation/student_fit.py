@@ -245,7 +245,12 @@ class StudentTrainer:
             networks.append(network)
             targets.append(soft)
         validation = networks[0]._check_validation(
-            X, rows[1], params.get("sample_weight"), groups=params.get("groups"), **validation
+            X,
+            rows[1],
+            params.get("sample_weight"),
+            is_joint=True,
+            groups=params.get("groups"),
+            **validation,
         )
         X, y_encoded, weights = rows
         joint = networks[0]._fit_jointly(

@@ -4,6 +4,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from sklearn_kd._networks.input_checks import (
     SINGLE_ROWS,
+    check_groups_to_hold_out,
     check_partial_classes,
     check_training_data,
     check_validation_source,
@@ -20,6 +21,7 @@ from sklearn_kd._utils.base import (
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
+from sklearn_kd._utils.validation import validate_sample_weight
 
 
 def _ends_by_design(est):
@@ -152,6 +154,7 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         sample_weight,
         *,
         soft=None,
+        is_joint=False,
         groups=None,
         X_val=None,
         y_val=None,
@@ -160,11 +163,16 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         """Return a `ValidationSource` for rows that `_check_data` has checked.
 
         ``X``, ``sample_weight`` and the keywords are those of ``fit``, and ``y_encoded`` is what
-        `_check_data` has returned, as ``soft`` is.
+        `_check_data` has returned, as ``soft`` is. ``is_joint`` leaves it to the joint training to
+        check for each student whether it can hold groups out.
         """
-        return check_validation_source(
-            self, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val, soft
-        )
+        given = groups, X_val, y_val, sample_weight_val
+        validation = check_validation_source(self, X, sample_weight, *given)
+        if not is_joint and validation.group is not None:
+            weights = validate_sample_weight(sample_weight, X)
+            weights = weights[weights > 0]
+            check_groups_to_hold_out(self, validation, y_encoded, weights, soft)
+        return validation
 
     def _check_fit(self, X, y_encoded, weights):
         """Raise other errors that training on checked rows would begin with: none."""

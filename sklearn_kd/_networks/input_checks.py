@@ -119,9 +119,7 @@ def _checked_weights(sample_weight, X):
     return rescale_weights(validate_sample_weight(sample_weight, X))
 
 
-def check_validation_source(  # noqa: PLR0913
-    est, X, y_encoded, sample_weight, groups, X_val, y_val, sample_weight_val, soft=None
-):
+def check_validation_source(est, X, sample_weight, groups, X_val, y_val, sample_weight_val):
     """Validate groups and validation rows of a fit whose rows `check_training_data` has checked.
 
     Parameters
@@ -130,12 +128,8 @@ def check_validation_source(  # noqa: PLR0913
         With ``classes_`` and features set.
     X, sample_weight
         As passed to ``fit``.
-    y_encoded : ndarray of int of shape (n_kept,)
-        Of the rows of positive weight.
     groups, X_val, y_val, sample_weight_val
         As passed to ``fit``.
-    soft : ndarray of shape (n_kept, n_classes), optional
-        Checked soft targets.
 
     Returns
     -------
@@ -145,21 +139,35 @@ def check_validation_source(  # noqa: PLR0913
     """
     group = None
     if groups is not None:
-        weights = _checked_weights(sample_weight, X)
-        kept = weights > 0
+        kept = _checked_weights(sample_weight, X) > 0
         group = np.unique(encode_groups(groups, len(kept))[kept], return_inverse=True)[1]
     if X_val is not None or y_val is not None or sample_weight_val is not None:
         return _check_validation_rows(est, X_val, y_val, sample_weight_val)
-    if group is None:
-        return SINGLE_ROWS
+    return SINGLE_ROWS if group is None else ValidationSource(group)
+
+
+def check_groups_to_hold_out(est, validation, y_encoded, weights, soft):
+    """Raise ValueError for a fit that holds groups out where a class has rows in a single group.
+
+    Parameters
+    ----------
+    est : estimator
+        With ``classes_`` set.
+    validation : ValidationSource
+    y_encoded : ndarray of int of shape (n_samples,)
+    weights : ndarray of shape (n_samples,)
+        Without class weights, by a common factor.
+    soft : ndarray of shape (n_samples, n_classes) or None
+    """
+    if validation.group is None:
+        return
     # with class weights, as the fit decides
-    if stops_early(est, soft, weigh_classes(est, y_encoded, weights[kept]), SINGLE_ROWS):
+    if stops_early(est, soft, weigh_classes(est, y_encoded, weights), validation):
         purpose = (
             "early stopping trains on some groups and holds others out. Pass X_val and y_val, set "
             "early_stopping=False, or pass no groups"
         )
-        check_groups_of_classes(group, y_encoded, est.classes_, purpose)
-    return ValidationSource(group)
+        check_groups_of_classes(validation.group, y_encoded, est.classes_, purpose)
 
 
 def _check_validation_rows(est, X_val, y_val, sample_weight_val):

@@ -125,7 +125,9 @@ class RecordingStudent(BaseEstimator):
         )
         student._validate_params()
         rows = student._check_data(X, y, sample_weight, soft_targets)
-        validation = student._check_validation(X, rows[1], sample_weight, **validation_rows)
+        validation = student._check_validation(
+            X, rows[1], sample_weight, is_joint=True, **validation_rows
+        )
         training_set = dict(zip(("X", "y_encoded", "weights", "soft"), rows, strict=True))
         return student, training_set | {"y": y, "validation": validation}
 

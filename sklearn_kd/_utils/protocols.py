@@ -50,7 +50,7 @@ class SoftTargetStudent(Protocol):
         """Validate groups and validation rows of a fit, after `_check_data`.
 
         ``validation_rows`` may have the keys groups, X_val, y_val and sample_weight_val. They,
-        ``X`` and ``sample_weight`` are as they were given.
+        ``X`` and ``sample_weight`` are as they were given. The key soft are checked soft targets.
         """
 
 
@@ -58,7 +58,8 @@ class SoftTargetStudent(Protocol):
 class JointStudent(SoftTargetStudent, Protocol):
     """A network of which several train on the same rows in shared matrix products.
 
-    It has the parameter ``encoder``, and `_check_data` sets ``encoder_``.
+    It has the parameter ``encoder``, and `_check_data` sets ``encoder_``. With ``is_joint=True``,
+    `_check_validation` raises no errors that only some of the students may have.
     """
 
     @staticmethod

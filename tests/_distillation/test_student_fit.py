@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
-from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
+from sklearn_kd._distillation.training_set import StudentTrainingSet
 from sklearn_kd._utils.sub_estimators import last_step
 from tests._helpers.distillation import Interrupted, distil, free_logistic, three_classes
 from tests._helpers.estimators import SoftmaxStudent
@@ -214,3 +215,18 @@ def test_a_checkpoint_belongs_to_the_fit_on_all_rows():
     assert spec.last_step.checkpoint_path == "net.pt"
     plain = StudentSpec.of(LogisticRegression(), "auto", "auto")
     assert plain.without_checkpoint() is plain
+
+
+def test_joint_fits_check_groups_for_each_student():
+    X, y = three_classes(60)
+    student = TwoLayerPGDClassifier(4, encoder=None, max_iter=5, random_state=0)
+    sets = [
+        StudentTrainingSet(
+            X, y, y, Q, {}, alpha, 1.0, 60, np.arange(60), groups=y, is_ordered=False, validation={}
+        )
+        for Q, alpha in ((np.eye(3)[y], 0.0), (np.full((60, 3), 1 / 3), 1.0))
+    ]
+    spec = StudentSpec.of(student, "auto", "auto")
+    hard, soft = StudentTrainer(spec, np.arange(3)).fit_jointly(sets)
+    assert "are in one group each" in str(hard)  # which stops early, and cannot hold a group out
+    assert soft.n_iter_ == 5

@@ -3,6 +3,7 @@
 import pickle
 import threading
 import time
+import warnings
 
 import joblib
 import numpy as np
@@ -162,6 +163,26 @@ def test_scorers_see_what_a_fit_leaves(estimator, grid):
 
 
 # Metadata
+
+
+def test_a_class_in_a_single_group_is_an_error_of_fits_that_hold_groups_out():
+    X, y = table()
+    Q = LogisticRegression(C=0.1).fit(X, y).predict_proba(X)
+    given = {"groups": np.where(y == 2, 0, np.arange(len(y))), "soft_targets": Q}
+    grid = {"width": [2, 4], "early_stopping": ["auto", True, False]}
+    scores = []
+    with config_context(enable_metadata_routing=True):
+        estimator = student().set_fit_request(soft_targets=True, groups=True)
+        for kind in (GridSearchCV, BatchedGridSearchCV):
+            search = kind(estimator, grid, cv=3, refit=False)
+            with warnings.catch_warnings(record=True) as record:
+                warnings.simplefilter("always")
+                search.fit(X, y, **given)
+            (message,) = [str(w.message) for w in record if w.category is FitFailedWarning]
+            assert "classes [2] are in one group each" in message
+            scores.append(search.cv_results_["mean_test_score"])
+    np.testing.assert_allclose(scores[1], scores[0])
+    assert np.isnan(scores[0]).tolist() == [False, False, True, True, False, False]
 
 
 def test_groups_and_weights():

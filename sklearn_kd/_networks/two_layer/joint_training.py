@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_kd._networks.input_checks import weigh_classes
+from sklearn_kd._networks.input_checks import check_groups_to_hold_out, weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
@@ -87,6 +87,7 @@ class JointTraining:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
                 if rows.validation.has_rows:
                     check_validation_rows_are_used(est)
+                check_groups_to_hold_out(est, rows.validation, rows.y_encoded, rows.weights, soft)
                 data_key = repr(est.class_weight)
                 if data_key not in data_of:
                     data_of[data_key] = _weighted_data(est, rows)
