@@ -4,12 +4,12 @@ import inspect
 import math
 from contextlib import contextmanager
 from numbers import Integral
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 from sklearn_kd._utils.device import dtype_name, resolve_device, thread_scope, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
@@ -32,8 +32,7 @@ SIGMOIDS = {
     torch.Tensor.sigmoid,
     torch.Tensor.sigmoid_,
 }
-#: Modules that have predicted, by estimator. They are no attributes, so that no pickle has them.
-_MODULE_CACHE: WeakKeyDictionary = WeakKeyDictionary()
+_MODULES = FittedCache()
 
 
 @contextmanager
@@ -241,19 +240,17 @@ def rows_in_a_block(shape, itemsize):
 
 
 def _fitted_module(est, shape, device):
-    """Return the fitted module in evaluation mode. It is cached from one prediction to the next."""
-    state, made_of = est.module_state_, (est.module, est.module_params, est.image_shape)
-    if est in _MODULE_CACHE:
-        cached_state, cached_device, cached_made_of, module = _MODULE_CACHE[est]
-        is_same = [now is then for now, then in zip(made_of, cached_made_of, strict=True)]
-        if cached_state is state and cached_device == device and all(is_same):
-            return module
+    """Return the fitted module in evaluation mode, on the device that ``est.device`` means."""
+    made_of = est.module_state_, est.module, est.module_params, est.image_shape, est.device
+    return _MODULES.get(est, made_of, lambda: _make_module(est, shape, device))
+
+
+def _make_module(est, shape, device):
+    state = est.module_state_
     floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
     module = build(est, shape, getattr(torch, next(floats, np.dtype(float)).name), device)
     load(module, state)
-    module.eval()
-    _MODULE_CACHE[est] = state, device, made_of, module
-    return module
+    return module.eval()
 
 
 def step_multiplications(module, shape, n_rows):

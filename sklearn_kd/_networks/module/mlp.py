@@ -1,19 +1,16 @@
 """Predict with a fitted ``sklearn_kd.modules.MLP`` in NumPy, from the arrays of its state."""
 
-from weakref import WeakKeyDictionary
-
 import numpy as np
 
 from sklearn_kd._networks.encoded_layer import fold_layer
+from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._tables.encoder import encode_blocks
 from sklearn_kd._tables.encoder_step import check_new_rows
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
 BATCH_NORM_EPS = 1e-5
-#: Layers of networks that have predicted, by estimator. They are no attributes, as no pickle needs
-#: them.
-_LAYER_CACHE: WeakKeyDictionary = WeakKeyDictionary()
+_LAYERS = FittedCache()
 
 
 def dense_layers(state):
@@ -41,20 +38,18 @@ def dense_layers(state):
 
 
 def _fitted_layers(est):
-    """Return the layers of a fitted estimator, and the first one on raw rows or None.
+    """Return the layers of a fitted estimator, and the first one on raw rows or None."""
+    parts = est.module_state_, est.classes_, est.encoder_, est.input_offset_, est.input_scale_
+    return _LAYERS.get(est, parts, lambda: _make_layers(*parts))
 
-    They are cached from one prediction to the next.
-    """
-    state = est.module_state_
-    if est in _LAYER_CACHE and _LAYER_CACHE[est][0] is state:
-        return _LAYER_CACHE[est][1]
+
+def _make_layers(state, classes, encoder, offset, scale):
     layers, raw_layer = dense_layers(state), None
     weights, bias = layers[-1]
-    if len(est.classes_) == 2 and weights.shape[1] == 2:  # a logit for each class
+    if len(classes) == 2 and weights.shape[1] == 2:  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    if est.encoder_ is not None:
-        raw_layer = fold_layer(est.encoder_, *layers[0], est.input_offset_, est.input_scale_)
-    _LAYER_CACHE[est] = state, (layers, raw_layer)
+    if encoder is not None:
+        raw_layer = fold_layer(encoder, *layers[0], offset, scale)
     return layers, raw_layer
 
 

@@ -1,14 +1,12 @@
 """First layer of a fitted TwoLayerPGDClassifier as a function of the rows before its encoder."""
 
-import weakref
-
 import numpy as np
 
 from sklearn_kd._networks.encoded_layer import fold_layer
+from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._tables.encoder import column_of, linear_map
 
-#: The `RawFirstLayer` of each estimator, which files and `joblib.hash` do not contain.
-_first_layers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_FIRST_LAYERS = FittedCache()
 
 
 class RawFirstLayer:
@@ -72,7 +70,4 @@ def raw_first_layer(est):
     """Return the `RawFirstLayer` of a fitted estimator, which is made once for its weights."""
     weights = est.encoder_, est.hidden_weights_, est.input_offset_, est.input_scale_
     weights = (*weights, vars(est).get("input_signs_"))
-    known = _first_layers.get(est)
-    if known is None or any(a is not b for a, b in zip(known[0], weights, strict=True)):
-        known = _first_layers[est] = weights, RawFirstLayer(*weights)
-    return known[1]
+    return _FIRST_LAYERS.get(est, weights, lambda: RawFirstLayer(*weights))
