@@ -148,26 +148,16 @@ class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, **options)
 
     def _check_validation(
-        self,
-        X,
-        y_encoded,
-        sample_weight,
-        *,
-        soft=None,
-        is_joint=False,
-        groups=None,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
+        self, X, y_encoded, sample_weight, *, soft=None, is_joint=False, **validation_rows
     ):
         """Return a `ValidationSource` for rows that `_check_data` has checked.
 
-        ``X``, ``sample_weight`` and the keywords are those of ``fit``, and ``y_encoded`` is what
-        `_check_data` has returned, as ``soft`` is. ``is_joint`` leaves it to the joint training to
-        check for each student whether it can hold groups out.
+        ``X``, ``sample_weight`` and ``validation_rows`` (groups, X_val, y_val, sample_weight_val)
+        are those of ``fit``, and ``y_encoded`` is what `_check_data` has returned, as ``soft`` is.
+        ``is_joint`` leaves it to the joint training to check for each student whether it can hold
+        groups out.
         """
-        given = groups, X_val, y_val, sample_weight_val
-        validation = check_validation_source(self, X, sample_weight, *given)
+        validation = check_validation_source(self, X, sample_weight, **validation_rows)
         if not is_joint and validation.group is not None:
             weights = validate_sample_weight(sample_weight, X)
             weights = weights[weights > 0]

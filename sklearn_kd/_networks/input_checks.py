@@ -119,7 +119,9 @@ def _checked_weights(sample_weight, X):
     return rescale_weights(validate_sample_weight(sample_weight, X))
 
 
-def check_validation_source(est, X, sample_weight, groups, X_val, y_val, sample_weight_val):
+def check_validation_source(
+    est, X, sample_weight, *, groups=None, X_val=None, y_val=None, sample_weight_val=None
+):
     """Validate groups and validation rows of a fit whose rows `check_training_data` has checked.
 
     Parameters

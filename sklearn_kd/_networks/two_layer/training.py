@@ -252,6 +252,8 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
     check_budget(needed, device, MEMORY_ADVICE)
     dtype = est.hidden_weights_.dtype if resume else X.dtype
     tensors = TrainingTensors.from_plan(data, plan, dtype)
+    if plan.n_members == 1:  # of an earlier fit, which a callback that predicts must not meet
+        vars(est).pop("input_signs_", None)
     # one for all attempts, since callbacks are set up and torn down once
     reporter = EpochReporter(est, plan.n_epochs, data.X_given, rows.y)
     while True:
@@ -272,8 +274,6 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
         correction.student = reader.chosen()
     reporter.finish(reader.attributes)
     vars(est).pop("_optimizer_state", None)
-    if plan.n_members == 1:  # of an earlier fit
-        vars(est).pop("input_signs_", None)
     if partial:  # the next call continues where this one ends
         states = [[to_numpy(tensor) for tensor in state] for state in reader.result.optimizers]
         est._optimizer_state = {"kind": optimizer_kind(plan), "states": states}

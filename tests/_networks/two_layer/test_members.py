@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.callback import ScoringMonitor
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from tests._helpers.data import blobs
@@ -113,3 +114,18 @@ def test_labels_are_corrected_by_one_network():
     X, y = blobs()
     with pytest.raises(ValueError, match="set n_members=1 on the estimator"):
         SelfDistillClassifier(several()).fit(X, y)
+
+
+@pytest.mark.parametrize("n_members", [(2, 1), (1, 2), (3, 2)])
+def test_callbacks_predict_after_a_fit_of_other_members(n_members):
+    X, y = blobs()
+    first, second = n_members
+    model = several(n_members=first).fit(X, y).set_params(n_members=second)
+    monitor = ScoringMonitor(scoring="neg_log_loss")
+    model.set_callbacks(monitor).fit(X, y)
+    assert hasattr(model, "input_signs_") == (second > 1)
+    data = monitor.get_logs(select="most_recent").data_as_pandas
+    alone = ScoringMonitor(scoring="neg_log_loss")
+    several(n_members=second).set_callbacks(alone).fit(X, y)
+    expected = alone.get_logs(select="most_recent").data_as_pandas
+    assert_array_equal(data["neg_log_loss"], expected["neg_log_loss"])
