@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 from sklearn_kd.metrics import expected_calibration_error
 
 #: Packed node of a tree: feature (2 bytes), threshold (4) and the offset of a child (2), where the
-#: other child is the next node.
+#: other child is the next node. ``student="auto"`` estimates 10 bytes before it fits trees.
 NODE_BYTES = 8
 #: Set of up to 32 categories that go to the left, of a node that splits on a categorical column.
 CATEGORY_SET_BYTES = 4
