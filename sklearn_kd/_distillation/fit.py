@@ -102,18 +102,11 @@ def resolve_auto(est, ctx, estimators, spec, rows):
     is_compared = len(candidates) > 1 or chooses_student
     subtask = Subtask(ctx, "select-setting", est, rows.X, rows.y) if is_compared else None
     with begin_subtask(subtask, None):
-        selection = select_setting(
-            student,
-            spec,
-            rows,
-            transfer,
-            candidates,
-            seed=seed,
-        )
+        selection, trials = select_setting(student, spec, rows, transfer, candidates, seed=seed)
         if selection.setting.source == "hard":
             warn_no_gain(selection.candidates)
         if chooses_student:
-            selection = choose_student(est, student, spec, rows, transfer, selection, seed)
+            selection = choose_student(est, student, spec, rows, transfer, selection, trials, seed)
     if is_compared:
         subtask.end()
     return selection, transfer

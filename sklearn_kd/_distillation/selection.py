@@ -55,8 +55,6 @@ class SelectionResult(NamedTuple):
     candidates: dict | None
     #: Why no transfer rows could be made of the training rows of a trial.
     transfer_obstacle: Exception | None = None
-    #: The trials, empty if nothing was compared.
-    trials: list = []
     #: What ``student="auto"`` has chosen, and value of ``student_candidates_``.
     student: StudentSpec | None = None
     student_candidates: dict | None = None
@@ -221,14 +219,16 @@ def select_setting(student, spec, rows, transfer, settings, *, seed):
 
     Returns
     -------
-    SelectionResult
+    selection : SelectionResult
+    trials : list of HeldOutTrial
+        Empty if nothing was compared. They hold a fitted teacher and labels each.
     """
     if len(settings) == 1:
-        return SelectionResult(settings[0], None)
+        return SelectionResult(settings[0], None), []
     n_transfer_rows = max(setting.n_augmented for setting in settings)
     trials = held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed)
     if not trials:
-        return SelectionResult(_default_setting(settings), None)
+        return SelectionResult(_default_setting(settings), None), []
     if _tries_transfer_rows(settings) and not _has_enough_transfer_rows(trials, n_transfer_rows):
         settings = [setting for setting in settings if not setting.n_augmented]
     with without_fit_warnings():
@@ -236,7 +236,7 @@ def select_setting(student, spec, rows, transfer, settings, *, seed):
             trial.evaluate(settings, spec.n_jobs)
         result = select_best(trials, settings)
     obstacles = [trial.transfer_set.obstacle for trial in trials]
-    return result._replace(transfer_obstacle=next(filter(None, obstacles), None), trials=trials)
+    return result._replace(transfer_obstacle=next(filter(None, obstacles), None)), trials
 
 
 @contextmanager

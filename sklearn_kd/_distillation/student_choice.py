@@ -95,7 +95,7 @@ def _boosted_trees(network, rows, n_classes):
     return Pipeline([("encoder", encoder), ("trees", trees)])
 
 
-def choose_student(est, default, spec, rows, transfer, selection, seed):
+def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
     """Choose the student of the least held-out loss: the first unless another is clearly better.
 
     Each student is fitted in full on the training rows and the labels of the trials, with the
@@ -110,7 +110,8 @@ def choose_student(est, default, spec, rows, transfer, selection, seed):
     rows : TrainingRows
     transfer : TransferSpec
     selection : SelectionResult
-        Its trials are used. They are made if nothing has been compared yet.
+    trials : list of HeldOutTrial
+        Those of the selection. They are made here if nothing has been compared yet.
     seed : int
         Seed of the held-out rows.
 
@@ -121,9 +122,8 @@ def choose_student(est, default, spec, rows, transfer, selection, seed):
         where there are too few rows to hold some out.
     """
     setting = selection.setting
-    trials = selection.trials or held_out_trials(
-        default, spec, rows, transfer, setting.n_augmented, seed
-    )
+    if not trials:
+        trials = held_out_trials(default, spec, rows, transfer, setting.n_augmented, seed)
     if not trials:
         return selection._replace(student=default)
     students = students_to_try(est, default, rows, len(trials[0].data.classes))
