@@ -74,8 +74,6 @@ def _is_object(dtype):
 
 def _kinds(values, name):
     """Return which of "number", "truth" and "text" the cells of an object column are."""
-    import pandas as pd
-
     cells = np.asarray(values)
     found = set()
     for kind in set(map(type, cells[~_is_missing(cells)])):
@@ -88,7 +86,7 @@ def _kinds(values, name):
         ):
             found.add("number")
         else:
-            _refuse(name, kind.__name__, pd.api.types.infer_dtype(cells, skipna=True))
+            _refuse(name, kind.__name__, cells)
     return found
 
 
@@ -98,16 +96,41 @@ def _is_missing(cells):
     return np.asarray(pd.isna(cells))
 
 
-def _refuse(name, kind, dtype):
-    """Raise the error for cells of another kind, which says what to do."""
-    text = f"{kind} {dtype}".lower()
+def numbers_of_dates(name, values, kind=""):
+    """Return code that makes numbers of a column of dates, times or durations, None for others.
+
+    Parameters
+    ----------
+    name : str or int
+    values : Series or ndarray of shape (n,)
+    kind : str, default=""
+        Name of the type of some of the cells.
+    """
+    import pandas as pd
+
+    column, is_object = f"X[{name!r}]", _is_object(values.dtype)
+    text = f"{kind} {values.dtype} {pd.api.types.infer_dtype(values, skipna=True)}".lower()
     if "timedelta" in text or "duration" in text:
-        advice = f"pass it as a number, for example X[{name!r}].dt.total_seconds()"
-    elif "date" in text or "period" in text or "timestamp" in text or kind == "time":
-        advice = (
-            f"pass numbers and categories derived from it, for example X[{name!r}].dt.year and "
-            f"X[{name!r}].dt.dayofweek, or use skrub.DatetimeEncoder"
-        )
+        column = f"pd.to_timedelta({column})" if is_object else column
+        return f"{column}.dt.total_seconds()"
+    if "time" in text.split():
+        return f"{column}.map(lambda time: time.hour, na_action='ignore')"
+    if "date" in text or "period" in text or "timestamp" in text:
+        column = f"pd.to_datetime({column})" if is_object else column
+        return f"{column}.dt.year"
+    return None
+
+
+def _refuse(name, kind, values=None):
+    """Raise the error for cells of another kind, which says what to do.
+
+    ``values`` is the column that may hold dates.
+    """
+    numbers, text = None if values is None else numbers_of_dates(name, values, kind), kind.lower()
+    if numbers is not None:
+        advice = f"pass numbers or categories derived from it, for example {numbers}"
+        if numbers.endswith("year"):
+            advice += ", or use skrub.DatetimeEncoder"
     elif "complex" in text:
         advice = "pass real and imaginary parts as columns"
     elif "bytes" in text:
@@ -154,7 +177,7 @@ def read_numbers(values, name):
         kinds = {"U": "str", "S": "bytes"}
         if dtype.kind in kinds:
             _refuse_text(name, values[0])
-        _refuse(name, str(dtype), dtype)
+        _refuse(name, str(dtype), values)
     elif isinstance(dtype, np.dtype):
         numbers = np.asarray(values, dtype=np.float64)
     else:
@@ -219,5 +242,5 @@ def _plain(level, name):
             raise ValueError(f"column {name!r} of X contains infinity: make these cells missing.")
         return int(number) if number.is_integer() else number
     if isinstance(level, bytes | complex | np.complexfloating | dict | list | set | np.ndarray):
-        _refuse(name, type(level).__name__, "")
+        _refuse(name, type(level).__name__)
     return str(level)  # such as the intervals of pd.cut

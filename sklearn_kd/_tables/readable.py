@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import get_tags
 
+from sklearn_kd._tables.cells import numbers_of_dates
 from sklearn_kd._tables.columns import iter_columns
 from sklearn_kd._utils.containers import as_pandas, is_dataframe
 from sklearn_kd._utils.sklearn_compat import check_categorical_features
@@ -39,22 +40,27 @@ def check_readable(role, estimator, X):
         for (column, values), known in zip(iter_columns(X), is_encoded, strict=True)
         if not known
     ]
-    words = [column for column, values in columns if not _holds_numbers(column, values)]
+    codes = {column: numbers_of_dates(column, values) for column, values in columns}
+    dates = [column for column, code in codes.items() if code is not None]
+    words = [
+        column
+        for column, values in columns
+        if codes[column] is None and not _holds_numbers(column, values)
+    ]
     pipeline = f"make_pipeline(TableEncoder(), {name}())"
+    errors = []
     if words:
-        advice = (
-            f"encode them in front of it, {pipeline}, or take HistGradientBoostingClassifier() and "
-            "give these columns the dtype 'category', or name them in its categorical_features"
+        errors.append(
+            f"does not read strings or categories, which the columns {words} of X have: "
+            f"{_advice_for_words(estimator, pipeline, is_boosting=is_boosting)}."
         )
-        if is_boosting:
-            advice = (
-                "give them the dtype 'category' in a DataFrame, or name them in its "
-                f"categorical_features, or encode all columns in front of it, {pipeline}"
-            )
-        raise ValueError(
-            f"the {role} {name} does not read strings, categories or dates, which the columns "
-            f"{words} of X have: {advice}."
+    if dates:
+        errors.append(
+            f"does not read dates or times, which the columns {dates} of X have: make numbers of "
+            f"them first, for example {codes[dates[0]]}."
         )
+    if errors:
+        raise ValueError(f"the {role} {name} {' It '.join(errors)}")
     if not tags.input_tags.allow_nan:
         missing = [column for column, values in columns if pd.isna(values).any()]
         if missing:
@@ -63,6 +69,29 @@ def check_readable(role, estimator, X):
                 f"encode them in front of it, {pipeline}, or take a classifier that takes them, "
                 "HistGradientBoostingClassifier() for example."
             )
+
+
+def _advice_for_words(estimator, pipeline, *, is_boosting):
+    """Return what to do about columns of strings and categories that an estimator does not read."""
+    if not is_boosting:
+        return (
+            f"encode them in front of it, {pipeline}, or take HistGradientBoostingClassifier() and "
+            "give all of these columns the dtype 'category', or name all of them in its "
+            "categorical_features"
+        )
+    given = estimator.categorical_features
+    encode = f"or encode all columns in front of it, {pipeline}"
+    if isinstance(given, str):  # "from_dtype"
+        return (
+            "give them the dtype 'category' in a DataFrame, or name every column of strings and "
+            f"categories in its categorical_features, {encode}"
+        )
+    given = None if given is None else np.asarray(given).tolist()
+    return (
+        f"they are not in categorical_features={given}, which turns the dtype 'category' off. Add "
+        "them there, or give every column of strings the dtype 'category' in a DataFrame and leave "
+        f"categorical_features at 'from_dtype', {encode}"
+    )
 
 
 def takes_no_missing_cells(estimator):
