@@ -11,7 +11,7 @@ from sklearn_kd._distillation.selection import (
     held_out_trials,
     without_fit_warnings,
 )
-from sklearn_kd._distillation.settings import DistillationSetting
+from sklearn_kd._distillation.settings import DistillationSetting, honors_temperature
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
@@ -127,7 +127,7 @@ def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
     if not trials:
         return selection._replace(student=default)
     students = students_to_try(est, default, rows, len(trials[0].data.classes))
-    pairs = [(student, _honored(setting, student)) for student in students]
+    pairs = [(student, _honored(est, setting, student)) for student in students]
     if est.alpha == "auto" and setting.source != "hard" and students[-1].mode == "expansion":
         pairs.append((students[-1], HARD_LABELS))  # boosting may be better than its teacher
     with without_fit_warnings():
@@ -160,10 +160,17 @@ def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
     return selection._replace(setting=setting, student=student, student_candidates=candidates)
 
 
-def _honored(setting, student):
-    """Return a setting that "auto" has selected for another student, as this one can honor it."""
-    needs_one = student.mode == "mixed" or (student.mode == "expansion" and setting.alpha != 1)
-    return setting._replace(temperature=1.0) if needs_one else setting
+def _honored(est, setting, student):
+    """Return a setting that was selected for another student, as this one can honor it.
+
+    A temperature that the user has set is kept, with the ``alpha`` that `candidate_settings` takes
+    for such a student.
+    """
+    if setting.temperature == 1 or honors_temperature(student, setting.alpha):
+        return setting
+    if est.temperature == "auto":
+        return setting._replace(temperature=1.0)
+    return setting._replace(alpha=1.0)
 
 
 def _with_losses(trial, pairs, n_jobs):

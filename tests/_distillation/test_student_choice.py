@@ -86,6 +86,18 @@ class TestChoice:
         assert found["label_source"][3] == model.label_source_ == "hard"
         assert found["chosen"].tolist() == [False, False, False, True]
 
+    def test_a_temperature_that_is_set_is_that_of_trees_too(self, monkeypatch):
+        gain = np.array([0.0, 0.0, 0.2, 0.1])
+        monkeypatch.setattr(
+            student_choice, "compare", lambda trials, measure, pairs: (1 - gain, gain, 0 * gain)
+        )
+        X, y = checkerboard()
+        model = auto(alpha="auto", temperature=3.0).fit(X, y)
+        found = {name: model.candidates_[name].tolist() for name in ("alpha", "temperature")}
+        assert found == {"alpha": [0.0, 0.5], "temperature": [1.0, 3.0]}
+        assert isinstance(model.student_, Pipeline)
+        assert (model.alpha_, model.temperature_) == (1.0, 3.0)  # what row expansion can honor
+
     @pytest.mark.slow
     def test_raw_table_with_groups_and_transfer_rows(self):
         X, y = raw_table(160)
