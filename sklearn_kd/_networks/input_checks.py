@@ -44,7 +44,7 @@ class ValidationSource:
         """Number of these rows."""
         return 0 if self.X is None else len(self.X)
 
-    def weighed(self, est):
+    def with_class_weights(self, est):
         """Return the same with the class weights of an estimator."""
         if self.X is None:
             return self

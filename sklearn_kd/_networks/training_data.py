@@ -42,7 +42,7 @@ class CheckedRows:
 
     def training_data(self, est, weights, soft):
         """Return the `TrainingData` of an estimator with weights that include class weights."""
-        validation, n_classes = self.validation.weighed(est), len(est.classes_)
+        validation, n_classes = self.validation.with_class_weights(est), len(est.classes_)
         rows = self.X, self.y_encoded, weights, soft, self.y, n_classes
         return TrainingData(*rows, validation, self.X_given)
 

@@ -156,8 +156,8 @@ class Workspace:
         """Return the targets of the rows of the logits."""
         return targets
 
-    def answer(self, logits: Tensor) -> Tensor:
-        """Return the logits (students, outputs, rows) of the answers."""
+    def prediction(self, logits: Tensor) -> Tensor:
+        """Return the logits (students, outputs, rows) of the predictions."""
         return logits
 
 

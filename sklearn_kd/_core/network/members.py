@@ -1,10 +1,10 @@
-r"""Members of a network, which share its hidden weights and whose answers are averaged.
+r"""Members of a network, which share its hidden weights and whose predictions are averaged.
 
 Member r of a student has its own sign s_r of each input and its own output weights A_r:
 
 .. math:: f_r(x) = m^{-1/2} \sum_j A_{rj} \, \phi(\langle W_j, s_r \odot x \rangle)
 
-Each member learns from its own loss, and the answer of the student is the mean of their
+Each member learns from its own loss, and the prediction of the student is the mean of their
 probabilities. The output weights of a student have a column for each member and output, so that
 what treats weights neuron by neuron needs no change: optimizers, early stopping, projection.
 
@@ -33,7 +33,7 @@ def draw_signs(n_members: int, n_columns: int, generator: torch.Generator) -> Te
     return signs
 
 
-def mean_answer(logits: Tensor, n_members: int) -> Tensor:
+def mean_prediction(logits: Tensor, n_members: int) -> Tensor:
     """Return the logits (students, outputs, rows) of the mean probabilities of the members.
 
     ``logits`` has shape (students, outputs, members * rows).
@@ -149,6 +149,6 @@ class MemberWorkspace(layers.Workspace):
             return [each.repeat(1, 1, self.n_members) for each in targets]
         return targets.repeat(1, 1, self.n_members)
 
-    def answer(self, logits: Tensor) -> Tensor:
-        """Return the logits (students, outputs, rows) of the answers."""
-        return mean_answer(logits, self.n_members)
+    def prediction(self, logits: Tensor) -> Tensor:
+        """Return the logits (students, outputs, rows) of the predictions."""
+        return mean_prediction(logits, self.n_members)

@@ -21,8 +21,8 @@ class Students:
     hidden: Tensor  # (sum of widths, inputs)
     output: Tensor  # (sum of widths, outputs)
     initial: Tensor  # (sum of widths, inputs), the hidden weights that the projection is around
-    #: (students, members, inputs), where answers of several `members` are averaged. ``output`` has
-    #: then shape (sum of widths, members * outputs).
+    #: (students, members, inputs), where predictions of several `members` are averaged. ``output``
+    #: has then shape (sum of widths, members * outputs).
     signs: Tensor | None = None
 
     @property

@@ -316,7 +316,7 @@ class TrainingState:
         # the untrained network is not scored: all its logits may be zero, a tie for every row
         is_scored = stopping is not None and stopping.scores_training_pass and self.n_epochs_done
         if is_scored and students.n_members > 1:
-            scored_losses, _ = self.loss(work.answer(logits), targets)
+            scored_losses, _ = self.loss(work.prediction(logits), targets)
         row_losses, residual = self.loss(logits, work.targets(targets))
         weights = work.row_weights(weights)
         losses = row_losses.mul(weights).sum(dim=1)
@@ -378,7 +378,7 @@ class TrainingState:
         for part in torch.split(everything, ROWS_PER_EVALUATION):
             inputs = rows.inputs[part[0] : part[-1] + 1]
             work = self._new_workspace(scaled_output, inputs.shape[0])
-            logits = work.answer(layers.forward(stopping.scored_hidden, inputs, work))
+            logits = work.prediction(layers.forward(stopping.scored_hidden, inputs, work))
             row_losses, _ = loss(logits, rows.rule(logits, part, self.n_steps))
             weights = rows.weights if rows.weights.shape[1] == 1 else rows.weights[:, part]
             cap = None if row_cap is None else row_cap[:, part]

@@ -67,12 +67,12 @@ def predict_logits(est, X):
     (weights, bias), dtype = layers[0], layers[-1][0].dtype
     outputs = None if raw_layer is None else raw_layer.few_rows(X)
     if outputs is not None:
-        logits = _respond(outputs.astype(dtype, copy=False), layers[1:])
+        logits = _apply_layers(outputs.astype(dtype, copy=False), layers[1:])
     else:
         blocks = []
         for rows in _encoded_blocks(est, X, PREDICT_BLOCK_BYTES // (8 * max(weights.shape))):
             scaled = ((rows - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
-            blocks.append(_respond(scaled @ weights + bias, layers[1:]))
+            blocks.append(_apply_layers(scaled @ weights + bias, layers[1:]))
         logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return logits[:, 0] if logits.shape[1] == 1 else logits
 
@@ -84,7 +84,7 @@ def _encoded_blocks(est, X, n_rows):
     return (table[start : start + n_rows] for start in range(0, len(table), n_rows))
 
 
-def _respond(outputs, layers):
+def _apply_layers(outputs, layers):
     """Return what the layers behind the first one make of its outputs, which are overwritten."""
     for weights, bias in layers:
         np.maximum(outputs, 0, out=outputs)

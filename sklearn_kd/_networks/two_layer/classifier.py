@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
-from sklearn_kd._networks.two_layer.members import answers, own_weights
+from sklearn_kd._networks.two_layer.members import average_members, own_weights
 from sklearn_kd._networks.two_layer.raw_rows import raw_first_layer
 from sklearn_kd._tables.encoder import TableEncoder, encode_blocks
 from sklearn_kd._tables.encoder_step import check_new_rows
@@ -461,7 +461,7 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         if inputs is not None:
             active = np.maximum(inputs, 0, out=inputs)
             width = len(self.hidden_weights_)
-            return answers(active, output / math.sqrt(width), active.shape[1] // width)
+            return average_members(active, output / math.sqrt(width), active.shape[1] // width)
         table = check_new_rows(self, X)
         hidden, n_members = own_weights(self)
         weights = first_layer.linear_in(table)
@@ -495,25 +495,25 @@ def network_logits(
     # scaling a few rows takes less time than scaling the weights
     folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
 
-    def respond(rows, hidden, bias):
+    def apply_layers(rows, hidden, bias):
         active = rows @ hidden.T
         active += bias
         np.maximum(active, 0, out=active)
-        return answers(active, readout, n_members)
+        return average_members(active, readout, n_members)
 
     for start in range(0, len(X), size):
         block = slice(start, start + size)
         with np.errstate(over="ignore", invalid="ignore"):
             if folded is not None:
-                logits[block] = respond(X[block], *folded)
+                logits[block] = apply_layers(X[block], *folded)
                 if np.isfinite(logits[block]).all():
                     continue
             # float64 until the offset is subtracted
             scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
-            logits[block] = respond(scaled, hidden, bias)
+            logits[block] = apply_layers(scaled, hidden, bias)
         if not np.isfinite(logits[block]).all():
             far = np.finfo(dtype).max ** 0.25
-            logits[block] = respond(np.clip(scaled, -far, far), hidden, bias)
+            logits[block] = apply_layers(np.clip(scaled, -far, far), hidden, bias)
     return logits
 
 

@@ -1,4 +1,4 @@
-"""Networks with several members: their signs, weights and averaged answers in NumPy."""
+"""Networks with several members: their signs, weights and averaged predictions in NumPy."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def own_weights(est):
     return (hidden * signs[:, None]).reshape(-1, hidden.shape[1]), len(signs)
 
 
-def answers(active, readout, n_members):
+def average_members(active, readout, n_members):
     """Return the logits of rows from the activations of all members, (rows, members * width).
 
     ``readout`` are the output weights over the square root of the width.
@@ -53,11 +53,11 @@ def answers(active, readout, n_members):
         return active @ readout
     active = active.reshape(len(active), n_members, -1).swapaxes(0, 1)
     if readout.ndim == 3:
-        return mean_answer(active @ readout)
-    return mean_answer((active @ readout[:, :, None])[:, :, 0])
+        return mean_prediction(active @ readout)
+    return mean_prediction((active @ readout[:, :, None])[:, :, 0])
 
 
-def mean_answer(logits):
+def mean_prediction(logits):
     """Return the logits of the mean probabilities of members, from theirs.
 
     Parameters

@@ -76,12 +76,12 @@ class FittedNetworkReader:
         plan, students = self.plan, self.stack.students
         chosen = self.chosen()
         neurons = students.neurons(chosen)
-        output, several = to_numpy(students.output[neurons]), {}
+        output, of_members = to_numpy(students.output[neurons]), {}
         if students.signs is not None:
             output = output.reshape(len(output), plan.n_members, -1).transpose(1, 0, 2)
             signs = to_numpy(students.signs[chosen])
             n_features = plan.est.n_features_in_
-            several["input_signs_"] = signs_of_columns(signs, plan.column_of, n_features)
+            of_members["input_signs_"] = signs_of_columns(signs, plan.column_of, n_features)
         return {
             "classes_": plan.est.classes_,
             "input_offset_": plan.offset,
@@ -89,7 +89,7 @@ class FittedNetworkReader:
             "hidden_weights_": to_numpy(students.hidden[neurons]),
             "initial_weights_": to_numpy(students.initial[neurons]),
             "output_weights_": output[..., 0].copy() if output.shape[-1] == 1 else output.copy(),
-            **several,
+            **of_members,
         }
 
     def final_attributes(self, curves):

@@ -1,4 +1,4 @@
-"""Members: gradients of what they share, averaged answers, scores, subsets of the students."""
+"""Members: gradients of what they share, averaged predictions, scores, subsets of the students."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def students_with_members(n_outputs, widths=WIDTHS, seeds=None, symmetric=False)
     return students
 
 
-def naive_answers(X, W, A, signs):
+def member_logits(X, W, A, signs):
     """Logits of each member, (members, rows, outputs), with A (width, members * outputs)."""
     A = A.reshape(len(W), M, -1)
     return np.array([naive_logits(X * s, W, A[:, m]) for m, s in enumerate(signs)])
@@ -50,8 +50,8 @@ def test_a_step_follows_the_gradient_of_the_mean_loss(n_outputs, own_weights):
         W, A = (weights[part] for weights in start)
 
         def loss(W, A, signs=signs, weights=each[number]):
-            answers = naive_answers(X, W, A, signs)
-            return np.mean([naive_loss(F, P, weights) for F in answers])
+            logits = member_logits(X, W, A, signs)
+            return np.mean([naive_loss(F, P, weights) for F in logits])
 
         np.testing.assert_allclose(result.losses[0][number], loss(W, A), rtol=1e-12)
         gradients = (
@@ -65,21 +65,21 @@ def test_a_step_follows_the_gradient_of_the_mean_loss(n_outputs, own_weights):
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_the_answer_has_the_mean_probabilities(n_outputs):
+def test_the_prediction_has_the_mean_probabilities(n_outputs):
     F = np.random.RandomState(0).normal(size=(2, M, 5, n_outputs)) * 5
     logits = torch.tensor(F.transpose(0, 3, 1, 2).reshape(2, n_outputs, -1))
-    answers = members.mean_answer(logits, M).numpy().transpose(0, 2, 1)
-    for each, answer in zip(F, answers, strict=True):
+    predictions = members.mean_prediction(logits, M).numpy().transpose(0, 2, 1)
+    for each, prediction in zip(F, predictions, strict=True):
         expected = np.mean([naive_proba(f) for f in each], axis=0)
-        np.testing.assert_allclose(naive_proba(answer), expected, rtol=1e-12)
+        np.testing.assert_allclose(naive_proba(prediction), expected, rtol=1e-12)
     far = torch.full((1, n_outputs, M), 500.0)
     far[:, 0] *= -1
-    assert torch.isfinite(members.mean_answer(far, M)).all()
+    assert torch.isfinite(members.mean_prediction(far, M)).all()
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("in_pass", [True, False])
-def test_early_stopping_scores_the_answer(n_outputs, in_pass):
+def test_early_stopping_scores_the_prediction(n_outputs, in_pass):
     X, P, weights = make_data(n_outputs)
     rows = make_rows(X, P, weights, n_outputs)
     students = students_with_members(n_outputs)
@@ -90,8 +90,8 @@ def test_early_stopping_scores_the_answer(n_outputs, in_pass):
     for number, signs in enumerate(students.signs.numpy()):
         part = students.neurons(number)
         W, A = students.hidden[part].numpy(), students.output[part].numpy()
-        answers = naive_answers(X, W, A, signs)
-        proba = np.mean([naive_proba(F) for F in answers], axis=0)
+        logits = member_logits(X, W, A, signs)
+        proba = np.mean([naive_proba(F) for F in logits], axis=0)
         loss = -(weights / weights.sum()) @ (P * np.log(proba)).sum(axis=1)
         np.testing.assert_allclose(result.best_score[number], loss, rtol=1e-12)
 

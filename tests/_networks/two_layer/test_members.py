@@ -25,7 +25,7 @@ def table(X):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("encoder", ["auto", None])
 @pytest.mark.parametrize("intercept", [True, False])
-def test_the_answer_is_the_mean_of_networks_with_signs(n_classes, encoder, intercept):
+def test_the_prediction_is_the_mean_of_networks_with_signs(n_classes, encoder, intercept):
     X, y = blobs(n_classes=n_classes)
     X = table(X) if encoder else X
     model = several(encoder=encoder, input_intercept=intercept).fit(X, y)
@@ -57,7 +57,7 @@ def test_the_answer_is_the_mean_of_networks_with_signs(n_classes, encoder, inter
     assert joblib.hash(model) == before
 
 
-def test_the_validation_loss_is_that_of_the_answer():
+def test_the_validation_loss_is_that_of_the_prediction():
     X, y = blobs(n_classes=3)
     X_val, y_val, weights = X[:50], y[:50], np.random.RandomState(0).uniform(0.5, 2, size=50)
     rows = {"X_val": X_val, "y_val": y_val, "sample_weight_val": weights}
