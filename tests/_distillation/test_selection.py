@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation.selection import _difference
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
@@ -280,7 +281,7 @@ def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
     key = f"{student.steps[-1][0]}__sample_weight" if hasattr(student, "steps") else "sample_weight"
     teacher = make_pipeline(StandardScaler(), Noise())
     model = DistilledClassifier(teacher, student, random_state=0)
-    with pytest.warns(NoGainWarning, match="gave no gain") as record:
+    with pytest.warns(NoGainWarning, match="held-out rows, the best student") as record:
         model.fit(X, y, sample_weight=w)
     assert [warning.category for warning in record].count(NoGainWarning) == 1
     assert (model.label_source_, model.alpha_, model.temperature_) == ("hard", 0.0, 1.0)
@@ -291,6 +292,37 @@ def test_hard_labels_win_where_the_teacher_is_noise(student, weighted):
     assert_allclose(model.predict_proba(X), plain.predict_proba(X), rtol=1e-7, atol=1e-12)
     assert_array_equal(model.predict(X), plain.predict(X))
     assert (model.candidates_["gain"][1:] < 0).all()
+
+
+@pytest.mark.parametrize("student", [LogisticRegression(), LinearSVC()])
+def test_numbers_of_the_warning(student):
+    X, y = blobs(240, 3, spread=2.0)
+    model = DistilledClassifier(Noise(), student, random_state=0)
+    with pytest.warns(NoGainWarning) as record:
+        model.fit(X, y)
+    best = 1 + model.candidates_["gain"][1:].argmax()  # the first are hard labels
+    line = {name: values[best] for name, values in model.candidates_.items()}
+    text = str(next(r.message for r in record if r.category is NoGainWarning))
+    # three quarters of the rows, since this student is fitted on one
+    assert text.startswith("on 180 held-out rows, the best student on the teacher's labels had a")
+    points, error = 100 * line["accuracy_gain"], 100 * line["accuracy_gain_error"]
+    assert f"accuracy {-points:.1f} points lower (standard error {error:.1f} points)" in text
+    loss = f"a log loss {-line['gain']:.3f} higher (standard error {line['gain_error']:.3f}) and an"
+    assert (loss in text) == hasattr(student, "predict_proba")
+    assert "log loss" not in text or loss in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.7e-18, "the same log loss (standard error 0.020)"),
+        (-0.0004, "the same log loss (standard error 0.020)"),
+        (0.027, "a log loss 0.027 higher (standard error 0.020)"),
+        (-0.0006, "a log loss 0.001 lower (standard error 0.020)"),
+    ],
+)
+def test_differences_in_words(value, text):
+    assert _difference("a", "log loss", value, 0.02, digits=3) == text
 
 
 def test_hard_labels_with_class_weights():

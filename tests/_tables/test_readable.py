@@ -118,8 +118,9 @@ BY_LIST = HistGradientBoostingClassifier(categorical_features=["color"])
         (
             BY_LIST,
             r"columns \['level'\] of X have: they are not in categorical_features=\['color'\], "
-            r"which turns the dtype 'category' off. Add them there, or give every column of strings the "
-            r"dtype 'category' in a DataFrame and leave categorical_features at 'from_dtype', or",
+            r"which turns the dtype 'category' off. Add them there, or give every column of "
+            r"strings the dtype 'category' in a DataFrame and leave categorical_features at "
+            r"'from_dtype', or",
         ),
         (
             HistGradientBoostingClassifier(categorical_features=None),
