@@ -108,7 +108,7 @@ class DistilledClassifier(
         ``soft_targets`` or ``sample_weight``. It is cloned. If the last step has the parameters
         ``alpha`` and ``temperature``, the values of this classifier replace its own. None is
         ``TwoLayerPGDClassifier()``. "auto" chooses from this network, a deeper one and boosted
-        trees of no more bytes on held-out rows, see Notes.
+        trees of about its size on held-out rows, see Notes.
     alpha : float or "auto", default="auto"
         Weight of the soft labels. Hard labels have the weight ``1 - alpha``. "auto" selects from
         0 and 0.5 on held-out rows, see Notes. A value above 1 (against noise in the
@@ -236,11 +236,13 @@ class DistilledClassifier(
     **Choice of the student.** ``student="auto"`` selects the other settings for
     ``TwoLayerPGDClassifier()`` first. With these settings, it fits this network, a
     :class:`ModuleClassifier` of two hidden layers of the same width, and a
-    :class:`~sklearn.ensemble.HistGradientBoostingClassifier` behind a :class:`TableEncoder`, of
-    no more bytes than the network, on the same part of the rows. The student of the least held-out
-    log loss is selected, but the network unless another is better by a number of standard errors.
-    With ``alpha="auto"`` the trees are fitted on hard labels too. Each is fitted once more, twice
-    on up to 1,000 rows. Nothing is compared where no rows are held out.
+    :class:`~sklearn.ensemble.HistGradientBoostingClassifier` behind a :class:`TableEncoder`, on
+    the same part of the rows. In a packed form (4 bytes for a weight, 10 for a split, 4 for a
+    leaf), the trees have no more bytes than the network. Pickled they have three to four times as
+    many. The student of the least held-out log loss is selected, but the network unless another is
+    better by a number of standard errors. With ``alpha="auto"`` the trees are fitted on hard
+    labels too. Each is fitted once more, twice on up to 1,000 rows. Nothing is compared where no
+    rows are held out.
 
     **Cost.** The teacher is fitted on all rows. If it has no out-of-sample labels of its own, it
     is fitted five more times on 4/5 of the rows. With ``cv="in-sample"`` it is fitted at most once
