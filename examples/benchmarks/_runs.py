@@ -13,7 +13,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 from _tables import paired_summary, verdict_below
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from threadpoolctl import threadpool_limits
 
@@ -35,10 +34,10 @@ def environment(threads):
 
 
 def timed_fit(model, *args, **params):
-    """Fit and return the time in seconds, without the ConvergenceWarning of MLPClassifier."""
+    """Fit and return the time in seconds, without warnings of the fit."""
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore")
         model.fit(*args, **params)
     return time.perf_counter() - start
 
@@ -178,6 +177,21 @@ def compare(rows, ours, theirs):
         "better_log_loss": int((mean[ours, "log_loss"] < mean[theirs, "log_loss"]).sum()),
         "n_tables": len(tables),
     }
+
+
+def level(rows, ours, others):
+    """Return on how many tables a method is level, in log loss, with the best of others.
+
+    Its mean loss is then less, or more by at most one standard error of the paired difference.
+    """
+    count = 0
+    for table in dict.fromkeys(row["table"] for row in rows):
+        mine = [row for row in rows if row["table"] == table]
+        losses = {name: [row[name]["log_loss"] for row in mine] for name in (ours, *others)}
+        best = min(others, key=lambda name: np.mean(losses[name]))
+        gap = paired_summary(losses[ours], losses[best])
+        count += gap.mean <= (gap.se if len(mine) > 1 else 0.0)
+    return count
 
 
 def per_table(rows, methods, *, difference):

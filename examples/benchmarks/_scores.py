@@ -50,7 +50,7 @@ def scores(model, X_test, y_test, n_latency=50):
     }
 
 
-def row_times(model, X, n_rows, container=None):
+def row_times(model, X, n_rows):
     """Return the microseconds of ``predict_proba`` of single rows.
 
     Parameters
@@ -59,17 +59,17 @@ def row_times(model, X, n_rows, container=None):
     X : DataFrame or ndarray
     n_rows : int
         From the first row on, after one that is not counted.
-    container : {None, "array"}
-        Of the rows: that of X, or arrays.
     """
-    X = X.iloc if isinstance(X, pd.DataFrame) and container is None else np.asarray(X)
-    times = []
-    for row in range(-1, n_rows):
-        rows = X[max(row, 0) : max(row, 0) + 1]
-        start = time.perf_counter()
-        model.predict_proba(rows)
-        times.append(1e6 * (time.perf_counter() - start))
-    return times[1:]
+    X = X.iloc if isinstance(X, pd.DataFrame) else np.asarray(X)
+    starts = [0, *range(n_rows)]
+    return [row_time(model, X[start : start + 1]) for start in starts][1:]
+
+
+def row_time(model, row):
+    """Return the microseconds of ``predict_proba`` of a row in its container."""
+    start = time.perf_counter()
+    model.predict_proba(row)
+    return 1e6 * (time.perf_counter() - start)
 
 
 def needed_bytes(model):

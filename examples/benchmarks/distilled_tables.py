@@ -26,13 +26,12 @@ one with two hidden layers of 64 neurons, "tree", and "auto", what ``student="au
 
 import argparse
 import re
-import warnings
 
 import numpy as np
 from _row_steps import counted
-from _runs import below_text, compare, environment, markdown, run_cells
+from _runs import below_text, compare, environment, level, markdown, run_cells, timed_fit
 from _scores import int8_copy, scores
-from _tables import CLASSIFICATION, load_encoded, load_split, paired_summary
+from _tables import CLASSIFICATION, load_encoded, load_split
 from _teachers import TEACHERS, categorical, make_teacher, ordinary
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 from sklearn.pipeline import make_pipeline
@@ -97,9 +96,8 @@ def load(table, seed, rows, teacher, max_rows):
 
 def fit(model, X, y):
     """Fit a model and return what it cost, without teachers."""
-    with warnings.catch_warnings(), counted() as cost:
-        warnings.simplefilter("ignore")
-        model.fit(X, y)
+    with counted() as cost:
+        timed_fit(model, X, y)
     return {"fit_seconds": cost.pop("seconds"), **cost}
 
 
@@ -204,20 +202,9 @@ def gains(rows, ours, theirs):
         int((gain > -1e-12).sum()),  # rounding of means
         below_text(total["below"]),
         total["better_log_loss"],
-        n_level(rows, ours, theirs),
+        level(rows, ours, [theirs]),
         f"{before:.4f} -> {after:.4f}",
     ]
-
-
-def n_level(rows, ours, theirs):
-    """Return on how many tables the log loss is better or within one standard error over seeds."""
-    count = 0
-    for table in dict.fromkeys(row["table"] for row in rows):
-        mine = [row for row in rows if row["table"] == table]
-        ours_, theirs_ = ([row[m]["log_loss"] for row in mine] for m in (ours, theirs))
-        gap = paired_summary(ours_, theirs_)
-        count += gap.mean <= (gap.se if len(mine) > 1 else 0.0)
-    return count
 
 
 GAINS = ["tables", "accuracy, points", "not worse", "clearly below", "log loss better"]

@@ -13,17 +13,16 @@ the DistilledClassifier around it. The script prints Markdown.
 
 import argparse
 import json
-import os
 import subprocess
-import time
-import warnings
 
 import numpy as np
 import pandas as pd
-from _runs import environment, markdown, thread_limit
+from _runs import environment, markdown, thread_limit, timed_fit
+from _scores import row_time
 from _tables import load_split, make_encoder
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
+from version_0_1 import run_old
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 
@@ -75,9 +74,7 @@ def fit(models, X, y):
     """Fit models and return students by name, with the teacher of one of them."""
     students = {}
     for name, model in models.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.fit(X, y)
+        timed_fit(model, X, y)
         students[name] = model.without_teacher()
     students = {TEACHER: model.teacher_, **students}
     return students | ({STUDENT: students[FUSED].student_} if FUSED in students else {})
@@ -92,10 +89,9 @@ def times_of(models, X, rounds, slow_every=20):
         for name, model in models.items():
             if name == TEACHER and number % slow_every:
                 continue
-            start = time.perf_counter()
-            model.predict_proba(row)
+            microseconds = row_time(model, row)
             if number >= 0:
-                times[name].append(1e6 * (time.perf_counter() - start))
+                times[name].append(microseconds)
     return times
 
 
@@ -112,12 +108,8 @@ def measure(table, container, args, *, old=False):
 
 def of_version_0_1(python, table, container, args):
     """Return what `measure` returns in the environment of an interpreter."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)  # it may name another version of the package
-    command = [python, __file__, "--worker", json.dumps([table, container, args])]
-    printed = subprocess.run(
-        command, check=True, env=environment, stdout=subprocess.PIPE, text=True
-    ).stdout
+    command = [__file__, "--worker", json.dumps([table, container, args])]
+    printed = run_old(python, command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(printed.splitlines()[-1])
 
 

@@ -13,13 +13,11 @@ are categories. Without lightgbm its lines are left out. Finished splits are app
 """
 
 import argparse
-import time
-import warnings
 
 import numpy as np
-from _runs import below_text, compare, environment, markdown, run_cells
+from _runs import below_text, compare, environment, level, markdown, run_cells, timed_fit
 from _scores import needed_bytes, scores
-from _tables import CLASSIFICATION, load_split, paired_summary
+from _tables import CLASSIFICATION, load_split
 from _teachers import categorical, make_teacher
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -91,15 +89,6 @@ def small_boosting(X, y, n_bytes, seed):
     return best[1]
 
 
-def fit(model, X, y):
-    """Fit a model and return its seconds."""
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(X, y)
-    return time.perf_counter() - start
-
-
 def run(table, seed, width, n_trees, max_rows):
     """Fit and score all models on one split."""
     data = load_split(table, seed, max_rows=max_rows)
@@ -115,7 +104,7 @@ def run(table, seed, width, n_trees, max_rows):
     result = {"n_train": len(y), "n_features": X.shape[1]}
 
     def score(name, model):
-        seconds = fit(model, X, y)
+        seconds = timed_fit(model, X, y)
         scored = model.without_teacher() if isinstance(model, DistilledClassifier) else model
         result[name] = {"fit_seconds": seconds, **scores(scored, X_test, data.y_test)}
         if name == AUTO:
@@ -132,21 +121,6 @@ def run(table, seed, width, n_trees, max_rows):
         score(name, clone(model))
         score(f"{name}, taught", taught(model))
     return result
-
-
-def level(rows, ours, others):
-    """Return on how many tables a model is level, in log loss, with the best of others.
-
-    Its mean loss is then less, or more by at most one standard error of the paired difference.
-    """
-    count = 0
-    for table in dict.fromkeys(row["table"] for row in rows):
-        mine = [row for row in rows if row["table"] == table]
-        losses = {name: [row[name]["log_loss"] for row in mine] for name in (ours, *others)}
-        best = min(others, key=lambda name: np.mean(losses[name]))
-        gap = paired_summary(losses[ours], losses[best])
-        count += gap.mean <= (gap.se if len(mine) > 1 else 0.0)
-    return count
 
 
 def summary(rows):

@@ -9,11 +9,11 @@ the first of which the others are compared with. The script prints Markdown.
 """
 
 import argparse
-import time
 import warnings
 
 import numpy as np
 from _runs import environment, markdown, test_scores, thread_limit, timed_fit
+from _scores import row_times
 from _tables import load_split, make_encoder
 from sklearn.ensemble import RandomForestClassifier
 
@@ -96,17 +96,12 @@ def run(table, rows, students, max_rows):
             params["max_iter"] = round(params.pop("steps") * n_epochs(len(X)))
         student.set_params(**params)
         seconds = timed_fit(student, X, y, sample_weight=weights, soft_targets=soft)
-        row, times = X_held.iloc[:1], []
-        for _ in range(30):
-            start = time.perf_counter()
-            student.predict_proba(row)
-            times.append(time.perf_counter() - start)
         weights_of = (student.hidden_weights_, student.output_weights_)
         results[name] = {
             **test_scores(student, X_held, y_held),
             "seconds": seconds,
             "numbers": sum(w.size for w in weights_of),
-            "ms": 1000 * float(np.median(times)),
+            "ms": float(np.median(row_times(student, X_held, 30))) / 1000,
         }
     return results
 

@@ -13,11 +13,17 @@ the file of ``--json`` and not repeated. The script uses one thread a fit and pr
 """
 
 import argparse
-import time
-import warnings
 
 import numpy as np
-from _runs import below_text, compare, environment, markdown, run_cells, scores_of
+from _runs import (
+    below_text,
+    compare,
+    environment,
+    markdown,
+    run_cells,
+    scores_of,
+    timed_fit,
+)
 from _scores import scores
 from _tables import (
     CLASSIFICATION,
@@ -125,11 +131,7 @@ def run(table, seed, model, front, max_rows, n_trees, held_out=False):
     if n_trees:
         teacher = make_teacher("forest", n_trees, seed, "raw")
         estimator = DistilledClassifier(teacher, estimator, random_state=seed)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        estimator.fit(data.X_train, data.y_train)
-    seconds = time.perf_counter() - start
+    seconds = timed_fit(estimator, data.X_train, data.y_train)
     if n_trees:
         estimator = estimator.without_teacher()
     scored = scores(estimator, data.X_test, data.y_test)

@@ -13,11 +13,9 @@ import argparse
 import os
 import subprocess
 import sys
-import time
-import warnings
 
 import numpy as np
-from _runs import environment, finished_cells, markdown, run_cells
+from _runs import environment, finished_cells, markdown, run_cells, timed_fit
 from _scores import scores
 from _tables import CLASSIFICATION, load_encoded
 from sklearn.ensemble import RandomForestClassifier
@@ -46,11 +44,7 @@ def run(table, seed, model, n_trees, max_rows):
     """Fit and score one model on one split."""
     data = load_encoded(table, seed, max_rows=max_rows)
     estimator = make_model(model, n_trees, seed)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        estimator.fit(data.X_train, data.y_train)
-    seconds = time.perf_counter() - start
+    seconds = timed_fit(estimator, data.X_train, data.y_train)
     if model.startswith("distilled"):
         estimator = estimator.without_teacher()
     scored = scores(estimator, data.X_test, data.y_test)
@@ -66,6 +60,13 @@ def baseline_cells(tables, seeds, models, n_trees, max_rows):
         for table in tables
         for model in models
     ]
+
+
+def run_old(python, command, **options):
+    """Run a script with the interpreter of version 0.1 and one thread, by `subprocess.run`."""
+    variables = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    variables.pop("PYTHONPATH", None)  # it may name another version of the package
+    return subprocess.run([python, *command], env=variables, **options)
 
 
 def baseline(python, path, cells, jobs=1):
@@ -85,13 +86,11 @@ def baseline(python, path, cells, jobs=1):
         (table, seed, model) to scores. Cells that failed are missing.
     """
     if python is not None:
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        environment.pop("PYTHONPATH", None)  # it may name another version of the package
-        command = [python, __file__, "--json", path, "--jobs", str(jobs)]
+        command = [__file__, "--json", path, "--jobs", str(jobs)]
         for name, option in (("table", "--tables"), ("model", "--models"), ("seed", "--seeds")):
             command += [option, *dict.fromkeys(str(cell[name]) for cell in cells)]
         command += ["--trees", str(cells[0]["n_trees"]), "--max-rows", str(cells[0]["max_rows"])]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+        run_old(python, command, stdout=subprocess.DEVNULL, check=False)
     rows = finished_cells(cells, path)
     if len(rows) < len(cells):
         missing = f"{len(cells) - len(rows)} of {len(cells)} scores of version 0.1 are missing"

@@ -42,7 +42,7 @@ def test_level_within_one_standard_error(distilled_tables):
     # the two seeds of "level" differ more than its mean does
     rows[1]["distilled 16"]["log_loss"] = 0.4
     rows[4]["distilled 16"]["log_loss"] = 0.62
-    assert distilled_tables.n_level(rows, "distilled 16", "plain 16") == 2
+    assert distilled_tables.level(rows, "distilled 16", ["plain 16"]) == 2
 
 
 def test_the_report_has_a_line_for_each_comparison(distilled_tables, capsys):
