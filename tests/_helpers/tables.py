@@ -1,10 +1,11 @@
-"""Mixed tables for tests of transfer rows."""
+"""Mixed tables: one with columns of every kind, and a raw table with labels to learn."""
 
 import numpy as np
 import pandas as pd
 
 
 def mixed_frame(n=120, seed=0):
+    """Return a DataFrame with columns of every dtype, which transfer rows keep."""
     rng = np.random.RandomState(seed)
     frame = pd.DataFrame(
         {

@@ -4,7 +4,6 @@ import pickle
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -15,6 +14,7 @@ from sklearn_kd._networks.module import build
 from sklearn_kd.modules import MLP
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.modules import assert_same, model
+from tests._helpers.tables import raw_table
 
 
 class Subclass(MLP):
@@ -104,26 +104,13 @@ def test_a_loaded_estimator_is_a_full_one():
 # With an encoder
 
 
-def mixed_table(rng, n=120):
-    X = pd.DataFrame(
-        {
-            "number": rng.normal(size=n),
-            "level": rng.choice(["a", "b", "c"], n),
-            "other": rng.normal(size=n),
-        }
-    )
-    X.loc[::6, "number"] = np.nan
-    X.loc[::7, "level"] = None
-    return X, np.where((X["number"] > 0) ^ (X["level"] == "a"), "yes", "no")
-
-
-def test_raw_rows_are_predicted_by_the_folded_first_layer(rng):
-    X, y = mixed_table(rng)
+def test_raw_rows_are_predicted_by_the_folded_first_layer():
+    X, y = raw_table()
     for params in ({"width": 6, "batch_norm": True}, {"depth": 0}):
         fitted = model(MLP, module_params=params, encoder="auto").fit(X, y)
         encoded = fitted.encoder_.transform(X)
         assert fitted.input_offset_.shape == (encoded.shape[1],)
-        assert fitted.n_features_in_ == 3
+        assert fitted.n_features_in_ == 6
         logits = fitted.decision_function(X)
         assert_allclose(logits, build.predict_logits(fitted, encoded), rtol=1e-12, atol=1e-12)
         rows = [fitted.decision_function(X[i : i + 1]) for i in range(9)]
@@ -135,8 +122,8 @@ def test_raw_rows_are_predicted_by_the_folded_first_layer(rng):
     assert fitted.score(X, y) > 0.6
 
 
-def test_a_module_of_the_user_gets_encoded_rows(rng):
-    X, y = mixed_table(rng)
+def test_a_module_of_the_user_gets_encoded_rows():
+    X, y = raw_table()
     fitted = model(encoder=TableEncoder(n_bins=2), max_epochs=20, image_shape=None)
     X_val, y_val = X[:40], y[:40]
     fitted.fit(X[40:], y[40:], X_val=X_val, y_val=y_val)
@@ -154,14 +141,14 @@ def test_a_module_of_the_user_gets_encoded_rows(rng):
     assert going_on.encoder_ is encoder
 
 
-def test_tags_and_errors_follow_the_encoder(rng):
-    X, y = mixed_table(rng)
+def test_tags_and_errors_follow_the_encoder():
+    X, y = raw_table()
     for encoder in (None, "auto"):
         tags = model(encoder=encoder).__sklearn_tags__().input_tags
         assert tags.allow_nan == tags.string == (encoder is not None)
     with pytest.raises(ValueError, match="could not convert"):
         model().fit(X, y)
-    encoded = model(encoder="auto", image_shape=(1, 1, 3))
+    encoded = model(encoder="auto", image_shape=(1, 2, 3))
     with pytest.raises(ValueError, match="set encoder=None, or image_shape=None"):
         encoded.fit(X, y)
     soft = np.full((len(X), 2), 0.5)
@@ -171,4 +158,4 @@ def test_tags_and_errors_follow_the_encoder(rng):
         LogisticRegression(), model(encoder="auto", augmentation="noise"), **FIXED
     ).set_params(augmented_labels="recomputed")
     with pytest.raises(ValueError, match="encoder=None on the ModuleClassifier"):
-        distilled.fit(X[["other"]], y)
+        distilled.fit(X[["age"]], y)
