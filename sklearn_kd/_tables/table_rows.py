@@ -113,9 +113,16 @@ def _rows_of_frame(plan, X):
         names = None if X.columns.dtype.kind in "iu" else X.columns.tolist()
         if names != plan.names:
             return None
-        # the first is faster for a row of several dtypes
-        values = X.iloc[0] if len(X) == 1 else X.to_numpy()
-        if values.dtype == np.float32:
+        if len(X) == 1:
+            values = X.iloc[0]  # faster for a row of several dtypes
+        else:
+            with np.errstate(invalid="ignore"):
+                values = X.to_numpy()
+            if values.dtype.kind in "iu":  # integers may have missing categories among them
+                values = X.to_numpy(dtype=object)
+        # tolist would turn dates into integers
+        is_other = isinstance(values.dtype, np.dtype) and values.dtype not in DTYPES
+        if is_other or values.dtype == np.float32:
             return None
         return [values.tolist()] if len(X) == 1 else values.tolist()
     if not nw.dependencies.is_polars_dataframe(X) or X.columns != plan.names:

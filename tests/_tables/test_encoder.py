@@ -276,6 +276,35 @@ def test_single_rows_are_checked_as_tables_are(name):
         encoder.transform(make(row))
 
 
+DAYS = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"] * 20).as_unit("ns")
+
+
+def test_a_few_rows_of_dates_are_read_as_many_are():
+    X = pd.DataFrame({"day": pd.Categorical(DAYS)})
+    encoder = TableEncoder().fit(X)
+    assert_array_equal(encoder.transform(X), np.tile(np.eye(3), (20, 1)))
+    for n_rows in (1, 2, 3, 32):
+        assert_array_equal(encoder.transform(X[:n_rows]), encoder.transform(X)[:n_rows])
+    encoder = TableEncoder().fit(pd.DataFrame({"a": np.arange(60.0)}))
+    for cells in (DAYS, DAYS - DAYS[0]):
+        for n_rows in (1, 3, 42):
+            with pytest.raises(TypeError, match="column 'a' of X has cells of the type"):
+                encoder.transform(pd.DataFrame({"a": cells[:n_rows]}))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_missing_categories_among_integers(dtype):
+    codes = np.arange(40) % 4 - 1
+    levels = pd.Categorical.from_codes(codes, categories=np.array([5, 6, 7], dtype=dtype))
+    X = pd.DataFrame({"level": levels, "count": np.arange(40).astype(dtype)})
+    encoder = TableEncoder().fit(X)
+    for n_rows in (1, 4):
+        parts = [encoder.transform(X[i : i + n_rows]) for i in range(0, 40, n_rows)]
+        assert_array_equal(np.vstack(parts), encoder.transform(X))
+    numeric = TableEncoder().fit(pd.DataFrame({"level": codes, "count": codes}))
+    assert_array_equal(numeric.transform(X[:4]), numeric.transform(X)[:4])
+
+
 def test_polars_columns_of_other_kinds():
     X = pl.DataFrame({"good": [1, 2], "price": [decimal.Decimal("1.5"), None], "none": [None] * 2})
     encoder = TableEncoder().fit(X)
