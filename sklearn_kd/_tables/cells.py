@@ -225,7 +225,13 @@ def read_levels(values, name):
             _kinds(values, name)
             raise
     levels = [_plain(level, name) for level in np.asarray(found, dtype=object)]
-    return Levels(codes.astype(np.intp), levels)
+    codes = codes.astype(np.intp)
+    if len(set(levels)) < len(levels):  # such as an interval and its name
+        distinct = list(dict.fromkeys(levels))
+        position = {level: code for code, level in enumerate(distinct)}
+        codes = np.array([*(position[level] for level in levels), -1], dtype=np.intp)[codes]
+        levels = distinct
+    return Levels(codes, levels)
 
 
 def _plain(level, name):

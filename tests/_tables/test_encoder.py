@@ -305,6 +305,14 @@ def test_missing_categories_among_integers(dtype):
     assert_array_equal(numeric.transform(X[:4]), numeric.transform(X)[:4])
 
 
+def test_levels_that_are_written_alike_are_one():
+    X = pd.DataFrame({"part": pd.Categorical([pd.Interval(0, 1), "(0, 1]", "b", "b", None])})
+    encoder = TableEncoder().fit(X)
+    assert encoder.categories_ == [["(0, 1]", "b"]]
+    assert_allclose(encoder.means_, [0.4, 0.4, 0.2])
+    assert_array_equal(encoder.transform(X), np.eye(3)[[0, 0, 1, 1, 2]])
+
+
 def test_polars_columns_of_other_kinds():
     X = pl.DataFrame({"good": [1, 2], "price": [decimal.Decimal("1.5"), None], "none": [None] * 2})
     encoder = TableEncoder().fit(X)
@@ -393,6 +401,8 @@ def test_large_integers_are_levels_of_their_own(other):
     assert_array_equal(encoder.transform(X), np.eye(3)[[1, 2, 0]])
     rows = [encoder.transform(X.iloc[[i]])[0] for i in range(3)]
     assert_array_equal(rows, np.eye(3)[[1, 2, 0]])
+    larger = pd.DataFrame({"id": pd.Categorical([10**400, 10**401] * 5)})
+    assert TableEncoder().fit(larger).categories_ == [[10**400, 10**401]]
 
 
 @pytest.mark.parametrize(
