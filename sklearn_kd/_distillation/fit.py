@@ -21,10 +21,14 @@ from sklearn_kd._distillation.transfer_set import (
     warn_if_few_transfer_rows,
     warn_if_no_transfer_rows_tried,
 )
-from sklearn_kd._tables.readable import takes_no_missing_cells
 from sklearn_kd._utils.callbacks import Subtask, begin_subtask
 from sklearn_kd._utils.sklearn_compat import routing_enabled
-from sklearn_kd._utils.sub_estimators import refuse_other_kinds, seeded
+from sklearn_kd._utils.sub_estimators import (
+    last_step,
+    refuse_other_kinds,
+    seeded,
+    takes_missing_cells,
+)
 
 
 @dataclass(frozen=True)
@@ -199,8 +203,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         fitted["label_temperature_"] = data.labels.temperature or 1.0
     teacher = data.spec.teacher
     # its name, where predictions must not meet missing cells that no label was ever given for
-    fitted["_strict_teacher"] = (
-        type(teacher).__name__ if teacher is not None and takes_no_missing_cells(teacher) else None
-    )
+    is_strict = teacher is not None and takes_missing_cells(teacher) is False
+    fitted["_strict_teacher"] = type(last_step(teacher)).__name__ if is_strict else None
     subtask.end(fitted)
     return fitted

@@ -8,6 +8,7 @@ from sklearn_kd._tables.cells import numbers_of_dates
 from sklearn_kd._tables.columns import iter_columns
 from sklearn_kd._utils.containers import as_pandas, is_dataframe
 from sklearn_kd._utils.sklearn_compat import check_categorical_features
+from sklearn_kd._utils.sub_estimators import is_plain
 
 
 def check_readable(role, estimator, X):
@@ -25,7 +26,7 @@ def check_readable(role, estimator, X):
     X : rows
     """
     is_table = is_dataframe(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS")
-    if not (is_table and len(X.shape) == 2 and _is_plain(estimator)):
+    if not (is_table and len(X.shape) == 2 and is_plain(estimator)):
         return
     tags = get_tags(estimator)
     if tags.no_validation or tags.input_tags.categorical or tags.input_tags.string:
@@ -94,11 +95,6 @@ def _advice_for_words(estimator, pipeline, *, is_boosting):
     )
 
 
-def takes_no_missing_cells(estimator):
-    """Return whether an estimator is one of scikit-learn that cannot be fitted on missing cells."""
-    return _is_plain(estimator) and not get_tags(estimator).input_tags.allow_nan
-
-
 def check_no_missing_cells(X, teacher_name):
     """Raise ValueError for rows with missing cells, which the teacher could not have labeled."""
     if is_dataframe(X):
@@ -113,13 +109,6 @@ def check_no_missing_cells(X, teacher_name):
             "take, so that nothing is known of them: predict with student_, which reads them as a "
             "column's mean, or fit with a teacher that takes them."
         )
-
-
-def _is_plain(estimator):
-    """Return whether an estimator of scikit-learn passes its rows to no other one."""
-    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    passes_on = any("__" in name or hasattr(value, "fit") for name, value in params.items())
-    return type(estimator).__module__.startswith("sklearn.") and not passes_on
 
 
 def _holds_numbers(column, values):

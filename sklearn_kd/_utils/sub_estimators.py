@@ -2,8 +2,9 @@
 
 import copy
 
-from sklearn.base import clone
+from sklearn.base import OneToOneFeatureMixin, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object, process_routing
@@ -281,22 +282,66 @@ def _warn_weights_ignored(role, estimator, other):
     )
 
 
-def _cells_taken(estimator):
+def is_plain(estimator):
+    """Return whether an estimator of scikit-learn passes its rows to no other one."""
+    return type(estimator).__module__.startswith("sklearn.") and not _passes_rows_on(estimator)
+
+
+def _passes_rows_on(estimator):
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return any("__" in name or hasattr(value, "fit") for name, value in params.items())
+
+
+def takes_missing_cells(estimator):
+    """Return whether an estimator can be fitted on missing cells, or None if that is unknown.
+
+    It is unknown for estimators of other packages whose tags do not say that they take them, and
+    for those that pass their rows on, but for pipelines whose steps are known.
+    """
+    if isinstance(estimator, FrozenEstimator):
+        return takes_missing_cells(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        return _steps_take_missing_cells([step for _, step in estimator.steps])
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return None
+    tags = get_tags(estimator)
+    if tags.input_tags.allow_nan:
+        return True
+    is_known = type(estimator).__module__.split(".")[0] in ("sklearn", "sklearn_kd")
+    is_known = is_known and not (tags.no_validation or _passes_rows_on(estimator))
+    return False if is_known else None
+
+
+def _steps_take_missing_cells(steps):
+    """Return what `takes_missing_cells` does for the steps of a pipeline."""
+    are_passed_on = True
+    for step in steps:
+        if step is None or isinstance(step, str):  # "passthrough"
+            continue
+        takes = takes_missing_cells(step)
+        if not takes:
+            return takes if are_passed_on else None
+        taken = cells_taken(step)
+        if taken.string or type(step).__module__.startswith("sklearn.impute."):
+            return True  # it encodes or fills the cells
+        # scalers do not change missing cells, and other steps may
+        are_passed_on &= isinstance(step, OneToOneFeatureMixin) and not taken.categorical
+    return True
+
+
+def cells_taken(estimator):
     """Return the input tags of what gets the rows: of a pipeline, those of its first step.
 
-    Missing cells are for all steps, unless the first one reads strings and so encodes the cells.
+    Of missing cells they say whether it is known that all steps take them (`takes_missing_cells`).
     """
     tags = get_tags(estimator).input_tags
     if not isinstance(estimator, Pipeline):
         return tags
     steps = [step for _, step in estimator.steps if hasattr(step, "__sklearn_tags__")]
-    if not steps:
-        return tags
-    taken = [_cells_taken(step) for step in steps]
-    tags.categorical, tags.string = taken[0].categorical, taken[0].string
-    tags.allow_nan = taken[0].allow_nan and (
-        tags.string or all(each.allow_nan for each in taken[1:])
-    )
+    if steps:
+        first = cells_taken(steps[0])
+        tags.categorical, tags.string = first.categorical, first.string
+        tags.allow_nan = bool(takes_missing_cells(estimator))
     return tags
 
 
@@ -304,7 +349,7 @@ def merge_tags(tags, parts):
     """Return the tags of a meta-estimator that passes X unchanged to each of ``parts``."""
     parts = [part for part in parts if hasattr(part, "__sklearn_tags__")]
     # a pipeline says nothing of the cells that its steps take
-    first = [_cells_taken(part) for part in parts]
+    first = [cells_taken(part) for part in parts]
     parts = [get_tags(part) for part in parts]
     for name in ("categorical", "string", "allow_nan"):
         setattr(tags.input_tags, name, all(getattr(each, name) for each in first))

@@ -6,10 +6,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import get_tags
 
 from sklearn_kd import TwoLayerPGDClassifier
 from tests._helpers.data import blobs
@@ -189,13 +195,40 @@ def test_a_prior_needs_probabilities():
         model.fit(X, y)
 
 
-def test_missing_cells_that_the_teacher_refuses_are_refused():
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        make_pipeline(StandardScaler(), make_pipeline("passthrough", LogisticRegression())),
+    ],
+)
+def test_missing_cells_that_the_teacher_refuses_are_refused(teacher):
     X, y = blobs(60, 2)
-    model = distil(LogisticRegression(), TwoLayerPGDClassifier(4, max_iter=5, random_state=0))
+    model = distil(teacher, TwoLayerPGDClassifier(4, max_iter=5, random_state=0))
     model.fit(X, y)
+    assert not get_tags(model).input_tags.allow_nan
     missing = X.copy()
     missing[3, 1] = np.nan
     for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         with pytest.raises(ValueError, match=r"NaN.*teacher LogisticRegression.*student_"):
             getattr(model, method)(missing)
     assert np.isfinite(model.student_.predict_proba(missing)).all()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "allow_nan"),
+    [
+        (make_pipeline(SimpleImputer(), LogisticRegression()), True),
+        (make_pipeline(StandardScaler(), RandomForestClassifier(3)), True),
+        (make_pipeline(OrdinalEncoder(encoded_missing_value=-1), LogisticRegression()), False),
+        (GridSearchCV(make_pipeline(SimpleImputer(), LogisticRegression()), {}), False),
+    ],
+)
+def test_missing_cells_that_the_teacher_may_take_are_predicted(teacher, allow_nan):
+    X, y = blobs(60, 2)
+    missing = np.where(np.arange(60)[:, None] % 4 == 3, np.nan, np.sign(X))
+    model = distil(teacher, TwoLayerPGDClassifier(4, max_iter=5, random_state=0)).fit(np.sign(X), y)
+    assert np.isfinite(model.predict_proba(missing)).all()
+    assert get_tags(model).input_tags.allow_nan == allow_nan  # False where it is not known
+    model.fit(missing, y)
