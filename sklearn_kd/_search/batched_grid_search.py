@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
@@ -26,6 +26,7 @@ from sklearn_kd._utils.sklearn_compat import (
     raise_for_params,
     routing_enabled,
 )
+from sklearn_kd._utils.sub_estimators import cells_taken
 
 #: Largest number of rounds of a search that discards candidates early. With the usual factor of 3
 #: the first round ends after a ninth of the epochs, which tells the leading third well
@@ -256,7 +257,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         return self
 
     def __sklearn_tags__(self):
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator).input_tags
+        tags, inner = super().__sklearn_tags__(), cells_taken(self.estimator)
         for name in ("allow_nan", "categorical", "string"):
             setattr(tags.input_tags, name, getattr(inner, name))
         return tags

@@ -212,6 +212,13 @@ def test_a_recording_student_keeps_what_a_student_would_train_on():
         recording.predict_proba(X)
 
 
+def test_tags_are_those_of_what_gets_the_rows():
+    for encoder, takes in ((TableEncoder(), True), (StandardScaler(), False)):
+        estimator = make_pipeline(encoder, student())
+        tags = get_tags(BatchedGridSearchCV(estimator, {})).input_tags
+        assert tags.string is tags.categorical is tags.allow_nan is takes
+
+
 def test_a_recording_student_has_the_metadata_requests_of_the_student():
     with config_context(enable_metadata_routing=True):
         one = student().set_fit_request(sample_weight=True, soft_targets="labels")
