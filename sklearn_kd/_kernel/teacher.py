@@ -14,6 +14,7 @@ from sklearn_kd._tables.encoder_step import (
     encode_rows,
     fit_encoder,
     set_encoder_tags,
+    with_a_column,
 )
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
@@ -414,8 +415,7 @@ class KernelTeacher(
         """Return encoded rows, scaled, with an intercept, on the sphere."""
         intercept, norm = self._row_params_
         rows = scale_inputs(X, self.input_offset_, self.input_scale_, intercept=intercept)
-        if rows.shape[1] == 0:  # no column of the table varies
-            rows = np.zeros((len(X), 1), dtype=X.dtype)
+        rows = with_a_column(rows)
         if norm == "sphere":
             # by the largest coordinate first, so that no square overflows or underflows
             largest = np.abs(rows).max(axis=1, keepdims=True)

@@ -165,6 +165,11 @@ def encode_table(est, table):
     return table if encoder is None else encode(encoder, table)
 
 
+def with_a_column(rows):
+    """Return encoded rows, with a column of zeros where no column of the table varies."""
+    return rows if rows.shape[1] else np.zeros((len(rows), 1), dtype=rows.dtype)
+
+
 def set_encoder_tags(est, tags):
     """Set in the tags of an estimator what its encoder reads: missing cells and texts."""
     has_encoder = est.encoder is not None

@@ -1,5 +1,6 @@
 """ModuleClassifier: any torch module as a classifier, trained by skorch."""
 
+from dataclasses import replace
 from inspect import signature
 from numbers import Integral, Real
 from os import PathLike
@@ -10,7 +11,7 @@ from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._networks.module import mlp
 from sklearn_kd._tables.encoder import TableEncoder
-from sklearn_kd._tables.encoder_step import encode_rows
+from sklearn_kd._tables.encoder_step import encode_rows, with_a_column
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -531,9 +532,16 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         """Return checked rows, which have the shape of ``image_shape``."""
         from sklearn_kd._networks.module.build import row_shape
 
-        checked = super()._check_data(X, y, *args, **options)
-        row_shape(self, checked[0].shape[1])
-        return checked
+        rows, *rest = super()._check_data(X, y, *args, **options)
+        rows = with_a_column(rows)
+        row_shape(self, rows.shape[1])
+        return rows, *rest
+
+    def _check_validation(self, *args, **options):
+        validation = super()._check_validation(*args, **options)
+        if not validation.has_rows:
+            return validation
+        return replace(validation, X=with_a_column(validation.X))
 
     def _check_fit(self, X, y_encoded, weights):
         """Raise the errors of parameters and of the module, whose outputs are looked at."""
@@ -556,4 +564,4 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             return mlp.predict_logits(self, X)
         from sklearn_kd._networks.module import build
 
-        return build.predict_logits(self, encode_rows(self, X))
+        return build.predict_logits(self, with_a_column(encode_rows(self, X)))

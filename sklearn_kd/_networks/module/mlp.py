@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_kd._networks.encoded_layer import fold_layer
 from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._tables.encoder import encode_blocks
-from sklearn_kd._tables.encoder_step import check_new_rows
+from sklearn_kd._tables.encoder_step import check_new_rows, with_a_column
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
@@ -48,7 +48,7 @@ def _make_layers(state, classes, encoder, offset, scale):
     weights, bias = layers[-1]
     if len(classes) == 2 and weights.shape[1] == 2:  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    if encoder is not None:
+    if encoder is not None and len(encoder.means_):  # some column varies
         raw_layer = fold_layer(encoder, *layers[0], offset, scale)
     return layers, raw_layer
 
@@ -80,7 +80,7 @@ def predict_logits(est, X):
 def _encoded_blocks(est, X, n_rows):
     table, n_rows = check_new_rows(est, X), max(1, n_rows)
     if est.encoder_ is not None:
-        return encode_blocks(est.encoder_, table, n_rows)
+        return map(with_a_column, encode_blocks(est.encoder_, table, n_rows))
     return (table[start : start + n_rows] for start in range(0, len(table), n_rows))
 
 

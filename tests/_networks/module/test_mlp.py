@@ -141,6 +141,18 @@ def test_a_module_of_the_user_gets_encoded_rows():
     assert going_on.encoder_ is encoder
 
 
+@pytest.mark.parametrize("module", [MLP, Subclass])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_table_without_a_column_that_varies(module, dtype):
+    X, y = np.ones((100, 2), dtype=dtype), np.repeat([0, 1], [30, 70])
+    fitted = model(module=module, encoder="auto", image_shape=None, module_params={"width": 4})
+    fitted.set_params(max_epochs=300, learning_rate=0.05, early_stopping=False).fit(X, y)
+    for rows in (X, X + 1, X[:1]):
+        assert_allclose(fitted.predict_proba(rows)[:, 1], 0.7, atol=0.02)
+    fitted.set_params(early_stopping=True, max_epochs=2).fit(X, y, X_val=X[:9], y_val=y[-9:])
+    assert fitted.partial_fit(X, y).predict(X).shape == (100,)
+
+
 def test_tags_and_errors_follow_the_encoder():
     X, y = raw_table()
     for encoder in (None, "auto"):
