@@ -138,7 +138,7 @@ class WidthCurveDisplay:
         max_memory : float or None, default=None
             Memory in GiB that the students may use at a time. None: the free memory.
         verbose : int, default=0
-            As for :class:`~sklearn_kd.BatchedGridSearchCV`.
+            Above 0: print a line for each fold. See :class:`~sklearn_kd.BatchedGridSearchCV`.
         ax : matplotlib Axes, default=None
             Where to draw. None: a new figure.
         score_name, negate_score, std_display_style, line_kw, fill_between_kw
@@ -161,6 +161,9 @@ class WidthCurveDisplay:
 
         Notes
         -----
+        The number of students is 2 x widths x seeds x folds, 300 with the defaults. Start with few
+        of each (``widths=[4, 16], seeds=1, cv=2``) and with ``verbose=1``.
+
         The seeds are those of the students only. If the teacher or the folds are random, set their
         ``random_state`` too to make the figure reproducible. With full-batch training, each score
         is that of a student trained alone with the same teacher. With minibatches (more than 1,000
