@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._tables.encoder import TableEncoder, check_table, encode
+from sklearn_kd._tables.encoder import TableEncoder, check_table, encode, encode_blocks
 from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
@@ -120,8 +120,6 @@ def fit_encoder(est, X, sample_weight=None, *, reset=True):
         return X
     if reset:
         est.encoder_.fit(X, sample_weight=sample_weight)
-        itemsize = 4 if getattr(X, "dtype", None) == np.float32 else 8
-        check_encoded_rows((len(X), len(est.encoder_.means_)), itemsize)
     return encode_table(est, X)
 
 
@@ -162,7 +160,26 @@ def _is_plain_row(est, X):
 def encode_table(est, table):
     """Return rows that `read_rows` has read, and whose features are checked, as `encode_rows`."""
     encoder = getattr(est, "encoder_", None)
-    return table if encoder is None else encode(encoder, table)
+    if encoder is None:
+        return table
+    check_encoded_rows((len(table), len(encoder.means_)), encoded_itemsize(table))
+    return encode(encoder, table)
+
+
+def encoded_itemsize(table):
+    """Return the bytes of a number of the encoded rows, at most."""
+    return 4 if getattr(table, "dtype", None) == np.float32 else 8
+
+
+def encoded_blocks(est, table, n_rows):
+    """Return an iterator over what `encode_table` returns, in blocks of ``n_rows`` rows.
+
+    Encoded rows have a column of zeros where no column of the table varies.
+    """
+    encoder = getattr(est, "encoder_", None)
+    if encoder is not None:
+        return map(with_a_column, encode_blocks(encoder, table, n_rows))
+    return (table[start : start + n_rows] for start in range(0, len(table), n_rows))
 
 
 def with_a_column(rows):

@@ -93,4 +93,7 @@ def test_encoded_rows_take_their_memory_before_they_are_made(monkeypatch):
     monkeypatch.setattr("sklearn_kd._utils.memory.free_bytes", lambda: 100)
     with pytest.raises(MemoryError, match=r"3 rows of 6 encoded columns.*smaller n_bins"):
         Encoded("auto").fit(np.column_stack([X, [5, 6, 8]]), y)
-    Encoded(TableEncoder(n_bins=1)).fit(X, y)
+    model = Encoded(TableEncoder(n_bins=1)).fit(X, y)
+    with pytest.raises(MemoryError, match=r"6 rows of 4 encoded columns.*smaller n_bins"):
+        encode_rows(Encoded(TableEncoder(n_bins=2)).fit(X, y), pd.concat([X, X]))
+    assert encode_rows(model, pd.concat([X, X])).shape == (6, 2)

@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from sklearn_kd._networks.fitted_cache import FittedCache
+from sklearn_kd._tables.encoder_step import encoded_blocks, encoded_itemsize
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 from sklearn_kd._utils.device import dtype_name, resolve_device, thread_scope, to_tensor
 from sklearn_kd._utils.scaling import scale_inputs
@@ -259,9 +260,12 @@ def step_multiplications(module, shape, n_rows):
     return n_parameters * math.prod(shape[1:]) * n_rows  # a convolution uses a weight at all pixels
 
 
-def predict_logits(est, X):
-    """Return the logits of encoded rows, (n_samples,) or (n_samples, n_classes), in blocks."""
-    device, shape = resolve_device(est.device), row_shape(est, X.shape[1])
+def predict_logits(est, table):
+    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), in blocks.
+
+    The rows are those that `check_new_rows` returns. They are encoded block by block.
+    """
+    device, shape = resolve_device(est.device), row_shape(est, len(est.input_offset_))
     n_outputs = n_outputs_of(len(est.classes_))
     advice = "predict fewer rows at a time, or set device='cpu'"
     # A module that draws numbers when it predicts draws the same ones each time. The second scope
@@ -270,12 +274,13 @@ def predict_logits(est, X):
         module = _fitted_module(est, shape, device)
     with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
-        size = rows_in_a_block(shape, X.itemsize)
-        logits = np.empty((len(X), n_outputs), dtype=dtype_name(dtype))
-        with thread_scope(step_multiplications(module, shape, min(len(X), size))):
-            for start in range(0, len(X), size):
-                block = X[start : start + size]
+        size, start = rows_in_a_block(shape, encoded_itemsize(table)), 0
+        logits = np.empty((len(table), n_outputs), dtype=dtype_name(dtype))
+        with thread_scope(step_multiplications(module, shape, min(len(table), size))):
+            for block in encoded_blocks(est, table, size):
                 scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
                 rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
-                logits[start : start + size] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
+                stop = start + len(block)
+                logits[start:stop] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
+                start = stop
     return logits[:, 0] if n_outputs == 1 else logits

@@ -11,7 +11,7 @@ from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._networks.module import mlp
 from sklearn_kd._tables.encoder import TableEncoder
-from sklearn_kd._tables.encoder_step import encode_rows, with_a_column
+from sklearn_kd._tables.encoder_step import check_new_rows, with_a_column
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
@@ -564,4 +564,4 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             return mlp.predict_logits(self, X)
         from sklearn_kd._networks.module import build
 
-        return build.predict_logits(self, with_a_column(encode_rows(self, X)))
+        return build.predict_logits(self, check_new_rows(self, X))

@@ -4,8 +4,7 @@ import numpy as np
 
 from sklearn_kd._networks.encoded_layer import fold_layer
 from sklearn_kd._networks.fitted_cache import FittedCache
-from sklearn_kd._tables.encoder import encode_blocks
-from sklearn_kd._tables.encoder_step import check_new_rows, with_a_column
+from sklearn_kd._tables.encoder_step import check_new_rows, encoded_blocks
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
@@ -69,19 +68,12 @@ def predict_logits(est, X):
     if outputs is not None:
         logits = _apply_layers(outputs.astype(dtype, copy=False), layers[1:])
     else:
-        blocks = []
-        for rows in _encoded_blocks(est, X, PREDICT_BLOCK_BYTES // (8 * max(weights.shape))):
+        blocks, n_rows = [], max(1, PREDICT_BLOCK_BYTES // (8 * max(weights.shape)))
+        for rows in encoded_blocks(est, check_new_rows(est, X), n_rows):
             scaled = ((rows - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
             blocks.append(_apply_layers(scaled @ weights + bias, layers[1:]))
         logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return logits[:, 0] if logits.shape[1] == 1 else logits
-
-
-def _encoded_blocks(est, X, n_rows):
-    table, n_rows = check_new_rows(est, X), max(1, n_rows)
-    if est.encoder_ is not None:
-        return map(with_a_column, encode_blocks(est.encoder_, table, n_rows))
-    return (table[start : start + n_rows] for start in range(0, len(table), n_rows))
 
 
 def _apply_layers(outputs, layers):

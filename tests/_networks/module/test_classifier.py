@@ -13,9 +13,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import DistilledClassifier, ModuleClassifier
+from sklearn_kd._tables import encoder
 from sklearn_kd.modules import MLP
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.modules import Small, model
+from tests._helpers.tables import raw_table
 
 # Going on
 
@@ -188,3 +190,19 @@ def test_a_grid_over_nested_names(prefix):
     assert_array_equal(nested.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
     assert nested.best_index_ == plain.best_index_
     assert_array_equal(nested.predict_proba(X), plain.predict_proba(X))
+
+
+def test_many_rows_are_encoded_in_blocks(monkeypatch):
+    X, y = raw_table()
+    fitted = model(Small, encoder="auto", max_epochs=2).fit(X, y)
+    expected, sizes, encode = fitted.decision_function(X), [], encoder.encode_cells
+
+    def spy(plan, numbers, codes, dtype):
+        sizes.append(len(numbers))
+        return encode(plan, numbers, codes, dtype)
+
+    monkeypatch.setattr(encoder, "encode_cells", spy)
+    monkeypatch.setattr("sklearn_kd._networks.module.build.MAX_BLOCK_ROWS", 7)
+    assert_allclose(fitted.decision_function(X), expected, rtol=1e-12)
+    assert max(sizes) == 7
+    assert sum(sizes) == len(X)

@@ -112,7 +112,7 @@ def test_raw_rows_are_predicted_by_the_folded_first_layer():
         assert fitted.input_offset_.shape == (encoded.shape[1],)
         assert fitted.n_features_in_ == 6
         logits = fitted.decision_function(X)
-        assert_allclose(logits, build.predict_logits(fitted, encoded), rtol=1e-12, atol=1e-12)
+        assert_allclose(logits, build.predict_logits(fitted, X), rtol=1e-12, atol=1e-12)
         rows = [fitted.decision_function(X[i : i + 1]) for i in range(9)]
         assert_allclose(np.concatenate(rows), logits[:9], rtol=1e-12, atol=1e-12)
         hashed = joblib.hash(fitted)
