@@ -104,3 +104,9 @@ def scale_inputs(X, offset, scale, *, intercept):
     if intercept:
         inputs[:, n_features] = 1.0
     return inputs
+
+
+def clip_far_rows(scaled):
+    """Return scaled rows, clipped so that a network's products with them are finite."""
+    far = np.finfo(scaled.dtype).max ** 0.25
+    return np.clip(scaled, -far, far)

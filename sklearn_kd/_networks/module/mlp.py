@@ -6,6 +6,7 @@ from sklearn_kd._networks.encoded_layer import fold_layer
 from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._tables.encoder_step import check_new_rows, encoded_blocks
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
+from sklearn_kd._utils.scaling import clip_far_rows
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
 BATCH_NORM_EPS = 1e-5
@@ -55,6 +56,8 @@ def _make_layers(state, classes, encoder, offset, scale):
 def predict_logits(est, X):
     """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block.
 
+    They are finite for every finite row: rows so far away that products overflow are clipped.
+
     Parameters
     ----------
     est : ModuleClassifier
@@ -70,8 +73,11 @@ def predict_logits(est, X):
     else:
         blocks, n_rows = [], max(1, PREDICT_BLOCK_BYTES // (8 * max(weights.shape)))
         for rows in encoded_blocks(est, check_new_rows(est, X), n_rows):
-            scaled = ((rows - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
-            blocks.append(_apply_layers(scaled @ weights + bias, layers[1:]))
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = ((rows - est.input_offset_) / est.input_scale_).astype(dtype, copy=False)
+                blocks.append(_apply_layers(scaled @ weights + bias, layers[1:]))
+            if not np.isfinite(blocks[-1]).all():
+                blocks[-1] = _apply_layers(clip_far_rows(scaled) @ weights + bias, layers[1:])
         logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return logits[:, 0] if logits.shape[1] == 1 else logits
 

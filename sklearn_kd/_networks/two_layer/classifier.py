@@ -14,6 +14,7 @@ from sklearn_kd._tables.encoder import TableEncoder, encode_blocks
 from sklearn_kd._tables.encoder_step import check_new_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, PublicEstimatorMixin, require_fitted
+from sklearn_kd._utils.scaling import clip_far_rows
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat
 
@@ -512,8 +513,7 @@ def network_logits(
             scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
             logits[block] = apply_layers(scaled, hidden, bias)
         if not np.isfinite(logits[block]).all():
-            far = np.finfo(dtype).max ** 0.25
-            logits[block] = apply_layers(np.clip(scaled, -far, far), hidden, bias)
+            logits[block] = apply_layers(clip_far_rows(scaled), hidden, bias)
     return logits
 
 

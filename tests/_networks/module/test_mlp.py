@@ -5,7 +5,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
@@ -58,6 +58,18 @@ def test_many_rows_are_predicted_in_blocks(monkeypatch):
     expected = fitted.decision_function(X)
     monkeypatch.setattr("sklearn_kd._networks.module.mlp.PREDICT_BLOCK_BYTES", 7 * 4 * 8)
     assert_allclose(fitted.decision_function(X), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_rows_far_away_have_finite_logits(dtype, depth):
+    X, y = blobs(n_classes=3, dtype=dtype)
+    fitted = model(MLP, module_params={"depth": depth}, max_epochs=3).fit(X, y)
+    far = np.finfo(dtype).max * np.array([[0.9, -0.9, 0.9], [-0.9, 0.9, 0.5], [0, 0, 0]])
+    far = np.concatenate([far.astype(dtype), X])
+    assert np.isfinite(fitted.decision_function(far)).all()
+    assert_allclose(fitted.predict_proba(far).sum(axis=1), 1, rtol=1e-5)
+    assert_array_equal(fitted.predict(far[3:]), fitted.predict(X))
 
 
 def test_predictions_follow_a_second_fit():
