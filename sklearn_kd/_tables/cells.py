@@ -182,9 +182,14 @@ def read_numbers(values, name):
         numbers = np.asarray(values, dtype=np.float64)
     else:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    check_finite(numbers, name)
+    return numbers
+
+
+def check_finite(numbers, name):
+    """Raise ValueError for infinite numbers, but not for NaN."""
     if np.isinf(numbers).any():
         raise ValueError(f"column {name!r} of X contains infinity: make these cells missing.")
-    return numbers
 
 
 def _refuse_text(name, cell):

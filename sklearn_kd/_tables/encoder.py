@@ -423,11 +423,15 @@ def check_table(estimator, X, name="X"):
         return as_pandas(X)
     if not hasattr(X, "shape"):
         X = _array_of_lists(X)
-    options = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
     dtype = getattr(X, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in "OUSMmb":
-        options = {"dtype": None, "ensure_all_finite": False}
-    return check_array(X, estimator=estimator, input_name=name, **options)
+    is_other = isinstance(dtype, np.dtype) and dtype.kind in "OUSMmb"
+    return check_array(
+        X,
+        dtype=None if is_other else [np.float64, np.float32],
+        ensure_all_finite=False,  # infinity is an error that names its column, where cells are read
+        estimator=estimator,
+        input_name=name,
+    )
 
 
 def encode_blocks(encoder, X, n_rows):
@@ -463,13 +467,14 @@ def linear_map(encoder):
     edge[plan.piece_encoded], width[plan.piece_encoded] = plan.piece_edge, 1 / plan.piece_inverse
     is_constant = np.ones(plan.n_columns, dtype=bool)
     is_constant[plan.piece_column] = False  # whose values have no effect
+    largest = np.finfo(np.float64).max  # infinity is an error there too
     return (
         column,
         edge,
         width,
         *(
             np.where(is_constant, bound, limit)
-            for bound, limit in ((-np.inf, plan.low), (np.inf, plan.high))
+            for bound, limit in ((-largest, plan.low), (largest, plan.high))
         ),
     )
 

@@ -5,7 +5,7 @@ import math
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from sklearn_kd._tables.cells import read_levels, read_numbers
+from sklearn_kd._tables.cells import check_finite, read_levels, read_numbers
 from sklearn_kd._tables.columns import iter_columns
 
 #: Rows up to which a loop over cells is faster than operations on columns.
@@ -35,6 +35,7 @@ def read_table(plan, X):
     codes : ndarray of intp of shape (n, n_nominal)
     """
     if isinstance(X, np.ndarray) and X.dtype.kind == "f" and len(plan.nominal) == 0:
+        _check_infinity(X)
         return X, np.empty((len(X), 0), dtype=np.intp)  # float64 where they are encoded
     numbers = np.empty((len(X), len(plan.numeric)))
     codes = np.empty((len(X), len(plan.nominal)), dtype=np.intp)
@@ -47,6 +48,13 @@ def read_table(plan, X):
             codes[:, n_nominal] = _codes(values, name, plan.lookups[j])
             n_nominal += 1
     return numbers, codes
+
+
+def _check_infinity(X):
+    """Raise the error of `read_numbers` for infinite numbers in an array of floats."""
+    if np.isinf(X).any():  # one pass is faster than one for each column
+        for name, values in iter_columns(X):
+            check_finite(values, name)
 
 
 def _codes(values, name, lookup):

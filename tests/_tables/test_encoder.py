@@ -234,10 +234,29 @@ def test_infinity_in_arrays_and_sparse_rows():
     encoder = TableEncoder().fit(X)
     for rows in (bad, bad.astype(object), bad.astype(np.float32)):
         for method in (clone(encoder).fit, encoder.transform):
-            with pytest.raises(ValueError, match="infinity"):
-                method(rows)
+            for table in (rows, pd.DataFrame(rows, columns=[0, 1]), np.tile(rows, (20, 1))):
+                with pytest.raises(ValueError, match="column 1 of X contains infinity: make these"):
+                    method(table)
     with pytest.raises(TypeError, match=r"X\.toarray\(\)"):
         TableEncoder().fit(csr_array(X))
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame])
+def test_infinity_in_rows_of_weight_zero(make):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[3, 1] = np.inf
+    weights = np.ones(40)
+    weights[3] = 0
+    for dtype in (np.float64, np.float32):
+        rows = make(X.astype(dtype))
+        encoder = TableEncoder().fit(rows, sample_weight=weights)
+        others = make(np.delete(X, 3, axis=0).astype(dtype))
+        assert_array_equal(encoder.transform(others), TableEncoder().fit_transform(others))
+
+
+def test_large_numbers_whose_sum_is_infinite():
+    X = np.array([[1e308, np.nan], [1.5e308, 2.0]] * 30)
+    assert np.isfinite(TableEncoder().fit(X).transform(X)).all()
 
 
 def test_text_in_a_numeric_column_at_predict():

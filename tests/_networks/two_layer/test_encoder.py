@@ -115,6 +115,9 @@ def test_errors_of_cells():
                 model.fit(rows, Y) if fit else model.predict(rows.iloc[[3]])
             with pytest.raises(ValueError, match="infinity"):
                 network().fit(array, Y) if fit else network().fit(NUMBERS, Y).predict(array[:1])
+    linear = network(encoder=TableEncoder(n_bins=1)).fit(NUMBERS * [1, 0], Y)
+    with pytest.raises(ValueError, match="column 1 of X contains infinity"):
+        linear.predict(np.where(np.arange(2) == 1, np.inf, NUMBERS))
     with pytest.raises(TypeError, match=r"'color'.*dict"):
         model.predict(X.assign(color=[{}] * 90))
     with pytest.raises(ValueError, match="must be in the same order"):
