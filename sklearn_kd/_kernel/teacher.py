@@ -12,6 +12,7 @@ from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import (
     check_rows,
     encode_rows,
+    encode_table,
     fit_encoder,
     set_encoder_tags,
     with_a_column,
@@ -136,7 +137,8 @@ class KernelTeacher(
         Decision values of the training rows from fits without the row and its copies. These are
         leave-one-out values with "cholesky" and values of five folds with the other solvers and
         with ``training_time``. Rows of weight zero, which are in no fit, have their ordinary value,
-        or that of an equal training row. Not available with ``method="margin"``, whose labels must
+        or that of an equal training row. So cells that the encoder cannot read are an error there
+        too. Not available with ``method="margin"``, whose labels must
         be cross-fitted by refitting.
     loo_proba_ : ndarray of shape (n_samples, n_classes)
         Probabilities of ``loo_decision_function_``, the soft labels for a student.
@@ -330,6 +332,10 @@ class KernelTeacher(
             if not kept.all():
                 X, weights = safe_indexing(X, np.flatnonzero(kept)), weights[kept]
             X = fit_encoder(self, X, weights)
+            others = None
+            if self.method == "ridge" and not kept.all():
+                # before the fit, since a cell that cannot be read is an error
+                others = encode_table(self, safe_indexing(given, np.flatnonzero(~kept)))
             if self.class_weight is not None:
                 weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
             self.classes_ = labels
@@ -342,7 +348,7 @@ class KernelTeacher(
                 self.input_offset_, self.input_scale_ = fit_scaling(X, weights)
             ctx = self._init_callback_context()
             ctx.call_on_fit_task_begin(estimator=self, X=given, y=y)
-            self._fit_checked(X, y_encoded, weights, given, kept)
+            self._fit_checked(X, y_encoded, weights, kept, others)
             ctx.call_on_fit_task_end(
                 estimator=self, X=given, y=y, reconstruction_attributes=self._fitted_attributes
             )
@@ -351,7 +357,7 @@ class KernelTeacher(
     def _fitted_attributes(self):
         return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
-    def _fit_checked(self, X, y_encoded, weights, given, kept):
+    def _fit_checked(self, X, y_encoded, weights, kept, others):
         if self.method == "margin":
             from sklearn_kd._kernel.margin_fit import fit_margin
 
@@ -371,12 +377,12 @@ class KernelTeacher(
         for name, value in fitted.items():
             setattr(self, name, value)
         if loo is not None:
-            values = np.empty((len(given), loo.shape[1]), dtype=loo.dtype)
+            values = np.empty((len(kept), loo.shape[1]), dtype=loo.dtype)
             values[kept] = loo
-            if not kept.all():
-                given = given if self.encoder_ is None else encode_rows(self, given)
-                copy_of = copies_among(given, kept)
-                ordinary = self._decide(given[~kept]).reshape(-1, loo.shape[1])
+            if others is not None:
+                is_training_row = np.arange(len(kept)) < len(X)
+                copy_of = copies_among(np.concatenate([X, others]), is_training_row)
+                ordinary = self._decide(others).reshape(-1, loo.shape[1])
                 values[~kept] = np.where(copy_of[:, None] >= 0, loo[copy_of], ordinary)
             self.loo_decision_function_ = values[:, 0] if loo.shape[1] == 1 else values
             self.loo_proba_ = self._proba(self.loo_decision_function_)

@@ -67,6 +67,26 @@ def test_rows_that_cannot_be_read():
         assert (tags.allow_nan, tags.string, tags.categorical) == (reads, reads, reads)
 
 
+@pytest.mark.parametrize("bad", [np.inf, "word"])
+def test_rows_of_weight_zero_are_read_before_the_fit(bad, monkeypatch):
+    from sklearn_kd._kernel import ridge_fit
+
+    X = raw_table(40)[0][["age"]].astype(object)
+    y = X["age"] > 50
+    X.loc[3, "age"] = bad
+    weights = np.ones(40)
+    weights[3] = 0
+    margin = KernelTeacher(method="margin").fit(X, y, weights)  # has no values for these rows
+    assert margin.solver_ == "margin"
+
+    def fit(*args):
+        raise AssertionError("fitted before the rows were read")
+
+    monkeypatch.setattr(ridge_fit, "fit_ridge", fit)
+    with pytest.raises((TypeError, ValueError), match="column 'age' of X"):
+        KernelTeacher().fit(X, y, weights)
+
+
 def test_a_table_without_a_column_that_varies():
     X, y = np.ones((10, 2)), np.arange(10) % 2
     for options in ({}, {"input_intercept": False}):
