@@ -123,10 +123,6 @@ def draw(models, table, X_test):
     # a single split into training and test rows: one fold, hence no error bars
     frame = pd.DataFrame(names).assign(fold=0, n_train=1, n_test=len(X_test))
     display = DistillationDisplay(frame=frame, score_name="log_loss").plot(right)
-    for axis, name in zip(display.ax_, ("bytes", "latency_p50_ms"), strict=True):
-        ends = frame[name].iloc[:2]  # that of the teacher, and about that of both students
-        axis.set_xticks(ends, [f"{end:,.0f}" if end > 100 else f"{end:.1f}" for end in ends])
-        axis.minorticks_off()
     for axis in (left, *display.ax_):
         axis.grid(alpha=0.3)
     return figure

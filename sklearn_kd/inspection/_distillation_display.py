@@ -25,6 +25,8 @@ STYLES = {
 }
 #: Scores of which lower values are better.
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
+#: Least distance of two ticks, as a fraction of the horizontal axis.
+MIN_TICK_DISTANCE = 0.25
 
 
 class DistillationDisplay:
@@ -161,6 +163,7 @@ class DistillationDisplay:
         (:class:`~sklearn_kd.inspection.DistillationReport`). Both students are fitted on the same
         folds, so the interval of the report says whether they differ, and overlapping bars do
         not. They are drawn a few points apart, because their sizes and speeds are about the same.
+        The horizontal axes have a tick for each model, unless it would be close to another tick.
         """
         score_name = self.score_name if score_name is None else score_name
         check_columns(self.frame, ["model", "fold", "n_train", "n_test", *PANELS, score_name])
@@ -187,6 +190,7 @@ class DistillationDisplay:
                     artist.set_transform(panel.transData + offset)
             panel.margins(x=0.15)
             panel.set_xlabel(label)
+            _set_ticks(panel, [bar[0].get_xdata()[0] for bar in bars[-len(models) :]])
         name = score_name.replace("_", " ").capitalize().replace("Roc auc", "ROC AUC")
         better = "lower" if score_name in LOWER_IS_BETTER else "higher"
         axes[0].set_ylabel(f"{name} ({better} is better)")
@@ -197,3 +201,18 @@ class DistillationDisplay:
             axes[-1].legend()
         self.ax_, self.figure_, self.errorbar_ = axes, axes[0].figure, bars
         return self
+
+
+def _set_ticks(panel, values):
+    """Replace the ticks of a horizontal log axis by the values, but for those near another one.
+
+    The labels that matplotlib writes between powers of ten overlap.
+    """
+    start, end = np.log10(panel.get_xlim())
+    ticks = []
+    for value in filter(np.isfinite, values):
+        distances = np.abs(np.log10(np.array(ticks) / value)) / (end - start)
+        if (distances >= MIN_TICK_DISTANCE).all():
+            ticks.append(value)
+    panel.set_xticks(ticks, [f"{x:,.0f}" if x >= 100 else f"{x:.2g}" for x in ticks])
+    panel.minorticks_off()

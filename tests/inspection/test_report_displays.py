@@ -1,5 +1,6 @@
 """DistillationDisplay and FidelityDisplay: their frames against plain predictions, the artists."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -109,6 +110,29 @@ def test_markers_are_means_and_bars_are_corrected_standard_errors(axes, score):
         assert ax.get_xlim()[0] < x < ax.get_xlim()[1]
         assert ax.get_ylim()[0] < y < ax.get_ylim()[1]
     assert [text.get_text() for text in axes[1].get_legend().get_texts()] == LABELS
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ticks"),
+    [
+        ((30_000, 41_000, 40_000), ["30,000", "41,000"]),
+        ((12_345_678, 1234, 50_000), ["12,345,678", "1,234", "50,000"]),
+        ((99.4, 99.4, 99.4), ["99"]),
+        ((0.123, np.nan, 4.56), ["0.12", "4.6"]),
+    ],
+)
+@pytest.mark.parametrize("column", ["bytes", "latency_p50_ms"])
+def test_ticks_are_few_plain_numbers_that_do_not_overlap(closing, column, sizes, ticks):
+    frame = frame_of()
+    for model, size in zip(("teacher", "hard", "distilled"), sizes, strict=True):
+        frame.loc[frame["model"] == model, column] = size
+    display = DistillationDisplay(frame=frame).plot()
+    display.figure_.canvas.draw()
+    panel = display.ax_[["bytes", "latency_p50_ms"].index(column)]
+    labels = [*panel.get_xticklabels(), *panel.get_xticklabels(minor=True)]
+    assert [label.get_text() for label in labels] == ticks
+    boxes = sorted(label.get_window_extent().extents[::2].tolist() for label in labels)
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(boxes))
 
 
 def test_students_of_one_size_are_drawn_apart(axes):
