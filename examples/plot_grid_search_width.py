@@ -75,6 +75,7 @@ def draw(results, teacher, path="grid_search_width.png"):
     except ImportError:
         return False
     figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle("Distilled networks of each width, and the forest that is their teacher")
     signs = {"accuracy": 1, "neg_log_loss": -1}
     for axis, (score, sign) in zip(figure.subplots(1, 2), signs.items(), strict=True):
         axis.errorbar(

@@ -69,7 +69,8 @@ def plot(labels, y_train, given, test):
     except ImportError:
         print("no picture: matplotlib is missing, pip install sklearn-kd[plot]")
         return
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    figure.suptitle("KernelTeacher: labels of rows with wrong labels, and the course of training")
     bins = np.linspace(0, 1, 21)
     for name, proba in labels.items():
         left.hist(
