@@ -38,12 +38,13 @@ class RawFirstLayer:
     def _raw_weights(self, weights, bias, offset, scale, dtype):
         column, edge, width, low, high = self._linear
         is_number = column >= 0
-        # indicators of missing cells are zero
-        bias = bias - weights[:, ~is_number] @ (offset / scale)[~is_number]
+        # The offset of the encoded columns is part of the bias: that of raw rows is the edge alone,
+        # as the encoder subtracts it, so that columns of large numbers lose no digits.
+        bias = bias - weights @ (offset / scale)
         hidden = np.zeros((len(weights), len(low) + 1))
         hidden[:, column[is_number]], hidden[:, -1] = weights[:, is_number], bias
         raw_offset, raw_scale = np.zeros(len(low)), np.ones(len(low))
-        raw_offset[column[is_number]] = (edge + offset * width)[is_number]
+        raw_offset[column[is_number]] = edge[is_number]
         raw_scale[column[is_number]] = (scale * width)[is_number]
         return (hidden.astype(dtype), raw_offset, raw_scale), low, high
 

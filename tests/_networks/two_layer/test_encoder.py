@@ -166,6 +166,19 @@ def test_predictions_are_those_of_the_explicit_product(n_bins, intercept):
             assert_allclose(np.concatenate(single), logits, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_linear_columns_of_large_numbers(n_members):
+    random = np.random.RandomState(0)
+    # a time in milliseconds
+    rows = np.column_stack([1.7e12 + 3.6e6 * random.rand(90), random.normal(size=90)])
+    model = network(encoder=TableEncoder(n_bins=1), n_members=n_members).fit(rows, Y)
+    single = [model.decision_function(rows[i : i + 1]) for i in range(90)]
+    many = model.decision_function(rows)
+    assert_allclose(np.concatenate(single), many, rtol=1e-12, atol=1e-12)
+    if n_members == 1:
+        assert_allclose(explicit(model, rows), many, rtol=1e-12, atol=1e-12)
+
+
 def test_float32_is_computed_in_float32():
     rows = NUMBERS.astype(np.float32)
     for n_bins in ("auto", 1):
