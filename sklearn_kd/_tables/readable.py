@@ -119,7 +119,7 @@ def _holds_numbers(column, values):
     cells = getattr(values.dtype, "categories", values)
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return True
-    if cells.dtype.kind != "O":
+    if cells.dtype.kind not in "OUS":
         return False
     cells = np.asarray(cells)
     try:

@@ -90,7 +90,9 @@ def test_missing_cells(estimator, is_error):
     ("X", "words"),
     [
         (np.array([["a", 1], ["b", 2]], dtype=object), [0]),
-        (np.array([["a", "1"]]), [0, 1]),
+        (np.array([["a", "1"]]), [0]),
+        (np.array([["1", "2.5"]]), []),
+        (np.array([[b"1", b"b"]]), [1]),
         (np.array([[0.5, 1], [None, True]], dtype=object), []),
         (np.ones((2, 2)), []),
         (np.array(["a text", "another"]), []),
