@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import (
+    EncoderParamsMixin,
     check_rows,
     encode_rows,
     encode_table,
@@ -56,7 +57,11 @@ def _has_ridge_fit(est):
 
 
 class KernelTeacher(
-    PublicEstimatorMixin, CallbackSupportMixin, FittedClassifierMixin, BaseEstimator
+    PublicEstimatorMixin,
+    CallbackSupportMixin,
+    EncoderParamsMixin,
+    FittedClassifierMixin,
+    BaseEstimator,
 ):
     r"""Infinitely wide two-layer network, with out-of-sample labels of its training rows.
 

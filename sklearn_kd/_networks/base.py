@@ -9,7 +9,7 @@ from sklearn_kd._networks.input_checks import (
     check_training_data,
     check_validation_source,
 )
-from sklearn_kd._tables.encoder_step import set_encoder_tags
+from sklearn_kd._tables.encoder_step import EncoderParamsMixin, set_encoder_tags
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
@@ -31,7 +31,7 @@ def _ends_by_design(est):
     return is_chosen and est.validation_loss_curve_ is None
 
 
-class NetworkClassifierMixin(CallbackSupportMixin, FittedClassifierMixin):
+class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedClassifierMixin):
     """Classifier that trains on hard and soft labels and predicts by logits.
 
     A subclass has the parameters ``encoder``, ``alpha``, ``temperature``, ``class_weight`` and

@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from sklearn_kd import TableEncoder
+from sklearn_kd import KernelTeacher, ModuleClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._tables.encoder_step import (
     check_rows,
     encode_rows,
@@ -31,6 +31,17 @@ class Encoded(BaseEstimator):
 
 X = pd.DataFrame({"a": [1, 2, 4], "b": [0.5, 0.25, 0]})
 y = [0, 1, 1]
+
+
+@pytest.mark.parametrize("encoder", ["auto", None])
+@pytest.mark.parametrize("kind", [TwoLayerPGDClassifier, KernelTeacher, ModuleClassifier])
+def test_parameters_of_an_encoder_need_one(kind, encoder):
+    estimator = kind(*([None] if kind is ModuleClassifier else []), encoder=encoder)
+    with pytest.raises(ValueError, match=r"'encoder__n_bins' .* set encoder=TableEncoder\(\)"):
+        estimator.set_params(encoder__n_bins=2)
+    estimator.set_params(encoder=TableEncoder(), encoder__n_bins=2)
+    assert estimator.get_params()["encoder__n_bins"] == 2
+    assert estimator.set_params(encoder__n_bins=3).encoder.n_bins == 3
 
 
 def test_rows_are_converted_without_an_encoder_and_encoded_with_one():

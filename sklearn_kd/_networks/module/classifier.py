@@ -369,6 +369,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             Names and values as for the constructor. As for skorch, ``module__width=16`` sets
             ``module_params["width"]`` and keeps the other ``module_params``, and ``optimizer__``
             and ``scheduler__`` precede names in ``optimizer_params`` and ``scheduler_params``.
+            ``encoder__`` precedes those of a :class:`TableEncoder` as ``encoder``.
 
         Returns
         -------
@@ -381,7 +382,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
                 continue
             if name in nested:
                 nested[name][inner] = params.pop(key)
-            elif not hasattr(getattr(self, name, self), "set_params"):
+            elif name != "encoder" and not hasattr(getattr(self, name, self), "set_params"):
                 raise ValueError(f"{name} has no parameter {inner!r} to set: set {name} itself.")
         super().set_params(**params)
         for name, values in nested.items():
