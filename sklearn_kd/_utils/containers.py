@@ -48,6 +48,8 @@ def as_pandas(X):
 def _pandas_array(series):
     """Return the values of a narwhals Series as an array that pandas takes."""
     missing, dtype = series.is_null().to_numpy(), series.dtype
+    if isinstance(dtype, nw.Int128 | nw.UInt128):  # which NumPy does not have
+        return _object_array(series.to_list())
     if dtype.is_float() or (dtype.is_integer() and not missing.any()):
         return series.to_numpy()
     if dtype.is_integer():

@@ -341,6 +341,20 @@ def test_polars_columns_of_other_kinds():
             TableEncoder().fit(X.with_columns(bad=pl.Series(cells)))
 
 
+@pytest.mark.skipif(not hasattr(pl, "Int128"), reason="an older polars")
+@pytest.mark.parametrize("cells", [[1, 2, 3, 4], [1, None, 3, 4], [10**30, 1, 2, 3]])
+def test_polars_integers_of_128_bits(cells):
+    X = pl.DataFrame({"a": pl.Series(cells, dtype=pl.Int128)})
+    expected = pd.DataFrame({"a": np.array(cells, dtype=object)})
+    for named in ([], ["a"]):
+        encoder = TableEncoder(categorical_features=named)
+        encoded = clone(encoder).fit_transform(expected)
+        assert_array_equal(encoder.fit_transform(X), encoded)
+        assert_array_equal(encoder.transform(X[:1]), encoded[:1])
+        many = encoder.transform(pl.concat([X] * 20))
+        assert_array_equal(many, np.tile(encoded, (20, 1)))
+
+
 def test_columns_are_checked_by_name():
     X = pd.DataFrame(mixed())
     encoder = TableEncoder().fit(X)
