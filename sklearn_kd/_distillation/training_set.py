@@ -35,6 +35,7 @@ from sklearn_kd._utils.groups import (
 )
 from sklearn_kd._utils.labels import (
     align_columns,
+    check_no_missing_labels,
     class_factors,
     encode_labels,
     mix_labels,
@@ -185,6 +186,7 @@ def check_training_rows(est, given, *, teacher, student):
     """
     X, y, sample_weight, soft_targets, groups, params = given
     check_row_order(soft_targets, X, y)
+    check_no_missing_labels(y, "drop these rows, or pass them as X_unlabeled")
     X, y = indexable(X, check_y(plain_labels(y), estimator=est))
     n_given = len(y)
     Q = classes = None

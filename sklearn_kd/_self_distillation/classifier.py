@@ -27,7 +27,7 @@ from sklearn_kd._utils.base import (
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
-from sklearn_kd._utils.labels import plain_labels
+from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -613,6 +613,7 @@ class SelfDistillClassifier(
         """
         X, y = indexable(X, y)
         index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
+        check_no_missing_labels(y)
         y = check_y(plain_labels(y), estimator=self)
         if isinstance(cv, str) and cv == "in-sample":
             require_fitted(self)

@@ -7,7 +7,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._tables.encoder import TableEncoder, check_table, encode, encode_blocks
-from sklearn_kd._utils.labels import plain_labels
+from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
 
@@ -70,6 +70,7 @@ def check_rows(est, X, y, *, reset=True):
         What `read_rows` returns.
     y : ndarray of shape (n_samples,)
     """
+    check_no_missing_labels(y)
     y = plain_labels(y)
     if not reset:
         _check_same_encoder(est)

@@ -39,6 +39,22 @@ def plain_labels(y):
     return y.to_numpy(dtype=dtype) if is_plain else y
 
 
+def check_no_missing_labels(y, advice="drop these rows"):
+    """Raise ValueError for missing labels: NaN, None, NA or null of any container.
+
+    scikit-learn does not name ``y`` in its error for strings, or fails to compare them with None.
+    """
+    import pandas as pd  # slow to import, so not at the top
+
+    # a list as objects, since NumPy would make the string "nan" of NaN beside strings
+    labels = np.asarray(y, dtype=None if hasattr(y, "dtype") else object)
+    if y is None or labels.dtype.kind not in "fO":
+        return
+    n_missing = np.count_nonzero(pd.isna(labels))
+    if n_missing:
+        raise ValueError(f"y contains {n_missing} missing labels (NaN or None): {advice}.")
+
+
 def check_known_labels(y_val, classes):
     """Raise ValueError for labels of validation rows that are not among the classes."""
     known = classes
