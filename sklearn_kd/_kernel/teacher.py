@@ -10,7 +10,6 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import (
-    EncoderParamsMixin,
     check_rows,
     encode_rows,
     encode_table,
@@ -20,6 +19,7 @@ from sklearn_kd._tables.encoder_step import (
 )
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
+    EncoderParamsMixin,
     FittedClassifierMixin,
     PublicEstimatorMixin,
     all_or_nothing,

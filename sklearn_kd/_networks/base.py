@@ -9,9 +9,10 @@ from sklearn_kd._networks.input_checks import (
     check_training_data,
     check_validation_source,
 )
-from sklearn_kd._tables.encoder_step import EncoderParamsMixin, set_encoder_tags
+from sklearn_kd._tables.encoder_step import set_encoder_tags
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
+    EncoderParamsMixin,
     FittedClassifierMixin,
     all_or_nothing,
     labels_from_logits,

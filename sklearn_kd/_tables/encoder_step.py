@@ -15,32 +15,6 @@ from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
 FLOATS = [np.float64, np.float32]
 
 
-class EncoderParamsMixin:
-    """Estimator with the parameter ``encoder``, whose own parameters can be set."""
-
-    def set_params(self, **params):
-        """Set parameters of this estimator and of its encoder.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters, with ``encoder__`` before the name of one of the encoder's, which needs a
-            :class:`TableEncoder` as ``encoder``.
-
-        Returns
-        -------
-        self : estimator
-        """
-        nested = [name for name in params if name.startswith("encoder__")]
-        encoder = params.get("encoder", self.encoder)
-        if nested and not hasattr(encoder, "set_params"):
-            raise ValueError(
-                f"{nested[0]!r} cannot be set with encoder={encoder!r}, which has no parameters: "
-                "set encoder=TableEncoder(), which 'auto' stands for."
-            )
-        return super().set_params(**params)
-
-
 def new_encoder(encoder):
     """Return the unfitted encoder that a value of the parameter stands for, or None."""
     return TableEncoder() if isinstance(encoder, str) else encoder and clone(encoder)

@@ -38,6 +38,32 @@ class FittedClassifierMixin(ClassifierMixin):
         return "classes_" in vars(self)
 
 
+class EncoderParamsMixin:
+    """Estimator with the parameter ``encoder``, whose own parameters can be set."""
+
+    def set_params(self, **params):
+        """Set parameters of this estimator and of its encoder.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters, with ``encoder__`` before the name of one of the encoder's, which needs a
+            :class:`TableEncoder` as ``encoder``.
+
+        Returns
+        -------
+        self : estimator
+        """
+        nested = [name for name in params if name.startswith("encoder__")]
+        encoder = params.get("encoder", self.encoder)
+        if nested and not hasattr(encoder, "set_params"):
+            raise ValueError(
+                f"{nested[0]!r} cannot be set with encoder={encoder!r}, which has no parameters: "
+                "set encoder=TableEncoder(), which 'auto' stands for."
+            )
+        return super().set_params(**params)
+
+
 def require_fitted(estimator):
     """Raise NotFittedError before the first fit, and take little time afterwards."""
     if "classes_" not in vars(estimator):  # check_is_fitted alone takes a third of a prediction
