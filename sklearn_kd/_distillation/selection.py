@@ -17,6 +17,7 @@ from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTr
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
+from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
@@ -141,6 +142,20 @@ class HeldOutTrial:
             with self._line(group):
                 training_sets = [self._training_set(setting) for setting in group]
                 self._keep_losses(group, trainer.fit_jointly(training_sets))
+
+    def staged_losses(self, student, setting):
+        """Return the weighted sum of the held-out losses after each round of boosted trees.
+
+        ``student`` is a `StudentSpec` of a pipeline that ends with them.
+        """
+        trainer = StudentTrainer(student, self.data.classes)
+        pipeline = trainer.fit(self._training_set(setting))
+        X, known = pipeline[:-1].transform(self.held_out.X), pipeline.classes_
+        stages = (
+            align_columns(proba, known, self.data.classes)
+            for proba in pipeline[-1].staged_predict_proba(X)
+        )
+        return [self.weight @ _row_losses(proba, self.y_encoded)[0] for proba in stages]
 
     def _line(self, settings):
         """Return the context that prints the line of the candidates that are fitted in it."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._distillation.selection import (
@@ -25,8 +26,8 @@ TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1, "b
 #: which the number of trees is chosen before they are fitted. The benchmarks count fitted trees in
 #: a packed format, where the offset of a child takes 2 bytes.
 N_LEAVES, BYTES_OF_SPLIT, BYTES_OF_LEAF = 8, 10, 4
-#: Most rounds of boosting.
-MAX_ROUNDS = 100
+#: Most rounds of boosting, and learning rates, of which the best ones on held-out rows are taken.
+MAX_ROUNDS, LEARNING_RATES = 100, (0.1, 0.3)
 HARD_LABELS = DistillationSetting(0.0, 1.0, "hard")
 
 
@@ -127,6 +128,8 @@ def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
     if not trials:
         return selection._replace(student=default)
     students = students_to_try(est, default, rows, len(trials[0].data.classes))
+    if students[-1].mode == "expansion":
+        students[-1] = _with_best_rounds(students[-1], trials)
     pairs = [(student, _honored(est, setting, student)) for student in students]
     if est.alpha == "auto" and setting.source != "hard" and students[-1].mode == "expansion":
         pairs.append((students[-1], HARD_LABELS))  # boosting may be better than its teacher
@@ -158,6 +161,26 @@ def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
         )
     student, setting = pairs[chosen]
     return selection._replace(setting=setting, student=student, student_candidates=candidates)
+
+
+def _with_best_rounds(trees, trials):
+    """Return boosted trees with the rounds and the learning rate of the least held-out loss.
+
+    They are fitted on hard labels here, and have at most their ``max_iter``. Trees that may take
+    many bytes would have too many on noisy labels.
+    """
+    best_loss, best = np.inf, trees
+    for rate in LEARNING_RATES:
+        student = clone(trees.estimator).set_params(trees__learning_rate=rate)
+        spec = replace(trees, estimator=student)
+        # those of trials that end early, on validation rows of the user, are shorter
+        losses = zip(*(trial.staged_losses(spec, HARD_LABELS) for trial in trials), strict=False)
+        losses = np.array([sum(each) for each in losses])
+        n_rounds = int(losses.argmin()) + 1
+        if losses[n_rounds - 1] < best_loss:
+            best_loss = losses[n_rounds - 1]
+            best = replace(trees, estimator=student.set_params(trees__max_iter=n_rounds))
+    return best
 
 
 def _honored(est, setting, student):
