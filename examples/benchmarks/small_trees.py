@@ -89,10 +89,30 @@ def small_boosting(X, y, n_bytes, seed):
     return best[1]
 
 
+def readable(X_train, X_test):
+    """Return frames as the libraries of trees take them, which all models get.
+
+    Those take no columns without a number, at most 255 levels, of which the most frequent ones are
+    kept, and no names with special characters.
+    """
+    X_train = X_train.loc[:, X_train.notna().any()]
+    frames = [X[X_train.columns] for X in (X_train, X_test)]
+    for column in X_train.select_dtypes(exclude="number"):
+        frequent = X_train[column].value_counts().index[:254]
+        frames = [
+            X.assign(
+                **{column: X[column].where(X[column].isin(frequent) | X[column].isna(), "other")}
+            )
+            for X in frames
+        ]
+    names = [f"x{j}" for j in range(X_train.shape[1])]
+    return categorical(*(X.set_axis(names, axis=1) for X in frames))
+
+
 def run(table, seed, width, n_trees, max_rows):
     """Fit and score all models on one split."""
     data = load_split(table, seed, max_rows=max_rows)
-    X, X_test = categorical(data.X_train, data.X_test)
+    X, X_test = readable(data.X_train, data.X_test)
     y = data.y_train
     forest = make_teacher("forest", n_trees, seed, "raw")
 

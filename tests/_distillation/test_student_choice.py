@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._distillation import classifier, student_choice
+from sklearn_kd._distillation.selection import HeldOutTrial
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._distillation.training_set import TrainingRows
 from sklearn_kd.exceptions import NoGainWarning
@@ -60,6 +63,32 @@ class TestChoice:
         small = model.without_teacher(keep_history=False)
         np.testing.assert_array_equal(small.predict_proba(X), model.predict_proba(X))
         assert not hasattr(small, "student_candidates_")
+
+    def test_trees_have_the_rounds_of_the_least_held_out_loss(self, monkeypatch):
+        """The losses of each number of rounds are those of trees that are fitted with it."""
+        tried = {}
+        staged_losses = HeldOutTrial.staged_losses
+
+        def recorded(trial, student, setting):
+            losses = staged_losses(trial, student, setting)
+            rate = student.estimator.get_params()["trees__learning_rate"]
+            tried.setdefault(rate, []).append((trial, losses))
+            return losses
+
+        monkeypatch.setattr(HeldOutTrial, "staged_losses", recorded)
+        X, y = checkerboard()
+        y = np.where(np.random.default_rng(1).uniform(size=len(y)) < 0.2, "odd", y)  # noise
+        model = auto().fit(X, y)
+        means = {rate: sum(np.array(each) for _, each in parts) for rate, parts in tried.items()}
+        rate = min(means, key=lambda each: means[each].min())
+        trees = model.student_[-1]
+        assert (trees.learning_rate, trees.n_iter_) == (rate, 1 + means[rate].argmin())
+        trial, losses = tried[rate][0]
+        held_out, data = trial.held_out, trial.data
+        again = clone(model.student_).set_params(trees__early_stopping=False)
+        proba = again.fit(data.rows.X, data.rows.y).predict_proba(held_out.X)
+        expected = len(held_out) * log_loss(held_out.y, proba, labels=data.classes)
+        np.testing.assert_allclose(losses[trees.n_iter_ - 1], expected)
 
     def test_the_network_unless_another_is_clearly_better(self, monkeypatch):
         monkeypatch.setattr(student_choice, "MIN_GAIN_STANDARD_ERRORS", np.inf)
