@@ -21,7 +21,8 @@ draws ranks with the critical difference. ``--levers`` distills with each option
 of them, on encoded arrays.
 
 Students are "16", a network of that width, "64m8", one of 64 neurons in each of 8 members, "64d2",
-one with two hidden layers of 64 neurons, "tree", and "auto", what ``student="auto"`` chooses.
+one with two hidden layers of 64 neurons as the guide trains it, "tree", and "auto", what
+``student="auto"`` chooses.
 """
 
 import argparse
@@ -61,6 +62,15 @@ LEVERS = {
 }
 
 
+#: Training of a deeper network on a table, as in the guide.
+TRAINING_OF_DEEP = {
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 0.1,
+    "batch_size": 128,
+}
+
+
 def make_student(name, seed, rows="encoded", **params):
     """Return an unfitted student by name, None for "auto"."""
     if name == "auto":
@@ -76,8 +86,10 @@ def make_student(name, seed, rows="encoded", **params):
     if kind == "d":
         from sklearn_kd.modules import MLP
 
-        size = {"width": int(width), "depth": int(number)}
-        return ModuleClassifier(MLP, module_params=size, encoder="auto", random_state=seed)
+        size = {"width": int(width), "depth": int(number), "dropout": 0.1}
+        return ModuleClassifier(
+            MLP, module_params=size, encoder="auto", random_state=seed, **TRAINING_OF_DEEP
+        )
     members = {} if kind is None else {"n_members": int(number)}
     return TwoLayerPGDClassifier(int(width), random_state=seed, **members, **params)
 

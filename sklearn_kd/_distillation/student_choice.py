@@ -21,7 +21,7 @@ from sklearn_kd.exceptions import NoGainWarning
 #: Hidden layers of the deeper network, which has the width of the default one, its dropout and its
 #: training.
 N_HIDDEN_LAYERS, DROPOUT = 2, 0.1
-TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1, "batch_size": 256}
+TRAINING = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1, "batch_size": 128}
 #: Leaves of a tree, and bytes of an inner node (column 2, threshold 4, child 4) and of a leaf, by
 #: which the number of trees is chosen before they are fitted. The benchmarks count fitted trees in
 #: a packed format, where the offset of a child takes 2 bytes.

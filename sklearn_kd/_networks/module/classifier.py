@@ -91,9 +91,10 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         Keyword arguments of the scheduler.
 
     max_epochs : int or "auto", default="auto"
-        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100, and
-        300 or 30 where ``early_stopping="auto"`` does not stop early. Another fit without
-        ``scheduler`` that ends there while its loss still improves raises a
+        Number of epochs. "auto" takes 1000 in full batch, where an epoch is one step, else 100.
+        Where ``early_stopping="auto"`` does not stop early it takes 300 in full batch, else 64, but
+        at least 3000 steps, and at most 10000 steps or 30 epochs. Another fit without ``scheduler``
+        that ends there while its loss still improves raises a
         :class:`~sklearn.exceptions.ConvergenceWarning`.
 
     batch_size : int, "auto" or None, default="auto"

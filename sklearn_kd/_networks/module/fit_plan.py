@@ -1,6 +1,7 @@
 """Resolve "auto" parameters of ModuleClassifier, its optimizer and its validation rows."""
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,8 +26,10 @@ from sklearn_kd.exceptions import EarlyStoppingWarning
 
 #: Epochs under max_epochs="auto" in full batch, where an epoch is one step, and in minibatches.
 FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
-#: The same for soft labels under early_stopping="auto", with a rate that falls to zero.
-SOFT_FULL_BATCH_EPOCHS, SOFT_MINIBATCH_EPOCHS = 300, 30
+#: The same for soft labels under early_stopping="auto", with a rate that falls to zero. Minibatches
+#: have the first number of epochs if it is between these numbers of steps, and at least the second.
+SOFT_FULL_BATCH_EPOCHS, SOFT_MINIBATCH_EPOCHS = 300, (64, 30)
+MIN_SOFT_STEPS, MAX_SOFT_STEPS = 3000, 10_000
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = {True: torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -139,6 +142,15 @@ def _stops_early(est, data):
     return stops_early(est, data.soft, data.weights, data.validation)
 
 
+def soft_epochs(n_rows, batch_size):
+    """Return the epochs of the schedule for soft labels."""
+    if batch_size is None:
+        return SOFT_FULL_BATCH_EPOCHS
+    steps, (usual, least) = math.ceil(n_rows / batch_size), SOFT_MINIBATCH_EPOCHS
+    epochs = min(max(usual, math.ceil(MIN_SOFT_STEPS / steps)), MAX_SOFT_STEPS // steps)
+    return max(epochs, least)
+
+
 def resolve_parameters(est, data, seeds, *, partial, resume):
     """Resolve the parameters of one fit.
 
@@ -160,7 +172,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
     stops = _stops_early(est, data) and not partial
     n_epochs = FULL_BATCH_EPOCHS if batch_size is None else MINIBATCH_EPOCHS
     if est.early_stopping == "auto" and not stops:
-        n_epochs = SOFT_FULL_BATCH_EPOCHS if batch_size is None else SOFT_MINIBATCH_EPOCHS
+        n_epochs = soft_epochs(len(data.X), batch_size)
     if est.max_epochs != "auto":
         n_epochs = int(est.max_epochs)
     precision = _precision(est, data.X.dtype)

@@ -10,9 +10,8 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 
 from sklearn_kd._networks.module.fit_plan import (
-    SOFT_FULL_BATCH_EPOCHS,
-    SOFT_MINIBATCH_EPOCHS,
     select_validation_rows,
+    soft_epochs,
 )
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd.exceptions import EarlyStoppingWarning
@@ -113,10 +112,15 @@ def test_channels_are_scaled_each_by_itself(rng):
     assert (raw.input_scale_ == 1).all()
 
 
-@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
-    ("batch_size", "n_epochs"), [(None, SOFT_FULL_BATCH_EPOCHS), (16, SOFT_MINIBATCH_EPOCHS)]
+    ("n_rows", "n_epochs"), [(2000, 188), (8000, 64), (20_000, 63), (50_000, 30)]
 )
+def test_soft_labels_have_between_3000_and_10000_steps_or_30_epochs(n_rows, n_epochs):
+    assert soft_epochs(n_rows, 128) == n_epochs
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("batch_size", "n_epochs"), [(None, 300), (30, 1500)])
 def test_soft_labels_have_a_short_schedule_on_all_rows(batch_size, n_epochs):
     X, y = blobs(60, spread=4.0)
     soft = np.column_stack([0.2 + 0.6 * (y == 0), 0.2 + 0.6 * (y == 1)])
