@@ -17,7 +17,7 @@ _ESTIMATORS = {
     "TableEncoder": "_tables.encoder",
     "TwoLayerPGDClassifier": "_networks.two_layer.classifier",
 }
-_MODULES = ("datasets", "exceptions", "inspection", "metrics", "modules", "theory")
+_MODULES = ("datasets", "exceptions", "export", "inspection", "metrics", "modules", "theory")
 
 #: Modules of version 0.1 whose classes are in saved files.
 _FORMER_MODULES = (
@@ -42,6 +42,7 @@ __all__ = [
     "TwoLayerPGDClassifier",
     "datasets",
     "exceptions",
+    "export",
     "inspection",
     "metrics",
     "modules",

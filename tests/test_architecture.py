@@ -30,12 +30,13 @@ FLOORS = {
     "_distillation": 4,
     "_self_distillation": 4,
     "inspection": 5,
+    "export": 5,
     "": 6,  # the package itself
 }
 #: The only folder that others on its floor may import.
 SHARED = "_tables"
 #: Public folders: a thin `__init__` over private files.
-PUBLIC = {"datasets", "theory", "inspection"}
+PUBLIC = {"datasets", "export", "inspection", "theory"}
 #: The only modules outside `_core` that import torch, directly or not, when they are imported.
 IMPORT_TORCH = {
     "modules",

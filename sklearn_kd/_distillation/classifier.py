@@ -18,7 +18,7 @@ from sklearn_kd._distillation.fit import (
     resolve_estimators,
 )
 from sklearn_kd._distillation.input_checks import check_before_fits
-from sklearn_kd._distillation.predictions import StudentPredictor
+from sklearn_kd._distillation.predictions import fitted_predictor
 from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
 from sklearn_kd._tables.readable import check_no_missing_cells
@@ -540,7 +540,7 @@ class DistilledClassifier(
         if self._strict_teacher is not None:
             check_feature_names(self, X, reset=False)  # columns of other names would all be missing
             check_no_missing_cells(X, self._strict_teacher)
-        return StudentPredictor(self.student_, self.classes_, self._power, self._log_prior)
+        return fitted_predictor(self)
 
     @numpy_inputs
     def predict(self, X):

@@ -106,6 +106,11 @@ class StudentPredictor:
         return as_labels(self.student.predict(X), X, self.classes, self._name)
 
 
+def fitted_predictor(est):
+    """Return the `StudentPredictor` of a fitted DistilledClassifier."""
+    return StudentPredictor(est.student_, est.classes_, est._power, est._log_prior)
+
+
 def log_prior_shift(class_prior, data, training_set):
     """Return the logarithm of the factor of each class's probabilities, or None without a prior.
 

@@ -1,6 +1,7 @@
 """Encoder of raw tables, as what a network reads: `TableEncoder`."""
 
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -520,6 +521,33 @@ def locate_few_rows(encoder, X):
     """
     rows = read_few_rows(encoder._plan, X)
     return rows and (*locate_cells(encoder._plan, *rows[:2]), rows[2])
+
+
+class ColumnReading(NamedTuple):
+    """How a fitted encoder reads a column: pieces of numbers, or levels.
+
+    The states of `state_table` are, in this order, the pieces of a number (one without edges) and
+    missing cells, or the levels, other levels and missing cells.
+    """
+
+    edges: np.ndarray | None
+    low: float
+    high: float
+    levels: list | None
+    n_states: int
+    n_encoded: int
+
+
+def column_readings(encoder):
+    """Return the `ColumnReading` of each column of a fitted encoder."""
+    check_is_fitted(encoder)
+    plan = encoder._plan
+    n_states, n_encoded = np.diff(plan.first_state), np.diff(plan.first_encoded)
+    low, high = np.full((2, plan.n_columns), np.nan)
+    low[plan.numeric], high[plan.numeric] = plan.low, plan.high
+    numbers = low.tolist(), high.tolist(), n_states.tolist(), n_encoded.tolist()
+    parts = plan.edges, *numbers[:2], plan.categories, *numbers[2:]
+    return [ColumnReading(*each) for each in zip(*parts, strict=True)]
 
 
 def column_of(encoder):

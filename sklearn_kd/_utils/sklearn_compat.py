@@ -2,6 +2,7 @@
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
+from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import (
     _raise_for_params as raise_for_params,
@@ -21,3 +22,22 @@ from sklearn.utils.validation import (
     _num_features as num_features,
     _num_samples as num_samples,
 )
+
+
+def encoded_widths(encoder):
+    """Return the numbers of columns that a fitted encoder of categories makes of each column."""
+    widths = getattr(encoder, "_n_features_outs", None)
+    return [1] * len(encoder.categories_) if widths is None else widths
+
+
+def input_positions(column_transformer):
+    """Return name to positions of the columns that each transformer gets."""
+    return column_transformer._transformer_to_input_indices
+
+
+def boosted_trees(model):
+    """Return preprocessing or None, start values and trees, (iterations, outputs), of a model.
+
+    The model is a fitted HistGradientBoostingClassifier.
+    """
+    return model._preprocessor, model._baseline_prediction.ravel(), model._predictors

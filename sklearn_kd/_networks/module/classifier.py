@@ -41,6 +41,11 @@ def _name_in_modules(attributes):
     return module.__qualname__ if is_named else None
 
 
+def is_mlp(est):
+    """Return whether the module of a ModuleClassifier is ``sklearn_kd.modules.MLP``."""
+    return _name_in_modules(vars(est)) == "MLP"
+
+
 class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
     r"""Any torch module as a classifier, trained by skorch on hard or soft labels.
 
@@ -562,7 +567,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
     def _logits(self, X):
         require_fitted(self)
         check_rows_are_flat(self, X, fits=False)
-        if _name_in_modules(vars(self)) == "MLP":
+        if is_mlp(self):
             return mlp.predict_logits(self, X)
         from sklearn_kd._networks.module import build
 

@@ -37,6 +37,18 @@ def dense_layers(state):
     return layers
 
 
+def prediction_layers(state, classes):
+    """Return the `dense_layers` of a classifier.
+
+    With two classes the last one has one output, the log-odds of the second class.
+    """
+    layers = dense_layers(state)
+    weights, bias = layers[-1]
+    if len(classes) == 2 and weights.shape[1] == 2:  # a logit for each class
+        layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
+    return layers
+
+
 def _fitted_layers(est):
     """Return the layers of a fitted estimator, and the first one on raw rows or None."""
     parts = est.module_state_, est.classes_, est.encoder_, est.input_offset_, est.input_scale_
@@ -44,10 +56,7 @@ def _fitted_layers(est):
 
 
 def _make_layers(state, classes, encoder, offset, scale):
-    layers, raw_layer = dense_layers(state), None
-    weights, bias = layers[-1]
-    if len(classes) == 2 and weights.shape[1] == 2:  # a logit for each class
-        layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
+    layers, raw_layer = prediction_layers(state, classes), None
     if encoder is not None and len(encoder.means_):  # some column varies
         raw_layer = fold_layer(encoder, *layers[0], offset, scale)
     return layers, raw_layer

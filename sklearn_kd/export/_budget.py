@@ -1,0 +1,162 @@
+"""Search by bytes and microseconds of the compact model: `budget_scoring`, `smallest_within`."""
+
+import re
+import time
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from threadpoolctl import threadpool_limits
+
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd.export._compact import compact
+
+#: Rows whose time is measured, after some that are not.
+N_TIMED_ROWS, N_WARM_UP_ROWS = 1000, 20
+COLUMNS = {"n_bytes": "mean_test_n_bytes", "microseconds": "mean_test_microseconds"}
+
+
+def budget_scoring(scoring=None):
+    """Return scorers of a score, and of the bytes and the time of the compact model.
+
+    They are for ``scoring`` of :class:`~sklearn.model_selection.GridSearchCV` and
+    :class:`~sklearn_kd.BatchedGridSearchCV`, with :func:`smallest_within` as ``refit``.
+
+    Parameters
+    ----------
+    scoring : str, callable or None, default=None
+        The score, as in ``GridSearchCV``. None is ``estimator.score``.
+
+    Returns
+    -------
+    scorers : dict
+        "score", "n_bytes" (bytes of :func:`compact` of the model of each fold) and "microseconds"
+        (median time in which it predicts a raw row of the fold, with one thread). The columns of
+        ``cv_results_`` are ``mean_test_score``, ``mean_test_n_bytes`` and
+        ``mean_test_microseconds``. Ranks are those of the largest value, which say nothing for the
+        last two.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_kd import TwoLayerPGDClassifier
+    >>> from sklearn_kd.export import budget_scoring, smallest_within
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = GridSearchCV(
+    ...     TwoLayerPGDClassifier(max_iter=50, early_stopping=False, random_state=0),
+    ...     {"width": [2, 8]},
+    ...     scoring=budget_scoring("accuracy"),
+    ...     refit=smallest_within(0.05),
+    ...     cv=2,
+    ... ).fit(X, y)
+    >>> sorted(name for name in search.cv_results_ if name.startswith("mean_test"))
+    ['mean_test_microseconds', 'mean_test_n_bytes', 'mean_test_score']
+    """
+    return {"score": _Score(scoring), "n_bytes": _n_bytes, "microseconds": _microseconds}
+
+
+class _Score:
+    """Scorer of an estimator, which is found when it is known."""
+
+    def __init__(self, scoring):
+        self.scoring = scoring
+
+    def __call__(self, estimator, X, y=None):
+        return check_scoring(estimator, self.scoring)(estimator, X, y)
+
+
+def _n_bytes(estimator, X, y=None):
+    return compact(estimator).n_bytes_
+
+
+def _microseconds(estimator, X, y=None):
+    """Return the median microseconds of a raw row."""
+    made, rows = compact(estimator), _some_rows(X)
+    times = []
+    with threadpool_limits(1):
+        for number in range(-N_WARM_UP_ROWS, N_TIMED_ROWS):
+            row = rows[number % len(rows)]
+            start = time.perf_counter()
+            made.predict_proba_one(row)
+            times.append(time.perf_counter() - start)
+    return 1e6 * float(np.median(times[N_WARM_UP_ROWS:]))
+
+
+def _some_rows(X):
+    """Return rows as dicts, or as lists where they have no names."""
+    X = safe_indexing(X, np.arange(min(num_samples(X), N_TIMED_ROWS)))
+    if hasattr(X, "to_dicts"):  # polars
+        return X.to_dicts()
+    return X.to_dict("records") if hasattr(X, "to_dict") else np.asarray(X).tolist()
+
+
+def smallest_within(tolerance, *, by="n_bytes", max_bytes=None, max_microseconds=None):
+    """Return a function for ``refit`` that takes the smallest of nearly the best candidates.
+
+    Parameters
+    ----------
+    tolerance : float or str
+        How much less than the best mean score is accepted, in the unit of the score, or in standard
+        errors of the best one over the folds, for example "1 se".
+    by : {"n_bytes", "microseconds"}, default="n_bytes"
+        What is small.
+    max_bytes, max_microseconds : float, default=None
+        Candidates beyond these do not count, also as the best one. Microseconds depend on the
+        machine and vary from run to run, bytes do not.
+
+    Returns
+    -------
+    refit : callable
+        From ``cv_results_`` of a search with :func:`budget_scoring` to the index of a candidate.
+        It raises a ValueError if columns are missing, or if no candidate is within the budget,
+        which names the smallest one.
+    """
+    return _SmallestWithin(tolerance, by, max_bytes, max_microseconds)
+
+
+class _SmallestWithin:
+    def __init__(self, tolerance, by, max_bytes, max_microseconds):
+        match = re.fullmatch(r"\s*([\d.]+)\s*se\s*", tolerance) if isinstance(tolerance, str) else 0
+        if match is None or (match == 0 and not tolerance >= 0):
+            raise ValueError(
+                f"tolerance must be a number of at least 0 or a text such as '1 se', got "
+                f"{tolerance!r}."
+            )
+        if by not in COLUMNS:
+            raise ValueError(f"by must be one of {list(COLUMNS)}, got {by!r}.")
+        self.in_errors = match != 0
+        self.tolerance = float(match[1]) if self.in_errors else tolerance
+        self.by, self.limits = by, {"n_bytes": max_bytes, "microseconds": max_microseconds}
+
+    def __call__(self, results):
+        missing = [name for name in ("mean_test_score", *COLUMNS.values()) if name not in results]
+        if missing:
+            raise ValueError(
+                f"cv_results_ has no {', '.join(missing)}: set scoring=budget_scoring(...)."
+            )
+        score = np.asarray(results["mean_test_score"], dtype=np.float64)
+        sizes = {name: np.asarray(results[column]) for name, column in COLUMNS.items()}
+        fits = np.isfinite(score)
+        for name, limit in self.limits.items():
+            fits &= True if limit is None else sizes[name] <= limit
+        if not fits.any():
+            self._refuse(results, sizes, score)
+        best = np.where(fits, score, -np.inf).argmax()
+        slack = self.tolerance
+        if self.in_errors:
+            n_splits = sum(bool(re.fullmatch(r"split\d+_test_score", name)) for name in results)
+            slack *= results["std_test_score"][best] / np.sqrt(max(n_splits - 1, 1))
+        is_near = fits & (score >= score[best] - slack)
+        order = np.lexsort((-score, sizes[self.by]))
+        return int(order[is_near[order]][0])
+
+    def _refuse(self, results, sizes, score):
+        if not np.isfinite(score).any():
+            raise ValueError("all candidates have failed.")
+        smallest = int(np.where(np.isfinite(score), sizes[self.by], np.inf).argmin())
+        limits = [f"{limit:g} {name}" for name, limit in self.limits.items() if limit is not None]
+        raise ValueError(
+            f"no candidate is within {' and '.join(limits)}: the smallest one is "
+            f"{results['params'][smallest]}, with {sizes['n_bytes'][smallest]:,.0f} bytes and "
+            f"{sizes['microseconds'][smallest]:,.1f} microseconds."
+        )

@@ -1,0 +1,684 @@
+"""Compact models: answers of every kind of model, rows of every kind, and damaged files."""
+
+import json
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from collections import UserDict, namedtuple
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TableEncoder,
+    TwoLayerPGDClassifier,
+)
+from sklearn_kd.export import CompactModel, _compact_model, compact
+from sklearn_kd.modules import MLP
+from tests._helpers.tables import raw_table
+
+SHORT = {"max_iter": 5, "early_stopping": False, "random_state": 0}
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+#: Kinds of labels, of the two and the three classes of `labels`.
+LABELS = {
+    "text": ["no", "yes", "perhaps"],
+    "integer": [3, -1, 7],
+    "boolean": [False, True],
+    "number": [1.0, 2.0, 5.0],
+}
+
+
+def table(n=150):
+    """Return raw rows, with columns far from zero, of rare levels and of whole numbers."""
+    X, _ = raw_table(n)
+    rng = np.random.RandomState(0)
+    X["stamp"] = 1e6 + rng.rand(n)
+    X["rare"] = np.where(rng.rand(n) < 0.1, "r" + pd.Series(np.arange(n)).astype(str), "common")
+    X["count"] = rng.poisson(2, n)
+    X["constant"] = 7
+    return X
+
+
+def labels(n_classes, kind, n=150):
+    rng = np.random.RandomState(1)
+    return np.array(LABELS[kind][:n_classes])[rng.randint(0, n_classes, n)]
+
+
+def new_rows():
+    """Return rows with unknown levels, missing cells where there were none, and extreme numbers."""
+    X = table()[:30].reset_index(drop=True).astype({"age": float, "count": float, "flag": object})
+    X.loc[0, "color"], X.loc[1, "job"], X.loc[2, "rare"] = "violet", "", "r5"
+    X["level"] = X["level"].cat.add_categories("new")
+    X.loc[3, "level"] = "new"
+    for row, column in enumerate(X.columns, start=5):
+        X.loc[row, column] = np.nan
+    X.loc[20, ["size", "age", "stamp", "count"]] = [1e30, -1e30, 1e9, 1e-300]
+    X.loc[21, ["size", "age", "stamp", "count"]] = [-5.0, 1e5, -1e6, 1e5]
+    return X
+
+
+def prepared(scaler, encoder=None):
+    """Return a ColumnTransformer for numbers and texts."""
+    encoder = encoder or OneHotEncoder(handle_unknown="ignore")
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), scaler)
+    texts = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder)
+    of_numbers = make_column_selector(dtype_include="number")
+    return make_column_transformer(
+        (numbers, of_numbers), (texts, make_column_selector(dtype_exclude="number"))
+    )
+
+
+def network(**params):
+    return TwoLayerPGDClassifier(4, **{**SHORT, **params})
+
+
+def distilled(student, **params):
+    teacher = make_pipeline(TableEncoder(), LogisticRegression())
+    fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None, "random_state": 0}
+    return DistilledClassifier(teacher, student, **{**fixed, **params})
+
+
+UNKNOWN = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+INFREQUENT = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=9, drop="first")
+MODELS = {
+    "network": network(),
+    "network of members": network(n_members=3),
+    "network of standard start": network(init="standard", input_intercept=False),
+    "MLP": ModuleClassifier(
+        MLP, module_params={"width": 4, "depth": 2}, encoder="auto", max_epochs=2, random_state=0
+    ),
+    "network behind OneHotEncoder": make_pipeline(
+        prepared(StandardScaler()), network(encoder=None)
+    ),
+    "members behind OneHotEncoder": make_pipeline(
+        prepared(RobustScaler()), network(encoder=None, n_members=2)
+    ),
+    "encoder behind OrdinalEncoder": make_pipeline(prepared(MinMaxScaler(), UNKNOWN), network()),
+    "TableEncoder, scaler, network": make_pipeline(
+        TableEncoder(), StandardScaler(), network(encoder=None)
+    ),
+    "linear": make_pipeline(TableEncoder(n_bins=3), LogisticRegression()),
+    "linear behind MinMaxScaler": make_pipeline(
+        prepared(MinMaxScaler((-1, 2), clip=True), INFREQUENT), LogisticRegression()
+    ),
+    "tree": make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=6, random_state=0)),
+    "tree behind a scaler": make_pipeline(
+        prepared(StandardScaler(), INFREQUENT), DecisionTreeClassifier(max_depth=6, random_state=0)
+    ),
+    "forest": make_pipeline(TableEncoder(), RandomForestClassifier(3, random_state=0)),
+    "extra trees": make_pipeline(
+        prepared(MaxAbsScaler(), UNKNOWN), ExtraTreesClassifier(3, random_state=0)
+    ),
+    "boosting": make_pipeline(
+        TableEncoder(), HistGradientBoostingClassifier(max_iter=3, random_state=0)
+    ),
+    "distilled": distilled(network(), temperature=2.0),
+    "distilled, prior": distilled(network(), class_prior="uniform"),
+    "distilled members, prior": distilled(
+        network(n_members=2), temperature=2.0, class_prior="uniform"
+    ),
+    "distilled tree": distilled(
+        make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=3, random_state=0)),
+        alpha=1.0,
+        temperature=3.0,
+    ),
+    "self-distilled": SelfDistillClassifier(network()),
+    "search": GridSearchCV(network(), {"width": [2, 4]}, cv=2),
+    "batched search": BatchedGridSearchCV(network(), {"width": [2, 4]}, cv=2),
+    "sigmoid": CalibratedClassifierCV(network(), cv=2),
+    "isotonic": CalibratedClassifierCV(network(), method="isotonic", cv=2),
+    "temperature": CalibratedClassifierCV(
+        make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=3, random_state=0)),
+        method="temperature",
+        cv=2,
+        ensemble=False,
+    ),
+}
+
+
+def fitted(name, n_classes=2, kind="text"):
+    return MODELS[name].fit(table(), labels(n_classes, kind))
+
+
+def assert_answers(model, made, X, tolerance):
+    """Check probabilities, labels and single rows against those of the model."""
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(made.predict_proba(X), proba, rtol=0, atol=tolerance)
+    one = [made.predict_proba_one(row) for row in X.to_dict("records")]
+    np.testing.assert_allclose(one, proba, rtol=0, atol=tolerance)
+    is_clear = np.diff(np.sort(proba, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
+    found = made.predict(X)
+    assert found.dtype == model.classes_.dtype
+    np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
+    assert made.predict_one(X.iloc[0].to_dict()) == found[0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("n_classes", "kind"),
+    [
+        (2, "text"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [(2, "boolean"), (2, "integer"), (3, "text"), (3, "integer"), (3, "number")]
+        ),
+    ],
+)
+def test_answers_are_those_of_the_model(name, n_classes, kind):
+    model = fitted(name, n_classes, kind)
+    for dtype, tolerance in TOLERANCE.items():
+        assert_answers(model, compact(model, dtype=dtype), new_rows(), tolerance)
+
+
+def test_categories_of_boosted_trees():
+    X, new = table(), new_rows()
+    for column in ("color", "job", "rare"):
+        X[column] = X[column].astype("category")
+        known = X[column].cat.categories
+        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
+    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
+    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
+    model.fit(X.drop(columns="flag"), labels(3, "text"))
+    made = compact(model)
+    assert_answers(model, made, new.drop(columns="flag"), 1e-6)
+    assert made.kinds_[2] == "text"
+
+
+def test_boosted_trees_take_infinite_numbers():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    model = HistGradientBoostingClassifier(max_iter=3).fit(X, X[:, 0] > 0)
+    rows = np.array([[np.inf, -np.inf, np.nan]])
+    np.testing.assert_allclose(compact(model).predict_proba(rows), model.predict_proba(rows))
+
+
+def test_classes_that_the_student_never_saw():
+    X, y = table(), labels(2, "integer")
+    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
+    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
+    model = DistilledClassifier(
+        HistGradientBoostingClassifier(), student, alpha=1.0, temperature=1.0, augmentation=None
+    )
+    model.fit(X, y, soft_targets=soft)
+    made = compact(model)
+    assert model.classes_.tolist() == [-1, 3, 9]
+    assert_answers(model, made, new_rows(), 1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_a_number_beside_a_threshold_is_on_the_side_of_the_model(shift):
+    """Trees of scikit-learn compare float32, after a scaler in float64."""
+    X = shift + np.random.RandomState(0).normal(size=(300, 1))
+    y = np.random.RandomState(1).randint(0, 2, 300)
+    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
+    made = compact(model, dtype="float64")
+    tree = model[-1].tree_
+    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
+    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-40, 41)
+    rows = np.append(near.ravel(), X)[:, None]
+    np.testing.assert_array_equal(made.predict_proba(rows), model.predict_proba(rows))
+
+
+@pytest.mark.parametrize("container", ["frame", "polars", "columns", "dicts", "lists", "array"])
+def test_rows_in_any_container(container):
+    model = fitted("network")
+    X = table()[:40].reset_index(drop=True)
+    made, expected = compact(model), model.predict_proba(X)
+    rows = {
+        "frame": lambda: X,
+        "polars": lambda: pytest.importorskip("polars").DataFrame(
+            {name: [None if pd.isna(cell) else cell for cell in X[name]] for name in X}
+        ),
+        "columns": lambda: {name: X[name].tolist() for name in reversed(X.columns)},
+        "dicts": lambda: X.to_dict("records"),
+        "lists": lambda: X.to_numpy(dtype=object).tolist(),
+        "array": lambda: X.to_numpy(dtype=object),
+    }[container]()
+    np.testing.assert_allclose(made.predict_proba(rows), expected, atol=1e-6)
+    np.testing.assert_allclose(made.predict_proba_one(X.iloc[3]), expected[3], atol=1e-6)
+    assert made.predict_proba(X[:0]).shape == (0, 2)
+
+
+def test_numbers_without_names():
+    X = np.random.RandomState(0).normal(size=(60, 3)).astype(np.float32)
+    model = network().fit(X, X[:, 0] > 0)
+    made = compact(model)
+    expected = model.predict_proba(X)
+    assert not hasattr(made, "feature_names_in_")
+    np.testing.assert_allclose(made.predict_proba(X), expected, atol=1e-6)
+    np.testing.assert_allclose(made.predict_proba_one(X[0]), expected[0], atol=1e-6)
+    np.testing.assert_allclose(made.predict_proba_one(tuple(X[0])), expected[0], atol=1e-6)
+    with pytest.raises(TypeError, match="fitted without names"):
+        made.predict_one({"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"extra": 1}, ValueError, r"unknown \['extra'\]"),
+        ({"size": "1.5"}, TypeError, "'size' takes numbers"),
+        ({"size": [1]}, TypeError, "'size' takes numbers"),
+        ({"size": np.inf}, ValueError, "'size' has an infinite number"),
+        ({"age": 10**400}, ValueError, "'age' has an integer that is too large"),
+        ({"color": 3}, TypeError, "'color' takes text"),
+        ({"color": ["red"]}, TypeError, "'color' takes text"),
+        ({"flag": "True"}, TypeError, "'flag' takes boolean"),
+    ],
+)
+def test_errors_of_a_row_name_the_column(change, error, match):
+    made = compact(fitted("network"))
+    row = {**table().iloc[0].to_dict(), **change}
+    with pytest.raises(error, match=match):
+        made.predict_one(row)
+    with pytest.raises(error, match=match):
+        made.predict([row])
+
+
+def test_a_row_has_the_columns_of_the_training_rows():
+    made, row = compact(fitted("network")), table().iloc[0].to_dict()
+    absent = {name: cell for name, cell in row.items() if name != "age"}
+    with pytest.raises(ValueError, match=r"lacks \['age'\]"):
+        made.predict_one(absent)
+    with pytest.raises(ValueError, match=r"lacks \['age'\]"):
+        made.predict(pd.DataFrame([absent]))
+    with pytest.raises(ValueError, match="a row has 10 cells"):
+        made.predict_one(list(absent.values()))
+    with pytest.raises(TypeError, match="a dict, a Series or a sequence"):
+        made.predict_one("text")
+    with pytest.raises(ValueError, match="one row is for predict_one"):
+        made.predict(np.array(list(row.values()), dtype=object))
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, pd.NaT, np.float32("nan")])
+def test_missing_cells_have_one_meaning(cell):
+    made, row = compact(fitted("network")), table().iloc[0].to_dict()
+    for column in ("size", "color", "age"):
+        expected = made.predict_proba_one({**row, column: None})
+        np.testing.assert_array_equal(made.predict_proba_one({**row, column: cell}), expected)
+        many = made.predict_proba([{**row, column: cell}] * 2)
+        np.testing.assert_allclose(many[0], expected, rtol=0, atol=1e-12)
+
+
+def test_a_model_that_takes_no_missing_cells_says_so():
+    X = np.random.RandomState(0).normal(size=(60, 2))
+    made = compact(LogisticRegression().fit(X, X[:, 0] > 0))
+    for predict, rows in ((made.predict_one, [1.0, None]), (made.predict, [[1.0, None]])):
+        with pytest.raises(ValueError, match="column 1 has a missing cell"):
+            predict(rows)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_rounded_weights_say_what_they_change(dtype):
+    model, X, y = fitted("distilled"), table(), labels(2, "text")
+    with pytest.raises(ValueError, match="needs rows X"):
+        compact(model, dtype=dtype)
+    made = compact(model, X, y, dtype=dtype, max_change=0.2)
+    change = np.abs(made.predict_proba(X) - model.predict_proba(X)).max()
+    assert 0 < made.largest_change_ == change < 0.2
+    assert made.log_loss_change_ is not None
+    assert made.n_bytes_ < compact(model).n_bytes_
+    assert CompactModel(made.__reduce__()[1][0]).largest_change_ == change
+    with pytest.raises(ValueError, match="more than 1e-06"):
+        compact(model, X, dtype=dtype, max_change=1e-6)
+
+
+def assert_compact(model, X, tolerance=1e-12, dtype="float64"):
+    made, expected = compact(model, dtype=dtype), model.predict_proba(X)
+    np.testing.assert_allclose(made.predict_proba(X), expected, rtol=0, atol=tolerance)
+    rows = X.to_numpy(dtype=object) if hasattr(X, "to_numpy") else X
+    one = [made.predict_proba_one(row) for row in rows[:20]]
+    np.testing.assert_allclose(one, expected[:20], rtol=0, atol=tolerance)
+
+
+def numbers(n=200, n_classes=2, seed=0):
+    X = np.random.RandomState(seed).normal(size=(n, 3))
+    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
+
+
+@pytest.mark.parametrize("offset", [0.0, 2000.0, 1e6, 1e9])
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCE.items())
+def test_columns_far_from_zero_keep_their_digits(offset, dtype, tolerance):
+    X, y = numbers()
+    X = 10 * X + offset
+    assert_compact(network(encoder=None).fit(X, y), X, tolerance, dtype)
+    if offset < 1e6:
+        assert_compact(LogisticRegression(max_iter=1000).fit(X, y), X, tolerance, dtype)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        MaxAbsScaler(clip=True),
+        make_column_transformer((StandardScaler(), [0, 1]), ("passthrough", [2])).set_params(
+            transformer_weights={"standardscaler": 5.0, "passthrough": 0.5}
+        ),
+    ],
+    ids=["clip", "weights"],
+)
+def test_parameters_of_steps(step):
+    X, y = numbers()
+    for last in (LogisticRegression(), DecisionTreeClassifier(max_depth=5, random_state=0)):
+        assert_compact(make_pipeline(step, last).fit(X, y), 3 * X)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+def test_calibration_of_tempered_trees(method):
+    X, y = numbers(n_classes=3)
+    trees = DecisionTreeClassifier(max_depth=3, random_state=0)
+    fixed = {"temperature": 3.0, "alpha": 1.0, "augmentation": None, "cv": 2}
+    model = DistilledClassifier(RandomForestClassifier(5, random_state=0), trees, **fixed)
+    for labels_ in (y, y > 0):
+        assert_compact(CalibratedClassifierCV(model, method=method, cv=2).fit(X, labels_), X)
+
+
+def test_steep_isotonic_curves():
+    X, y = numbers()
+    model = CalibratedClassifierCV(network(encoder=None), method="isotonic", cv=2).fit(X, y)
+    assert_compact(model, X, 1e-6, "float32")
+
+
+def test_levels_that_are_large_numbers():
+    X = np.tile([[1e17], [5e16]], (30, 1))
+    one_hot = OneHotEncoder(handle_unknown="ignore")
+    model = make_pipeline(one_hot, LogisticRegression()).fit(X, np.arange(60) % 2)
+    assert_compact(model, np.array([[1e17], [5e16], [7.0]]))
+
+
+def test_unknown_levels_that_a_linear_model_refuses():
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+    X = pd.DataFrame({"a": ["x", "y"] * 30})
+    made = compact(make_pipeline(encoder, LogisticRegression()).fit(X, np.arange(60) % 2))
+    assert made.predict_one({"a": "y"}) == 1
+    with pytest.raises(ValueError, match="'a' has the unknown level 'z'"):
+        made.predict_one({"a": "z"})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.EarlyStoppingWarning")
+def test_a_table_of_which_no_column_varies():
+    X = pd.DataFrame({"a": [1.0] * 40, "b": ["x"] * 40})
+    module = ModuleClassifier(MLP, encoder="auto", max_epochs=2, random_state=0)
+    for model in (network(), module):
+        assert_compact(model.fit(X, np.arange(40) % 2), X, 1e-7)
+
+
+def test_one_class_and_a_first_step_that_does_nothing():
+    X, y = numbers()
+    assert compact(DecisionTreeClassifier().fit(X, 0 * y)).predict_proba(X).shape == (200, 1)
+    assert_compact(make_pipeline("passthrough", LogisticRegression()).fit(X, y), X)
+
+
+class Squared(StandardScaler):
+    def transform(self, X, copy=None):
+        return super().transform(X) ** 2
+
+
+class Half(LogisticRegression):
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+
+def check_array(X):
+    return X**2
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (Half(), "Half is none"),
+        (make_pipeline(Squared(), LogisticRegression()), "the step Squared"),
+        (make_pipeline(FunctionTransformer(check_array), LogisticRegression()), "may do anything"),
+        (make_pipeline(MissingIndicator(features="all"), LogisticRegression()), "MissingIndicator"),
+        (
+            make_pipeline(
+                StandardScaler(), TableEncoder(categorical_features=[0]), LogisticRegression()
+            ),
+            "levels of a column that was scaled",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_could_be_written_wrongly_is_refused(model, match):
+    X, y = numbers()
+    with pytest.raises(ValueError, match=match):
+        compact(model.fit(X.round(), y))
+
+
+def test_levels_that_no_file_holds_are_refused():
+    X = pd.DataFrame({"a": pd.cut(np.arange(60.0), 3)})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(X, np.arange(60) % 2)
+    with pytest.raises(ValueError, match="column 0 has levels of the type Interval"):
+        compact(model)
+
+
+def test_rows_that_are_other_mappings_or_have_other_lengths():
+    model = fitted("network")
+    made, row = compact(model), table().iloc[4].to_dict()
+    expected = made.predict_proba_one(row)
+    names = list(row)
+    named = namedtuple("Row", names[::-1])(**row)
+    for same in (MappingProxyType(row), UserDict(row), pd.Series(row)[::-1], named):
+        np.testing.assert_array_equal(made.predict_proba_one(same), expected)
+        np.testing.assert_allclose(made.predict_proba([same])[0], expected, atol=1e-12)
+    with pytest.raises(TypeError, match="a dict, a Series or a sequence"):
+        made.predict_one(set(names))
+    with pytest.raises(ValueError, match="has a name twice"):
+        made.predict(pd.concat([table(), table()[["age"]]], axis=1))
+    with pytest.raises(TypeError, match="one row is for predict_one"):
+        made.predict({**row, "color": "red"})
+    X, y = numbers()
+    plain = compact(LogisticRegression().fit(X, y))
+    with pytest.raises(ValueError, match="a row has 3 cells"):
+        plain.predict_one(pd.Series([1.0, 2.0, 3.0, 4.0]))
+
+
+def test_what_cannot_be_written_is_named():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    y = X[:, 0] > 0
+    with pytest.raises(ValueError, match="the step PCA"):
+        compact(make_pipeline(PCA(), LogisticRegression()).fit(X, y))
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        compact(LogisticRegression().fit(X, y), dtype="int4")
+    with pytest.raises(ValueError, match="search with refit"):
+        compact(GridSearchCV(LogisticRegression(), {"C": [1, 2]}, refit=False).fit(X, y))
+
+
+def test_a_frozen_model_is_written():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    frozen = FrozenEstimator(LogisticRegression().fit(X, X[:, 0] > 0))
+    np.testing.assert_allclose(
+        compact(frozen).predict_proba(X), frozen.predict_proba(X), rtol=0, atol=1e-6
+    )
+
+
+def test_files(tmp_path):
+    model = fitted("distilled")
+    made, path = compact(model), tmp_path / "model.skdc"
+    made.save(path)
+    assert path.stat().st_size == made.n_bytes_
+    loaded = CompactModel.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(table()), made.predict_proba(table()))
+    assert loaded.classes_.tolist() == ["no", "yes"]
+    assert loaded.feature_names_in_.tolist() == table().columns.tolist()
+    assert loaded.versions_["sklearn_kd"]
+    assert loaded.kinds_[:3] == ["number", "number", "text"]
+    assert pickle.loads(pickle.dumps(loaded)).predict_one(table().iloc[0]) == loaded.predict(
+        table()[:1]
+    )
+    assert list(tmp_path.iterdir()) == [path]
+    data = path.read_bytes()
+    assert compact(model).__reduce__()[1][0] == data  # deterministic
+
+
+def test_damaged_files(tmp_path):
+    compact(fitted("network")).save(tmp_path / "model.skdc")
+    data = (tmp_path / "model.skdc").read_bytes()
+    for match, damaged in [
+        ("no compact model", b""),
+        ("no compact model", b"PK\x03\x04" + data[4:]),
+        ("cut short", data[:-1]),
+        ("cut short", data[:100]),
+        ("cut short", data + b"\x00"),
+        ("checksum differs", data[:-1] + bytes([data[-1] ^ 1])),
+        ("format 2", data[:8] + struct.pack("<H", 2) + data[10:]),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            CompactModel(damaged)
+
+
+def resealed(data, change):
+    """Return a file whose description is changed, with the checksum that belongs to it."""
+    header = _compact_model.HEADER
+    raw = zlib.decompress(data[header.size + 8 :])
+    (n_text,) = struct.unpack_from("<I", raw)
+    spec = json.loads(raw[4 : 4 + n_text])
+    text = json.dumps(change(spec)).encode()
+    raw = struct.pack("<I", len(text)) + text + raw[4 + n_text :]
+    body = struct.pack("<Q", len(raw)) + zlib.compress(raw)
+    return header.pack(data[:8], 1, sha256(body).digest(), len(body)) + body
+
+
+def leaves_of(spec, path=()):
+    """Yield the path of each value of a description."""
+    if isinstance(spec, dict):
+        for key in spec:
+            yield from leaves_of(spec[key], (*path, key))
+    elif isinstance(spec, list) and spec:
+        for i in range(min(len(spec), 3)):
+            yield from leaves_of(spec[i], (*path, i))
+    else:
+        yield path
+
+
+def with_value(spec, path, value):
+    spec = json.loads(json.dumps(spec))
+    inner = spec
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes_dtype": "<U500000000"},
+        {"classes_dtype": "M8[s]"},
+        {"names": "abcdefghij"},
+        {"names": ["a"] * 10},
+        {"arrays": [["<f8", [], True]]},
+        {"arrays": [["|i1", [2**30], True]]},
+    ],
+    ids=str,
+)
+def test_a_forged_description_is_an_error(change):
+    data = compact(fitted("network")).__reduce__()[1][0]
+    with pytest.raises(ValueError, match=r"the file (holds no valid model|is)"):
+        CompactModel(resealed(data, lambda spec: {**spec, **change}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["network of members", "tree", "boosting", "isotonic", "MLP"])
+def test_a_file_that_was_forged_is_an_error_or_a_model(name):
+    """Each value of the description is replaced, and the checksum made anew."""
+    data = compact(fitted(name)).__reduce__()[1][0]
+    specs = []
+    resealed(data, lambda spec: specs.append(spec) or spec)
+    row = table().iloc[0].to_dict()
+    for path in leaves_of(specs[0]):
+        for value in (None, -1, 10**9, "x", [], {}, 1.5, True):
+            forged = with_value(specs[0], path, value)
+            try:
+                made = CompactModel(resealed(data, lambda _, forged=forged: forged))
+                proba = made.predict_proba_one(row)
+            except (ValueError, TypeError):
+                continue
+            assert np.isfinite(proba).all(), path
+
+
+@pytest.mark.slow
+def test_a_file_with_random_bytes_is_an_error():
+    data = compact(fitted("network")).__reduce__()[1][0]
+    rng = np.random.RandomState(0)
+    for _ in range(2000):
+        damaged = bytearray(data)
+        for place in rng.randint(0, len(data), rng.randint(1, 9)):
+            damaged[place] ^= rng.randint(1, 256)
+        if bytes(damaged) != data:
+            with pytest.raises(ValueError, match="the file"):
+                CompactModel(bytes(damaged))
+
+
+def test_threads_share_a_model():
+    made, X = compact(fitted("network")), table()
+    expected, rows = made.predict_proba(X), X.to_dict("records")
+    found = [None] * 8
+
+    def predict(i):
+        found[i] = [made.predict_proba_one(row) for row in rows]
+
+    threads = [threading.Thread(target=predict, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in found:
+        np.testing.assert_allclose(each, expected, rtol=0, atol=1e-12)
+
+
+def test_the_file_of_the_runtime_needs_numpy_alone(tmp_path):
+    model = fitted("distilled")
+    compact(model).save(tmp_path / "model.skdc")
+    runtime = Path(_compact_model.__file__).read_bytes()
+    (tmp_path / "compact_model.py").write_bytes(runtime)
+    row = {"size": 0.3, "age": 40, "color": "red", "job": "cook", "flag": True, "level": "low"}
+    row |= {"stamp": 1e6, "rare": "common", "count": 2, "constant": 7}
+    script = f"""
+import sys
+before = set(sys.modules)
+import numpy
+with_numpy = set(sys.modules)
+from compact_model import CompactModel
+print(CompactModel.load("model.skdc").predict_proba_one({row!r}).tolist())
+new = {{name.split(".")[0] for name in set(sys.modules) - with_numpy}}
+assert new <= set(sys.stdlib_module_names) | {{"numpy", "compact_model"}}, new
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert output.returncode == 0, output.stderr
+    expected = model.predict_proba(pd.DataFrame([row]))[0]
+    np.testing.assert_allclose(json.loads(output.stdout), expected, atol=1e-6)

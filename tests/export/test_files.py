@@ -1,0 +1,86 @@
+"""Files beside a compact model, and files of skops."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from skops import io
+
+import sklearn_kd
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    KernelTeacher,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TableEncoder,
+    TwoLayerPGDClassifier,
+)
+from sklearn_kd.export import TRUSTED_TYPES, CompactModel, compact, write_pair
+from sklearn_kd.export.__main__ import main
+from sklearn_kd.modules import MLP
+from tests._helpers.tables import raw_table
+
+NETWORK = TwoLayerPGDClassifier(4, max_iter=5, early_stopping=False, n_init=1, random_state=0)
+TEACHER = make_pipeline(TableEncoder(), LogisticRegression())
+MODELS = {
+    "TwoLayerPGDClassifier": NETWORK,
+    "KernelTeacher": KernelTeacher(),
+    "ModuleClassifier": ModuleClassifier(MLP, encoder="auto", max_epochs=2, random_state=0),
+    "DistilledClassifier": DistilledClassifier(TEACHER, NETWORK, alpha=0.5, augmentation=None),
+    "SelfDistillClassifier": SelfDistillClassifier(NETWORK),
+    "BatchedGridSearchCV": BatchedGridSearchCV(NETWORK, {"width": [2, 4]}, cv=2),
+    "TableEncoder": make_pipeline(TableEncoder(), LogisticRegression()),
+}
+
+
+def test_all_public_estimators_are_tried():
+    estimators = {name for name in sklearn_kd.__all__ if name[0].isupper()}
+    assert estimators == MODELS.keys()
+    assert {f"sklearn_kd.{name}" for name in estimators} < set(TRUSTED_TYPES)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_files_of_skops(name):
+    X, y = raw_table(80)
+    model = MODELS[name].fit(X, y)
+    data = io.dumps(model)
+    assert set(io.get_untrusted_types(data=data)) <= set(TRUSTED_TYPES)
+    loaded = io.loads(data, trusted=list(TRUSTED_TYPES))
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_the_pair(tmp_path):
+    X, y = raw_table(80)
+    model = NETWORK.fit(X, y)
+    for made in (model, compact(model)):
+        path, runtime = write_pair(made, tmp_path / "new" / "folder")
+        assert CompactModel.load(path).predict(X).tolist() == model.predict(X).tolist()
+        assert runtime.read_text().startswith('"""Predict with the file of a compact model')
+
+
+def test_the_pair_from_a_shell(tmp_path, capsys):
+    X, y = raw_table(80)
+    model = MODELS["DistilledClassifier"].fit(X, y).without_teacher()
+    io.dump(model, tmp_path / "model.skops")
+    command = [sys.executable, "-m", "sklearn_kd.export", "model.skops", "out"]
+    root = Path(sklearn_kd.__file__).parent.parent
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    output = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert output.returncode == 0, output.stderr
+    assert "model.skdc" in output.stdout
+    made = CompactModel.load(tmp_path / "out" / "model.skdc")
+    np.testing.assert_allclose(made.predict_proba(X), model.predict_proba(X), atol=1e-6)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "model.pkl"), str(tmp_path)])
+    assert "write_pair" in capsys.readouterr().err
