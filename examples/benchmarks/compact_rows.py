@@ -6,14 +6,15 @@ A forest of 300 trees, HistGradientBoosting and LightGBM (if it is installed) ar
 network that is distilled from the forest: behind a ColumnTransformer, with its own encoder, and as
 compact models of float32 and int8 weights. "numbers" is a made table of 20 columns. Each call gets
 a dict, another one each time. Estimators get a DataFrame of one row that is made of it, which is
-part of the time, and the booster of LightGBM gets the codes of its levels. Models take turns, so
-that a slow period of the machine affects all of them. The networks are trained for a few epochs
-only, because prediction takes the same time. The script prints Markdown.
+part of the time, and the booster of LightGBM gets the codes of its levels. Models take turns of
+100 calls, so that a slow period of the machine affects all of them. The networks are trained for a
+few epochs only, because prediction takes the same time. The script prints Markdown.
 """
 
 import argparse
 import pickle
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ except ImportError:
 
 TABLES = ("adult", "bank_marketing", "telco_churn", "numbers")
 SLOW = ("forest", "HistGradientBoosting")
+#: Calls of a model at each of its turns, and those before that are not counted.
+TURN, WARM_UP = 100, 5
 
 
 def load(table, max_rows):
@@ -111,15 +114,16 @@ def size(model):
 def measure(models, rows, rounds):
     """Return name to the microseconds of each call."""
     times = {name: [] for name in models}
-    for number in range(-20, rounds):  # a few calls to begin with are not counted
-        row = rows[number % len(rows)]
+    for first in range(0, rounds, TURN):
         for name, (call, _) in models.items():
-            if name in SLOW and number % 20:
-                continue
-            start = time.perf_counter()
-            call(row)
-            if number >= 0:
-                times[name].append(1e6 * (time.perf_counter() - start))
+            # the first calls are not counted: the others have filled the caches with their own
+            numbers = range(first - WARM_UP, first + (TURN if name not in SLOW else TURN // 20))
+            for number in numbers:
+                row = rows[number % len(rows)]
+                start = time.perf_counter()
+                call(row)
+                if number >= first:
+                    times[name].append(1e6 * (time.perf_counter() - start))
     return times
 
 
@@ -132,6 +136,7 @@ def main():
     parser.add_argument("--max-rows", type=int, default=2000, help="training rows")
     args = parser.parse_args()
     lines = []
+    warnings.simplefilter("ignore")  # of categories that the training rows lack
     with thread_limit(1):
         print(environment("one thread"))
         print(f"Width {args.width}, {args.trees} trees, {args.rounds} calls.\n")
