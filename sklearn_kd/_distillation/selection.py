@@ -146,10 +146,13 @@ class HeldOutTrial:
     def staged_losses(self, student, setting):
         """Return the weighted sum of the held-out losses after each round of boosted trees.
 
-        ``student`` is a `StudentSpec` of a pipeline that ends with them.
+        ``student`` is a `StudentSpec` of a pipeline that ends with them. An empty list is returned
+        where their fit fails, which must not end the fits of other candidates.
         """
         trainer = StudentTrainer(student, self.data.classes)
-        pipeline = trainer.fit(self._training_set(setting))
+        pipeline = _fit_or_error(trainer, self._training_set(setting))
+        if isinstance(pipeline, Exception):
+            return []
         X, known = pipeline[:-1].transform(self.held_out.X), pipeline.classes_
         stages = (
             align_columns(proba, known, self.data.classes)

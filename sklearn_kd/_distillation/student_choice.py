@@ -176,6 +176,8 @@ def _with_best_rounds(trees, trials):
         # those of trials that end early, on validation rows of the user, are shorter
         losses = zip(*(trial.staged_losses(spec, HARD_LABELS) for trial in trials), strict=False)
         losses = np.array([sum(each) for each in losses])
+        if len(losses) == 0:  # a fit has failed, as that of the candidate will
+            continue
         n_rounds = int(losses.argmin()) + 1
         if losses[n_rounds - 1] < best_loss:
             best_loss = losses[n_rounds - 1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -89,6 +89,15 @@ class TestChoice:
         proba = again.fit(data.rows.X, data.rows.y).predict_proba(held_out.X)
         expected = len(held_out) * log_loss(held_out.y, proba, labels=data.classes)
         np.testing.assert_allclose(losses[trees.n_iter_ - 1], expected)
+
+    def test_trees_whose_fit_fails_end_no_other_fit(self, monkeypatch):
+        def fail(self, X, y, sample_weight=None):
+            raise ValueError("no trees")
+
+        monkeypatch.setattr(HistGradientBoostingClassifier, "fit", fail)
+        model = auto().fit(*checkerboard())
+        assert model.student_candidates_["loss"][2] == np.inf
+        assert isinstance(model.student_, TwoLayerPGDClassifier)
 
     def test_the_network_unless_another_is_clearly_better(self, monkeypatch):
         monkeypatch.setattr(student_choice, "MIN_GAIN_STANDARD_ERRORS", np.inf)
