@@ -398,6 +398,7 @@ class _TreeBuilder:
         self.readers, self.specs = {}, []
         self.nodes, self.roots, self.outputs, self.in_set = [], [], [], []
         self.sets = {}
+        self.numeric = {}  # feature to its nodes and their thresholds
 
     def start_tree(self, output=0):
         self.start = len(self.nodes)
@@ -412,14 +413,14 @@ class _TreeBuilder:
 
         With bits, which are those of a set of categories, it is the categories of the set.
         """
-        feature = self.features[feature]
+        number, feature = int(feature), self.features[feature]
         group, left, right = -1, self.start + int(left), self.start + int(right)
         if feature.source.is_number and bits is not None:
             raise ExportError("categories that are numbers")
         if feature.source.is_number:
             reader = self._reader(feature.source)
             missing_left = self._missing_goes_left(feature, threshold, missing_left)
-            threshold = largest_below(feature, threshold, self.dtype)
+            self.numeric.setdefault(number, []).append((len(self.nodes), threshold))
         else:
             reader = self._reader(feature.source)
             group = self._set_of(self._states_to_left(feature, threshold, bits, missing_left))
@@ -466,7 +467,12 @@ class _TreeBuilder:
     def finished(self, link, base, leaves):
         """Return the description of all trees."""
         reader, left, right, group, missing_left, threshold = zip(*self.nodes, strict=True)
-        add = self.writer.add
+        add, threshold = self.writer.add, np.array(threshold, dtype=np.float64)
+        for number, nodes in self.numeric.items():
+            place, bounds = zip(*nodes, strict=True)
+            threshold[list(place)] = largest_below(
+                self.features[number], np.array(bounds, dtype=np.float64), self.dtype
+            )
         integers = {
             "roots": self.roots, "output": self.outputs, "reader": reader, "left": left,
             "right": right, "set": group, "missing_left": missing_left, "in_set": self.in_set,
@@ -476,7 +482,7 @@ class _TreeBuilder:
             "readers": self.specs,
             "link": link,
             "base": add(np.asarray(base, dtype=np.float64)),
-            "threshold": add(np.array(threshold)),
+            "threshold": add(threshold),
             "leaves": self.writer.add_weights(np.array(leaves, dtype=np.float64)),
             **{name: add(smallest_integers(values)) for name, values in integers.items()},
         }
@@ -506,32 +512,50 @@ def evaluate(feature, numbers):
         return apply_steps(value, feature.steps)
 
 
-def largest_below(feature, threshold, dtype):
+def largest_below(feature, thresholds, dtype):
     """Return the largest number whose feature, in the dtype of the trees, is at most a threshold.
 
-    Minus infinity if there is none. A bisection of all numbers of float64 finds it, so that no
-    rounding of a scaler or of float32 sends a row to the other side.
+    Minus infinity if there is none. A bisection of all numbers of float64, of all thresholds at
+    once, finds it, so that no rounding of a scaler or of float32 sends a row to the other side.
+
+    Parameters
+    ----------
+    feature : Feature
+        Of a number.
+    thresholds : ndarray of float64 of shape (n,)
+    dtype : type
+        Of the features, by which the trees compare them.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n,)
     """
-    if not feature.source.column.steps and not feature.steps and dtype == np.float64:
-        edges = feature.source.edges
-        if len(edges) == 2 and edges[0] == 0 and edges[1] == 1 and math.isinf(feature.source.low):
-            return float(threshold)
+    if _is_as_given(feature) and dtype == np.float64:
+        return thresholds
 
-    def is_left(key):
-        return dtype(evaluate(feature, _numbers_of(np.array([key])))[0]) <= threshold
+    def is_left(keys):
+        return evaluate(feature, _numbers_of(keys)).astype(dtype) <= thresholds
 
-    low, high = (int(key) for key in _keys_of(np.array([-1.0, 1.0]) * np.finfo(float).max))
+    ends = _keys_of(np.array([-1.0, 1.0]) * np.finfo(float).max)
+    low, high = (np.full(len(thresholds), end) for end in ends)
     with np.errstate(over="ignore"):
-        if not is_left(low):
-            if is_left(high):
-                raise ExportError("a scaler that turns the order of numbers around")
-            return -math.inf
-        if is_left(high):
-            return math.inf
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if is_left(middle) else (low, middle)
-    return float(_numbers_of(np.array([low]))[0])
+        none, every = ~is_left(low), is_left(high)
+        if (none & every).any():
+            raise ExportError("a scaler that turns the order of numbers around")
+        for _ in range(64):
+            middle = (low >> 1) + (high >> 1) + (low & high & 1)  # which does not overflow
+            goes_left = is_left(middle)
+            low, high = np.where(goes_left, middle, low), np.where(goes_left, high, middle)
+    found = _numbers_of(low)
+    found[none], found[every] = -math.inf, math.inf
+    return found
+
+
+def _is_as_given(feature):
+    """Return whether a feature is a raw number as it is."""
+    source = feature.source
+    is_whole = source.is_number and source.edges.tolist() == [0.0, 1.0] and math.isinf(source.low)
+    return is_whole and not (source.column.steps or feature.steps)
 
 
 def _keys_of(numbers):
