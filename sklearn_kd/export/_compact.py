@@ -1,17 +1,10 @@
 """Write fitted classifiers as compact models: `compact`."""
 
-import platform
-
 import numpy as np
-import sklearn
 from sklearn.metrics import log_loss
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_kd._utils.saved_state import PACKAGE
-from sklearn_kd.export._columns import ExportError, RawColumn
 from sklearn_kd.export._compact_model import CompactModel, pack
-from sklearn_kd.export._models import ModelWriter
+from sklearn_kd.export._description import ROUND, describe_model
 
 #: Largest difference from predict_proba by which rows of the user may differ.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -50,43 +43,13 @@ def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
         raise ValueError(
             f"dtype={dtype!r} rounds the weights, and needs rows X to measure what that changes."
         )
-    check_is_fitted(model)
-    writer = ModelWriter(ROUND[dtype])
-    first = _first_with_features(model)
-    names = getattr(first, "feature_names_in_", None)
-    columns = [RawColumn(j) for j in range(first.n_features_in_)]
-    try:
-        answer = writer.describe(model, columns)
-    except ExportError as error:
-        raise ValueError(
-            f"{type(model).__name__} cannot be written as a compact model: {error}."
-        ) from error
-    spec = {
-        "names": None if names is None else names.tolist(),
-        "kinds": [writer.kinds.get(j, "unused") for j in range(len(columns))],
-        **_classes(model.classes_),
-        "dtype": dtype,
-        "versions": _versions(),
-        "changes": [None, None],
-        "answer": answer,
-    }
-    made = CompactModel(pack(spec, writer.arrays))
+    spec, arrays = describe_model(model, dtype, "a compact model")
+    spec |= {"dtype": dtype, "changes": [None, None]}
+    made = CompactModel(pack(spec, arrays))
     if X is None:
         return made
     spec["changes"] = _changes(model, made, X, y, max_change)
-    return CompactModel(pack(spec, writer.arrays))
-
-
-def _first_with_features(model):
-    """Return a model, or the first step of a pipeline that says what columns it has."""
-    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
-    for each in (model, *steps):
-        if hasattr(each, "n_features_in_"):
-            return each
-    raise ValueError(
-        f"{type(model).__name__} has no n_features_in_: pass a classifier that was fitted, and a "
-        "search with refit."
-    )
+    return CompactModel(pack(spec, arrays))
 
 
 def _changes(model, made, X, y, max_change):
@@ -117,42 +80,3 @@ def _in_float64(X):
         singles = X.select_dtypes(np.float32).columns
         return X.astype(dict.fromkeys(singles, np.float64)) if len(singles) else X
     return X
-
-
-def _classes(classes):
-    """Return the labels as JSON has them, and their dtype."""
-    dtype = classes.dtype
-    is_text = dtype.kind == "O" and all(isinstance(label, str) for label in classes)
-    if dtype.kind not in "biufU" and not is_text:
-        raise ValueError(
-            f"labels of the dtype {dtype} cannot be written: make them numbers or texts."
-        )
-    return {"classes": classes.tolist(), "classes_dtype": "object" if is_text else dtype.str}
-
-
-def _versions():
-    return {
-        "sklearn_kd": PACKAGE.__version__,
-        "scikit-learn": sklearn.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _to_float(dtype):
-    return lambda weights: weights.astype(dtype)
-
-
-def _to_int8(weights):
-    """Return weights as multiples of a scale of each output, the last axis."""
-    largest = np.abs(weights).reshape(-1, weights.shape[-1]).max(axis=0, initial=0.0)
-    scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
-    return np.round(weights / scale).astype(np.int8), scale
-
-
-ROUND = {
-    "float64": _to_float("<f8"),
-    "float32": _to_float("<f4"),
-    "float16": _to_float("<f2"),
-    "int8": _to_int8,
-}

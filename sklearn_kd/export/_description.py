@@ -1,0 +1,111 @@
+"""Describe a fitted classifier as numbers and texts, from which each kind of file is written."""
+
+import platform
+
+import numpy as np
+import sklearn
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_kd._utils.saved_state import PACKAGE
+from sklearn_kd.export._columns import ExportError, RawColumn
+from sklearn_kd.export._models import ModelWriter
+
+
+def describe_model(model, dtype, target):
+    """Return the description of a fitted classifier on raw columns, and its arrays.
+
+    Parameters
+    ----------
+    model : classifier
+    dtype : {"float64", "float32", "float16", "int8"}
+        Of the weights.
+    target : str
+        What is written, for the message of an error.
+
+    Returns
+    -------
+    spec : dict
+        What JSON can hold: ``names`` (None without) and ``kinds`` of the raw columns, ``classes``
+        and their dtype, ``versions`` of packages, and ``answer``, the nested description of the
+        model, which refers to arrays by number.
+    arrays : list
+        Of ndarrays. Weights of int8 are tuples of them and their scales of float32, one for each
+        output, the last axis.
+
+    Raises
+    ------
+    ValueError
+        If the model has a part that has no description, which the message names.
+    """
+    check_is_fitted(model)
+    writer = ModelWriter(ROUND[dtype])
+    first = _first_with_features(model)
+    names = getattr(first, "feature_names_in_", None)
+    columns = [RawColumn(j) for j in range(first.n_features_in_)]
+    try:
+        answer = writer.describe(model, columns)
+    except ExportError as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be written as {target}: {error}."
+        ) from error
+    spec = {
+        "names": None if names is None else names.tolist(),
+        "kinds": [writer.kinds.get(j, "unused") for j in range(len(columns))],
+        **_classes(model.classes_),
+        "versions": _versions(),
+        "answer": answer,
+    }
+    return spec, writer.arrays
+
+
+def _first_with_features(model):
+    """Return a model, or the first step of a pipeline that says what columns it has."""
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
+    for each in (model, *steps):
+        if hasattr(each, "n_features_in_"):
+            return each
+    raise ValueError(
+        f"{type(model).__name__} has no n_features_in_: pass a classifier that was fitted, and a "
+        "search with refit."
+    )
+
+
+def _classes(classes):
+    """Return the labels as JSON has them, and their dtype."""
+    dtype = classes.dtype
+    is_text = dtype.kind == "O" and all(isinstance(label, str) for label in classes)
+    if dtype.kind not in "biufU" and not is_text:
+        raise ValueError(
+            f"labels of the dtype {dtype} cannot be written: make them numbers or texts."
+        )
+    return {"classes": classes.tolist(), "classes_dtype": "object" if is_text else dtype.str}
+
+
+def _versions():
+    return {
+        "sklearn_kd": PACKAGE.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _to_float(dtype):
+    return lambda weights: weights.astype(dtype)
+
+
+def _to_int8(weights):
+    """Return weights as multiples of a scale of each output, the last axis."""
+    largest = np.abs(weights).reshape(-1, weights.shape[-1]).max(axis=0, initial=0.0)
+    scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
+    return np.round(weights / scale).astype(np.int8), scale
+
+
+#: From weights in float64 to what a file stores of them, by dtype.
+ROUND = {
+    "float64": _to_float("<f8"),
+    "float32": _to_float("<f4"),
+    "float16": _to_float("<f2"),
+    "int8": _to_int8,
+}

@@ -1,0 +1,156 @@
+"""Fitted models of every kind that files can be written of, and raw rows for them."""
+
+import numpy as np
+import pandas as pd
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TableEncoder,
+    TwoLayerPGDClassifier,
+)
+from sklearn_kd.modules import MLP
+from tests._helpers.tables import raw_table
+
+SHORT = {"max_iter": 5, "early_stopping": False, "random_state": 0}
+#: Kinds of labels, of the two and the three classes of `labels`.
+LABELS = {
+    "text": ["no", "yes", "perhaps"],
+    "integer": [3, -1, 7],
+    "boolean": [False, True],
+    "number": [1.0, 2.0, 5.0],
+}
+
+
+def table(n=150):
+    """Return raw rows, with columns far from zero, of rare levels and of whole numbers."""
+    X, _ = raw_table(n)
+    rng = np.random.RandomState(0)
+    X["stamp"] = 1e6 + rng.rand(n)
+    X["rare"] = np.where(rng.rand(n) < 0.1, "r" + pd.Series(np.arange(n)).astype(str), "common")
+    X["count"] = rng.poisson(2, n)
+    X["constant"] = 7
+    return X
+
+
+def labels(n_classes, kind, n=150):
+    rng = np.random.RandomState(1)
+    return np.array(LABELS[kind][:n_classes])[rng.randint(0, n_classes, n)]
+
+
+def new_rows():
+    """Return rows with unknown levels, missing cells where there were none, and extreme numbers."""
+    X = table()[:30].reset_index(drop=True).astype({"age": float, "count": float, "flag": object})
+    X.loc[0, "color"], X.loc[1, "job"], X.loc[2, "rare"] = "violet", "", "r5"
+    X["level"] = X["level"].cat.add_categories("new")
+    X.loc[3, "level"] = "new"
+    for row, column in enumerate(X.columns, start=5):
+        X.loc[row, column] = np.nan
+    X.loc[20, ["size", "age", "stamp", "count"]] = [1e30, -1e30, 1e9, 1e-300]
+    X.loc[21, ["size", "age", "stamp", "count"]] = [-5.0, 1e5, -1e6, 1e5]
+    return X
+
+
+def prepared(scaler, encoder=None):
+    """Return a ColumnTransformer for numbers and texts."""
+    encoder = encoder or OneHotEncoder(handle_unknown="ignore")
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), scaler)
+    texts = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder)
+    of_numbers = make_column_selector(dtype_include="number")
+    return make_column_transformer(
+        (numbers, of_numbers), (texts, make_column_selector(dtype_exclude="number"))
+    )
+
+
+def network(**params):
+    return TwoLayerPGDClassifier(4, **{**SHORT, **params})
+
+
+def distilled(student, **params):
+    teacher = make_pipeline(TableEncoder(), LogisticRegression())
+    fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None, "random_state": 0}
+    return DistilledClassifier(teacher, student, **{**fixed, **params})
+
+
+UNKNOWN = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+INFREQUENT = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=9, drop="first")
+MODELS = {
+    "network": network(),
+    "network of members": network(n_members=3),
+    "network of standard start": network(init="standard", input_intercept=False),
+    "MLP": ModuleClassifier(
+        MLP, module_params={"width": 4, "depth": 2}, encoder="auto", max_epochs=2, random_state=0
+    ),
+    "network behind OneHotEncoder": make_pipeline(
+        prepared(StandardScaler()), network(encoder=None)
+    ),
+    "members behind OneHotEncoder": make_pipeline(
+        prepared(RobustScaler()), network(encoder=None, n_members=2)
+    ),
+    "encoder behind OrdinalEncoder": make_pipeline(prepared(MinMaxScaler(), UNKNOWN), network()),
+    "TableEncoder, scaler, network": make_pipeline(
+        TableEncoder(), StandardScaler(), network(encoder=None)
+    ),
+    "linear": make_pipeline(TableEncoder(n_bins=3), LogisticRegression()),
+    "linear behind MinMaxScaler": make_pipeline(
+        prepared(MinMaxScaler((-1, 2), clip=True), INFREQUENT), LogisticRegression()
+    ),
+    "tree": make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=6, random_state=0)),
+    "tree behind a scaler": make_pipeline(
+        prepared(StandardScaler(), INFREQUENT), DecisionTreeClassifier(max_depth=6, random_state=0)
+    ),
+    "forest": make_pipeline(TableEncoder(), RandomForestClassifier(3, random_state=0)),
+    "extra trees": make_pipeline(
+        prepared(MaxAbsScaler(), UNKNOWN), ExtraTreesClassifier(3, random_state=0)
+    ),
+    "boosting": make_pipeline(
+        TableEncoder(), HistGradientBoostingClassifier(max_iter=3, random_state=0)
+    ),
+    "distilled": distilled(network(), temperature=2.0),
+    "distilled, prior": distilled(network(), class_prior="uniform"),
+    "distilled members, prior": distilled(
+        network(n_members=2), temperature=2.0, class_prior="uniform"
+    ),
+    "distilled tree": distilled(
+        make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=3, random_state=0)),
+        alpha=1.0,
+        temperature=3.0,
+    ),
+    "self-distilled": SelfDistillClassifier(network()),
+    "search": GridSearchCV(network(), {"width": [2, 4]}, cv=2),
+    "batched search": BatchedGridSearchCV(network(), {"width": [2, 4]}, cv=2),
+    "sigmoid": CalibratedClassifierCV(network(), cv=2),
+    "isotonic": CalibratedClassifierCV(network(), method="isotonic", cv=2),
+    "temperature": CalibratedClassifierCV(
+        make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=3, random_state=0)),
+        method="temperature",
+        cv=2,
+        ensemble=False,
+    ),
+}
+
+
+def fitted(name, n_classes=2, kind="text"):
+    return MODELS[name].fit(table(), labels(n_classes, kind))
