@@ -1,17 +1,13 @@
 """Search by bytes and microseconds of the compact model: `budget_scoring`, `smallest_within`."""
 
 import re
-import time
 
 import numpy as np
 from sklearn.metrics import check_scoring
-from threadpoolctl import threadpool_limits
 
-from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.row_times import median_microseconds, raw_rows
 from sklearn_kd.export._compact import compact
 
-#: Rows whose time is measured, after some that are not.
-N_TIMED_ROWS, N_WARM_UP_ROWS = 1000, 20
 COLUMNS = {"n_bytes": "mean_test_n_bytes", "microseconds": "mean_test_microseconds"}
 
 
@@ -71,23 +67,7 @@ def _n_bytes(estimator, X, y=None):
 
 def _microseconds(estimator, X, y=None):
     """Return the median microseconds of a raw row."""
-    made, rows = compact(estimator), _some_rows(X)
-    times = []
-    with threadpool_limits(1):
-        for number in range(-N_WARM_UP_ROWS, N_TIMED_ROWS):
-            row = rows[number % len(rows)]
-            start = time.perf_counter()
-            made.predict_proba_one(row)
-            times.append(time.perf_counter() - start)
-    return 1e6 * float(np.median(times[N_WARM_UP_ROWS:]))
-
-
-def _some_rows(X):
-    """Return rows as dicts, or as lists where they have no names."""
-    X = safe_indexing(X, np.arange(min(num_samples(X), N_TIMED_ROWS)))
-    if hasattr(X, "to_dicts"):  # polars
-        return X.to_dicts()
-    return X.to_dict("records") if hasattr(X, "to_dict") else np.asarray(X).tolist()
+    return median_microseconds(compact(estimator).predict_proba_one, raw_rows(X))
 
 
 def smallest_within(tolerance, *, by="n_bytes", max_bytes=None, max_microseconds=None):

@@ -16,6 +16,8 @@ from sklearn_kd.inspection._plotting import check_columns, pyplot, two_axes
 
 #: Column and label of the horizontal axis of each panel.
 PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
+#: Column of the compact file and its unit in that of the horizontal axis, for each panel.
+COMPACT = {"bytes": ("compact_bytes", 1), "latency_p50_ms": ("compact_latency_us", 1000)}
 #: Label, marker, color and horizontal offset in points of each model. The offset separates both
 #: students, which have about the same size and speed.
 STYLES = {
@@ -55,6 +57,9 @@ class DistillationDisplay:
     errorbar_ : list of matplotlib ErrorbarContainer
         Those of teacher, student on hard labels and distilled student that the frame has, on the
         first axes and then on the second.
+    compact_ : list of matplotlib Line2D
+        Hollow markers of those models whose compact files were measured, on the first axes and then
+        on the second.
 
     See Also
     --------
@@ -163,7 +168,9 @@ class DistillationDisplay:
         (:class:`~sklearn_kd.inspection.DistillationReport`). Both students are fitted on the same
         folds, so the interval of the report says whether they differ, and overlapping bars do
         not. They are drawn a few points apart, because their sizes and speeds are about the same.
-        The horizontal axes have a tick for each model, unless it would be close to another tick.
+        A hollow marker is the compact file of the model to which a dotted line leads: its bytes,
+        and the median time of a raw row. The horizontal axes have a tick for each marker, unless it
+        would be close to another tick.
         """
         score_name = self.score_name if score_name is None else score_name
         check_columns(self.frame, ["model", "fold", "n_train", "n_test", *PANELS, score_name])
@@ -171,9 +178,10 @@ class DistillationDisplay:
         if not models:
             raise ValueError(f"the frame has no line of a model of {list(MODELS)}.")
         axes = two_axes(ax, type(self).__name__)
+        from matplotlib.lines import Line2D
         from matplotlib.transforms import ScaledTranslation
 
-        bars = []
+        bars, hollow = [], []
         for panel, (column, label) in zip(axes, PANELS.items(), strict=True):
             panel.set_xscale("log")
             for name in models:
@@ -183,24 +191,46 @@ class DistillationDisplay:
                 style = {"marker": marker, "color": color, "label": text, "capsize": 3}
                 style |= {"linestyle": "none", **(errorbar_kw or {})}
                 error = None if np.isnan(error) else [error]
-                bars.append(panel.errorbar([lines[column].mean()], [score], yerr=error, **style))
+                size = lines[column].mean()
+                bars.append(panel.errorbar([size], [score], yerr=error, **style))
+                artists = bars[-1].get_children()
+                compact, unit = COMPACT[column]
+                size_of_file = lines[compact].mean() / unit if compact in lines else np.nan
+                if np.isfinite(size_of_file):
+                    hollow += _hollow_marker(panel, size, size_of_file, bars[-1][0])
+                    artists = [*artists, hollow[-1]]
                 # shifted after drawing, since the limits of the axes ignore shifted artists
                 offset = ScaledTranslation(points / 72, 0, panel.figure.dpi_scale_trans)
-                for artist in bars[-1].get_children():
+                for artist in artists:
                     artist.set_transform(panel.transData + offset)
             panel.margins(x=0.15)
             panel.set_xlabel(label)
-            _set_ticks(panel, [bar[0].get_xdata()[0] for bar in bars[-len(models) :]])
+            first, *others = (bar[0] for bar in bars[-len(models) :])
+            files = [marker for marker in hollow if marker.axes is panel]
+            _set_ticks(panel, [each.get_xdata()[-1] for each in (first, *files[::-1], *others)])
         name = score_name.replace("_", " ").capitalize().replace("Roc auc", "ROC AUC")
         better = "lower" if score_name in LOWER_IS_BETTER else "higher"
         axes[0].set_ylabel(f"{name} ({better} is better)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        if hollow:
+            style = {"marker": "o", "markerfacecolor": "none", "linestyle": ":"}
+            handles.append(Line2D([], [], color="gray", **style))
+            labels.append("its compact file")
         if ax is None:
-            handles = axes[0].get_legend_handles_labels()
-            axes[0].figure.legend(*handles, loc="outside upper center", ncols=len(models))
+            place = {"loc": "outside upper center", "ncols": len(labels)}
+            axes[0].figure.legend(handles, labels, **place)
         else:
-            axes[-1].legend()
+            axes[-1].legend(handles, labels)
         self.ax_, self.figure_, self.errorbar_ = axes, axes[0].figure, bars
+        self.compact_ = hollow
         return self
+
+
+def _hollow_marker(panel, size, size_of_file, filled):
+    """Draw the marker of a compact file, at the end of a line from the marker of its model."""
+    style = {"marker": filled.get_marker(), "color": filled.get_color(), "linestyle": ":"}
+    style |= {"markerfacecolor": panel.get_facecolor(), "markevery": [1], "linewidth": 1}
+    return panel.plot([size, size_of_file], filled.get_ydata()[[0, 0]], zorder=1.9, **style)
 
 
 def _set_ticks(panel, values):

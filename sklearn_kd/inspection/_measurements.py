@@ -37,6 +37,7 @@ from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.responses import as_labels, model_probabilities
+from sklearn_kd._utils.row_times import N_TIMED_ROWS, median_microseconds, raw_rows
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import (
@@ -47,15 +48,21 @@ from sklearn_kd._utils.sub_estimators import (
     student_mode,
 )
 from sklearn_kd._utils.validation import check_column, validate_sample_weight
+from sklearn_kd.export import compact
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
 MODELS = ("teacher", "hard", "distilled")
 SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]
 SCORES += ["calibration_error", "agreement", "fidelity"]
-COSTS = ["bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
+COSTS = ["bytes", "compact_bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second"]
+COSTS += ["compact_latency_us", "fit_seconds"]
+#: Costs that are measured on the models of the first seed only.
+MEASURED_ONCE = COSTS[1:-1]
 #: Fitted settings of a distilled model, as far as it has them.
 SETTINGS = ("alpha", "temperature", "label_source", "n_augmented")
+#: Column that says why a model has no compact file. It is in the frame if there are such models.
+REFUSAL = "compact_refusal"
 #: Scores for which the students need ``predict_proba``.
 PROBABILITY_SCORES = ("log_loss", "roc_auc", "average_precision")
 #: Default margin of the log loss, as a share of that of the student on hard labels.
@@ -74,6 +81,9 @@ MIN_LATENCY_ROWS, MAX_LATENCY_ROWS = 10, 200
 MAX_SPEED_SHARE = 0.1
 #: Predictions of all test rows, of which the median counts.
 N_BULK_CALLS = 3
+#: Bytes of the pickle above which no compact file is written. A forest of this size, 300 trees on
+#: 4,000 rows, takes 6 s to write, which is about the time of its fit.
+MAX_BYTES_TO_COMPACT = 2**25
 
 
 def default_margin(decide_by, loss):
@@ -158,6 +168,45 @@ def model_throughput(model, X, budget=np.inf):
     return n_samples / float(np.median(seconds))
 
 
+def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
+    """Return bytes and latency of the compact file of a model, or why it has none.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    n_bytes : int
+        Length of its pickle.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    n_rows : int or "auto"
+        Number of raw rows that are predicted. "auto": as many as ``budget`` allows, from 10 to
+        1,000.
+    budget : float, default=inf
+        Seconds.
+
+    Returns
+    -------
+    dict
+        ``compact_bytes`` and ``compact_latency_us``, or ``compact_refusal``.
+    """
+    if n_bytes > MAX_BYTES_TO_COMPACT:
+        return {REFUSAL: f"a pickle of {n_bytes:,} bytes takes long to rewrite"}
+    is_auto = isinstance(n_rows, str)
+    n_timed, max_seconds = (N_TIMED_ROWS, budget) if is_auto else (n_rows, np.inf)
+    try:
+        written = compact(model)
+        # the rows of a test fold may have cells that the model takes and its compact file refuses
+        microseconds = median_microseconds(
+            written.predict_proba_one,
+            raw_rows(X, n_timed),
+            n_timed=n_timed,
+            max_seconds=max_seconds,
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        return {REFUSAL: str(error).removesuffix(".")}
+    return {"compact_bytes": written.n_bytes_, "compact_latency_us": microseconds}
+
+
 def check_distiller(distiller, name):
     """Raise a TypeError unless ``distiller`` is an instance of DistilledClassifier."""
     if not isinstance(distiller, DistilledClassifier):
@@ -166,6 +215,16 @@ def check_distiller(distiller, name):
             f"{name} must be a DistilledClassifier, an instance; got {kind}. Pipelines go inside "
             "it, as teacher and as student."
         )
+
+
+def refuse_class_weights(distiller, name):
+    """Raise a ValueError for class weights and priors, which a student on hard labels lacks."""
+    for param in ("class_weight", "class_prior"):
+        if getattr(distiller, param) is not None:
+            raise ValueError(
+                f"{param} of {name} would count as a gain of distillation, since the student on "
+                f"hard labels has none: set {param}=None, or class_weight of the student."
+            )
 
 
 def over_folds(frame, column):
@@ -301,6 +360,7 @@ def measure_folds(distiller, X, y, options):
             print(f"[distillation_report] fold {fold + 1} of {len(folds)}: speed measured")
     frame = pd.DataFrame(lines)
     settings = [name for name in SETTINGS if name in frame]
+    settings += [REFUSAL] * (REFUSAL in frame)
     frame = frame[["model", "fold", "seed", *SCORES, *COSTS, "n_train", "n_test", *settings]]
     return frame.astype({"n_augmented": "Int64"}) if "n_augmented" in settings else frame
 
@@ -368,7 +428,7 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
 
 
 def _measure_speed(models, lines, X, n_latency, budget):
-    """Enter latency and throughput of the models in their lines.
+    """Enter latency, throughput and what compact files cost in the lines of the models.
 
     ``budget`` are the seconds for each model with ``n_latency="auto"``.
     """
@@ -378,6 +438,7 @@ def _measure_speed(models, lines, X, n_latency, budget):
         milliseconds = 1000 * model_latency(model, X, n_latency, budget)
         line["latency_p50_ms"], line["latency_p99_ms"] = np.percentile(milliseconds, [50, 99])
         line["rows_per_second"] = model_throughput(model, X, bulk_budget)
+        line |= compact_costs(model, line["bytes"], X, n_latency, budget)
 
 
 def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
@@ -405,7 +466,7 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     measured = scorer(models, data.take(test), model.classes_)
     for name, line in measured.items():
         line["bytes"] = model_bytes(models[name])
-        line |= {"latency_p50_ms": np.nan, "latency_p99_ms": np.nan, "rows_per_second": np.nan}
+        line |= dict.fromkeys(MEASURED_ONCE, np.nan)
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
     return measured, models if keep_models else None, time.perf_counter() - start

@@ -15,12 +15,14 @@ from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._measurements import (
     COSTS,
     MODELS,
+    REFUSAL,
     SCORES,
     MeasurementOptions,
     check_distiller,
     default_margin,
     measure_folds,
     over_folds,
+    refuse_class_weights,
 )
 from sklearn_kd.inspection._plotting import check_columns
 from sklearn_kd.inspection._result_text import html_of_result, text_of_result
@@ -41,8 +43,16 @@ TABLE_COLUMNS = {
     "calibration_error": ("ECE", "{:.4f}"),
     "agreement": ("agreement", "{:.3f}"),
     "bytes": ("bytes", "{:,.0f}"),
+    "compact_bytes": ("compact", "{:,.0f}"),
     "latency_p50_ms": ("p50 (ms)", "{:.3g}"),
+    "compact_latency_us": ("compact (us)", "{:.3g}"),
     "rows_per_second": ("rows/s", "{:,.0f}"),
+}
+#: What the verdict calls each model.
+TITLES = {
+    "teacher": "teacher",
+    "hard": "student on hard labels",
+    "distilled": "distilled student",
 }
 #: Columns that are printed whatever score decides.
 ALWAYS_PRINTED = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
@@ -83,13 +93,22 @@ class DistillationReport:
         - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`);
         - ``agreement`` and ``fidelity`` with the teacher.
 
-        Costs are ``bytes`` (length of the pickle without loss curves and the like, for the
-        distilled model that of ``without_teacher(keep_history=False)``), ``latency_p50_ms`` and
-        ``latency_p99_ms`` (milliseconds to predict a single row), ``rows_per_second`` (test rows
-        predicted at once, at most 10,000) and ``fit_seconds`` (for the distilled model with teacher
-        and labels, and NaN for the teacher, which is fitted as a part of it). Other columns are
-        ``n_train`` and ``n_test``, and of the distilled model ``alpha``, ``temperature``,
-        ``label_source`` and, if it creates rows, ``n_augmented``.
+        Costs are
+
+        - ``bytes`` (length of the pickle without loss curves and the like, for the distilled model
+          that of ``without_teacher(keep_history=False)``);
+        - ``compact_bytes``, the length of the file that :func:`~sklearn_kd.export.compact` writes
+          (float32), which is NaN for a model that cannot be written;
+        - ``latency_p50_ms`` and ``latency_p99_ms`` (milliseconds to predict a single row);
+        - ``rows_per_second`` (test rows predicted at once, at most 10,000);
+        - ``compact_latency_us``, the median microseconds in which the compact file predicts a raw
+          row, with one thread;
+        - ``fit_seconds`` (for the distilled model with teacher and labels, and NaN for the teacher,
+          which is fitted as a part of it).
+
+        Other columns are ``n_train`` and ``n_test``, of the distilled model ``alpha``,
+        ``temperature``, ``label_source`` and, if it creates rows, ``n_augmented``, and, if there
+        are models without a compact file, ``compact_refusal``, the reason.
     decide_by : str
         The score that decided.
     margin : float
@@ -111,6 +130,8 @@ class DistillationReport:
     bytes_ratio, latency_ratio : float
         Size and median latency of the distilled student divided by those of the teacher. They are
         NaN if they were not measured.
+    compact_bytes_ratio, compact_latency_ratio : float
+        The same of the compact files. They are NaN if one of the two cannot be written.
     verdict : str
         The decision as a sentence with numbers.
     summary : DataFrame of shape (n_models, 2 * n_measures)
@@ -198,6 +219,8 @@ class DistillationReport:
         lead = sign * (levels["teacher"] - levels["hard"])
         self.recovered = sign * self.difference / lead if lead > self.margin else np.nan
         self.bytes_ratio, self.latency_ratio = map(self._ratio, ("bytes", "latency_p50_ms"))
+        self.compact_bytes_ratio = self._ratio("compact_bytes")
+        self.compact_latency_ratio = self._ratio("compact_latency_us")
         self.summary = self._summary()
         self.verdict = self._verdict(levels, lead)
 
@@ -273,6 +296,28 @@ class DistillationReport:
         ]
         if costs:
             text += f" The distilled student has {' and '.join(costs)} of the teacher."
+        return text + self._files()
+
+    def _files(self):
+        """Return sentences on the bytes of the files of teacher and distilled student."""
+        if not {"bytes", "compact_bytes"} <= set(self.frame):
+            return ""
+        text = ""
+        for name in ("distilled", "teacher"):
+            means = self._lines(name)[["bytes", "compact_bytes"]].mean()
+            if np.isfinite(means["bytes"]):
+                text += f" The {TITLES[name]} takes a pickle of {means['bytes']:,.0f} bytes"
+                if np.isfinite(means["compact_bytes"]):
+                    text += f" and a compact file of {means['compact_bytes']:,.0f} bytes"
+                text += "."
+        refusals = self.frame[REFUSAL].dropna() if REFUSAL in self.frame else []
+        models = self.frame["model"]
+        by_reason = {}
+        for name in MODELS:
+            for reason in refusals[models == name][:1] if len(refusals) else ():
+                by_reason.setdefault(reason, []).append(f"the {TITLES[name]}")
+        for reason, names in by_reason.items():
+            text += f" There is no compact file of {' and '.join(names)}: {reason}."
         return text
 
     def plot(self, ax=None, *, score_name=None, errorbar_kw=None):
@@ -456,15 +501,17 @@ def distillation_report(  # noqa: PLR0913
     ``n_seeds`` it takes 25 times as long as one such pair of fits, divided by ``n_jobs``. Try
     ``n_seeds=1`` first, and ``verbose=1`` to see how long it will take.
 
-    Size is measured for each fit. Speed is measured once for each fold, on the models of the first
-    seed (it is NaN for other seeds), one model at a time, in this process and after all fits. For
-    each model, ``n_latency`` single rows are predicted after ten calls to warm up, followed by
-    three bulk predictions of up to 10,000 test rows. With ``n_latency="auto"`` there are fewer
-    calls of all kinds if they take longer than a tenth of the fits. The measured method is
-    ``predict_proba``, or ``predict`` for a model without it. The models of the first seed are kept
-    in memory until then. Other work on the machine distorts the speeds, and ``n_jobs`` distorts
-    ``fit_seconds``, since parallel fits share cores. Its workers are idle but still exist while
-    speeds are measured.
+    Size is measured for each fit. Speed and compact files are measured once for each fold, on the
+    models of the first seed (they are NaN for other seeds), one model at a time, in this process
+    and after all fits. For each model, ``n_latency`` single rows are predicted after ten calls to
+    warm up, followed by three bulk predictions of up to 10,000 test rows. With
+    ``n_latency="auto"`` there are fewer calls of all kinds if they take longer than a tenth of the
+    fits. The measured method is ``predict_proba``, or ``predict`` for a model without it, and
+    ``predict_proba_one`` of the compact file, on as many raw rows (10 to 1,000 with "auto", after
+    20 calls to warm up). A model whose pickle is larger than 32 MiB has no compact file here, since
+    it takes long to write. The models of the first seed are kept in memory until then. Other work
+    on the machine distorts the speeds, and ``n_jobs`` distorts ``fit_seconds``, since parallel fits
+    share cores. Its workers are idle but still exist while speeds are measured.
 
     A model without ``predict_proba`` has NaN for scores of probabilities. A class that the
     training rows of a fold lack has probability zero, which the log loss clips.
@@ -491,12 +538,7 @@ def distillation_report(  # noqa: PLR0913
     if distiller is None:
         distiller = DistilledClassifier()
     check_distiller(distiller, "distiller")
-    for name in ("class_weight", "class_prior"):
-        if getattr(distiller, name) is not None:
-            raise ValueError(
-                f"{name} of distiller would count as a gain of distillation, since the student on "
-                f"hard labels has none: set {name}=None, or class_weight of the student."
-            )
+    refuse_class_weights(distiller, "distiller")
     distiller = clone(distiller)
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})

@@ -29,6 +29,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd.export import compact
 from sklearn_kd.inspection import _measurements
 from sklearn_kd.inspection._report import DistillationReport, distillation_report
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
@@ -38,7 +39,8 @@ from tests._helpers.third_party import OtherPackage, as_column
 
 SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]
 SCORES += ["calibration_error", "agreement", "fidelity"]
-SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
+SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "compact_latency_us"]
+SPEED += ["fit_seconds"]
 
 
 def table(n_classes=2, n=90):
@@ -258,6 +260,55 @@ def test_speed_is_that_of_single_rows_after_all_fits_on_the_first_seed():
     seconds = report.frame.set_index("model")["fit_seconds"]
     assert seconds["teacher"].isna().all()
     assert (seconds[["hard", "distilled"]] > 0).all()
+
+
+COMPACT = ["compact_bytes", "compact_latency_us"]
+
+
+def test_bytes_of_compact_files_are_those_of_the_same_fits():
+    X, y = table(3)
+    cv = StratifiedKFold(2, shuffle=True, random_state=7)
+    report = distillation_report(forest(), tree(), X, y, cv=cv, n_seeds=2, n_latency=2)
+    frame = report.frame
+    assert "compact_refusal" not in frame
+    first, second = map(int, frame["seed"].unique())
+    for fold, (train, _) in enumerate(cv.split(X, y)):
+        model = DistilledClassifier(forest(), tree(), random_state=first).fit(X[train], y[train])
+        hard = tree(random_state=model.student_.random_state).fit(X[train], y[train])
+        for name, each in {"teacher": model.teacher_, "hard": hard, "distilled": model}.items():
+            line = line_of(frame, name, fold, first)
+            assert line["compact_bytes"] == compact(each).n_bytes_
+            assert line["compact_latency_us"] > 0
+    assert frame.loc[frame["seed"] == second, COMPACT].isna().all(axis=None)
+    means = frame.groupby("model")[["bytes", *COMPACT]].mean()
+    for name, ratio in zip(
+        COMPACT, (report.compact_bytes_ratio, report.compact_latency_ratio), strict=True
+    ):
+        assert_allclose(ratio, means.loc["distilled", name] / means.loc["teacher", name])
+        assert_allclose(report.summary.loc["hard", (name, "mean")], means.loc["hard", name])
+    for name, title in (("distilled", "distilled student"), ("teacher", "teacher")):
+        pickled, written, _ = means.loc[name]
+        said = f"The {title} takes a pickle of {pickled:,.0f} bytes and a compact file of "
+        assert said + f"{written:,.0f} bytes." in report.verdict
+    assert f"{means.loc['distilled', 'compact_bytes']:,.0f}" in str(report).splitlines()[-1]
+
+
+def test_models_without_a_compact_file_say_why(monkeypatch):
+    X, y = table()
+    report = quick(GaussianNB(), tree(), X, y)
+    refused = report.frame.set_index("model")["compact_refusal"]
+    reason = "GaussianNB is none of the models that can be written"
+    assert refused["teacher"].str.endswith(reason).all()
+    assert refused[["hard", "distilled"]].isna().all()
+    assert report.frame.set_index("model").loc["teacher", COMPACT].isna().all(axis=None)
+    assert np.isnan([report.compact_bytes_ratio, report.compact_latency_ratio]).all()
+    assert "There is no compact file of the teacher: GaussianNB cannot be" in report.verdict
+    monkeypatch.setattr(_measurements, "MAX_BYTES_TO_COMPACT", 100)
+    report = quick(GaussianNB(), tree(), X, y)
+    assert (report.frame["compact_refusal"].str.contains("bytes takes long to")).all()
+    # a row that the model takes and its file does not
+    costs = _measurements.compact_costs(tree().fit(X, y), 0, X[:, :2], 2)
+    assert "a row has 3 cells" in costs["compact_refusal"]
 
 
 class Slow:
@@ -525,6 +576,7 @@ def test_report_of_a_run():
     assert report.summary.columns.get_level_values(0).unique().tolist() == [
         *SCORES,
         "bytes",
+        "compact_bytes",
         *SPEED,
     ]
     by_hand = report.frame[report.frame["model"] == "hard"]["log_loss"].mean()
@@ -535,7 +587,7 @@ def test_report_of_a_run():
     lines = text.splitlines()[2:]
     assert [line.split()[0] for line in lines[1:]] == ["teacher", "hard", "distilled"]
     assert f"{scores['teacher'].mean():.4f} +- " in lines[1]
-    assert max(map(len, lines)) < 120
+    assert max(map(len, lines)) < 130
     assert "<th>distilled</th>" in report._repr_html_()
     # decided again, by another score
     again = DistillationReport(report.frame)
@@ -749,6 +801,7 @@ def test_parallel_fits_are_the_same():
     two = quick(GaussianNB(), tree(), X, y, n_jobs=2, **options)
     same = [column for column in one.frame if column not in [*SPEED, "bytes"]]
     assert_frame_equal(one.frame[same], two.frame[same])
+    assert_array_equal(two.frame["compact_bytes"], one.frame["compact_bytes"])
     # a pickle names twice what has come from another process and was one object here
     assert_allclose(two.frame["bytes"], one.frame["bytes"], rtol=0.1)
     assert_array_equal(one.frame["latency_p50_ms"].isna(), two.frame["latency_p50_ms"].isna())

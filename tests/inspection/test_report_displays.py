@@ -27,7 +27,8 @@ from tests._helpers.estimators import DecisionOnly
 
 figure = pytest.importorskip("matplotlib.figure")
 
-SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "fit_seconds"]
+SPEED = ["latency_p50_ms", "latency_p99_ms", "rows_per_second", "compact_latency_us"]
+SPEED += ["fit_seconds"]
 LABELS = ["teacher", "student on hard labels", "distilled student"]
 
 
@@ -141,6 +142,33 @@ def test_students_of_one_size_are_drawn_apart(axes):
     display = DistillationDisplay(frame=frame).plot(axes)
     pixels = [bars[0].get_transform().transform([900, 0.8])[0] for bars in display.errorbar_[1:3]]
     assert_allclose(pixels[1] - pixels[0], 8 / 72 * axes[0].figure.dpi)
+
+
+def test_compact_files_are_hollow_markers_at_the_score_of_their_model(axes, closing):
+    frame = frame_of()
+    assert DistillationDisplay(frame=frame).plot(axes).compact_ == []
+    is_written = frame["model"] != "teacher"
+    frame["compact_bytes"] = np.where(is_written, frame["bytes"] / 3, np.nan)
+    frame["compact_latency_us"] = np.where(is_written, 20 * frame["latency_p50_ms"], np.nan)
+    axes = figure.Figure().subplots(1, 2)
+    display = DistillationDisplay(frame=frame).plot(axes)
+    names = [(c, m) for c in ("bytes", "latency_p50_ms") for m in ("hard", "distilled")]
+    for line, (column, model) in zip(display.compact_, names, strict=True):
+        own = frame[frame["model"] == model]
+        score = own.groupby("fold")["accuracy"].mean().mean()
+        size = own[column].mean()
+        share = 1 / 3 if column == "bytes" else 20 / 1000
+        assert_allclose(line.get_xydata(), [[size, score], [share * size, score]])
+        assert line.get_markevery() == [1]
+        filled = display.errorbar_[1 if model == "hard" else 2][0]
+        assert line.get_marker() == filled.get_marker()
+        assert line.axes.get_xlim()[0] < share * size
+    said = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert said == [*LABELS, "its compact file"]
+    # the smallest one has a tick
+    display = DistillationDisplay(frame=frame).plot()
+    smallest = frame.loc[frame["model"] == "distilled", "compact_bytes"].mean()
+    assert f"{smallest:,.0f}" in [tick.get_text() for tick in display.ax_[0].get_xticklabels()]
 
 
 def test_axes_may_be_none_one_or_two(ax, closing):
