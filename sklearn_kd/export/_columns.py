@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
@@ -191,6 +192,10 @@ def _function(step, columns):
     if step.func is not None and getattr(step.func, "func", step.func) is not check_array:
         raise ExportError("a FunctionTransformer may do anything")
     return columns
+
+
+def _selector(step, columns):
+    return [column for column, is_kept in zip(columns, step.get_support(), strict=True) if is_kept]
 
 
 def _scaled(columns, code, a, b):
@@ -397,6 +402,7 @@ STEPS = {
     Pipeline: _pipeline,
     ColumnTransformer: _column_transformer,
     FunctionTransformer: _function,
+    SelectorMixin: _selector,
     StandardScaler: _standard,
     RobustScaler: _robust,
     MaxAbsScaler: _max_abs,

@@ -52,7 +52,8 @@ class CompactModel:
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the raw columns, if the model was fitted on a table that has names.
     kinds_ : list of {"number", "boolean", "text", "category", "unused"} of length n_features_in_
-        What each raw column holds. Categories are of numbers, or of numbers and text.
+        What each raw column holds. Categories are of numbers, or of numbers and text. Rows need no
+        cells of the columns that are unused.
     n_bytes_ : int
         Bytes of the file.
     dtype_ : {"float64", "float32", "float16", "int8"}
@@ -87,7 +88,9 @@ class CompactModel:
         _require(names is None or _are_names(names, len(self.kinds_)), "names of the columns")
         if names is not None:
             self.feature_names_in_ = np.array(names, dtype=object)
-        self._names, self._known = names, None if names is None else frozenset(names)
+        self._names, self._known = names, frozenset(names or ())
+        kinds = zip(names or (), self.kinds_, strict=names is not None)
+        self._needed = frozenset(name for name, kind in kinds if kind != "unused")
         self.classes_ = _labels(spec["classes"], spec["classes_dtype"])
         _require(self.classes_.ndim == 1 and len(self.classes_) > 0, "classes")
         self.dtype_, self.versions_ = spec["dtype"], dict(spec["versions"])
@@ -102,8 +105,9 @@ class CompactModel:
         Parameters
         ----------
         row : dict, Series or sequence of length n_features_in_
-            Raw cells. A dict or a Series has exactly the names of the training columns as keys, in
-            any order. A sequence has the order of the training columns.
+            Raw cells. A dict or a Series has the names of the training columns as keys, in any
+            order. Those of unused columns, by ``kinds_``, may be absent. A sequence has all cells,
+            in the order of the training columns.
 
         Returns
         -------
@@ -134,8 +138,8 @@ class CompactModel:
         Parameters
         ----------
         X : DataFrame, array, dict of columns, or sequence of rows
-            Raw rows. A DataFrame and a dict have exactly the names of the training columns. Rows
-            of a sequence are as in :meth:`predict_one`.
+            Raw rows. A DataFrame and a dict have the names of the training columns, of which unused
+            ones may be absent. Rows of a sequence are as in :meth:`predict_one`.
 
         Returns
         -------
@@ -155,7 +159,7 @@ class CompactModel:
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        return self._answer.proba(_Rows(self._columns(X)))
+        return self._answer.proba(_Rows(*self._columns(X)))
 
     def save(self, path):
         """Write the model to a file, which replaces an earlier one as a whole.
@@ -210,9 +214,11 @@ class CompactModel:
         if isinstance(row, Mapping):
             if self._names is None:
                 raise TypeError("the model was fitted without names of columns: pass a sequence.")
-            if row.keys() != self._known:
-                self._refuse_names(row.keys())
-            return [row[name] for name in self._names]
+            if row.keys() == self._known:
+                return [row[name] for name in self._names]
+            if row.keys() != self._needed:
+                self._check_names(row.keys())
+            return [row.get(name) for name in self._names]
         if isinstance(row, str | bytes | Set) or not hasattr(row, "__len__"):
             raise TypeError(f"a row is a dict, a Series or a sequence, got {type(row).__name__}.")
         cells = row.tolist() if hasattr(row, "tolist") else list(row)
@@ -223,15 +229,22 @@ class CompactModel:
             )
         return cells
 
-    def _refuse_names(self, names):
-        absent = [name for name in self._names if name not in names]
+    def _check_names(self, names):
+        """Raise a ValueError unless names are those of columns, with all that are used."""
+        found = set(names)
+        if self._needed <= found <= self._known and len(found) == len(names):
+            return
+        absent = [name for name in self._names if name in self._needed and name not in found]
         extra = [name for name in names if name not in self._known]
         said = [f"lacks {absent}"] * bool(absent) + [f"has the unknown {extra}"] * bool(extra)
         said = said or ["has a name twice"]
         raise ValueError(f"the columns of the row or table differ: it {' and '.join(said)}.")
 
     def _columns(self, X):
-        """Return the columns of many rows, in the order of the training columns."""
+        """Return the columns of many rows, in the order of the training columns, and their number.
+
+        An unused column that is absent is None.
+        """
         if hasattr(X, "columns") or isinstance(X, dict):
             return self._columns_of_table(X)
         if isinstance(X, np.ndarray):
@@ -240,7 +253,7 @@ class CompactModel:
                     f"X must have the shape (n_samples, {self.n_features_in_}), got {X.shape}: "
                     "one row is for predict_one."
                 )
-            return list(np.asarray(X).T)  # also of a matrix
+            return list(np.asarray(X).T), len(X)  # also of a matrix
         if isinstance(X, str | bytes) or not hasattr(X, "__len__"):
             raise TypeError(f"X is a table or a sequence of rows, got {type(X).__name__}.")
         rows = [self._cells(row) for row in X]
@@ -248,19 +261,21 @@ class CompactModel:
         for i, cells in enumerate(rows):
             for column, cell in zip(columns, cells, strict=True):
                 column[i] = cell
-        return columns
+        return columns, len(rows)
 
     def _columns_of_table(self, X):
         names = list(X.columns) if hasattr(X, "columns") else list(X)
         if self._names is None:
             if len(names) != self.n_features_in_:
                 raise ValueError(f"X has {len(names)} columns, and not {self.n_features_in_}.")
-        elif len(names) != len(self._names) or set(names) != self._known:
-            self._refuse_names(names)
-        columns = [_as_array(X[name]) for name in self._names or names]
-        if len({len(column) for column in columns}) > 1:
+        else:
+            self._check_names(names)
+        found = {name: _as_array(X[name]) for name in names}
+        lengths = {len(column) for column in found.values()}
+        if len(lengths) > 1:
             raise ValueError("the columns of X differ in length.")
-        return columns
+        n_rows = lengths.pop() if lengths else len(X)
+        return [found.get(name) for name in self._names or names], n_rows
 
 
 def _as_mapping(row, has_names):
@@ -308,11 +323,11 @@ class _OneRow:
 class _Rows:
     """The columns of many rows, as readers locate their cells."""
 
-    def __init__(self, columns):
-        self.columns = columns
+    def __init__(self, columns, n_rows):
+        self.columns, self.n_rows = columns, n_rows
 
     def __len__(self):
-        return len(self.columns[0])
+        return self.n_rows
 
     def locate(self, readers):
         state = np.empty((len(self), len(readers)), dtype=np.intp)
@@ -800,7 +815,7 @@ def _readers(specs, arrays, labels, kinds):
     readers = []
     for spec in specs:
         column = spec["column"]
-        _require(0 <= column < len(labels), "column")
+        _require(0 <= column < len(labels) and kinds[column] != "unused", "column")
         label = labels[column]
         if spec["kind"] == "pieces":
             readers.append(_NumberReader(spec, arrays, label))

@@ -9,6 +9,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -94,6 +95,23 @@ def distilled(student, **params):
     return DistilledClassifier(teacher, student, **{**fixed, **params})
 
 
+def forest_of_columns():
+    """Return a forest that has an importance for each column of a raw table."""
+    return make_pipeline(
+        OrdinalEncoder(encoded_missing_value=-1), RandomForestClassifier(9, random_state=0)
+    )
+
+
+def chosen_columns(n_columns):
+    """Return a step that keeps the most important columns of a raw table."""
+    return SelectFromModel(
+        forest_of_columns(),
+        threshold=-np.inf,
+        max_features=n_columns,
+        importance_getter="named_steps.randomforestclassifier.feature_importances_",
+    ).set_output(transform="pandas")
+
+
 UNKNOWN = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
 INFREQUENT = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=9, drop="first")
 MODELS = {
@@ -112,6 +130,11 @@ MODELS = {
     "encoder behind OrdinalEncoder": make_pipeline(prepared(MinMaxScaler(), UNKNOWN), network()),
     "TableEncoder, scaler, network": make_pipeline(
         TableEncoder(), StandardScaler(), network(encoder=None)
+    ),
+    "network of few columns": make_pipeline(chosen_columns(4), network()),
+    "distilled network of few columns": distilled(make_pipeline(chosen_columns(3), network())),
+    "network of few encoded columns": make_pipeline(
+        TableEncoder(), VarianceThreshold(0.01), SelectKBest(k=9), network(encoder=None)
     ),
     "linear": make_pipeline(TableEncoder(n_bins=3), LogisticRegression()),
     "linear behind MinMaxScaler": make_pipeline(

@@ -204,6 +204,28 @@ def test_a_row_has_the_columns_of_the_training_rows():
         made.predict(np.array(list(row.values()), dtype=object))
 
 
+def test_unused_columns_may_be_absent():
+    model = fitted("distilled network of few columns")
+    made, X = compact(model), new_rows()
+    used = model.student_[0].get_feature_names_out().tolist()
+    assert [kind != "unused" for kind in made.kinds_] == [name in used for name in X]
+    assert len(used) == 3
+    expected, few = made.predict_proba(X), X[used]
+    for rows in (few, few.to_dict("list"), few.to_dict("records"), X[[*used[1:], "rare", used[0]]]):
+        np.testing.assert_array_equal(made.predict_proba(rows), expected)
+    row = few.iloc[4].to_dict()
+    for same in (row, few.iloc[4], UserDict(row), {**row, "constant": "anything"}):
+        np.testing.assert_allclose(made.predict_proba_one(same), expected[4], atol=1e-12)
+    absent = {name: row[name] for name in used[1:]}
+    for predict, rows in ((made.predict_one, absent), (made.predict, few[used[1:]])):
+        with pytest.raises(ValueError, match=rf"lacks \['{used[0]}'\]\.$"):
+            predict(rows)
+    with pytest.raises(ValueError, match=r"has the unknown \['other'\]\.$"):
+        made.predict_one({**row, "other": 1})
+    with pytest.raises(ValueError, match="a row has 10 cells"):
+        made.predict_one(list(row.values()))
+
+
 @pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, pd.NaT, np.float32("nan")])
 def test_missing_cells_have_one_meaning(cell):
     made, row = compact(fitted("network")), table().iloc[0].to_dict()
@@ -480,6 +502,7 @@ def with_value(spec, path, value):
         {"classes_dtype": "M8[s]"},
         {"names": "abcdefghij"},
         {"names": ["a"] * 10},
+        {"kinds": ["unused"] * 10},
         {"arrays": [["<f8", [], True]]},
         {"arrays": [["|i1", [2**30], True]]},
     ],
