@@ -144,7 +144,9 @@ def by_number(rows, score):
     for table in dict.fromkeys(row["table"] for row in rows):
         mine = [row for row in rows if row["table"] == table]
         start = [table, mine[0]["n_features"]]
-        start += [f"{np.mean([row[name][score] for row in mine]):.4f}" for name in ("teacher", "all")]
+        start += [
+            f"{np.mean([row[name][score] for row in mine]):.4f}" for name in ("teacher", "all")
+        ]
         for rule in RULES:
             cells = [
                 f"{np.mean([row[rule][str(k)][score] for row in mine]):.4f}"

@@ -4,13 +4,10 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.responses import model_probabilities
-from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
-from sklearn_kd.inspection._measurements import check_distiller
+from sklearn_kd.inspection._pair_probabilities import check_pair, pair_probabilities
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 from sklearn_kd.metrics import fidelity_score
 
@@ -125,30 +122,13 @@ class FidelityDisplay:
         ValueError
             If the model is not fitted or has no ``teacher_``.
         """
-        check_distiller(estimator, "estimator")
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "teacher_"):
-            given = estimator.label_source_ == "given"
-            raise ValueError(
-                "the estimator has no teacher_ to compare with: "
-                f"{'soft_targets took its place in fit, or ' if given else ''}without_teacher() "
-                "has dropped it. Pass a model that still has its teacher, or the probabilities of "
-                "both to FidelityDisplay.from_predictions."
-            )
-        models = {"teacher": estimator.teacher_, "student": estimator}
-        for role, model in models.items():
-            if not hasattr(model, "predict_proba"):
-                own = type(last_step(getattr(estimator, f"{role}_"))).__name__
-                raise TypeError(
-                    f"the {role} {own} has no predict_proba: put it in a CalibratedClassifierCV, "
-                    "or compare labels with metrics.agreement_score."
-                )
+        check_pair(estimator, "FidelityDisplay")
         check_consistent_length(X, y, sample_weight)
-        classes = estimator.classes_
-        proba = {role: model_probabilities(model, X, classes) for role, model in models.items()}
-        options = {"classes": classes, "sample_weight": sample_weight, "n_bins": n_bins, "ax": ax}
+        proba_teacher, proba_student = pair_probabilities(estimator, X)
+        options = {"sample_weight": sample_weight, "n_bins": n_bins, "ax": ax}
         options |= {"scatter_kw": scatter_kw, "line_kw": line_kw}
-        return cls.from_predictions(proba["teacher"], proba["student"], y, **options)
+        classes = estimator.classes_
+        return cls.from_predictions(proba_teacher, proba_student, y, classes=classes, **options)
 
     @classmethod
     @numpy_inputs

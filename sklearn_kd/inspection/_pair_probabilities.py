@@ -1,0 +1,49 @@
+"""Probabilities of a fitted distilled classifier and of its teacher on the same rows."""
+
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_kd._utils.responses import model_probabilities
+from sklearn_kd._utils.sub_estimators import last_step
+from sklearn_kd.inspection._measurements import check_distiller
+
+
+def check_pair(estimator, display):
+    """Raise an error unless a distilled classifier and its teacher predict probabilities.
+
+    Parameters
+    ----------
+    estimator : DistilledClassifier
+    display : str
+        Name of the display, which has ``from_predictions``.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is not a DistilledClassifier, or the teacher or the student has no
+        ``predict_proba``.
+    ValueError
+        If the model is not fitted or has no ``teacher_``.
+    """
+    check_distiller(estimator, "estimator")
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "teacher_"):
+        given = estimator.label_source_ == "given"
+        raise ValueError(
+            "the estimator has no teacher_ to compare with: "
+            f"{'soft_targets took its place in fit, or ' if given else ''}without_teacher() "
+            "has dropped it. Pass a model that still has its teacher, or the probabilities of "
+            f"both to {display}.from_predictions."
+        )
+    for role, model in (("teacher", estimator.teacher_), ("student", estimator)):
+        if not hasattr(model, "predict_proba"):
+            own = type(last_step(getattr(estimator, f"{role}_"))).__name__
+            raise TypeError(
+                f"the {role} {own} has no predict_proba: put it in a CalibratedClassifierCV, "
+                "or compare labels with metrics.agreement_score."
+            )
+
+
+def pair_probabilities(estimator, X):
+    """Return probabilities of the teacher and of the student, in the classes of the estimator."""
+    models = (estimator.teacher_, estimator)
+    return tuple(model_probabilities(model, X, estimator.classes_) for model in models)
