@@ -1,0 +1,205 @@
+"""Write fitted classifiers as C headers: `to_c`."""
+
+from sklearn_kd.export._c_cells import Cells
+from sklearn_kd.export._c_layers import is_extended
+from sklearn_kd.export._c_models import ModelFunctions
+from sklearn_kd.export._c_tokens import as_bytes, comment, double, integer, is_identifier
+from sklearn_kd.export._c_unit import CUnit, array_text
+from sklearn_kd.export._columns import ExportError
+from sklearn_kd.export._description import describe_model
+
+#: Dtypes of the weights that a header can have.
+DTYPES = ("float64", "float32", "int8")
+
+
+def to_c(model, *, dtype="float32", name="model"):
+    """Write a fitted classifier as a C header that predicts raw rows.
+
+    The header needs C99 or C++11 and the C standard library alone. It allocates no memory, writes
+    to no global variable, and may be used by several threads.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted, any that :func:`compact` writes. Each column has either numbers and booleans or
+        texts.
+    dtype : {"float64", "float32", "int8"}, default="float32"
+        Of the stored weights. All arithmetic is of the type double. "int8" has a scale for each
+        output of a layer, as in :func:`compact`, which measures what that changes.
+    name : str, default="model"
+        Start of all identifiers of the header, itself an identifier of C and C++.
+
+    Returns
+    -------
+    header : str
+        Text of the file, of ASCII characters.
+
+    Raises
+    ------
+    ValueError
+        If the model has a part that cannot be written, which the message names.
+
+    See Also
+    --------
+    compact : The same model as a file for Python.
+
+    Notes
+    -----
+    The header declares, with ``model`` as the name:
+
+    - ``model_row``, a struct of the raw columns that the model reads: ``double`` for numbers and
+      booleans, with NaN as a missing cell, and ``const char *`` for texts in UTF-8, with NULL as a
+      missing cell. A column whose name is no identifier has a similar one. The header lists the
+      columns that are not read.
+    - ``model_columns``, the names of these columns, and ``MODEL_N_COLUMNS``.
+    - ``model_classes``, the labels, and ``MODEL_N_CLASSES``. Booleans are 0 and 1.
+    - ``int model_predict_proba(const model_row *row, double *proba)``
+    - ``int model_predict(const model_row *row, int *label)``, where ``label`` is the place of a
+      label in ``model_classes``.
+
+    The functions return 0, or 1 plus the place in ``model_columns`` of the first column whose cell
+    the model refuses: an infinite number, or a missing cell or an unknown level where the model
+    takes none. Nothing else is written then. Answers are those of ``predict_proba`` to 1e-12 with
+    "float64" and to 1e-6 with "float32".
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_kd.export import to_c
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> header = to_c(LogisticRegression(max_iter=1000).fit(X, y), name="iris")
+    >>> print(header[header.index("typedef") : header.index("iris_row;")], "iris_row;", sep="")
+    typedef struct {
+        double sepal_length_cm; /* "sepal length (cm)": a number, never missing */
+        double sepal_width_cm; /* "sepal width (cm)": a number, never missing */
+        double petal_length_cm; /* "petal length (cm)": a number, never missing */
+        double petal_width_cm; /* "petal width (cm)": a number, never missing */
+    } iris_row;
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {list(DTYPES)}, got {dtype!r}.")
+    if not isinstance(name, str) or not is_identifier(name):
+        raise ValueError(f"name must be an identifier of C and C++, got {name!r}.")
+    spec, arrays = describe_model(model, dtype, "a C header")
+    try:
+        return _Header(spec, arrays, name).text(type(model).__name__, dtype)
+    except ExportError as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be written as a C header: {error}."
+        ) from error
+
+
+class _Header:
+    """Text of a header from the description of a model."""
+
+    def __init__(self, spec, arrays, name):
+        self.spec, self.arrays, self.name = spec, arrays, name
+        names = spec["names"] or [f"x{j}" for j in range(len(spec["kinds"]))]
+        self.names = [as_bytes(each, "the name of the column") for each in names]
+        self.cells = Cells(names, arrays)
+        for model in _models(spec["answer"]):
+            for reader in model["readers"]:
+                self.cells.add(reader, is_extended=is_extended(model, arrays))
+        self.cells.finish()
+
+    def text(self, kind, dtype):
+        """Return the text of the header, of a kind of model with weights of a dtype."""
+        unit, name = CUnit(self.name), self.name
+        columns = [as_bytes(column.name, "column") for column in self.cells.columns]
+        counts = {"CLASSES": len(self.spec["classes"]), "COLUMNS": len(columns)}
+        public = [
+            *(f"#define {name.upper()}_N_{what} {count}" for what, count in counts.items()),
+            self.cells.struct(name),
+        ]
+        if columns:
+            texts = [unit.text(column) for column in columns]
+            unit.parts.append(array_text(f"{name}_columns", "char *const", texts))
+        unit.parts.append(self._classes(unit))
+        read = self.cells.declare(unit)
+        proba = ModelFunctions(unit, self.cells, self.arrays).function("proba", self.spec["answer"])
+        unit.parts.append(unit.filled(PREDICT, read=read, proba=proba, n=counts["CLASSES"]))
+        guard = f"SKLEARN_KD_{name}_H"
+        parts = [
+            self._comment(kind, dtype),
+            f"#ifndef {guard}\n#define {guard}",
+            INCLUDES,
+            "\n".join(public[:2]),
+            public[2],
+            *unit.parts,
+            f"#endif /* {guard} */",
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _comment(self, kind, dtype):
+        versions = ", ".join(f"{package} {v}" for package, v in self.spec["versions"].items())
+        lines = [
+            f"Predictions of a fitted {comment(kind)[1:-1]}, with weights of {dtype}.",
+            "Written by sklearn_kd.export.to_c, whose documentation explains it.",
+            f"Versions: {comment(versions)[1:-1]}.",
+            "",
+            f"    {self.name}_row row = {{...}};",
+            f"    double proba[{self.name.upper()}_N_CLASSES];",
+            f"    int refused = {self.name}_predict_proba(&row, proba);",
+            "",
+            "The result is 0, or 1 plus the place of the refused column in "
+            f"{self.name}_columns.",
+        ]  # fmt: skip
+        if self.cells.unread:
+            lines += ["", "Columns that the model does not read:"]
+            lines += [f"    {comment(name)}" for name in self.cells.unread]
+        return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])
+
+    def _classes(self, unit):
+        classes, name = self.spec["classes"], f"{self.name}_classes"
+        if isinstance(classes[0], str):
+            texts = [unit.text(as_bytes(label, "the label")) for label in classes]
+            return array_text(name, "char *const", texts)
+        if isinstance(classes[0], float):
+            return array_text(name, "double", [double(label) for label in classes])
+        kind = "long long" if max(classes) < 2**63 else "unsigned long long"
+        return array_text(name, kind, [integer(label) for label in classes])
+
+
+def _models(spec):
+    """Yield the models of a description that read columns."""
+    if "readers" in spec:
+        yield spec
+    for each in spec.get("models", []):
+        yield from _models(each)
+
+
+INCLUDES = """
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "Missing cells are NaN: compile without -ffast-math and -ffinite-math-only."
+#endif
+""".strip()
+
+PREDICT = """
+static inline int ${p}_predict_proba(const ${p}_row *row, double *proba)
+{
+    ${p}_cells cells;
+    const int refused = ${read}(row, &cells);
+    if (refused == 0) {
+        ${proba}(&cells, proba);
+    }
+    return refused;
+}
+
+static inline int ${p}_predict(const ${p}_row *row, int *label)
+{
+    double proba[${n}];
+    const int refused = ${p}_predict_proba(row, proba);
+    if (refused == 0) {
+        *label = 0;
+        for (int k = 1; k < ${n}; ++k) {
+            *label = proba[k] > proba[*label] ? k : *label;
+        }
+    }
+    return refused;
+}
+"""
