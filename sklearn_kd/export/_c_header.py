@@ -174,8 +174,8 @@ INCLUDES = """
 #include <stddef.h>
 #include <string.h>
 
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "Missing cells are NaN: compile without -ffast-math and -ffinite-math-only."
+#if (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(_M_FP_FAST)
+#error "Missing cells are NaN: compile without -ffast-math, -ffinite-math-only and /fp:fast."
 #endif
 """.strip()
 

@@ -32,7 +32,7 @@ class ModelFunctions:
 
     def __init__(self, unit, cells, arrays):
         self.unit, self.cells, self.arrays = unit, cells, arrays
-        self._declared, self._shapes = {}, {}
+        self._declared = {}
 
     def function(self, what, spec):
         """Return the name of a function of a model, which is declared if it was not.
@@ -123,7 +123,7 @@ class ModelFunctions:
             inner += ["z[m * 2] = 0.0;", "z[m * 2 + 1] = odds[m];"]
         else:
             lines += [self.call("raw", spec, "z")]
-        inner += ["double total;", f"total = {log_total}(&z[m * {n_classes}], {n_classes}, 1);"]
+        inner += [f"const double total = {log_total}(&z[m * {n_classes}], {n_classes}, 1);"]
         inner += each(n_classes, f"z[m * {n_classes} + k] -= total;")
         mean = f"{log_total}(&z[k], {n_members}, {n_classes}) - {double(math.log(n_members))}"
         return [*lines, *loop("m", n_members, inner), *each(n_classes, f"out[k] = {mean};")]

@@ -4,6 +4,7 @@ import numpy as np
 
 from sklearn_kd.export._c_tokens import double
 from sklearn_kd.export._c_unit import each, numbers_and_scale
+from sklearn_kd.export._columns import ExportError
 
 #: Tests of a node, and the bits of the place of its cell.
 IS_NUMBER, MISSING_LEFT, IS_SET, SHIFT = 0, 1, 2, 2
@@ -24,6 +25,8 @@ def tree_lines(unit, cells, arrays, spec):
     leaves, scale = numbers_and_scale(arrays[spec["leaves"]])
     base, n_trees, outputs = arrays[spec["base"]], len(roots), arrays[spec["output"]]
     n, is_mean = len(base), spec["link"] == "mean"
+    if is_mean and (leaves == 0).all(axis=1).any():
+        raise ExportError("rounding makes all probabilities of a leaf zero: take another dtype")
     nodes = unit.nodes(nodes)
     root, table = unit.array("roots", roots), unit.array("leaves", leaves)
     walk = [

@@ -162,15 +162,11 @@ static inline int ${p}_find_number(const double *numbers, int n, double x)
 /* The piece of a number between n + 1 sorted edges, and its place in the piece. */
 static inline void ${p}_place(const double *edges, int n, double x, int *state, double *number)
 {
-    int piece = 0, rest = n - 1;
-    while (rest > 0) {
+    int piece = 0, rest = n;
+    while (rest > 1) {
         const int half = rest / 2;
-        if (edges[piece + half + 1] <= x) {
-            piece += half + 1;
-            rest -= half + 1;
-        } else {
-            rest = half;
-        }
+        piece = edges[piece + half] <= x ? piece + half : piece;
+        rest -= half;
     }
     *state = piece;
     *number = (x - edges[piece]) / (edges[piece + 1] - edges[piece]);
@@ -229,15 +225,14 @@ static inline void ${p}_two_classes(double z, double *proba)
 static inline void ${p}_softmax(double *z, int n)
 {
     double highest = z[0], total = 0.0;
-    int k;
-    for (k = 1; k < n; ++k) {
+    for (int k = 1; k < n; ++k) {
         highest = z[k] > highest ? z[k] : highest;
     }
-    for (k = 0; k < n; ++k) {
+    for (int k = 0; k < n; ++k) {
         z[k] = exp(z[k] - highest);
         total += z[k];
     }
-    for (k = 0; k < n; ++k) {
+    for (int k = 0; k < n; ++k) {
         z[k] /= total;
     }
 }
@@ -247,11 +242,10 @@ static inline void ${p}_softmax(double *z, int n)
 static inline double ${p}_log_total(const double *z, int n, int step)
 {
     double highest = z[0], total = 0.0;
-    int k;
-    for (k = 1; k < n; ++k) {
+    for (int k = 1; k < n; ++k) {
         highest = z[k * step] > highest ? z[k * step] : highest;
     }
-    for (k = 0; k < n; ++k) {
+    for (int k = 0; k < n; ++k) {
         total += exp(z[k * step] - highest);
     }
     return highest + log(total);

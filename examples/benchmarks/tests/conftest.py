@@ -72,6 +72,7 @@ def _script(name):
 
 scores = _script("_scores")
 row_steps = _script("_row_steps")
+c_rows = _script("c_rows")
 distilled_tables = _script("distilled_tables")
 raw_row_latency = _script("raw_row_latency")
 small_trees = _script("small_trees")
