@@ -50,6 +50,16 @@ _OPTIONAL = (
 )
 
 
+def kernel_of_fit(est):
+    """Return the kernel of a fitted KernelTeacher, its depth, bias and bandwidth."""
+    return est._kernel_params_
+
+
+def row_settings_of_fit(est):
+    """Return ``input_intercept`` and ``input_norm`` of a fitted KernelTeacher."""
+    return est._row_params_
+
+
 def _has_ridge_fit(est):
     if est.method != "ridge":
         raise AttributeError("method='margin' has no training time: set method='ridge'.")

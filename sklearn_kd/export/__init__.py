@@ -4,6 +4,8 @@ from sklearn_kd.export._budget import budget_scoring, smallest_within
 from sklearn_kd.export._c_header import to_c
 from sklearn_kd.export._compact import compact
 from sklearn_kd.export._compact_model import CompactModel
+from sklearn_kd.export._onnx import to_onnx
+from sklearn_kd.export._onnx_converters import register_onnx_converters
 from sklearn_kd.export._pair import write_pair
 from sklearn_kd.export._trusted_types import TRUSTED_TYPES
 
@@ -12,7 +14,9 @@ __all__ = [
     "CompactModel",
     "budget_scoring",
     "compact",
+    "register_onnx_converters",
     "smallest_within",
     "to_c",
+    "to_onnx",
     "write_pair",
 ]

@@ -57,6 +57,11 @@ class RawColumn:
         return RawColumn(self.index, (*self.steps, step), fill)
 
 
+def raw_columns(n_columns):
+    """Return the columns of a table."""
+    return [RawColumn(j) for j in range(n_columns)]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """States of the cells of a raw column."""

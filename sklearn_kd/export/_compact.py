@@ -54,7 +54,7 @@ def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
 
 def _changes(model, made, X, y, max_change):
     """Return the largest change of a probability and the change of the log loss, or raise."""
-    X = _in_float64(X)
+    X = numbers_in_float64(X)
     expected, found = model.predict_proba(X), made.predict_proba(X)
     largest = float(np.abs(found - expected).max())
     bound = TOLERANCE.get(made.dtype_, max_change)
@@ -72,7 +72,7 @@ def _changes(model, made, X, y, max_change):
     return [largest, float(losses[0] - losses[1])]
 
 
-def _in_float64(X):
+def numbers_in_float64(X):
     """Return rows in which no number is of float32, in which the model would compute."""
     if isinstance(X, np.ndarray):
         return X.astype(np.float64) if X.dtype == np.float32 else X

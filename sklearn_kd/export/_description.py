@@ -8,11 +8,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.saved_state import PACKAGE
-from sklearn_kd.export._columns import ExportError, RawColumn
+from sklearn_kd.export._columns import ExportError, raw_columns
 from sklearn_kd.export._models import ModelWriter
 
 
-def describe_model(model, dtype, target):
+def describe_model(model, dtype, target, models=None):
     """Return the description of a fitted classifier on raw columns, and its arrays.
 
     Parameters
@@ -22,6 +22,8 @@ def describe_model(model, dtype, target):
         Of the weights.
     target : str
         What is written, for the message of an error.
+    models : dict, default=None
+        Functions that describe a model, by its class, in place of those of ``MODELS``.
 
     Returns
     -------
@@ -39,27 +41,34 @@ def describe_model(model, dtype, target):
         If the model has a part that has no description, which the message names.
     """
     check_is_fitted(model)
-    writer = ModelWriter(ROUND[dtype])
-    first = _first_with_features(model)
+    writer = ModelWriter(ROUND[dtype], models)
+    first = first_with_features(model)
     names = getattr(first, "feature_names_in_", None)
-    columns = [RawColumn(j) for j in range(first.n_features_in_)]
+    columns = raw_columns(first.n_features_in_)
     try:
         answer = writer.describe(model, columns)
     except ExportError as error:
-        raise ValueError(
+        raise ExportError(
             f"{type(model).__name__} cannot be written as {target}: {error}."
         ) from error
     spec = {
         "names": None if names is None else names.tolist(),
         "kinds": [writer.kinds.get(j, "unused") for j in range(len(columns))],
-        **_classes(model.classes_),
-        "versions": _versions(),
+        **label_spec(model.classes_),
+        "versions": package_versions(),
         "answer": answer,
     }
     return spec, writer.arrays
 
 
-def _first_with_features(model):
+def parts_of(answer):
+    """Yield the description of a model, and of those inside it."""
+    yield answer
+    for model in answer.get("models", ()):
+        yield from parts_of(model)
+
+
+def first_with_features(model):
     """Return a model, or the first step of a pipeline that says what columns it has."""
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
     for each in (model, *steps):
@@ -71,7 +80,7 @@ def _first_with_features(model):
     )
 
 
-def _classes(classes):
+def label_spec(classes):
     """Return the labels as JSON has them, and their dtype."""
     dtype = classes.dtype
     is_text = dtype.kind == "O" and all(isinstance(label, str) for label in classes)
@@ -82,7 +91,7 @@ def _classes(classes):
     return {"classes": classes.tolist(), "classes_dtype": "object" if is_text else dtype.str}
 
 
-def _versions():
+def package_versions():
     return {
         "sklearn_kd": PACKAGE.__version__,
         "scikit-learn": sklearn.__version__,

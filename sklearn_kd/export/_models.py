@@ -31,6 +31,7 @@ from sklearn_kd.export._columns import (
     apply_steps,
     as_feature,
     is_known,
+    raw_columns,
 )
 
 
@@ -41,10 +42,16 @@ class ModelWriter:
     ----------
     round_weights : callable
         From weights, whose last axis are the outputs, to what is stored of them.
+    models : dict, default=None
+        Functions that describe a model, by its class, in place of those of ``MODELS``.
+    describe_other : callable, default=None
+        From a model that reads the raw columns, and the error that says why it has no
+        description, to a description.
     """
 
-    def __init__(self, round_weights):
+    def __init__(self, round_weights, models=None, describe_other=None):
         self.arrays, self._round = [], round_weights
+        self._models, self._describe_other = {**MODELS, **(models or {})}, describe_other
         self.kinds = {}
 
     @contextmanager
@@ -66,10 +73,15 @@ class ModelWriter:
 
     def describe(self, model, columns):
         """Return the description of a fitted classifier on columns."""
-        for kind, function in MODELS.items():
-            if isinstance(model, kind) and is_known(model):
-                return function(self, model, columns)
-        raise ExportError(f"{type(model).__name__} is none of the models that can be written")
+        try:
+            for kind, function in self._models.items():
+                if isinstance(model, kind) and is_known(model):
+                    return function(self, model, columns)
+            raise ExportError(f"{type(model).__name__} is none of the models that can be written")
+        except ExportError as error:
+            if self._describe_other is None or columns != raw_columns(len(columns)):
+                raise
+            return self._describe_other(model, error)
 
     def reader(self, source):
         """Return the description of a source of a first layer."""
@@ -200,7 +212,7 @@ def _curve(method, curve):
     return np.array([[curve.beta_]], dtype=np.float64)
 
 
-def _network_inputs(model, columns):
+def network_inputs(model, columns):
     """Return the features that a network scales, and the column of its table of each."""
     encoder = getattr(model, "encoder_", None)
     if encoder is None:
@@ -209,7 +221,7 @@ def _network_inputs(model, columns):
 
 
 def _two_layer(writer, model, columns):
-    features, column = _network_inputs(model, columns)
+    features, column = network_inputs(model, columns)
     n_inputs = len(features)
     hidden = model.hidden_weights_.astype(np.float64)
     output = model.output_weights_.astype(np.float64) / math.sqrt(len(hidden))
@@ -218,13 +230,13 @@ def _two_layer(writer, model, columns):
     output = output.reshape(n_members, len(hidden), -1)
     weights, bias = hidden[:, :n_inputs].T, hidden[:, n_inputs:].sum(axis=1)
     of_features = None if signs is None else signs.astype(np.float64)[:, column]
-    scaled = _scale(features, model.input_offset_, model.input_scale_)
-    layer = _first_layer(writer, scaled, weights, bias, of_features)
+    scaled = scaled_features(features, model.input_offset_, model.input_scale_)
+    layer = first_layer(writer, scaled, weights, bias, of_features)
     zeros = np.zeros((n_members, 1, output.shape[2]))
     return {**layer, "layers": [[writer.add_weights(output), writer.add(zeros)]]}
 
 
-def _scale(features, offset, scale):
+def scaled_features(features, offset, scale):
     """Return the inputs of a network: features that are standardized.
 
     A number is standardized before its product with the weights, so that a large offset costs no
@@ -246,7 +258,7 @@ def _is_plain_number(feature):
     )
 
 
-def _first_layer(writer, features, weights, bias, signs=None):
+def first_layer(writer, features, weights, bias, signs=None):
     """Return the first layer of a network, or a linear model, without the layers that follow.
 
     Parameters
@@ -308,13 +320,13 @@ def _module(writer, model, columns):
     if not is_mlp(model):
         raise ExportError("ModuleClassifier has another module than MLP")
     layers = prediction_layers(model.module_state_, model.classes_)
-    features, _ = _network_inputs(model, columns)
-    scaled = _scale(features, model.input_offset_, model.input_scale_) if features else []
+    features, _ = network_inputs(model, columns)
+    scaled = scaled_features(features, model.input_offset_, model.input_scale_) if features else []
     (weights, bias), *others = [
         (w.astype(np.float64), np.broadcast_to(np.float64(b), w.shape[1:])) for w, b in layers
     ]
     # a table of which no column varies has one input, which is zero
-    layer = _first_layer(writer, scaled, weights[: len(features)], bias)
+    layer = first_layer(writer, scaled, weights[: len(features)], bias)
     layer["layers"] = [
         [writer.add_weights(w[None]), writer.add(np.asarray(b)[None, None])] for w, b in others
     ]
@@ -326,7 +338,7 @@ def _logistic_regression(writer, model, columns):
     if len(model.classes_) > 2 and len(model.coef_) != len(model.classes_):
         raise ExportError("a LogisticRegression of an unknown form")
     intercept = np.broadcast_to(np.float64(model.intercept_), len(model.coef_))
-    return _first_layer(writer, features, model.coef_.T.astype(np.float64), intercept)
+    return first_layer(writer, features, model.coef_.T.astype(np.float64), intercept)
 
 
 def _decision_tree(writer, model, columns):

@@ -254,6 +254,12 @@ def _make_module(est, shape, device):
     return module.eval()
 
 
+def prediction_module(est):
+    """Return the fitted module in evaluation mode on the CPU, and the shape of its rows."""
+    shape = row_shape(est, len(est.input_offset_))
+    return _make_module(est, shape, torch.device("cpu")), shape
+
+
 def step_multiplications(module, shape, n_rows):
     """Return about how many multiplications the module takes for rows of a shape."""
     n_parameters = sum(each.numel() for each in module.parameters())

@@ -1,0 +1,239 @@
+"""Write fitted classifiers in ONNX: `to_onnx`."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from sklearn_kd.export._columns import ExportError
+from sklearn_kd.export._compact import TOLERANCE, numbers_in_float64
+from sklearn_kd.export._description import describe_model, parts_of
+from sklearn_kd.export._onnx_answer import write_answer
+from sklearn_kd.export._onnx_converters import converted
+from sklearn_kd.export._onnx_graph import (
+    BOOL,
+    CODES,
+    DOUBLE,
+    FLOAT,
+    INT64,
+    LABEL,
+    PROBABILITIES,
+    STRING,
+    TABLE,
+    Graph,
+    RawColumns,
+    check_names,
+    metadata,
+    require,
+)
+from sklearn_kd.export._onnx_models import ONNX_MODELS, TORCH_OPSET
+from sklearn_kd.export._onnx_readers import input_kinds
+
+#: Lowest version of the operators of a graph.
+MIN_OPSET = 13
+#: The same for a model that skl2onnx converts.
+CONVERTED_OPSET = 15
+#: Most by which probabilities of rows may differ where the graph is not described in float64.
+LOOSE_TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
+
+
+def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, target_opset=None):
+    """Write a fitted classifier in ONNX.
+
+    Whatever :func:`compact` writes is written from the same description, in float64 but for the
+    weights. :class:`~sklearn_kd.KernelTeacher` and modules of torch are written too. Other steps
+    and models of scikit-learn are converted by ``skl2onnx``, with
+    :func:`register_onnx_converters`.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted.
+    X : DataFrame or array-like of shape (n_samples, n_features), default=None
+        Raw rows, on which the graph is compared with ``model.predict_proba``. A model that skl2onnx
+        converts and that was fitted on columns of texts needs them, since they tell the types of
+        the columns.
+    dtype : {"float32", "float64"}, default="float32"
+        Of the weights and the probabilities. Numbers of rows, edges and thresholds are float64,
+        but for a model that skl2onnx converts, whose numbers are all of this dtype.
+    check : bool, default=True
+        Whether to compare the probabilities of the rows X, which needs ``onnxruntime``.
+    target_opset : int, default=None
+        Version of the operators. None is the lowest one: 13, 18 for a module of torch other
+        than :class:`~sklearn_kd.modules.MLP`, and 15 for what skl2onnx converts.
+
+    Returns
+    -------
+    graph : onnx.ModelProto
+        A table with names of columns has an input of shape (n, 1) for each column that the model
+        reads, with its name: float64 for numbers and booleans, with NaN for missing cells, and
+        text for others, in which "nan", "None", "<NA>" and "NaT" are missing unless the training
+        rows have a level of this name. A table of numbers without names is one input "X". The
+        outputs are "label" and "probabilities" (n, n_classes). Probabilities of rows that the model
+        refuses, such as those with an infinite number, are NaN. Metadata have "classes" and the
+        "versions" of the packages, as JSON.
+
+    Raises
+    ------
+    ImportError
+        If a package of the extra "onnx" is missing.
+    ValueError
+        If the model has a part that cannot be written, which the message names, or if the
+        probabilities of the rows X differ.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_kd.export import to_onnx
+    >>> X, y = load_iris(return_X_y=True)
+    >>> graph = to_onnx(LogisticRegression(max_iter=1000).fit(X, y), X)
+    >>> [each.name for each in (*graph.graph.input, *graph.graph.output)]
+    ['X', 'label', 'probabilities']
+    """
+    if dtype not in LOOSE_TOLERANCE:
+        raise ValueError(f"dtype must be one of {list(LOOSE_TOLERANCE)}, got {dtype!r}.")
+    require("onnx")
+    try:
+        spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
+        kinds = input_kinds(spec)
+    except ExportError as error:
+        graph, tolerance = (
+            converted(model, X, dtype, target_opset or CONVERTED_OPSET, error),
+            LOOSE_TOLERANCE,
+        )
+    else:
+        graph = _graph_of(spec, arrays, kinds, dtype, by_column, target_opset)
+        is_exact = not any(
+            each["kind"] in ("kernel", "module") for each in parts_of(spec["answer"])
+        )
+        tolerance = TOLERANCE if is_exact else LOOSE_TOLERANCE
+    if check and X is not None:
+        _check_answers(graph, model, X, tolerance[dtype])
+    return graph
+
+
+def _graph_of(spec, arrays, kinds, dtype, by_column, target_opset):
+    """Return the graph of a description."""
+    has_module = any(each["kind"] == "module" for each in parts_of(spec["answer"]))
+    lowest = TORCH_OPSET if has_module else MIN_OPSET
+    opset = lowest if target_opset is None else target_opset
+    if opset < lowest:
+        raise ValueError(f"target_opset must be at least {lowest}, got {opset}.")
+    graph = Graph(opset)
+    inputs, places = _inputs_of(spec["names"], kinds, by_column)
+    columns = RawColumns(graph, places, kinds)
+    proba, _ = write_answer(graph, spec["answer"], arrays, columns)
+    label = graph.add("ArgMax", proba, axis=1, keepdims=0)
+    classes = np.array(spec["classes"], dtype=spec["classes_dtype"])
+    labels, code = label_tensor(classes)
+    outputs = {
+        LABEL: (graph.add("Gather", labels, label, axis=0), code, ("n",)),
+        PROBABILITIES: (graph.cast(proba, CODES[dtype]), CODES[dtype], ("n", len(classes))),
+    }
+    return graph.to_model(
+        [(name, code, ("n", len(labels))) for name, code, labels in inputs],
+        outputs,
+        metadata(spec, {name: labels for name, _, labels in inputs}),
+    )
+
+
+def _inputs_of(names, kinds, by_column):
+    """Return the inputs of a graph, and the place of each raw column in them.
+
+    Returns
+    -------
+    inputs : list of (str, int, list)
+        Name, code of the type, and the names of the columns, or their numbers.
+    places : list of (str, int, int) or None
+        As in `RawColumns`.
+    """
+    codes = {"number": DOUBLE, "text": STRING}
+    used = {kind: [j for j, each in enumerate(kinds) if each == kind] for kind in codes}
+    labels = list(range(len(kinds))) if names is None else names
+    if names is None and not used["text"]:
+        groups = [(TABLE, DOUBLE, range(len(kinds)))]
+    elif names is None or not by_column:
+        groups = [(f"{kind}s", codes[kind], indices) for kind, indices in used.items() if indices]
+    else:
+        groups = [
+            (name, codes[kind], [j])
+            for j, (name, kind) in enumerate(zip(names, kinds, strict=True))
+            if kind in codes
+        ]
+        check_names([name for name, *_ in groups], "set by_column=False")
+    places = [None] * len(kinds)
+    for name, _, indices in groups:
+        for column, j in enumerate(indices):
+            places[j] = name, column, len(indices)
+    return [(name, code, [labels[j] for j in indices]) for name, code, indices in groups], places
+
+
+def label_tensor(classes):
+    """Return labels as ONNX has them, and the code of their type."""
+    dtype, code = {
+        "O": (object, STRING),
+        "U": (object, STRING),
+        "b": (bool, BOOL),
+        "i": (np.int64, INT64),
+        "u": (np.int64, INT64),
+        "f": (np.float64, DOUBLE),
+    }[classes.dtype.kind]
+    return classes.astype(dtype), code
+
+
+def onnx_inputs(graph, X):
+    """Return the inputs of a graph from raw rows.
+
+    Parameters
+    ----------
+    graph : onnx.ModelProto
+    X : DataFrame or array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    inputs : dict of str to ndarray
+    """
+    types = {DOUBLE: np.float64, FLOAT: np.float32, INT64: np.int64, BOOL: bool, STRING: object}
+    if hasattr(X, "to_dicts"):  # of polars
+        X = pd.DataFrame(X.to_dict(as_series=False))
+    table = X if hasattr(X, "columns") else pd.DataFrame(np.asarray(X))
+    columns = json.loads(next(p.value for p in graph.metadata_props if p.key == "columns"))
+    inputs = {}
+    for each in graph.graph.input:
+        dtype = types[each.type.tensor_type.elem_type]
+        missing = {"na_value": np.nan} if dtype in (np.float32, np.float64) else {}
+        inputs[each.name] = table[columns[each.name]].to_numpy(dtype=dtype, **missing)
+    return inputs
+
+
+def _check_answers(graph, model, X, tolerance):
+    """Raise ValueError if the probabilities of rows differ from those of the model."""
+    onnxruntime = require("onnxruntime", "check=False compares nothing")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    X = numbers_in_float64(X)
+    try:
+        session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        found = session.run([PROBABILITIES], onnx_inputs(graph, X))[0]
+    except Exception as error:  # of many classes of onnxruntime
+        raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
+    if any(each.type.tensor_type.elem_type == FLOAT for each in graph.graph.input):
+        X = _rounded_to_float32(X)
+    largest = np.abs(found - model.predict_proba(X)).max()
+    if not largest <= tolerance:
+        raise ValueError(
+            f"probabilities of the rows X in ONNX differ by {largest:.2g} from those of the model, "
+            f"more than {tolerance:g}: float32 loses digits of numbers far from zero, which "
+            "dtype='float64' keeps, or skl2onnx converts a step otherwise."
+        )
+
+
+def _rounded_to_float32(X):
+    if not hasattr(X, "select_dtypes"):
+        X = np.asarray(X)
+        return X.astype(np.float32).astype(np.float64) if X.dtype.kind == "f" else X
+    numbers = X.select_dtypes(np.floating).columns
+    return X.astype(dict.fromkeys(numbers, np.float32)).astype(dict.fromkeys(numbers, np.float64))

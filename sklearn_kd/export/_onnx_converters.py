@@ -1,0 +1,287 @@
+"""Convert the estimators of sklearn_kd by skl2onnx, and other pipelines with them."""
+
+import numpy as np
+
+from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._kernel.teacher import KernelTeacher
+from sklearn_kd._networks.module.classifier import ModuleClassifier
+from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
+from sklearn_kd._self_distillation.classifier import SelfDistillClassifier
+from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd.export._columns import after_step, raw_columns
+from sklearn_kd.export._description import (
+    ROUND,
+    first_with_features,
+    label_spec,
+    package_versions,
+)
+from sklearn_kd.export._models import ModelWriter, first_layer
+from sklearn_kd.export._onnx_answer import write_answer
+from sklearn_kd.export._onnx_graph import (
+    CODES,
+    DOUBLE,
+    ML_DOMAIN,
+    ML_OPSET,
+    OUTPUTS,
+    TABLE,
+    Graph,
+    RawColumns,
+    attribute,
+    check_names,
+    metadata,
+    require,
+    tensor,
+)
+from sklearn_kd.export._onnx_models import ONNX_MODELS
+from sklearn_kd.export._onnx_readers import Readers
+
+CLASSIFIERS = (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    KernelTeacher,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TwoLayerPGDClassifier,
+)
+#: Options of skl2onnx that the classifiers take.
+OPTIONS = {
+    "zipmap": [True, False, "columns"],
+    "nocl": [True, False],
+    "output_class_labels": [False, True],
+    "raw_scores": [True, False],
+}
+
+
+def register_onnx_converters():
+    """Register converters of the estimators of sklearn_kd with skl2onnx.
+
+    ``skl2onnx.to_onnx`` then converts pipelines that contain them. It may be called several times.
+    :func:`to_onnx` calls it where it needs skl2onnx.
+
+    Raises
+    ------
+    ImportError
+        If skl2onnx is not installed, which is in the extra "onnx".
+
+    Notes
+    -----
+    The options of classifiers are "zipmap", "nocl", "output_class_labels" and "raw_scores", which
+    gives decision values in place of probabilities. Labels that are booleans are integers in
+    skl2onnx.
+
+    Examples
+    --------
+    >>> from sklearn_kd.export import register_onnx_converters
+    >>> register_onnx_converters()
+    """
+    update = require("skl2onnx").update_registered_converter
+    for each in CLASSIFIERS:
+        update(
+            each, f"SklearnKD{each.__name__}", _classifier_types, _convert_classifier,
+            options=OPTIONS,
+        )  # fmt: skip
+    update(TableEncoder, "SklearnKDTableEncoder", _encoder_types, _convert_encoder)
+
+
+def converted(model, X, dtype, target_opset, reason):
+    """Return the graph that skl2onnx makes of a model.
+
+    Parameters
+    ----------
+    model : classifier
+    X : DataFrame or None
+        Tells the types of columns that have names.
+    dtype : {"float32", "float64"}
+        Of all numbers.
+    target_opset : int
+    reason : Exception
+        Why the model has no description.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs, outputs and metadata are those of :func:`to_onnx`.
+
+    Raises
+    ------
+    ValueError
+        If skl2onnx cannot convert it either.
+    """
+    from onnx import helper
+
+    try:
+        skl2onnx = require("skl2onnx")
+    except ImportError as error:
+        raise ImportError(f"{reason} {error}") from error
+    register_onnx_converters()
+    inputs = _typed_inputs(model, X, dtype, reason)
+    try:
+        made = skl2onnx.convert_sklearn(
+            model,
+            initial_types=[(f"input{i}", kind) for i, (_, kind) in enumerate(inputs)],
+            options={id(model): {"zipmap": False}},
+            target_opset={"": target_opset, ML_DOMAIN: ML_OPSET},
+        )
+    except Exception as error:  # of many classes
+        raise ValueError(f"{reason} skl2onnx cannot convert it either: {error}") from error
+    _rename(made.graph, [name for name, _ in inputs])
+    columns = {name: [name] for name, _ in inputs}
+    if not hasattr(first_with_features(model), "feature_names_in_"):
+        columns = {TABLE: list(range(inputs[0][1].shape[1]))}
+    spec = {**label_spec(model.classes_), "versions": package_versions()}
+    helper.set_model_props(made, metadata(spec, columns))
+    return made
+
+
+def _typed_inputs(model, X, dtype, reason):
+    """Return the name and the type of skl2onnx of each input."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+
+    number = {"float32": FloatTensorType, "float64": DoubleTensorType}[dtype]
+    first = first_with_features(model)
+    names = getattr(first, "feature_names_in_", None)
+    if names is None:
+        return [(TABLE, number([None, first.n_features_in_]))]
+    check_names(names, "rename them, and fit again")
+    if X is None:
+        raise ValueError(f"{reason} skl2onnx needs rows X, for the types of the columns.")
+    is_number = [getattr(X[name].dtype, "kind", "O") in "fiub" for name in names]
+    return [
+        (name, (number if each else StringTensorType)([None, 1]))
+        for name, each in zip(names, is_number, strict=True)
+    ]
+
+
+def _rename(graph, inputs):
+    """Give a graph of skl2onnx, which changes names, the names of its inputs and outputs."""
+    names = {name: f"/{name}" for name in inputs}  # of other tensors
+    names |= {each.name: name for each, name in zip(graph.input, inputs, strict=True)}
+    names |= {each.name: name for each, name in zip(graph.output, OUTPUTS, strict=True)}
+    for each in (*graph.input, *graph.output, *graph.initializer):
+        each.name = names.get(each.name, each.name)
+    for node in graph.node:
+        for part in (node.input, node.output):
+            part[:] = [names.get(name, name) for name in part]
+
+
+def _number_type(operator):
+    """Return the type of the numbers that an operator returns."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    is_double = any(isinstance(each.type, DoubleTensorType) for each in operator.inputs)
+    return DoubleTensorType if is_double else FloatTensorType
+
+
+def _classifier_types(operator):
+    """Set the types of the outputs of a classifier, for skl2onnx."""
+    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
+    from skl2onnx.common.utils_classifier import get_label_classes
+
+    classes = get_label_classes(operator.scope_inst, operator.raw_operator)
+    label = StringTensorType if classes.dtype.kind in "OU" else Int64TensorType
+    if classes.dtype.kind == "f" and (classes != np.floor(classes)).any():
+        raise ValueError(f"skl2onnx has labels that are texts or integers, got {classes.tolist()}.")
+    n_rows = operator.inputs[0].get_first_dimension()
+    operator.outputs[0].type = label([n_rows])
+    operator.outputs[1].type = _number_type(operator)([n_rows, len(classes)])
+
+
+def _encoder_types(operator):
+    """Set the type of the output of a TableEncoder, for skl2onnx."""
+    n_rows, n_columns = (
+        operator.inputs[0].get_first_dimension(),
+        operator.raw_operator.n_features_in_,
+    )
+    n_encoded = len(after_step(operator.raw_operator, raw_columns(n_columns)))
+    operator.outputs[0].type = _number_type(operator)([n_rows, n_encoded])
+
+
+def _convert_classifier(scope, operator, container):
+    """Add the nodes of a classifier to the graph of skl2onnx."""
+    from skl2onnx.common.utils_classifier import get_label_classes
+
+    model = operator.raw_operator
+    graph, columns = _open_graph(scope, operator, container)
+    writer = ModelWriter(ROUND[_precision(operator)], ONNX_MODELS, _sub_model(scope, operator))
+    spec = writer.describe(model, raw_columns(len(columns.places)))
+    proba, decision = write_answer(graph, spec, writer.arrays, columns)
+    label = graph.add("ArgMax", proba, axis=1, keepdims=0)
+    classes = get_label_classes(scope, model)
+    classes = classes.astype(object if classes.dtype.kind in "OU" else np.int64)
+    if container.get_options(model, {"raw_scores": False})["raw_scores"]:
+        proba = decision
+        if len(classes) == 2:
+            proba = graph.concatenated([graph.add("Neg", decision), decision])
+    proba = graph.cast(proba, CODES[_precision(operator)])
+    _close_graph(graph, container, operator, [graph.add("Gather", classes, label, axis=0), proba])
+
+
+def _convert_encoder(scope, operator, container):
+    """Add the nodes of a TableEncoder to the graph of skl2onnx."""
+    graph, columns = _open_graph(scope, operator, container)
+    writer = ModelWriter(ROUND["float64"])
+    features = after_step(operator.raw_operator, raw_columns(len(columns.places)))
+    layer = first_layer(writer, features, np.eye(len(features)), np.zeros(len(features)))
+    readers = Readers(graph, columns, writer.arrays)
+    encoded = graph.total([readers.first_layer(layer), *readers.refusals])
+    _close_graph(graph, container, operator, [graph.cast(encoded, CODES[_precision(operator)])])
+
+
+def _precision(operator):
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    return "float64" if _number_type(operator) is DoubleTensorType else "float32"
+
+
+def _open_graph(scope, operator, container):
+    """Return an empty graph, and the inputs of an operator as raw columns of float64 or text."""
+    from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+
+    graph = Graph(container.target_opset_any_domain(""), scope.get_unique_variable_name)
+    places, kinds = [], []
+    for each in operator.inputs:
+        width, is_text = each.type.shape[1], isinstance(each.type, StringTensorType)
+        name = each.full_name
+        if not is_text and not isinstance(each.type, DoubleTensorType):
+            name = graph.cast(name, DOUBLE)
+        places += [(name, j, width) for j in range(width)]
+        kinds += ["text" if is_text else "number"] * width
+    return graph, RawColumns(graph, places, kinds)
+
+
+def _sub_model(scope, operator):
+    """Return a function that converts a model of other packages by skl2onnx."""
+    from skl2onnx.common.data_types import Int64TensorType
+    from sklearn.pipeline import make_pipeline
+
+    def describe(model, error):
+        if model is operator.raw_operator:
+            raise error
+        # skl2onnx converts whatever a pipeline contains
+        inner = scope.declare_local_operator("SklearnPipeline", make_pipeline(model))
+        inner.inputs = operator.inputs
+        outputs = [("label", Int64TensorType()), ("probabilities", _number_type(operator)())]
+        for name, kind in outputs:
+            inner.outputs.append(scope.declare_local_variable(name, kind))
+        return {
+            "kind": "given",
+            "tensor": inner.outputs[1].full_name,
+            "n_classes": len(model.classes_),
+        }
+
+    return describe
+
+
+def _close_graph(graph, container, operator, tensors):
+    """Add a graph to that of skl2onnx, with its outputs as those of the operator."""
+    graph.keep_ancestors(tensors)
+    for name, array in graph.constants.items():
+        code = tensor(array, name).data_type
+        container.add_initializer(name, code, array.shape, array.ravel().tolist())
+    ends = zip(tensors, operator.outputs, strict=True)
+    nodes = [*graph.nodes, *(("Identity", [found], [end.full_name], "", {}) for found, end in ends)]
+    for kind, inputs, outputs, domain, attributes in nodes:
+        values = {name: attribute(name, value) for name, value in attributes.items()}
+        version = ML_OPSET if domain == ML_DOMAIN else None
+        container.add_node(kind, inputs, outputs, op_domain=domain, op_version=version, **values)

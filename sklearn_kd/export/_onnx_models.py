@@ -1,0 +1,104 @@
+"""Describe the models that are written in ONNX alone: KernelTeacher and modules of torch."""
+
+import warnings
+
+import numpy as np
+
+from sklearn_kd._kernel.teacher import KernelTeacher, kernel_of_fit, row_settings_of_fit
+from sklearn_kd._networks.module.classifier import ModuleClassifier, is_mlp
+from sklearn_kd.export._columns import ExportError
+from sklearn_kd.export._models import MODELS, first_layer, network_inputs, scaled_features
+
+#: First version of the operators that ``torch.onnx.export`` writes.
+TORCH_OPSET = 18
+
+
+def _encoded_rows(writer, model, columns):
+    """Return a first layer whose outputs are the encoded, scaled rows of a model."""
+    features, _ = network_inputs(model, columns)
+    if not features:
+        raise ExportError(f"{type(model).__name__} has rows of which no column varies")
+    scaled = scaled_features(features, model.input_offset_, model.input_scale_)
+    return first_layer(writer, scaled, np.eye(len(scaled)), np.zeros(len(scaled)))
+
+
+def _kernel_teacher(writer, model, columns):
+    kernel, depth, bias, bandwidth = kernel_of_fit(model)
+    intercept, norm = row_settings_of_fit(model)
+    if callable(kernel):
+        raise ExportError("KernelTeacher has a kernel that is a function")
+    if model.solver_ == "margin":
+        raise ExportError("KernelTeacher(method='margin') takes a mean over random draws")
+    centers = model.X_fit_.astype(np.float64)
+    lengths = np.ones(len(centers))
+    if kernel != "laplace":
+        lengths = np.linalg.norm(centers, axis=1)
+        centers = centers / np.where(lengths > 0, lengths, 1.0)[:, None]
+    return {
+        "kind": "kernel",
+        "models": [_encoded_rows(writer, model, columns)],
+        "has_intercept": bool(intercept),
+        "on_sphere": norm == "sphere",
+        "name": kernel, "depth": int(depth), "bias": float(bias), "bandwidth": bandwidth,
+        "centers": writer.add_weights(centers),
+        "center_lengths": writer.add_weights(lengths),
+        "dual": writer.add_weights(model.dual_coef_.reshape(len(centers), -1)),
+        "intercept": writer.add(np.asarray(model.intercept_, dtype=np.float64)),
+        "temperature": float(model.temperature_),
+    }  # fmt: skip
+
+
+def _module(writer, model, columns):
+    if is_mlp(model):
+        return MODELS[ModuleClassifier](writer, model, columns)
+    rows = _encoded_rows(writer, model, columns)
+    return {"kind": "module", "models": [rows], "estimator": model}
+
+
+def module_graph(estimator, opset):
+    """Return the logits of a torch module in ONNX, and the dtype of its inputs.
+
+    Parameters
+    ----------
+    estimator : ModuleClassifier
+        Fitted.
+    opset : int
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        From scaled rows, (n, n_inputs), to logits, (n, 1) for two classes.
+    dtype : ndarray dtype
+    """
+    import torch
+
+    from sklearn_kd._networks.module import build
+
+    module, shape = build.prediction_module(estimator)
+    n_outputs = build.n_outputs_of(len(estimator.classes_))
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = module
+
+        def forward(self, rows):
+            return build.to_logits(self.module(rows.reshape(-1, *shape)), n_outputs)[0].T
+
+    dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
+    rows = torch.zeros(2, int(np.prod(shape)), dtype=dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        program = torch.onnx.export(
+            Logits().eval(),
+            (rows,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=opset,
+            verbose=False,
+        )
+    return program.model_proto, np.dtype(str(dtype).removeprefix("torch."))
+
+
+#: Functions that describe the models, by their class.
+ONNX_MODELS = {KernelTeacher: _kernel_teacher, ModuleClassifier: _module}

@@ -1,0 +1,374 @@
+"""Models in ONNX: answers of onnxruntime, inputs, metadata and what cannot be written."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import skl2onnx
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    KernelTeacher,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TableEncoder,
+)
+from sklearn_kd.export import _onnx_graph, register_onnx_converters, to_onnx
+from sklearn_kd.modules import MLP, SmallCNN
+from tests._helpers.exported_models import (
+    MODELS,
+    distilled,
+    fitted,
+    labels,
+    network,
+    new_rows,
+    table,
+)
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+NEWEST = onnx.defs.onnx_opset_version()
+FROM_FRAME = {"tensor(string)": object, "tensor(double)": np.float64, "tensor(float)": np.float32}
+
+
+def session_of(graph):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options)
+
+
+def inputs_of(session, X):
+    """Return the inputs of raw rows, from what the file says of them."""
+    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
+    X = X if hasattr(X, "columns") else pd.DataFrame(X)
+    return {
+        each.name: X[columns[each.name]].to_numpy(dtype=FROM_FRAME[each.type])
+        for each in session.get_inputs()
+    }
+
+
+def answers(graph, X):
+    """Return labels and probabilities."""
+    session = session_of(graph)
+    return session.run(None, inputs_of(session, X))
+
+
+def assert_answers(model, X, tolerance=None, **options):
+    graph = to_onnx(model, **options)
+    found, proba = answers(graph, X)
+    tolerance = tolerance or TOLERANCE[options.get("dtype", "float32")]
+    expected = model.predict_proba(X)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=tolerance)
+    is_clear = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
+    np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
+    return graph
+
+
+def numbers(n=200, n_classes=2, seed=0):
+    X = np.random.RandomState(seed).normal(size=(n, 3))
+    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("n_classes", "kind"),
+    [
+        (2, "text"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [(2, "boolean"), (2, "integer"), (3, "text"), (3, "integer"), (3, "number")]
+        ),
+    ],
+)
+def test_answers_are_those_of_the_model(name, n_classes, kind):
+    model, X = fitted(name, n_classes, kind), new_rows()
+    for dtype, tolerance in TOLERANCE.items():
+        for opset in (13, NEWEST):
+            options = {"dtype": dtype, "target_opset": opset, "by_column": opset == 13}
+            graph = assert_answers(model, X, tolerance, **options)
+            assert graph.opset_import[0].version == opset
+    found, _ = answers(graph, X)
+    assert found.dtype.kind == {"text": "O", "boolean": "b", "integer": "i", "number": "f"}[kind]
+
+
+def test_inputs_outputs_and_metadata():
+    X = table().rename(columns={"size": "mean radius (mm)", "age": "b-c"})
+    model = network().fit(X, labels(2, "integer"))
+    graph = assert_answers(model, X)
+    session = session_of(graph)
+    kinds = {each.name: each.type for each in session.get_inputs()}
+    assert list(kinds) == X.columns.tolist()[:-1]  # the last one is constant
+    assert kinds["b-c"] == kinds["flag"] == "tensor(double)"
+    assert kinds["color"] == "tensor(string)"
+    assert [each.name for each in session.get_outputs()] == ["label", "probabilities"]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == [-1, 3]
+    assert json.loads(metadata["versions"])["sklearn_kd"]
+    together = session_of(to_onnx(model, by_column=False))
+    assert [each.name for each in together.get_inputs()] == ["numbers", "texts"]
+
+
+def test_columns_that_the_model_does_not_read_are_no_inputs():
+    X = table()[["age", "color"]].assign(other="text")
+    tree = DecisionTreeClassifier(max_depth=1, random_state=0)
+    graph = assert_answers(make_pipeline(TableEncoder(), tree).fit(X, X["age"] > 40), X)
+    assert [each.name for each in graph.graph.input] == ["age"]
+
+
+@pytest.mark.parametrize("name", ["", "label", "probabilities", "/age"])
+def test_names_that_no_input_can_have(name):
+    X = table()[["age"]].set_axis([name], axis=1)
+    model = network().fit(X, labels(2, "text"))
+    with pytest.raises(ValueError, match=r"cannot be inputs of ONNX.*by_column=False"):
+        to_onnx(model)
+    assert_answers(model, X, by_column=False)
+
+
+def test_missing_cells_of_texts():
+    X = pd.DataFrame({"a": ["x", "y", None] * 20, "b": ["None", "nan", "x"] * 20})
+    model = make_pipeline(TableEncoder(), LogisticRegression()).fit(X, np.arange(60) % 2)
+    session = session_of(to_onnx(model))
+
+    def proba(a, b):
+        cells = {"a": np.array([[a]], dtype=object), "b": np.array([[b]], dtype=object)}
+        return session.run(["probabilities"], cells)[0]
+
+    for missing in (None, np.nan, pd.NA, pd.NaT, "nan"):
+        expected = model.predict_proba(pd.DataFrame({"a": [None], "b": ["x"]}))
+        np.testing.assert_allclose(proba(missing, "x"), expected, atol=1e-6)
+    for level in ("None", "nan"):  # which the training rows have
+        expected = model.predict_proba(pd.DataFrame({"a": ["x"], "b": [level]}))
+        np.testing.assert_allclose(proba("x", level), expected, atol=1e-6)
+
+
+def test_rows_that_the_model_refuses_have_no_probabilities():
+    one_hot = OneHotEncoder(handle_unknown="error")
+    X = pd.DataFrame({"a": ["x", "y"] * 30})
+    graph = to_onnx(make_pipeline(one_hot, LogisticRegression()).fit(X, np.arange(60) % 2))
+    _, proba = answers(graph, pd.DataFrame({"a": ["x", "z", None]}))
+    assert np.isnan(proba).all(axis=1).tolist() == [False, True, True]
+    X, y = numbers()
+    rows = np.array([[0.0, 0.0, 0.0], [0.0, np.inf, 0.0], [np.nan, 0.0, 0.0]])
+    tree = DecisionTreeClassifier(max_depth=3)
+    for model, refused in (
+        (network(encoder=None), [False, True, True]),
+        (LogisticRegression(), [False, True, True]),
+        (network(), [False, True, False]),
+        (network(n_members=2), [False, True, False]),
+        (tree, [False, True, False]),
+    ):
+        _, proba = answers(to_onnx(model.fit(X, y)), rows)
+        assert np.isnan(proba).all(axis=1).tolist() == refused
+
+
+def test_boosted_trees_take_infinite_numbers():
+    X, y = numbers()
+    model = HistGradientBoostingClassifier(max_iter=3).fit(X, y)
+    assert_answers(model, np.array([[np.inf, -np.inf, np.nan]]), 1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_a_number_beside_a_threshold_is_on_the_side_of_the_model(shift):
+    X = shift + np.random.RandomState(0).normal(size=(300, 1))
+    y = np.random.RandomState(1).randint(0, 2, 300)
+    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
+    tree = model[-1].tree_
+    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
+    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-40, 41)
+    assert_answers(model, np.append(near.ravel(), X)[:, None], dtype="float64")
+
+
+def test_categories_of_boosted_trees():
+    X, new = table().drop(columns="flag"), new_rows().drop(columns="flag")
+    for column in ("color", "job", "rare"):
+        X[column] = X[column].astype("category")
+        known = X[column].cat.categories
+        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
+    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
+    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
+    assert_answers(model.fit(X, labels(3, "text")), new, dtype="float64")
+
+
+def test_classes_that_the_student_never_saw():
+    X, y = table(), labels(2, "integer")
+    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
+    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
+    fixed = {"alpha": 1.0, "temperature": 1.0, "augmentation": None}
+    model = DistilledClassifier(HistGradientBoostingClassifier(), student, **fixed)
+    graph = assert_answers(model.fit(X, y, soft_targets=soft), new_rows(), dtype="float64")
+    assert json.loads(graph.metadata_props[0].value) == [-1, 3, 9]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9])
+def test_columns_far_from_zero_keep_their_digits(offset):
+    X, y = numbers()
+    model = network(encoder=None).fit(10 * X + offset, y)
+    for dtype, tolerance in TOLERANCE.items():
+        assert_answers(model, 10 * X + offset, tolerance, dtype=dtype)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"kernel": "nngp"},
+        {"kernel": "ntk-full", "depth": 3, "bias": 0.3},
+        {"kernel": "laplace"},
+        {"input_norm": None, "input_intercept": False},
+        {"kernel": "ntk-full", "input_norm": None, "bias": 0.5},
+        {"kernel": "laplace", "input_norm": None},
+    ],
+    ids=str,
+)
+def test_kernel_teachers(n_classes, params):
+    """The rows of the fit are among those that are predicted, whose kernels are the hardest."""
+    X = pd.concat([table(), new_rows()]).astype({"flag": object})
+    model = KernelTeacher(**params, ridge=1e-6).fit(table(), labels(n_classes, "text"))
+    assert_answers(model, X, 1e-7, dtype="float64")
+    assert_answers(model, X, 1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_modules_of_torch(n_classes):
+    X = np.random.RandomState(0).rand(30, 64).astype(np.float32)
+    model = ModuleClassifier(SmallCNN, image_shape=(1, 8, 8), max_epochs=1, random_state=0)
+    graph = to_onnx(model.fit(X, np.arange(30) % n_classes), X)
+    for rows in (X, X[:1]):
+        np.testing.assert_allclose(answers(graph, rows)[1], model.predict_proba(rows), atol=1e-5)
+    with pytest.raises(ValueError, match="target_opset must be at least 18"):
+        to_onnx(model, target_opset=13)
+
+
+#: Pipelines with a step that has no description, so that skl2onnx converts them.
+CONVERTED = {
+    "network": make_pipeline(PCA(3), network(encoder=None)),
+    "distilled": distilled(
+        make_pipeline(PCA(3), network(encoder=None)), temperature=2.0, class_prior="uniform"
+    ),
+    "distilled, in a pipeline": make_pipeline(PCA(3), distilled(network(encoder=None))),
+    "self-distilled": make_pipeline(PCA(3), SelfDistillClassifier(network(encoder=None))),
+    "search": GridSearchCV(
+        make_pipeline(PCA(), network(encoder=None)), {"pca__n_components": [2, 3]}, cv=2
+    ),
+    "batched search": make_pipeline(
+        PCA(3), BatchedGridSearchCV(network(encoder=None), {"width": [2, 4]}, cv=2)
+    ),
+    "kernel": make_pipeline(PCA(3), KernelTeacher()),
+    "MLP": make_pipeline(
+        PCA(3), ModuleClassifier(MLP, module_params={"width": 4}, max_epochs=1, random_state=0)
+    ),
+    "calibrated": make_pipeline(PCA(3), CalibratedClassifierCV(network(encoder=None), cv=2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", CONVERTED)
+def test_models_that_skl2onnx_converts(name, n_classes):
+    X = np.random.RandomState(0).normal(size=(150, 4))
+    model = CONVERTED[name].fit(X, labels(n_classes, "text"))
+    assert_answers(model, X, 1e-6, dtype="float64")
+    assert_answers(model, X.astype(np.float32).astype(np.float64), 1e-5)
+
+
+def test_encoded_tables_before_other_steps():
+    X, new = table(), new_rows()
+    model = make_pipeline(TableEncoder(), PCA(3), LogisticRegression()).fit(X, labels(3, "text"))
+    graph = to_onnx(model, X, dtype="float64")
+    np.testing.assert_allclose(answers(graph, new)[1], model.predict_proba(new), rtol=0, atol=1e-6)
+    assert [each.name for each in graph.graph.input] == X.columns.tolist()
+    with pytest.raises(ValueError, match=r"the step PCA .* skl2onnx needs rows X"):
+        to_onnx(model)
+
+
+def test_a_student_that_skl2onnx_converts():
+    X, y = numbers()
+    student = GradientBoostingClassifier(n_estimators=3, random_state=0)
+    model = distilled(student, alpha=1.0, temperature=2.0).fit(X, y)
+    rows = X.astype(np.float32).astype(np.float64)
+    assert_answers(model, rows, 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_options_of_skl2onnx():
+    register_onnx_converters()
+    register_onnx_converters()
+    X, y = numbers()
+    for n_classes in (2, 3):
+        y = np.arange(len(X)) % n_classes
+        model = network(encoder=None).fit(X, y)
+        options = {id(model): {"zipmap": False, "raw_scores": True}}
+        graph = skl2onnx.to_onnx(model, X[:1], options=options)
+        scores = session_of(graph).run(None, {"X": X})[1]
+        decision = model.decision_function(X)
+        expected = np.column_stack([-decision, decision]) if n_classes == 2 else decision
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
+        single = X.astype(np.float32)
+        mapped = session_of(skl2onnx.to_onnx(model, single[:1])).run(None, {"X": single})[1]
+        found = [[row[label] for label in model.classes_] for row in mapped]
+        np.testing.assert_allclose(found, model.predict_proba(single * 1.0), rtol=0, atol=1e-5)
+
+
+def test_rows_are_compared():
+    X, y = numbers()
+    model = make_pipeline(StandardScaler(), PCA(2), network(encoder=None)).fit(X + 1e6, y)
+    with pytest.raises(ValueError, match=r"differ by .* more than 0\.0001"):
+        to_onnx(model, X + 1e6)
+    to_onnx(model, X + 1e6, check=False)
+    to_onnx(model, X + 1e6, dtype="float64")
+    network_ = network().fit(table(), labels(2, "text"))
+    to_onnx(network_, table())
+    network_.output_weights_ = network_.output_weights_ * np.float64("nan")
+    with pytest.raises(ValueError, match="more than 1e-06"):
+        to_onnx(network_, table())
+
+
+def test_rows_of_polars_are_compared():
+    polars = pytest.importorskip("polars")
+    X = table()
+    rows = {name: [None if pd.isna(cell) else cell for cell in X[name]] for name in X}
+    rows = polars.DataFrame(rows)
+    to_onnx(network().fit(rows, labels(2, "text")), rows)
+
+
+def test_what_cannot_be_written():
+    X, y = numbers()
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        to_onnx(LogisticRegression().fit(X, y), dtype="int8")
+    with pytest.raises(ValueError, match="target_opset must be at least 13"):
+        to_onnx(LogisticRegression().fit(X, y), target_opset=12)
+    with pytest.raises(ValueError, match=r"kernel that is a function\. skl2onnx cannot"):
+        to_onnx(KernelTeacher(kernel=lambda a, b: a @ b.T).fit(X, y))
+    with pytest.raises(ValueError, match=r"a mean over random draws\. skl2onnx cannot"):
+        to_onnx(KernelTeacher(method="margin").fit(*numbers(12)))
+    with pytest.raises(ValueError, match="search with refit"):
+        to_onnx(GridSearchCV(LogisticRegression(), {"C": [1, 2]}, refit=False).fit(X, y))
+    ordinal = OrdinalEncoder()
+    mixed = pd.DataFrame({"a": pd.Series([1, "x"] * 30, dtype=object)})
+    with pytest.raises((ValueError, TypeError)):
+        to_onnx(make_pipeline(ordinal, LogisticRegression()).fit(mixed, np.arange(60) % 2))
+
+
+def test_a_package_that_is_missing(monkeypatch):
+    X, y = numbers()
+    model = LogisticRegression().fit(X, y)
+
+    def import_module(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(_onnx_graph.importlib, "import_module", import_module)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-kd\[onnx\]'"):
+        to_onnx(model)
