@@ -141,7 +141,7 @@ class DistillationDisplay:
         options = MeasurementOptions(
             cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, groups=groups
         )
-        frame = measure_folds(estimator, X, y, options)
+        frame, _ = measure_folds(estimator, X, y, options)
         return cls(frame=frame, score_name=score_name).plot(ax, errorbar_kw=errorbar_kw)
 
     def plot(self, ax=None, *, score_name=None, errorbar_kw=None):

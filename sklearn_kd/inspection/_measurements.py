@@ -49,6 +49,7 @@ from sklearn_kd._utils.sub_estimators import (
 )
 from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd.export import compact
+from sklearn_kd.inspection._subgroups import Partitions
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
@@ -275,6 +276,7 @@ class MeasurementOptions:
     #: A score that both students must have, or None.
     decide_by: str | None = None
     groups: Any = None
+    subgroups: Any = None
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,8 @@ def measure_folds(distiller, X, y, options):
     -------
     frame : DataFrame
         One line for each model, fold and seed.
+    disagreement : DataFrame
+        One line for each subgroup and class.
     """
     import pandas as pd
 
@@ -349,9 +353,9 @@ def measure_folds(distiller, X, y, options):
     seeds = [int(seed) for seed in seeds]
     folds = _folds(options.cv, data, used, fold_seed)
 
-    scorer = _Scorer(classes, class_weight_sums)
+    scorer = _Scorer(classes, class_weight_sums, Partitions.of(options.subgroups, X, y))
     start = time.perf_counter()
-    lines, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
+    lines, counts, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
     budget = MAX_SPEED_SHARE * (time.perf_counter() - start) / (len(folds) * len(MODELS))
     for fold, models, own_lines in kept:
         X_test = safe_indexing(X, folds[fold][1])
@@ -362,7 +366,9 @@ def measure_folds(distiller, X, y, options):
     settings = [name for name in SETTINGS if name in frame]
     settings += [REFUSAL] * (REFUSAL in frame)
     frame = frame[["model", "fold", "seed", *SCORES, *COSTS, "n_train", "n_test", *settings]]
-    return frame.astype({"n_augmented": "Int64"}) if "n_augmented" in settings else frame
+    if "n_augmented" in settings:
+        frame = frame.astype({"n_augmented": "Int64"})
+    return frame, scorer.partitions.frame(counts, folds)
 
 
 def _folds(cv, data, used, seed):
@@ -397,6 +403,8 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
     -------
     lines : list of dict
         One line for each model, fold and seed.
+    counts : ndarray of shape (n_folds, 1 + n_measures, n_lines)
+        Of rows by subgroup and class, see `Partitions`. Means over seeds.
     kept : list of (fold, models, lines)
         Number of the fold, models by name, and those of ``lines`` that belong to them.
     """
@@ -407,11 +415,13 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
         )
         for fold, seed in tasks
     )
-    lines, kept = [], []
+    lines, counts, kept = [], [], []
     n_parallel, seconds = effective_n_jobs(options.n_jobs), 0.0
     results = zip(tasks, results, strict=True)
-    for n_done, ((fold, seed), (measured, models, own_seconds)) in enumerate(results, start=1):
+    for n_done, ((fold, seed), result) in enumerate(results, start=1):
+        measured, own_counts, models, own_seconds = result
         seconds += own_seconds
+        counts.append(own_counts)
         key = {"fold": fold, "seed": seed}
         own_lines = [{"model": name, **key, **measured[name]} for name in MODELS]
         lines += own_lines
@@ -424,7 +434,8 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
                 f"[distillation_report] fold {fold + 1} of {len(folds)}, seed {number} of "
                 f"{len(seeds)}: distilled in {of_fit:.1f} s, about {left:.0f} s left"
             )
-    return lines, kept
+    counts = np.array(counts).reshape(len(folds), len(seeds), *counts[0].shape)
+    return lines, counts.mean(axis=1), kept
 
 
 def _measure_speed(models, lines, X, n_latency, budget):
@@ -442,7 +453,7 @@ def _measure_speed(models, lines, X, n_latency, budget):
 
 
 def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
-    """Return measures of the three models on one fold and seed, the models if kept, and seconds."""
+    """Return measures and counts on one fold and seed, the models if kept, and seconds."""
     start, (train, test) = time.perf_counter(), fold
     model = clone(distiller).set_params(random_state=seed)
     metadata = {"sample_weight": data.weight, "groups": data.groups}
@@ -463,13 +474,15 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
         "hard": without_history(student),
         "distilled": model.without_teacher(keep_history=False),
     }
-    measured = scorer(models, data.take(test), model.classes_)
+    measured, labels = scorer(models, data.take(test), model.classes_)
+    weight = None if data.weight is None else data.weight[test]
+    counts = scorer.partitions.count(test, data.y[test], labels, weight)
     for name, line in measured.items():
         line["bytes"] = model_bytes(models[name])
         line |= dict.fromkeys(MEASURED_ONCE, np.nan)
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
-    return measured, models if keep_models else None, time.perf_counter() - start
+    return measured, counts, models if keep_models else None, time.perf_counter() - start
 
 
 def _settings(model):
@@ -511,16 +524,18 @@ class _Scorer:
         Sorted labels of all rows.
     class_weight_sums : ndarray of shape (n_classes,)
         Sum of the weights of all rows of each class.
+    partitions : Partitions, optional
+        Subgroups and classes whose rows are counted.
     """
 
-    def __init__(self, classes, class_weight_sums):
-        self.classes = classes
+    def __init__(self, classes, class_weight_sums, partitions=None):
+        self.classes, self.partitions = classes, partitions
         # for two classes the average precision is that of the rarer one
         is_second_rarer = class_weight_sums[1] <= class_weight_sums[0]
         self.rarer = classes[1] if is_second_rarer else classes[0]
 
     def __call__(self, models, data, known):
-        """Return the scores of each model as a dict of dict.
+        """Return the scores of each model as a dict of dict, and its labels.
 
         Parameters
         ----------
@@ -542,7 +557,7 @@ class _Scorer:
             else None
             for name, model in models.items()
         }
-        return {
+        measured = {
             name: {
                 **_label_scores(data, labels[name]),
                 **self._probability_scores(data, proba[name], classes),
@@ -552,6 +567,7 @@ class _Scorer:
             }
             for name in models
         }
+        return measured, labels
 
     def _probability_scores(self, data, P, classes):
         names = (*PROBABILITY_SCORES, "calibration_error")

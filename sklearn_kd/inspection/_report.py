@@ -26,6 +26,7 @@ from sklearn_kd.inspection._measurements import (
 )
 from sklearn_kd.inspection._plotting import check_columns
 from sklearn_kd.inspection._result_text import html_of_result, text_of_result
+from sklearn_kd.inspection._subgroups import MEASURES, notable_lines
 
 #: Scores that can decide, and whether higher values are better.
 HIGHER_IS_BETTER = {
@@ -54,6 +55,8 @@ TITLES = {
     "hard": "student on hard labels",
     "distilled": "distilled student",
 }
+#: Most lines of subgroups that are printed.
+MAX_NOTABLE = 8
 #: Columns that are printed whatever score decides.
 ALWAYS_PRINTED = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
 
@@ -76,6 +79,8 @@ class DistillationReport:
     margin : float or None, default=None
         Smallest difference in ``decide_by`` considered practically relevant, in the units of that
         score. None: 0.005, or for the log loss 1 % of that of the student on hard labels.
+    disagreement : DataFrame or None, default=None
+        That of an existing report.
 
     Attributes
     ----------
@@ -137,6 +142,13 @@ class DistillationReport:
     summary : DataFrame of shape (n_models, 2 * n_measures)
         One line for each model, with the columns (measure, "mean") and (measure, "standard
         error").
+    disagreement : DataFrame of shape (n_lines, 11) or None
+        How often the distilled student and its teacher predict different labels, for all rows (the
+        first line), each true class, each subgroup that was passed and each class in a subgroup.
+        Columns ``subgroup`` and ``class`` (None for all), ``n_rows``, the share ``disagreement`` of
+        rows with different labels, and the accuracies ``teacher``, ``hard`` and ``distilled``, all
+        on test rows, and their standard errors over folds (``disagreement_error`` and so on).
+        Lines with clearly more disagreement than all rows are printed with the report.
 
     See Also
     --------
@@ -190,10 +202,11 @@ class DistillationReport:
 
     __module__ = "sklearn_kd.inspection"
 
-    def __init__(self, frame, *, decide_by="log_loss", margin=None):
+    def __init__(self, frame, *, decide_by="log_loss", margin=None, disagreement=None):
         _check_decision(decide_by, margin)
         check_columns(frame, [*REQUIRED_COLUMNS, decide_by])
         self.frame = frame
+        self.disagreement = disagreement
         self.decide_by = decide_by
         differences = _differences(frame, decide_by)
         self.difference, error, self.n_folds = over_folds(differences, "difference")
@@ -356,11 +369,37 @@ class DistillationReport:
             ]
         return pd.DataFrame(table, index=list(self.summary.index))
 
+    def _notable(self):
+        """Return a sentence on notable disagreement and its lines, or None without any."""
+        if self.disagreement is None:
+            return None
+        lines = notable_lines(self.disagreement)
+        if not len(lines):
+            return None
+        table = lines[["subgroup", "class", "n_rows"]].fillna("all").astype(str)
+        for name in MEASURES:
+            error = lines[f"{name}_error"]
+            table[name] = [
+                f"{mean:.3f} +- {spread:.3f}"
+                for mean, spread in zip(lines[name], error, strict=True)
+            ]
+        shown = f", of which the first {MAX_NOTABLE} are shown" if len(lines) > MAX_NOTABLE else ""
+        sentence = (
+            "The distilled student and its teacher predict different labels for "
+            f"{100 * self.disagreement['disagreement'].iloc[0]:.1f} % of all rows, and for clearly "
+            f"more of these{shown}:"
+        )
+        return sentence, table[:MAX_NOTABLE].set_index(["subgroup", "class"])
+
     def __repr__(self):
-        return text_of_result(self.verdict, self._table())
+        notable = self._notable()
+        text = text_of_result(self.verdict, self._table())
+        return text if notable is None else f"{text}\n\n{text_of_result(*notable)}"
 
     def _repr_html_(self):
-        return html_of_result(self.verdict, self._table())
+        notable = self._notable()
+        text = html_of_result(self.verdict, self._table())
+        return text if notable is None else f"{text}\n{html_of_result(*notable)}"
 
 
 def _check_decision(decide_by, margin):
@@ -412,6 +451,7 @@ def distillation_report(  # noqa: PLR0913
     n_seeds=5,
     sample_weight=None,
     groups=None,
+    subgroups=None,
     distiller=None,
     decide_by="log_loss",
     margin=None,
@@ -451,6 +491,10 @@ def distillation_report(  # noqa: PLR0913
     groups : array-like of shape (n_samples,), default=None
         Rows of one group stay together in the folds, if ``cv`` is a number or a splitter that takes
         groups, and in the fits of the distilled model and of students that take groups.
+    subgroups : str, list of str, array-like of shape (n_samples,), DataFrame or None, default=None
+        Subgroups of rows for ``disagreement`` of the report, such as regions or sexes: names of
+        columns of X, a label for each row, or several of these as a DataFrame, with at most 50
+        different values each. They have no effect on folds and fits.
     distiller : DistilledClassifier, default=None
         How to distill, with ``alpha``, ``temperature``, ``cv`` and its other parameters. It is
         cloned, with the teacher and student given here and the seed as its ``random_state``. None:
@@ -479,8 +523,8 @@ def distillation_report(  # noqa: PLR0913
     Returns
     -------
     report : DistillationReport
-        With ``decision``, ``verdict``, ``interval``, ``summary``, ``frame`` and ``plot``. Printing
-        it shows the verdict and a table.
+        With ``decision``, ``verdict``, ``interval``, ``summary``, ``disagreement``, ``frame`` and
+        ``plot``. Printing it shows the verdict, a table and subgroups of much disagreement.
 
     Raises
     ------
@@ -488,7 +532,8 @@ def distillation_report(  # noqa: PLR0913
         If ``distiller`` is not a DistilledClassifier, or a model cannot be pickled.
     ValueError
         If ``y`` has one class, a fold is empty, an option is out of range, or ``decide_by``
-        requires ``predict_proba`` and the students do not have it.
+        requires ``predict_proba`` and the students do not have it, or if ``subgroups`` names
+        columns that X lacks, has another number of rows or too many values.
 
     See Also
     --------
@@ -543,7 +588,16 @@ def distillation_report(  # noqa: PLR0913
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})
     options = MeasurementOptions(
-        cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, decide_by, groups
+        cv,
+        n_seeds,
+        sample_weight,
+        n_latency,
+        n_jobs,
+        random_state,
+        verbose,
+        decide_by=decide_by,
+        groups=groups,
+        subgroups=subgroups,
     )
-    frame = measure_folds(distiller, X, y, options)
-    return DistillationReport(frame, decide_by=decide_by, margin=margin)
+    frame, disagreement = measure_folds(distiller, X, y, options)
+    return DistillationReport(frame, decide_by=decide_by, margin=margin, disagreement=disagreement)

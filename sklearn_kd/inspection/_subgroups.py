@@ -1,0 +1,197 @@
+"""Disagreement of the distilled student with its teacher, by subgroup of rows and by class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklearn_kd._utils.paired import paired_means
+from sklearn_kd._utils.sklearn_compat import num_samples
+
+#: Subgroups of a column above which its values are likely to be numbers.
+MAX_SUBGROUPS = 50
+#: What is counted on each line, after the weight: rows on which the distilled student and its
+#: teacher differ, and rows on which each model is correct.
+MEASURES = ("disagreement", "teacher", "hard", "distilled")
+#: A disagreement is notable if it exceeds that of all rows by so many standard errors, since there
+#: are many lines, by so much, and on so many rows.
+NOTABLE_STANDARD_ERRORS, NOTABLE_DIFFERENCE, NOTABLE_ROWS = 3, 0.02, 20
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Lines of a report on subgroups, and the lines that each row belongs to.
+
+    Attributes
+    ----------
+    lines : list of (subgroup, class)
+        None stands for all subgroups, and for all classes.
+    line_of_row : ndarray of int of shape (n_samples, n_partitions)
+        The line of each row in each partition of the rows.
+    """
+
+    lines: list
+    line_of_row: np.ndarray
+
+    @classmethod
+    def of(cls, subgroups, X, y):
+        """Divide rows by class, by each column of subgroups, and by both.
+
+        Parameters
+        ----------
+        subgroups : str, list of str, array-like, DataFrame or None
+            As in :func:`~sklearn_kd.inspection.distillation_report`.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+        y : ndarray of shape (n_samples,)
+        """
+        classes, class_of_row = np.unique(y, return_inverse=True)
+        classes, one = classes.tolist(), np.zeros(len(y), dtype=np.intp)
+        lines, found = [], []
+
+        def add(names, code, some_classes, class_code):
+            found.append(len(lines) + code * len(some_classes) + class_code)
+            lines.extend((name, label) for name in names for label in some_classes)
+
+        add([None], one, [None], one)
+        add([None], one, classes, class_of_row)
+        for names, code in subgroup_codes(subgroups, X):
+            add(names, code, [None], one)
+            add(names, code, classes, class_of_row)
+        return cls(lines, np.column_stack(found))
+
+    def count(self, rows, y, labels, weight):
+        """Return weights of the test rows of each line, in all and of each of the measures.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_test,)
+            Positions of the test rows.
+        y : ndarray of shape (n_test,)
+        labels : dict of ndarray of shape (n_test,)
+            Predicted by each model.
+        weight : ndarray of shape (n_test,) or None
+
+        Returns
+        -------
+        ndarray of shape (1 + n_measures, n_lines)
+        """
+        weight = np.ones(len(y)) if weight is None else weight
+        is_counted = [labels["distilled"] != labels["teacher"]]
+        is_counted += [labels[name] == y for name in MEASURES[1:]]
+        lines = self.line_of_row[rows]
+        return np.array(
+            [
+                np.bincount(
+                    lines.ravel(),
+                    weights=np.repeat(values, lines.shape[1]),
+                    minlength=len(self.lines),
+                )
+                for values in (weight, *(weight * each for each in is_counted))
+            ]
+        )
+
+    def frame(self, counts, folds):
+        """Return shares and their standard errors over folds, one line for each that has rows.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n_folds, 1 + n_measures, n_lines)
+            Means over seeds of what `count` returns.
+        folds : list of (train, test)
+            Positions of rows.
+
+        Returns
+        -------
+        DataFrame
+        """
+        import pandas as pd
+
+        tested = np.unique(np.concatenate([test for _, test in folds]))
+        n_rows = np.bincount(self.line_of_row[tested].ravel(), minlength=len(self.lines))
+        sizes = np.array([[len(train), len(test)] for train, test in folds])
+        found = []
+        for number, (subgroup, label) in enumerate(self.lines):
+            weight = counts[:, 0, number]
+            kept = np.flatnonzero(weight > 0)
+            if not len(kept):
+                continue
+            shares = counts[kept, 1:, number].T / weight[kept]
+            n_train, n_test = sizes[kept].sum(axis=0)
+            means, errors = paired_means(
+                shares,
+                weight[kept],
+                np.arange(len(kept)),
+                n_observations=len(kept),
+                test_to_train=len(kept) * n_test / n_train,
+            )
+            line = {"subgroup": subgroup, "class": label, "n_rows": int(n_rows[number])}
+            for name, mean, error in zip(MEASURES, means, errors, strict=True):
+                line[name] = float(mean)
+                line[f"{name}_error"] = float(error) if len(kept) > 1 else np.nan
+            found.append(line)
+        frame = pd.DataFrame(found)
+        return frame.astype({"subgroup": object, "class": object}).where(
+            frame.notna() | ~frame.columns.isin(["subgroup", "class"]), None
+        )
+
+
+def subgroup_codes(subgroups, X):
+    """Return the names of the subgroups of each column, and the code of each row.
+
+    Raises a ValueError for columns that X lacks, for other numbers of rows and for columns of many
+    values.
+    """
+    import pandas as pd
+
+    if subgroups is None:
+        return []
+    columns = _columns(subgroups, X)
+    found = []
+    for name, values in columns.items():
+        values = pd.Series(np.asarray(values))
+        if len(values) != num_samples(X):
+            raise ValueError(f"subgroups has {len(values)} rows, and X has {num_samples(X)}.")
+        code, levels = pd.factorize(values, sort=True)
+        start = "" if name is None else f"{name}="
+        names = [f"{start}{level}" for level in levels]
+        if (code < 0).any():
+            code, names = np.where(code < 0, len(levels), code), [*names, f"{start}missing"]
+        if len(names) > MAX_SUBGROUPS:
+            raise ValueError(
+                f"subgroups {'' if name is None else repr(name) + ' '}has {len(names)} different "
+                f"values, more than {MAX_SUBGROUPS}: cut numbers into intervals, for example with "
+                "pandas.qcut, and pass these."
+            )
+        found.append((names, code.astype(np.intp)))
+    return found
+
+
+def _columns(subgroups, X):
+    """Return name to values, where a single array without a name has None."""
+    names = [subgroups] if isinstance(subgroups, str) else subgroups
+    is_names = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if is_names and (isinstance(subgroups, str) or len(names) != num_samples(X)):
+        known = list(getattr(X, "columns", []))
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise ValueError(
+                f"subgroups names the columns {unknown}, which X lacks: pass columns of a "
+                "DataFrame, or a label for each row."
+            )
+        return {name: X[name] for name in names}
+    if hasattr(subgroups, "columns"):
+        return {name: subgroups[name] for name in subgroups.columns}
+    if np.ndim(subgroups) != 1:
+        raise ValueError(
+            f"subgroups must be a label for each row, got an array of shape {np.shape(subgroups)}: "
+            "pass several as a DataFrame."
+        )
+    return {getattr(subgroups, "name", None): subgroups}
+
+
+def notable_lines(frame):
+    """Return the lines on which student and teacher differ clearly more often than on all rows."""
+    overall = frame["disagreement"].iloc[0]
+    excess = frame["disagreement"] - overall
+    is_notable = excess > NOTABLE_STANDARD_ERRORS * frame["disagreement_error"]
+    is_notable &= (excess > NOTABLE_DIFFERENCE) & (frame["n_rows"] >= NOTABLE_ROWS)
+    return frame[is_notable].sort_values("disagreement", ascending=False, kind="stable")
