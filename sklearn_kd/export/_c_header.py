@@ -49,8 +49,8 @@ def to_c(model, *, dtype="float32", name="model"):
 
     - ``model_row``, a struct of the raw columns that the model reads: ``double`` for numbers and
       booleans, with NaN as a missing cell, and ``const char *`` for texts in UTF-8, with NULL as a
-      missing cell. A column whose name is no identifier has a similar one. The header lists the
-      columns that are not read.
+      missing cell. A column whose name is no identifier has a similar one, and columns without
+      names are x0, x1 and so on. The header lists the columns that are not read.
     - ``model_columns``, the names of these columns, and ``MODEL_N_COLUMNS``.
     - ``model_classes``, the labels, and ``MODEL_N_CLASSES``. Booleans are 0 and 1.
     - ``int model_predict_proba(const model_row *row, double *proba)``

@@ -9,8 +9,8 @@ from sklearn_kd.export._c_unit import each, loop, numbers_and_scale
 def is_extended(spec, arrays):
     """Return whether the outermost pieces of numbers extend to their bounds.
 
-    A row of a table is then interpolated between two rows that are rounded once. Rows of int8 are
-    sums of slopes of int8, which the edges of the training rows keep integers.
+    A number beyond the outermost edges is then interpolated between two rows, each rounded once.
+    Sums of weights of int8 are integers at the edges, and would not be at the bounds.
     """
     return spec["kind"] == "layers" and not isinstance(arrays[spec["rows"]], tuple)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_kd.export._c_tokens import double
-from sklearn_kd.export._c_unit import each, numbers_and_scale
+from sklearn_kd.export._c_unit import each, if_else, indented, numbers_and_scale
 from sklearn_kd.export._columns import ExportError
 
 #: Tests of a node, and the bits of the place of its cell.
@@ -32,7 +32,7 @@ def tree_lines(unit, cells, arrays, spec):
     walk = [
         f"const {unit.prefix}_node *node = &{nodes}[{root}[t]];",
         "while (node->test >= 0) {",
-        *(f"    {line}" for line in _step(unit, arrays, spec, nodes)),
+        *indented(_step(unit, arrays, spec, nodes)),
         "}",
     ]
     if is_mean:
@@ -41,7 +41,7 @@ def tree_lines(unit, cells, arrays, spec):
         to = "0" if n == 1 else f"{unit.array('output', outputs)}[t]"
         walk.append(f"out[{to}] += (double){table}[node->next];")
     sums = [*each(n, "out[k] = 0.0;"), f"for (int t = 0; t < {n_trees}; ++t) {{"]
-    sums += [*(f"    {line}" for line in walk), "}"]
+    sums += [*indented(walk), "}"]
     scale = None if scale is None else unit.array("scale", scale.astype(np.float64))
     factor = "" if scale is None else f" * {scale}[{'k' if is_mean else 0}]"
     if is_mean:
@@ -62,8 +62,7 @@ def _step(unit, arrays, spec, nodes):
     has_numbers = any(reader["kind"] == "number" for reader in spec["readers"])
     lines = ["int is_left;"]
     if of_set and has_numbers:
-        lines += ["if ((node->test & 2) != 0) {", *(f"    {x}" for x in of_set), "} else {"]
-        lines += [*(f"    {x}" for x in of_number), "}"]
+        lines += if_else("(node->test & 2) != 0", of_set, of_number)
     else:
         lines += of_set or of_number
     return [*lines, f"node = is_left ? node + 1 : &{nodes}[node->next];"]
