@@ -1,18 +1,23 @@
-"""Time one raw row, from a dict, of a compact model and of the models that it stands for.
+"""Time one raw row, from a dict, of the files of a student and of the models that it stands for.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/compact_rows.py
 
 A forest of 300 trees, HistGradientBoosting and LightGBM (if it is installed) are compared with the
-network that is distilled from the forest: behind a ColumnTransformer, with its own encoder, and as
-compact models of float32 and int8 weights. "numbers" is a made table of 20 columns. Each call gets
-a dict, another one each time. Estimators get a DataFrame of one row that is made of it, which is
-part of the time, and the booster of LightGBM gets the codes of its levels. Models take turns of
-100 calls, so that a slow period of the machine affects all of them. The networks are trained for a
-few epochs only, because prediction takes the same time. The script prints Markdown.
+network that is distilled from the forest: behind a ColumnTransformer, with its own encoder, as
+compact models of float32 and int8 weights, in ONNX (if onnxruntime is installed) with an input for
+each column and with two inputs, and in C (if there is a compiler). "numbers" is a made table of 20
+columns. Each call gets a dict, another one each time. Estimators get a DataFrame of one row that is
+made of it, and onnxruntime gets arrays, which is part of the time. The booster of LightGBM gets the
+codes of its levels, and C a struct. Models take turns of 100 calls, so that a slow period of the
+machine affects all of them. Rows a second are those of a table of 20,000 rows, the median of five
+calls. The networks are trained for a few epochs only, because prediction takes the same time. The
+script prints Markdown.
 """
 
 import argparse
+import json
 import pickle
+import shutil
 import time
 import warnings
 
@@ -26,17 +31,23 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
-from sklearn_kd.export import compact
+from sklearn_kd.export import compact, to_onnx
 
 try:
     from lightgbm import LGBMClassifier
 except ImportError:
     LGBMClassifier = None
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
 
 TABLES = ("adult", "bank_marketing", "telco_churn", "numbers")
 SLOW = ("forest", "HistGradientBoosting")
 #: Calls of a model at each of its turns, and those before that are not counted.
 TURN, WARM_UP = 100, 5
+#: Rows of the table that is predicted at once, and how often.
+N_TABLE_ROWS, N_TABLES = 20_000, 5
 
 
 def load(table, max_rows):
@@ -74,8 +85,33 @@ def booster_call(model, template):
     return predict
 
 
+def onnx_calls(model, *, by_column):
+    """Return functions of a dict and of a table that predict by onnxruntime, and the bytes."""
+    graph = to_onnx(model, by_column=by_column).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph, options)
+    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
+    types = {"tensor(double)": np.float64, "tensor(string)": object}
+    inputs = [(each.name, types[each.type]) for each in session.get_inputs()]
+
+    def predict(row):
+        arrays = {
+            name: np.array([[row[column] for column in columns[name]]], dtype=dtype)
+            for name, dtype in inputs
+        }
+        return session.run(["probabilities"], arrays)[0]
+
+    def predict_table(X):
+        arrays = {name: X[columns[name]].to_numpy(dtype) for name, dtype in inputs}
+        return session.run(["probabilities"], arrays)[0]
+
+    return predict, predict_table, len(graph)
+
+
 def calls(X, y, X_test, args):
-    """Return name to (function of a dict, bytes of the model)."""
+    """Return name to (function of a dict, function of a table or None, bytes of the model)."""
     forest = make_pipeline(TableEncoder(), RandomForestClassifier(args.trees, random_state=0))
     fixed = {"alpha": 0.5, "augmentation": None, "random_state": 0}
     network = TwoLayerPGDClassifier(args.width, max_iter=10, random_state=0)
@@ -88,23 +124,33 @@ def calls(X, y, X_test, args):
     timed_fit(boosting, levels, y)
     small = distilled.without_teacher(keep_history=False)
     found = {
-        "forest": (frame_call(distilled.teacher_, X), size(distilled.teacher_)),
-        "HistGradientBoosting": (frame_call(boosting, levels), size(boosting)),
+        "forest": estimator_calls(distilled.teacher_, X),
+        "HistGradientBoosting": estimator_calls(boosting, levels),
     }
     if LGBMClassifier is not None:
         lightgbm = LGBMClassifier(n_jobs=1, verbose=-1, random_state=0)
         timed_fit(lightgbm, levels, y)
         n_bytes = len(lightgbm.booster_.model_to_string().encode())
-        found["LightGBM"] = frame_call(lightgbm, levels), n_bytes
-        found["its booster"] = booster_call(lightgbm, levels), n_bytes
-    found["ColumnTransformer, network"] = frame_call(pipeline, X), size(pipeline)
-    found["network, distilled"] = frame_call(small, X), size(small)
+        found["LightGBM"] = *estimator_calls(lightgbm, levels)[:2], n_bytes
+        found["its booster"] = booster_call(lightgbm, levels), None, n_bytes
+    found["ColumnTransformer, network"] = estimator_calls(pipeline, X)
+    found["network, distilled"] = estimator_calls(small, X)
     for dtype in ("float32", "int8"):
         made = compact(distilled, X_test, dtype=dtype, max_change=0.2)
-        found[f"compact, {dtype}"] = made.predict_proba_one, made.n_bytes_
+        found[f"compact, {dtype}"] = made.predict_proba_one, made.predict_proba, made.n_bytes_
+    if onnxruntime is not None:
+        found["ONNX"] = onnx_calls(distilled, by_column=True)
+        found["ONNX, two inputs"] = onnx_calls(distilled, by_column=False)
     made = compact(boosting)
-    found["HistGradientBoosting, compact"] = made.predict_proba_one, made.n_bytes_
-    return found
+    found["HistGradientBoosting, compact"] = (
+        made.predict_proba_one, made.predict_proba, made.n_bytes_,
+    )  # fmt: skip
+    return found, distilled
+
+
+def estimator_calls(model, template):
+    dtypes = {name: dtype for name, dtype in template.dtypes.items() if dtype == "category"}
+    return frame_call(model, template), lambda X: model.predict_proba(X.astype(dtypes)), size(model)
 
 
 def size(model):
@@ -115,7 +161,7 @@ def measure(models, rows, rounds):
     """Return name to the microseconds of each call."""
     times = {name: [] for name in models}
     for first in range(0, rounds, TURN):
-        for name, (call, _) in models.items():
+        for name, (call, *_) in models.items():
             # the first calls are not counted: the others have filled the caches with their own
             numbers = range(first - WARM_UP, first + (TURN if name not in SLOW else TURN // 20))
             for number in numbers:
@@ -125,6 +171,35 @@ def measure(models, rows, rounds):
                 if number >= first:
                     times[name].append(1e6 * (time.perf_counter() - start))
     return times
+
+
+def rows_a_second(models, X):
+    """Return name to the rows a second of a table that is predicted at once."""
+    X = X.sample(N_TABLE_ROWS, replace=True, random_state=0).reset_index(drop=True)
+    found = {}
+    for name, (_, predict, _) in models.items():
+        times = []
+        for _ in range(N_TABLES if predict else 0):
+            start = time.perf_counter()
+            predict(X)
+            times.append(time.perf_counter() - start)
+        found[name] = len(X) / np.median(times) if times else np.nan
+    return found
+
+
+def c_line(model, X, ours):
+    """Return times and bytes of a C header, from `c_rows`."""
+    import c_rows
+
+    found = c_rows.measure(model, X, "float32", n_calls=200_000, compiler="cc")
+    p50, p99 = (found[name] / 1000 for name in ("p50", "p99"))
+    return [
+        f"{p50:.2f}",
+        f"{p99:.2f}",
+        f"{p50 / ours:.3f}",
+        f"{1e6 / p50:,.0f}",
+        f"{found['O2']:,}",
+    ]
 
 
 def main():
@@ -142,15 +217,19 @@ def main():
         print(f"Width {args.width}, {args.trees} trees, {args.rounds} calls.\n")
         for table in args.tables:
             X, y, X_test = load(table, args.max_rows)
-            models = calls(X, y, X_test, args)
+            models, distilled = calls(X, y, X_test, args)
             times = measure(models, X_test[:2000].to_dict("records"), args.rounds)
+            speeds = rows_a_second(models, X_test)
             ours = np.median(times["compact, float32"])
             for name, each in times.items():
                 p50, p99 = np.percentile(each, [50, 99])
-                numbers = f"{p50:,.1f}", f"{p99:,.1f}", f"{p50 / ours:,.1f}", f"{models[name][1]:,}"
-                lines.append([table, X.shape[1], name, *numbers])
-        header = ["table", "columns", "model", "p50, us", "p99, us", "p50 / compact", "bytes"]
-        print(markdown(header, lines))
+                speed = "" if np.isnan(speeds[name]) else f"{speeds[name]:,.0f}"
+                numbers = f"{p50:,.1f}", f"{p99:,.1f}", f"{p50 / ours:,.1f}", speed
+                lines.append([table, X.shape[1], name, *numbers, f"{models[name][2]:,}"])
+            if shutil.which("cc"):
+                lines.append([table, X.shape[1], "C", *c_line(distilled, X_test, ours)])
+        header = ["table", "columns", "model", "p50, us", "p99, us", "p50 / compact"]
+        print(markdown([*header, "rows a second", "bytes"], lines))
 
 
 if __name__ == "__main__":

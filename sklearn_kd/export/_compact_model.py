@@ -14,7 +14,6 @@ import json
 import math
 import os
 import struct
-import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Set
@@ -169,13 +168,15 @@ class CompactModel:
         path : str or path-like
         """
         folder = os.path.dirname(os.path.abspath(path))
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=".skdc-")
+        # without tempfile, whose import takes longer than to read a model
+        partial = os.path.join(folder, f".skdc-{os.urandom(8).hex()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(partial, "xb") as file:
                 file.write(self._data)
             os.replace(partial, path)
         except BaseException:
-            os.unlink(partial)
+            if os.path.exists(partial):
+                os.unlink(partial)
             raise
 
     @classmethod
