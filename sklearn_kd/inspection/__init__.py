@@ -1,5 +1,6 @@
 """Reports and displays that help to decide whether, and how, to distill."""
 
+from sklearn_kd.inspection._compression_curve_display import CompressionCurveDisplay
 from sklearn_kd.inspection._deferral_display import DeferralDisplay
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._fidelity_display import FidelityDisplay
@@ -14,6 +15,7 @@ from sklearn_kd.inspection._should_distill import (
 from sklearn_kd.inspection._width_curve_display import WidthCurveDisplay
 
 __all__ = [
+    "CompressionCurveDisplay",
     "DeferralDisplay",
     "DistillationAdvice",
     "DistillationCost",

@@ -334,31 +334,22 @@ def measure_folds(distiller, X, y, options):
             f"{type(last_step(student)).__name__} does not have: set decide_by='accuracy' or "
             "'balanced_accuracy'."
         )
-    X, y = indexable(X, column_or_1d(plain_labels(y)))
-    weight = options.sample_weight
-    weight = None if weight is None else validate_sample_weight(weight, X)
-    groups = options.groups
-    if groups is not None:
-        encode_groups(groups, len(y))  # an error for groups of other rows
-        groups = check_column(groups, "groups")
-    data = EvaluationRows(X, y, weight, groups)
-    used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
-    classes, y_encoded = encode_labels(y[used])
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-    class_weight_sums = np.bincount(y_encoded, weights=None if weight is None else weight[used])
+    data, used = evaluation_rows(X, y, options.sample_weight, options.groups)
+    classes, y_encoded = encode_labels(data.y[used])
+    weight = None if data.weight is None else data.weight[used]
+    class_weight_sums = np.bincount(y_encoded, weights=weight)
     rng = check_random_state(options.random_state)
     fold_seed = int(rng.randint(2**31 - 1))
     seeds = sample_without_replacement(2**31 - 1, options.n_seeds, random_state=rng)
     seeds = [int(seed) for seed in seeds]
-    folds = _folds(options.cv, data, used, fold_seed)
+    folds = evaluation_folds(options.cv, data, used, fold_seed)
 
     scorer = _Scorer(classes, class_weight_sums, Partitions.of(options.subgroups, X, y))
     start = time.perf_counter()
     lines, counts, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
     budget = MAX_SPEED_SHARE * (time.perf_counter() - start) / (len(folds) * len(MODELS))
     for fold, models, own_lines in kept:
-        X_test = safe_indexing(X, folds[fold][1])
+        X_test = safe_indexing(data.X, folds[fold][1])
         _measure_speed(models, own_lines, X_test, options.n_latency, budget)
         if options.verbose:
             print(f"[distillation_report] fold {fold + 1} of {len(folds)}: speed measured")
@@ -371,7 +362,28 @@ def measure_folds(distiller, X, y, options):
     return frame, scorer.partitions.frame(counts, folds)
 
 
-def _folds(cv, data, used, seed):
+def evaluation_rows(X, y, sample_weight, groups):
+    """Validate the rows of an evaluation.
+
+    Returns
+    -------
+    data : EvaluationRows
+    used : ndarray of bool of shape (n_samples,)
+        Rows of positive weight, which have at least two classes.
+    """
+    X, y = indexable(X, column_or_1d(plain_labels(y)))
+    weight = None if sample_weight is None else validate_sample_weight(sample_weight, X)
+    if groups is not None:
+        encode_groups(groups, len(y))  # an error for groups of other rows
+        groups = check_column(groups, "groups")
+    used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
+    classes, _ = encode_labels(y[used])
+    if len(classes) < 2:
+        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+    return EvaluationRows(X, y, weight, groups), used
+
+
+def evaluation_folds(cv, data, used, seed):
     """Return the training and test rows of each fold, of those that are used."""
     cv, y, groups = 5 if cv is None else cv, data.y, data.groups
     group = None if groups is None else encode_groups(groups, len(y))
@@ -463,7 +475,7 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
     # "auto" has chosen a student on these rows
     chosen = without_encoding(model.student_)
     student = chosen if isinstance(model.student, str) else model._get_student()
-    hard_params = _hard_label_fit_params(model, student, data.weight)
+    hard_params = hard_label_fit_params(model, student, data.weight)
     student = _same_seeds(student, chosen)
     hard_params |= group_fit_params(student, data.groups)
     student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
@@ -496,7 +508,7 @@ def _settings(model):
     return found
 
 
-def _hard_label_fit_params(model, student, weights):
+def hard_label_fit_params(model, student, weights):
     """Return the metadata for the fit of the student on hard labels, for all rows."""
     if weights is None:
         return {}

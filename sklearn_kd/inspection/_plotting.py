@@ -21,7 +21,7 @@ def pyplot(name):
     return plt
 
 
-def two_axes(ax, name):
+def two_axes(ax, name, figsize=(8, 4)):
     """Return two axes to draw in. New axes share their vertical axis.
 
     Parameters
@@ -30,9 +30,11 @@ def two_axes(ax, name):
         A single Axes is replaced by two in its place in the figure. None: a new figure.
     name : str
         Name of the display.
+    figsize : tuple of float
+        Inches of a new figure.
     """
     if ax is None:
-        options = {"sharey": True, "layout": "constrained", "figsize": (8, 4)}
+        options = {"sharey": True, "layout": "constrained", "figsize": figsize}
         return pyplot(name).subplots(1, 2, **options)[1]
     if hasattr(ax, "get_subplotspec"):
         spec = ax.get_subplotspec()

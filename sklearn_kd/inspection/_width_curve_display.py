@@ -1,20 +1,24 @@
 """Private implementation of :class:`sklearn_kd.inspection.WidthCurveDisplay`."""
 
 from inspect import signature
-from numbers import Integral
 
 import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
-from sklearn_kd._search.candidates import AUTO_SUBSTITUTES
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path
+from sklearn_kd.inspection._curve_options import (
+    check_scorer,
+    check_widths,
+    is_integer,
+    name_of_scoring,
+    refuse_auto,
+)
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 
 COLUMNS = ["width", "labels", "seed", "split", "score"]
@@ -178,8 +182,8 @@ class WidthCurveDisplay:
             pyplot(cls.__name__)
         _check_style(std_display_style)
         estimator, names = _check_distilled_network(estimator)
-        widths, seeds = _check_widths(widths), _check_seeds(seeds)
-        scorer = _Scores(_check_scorer(estimator, scoring))
+        widths, seeds = check_widths(widths), _check_seeds(seeds)
+        scorer = _Scores(check_scorer(estimator, scoring))
         params = estimator.get_params()
         alphas = {"hard": 0.0, "soft": params[names["alpha"]]}
         search = BatchedGridSearchCV(
@@ -198,7 +202,7 @@ class WidthCurveDisplay:
             verbose=verbose,
         ).fit(X, y, **(fit_params or {}), **({} if groups is None else {"groups": groups}))
         if score_name is None:
-            score_name = _name_of(scoring, negate_score)
+            score_name = name_of_scoring(scoring, negate_score)
         display = cls(frame=_score_frame(search, names, alphas), score_name=score_name)
         return display.plot(
             ax,
@@ -306,41 +310,16 @@ def _check_distilled_network(estimator):
     estimator = clone(estimator)
     if meta.student is None:
         estimator.set_params(**{f"{prefix}student": student})
-    for name, value in AUTO_SUBSTITUTES.items():
-        if getattr(meta, name) == "auto":
-            raise ValueError(
-                f"{prefix}{name}='auto' is a search of its own for each student: set "
-                f"{prefix}{name}={value}, for example."
-            )
-    if meta.alpha == 0:
-        raise ValueError(
-            f"{prefix}alpha=0 trains on hard labels alone: give soft labels a weight above 0."
-        )
+    refuse_auto(meta, prefix)
     names = {name: f"{student_prefix}{name}" for name in ("width", "random_state")}
     return estimator, {"alpha": f"{prefix}alpha", **names}
 
 
-def _is_integer(value):
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _check_widths(widths):
-    values = [widths] if np.ndim(widths) == 0 else list(widths)
-    if not values:
-        raise ValueError("widths has no entry; give one at least.")
-    for width in values:
-        if not _is_integer(width) or width < 2 or width % 2:
-            raise ValueError(f"widths must be even integers of at least 2, got {width!r}.")
-    if len(set(values)) < len(values):
-        raise ValueError(f"widths must differ, got {values}.")
-    return sorted(int(width) for width in values)
-
-
 def _check_seeds(seeds):
-    if _is_integer(seeds) and seeds < 1:
+    if is_integer(seeds) and seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}.")
-    values = list(range(seeds)) if _is_integer(seeds) else seeds
-    if np.ndim(values) != 1 or not all(_is_integer(seed) and seed >= 0 for seed in values):
+    values = list(range(seeds)) if is_integer(seeds) else seeds
+    if np.ndim(values) != 1 or not all(is_integer(seed) and seed >= 0 for seed in values):
         raise ValueError(
             f"seeds must be a number of seeds or a list of non-negative integers, got {seeds!r}."
         )
@@ -348,23 +327,6 @@ def _check_seeds(seeds):
     if not values or len(set(values)) < len(values):
         raise ValueError(f"seeds must differ and be one at least, got {values}.")
     return values
-
-
-def _check_scorer(estimator, scoring):
-    if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
-        raise TypeError(f"scoring must be one scorer: a str, a callable or None; got {scoring!r}.")
-    return check_scoring(estimator, scoring=scoring)
-
-
-def _name_of(scoring, negate_score):
-    if scoring is None:
-        name = "accuracy"
-    elif isinstance(scoring, str):
-        name = scoring.removeprefix("neg_") if negate_score else scoring
-    else:  # a function, or a scorer made from one
-        function = getattr(scoring, "_score_func", scoring)
-        name = getattr(function, "__name__", "score")
-    return name.replace("neg_", "negative_").replace("_", " ").strip().capitalize()
 
 
 class _Scores:

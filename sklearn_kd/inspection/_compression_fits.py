@@ -1,0 +1,187 @@
+"""Fit students on the folds of a CompressionCurveDisplay, with one teacher for each fold."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import effective_n_jobs
+from sklearn.base import clone
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+from sklearn_kd._search.candidates import RecordingStudent
+from sklearn_kd._utils.cross_fit import timed_fit_on_rows
+from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
+from sklearn_kd._utils.sub_estimators import group_fit_params, last_step
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+from sklearn_kd.export import budget_scoring
+from sklearn_kd.inspection._compression_candidates import KEY
+from sklearn_kd.inspection._measurements import hard_label_fit_params
+
+COLUMNS = [*KEY, "split", "score", "n_bytes", "microseconds", "fit_seconds"]
+SIZES = budget_scoring()
+
+
+@dataclass(frozen=True)
+class CompressionFits:
+    """Fits of students on folds.
+
+    Parameters
+    ----------
+    distiller : DistilledClassifier
+        Its teacher labels the training rows of each fold.
+    candidates : list of Candidate
+        Those on hard labels first.
+    data : EvaluationRows
+    folds : list of (train, test)
+    scorer : callable
+    n_jobs : int or None
+    verbose : int
+    """
+
+    distiller: Any
+    candidates: list
+    data: Any
+    folds: list
+    scorer: Any
+    n_jobs: int | None
+    verbose: int
+
+    def measure(self):
+        """Return the scores, sizes and times of all candidates, and the scores of the teacher.
+
+        Students on hard labels are fitted first, so that the error of one that no compact file can
+        hold comes before a teacher takes its time.
+
+        Returns
+        -------
+        frame : DataFrame
+            One line for each candidate or teacher, and fold.
+        """
+        n_hard = sum(not each.is_distilled for each in self.candidates)
+        lines = self._fit(self.candidates[:n_hard], [None] * len(self.folds), "hard labels")
+        results = self._run(
+            [(number,) for number in range(len(self.folds))], self._label, "teacher"
+        )
+        labeled, of_teacher = zip(*results, strict=True)
+        lines += self._fit(self.candidates[n_hard:], labeled, "labels of the teacher")
+        start = time.perf_counter()
+        for line in lines:
+            _, test = self.folds[line["split"]]
+            line["microseconds"] = SIZES["microseconds"](
+                line.pop("model"), safe_indexing(self.data.X, test)
+            )
+        self._say(f"times of {len(lines)} compact files, {time.perf_counter() - start:.1f} s")
+        return pd.DataFrame([*lines, *of_teacher], columns=COLUMNS)
+
+    def _fit(self, candidates, labeled, words):
+        tasks = [
+            (candidate, number, labeled[number])
+            for number in range(len(self.folds))
+            for candidate in candidates
+        ]
+        return self._run(tasks, self._fit_and_score, f"students on {words}")
+
+    def _run(self, tasks, function, words):
+        """Return what a function returns for each task, and print how far it is."""
+        start, results = time.perf_counter(), []
+        made = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(function)(*task) for task in tasks
+        )
+        n_per_line = max(1, len(tasks) // len(self.folds), effective_n_jobs(self.n_jobs))
+        for n_done, result in enumerate(made, start=1):
+            results.append(result)
+            if n_done % n_per_line == 0 or n_done == len(tasks):
+                seconds = time.perf_counter() - start
+                left = seconds * (len(tasks) - n_done) / n_done
+                self._say(
+                    f"{words}: {n_done} of {len(tasks)} fits, {seconds:.1f} s, about {left:.0f} s "
+                    "left of these"
+                )
+        return results
+
+    def _say(self, message):
+        if self.verbose:
+            print(f"[CompressionCurveDisplay] {message}")
+
+    def _label(self, number):
+        """Fit the teacher on the training rows of a fold, and return its labels and its line."""
+        train, _ = self.folds[number]
+        # the student that keeps what it is given takes tables, and holds nothing out
+        student = TwoLayerPGDClassifier(early_stopping=False)
+        if routing_enabled():
+            student.set_fit_request(sample_weight=True)
+        model = clone(self.distiller).set_params(student=RecordingStudent.like(student))
+        metadata = {"sample_weight": self.data.weight, "groups": self.data.groups}
+        metadata = {name: values for name, values in metadata.items() if values is not None}
+        model, seconds = timed_fit_on_rows(model, self.data.X, self.data.y, train, metadata)
+        line = dict(zip(KEY, ("teacher", "", "teacher"), strict=True))
+        try:
+            line |= {"split": number, "score": self._score(model.teacher_, number)}
+        except AttributeError as error:
+            raise ValueError(
+                f"the teacher, {type(last_step(model.teacher_)).__name__}, cannot be scored by "
+                f"this scoring ({error}); choose another one."
+            ) from error
+        return _LabeledRows.of(model), line | {"fit_seconds": seconds}
+
+    def _fit_and_score(self, candidate, number, labeled):
+        train, _ = self.folds[number]
+        student = clone(candidate.student)
+        if labeled is None:
+            params = hard_label_fit_params(candidate.distiller, student, self.data.weight)
+            params |= group_fit_params(student, self.data.groups)
+            model, seconds = timed_fit_on_rows(student, self.data.X, self.data.y, train, params)
+        else:
+            model, seconds = labeled.fit(clone(candidate.distiller).set_params(student=student))
+        try:
+            n_bytes = SIZES["n_bytes"](model, None)
+        except ValueError as error:
+            raise ValueError(f"student {candidate.family!r}: {error}") from error
+        line = dict(zip(KEY, candidate.key, strict=True))
+        line |= {"split": number, "score": self._score(model, number), "n_bytes": n_bytes}
+        return line | {"fit_seconds": seconds, "model": model}
+
+    def _score(self, model, number):
+        _, test = self.folds[number]
+        rows = self.data.take(test)
+        weights = {} if rows.weight is None else {"sample_weight": rows.weight}
+        return float(self.scorer(model, rows.X, rows.y, **weights))
+
+
+@dataclass(frozen=True)
+class _LabeledRows:
+    """What a DistilledClassifier has given its student, and the loss that is left to it."""
+
+    X: Any
+    y: np.ndarray
+    soft_targets: Any
+    metadata: dict
+    loss: dict
+
+    @classmethod
+    def of(cls, model):
+        """Return what a model has given to a `RecordingStudent`."""
+        student = model.student_
+        given = student.given_
+        y = np.asarray(given["y"], dtype=model.classes_.dtype)  # texts have arrived as objects
+        soft = np.asarray(given["soft_targets"])  # given with names of columns
+        if not np.array_equal(np.unique(y), model.classes_):  # a frozen teacher knows more
+            soft = pd.DataFrame(soft, columns=model.classes_)
+        metadata = {name: given[name] for name in ("sample_weight", "groups")}
+        metadata = {name: values for name, values in metadata.items() if values is not None}
+        loss = {"alpha": student.alpha, "temperature": student.temperature}
+        return cls(given["X"], y, soft, metadata, loss)
+
+    def fit(self, model):
+        """Fit a DistilledClassifier on these labels, and return it and the seconds."""
+        model.set_params(**self.loss, augmentation=None, calibration=None)
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            # the labels are in order, however bad the teacher is
+            warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            model.fit(self.X, self.y, soft_targets=self.soft_targets, **self.metadata)
+        return model, time.perf_counter() - start
