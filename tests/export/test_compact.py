@@ -579,6 +579,7 @@ from compact_model import CompactModel
 print(CompactModel.load("model.skdc").predict_proba_one({row!r}).tolist())
 new = {{name.split(".")[0] for name in set(sys.modules) - with_numpy}}
 assert new <= set(sys.stdlib_module_names) | {{"numpy", "compact_model"}}, new
+assert "numpy.ma" not in sys.modules and "tempfile" not in sys.modules  # which start slowly
 """
     output = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
