@@ -295,13 +295,14 @@ def first_layer(writer, features, weights, bias, signs=None):
             rows.append(values)
         readers.append(writer.reader(source))
         of_readers.append(sign)
+    signs = None if signs is None else np.reshape(of_readers, (len(readers), len(signs))).T
     return {
         "kind": "layers",
         "readers": readers,
         # numbers of any size are multiplied by weights of any size, which are not rounded
         "rows": (writer.add if is_unscaled else writer.add_weights)(np.concatenate(rows)),
         "bias": writer.add(base),
-        "signs": None if signs is None else writer.add(np.array(of_readers).T.astype(np.int8)),
+        "signs": None if signs is None else writer.add(signs.astype(np.int8)),
         "layers": [],
     }
 

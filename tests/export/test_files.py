@@ -1,5 +1,7 @@
 """Files beside a compact model, and files of skops."""
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -84,3 +86,15 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "model.pkl"), str(tmp_path)])
     assert "write_pair" in capsys.readouterr().err
+
+
+def test_files_of_the_first_format_are_read():
+    """They were written before version 0.2, and are not to be written again."""
+    kept = json.loads((Path(__file__).parent / "format_1.json").read_text())
+    for name, each in kept["models"].items():
+        made = CompactModel(base64.b64decode(each["file"]))
+        proba = made.predict_proba(kept["rows"])
+        np.testing.assert_allclose(proba, each["proba"], rtol=0, atol=1e-12, err_msg=name)
+        assert made.classes_.tolist() == ["no", "perhaps", "yes"]
+        assert made.dtype_ == name.split(", ")[1]
+        assert made.versions_["sklearn_kd"]

@@ -30,7 +30,8 @@ class RawFirstLayer:
         self._linear = linear_map(encoder)
         self._layer = fold_layer(encoder, hidden[:, :n_encoded].T, bias, offset, scale, signs)
         if signs is not None:
-            weights = (weights * signs[:, None, column_of(encoder)]).reshape(-1, n_encoded)
+            weights = weights * signs[:, None, column_of(encoder)]
+            weights = weights.reshape(len(signs) * len(hidden), n_encoded)  # of which may be none
             bias = np.tile(bias, len(signs))
         if self._linear is not None:
             self._linear = self._raw_weights(weights, bias, offset, scale, hidden.dtype)

@@ -1,0 +1,90 @@
+"""Files of tables that hypothesis makes answer as the model."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings, strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_kd import TableEncoder
+from sklearn_kd.export import CompactModel, compact, to_onnx
+from sklearn_kd.export._onnx_readers import MISSING_TEXTS
+from tests._helpers.exported_models import network
+
+N_ROWS = 24
+#: Texts that stand for missing cells in ONNX are levels there only where training rows have them.
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4
+).filter(lambda text: text not in MISSING_TEXTS)
+NUMBERS = st.floats(-1e12, 1e12) | st.integers(-5, 5).map(float) | st.sampled_from([1e300, -1e300])
+CELLS = {
+    "number": st.none() | NUMBERS,
+    "whole": st.integers(-3, 10**9),
+    "flag": st.booleans(),
+    "text": st.none() | TEXTS,
+}
+MODELS = {
+    "linear": lambda: make_pipeline(TableEncoder(), LogisticRegression(max_iter=30)),
+    "tree": lambda: make_pipeline(TableEncoder(), DecisionTreeClassifier(random_state=0)),
+    "network": network,
+    "members": lambda: network(n_members=2),
+}
+DTYPES = {"number": float, "whole": np.int64, "flag": bool, "text": object}
+
+
+@st.composite
+def tables(draw):
+    """Return training rows, their labels, and other rows with cells that these lack."""
+    kinds = draw(st.lists(st.sampled_from(list(CELLS)), min_size=1, max_size=4))
+    names = draw(
+        st.lists(TEXTS.filter(bool), min_size=len(kinds), max_size=len(kinds), unique=True)
+    )
+    frames = []
+    for _ in range(2):
+        columns = {}
+        for name, kind in zip(names, kinds, strict=True):
+            few = draw(st.lists(CELLS[kind], min_size=1, max_size=8))
+            picked = draw(st.lists(st.sampled_from(few), min_size=N_ROWS, max_size=N_ROWS))
+            columns[name] = pd.Series(picked, dtype=DTYPES[kind])
+        frames.append(pd.DataFrame(columns))
+    return frames[0], np.arange(N_ROWS) % draw(st.sampled_from([2, 3])), frames[1]
+
+
+def onnx_proba(graph, X):
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
+    types = {"tensor(string)": object, "tensor(double)": np.float64}
+    inputs = {
+        each.name: X[columns[each.name]].to_numpy(types[each.type]) for each in session.get_inputs()
+    }
+    return session.run(["probabilities"], inputs)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_files_of_any_table(name):
+    @settings(max_examples=100, deadline=None)
+    @given(tables())
+    def check(parts):
+        X, y, new = parts
+        if name in ("linear", "tree"):  # which need a column
+            assume(len(TableEncoder().fit(X).means_))
+        model = MODELS[name]().fit(X, y)
+        rows = pd.concat([X, new], ignore_index=True)
+        expected = model.predict_proba(rows)
+        made = compact(model, dtype="float64")
+        again = CompactModel(made.__reduce__()[1][0])
+        np.testing.assert_allclose(again.predict_proba(rows), expected, rtol=0, atol=1e-11)
+        one = [again.predict_proba_one(row) for row in rows.to_dict("records")]
+        np.testing.assert_allclose(one, expected, rtol=0, atol=1e-11)
+        if any(kind != "unused" for kind in made.kinds_):
+            graph = to_onnx(model, dtype="float64", by_column=False)
+            np.testing.assert_allclose(onnx_proba(graph, rows), expected, rtol=0, atol=1e-11)
+
+    check()
