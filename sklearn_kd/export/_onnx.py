@@ -93,6 +93,8 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
     """
     if dtype not in LOOSE_TOLERANCE:
         raise ValueError(f"dtype must be one of {list(LOOSE_TOLERANCE)}, got {dtype!r}.")
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(f"{type(model).__name__} has no predict_proba: calibrate it, for example.")
     require("onnx")
     try:
         spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
@@ -120,7 +122,7 @@ def _graph_of(spec, arrays, kinds, dtype, by_column, target_opset):
     opset = lowest if target_opset is None else target_opset
     if opset < lowest:
         raise ValueError(f"target_opset must be at least {lowest}, got {opset}.")
-    graph = Graph(opset)
+    graph = Graph(opset, dtype)
     inputs, places = _inputs_of(spec["names"], kinds, by_column)
     columns = RawColumns(graph, places, kinds)
     proba, _ = write_answer(graph, spec["answer"], arrays, columns)

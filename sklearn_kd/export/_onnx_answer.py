@@ -323,8 +323,8 @@ class Writer:
     def _module(self, spec):
         """Return the answer of a torch module."""
         rows = self.readers.first_layer(spec["models"][0])
-        model, dtype = module_graph(spec["estimator"], self.graph.opset)
-        logits = self.graph.add_model(model, self.graph.cast(rows, CODES[dtype.name]))
+        model = module_graph(spec["estimator"], self.graph.opset, self.graph.dtype)
+        logits = self.graph.add_model(model, self.graph.cast(rows, CODES[self.graph.dtype]))
         logits = self.graph.cast(logits, DOUBLE)
         n_classes = len(spec["estimator"].classes_)
         if n_classes == 2:

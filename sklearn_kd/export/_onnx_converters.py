@@ -238,7 +238,9 @@ def _open_graph(scope, operator, container):
     """Return an empty graph, and the inputs of an operator as raw columns of float64 or text."""
     from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 
-    graph = Graph(container.target_opset_any_domain(""), scope.get_unique_variable_name)
+    graph = Graph(
+        container.target_opset_any_domain(""), _precision(operator), scope.get_unique_variable_name
+    )
     places, kinds = [], []
     for each in operator.inputs:
         width, is_text = each.type.shape[1], isinstance(each.type, StringTensorType)

@@ -38,6 +38,8 @@ class Graph:
     ----------
     opset : int
         Version of the operators.
+    dtype : {"float32", "float64"}
+        Of probabilities and of modules of torch.
     unique_name : callable, default=None
         From a name to one that no other tensor has.
 
@@ -47,8 +49,8 @@ class Graph:
     constants : dict of str to ndarray
     """
 
-    def __init__(self, opset, unique_name=None):
-        self.opset, self.nodes, self.constants = opset, [], {}
+    def __init__(self, opset, dtype, unique_name=None):
+        self.opset, self.dtype, self.nodes, self.constants = opset, dtype, [], {}
         self._unique_name, self._names = unique_name or self._numbered, {}
         self._count = 0
 

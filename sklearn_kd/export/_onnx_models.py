@@ -55,20 +55,21 @@ def _module(writer, model, columns):
     return {"kind": "module", "models": [rows], "estimator": model}
 
 
-def module_graph(estimator, opset):
-    """Return the logits of a torch module in ONNX, and the dtype of its inputs.
+def module_graph(estimator, opset, dtype):
+    """Return the logits of a torch module in ONNX.
 
     Parameters
     ----------
     estimator : ModuleClassifier
         Fitted.
     opset : int
+    dtype : {"float32", "float64"}
+        Of the module. onnxruntime has no convolutions of float64.
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         From scaled rows, (n, n_inputs), to logits, (n, 1) for two classes.
-    dtype : ndarray dtype
     """
     import torch
 
@@ -85,19 +86,18 @@ def module_graph(estimator, opset):
         def forward(self, rows):
             return build.to_logits(self.module(rows.reshape(-1, *shape)), n_outputs)[0].T
 
-    dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
-    rows = torch.zeros(2, int(np.prod(shape)), dtype=dtype)
+    rows = torch.zeros(2, int(np.prod(shape)), dtype=getattr(torch, dtype))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
-            Logits().eval(),
+            Logits().to(rows.dtype).eval(),
             (rows,),
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=opset,
             verbose=False,
         )
-    return program.model_proto, np.dtype(str(dtype).removeprefix("torch."))
+    return program.model_proto
 
 
 #: Functions that describe the models, by their class.

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import (
@@ -356,6 +357,8 @@ def test_what_cannot_be_written():
         to_onnx(KernelTeacher(method="margin").fit(*numbers(12)))
     with pytest.raises(ValueError, match="search with refit"):
         to_onnx(GridSearchCV(LogisticRegression(), {"C": [1, 2]}, refit=False).fit(X, y))
+    with pytest.raises(ValueError, match="LinearSVC has no predict_proba"):
+        to_onnx(LinearSVC().fit(X, y))
     ordinal = OrdinalEncoder()
     mixed = pd.DataFrame({"a": pd.Series([1, "x"] * 30, dtype=object)})
     with pytest.raises((ValueError, TypeError)):
