@@ -31,7 +31,7 @@ MAX_UNPACKED = 2**29
 #: Numbers of a block of rows that are predicted at once, so that they stay in the cache.
 BLOCK_VALUES = 2**17
 #: Trees up to which a loop is faster for one row than operations on all trees.
-MAX_TREES_IN_PYTHON = 64
+MAX_TREES_IN_PYTHON = 128
 #: Names of the types of missing cells of pandas, which this file does not import.
 MISSING_TYPES = ("NAType", "NaTType")
 
