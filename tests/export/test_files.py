@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,13 @@ def test_files_of_skops(name):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
+def environment():
+    """Return variables with which another process finds this package."""
+    root = Path(sklearn_kd.__file__).parent.parent
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def test_the_pair(tmp_path):
     X, y = raw_table(80)
     model = NETWORK.fit(X, y)
@@ -72,11 +80,8 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     model = MODELS["DistilledClassifier"].fit(X, y).without_teacher()
     io.dump(model, tmp_path / "model.skops")
     command = [sys.executable, "-m", "sklearn_kd.export", "model.skops", "out"]
-    root = Path(sklearn_kd.__file__).parent.parent
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
     output = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True,
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert output.returncode == 0, output.stderr
@@ -98,3 +103,21 @@ def test_files_of_the_first_format_are_read():
         assert made.classes_.tolist() == ["no", "perhaps", "yes"]
         assert made.dtype_ == name.split(", ")[1]
         assert made.versions_["sklearn_kd"]
+
+
+def test_models_predict_without_torch(tmp_path):
+    X, y = raw_table(80)
+    models = {name: model for name, model in MODELS.items() if name != "KernelTeacher"}
+    models = [model.fit(X, y) for model in models.values()]
+    expected = [model.predict_proba(X) for model in models]
+    (tmp_path / "models.pickle").write_bytes(pickle.dumps((models, X, expected)))
+    script = """
+import pickle, sys
+sys.modules["torch"] = sys.modules["skorch"] = None  # as if they were not installed
+models, X, expected = pickle.load(open("models.pickle", "rb"))
+for model, proba in zip(models, expected, strict=True):
+    assert abs(model.predict_proba(X) - proba).max() < 1e-12
+from sklearn_kd.export import compact, to_c
+compact(models[0]), to_c(models[0])
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, env=environment())
