@@ -105,6 +105,7 @@ def test_files_of_the_first_format_are_read():
         assert made.versions_["sklearn_kd"]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
 def test_models_predict_without_torch(tmp_path):
     X, y = raw_table(80)
     models = {name: model for name, model in MODELS.items() if name != "KernelTeacher"}
