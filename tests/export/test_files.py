@@ -114,7 +114,11 @@ def test_models_predict_without_torch(tmp_path):
     (tmp_path / "models.pickle").write_bytes(pickle.dumps((models, X, expected)))
     script = """
 import pickle, sys
-sys.modules["torch"] = sys.modules["skorch"] = None  # as if they were not installed
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "skorch"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
 models, X, expected = pickle.load(open("models.pickle", "rb"))
 for model, proba in zip(models, expected, strict=True):
     assert abs(model.predict_proba(X) - proba).max() < 1e-12
