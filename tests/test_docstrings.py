@@ -7,12 +7,13 @@ names, which is not the one that defines it.
 import doctest
 import inspect
 import pickle
+import re
 
 import pytest
 from sklearn.base import BaseEstimator
 
 import sklearn_kd
-from sklearn_kd import datasets, exceptions, inspection, metrics, modules, theory
+from sklearn_kd import datasets, exceptions, export, inspection, metrics, modules, theory
 
 PLACES = {
     "sklearn_kd": sklearn_kd,
@@ -60,6 +61,43 @@ def test_examples_of_a_public_class_run(place, name):
         report = []
         runner.run(test, out=report.append)
         assert runner.failures == 0, "".join(report)
+
+
+def documented_parameters(function):
+    """Return the names in the section "Parameters" of a docstring, but for ``**``, or None."""
+    sections = re.split(r"^(\w[\w ]*)\n-{3,}\n", inspect.getdoc(function) or "", flags=re.MULTILINE)
+    if "Parameters" not in sections:
+        return None
+    lines = re.findall(r"^\w.*$", sections[sections.index("Parameters") + 1], re.MULTILINE)
+    return [name for line in lines for name in line.split(" : ")[0].split(", ")]
+
+
+def public_callables():
+    for module in (sklearn_kd, datasets, export, inspection, metrics, modules, theory):
+        for name in set(module.__all__) & set(dir(module)):
+            value = getattr(module, name)
+            if not inspect.ismodule(value) and callable(value):
+                yield f"{module.__name__}.{name}", value
+            if inspect.isclass(value):
+                for own in vars(value):
+                    if not own.startswith("_") and callable(getattr(value, own)):
+                        yield f"{module.__name__}.{name}.{own}", getattr(value, own)
+
+
+def test_docstrings_name_all_parameters_in_their_order():
+    found = {}
+    for path, function in public_callables():
+        parameters = [
+            each.name
+            for each in inspect.signature(function).parameters.values()
+            if each.name != "self" and each.kind != each.VAR_KEYWORD
+        ]
+        documented = documented_parameters(function)
+        if documented is None and inspect.isclass(function):
+            continue  # a class of results, which documents its attributes
+        if (documented or []) != parameters:
+            found[path] = documented, parameters
+    assert found == {}
 
 
 @pytest.mark.parametrize("name", [name for place, name in CLASSES if place == "sklearn_kd"])

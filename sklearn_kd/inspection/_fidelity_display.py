@@ -152,9 +152,11 @@ class FidelityDisplay:
         proba_teacher, proba_student : array-like of shape (n_samples, n_classes)
             Probabilities on the same rows, columns in the same order. Two DataFrames must have
             equal column labels.
+        y : array-like of shape (n_samples,), default=None
+            True labels. If given, the title has the accuracies too.
         classes : array-like of shape (n_classes,), default=None
             Labels of the columns. None: those of a DataFrame, or 0 to n_classes - 1.
-        y, sample_weight, n_bins, ax, scatter_kw, line_kw
+        sample_weight, n_bins, ax, scatter_kw, line_kw
             As for :meth:`from_estimator`.
 
         Returns
