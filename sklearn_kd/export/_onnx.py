@@ -98,17 +98,17 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
     """
     if dtype not in LOOSE_TOLERANCE:
         raise ValueError(f"dtype must be one of {list(LOOSE_TOLERANCE)}, got {dtype!r}.")
-    if not hasattr(model, "predict_proba"):
-        raise ValueError(f"{type(model).__name__} has no predict_proba: calibrate it, for example.")
     require("onnx")
     try:
         spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
         kinds = input_kinds(spec)
     except ExportError as error:
-        graph, tolerance = (
-            converted(model, X, dtype, target_opset or CONVERTED_OPSET, error),
-            LOOSE_TOLERANCE,
-        )
+        if not hasattr(model, "predict_proba"):
+            raise ValueError(
+                f"{type(model).__name__} has no predict_proba: put it in a CalibratedClassifierCV."
+            ) from error
+        graph = converted(model, X, dtype, target_opset or CONVERTED_OPSET, error)
+        tolerance = LOOSE_TOLERANCE
     else:
         graph = _graph_of(spec, arrays, kinds, dtype, by_column, target_opset)
         is_exact = not any(
@@ -201,7 +201,7 @@ def onnx_inputs(graph, X):
     -------
     inputs : dict of str to ndarray
     """
-    types = {DOUBLE: np.float64, FLOAT: np.float32, INT64: np.int64, BOOL: bool, STRING: object}
+    types = {DOUBLE: np.float64, FLOAT: np.float32, STRING: object}
     if hasattr(X, "to_dicts"):  # of polars
         X = pd.DataFrame(X.to_dict(as_series=False))
     table = X if hasattr(X, "columns") else pd.DataFrame(np.asarray(X))
@@ -209,7 +209,7 @@ def onnx_inputs(graph, X):
     inputs = {}
     for each in graph.graph.input:
         dtype = types[each.type.tensor_type.elem_type]
-        missing = {"na_value": np.nan} if dtype in (np.float32, np.float64) else {}
+        missing = {} if dtype is object else {"na_value": np.nan}
         inputs[each.name] = table[columns[each.name]].to_numpy(dtype=dtype, **missing)
     return inputs
 
