@@ -92,6 +92,7 @@ class CompactModel:
         self._needed = frozenset(name for name, kind in kinds if kind != "unused")
         self.classes_ = _labels(spec["classes"], spec["classes_dtype"])
         _require(self.classes_.ndim == 1 and len(self.classes_) > 0, "classes")
+        self._label_list = self.classes_.tolist()  # of Python objects, also where a dtype is object
         self.dtype_, self.versions_ = spec["dtype"], dict(spec["versions"])
         self.largest_change_, self.log_loss_change_ = spec["changes"]
         labels = [repr(name) for name in (names or range(len(self.kinds_)))]
@@ -112,7 +113,7 @@ class CompactModel:
         -------
         label : str, int, float or bool
         """
-        return self.classes_[self._proba_one(row).argmax()].item()
+        return self._label_list[self._proba_one(row).argmax()]
 
     def predict_proba_one(self, row):
         """Predict the class probabilities of one row.

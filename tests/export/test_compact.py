@@ -446,6 +446,28 @@ def test_files(tmp_path):
     assert compact(model).__reduce__()[1][0] == data  # deterministic
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series(["a", "b"] * 30),
+        pd.Series(["a", "b"] * 30, dtype=object),
+        pd.Series(["a", "b"] * 30, dtype="category"),
+        np.array(["a", "b"] * 30),
+        ["a", "b"] * 30,
+        pd.Series([3, 7] * 30),
+        pd.Series([True, False] * 30),
+        np.array([1, 2] * 30, dtype=np.float32),
+    ],
+    ids=lambda y: str(getattr(y, "dtype", "list")),
+)
+def test_labels_of_one_row(y):
+    X = pd.DataFrame({"a": np.tile([0.0, 1.0], 30)})
+    model = DecisionTreeClassifier().fit(X, y)
+    label = compact(model).predict_one({"a": 1.0})
+    assert label == np.asarray(y)[1]
+    assert type(label) in (str, int, bool, float)
+
+
 def test_damaged_files(tmp_path):
     compact(fitted("network")).save(tmp_path / "model.skdc")
     data = (tmp_path / "model.skdc").read_bytes()
