@@ -1,6 +1,8 @@
 """Describe the models that are written in ONNX alone: KernelTeacher and modules of torch."""
 
+import logging
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -70,12 +72,19 @@ def module_graph(estimator, opset, dtype):
     -------
     onnx.ModelProto
         From scaled rows, (n, n_inputs), to logits, (n, 1) for two classes.
+
+    Raises
+    ------
+    ValueError
+        If torch cannot export the module, or makes a graph that is not valid.
     """
     import torch
+    from onnx import checker
 
     from sklearn_kd._networks.module import build
 
-    module, shape = build.prediction_module(estimator)
+    with build.own_random_state(0, torch.device("cpu")):  # a module draws its start
+        module, shape = build.prediction_module(estimator)
     n_outputs = build.n_outputs_of(len(estimator.classes_))
 
     class Logits(torch.nn.Module):
@@ -87,17 +96,37 @@ def module_graph(estimator, opset, dtype):
             return build.to_logits(self.module(rows.reshape(-1, *shape)), n_outputs)[0].T
 
     rows = torch.zeros(2, int(np.prod(shape)), dtype=getattr(torch, dtype))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            Logits().to(rows.dtype).eval(),
-            (rows,),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=opset,
-            verbose=False,
-        )
+    try:
+        with _silent_exporter(), build.own_random_state(0, rows.device):
+            program = torch.onnx.export(
+                Logits().to(rows.dtype).eval(),
+                (rows,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                opset_version=opset,
+                verbose=False,
+            )
+        checker.check_model(program.model_proto, full_check=True)
+    except Exception as error:  # of many classes
+        reason = error.__cause__ or error
+        raise ValueError(
+            f"torch.onnx cannot export the module {type(module).__name__}: {reason}"
+        ) from error
     return program.model_proto
+
+
+@contextmanager
+def _silent_exporter():
+    """Hide what the exporter of torch says about itself and about packages that are absent."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 #: Functions that describe the models, by their class.

@@ -8,6 +8,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import skl2onnx
+import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
@@ -240,6 +241,48 @@ def test_kernel_teachers(n_classes, params):
     model = KernelTeacher(**params, ridge=1e-6).fit(table(), labels(n_classes, "text"))
     assert_answers(model, X, 1e-7, dtype="float64")
     assert_answers(model, X, 1e-4)
+
+
+class Network(torch.nn.Module):
+    """Has operators that onnxruntime lacks in float64, and draws its start."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(3, 4),
+            torch.nn.GELU(),
+            torch.nn.Dropout(),
+            torch.nn.Linear(4, n_outputs),
+        )
+
+    def forward(self, rows):
+        return self.layers(rows)
+
+
+class NetworkThatBranches(Network):
+    def forward(self, rows):
+        logits = super().forward(rows)
+        return logits if logits.sum() > 0 else 2 * logits
+
+
+@pytest.mark.slow
+def test_a_module_leaves_no_trace_of_its_export(capfd):
+    X, y = numbers()
+    model = ModuleClassifier(Network, max_epochs=1, random_state=0).fit(X, y)
+    state = torch.get_rng_state()
+    graph = to_onnx(model, X)
+    assert torch.equal(state, torch.get_rng_state())
+    assert capfd.readouterr() == ("", "")
+    np.testing.assert_allclose(answers(graph, X)[1], model.predict_proba(X), rtol=0, atol=1e-5)
+    assert model.module_state_["layers.0.weight"].dtype == np.float64
+
+
+@pytest.mark.slow
+def test_a_module_that_torch_cannot_export():
+    X, y = numbers()
+    model = ModuleClassifier(NetworkThatBranches, max_epochs=1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"torch\.onnx cannot export the module"):
+        to_onnx(model)
 
 
 @pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
