@@ -1,9 +1,10 @@
 """Write fitted classifiers in ONNX: `to_onnx`."""
 
-import json
+from numbers import Integral
 
 import numpy as np
-import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.utils import check_scalar
 
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._compact import TOLERANCE, numbers_in_float64
@@ -28,6 +29,7 @@ from sklearn_kd.export._onnx_graph import (
 )
 from sklearn_kd.export._onnx_models import ONNX_MODELS, TORCH_OPSET
 from sklearn_kd.export._onnx_readers import input_kinds
+from sklearn_kd.export._onnx_rows import as_table, onnx_inputs
 
 #: Lowest version of the operators of a graph.
 MIN_OPSET = 13
@@ -51,7 +53,7 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         Fitted.
     X : DataFrame or array-like of shape (n_samples, n_features), default=None
         Raw rows, on which the graph is compared with ``model.predict_proba``. A model that skl2onnx
-        converts and that was fitted on columns of texts needs them, since they tell the types of
+        converts and that was fitted on a table with names needs them, since they tell the types of
         the columns.
     dtype : {"float32", "float64"}, default="float32"
         Of the weights and the probabilities. Numbers of rows, edges and thresholds are float64,
@@ -63,8 +65,9 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         and all texts one input "texts", with which onnxruntime predicts a row in half of the time.
         It has no effect on what skl2onnx converts.
     target_opset : int, default=None
-        Version of the operators. None is the lowest one: 13, 18 for a module of torch other
-        than :class:`~sklearn_kd.modules.MLP`, and 15 for what skl2onnx converts.
+        Version of the operators, from 13 to the newest one that ``onnx`` has. None is 13, 18 for a
+        module of torch other than :class:`~sklearn_kd.modules.MLP`, which is its lowest one, and 15
+        for what skl2onnx converts.
 
     Returns
     -------
@@ -98,11 +101,15 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
     """
     if dtype not in LOOSE_TOLERANCE:
         raise ValueError(f"dtype must be one of {list(LOOSE_TOLERANCE)}, got {dtype!r}.")
-    require("onnx")
+    newest = require("onnx").defs.onnx_opset_version()
+    if target_opset is not None:
+        check_scalar(target_opset, "target_opset", Integral, min_val=MIN_OPSET, max_val=newest)
     try:
         spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
         kinds = input_kinds(spec)
     except ExportError as error:
+        if not is_classifier(model):
+            raise
         if not hasattr(model, "predict_proba"):
             raise ValueError(
                 f"{type(model).__name__} has no predict_proba: put it in a CalibratedClassifierCV."
@@ -133,7 +140,7 @@ def _graph_of(spec, arrays, kinds, dtype, by_column, target_opset):
     proba, _ = write_answer(graph, spec["answer"], arrays, columns)
     label = graph.add("ArgMax", proba, axis=1, keepdims=0)
     classes = np.array(spec["classes"], dtype=spec["classes_dtype"])
-    labels, code = label_tensor(classes)
+    labels, code = _label_tensor(classes)
     outputs = {
         LABEL: (graph.add("Gather", labels, label, axis=0), code, ("n",)),
         PROBABILITIES: (graph.cast(proba, CODES[dtype]), CODES[dtype], ("n", len(classes))),
@@ -176,8 +183,10 @@ def _inputs_of(names, kinds, by_column):
     return [(name, code, [labels[j] for j in indices]) for name, code, indices in groups], places
 
 
-def label_tensor(classes):
+def _label_tensor(classes):
     """Return labels as ONNX has them, and the code of their type."""
+    if classes.dtype.kind == "u" and classes.max() > np.iinfo(np.int64).max:
+        raise ValueError("labels of ONNX are integers below 2**63, and the model has larger ones.")
     dtype, code = {
         "O": (object, STRING),
         "U": (object, STRING),
@@ -189,52 +198,29 @@ def label_tensor(classes):
     return classes.astype(dtype), code
 
 
-def onnx_inputs(graph, X):
-    """Return the inputs of a graph from raw rows.
-
-    Parameters
-    ----------
-    graph : onnx.ModelProto
-    X : DataFrame or array-like of shape (n_samples, n_features)
-
-    Returns
-    -------
-    inputs : dict of str to ndarray
-    """
-    types = {DOUBLE: np.float64, FLOAT: np.float32, STRING: object}
-    if hasattr(X, "to_dicts"):  # of polars
-        X = pd.DataFrame(X.to_dict(as_series=False))
-    table = X if hasattr(X, "columns") else pd.DataFrame(np.asarray(X))
-    columns = json.loads(next(p.value for p in graph.metadata_props if p.key == "columns"))
-    inputs = {}
-    for each in graph.graph.input:
-        dtype = types[each.type.tensor_type.elem_type]
-        missing = {} if dtype is object else {"na_value": np.nan}
-        inputs[each.name] = table[columns[each.name]].to_numpy(dtype=dtype, **missing)
-    return inputs
-
-
 def _check_answers(graph, model, X, tolerance):
     """Raise ValueError if the probabilities of rows differ from those of the model."""
     onnxruntime = require("onnxruntime", "check=False compares nothing")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     X = numbers_in_float64(X)
+    is_single = any(each.type.tensor_type.elem_type == FLOAT for each in graph.graph.input)
+    expected = model.predict_proba(_rounded_to_float32(X) if is_single else X)
+    inputs = onnx_inputs(graph, as_table(model, X))
     try:
         session = onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        found = session.run([PROBABILITIES], onnx_inputs(graph, X))[0]
+        found = session.run([PROBABILITIES], inputs)[0]
     except Exception as error:  # of many classes of onnxruntime
         raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
-    if any(each.type.tensor_type.elem_type == FLOAT for each in graph.graph.input):
-        X = _rounded_to_float32(X)
-    largest = np.abs(found - model.predict_proba(X)).max()
+    largest = np.abs(found - expected).max()
     if not largest <= tolerance:
         raise ValueError(
             f"probabilities of the rows X in ONNX differ by {largest:.2g} from those of the model, "
             f"more than {tolerance:g}: float32 loses digits of numbers far from zero, which "
-            "dtype='float64' keeps, or skl2onnx converts a step otherwise."
+            "dtype='float64' keeps, skl2onnx converts a step otherwise, or a column has missing "
+            "cells and a level with the text of one, such as 'None'."
         )
 
 

@@ -185,7 +185,7 @@ class Writer:
         numbers = [i for i, reader in enumerate(readers) if reader["kind"] == "number"]
         parts = []
         if numbers:
-            raw = self.readers.columns.together([readers[i]["column"] for i in numbers])
+            raw = self.readers.numbers([readers[i]["column"] for i in numbers])
             self._refuse_infinity(raw, [readers[i]["infinite"] for i in numbers])
             parts.append(raw)
             place = np.zeros(len(readers), dtype=np.int64)

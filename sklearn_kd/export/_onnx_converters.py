@@ -35,6 +35,7 @@ from sklearn_kd.export._onnx_graph import (
 )
 from sklearn_kd.export._onnx_models import ONNX_MODELS
 from sklearn_kd.export._onnx_readers import Readers
+from sklearn_kd.export._onnx_rows import as_table, is_text
 
 CLASSIFIERS = (
     BatchedGridSearchCV,
@@ -108,7 +109,7 @@ def converted(model, X, dtype, target_opset, reason):
     ValueError
         If skl2onnx cannot convert it either.
     """
-    from onnx import helper
+    from onnx import checker, helper
 
     try:
         skl2onnx = require("skl2onnx")
@@ -119,12 +120,18 @@ def converted(model, X, dtype, target_opset, reason):
     try:
         made = skl2onnx.convert_sklearn(
             model,
-            initial_types=[(f"input{i}", kind) for i, (_, kind) in enumerate(inputs)],
+            initial_types=inputs,
             options={id(model): {"zipmap": False}},
             target_opset={"": target_opset, ML_DOMAIN: ML_OPSET},
         )
     except Exception as error:  # of many classes
         raise ValueError(f"{reason} skl2onnx cannot convert it either: {error}") from error
+    try:
+        checker.check_model(made, full_check=True)
+    except Exception as error:  # of several classes
+        raise ValueError(
+            f"{reason} skl2onnx makes a graph of it that is not valid for dtype={dtype!r}: {error}"
+        ) from error
     _rename(made.graph, [name for name, _ in inputs])
     columns = {name: [name] for name, _ in inputs}
     if not hasattr(first_with_features(model), "feature_names_in_"):
@@ -146,10 +153,9 @@ def _typed_inputs(model, X, dtype, reason):
     check_names(names, "rename them, and fit again")
     if X is None:
         raise ValueError(f"{reason} skl2onnx needs rows X, for the types of the columns.")
-    is_number = [getattr(X[name].dtype, "kind", "O") in "fiub" for name in names]
+    table = as_table(model, X)
     return [
-        (name, (number if each else StringTensorType)([None, 1]))
-        for name, each in zip(names, is_number, strict=True)
+        (name, (StringTensorType if is_text(table[name]) else number)([None, 1])) for name in names
     ]
 
 

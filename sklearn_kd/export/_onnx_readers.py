@@ -80,15 +80,27 @@ class Readers:
             sums.append(self._levels(levels, rows, signs))
         return self.graph.total([*sums, self.graph.double(bias)] if bias.any() else sums)
 
+    def numbers(self, indices):
+        """Return raw columns of numbers side by side, (n, columns)."""
+        for index in indices:
+            if self.columns.kinds[index] == "text":
+                raise ExportError(
+                    f"column {index} of a step has texts in place of numbers, as skl2onnx makes of "
+                    "columns of numbers and of texts before a step of a ColumnTransformer"
+                )
+        return self.columns.together(indices)
+
     def _pieces(self, group, signs):
         """Return the sums of numbers, each a sum of pieces between the edges of its column."""
         graph = self.graph
-        raw = self.columns.together([part.column for part in group])
+        raw = self.numbers([part.column for part in group])
         is_missing = graph.add("IsNaN", raw)
         numbers = raw
         for step, code in enumerate(group[0].codes):
             a, b = np.array([part.steps[step] for part in group]).T[:, None]
             numbers = self._scaled(numbers, code, a, b)
+        if CLIP in group[0].codes:  # which makes infinite numbers finite
+            numbers = graph.add("Where", graph.add("IsInf", raw), np.array(math.nan), numbers)
         fills = np.array([[part.replacement for part in group]])
         if not np.isnan(fills).all():
             numbers = graph.add("Where", is_missing, fills, numbers)
@@ -208,7 +220,9 @@ class Readers:
     def _states_of_numbers(self, reader, states, refused):
         """Return the states of a column whose levels are numbers, (n, 1)."""
         graph = self.graph
-        numbers = self.columns.together([reader["column"]])
+        if any(isinstance(level, str) for level in reader["levels"]):
+            raise ExportError(f"column {reader['column']} of a step has numbers in place of texts")
+        numbers = self.numbers([reader["column"]])
         levels = np.array(list(states.known), dtype=np.float64)
         if len(set(levels.tolist())) < len(levels):
             raise ExportError(

@@ -10,12 +10,14 @@ import pytest
 import skl2onnx
 import torch
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -169,6 +171,8 @@ def test_rows_that_the_model_refuses_have_no_probabilities():
         (LogisticRegression(), [False, True, True]),
         (network(), [False, True, False]),
         (network(n_members=2), [False, True, False]),
+        (make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), [False, True, True]),
+        (make_pipeline(MinMaxScaler(clip=True), SimpleImputer(), tree), [False, True, False]),
         (tree, [False, True, False]),
     ):
         _, proba = answers(to_onnx(model.fit(X, y)), rows)
@@ -244,7 +248,7 @@ def test_kernel_teachers(n_classes, params):
 
 
 class Network(torch.nn.Module):
-    """Has operators that onnxruntime lacks in float64, and draws its start."""
+    """Has an operator that onnxruntime lacks in float64, and draws its start."""
 
     def __init__(self, n_outputs):
         super().__init__()
@@ -338,6 +342,24 @@ def test_encoded_tables_before_other_steps():
         to_onnx(model)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_columns_that_a_converted_pipeline_takes_by_name():
+    X = table().assign(flag=np.array([True, False, None] * 50, dtype=object))
+    steps = make_column_transformer(
+        (StandardScaler(), ["stamp", "count"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["rare"]),
+        (TableEncoder(), ["color", "job"]),
+        (TableEncoder(), ["flag"]),
+    )
+    model = make_pipeline(steps, PCA(3), LogisticRegression()).fit(X, labels(2, "text"))
+    graph = to_onnx(model, X, dtype="float64")
+    np.testing.assert_allclose(answers(graph, X)[1], model.predict_proba(X), rtol=0, atol=1e-6)
+    mixed = make_column_transformer((TableEncoder(), ["stamp", "color"]))
+    model = make_pipeline(mixed, PCA(1), LogisticRegression()).fit(X, labels(2, "text"))
+    with pytest.raises(ValueError, match=r"column 0 of a step has texts in place of numbers"):
+        to_onnx(model, X)
+
+
 def test_a_student_that_skl2onnx_converts():
     X, y = numbers()
     student = GradientBoostingClassifier(n_estimators=3, random_state=0)
@@ -386,14 +408,43 @@ def test_rows_of_polars_are_compared():
     rows = {name: [None if pd.isna(cell) else cell for cell in X[name]] for name in X}
     rows = polars.DataFrame(rows)
     to_onnx(network().fit(rows, labels(2, "text")), rows)
+    model = make_pipeline(TableEncoder(), PCA(3), LogisticRegression())
+    to_onnx(model.fit(rows, labels(2, "text")), rows, dtype="float64")
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_rows_that_cannot_be_compared():
+    X, y = table(), labels(2, "text")
+    model = network().fit(X, y)
+    with pytest.raises(ValueError, match=r"feature names should match"):
+        to_onnx(model, X.drop(columns="color"))
+    with pytest.raises(ValueError, match=r"the rows X lack the columns \['size'"):
+        to_onnx(model, X.to_numpy())
+    X, y = numbers()
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    with pytest.warns(UserWarning, match="X has feature names"):
+        to_onnx(model, pd.DataFrame(X, columns=["a", "b", "c"]))
+    with pytest.raises(ValueError, match="contains infinity"):
+        to_onnx(model, np.full((1, 3), np.inf))
 
 
 def test_what_cannot_be_written():
     X, y = numbers()
     with pytest.raises(ValueError, match="dtype must be one of"):
         to_onnx(LogisticRegression().fit(X, y), dtype="int8")
-    with pytest.raises(ValueError, match="target_opset must be at least 13"):
-        to_onnx(LogisticRegression().fit(X, y), target_opset=12)
+    for model in (LogisticRegression(), make_pipeline(PCA(2), LogisticRegression())):
+        for opset, error in ((12, "must be >= 13"), (0, "must be >= 13"), (999, "must be <=")):
+            with pytest.raises(ValueError, match=f"target_opset == {opset}, {error}"):
+                to_onnx(model.fit(X, y), target_opset=opset)
+        with pytest.raises(TypeError, match="target_opset must be an instance of int"):
+            to_onnx(model, target_opset="13")
+    with pytest.raises(ValueError, match=r"LinearRegression is none of the models .*written\.$"):
+        to_onnx(LinearRegression().fit(X, y), X)
+    boosting = make_pipeline(PCA(2), GradientBoostingClassifier(n_estimators=2))
+    with pytest.raises(ValueError, match=r"not valid for dtype='float64'"):
+        to_onnx(boosting.fit(X, y), dtype="float64")
+    with pytest.raises(ValueError, match=r"labels of ONNX are integers below 2\*\*63"):
+        to_onnx(LogisticRegression().fit(X, y.astype(np.uint64) + 2**63))
     with pytest.raises(ValueError, match=r"kernel that is a function\. skl2onnx cannot"):
         to_onnx(KernelTeacher(kernel=lambda a, b: a @ b.T).fit(X, y))
     with pytest.raises(ValueError, match=r"a mean over random draws\. skl2onnx cannot"):
