@@ -191,7 +191,7 @@ def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
         ``compact_bytes`` and ``compact_latency_us``, or ``compact_refusal``.
     """
     if n_bytes > MAX_BYTES_TO_COMPACT:
-        return {REFUSAL: f"a pickle of {n_bytes:,} bytes takes long to rewrite"}
+        return {REFUSAL: f"a pickle of {n_bytes:,} bytes takes long to rewrite by export.compact"}
     is_auto = isinstance(n_rows, str)
     n_timed, max_seconds = (N_TIMED_ROWS, budget) if is_auto else (n_rows, np.inf)
     try:
@@ -344,7 +344,8 @@ def measure_folds(distiller, X, y, options):
     seeds = [int(seed) for seed in seeds]
     folds = evaluation_folds(options.cv, data, used, fold_seed)
 
-    scorer = _Scorer(classes, class_weight_sums, Partitions.of(options.subgroups, X, y))
+    partitions = Partitions.of(options.subgroups, data.X, data.y)
+    scorer = _Scorer(classes, class_weight_sums, partitions)
     start = time.perf_counter()
     lines, counts, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
     budget = MAX_SPEED_SHARE * (time.perf_counter() - start) / (len(folds) * len(MODELS))

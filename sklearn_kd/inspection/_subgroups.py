@@ -129,9 +129,9 @@ class Partitions:
                 line[f"{name}_error"] = float(error) if len(kept) > 1 else np.nan
             found.append(line)
         frame = pd.DataFrame(found)
-        return frame.astype({"subgroup": object, "class": object}).where(
-            frame.notna() | ~frame.columns.isin(["subgroup", "class"]), None
-        )
+        # from None and integers pandas makes NaN and floats
+        keys = {name: [line[name] for line in found] for name in ("subgroup", "class")}
+        return frame.assign(**pd.DataFrame(keys, dtype=object))
 
 
 def subgroup_codes(subgroups, X):

@@ -135,8 +135,10 @@ def test_subgroups_in_any_container():
 
 def test_a_single_fold_has_no_errors_and_seeds_are_averaged():
     X, y = table()
+    y = pd.factorize(y, sort=True)[0]
     folds = list(StratifiedKFold(3).split(X, y))[:1]
     one = report_of(X, y, "region", cv=folds, n_seeds=2)
+    assert repr(one.disagreement["class"].tolist()[:4]) == "[None, 0, 1, 2]"
     assert one.disagreement["disagreement_error"].isna().all()
     assert one.disagreement["n_rows"].iloc[0] == 40
     assert "clearly" not in repr(one)
