@@ -177,3 +177,50 @@ MODELS = {
 
 def fitted(name, n_classes=2, kind="text"):
     return MODELS[name].fit(table(), labels(n_classes, kind))
+
+
+def numbers(n=200, n_classes=2, seed=0):
+    """Return rows of three numbers without names, and the codes of their labels."""
+    X = np.random.RandomState(seed).normal(size=(n, 3))
+    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
+
+
+def boosted_categories():
+    """Return boosted trees that were fitted on categories, and rows for them."""
+    X, new = table().drop(columns="flag"), new_rows().drop(columns="flag")
+    for column in ("color", "job", "rare"):
+        X[column] = X[column].astype("category")
+        known = X[column].cat.categories
+        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
+    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
+    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
+    return model.fit(X, labels(3, "text")), new
+
+
+def boosted_numbers():
+    """Return boosted trees that were fitted on numbers, and rows of infinite ones."""
+    model = HistGradientBoostingClassifier(max_iter=3).fit(*numbers(60))
+    return model, np.array([[np.inf, -np.inf, np.nan], [-np.inf, np.inf, 5e-324]])
+
+
+def with_unseen_class(**params):
+    """Return a distilled tree with the classes -1, 3 and 9, whose labels lack the last one."""
+    X, y = table(), labels(2, "integer")
+    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
+    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
+    model = distilled(student, alpha=1.0, **params)
+    return model.fit(X, y, soft_targets=soft)
+
+
+def beside_thresholds(shift, n=300, n_steps=40):
+    """Return a tree behind a scaler, and rows within some steps of float64 of its thresholds.
+
+    Trees of scikit-learn compare float32, after a scaler in float64.
+    """
+    X = shift + np.random.RandomState(0).normal(size=(n, 1))
+    y = np.random.RandomState(1).randint(0, 2, n)
+    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
+    tree = model[-1].tree_
+    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
+    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-n_steps, n_steps + 1)
+    return model, np.append(near.ravel(), X)[:, None]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TableEncoder
@@ -27,7 +27,18 @@ from tests._helpers.c_programs import (
     needs_compiler,
     run_compiler,
 )
-from tests._helpers.exported_models import MODELS, fitted, labels, network, new_rows, table
+from tests._helpers.exported_models import (
+    MODELS,
+    beside_thresholds,
+    boosted_categories,
+    boosted_numbers,
+    fitted,
+    network,
+    new_rows,
+    numbers,
+    table,
+    with_unseen_class,
+)
 
 pytestmark = needs_compiler
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -119,36 +130,17 @@ def test_answers_of_optimized_code(name, options, tmp_path):
 
 
 def test_categories_of_boosted_trees(tmp_path):
-    X, new = table(), new_rows()
-    for column in ("color", "job", "rare"):
-        X[column] = X[column].astype("category")
-        known = X[column].cat.categories
-        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
-    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
-    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
-    model.fit(X.drop(columns="flag"), labels(3, "text"))
-    assert_answers(model, new.drop(columns="flag"), tmp_path)
+    model, new = boosted_categories()
+    assert_answers(model, new, tmp_path)
 
 
 def test_boosted_trees_take_infinite_numbers(tmp_path):
-    X = np.random.RandomState(0).normal(size=(60, 3))
-    model = HistGradientBoostingClassifier(max_iter=3).fit(X, X[:, 0] > 0)
-    rows = np.array([[np.inf, -np.inf, np.nan], [-np.inf, np.inf, 5e-324]])
+    model, rows = boosted_numbers()
     assert_answers(model, rows, tmp_path)
 
 
 def test_classes_that_the_student_never_saw(tmp_path):
-    X, y = table(), labels(2, "integer")
-    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
-    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
-    fixed = {"alpha": 1.0, "temperature": 1.0, "augmentation": None, "class_prior": "uniform"}
-    model = DistilledClassifier(HistGradientBoostingClassifier(), student, **fixed)
-    assert_answers(model.fit(X, y, soft_targets=soft), new_rows(), tmp_path)
-
-
-def numbers(n_classes=2):
-    X = np.random.RandomState(0).normal(size=(200, 3))
-    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
+    assert_answers(with_unseen_class(class_prior="uniform"), new_rows(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -169,21 +161,15 @@ def test_calibration_of_tempered_trees(method, tmp_path):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_calibration_of_members(n_classes, tmp_path):
-    X, y = numbers(n_classes)
+    X, y = numbers(n_classes=n_classes)
     members = network(n_members=2, encoder=None)
     model = CalibratedClassifierCV(members, cv=2).fit(X, y)
     assert_answers(model, X, tmp_path)
 
 
 def test_a_number_beside_a_threshold_is_on_the_side_of_the_model(tmp_path):
-    X = 1e6 + np.random.RandomState(0).normal(size=(100, 1))
-    y = np.random.RandomState(1).randint(0, 2, 100)
-    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
-    tree = model[-1].tree_
-    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
-    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-20, 21)
-    made = assert_answers(model, X, tmp_path, dtypes=["float64"])["of_float64"]
-    rows = near.reshape(-1, 1)
+    model, rows = beside_thresholds(1e6, n=100, n_steps=20)
+    made = assert_answers(model, rows[:1], tmp_path, dtypes=["float64"])["of_float64"]
     np.testing.assert_array_equal(made.predict_proba(rows), model.predict_proba(rows))
 
 

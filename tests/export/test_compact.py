@@ -19,7 +19,6 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
 from sklearn.frozen import FrozenEstimator
@@ -45,11 +44,16 @@ from sklearn_kd.export import CompactModel, _compact_model, compact
 from sklearn_kd.modules import MLP
 from tests._helpers.exported_models import (
     MODELS,
+    beside_thresholds,
+    boosted_categories,
+    boosted_numbers,
     fitted,
     labels,
     network,
     new_rows,
+    numbers,
     table,
+    with_unseen_class,
 )
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -87,50 +91,27 @@ def test_answers_are_those_of_the_model(name, n_classes, kind):
 
 
 def test_categories_of_boosted_trees():
-    X, new = table(), new_rows()
-    for column in ("color", "job", "rare"):
-        X[column] = X[column].astype("category")
-        known = X[column].cat.categories
-        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
-    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
-    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
-    model.fit(X.drop(columns="flag"), labels(3, "text"))
+    model, new = boosted_categories()
     made = compact(model)
-    assert_answers(model, made, new.drop(columns="flag"), 1e-6)
+    assert_answers(model, made, new, 1e-6)
     assert made.kinds_[2] == "text"
 
 
 def test_boosted_trees_take_infinite_numbers():
-    X = np.random.RandomState(0).normal(size=(60, 3))
-    model = HistGradientBoostingClassifier(max_iter=3).fit(X, X[:, 0] > 0)
-    rows = np.array([[np.inf, -np.inf, np.nan]])
+    model, rows = boosted_numbers()
     np.testing.assert_allclose(compact(model).predict_proba(rows), model.predict_proba(rows))
 
 
 def test_classes_that_the_student_never_saw():
-    X, y = table(), labels(2, "integer")
-    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
-    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
-    model = DistilledClassifier(
-        HistGradientBoostingClassifier(), student, alpha=1.0, temperature=1.0, augmentation=None
-    )
-    model.fit(X, y, soft_targets=soft)
-    made = compact(model)
+    model = with_unseen_class()
     assert model.classes_.tolist() == [-1, 3, 9]
-    assert_answers(model, made, new_rows(), 1e-6)
+    assert_answers(model, compact(model), new_rows(), 1e-6)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 def test_a_number_beside_a_threshold_is_on_the_side_of_the_model(shift):
-    """Trees of scikit-learn compare float32, after a scaler in float64."""
-    X = shift + np.random.RandomState(0).normal(size=(300, 1))
-    y = np.random.RandomState(1).randint(0, 2, 300)
-    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
+    model, rows = beside_thresholds(shift)
     made = compact(model, dtype="float64")
-    tree = model[-1].tree_
-    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
-    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-40, 41)
-    rows = np.append(near.ravel(), X)[:, None]
     np.testing.assert_array_equal(made.predict_proba(rows), model.predict_proba(rows))
 
 
@@ -265,11 +246,6 @@ def assert_compact(model, X, tolerance=1e-12, dtype="float64"):
     rows = X.to_numpy(dtype=object) if hasattr(X, "to_numpy") else X
     one = [made.predict_proba_one(row) for row in rows[:20]]
     np.testing.assert_allclose(one, expected[:20], rtol=0, atol=tolerance)
-
-
-def numbers(n=200, n_classes=2, seed=0):
-    X = np.random.RandomState(seed).normal(size=(n, 3))
-    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
 
 
 @pytest.mark.parametrize("offset", [0.0, 2000.0, 1e6, 1e9])

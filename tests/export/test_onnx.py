@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import onnx
-import onnxruntime
 import pandas as pd
 import pytest
 import skl2onnx
@@ -12,7 +11,7 @@ import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -23,7 +22,6 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import (
     BatchedGridSearchCV,
-    DistilledClassifier,
     KernelTeacher,
     ModuleClassifier,
     SelfDistillClassifier,
@@ -33,39 +31,22 @@ from sklearn_kd.export import _onnx_graph, register_onnx_converters, to_onnx
 from sklearn_kd.modules import MLP, SmallCNN
 from tests._helpers.exported_models import (
     MODELS,
+    beside_thresholds,
+    boosted_categories,
+    boosted_numbers,
     distilled,
     fitted,
     labels,
     network,
     new_rows,
+    numbers,
     table,
+    with_unseen_class,
 )
+from tests._helpers.onnx_sessions import answers, session_of
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
 NEWEST = onnx.defs.onnx_opset_version()
-FROM_FRAME = {"tensor(string)": object, "tensor(double)": np.float64, "tensor(float)": np.float32}
-
-
-def session_of(graph):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options)
-
-
-def inputs_of(session, X):
-    """Return the inputs of raw rows, from what the file says of them."""
-    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
-    X = X if hasattr(X, "columns") else pd.DataFrame(X)
-    return {
-        each.name: X[columns[each.name]].to_numpy(dtype=FROM_FRAME[each.type])
-        for each in session.get_inputs()
-    }
-
-
-def answers(graph, X):
-    """Return labels and probabilities."""
-    session = session_of(graph)
-    return session.run(None, inputs_of(session, X))
 
 
 def assert_answers(model, X, tolerance=None, **options):
@@ -77,11 +58,6 @@ def assert_answers(model, X, tolerance=None, **options):
     is_clear = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
     np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
     return graph
-
-
-def numbers(n=200, n_classes=2, seed=0):
-    X = np.random.RandomState(seed).normal(size=(n, 3))
-    return X, np.digitize(X[:, 0] + 0.3 * X[:, 1], [0.0, 1.0][: n_classes - 1])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
@@ -180,40 +156,23 @@ def test_rows_that_the_model_refuses_have_no_probabilities():
 
 
 def test_boosted_trees_take_infinite_numbers():
-    X, y = numbers()
-    model = HistGradientBoostingClassifier(max_iter=3).fit(X, y)
-    assert_answers(model, np.array([[np.inf, -np.inf, np.nan]]), 1e-6)
+    model, rows = boosted_numbers()
+    assert_answers(model, rows, 1e-6)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 def test_a_number_beside_a_threshold_is_on_the_side_of_the_model(shift):
-    X = shift + np.random.RandomState(0).normal(size=(300, 1))
-    y = np.random.RandomState(1).randint(0, 2, 300)
-    model = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(X, y)
-    tree = model[-1].tree_
-    edges = tree.threshold[tree.feature >= 0] * model[0].scale_ + model[0].mean_
-    near = edges[:, None] + np.spacing(edges)[:, None] * np.arange(-40, 41)
-    assert_answers(model, np.append(near.ravel(), X)[:, None], dtype="float64")
+    model, rows = beside_thresholds(shift)
+    assert_answers(model, rows, dtype="float64")
 
 
 def test_categories_of_boosted_trees():
-    X, new = table().drop(columns="flag"), new_rows().drop(columns="flag")
-    for column in ("color", "job", "rare"):
-        X[column] = X[column].astype("category")
-        known = X[column].cat.categories
-        new[column] = pd.Categorical(new[column].where(new[column].isin(known)), known)
-    new["level"] = new["level"].cat.set_categories(X["level"].cat.categories)
-    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=3, random_state=0)
-    assert_answers(model.fit(X, labels(3, "text")), new, dtype="float64")
+    model, new = boosted_categories()
+    assert_answers(model, new, dtype="float64")
 
 
 def test_classes_that_the_student_never_saw():
-    X, y = table(), labels(2, "integer")
-    soft = pd.DataFrame({-1: (y == -1) * 0.9 + 0.05, 3: (y == 3) * 0.9 + 0.05, 9: 0.0})
-    student = make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=2))
-    fixed = {"alpha": 1.0, "temperature": 1.0, "augmentation": None}
-    model = DistilledClassifier(HistGradientBoostingClassifier(), student, **fixed)
-    graph = assert_answers(model.fit(X, y, soft_targets=soft), new_rows(), dtype="float64")
+    graph = assert_answers(with_unseen_class(), new_rows(), dtype="float64")
     assert json.loads(graph.metadata_props[0].value) == [-1, 3, 9]
 
 

@@ -1,9 +1,8 @@
 """Files of tables that hypothesis makes answer as the model."""
 
-import json
+import pickle
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings, strategies as st
@@ -12,9 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import TableEncoder
-from sklearn_kd.export import CompactModel, compact, to_onnx
+from sklearn_kd.export import compact, to_onnx
 from sklearn_kd.export._onnx_readers import MISSING_TEXTS
 from tests._helpers.exported_models import network
+from tests._helpers.onnx_sessions import answers
 
 N_ROWS = 24
 #: Texts that stand for missing cells in ONNX are levels there only where training rows have them.
@@ -55,16 +55,6 @@ def tables(draw):
     return frames[0], np.arange(N_ROWS) % draw(st.sampled_from([2, 3])), frames[1]
 
 
-def onnx_proba(graph, X):
-    session = onnxruntime.InferenceSession(graph.SerializeToString())
-    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
-    types = {"tensor(string)": object, "tensor(double)": np.float64}
-    inputs = {
-        each.name: X[columns[each.name]].to_numpy(types[each.type]) for each in session.get_inputs()
-    }
-    return session.run(["probabilities"], inputs)[0]
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODELS)
@@ -79,12 +69,12 @@ def test_files_of_any_table(name):
         rows = pd.concat([X, new], ignore_index=True)
         expected = model.predict_proba(rows)
         made = compact(model, dtype="float64")
-        again = CompactModel(made.__reduce__()[1][0])
+        again = pickle.loads(pickle.dumps(made))
         np.testing.assert_allclose(again.predict_proba(rows), expected, rtol=0, atol=1e-11)
         one = [again.predict_proba_one(row) for row in rows.to_dict("records")]
         np.testing.assert_allclose(one, expected, rtol=0, atol=1e-11)
         if any(kind != "unused" for kind in made.kinds_):
             graph = to_onnx(model, dtype="float64", by_column=False)
-            np.testing.assert_allclose(onnx_proba(graph, rows), expected, rtol=0, atol=1e-11)
+            np.testing.assert_allclose(answers(graph, rows)[1], expected, rtol=0, atol=1e-11)
 
     check()
