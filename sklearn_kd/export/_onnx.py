@@ -18,6 +18,7 @@ from sklearn_kd.export._onnx_graph import (
     FLOAT,
     INT64,
     LABEL,
+    MIN_OPSET,
     PROBABILITIES,
     STRING,
     TABLE,
@@ -31,8 +32,6 @@ from sklearn_kd.export._onnx_models import ONNX_MODELS, TORCH_OPSET
 from sklearn_kd.export._onnx_readers import input_kinds
 from sklearn_kd.export._onnx_rows import as_table, onnx_inputs
 
-#: Lowest version of the operators of a graph.
-MIN_OPSET = 13
 #: The same for a model that skl2onnx converts.
 CONVERTED_OPSET = 15
 #: Most by which probabilities of rows may differ where the graph is not described in float64.

@@ -41,21 +41,32 @@ class Answer:
     n_classes : int
     logits, proba, log_proba : str, default=None
         Tensors (n, n_classes), one of which is enough.
+    scores : str, default=None
+        Tensor (n, n_classes) that calibration reads in place of the logits.
     has_log_odds : bool, default=True
         Whether calibration reads log-odds or logits, and not probabilities as of a tree.
     """
 
     def __init__(
-        self, graph, n_classes, *, logits=None, proba=None, log_proba=None, has_log_odds=True
+        self,
+        graph,
+        n_classes,
+        *,
+        logits=None,
+        proba=None,
+        log_proba=None,
+        scores=None,
+        has_log_odds=True,
     ):
         self.graph, self.n_classes, self.logits = graph, n_classes, logits
+        self.scores = scores
         self._proba, self._log_proba, self.has_log_odds = proba, log_proba, has_log_odds
 
     def decision(self):
         """Return the values that are calibrated, (n, 1) for two classes, else (n, n_classes)."""
         if not self.has_log_odds:
             return self.graph.columns(self.proba(), [1], 0) if self.n_classes == 2 else self.proba()
-        scores = self.logits or self.log_proba()
+        scores = self.scores or self.logits or self.log_proba()
         if self.n_classes == 2:
             return self.graph.add("MatMul", scores, np.array([[-1.0], [1.0]]))
         return scores
@@ -221,7 +232,14 @@ class Writer:
     def _tempered(self, spec):
         model = self.answer(spec["models"][0])
         logits = self.graph.add("Mul", model.logits or model.log_proba(), np.array(spec["power"]))
-        return Answer(self.graph, model.n_classes, logits=logits, has_log_odds=model.has_log_odds)
+        scores = model.scores and self.graph.add("Mul", model.scores, np.array(spec["power"]))
+        return Answer(
+            self.graph,
+            model.n_classes,
+            logits=logits,
+            scores=scores,
+            has_log_odds=model.has_log_odds,
+        )
 
     def _aligned(self, spec):
         graph, place, n_classes = self.graph, spec["place"], spec["n_classes"]
@@ -242,7 +260,8 @@ class Writer:
             # if all classes that the model considers have a prior of zero, the prior alone remains
             is_lost = graph.add("Equal", graph.max_over(shifted, 1), np.array(-math.inf))
             shifted = graph.add("Where", is_lost, log_prior[None], shifted)
-        return Answer(graph, len(log_prior), logits=shifted)
+        log_proba = graph.add("LogSoftmax", shifted, axis=-1)
+        return Answer(graph, len(log_prior), log_proba=log_proba)
 
     def _mean(self, spec):
         models = [self.answer(each) for each in spec["models"]]
@@ -313,7 +332,7 @@ class Writer:
         decision = self.graph.add("MatMul", values, self.graph.double(dual))
         decision = self.graph.add("Add", decision, intercept)
         logits = self.graph.add("Div", decision, np.array(spec["temperature"]))
-        return Answer(self.graph, dual.shape[1], logits=logits)
+        return Answer(self.graph, dual.shape[1], logits=logits, scores=decision)
 
     def _given(self, spec):
         """Return the answer of a model that skl2onnx converts."""

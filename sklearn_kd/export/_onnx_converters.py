@@ -21,6 +21,7 @@ from sklearn_kd.export._onnx_answer import write_answer
 from sklearn_kd.export._onnx_graph import (
     CODES,
     DOUBLE,
+    MIN_OPSET,
     ML_DOMAIN,
     ML_OPSET,
     OUTPUTS,
@@ -244,12 +245,17 @@ def _open_graph(scope, operator, container):
     """Return an empty graph, and the inputs of an operator as raw columns of float64 or text."""
     from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 
-    graph = Graph(
-        container.target_opset_any_domain(""), _precision(operator), scope.get_unique_variable_name
-    )
+    model, opset = operator.raw_operator, container.target_opset_any_domain("")
+    if opset < MIN_OPSET:
+        raise ValueError(
+            f"{type(model).__name__} needs target_opset={MIN_OPSET} or more, got {opset}."
+        )
+    graph = Graph(opset, _precision(operator), scope.get_unique_variable_name)
     places, kinds = [], []
     for each in operator.inputs:
         width, is_text = each.type.shape[1], isinstance(each.type, StringTensorType)
+        if width is None and len(operator.inputs) == 1:
+            width = model.n_features_in_
         name = each.full_name
         if not is_text and not isinstance(each.type, DoubleTensorType):
             name = graph.cast(name, DOUBLE)

@@ -9,6 +9,8 @@ from sklearn_kd._utils.saved_state import PACKAGE
 
 #: Version of the operators of machine learning.
 ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
+#: Lowest version of the operators of a graph.
+MIN_OPSET = 13
 #: First version in which an operator that reduces takes its axes as an input.
 REDUCE_AXES_INPUT_OPSET = 18
 #: Outputs of a model.

@@ -327,6 +327,33 @@ def test_a_student_that_skl2onnx_converts():
     assert_answers(model, rows, 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "model",
+    [
+        KernelTeacher(),
+        distilled(KernelTeacher()),
+        distilled(network(encoder=None), class_prior="uniform"),
+    ],
+    ids=str,
+)
+def test_decision_values_that_are_no_logits(model, n_classes):
+    """Values before the temperature, and with a class prior: skl2onnx calibrates them."""
+    register_onnx_converters()
+    X, y = numbers(n_classes=n_classes)
+    options = {id(model): {"zipmap": False, "raw_scores": True}}
+    types = [("X", skl2onnx.common.data_types.DoubleTensorType([None, None]))]
+    graph = skl2onnx.convert_sklearn(model.fit(X, y), initial_types=types, options=options)
+    decision = model.decision_function(X)
+    expected = np.column_stack([-decision, decision]) if n_classes == 2 else decision
+    found = session_of(graph).run(None, {"X": X})[1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+    to_onnx(CalibratedClassifierCV(model, cv=2).fit(X, y), X, dtype="float64")
+    with pytest.raises(ValueError, match="needs target_opset=13 or more, got 12"):
+        skl2onnx.to_onnx(model, X[:1], target_opset=12)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_options_of_skl2onnx():
     register_onnx_converters()
