@@ -1,6 +1,8 @@
 """CompressionCurveDisplay: its frame against plain fits and searches, its choice, its artists."""
 
 import sys
+from collections import Counter
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
-from sklearn_kd.export import budget_scoring, compact, smallest_within
-from sklearn_kd.inspection import CompressionCurveDisplay
+from sklearn_kd._utils.row_times import median_microseconds
+from sklearn_kd.export import _budget, budget_scoring, compact, smallest_within
+from sklearn_kd.inspection import CompressionCurveDisplay, _compression_candidates
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.tables import raw_table
 
@@ -28,6 +31,20 @@ figure = pytest.importorskip("matplotlib.figure")
 
 KEY = ["student", "size", "labels"]
 TREES = {"tree": (DecisionTreeClassifier(), {"max_leaf_nodes": [3, 6]})}
+
+
+@pytest.fixture(autouse=True)
+def few_timed_rows(monkeypatch):
+    """Time 20 rows in place of 1,000, since no test needs exact times."""
+    monkeypatch.setattr(_budget, "median_microseconds", partial(median_microseconds, n_timed=20))
+
+
+@pytest.fixture
+def one_size(monkeypatch):
+    """Let the default families of trees have one small size each."""
+    boosted_trees = {"max_iter": [3], "max_leaf_nodes": [4]}
+    monkeypatch.setattr(_compression_candidates, "BOOSTED_TREES", boosted_trees)
+    monkeypatch.setattr(_compression_candidates, "TREE", {"max_leaf_nodes": [8]})
 
 
 @pytest.fixture
@@ -114,8 +131,7 @@ def test_lines_are_those_of_plain_fits(axes, params):
         assert np.isnan(line[["n_bytes", "microseconds"]].tolist()).all()
 
 
-@pytest.mark.parametrize("max_bytes", [None, 700])
-def test_the_choice_is_that_of_a_search(axes, max_bytes):
+def test_the_choice_is_that_of_a_search(axes):
     X, y = table()
     students = [network(width=width, random_state=1) for width in (2, 4, 8)]
     students += [DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=1) for leaves in (3, 6)]
@@ -124,40 +140,41 @@ def test_the_choice_is_that_of_a_search(axes, max_bytes):
         distilled(),
         {"student": students},
         scoring=budget_scoring("neg_log_loss"),
-        refit=smallest_within("1 se", max_bytes=max_bytes),
+        refit=smallest_within("1 se"),
         cv=cv,
     ).fit(X, y)
-    others = {
-        "tree": (DecisionTreeClassifier(random_state=1), {"max_leaf_nodes": [3, 6]}),
-    }
-    display = measure(
+    results = search.cv_results_
+    tree = DecisionTreeClassifier(random_state=1)
+    measured = measure(
         distilled(student=network(random_state=1)),
         *(X, y, axes),
         widths=[2, 4, 8],
-        students=others,
+        students={"tree": (tree, {"max_leaf_nodes": [3, 6]})},
         cv=cv,
-        max_bytes=max_bytes,
     )
     # the students on hard labels compete here too
-    frame = display.frame[display.frame["labels"] != "hard"]
-    display = CompressionCurveDisplay(
-        frame=frame, estimators=display.estimators, max_bytes=max_bytes
-    ).plot(axes)
-    of_student = display.table_.set_index(["student", "size"])
+    frame = measured.frame[measured.frame["labels"] != "hard"]
     names = [("network", f"width={width}") for width in (2, 4, 8)]
     names += [("tree", f"max_leaf_nodes={leaves}") for leaves in (3, 6)]
-    found = of_student.loc[names]
-    assert_allclose(found["score"], search.cv_results_["mean_test_score"], rtol=1e-7)
-    assert_allclose(found["n_bytes"], search.cv_results_["mean_test_n_bytes"], atol=4)
-    n_splits = 3
-    error = search.cv_results_["std_test_score"] / np.sqrt(n_splits - 1)
+    chosen = []
+    for max_bytes in (None, 700):
+        display = CompressionCurveDisplay(
+            frame=frame, estimators=measured.estimators, max_bytes=max_bytes
+        ).plot(axes)
+        index = smallest_within("1 se", max_bytes=max_bytes)(results)
+        chosen.append((display.best_params_["student"], display.best_params_["size"]))
+        assert chosen[-1] == names[index]
+        expected = results["params"][index]["student"]
+        assert display.best_estimator_.student.get_params() == expected.get_params()
+        assert not hasattr(display.best_estimator_, "classes_")
+    assert chosen[0] != chosen[1]
+    found = display.table_.set_index(["student", "size"]).loc[names]
+    assert_allclose(found["score"], results["mean_test_score"], rtol=1e-7)
+    assert_allclose(found["n_bytes"], results["mean_test_n_bytes"], atol=4)
+    error = results["std_test_score"] / np.sqrt(3 - 1)
     assert_allclose(found["score_error"], error, rtol=1e-6)
-    chosen = (display.best_params_["student"], display.best_params_["size"])
-    assert chosen == names[search.best_index_]
-    best = display.best_estimator_
-    assert best.student.get_params() == search.best_params_["student"].get_params()
-    assert not hasattr(best, "classes_")
-    proba = best.fit(X, y).predict_proba(X)
+    best = measured.estimators[*names[search.best_index_], "distilled"]
+    proba = clone(best).fit(X, y).predict_proba(X)
     assert_allclose(proba, search.predict_proba(X), rtol=1e-6)
 
 
@@ -213,17 +230,23 @@ def test_the_teacher_is_fitted_once_for_each_fold(axes):
     assert found == calls["fit"] == 3 * 6
 
 
-def test_default_families_take_a_raw_table_and_can_be_written(axes):
+def test_sizes_of_the_default_families():
+    found = _compression_candidates.candidates_of(distilled(), [2, 4], "auto")
+    assert Counter(each.family for each in found) == {
+        "network": 4, "boosted trees": 12, "tree": 6, "linear": 2,
+    }  # fmt: skip
+    assert "max_iter=100, max_leaf_nodes=8" in {each.size for each in found}
+
+
+def test_default_families_take_a_raw_table_and_can_be_written(axes, one_size):
     X, y = raw_table(120)
     teacher = make_pipeline(TableEncoder(), LogisticRegression())
     student = network(encoder="auto")
     display = measure(
         distilled(teacher, student), X, y, axes, widths=2, students="auto", max_bytes=1500
     )
-    sizes = display.frame.groupby(["student", "labels"]).size()
-    assert sizes.loc[["boosted trees", "tree", "linear", "network"]].unstack().to_numpy().tolist()
     n_candidates = display.table_.groupby("student").size().to_dict()
-    assert n_candidates == {"boosted trees": 12, "tree": 6, "linear": 2, "network": 2}
+    assert n_candidates == dict.fromkeys(("boosted trees", "tree", "linear", "network"), 2)
     assert (display.table_["n_bytes"] > 0).all()
     best = display.best_estimator_.fit(X, y)
     row = X.iloc[0].to_dict()
@@ -351,7 +374,7 @@ def test_weights_groups_and_frozen_teachers(axes):
         assert_allclose(line["score"], single.score(X[test], y[test], **weights))
 
 
-def test_weights_under_metadata_routing(axes):
+def test_weights_under_metadata_routing(axes, one_size):
     X, y = table()
     weight = np.linspace(0.2, 2, len(y))
     options = {"sample_weight": weight, "students": "auto", "widths": 2}
