@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
@@ -14,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_kd import DistilledClassifier
 from sklearn_kd.inspection import DistillationReport, distillation_report
+from sklearn_kd.inspection._subgroups import Partitions
 from tests._helpers.data import blobs
 
 MEASURES = ["disagreement", "teacher", "hard", "distilled"]
@@ -120,17 +120,21 @@ def test_the_line_of_all_rows_is_that_of_the_summary():
 def test_subgroups_in_any_container():
     X, y = table()
     X = X.assign(plan=np.arange(len(y)) % 2, region=X["region"].fillna("missing"))
-    expected = report_of(X, y, ["region", "plan"]).disagreement
-    same = report_of(X, y, X[["region", "plan"]]).disagreement
-    assert_frame_equal(expected, same)
-    assert "plan=1" in set(expected["subgroup"])
-    named = report_of(X, y, X["region"]).disagreement
-    assert_frame_equal(named, expected[: len(named)])
-    plain = report_of(X, y, X["region"].tolist()).disagreement
-    assert plain["subgroup"].dropna().unique().tolist() == ["missing", "north", "south", "west"]
-    names = [name and name.removeprefix("region=") for name in named["subgroup"]]
-    assert plain["subgroup"].tolist() == names
-    assert_frame_equal(plain.drop(columns="subgroup"), named.drop(columns="subgroup"))
+
+    def parts(subgroups):
+        found = Partitions.of(subgroups, X, y)
+        return found.lines, found.line_of_row.tolist()
+
+    lines, line_of_row = parts(["region", "plan"])
+    assert parts(X[["region", "plan"]]) == (lines, line_of_row)
+    assert ("plan=1", "cow") in lines
+    named, line_of_row = parts("region")
+    assert parts(X["region"]) == (named, line_of_row)
+    assert named == lines[: len(named)]
+    plain, same = parts(X["region"].tolist())
+    assert same == line_of_row
+    assert {name for name, _ in plain} == {None, "missing", "north", "south", "west"}
+    assert plain == [(name and name.removeprefix("region="), label) for name, label in named]
 
 
 def test_a_single_fold_has_no_errors_and_seeds_are_averaged():
