@@ -6,7 +6,7 @@ from sklearn_kd.export._c_models import ModelFunctions
 from sklearn_kd.export._c_tokens import as_bytes, comment, double, integer, is_identifier
 from sklearn_kd.export._c_unit import CUnit, array_text
 from sklearn_kd.export._columns import ExportError
-from sklearn_kd.export._description import describe_model
+from sklearn_kd.export._description import describe_model, parts_of
 
 #: Dtypes of the weights that a header can have.
 DTYPES = ("float64", "float32", "int8")
@@ -98,8 +98,8 @@ class _Header:
         names = spec["names"] or [f"x{j}" for j in range(len(spec["kinds"]))]
         self.names = [as_bytes(each, "the name of the column") for each in names]
         self.cells = Cells(names, arrays)
-        for model in _models(spec["answer"]):
-            for reader in model["readers"]:
+        for model in parts_of(spec["answer"]):
+            for reader in model.get("readers", ()):
                 self.cells.add(reader, is_extended=is_extended(model, arrays))
         self.cells.finish()
 
@@ -159,14 +159,6 @@ class _Header:
             return array_text(name, "double", [double(label) for label in classes])
         kind = "long long" if max(classes) < 2**63 else "unsigned long long"
         return array_text(name, kind, [integer(label) for label in classes])
-
-
-def _models(spec):
-    """Yield the models of a description that read columns."""
-    if "readers" in spec:
-        yield spec
-    for each in spec.get("models", []):
-        yield from _models(each)
 
 
 INCLUDES = """

@@ -572,7 +572,7 @@ def _is_as_given(feature):
 
 
 def _keys_of(numbers):
-    """Return integers in the order of numbers, of which neighbours are neighbours."""
+    """Return integers in the order of numbers, where adjacent numbers have adjacent integers."""
     bits = numbers.astype(np.float64).view(np.int64)
     return np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)
 

@@ -65,7 +65,7 @@ class Answer:
     def decision(self):
         """Return the values that are calibrated, (n, 1) for two classes, else (n, n_classes)."""
         if not self.has_log_odds:
-            return self.graph.columns(self.proba(), [1], 0) if self.n_classes == 2 else self.proba()
+            return self.graph.columns(self.proba(), [1]) if self.n_classes == 2 else self.proba()
         scores = self.scores or self.logits or self.log_proba()
         if self.n_classes == 2:
             return self.graph.add("MatMul", scores, np.array([[-1.0], [1.0]]))
@@ -248,9 +248,8 @@ class Writer:
         indices = [place.index(j) if j in place else len(place) for j in range(n_classes)]
         for tensor, absent in ((model.proba(), 0.0), (model.log_proba(), -math.inf)):
             # one more column, which all absent classes take
-            first = graph.columns(model.proba(), [0], 0)
-            filled = graph.add("Add", graph.add("Sub", first, first), np.array(absent))
-            found.append(graph.columns(graph.concatenated([tensor, filled]), indices, 0))
+            filled = graph.filled_like(graph.columns(model.proba(), [0]), absent)
+            found.append(graph.columns(graph.concatenated([tensor, filled]), indices))
         return Answer(graph, n_classes, proba=found[0], log_proba=found[1])
 
     def _prior(self, spec):
@@ -283,7 +282,7 @@ class Writer:
             rest = graph.add("Sub", np.array(1.0), proba)
             return Answer(graph, 2, proba=graph.concatenated([rest, proba]))
         parts = [
-            self._calibrate(graph.columns(decision, [j], 0), curve, spec["method"])
+            self._calibrate(graph.columns(decision, [j]), curve, spec["method"])
             for j, curve in enumerate(curves)
         ]
         proba = graph.concatenated(parts)
@@ -315,8 +314,7 @@ class Writer:
             return graph.add("Sigmoid", logit)
         x, y = curve
         if len(x) == 1:
-            zeros = graph.add("Sub", values, values)
-            return graph.add("Add", zeros, np.array(y[0]))
+            return graph.filled_like(values, y[0])
         # the share of each piece that lies below the value
         shares = graph.add("Div", graph.add("Sub", values, x[None, :-1]), np.diff(x)[None])
         shares = graph.add("Min", graph.add("Max", shares, np.array(0.0)), np.array(1.0))
@@ -347,6 +345,5 @@ class Writer:
         logits = self.graph.cast(logits, DOUBLE)
         n_classes = len(spec["estimator"].classes_)
         if n_classes == 2:
-            zeros = self.graph.add("Sub", logits, logits)
-            logits = self.graph.concatenated([zeros, logits])
+            logits = self.graph.concatenated([self.graph.filled_like(logits, 0.0), logits])
         return Answer(self.graph, n_classes, logits=logits)

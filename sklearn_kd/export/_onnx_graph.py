@@ -135,9 +135,13 @@ class Graph:
         """Return the sum of tensors, of which there is at least one."""
         return tensors[0] if len(tensors) == 1 else self.add("Sum", *tensors)
 
-    def columns(self, tensor, indices, n_columns):
-        """Return columns of a matrix."""
-        if list(indices) == list(range(n_columns)):
+    def filled_like(self, tensor, value):
+        """Return a tensor of one value in the shape of another one, whose numbers are finite."""
+        return self.add("Add", self.add("Sub", tensor, tensor), np.array(value))
+
+    def columns(self, tensor, indices, n_columns=None):
+        """Return columns of a matrix, the matrix itself if they are its ``n_columns`` in order."""
+        if n_columns is not None and list(indices) == list(range(n_columns)):
             return tensor
         return self.add("Gather", tensor, np.array(indices, dtype=np.int64), axis=1)
 

@@ -33,9 +33,8 @@ def kernel_values(graph, spec, arrays, rows):
     """
     lengths = None
     if spec["has_intercept"]:
-        first = graph.add("Gather", rows, np.array([0]), axis=1)
-        one = graph.add("Add", graph.add("Sub", first, first), np.array(1.0))
-        rows = graph.concatenated([rows, one])
+        ones = graph.filled_like(graph.columns(rows, [0]), 1.0)
+        rows = graph.concatenated([rows, ones])
     if spec["on_sphere"] or spec["name"] != "laplace":
         rows, lengths = _directions(graph, rows)
     if spec["on_sphere"]:  # but for rows of zeros
