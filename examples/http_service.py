@@ -168,7 +168,7 @@ class Service(ThreadingHTTPServer):
             self.slots.release()
 
     def handle_error(self, request, client_address):
-        """Write no traceback where the other side has gone."""
+        """Write no traceback where the client has closed the connection."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

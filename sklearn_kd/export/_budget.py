@@ -79,7 +79,7 @@ def smallest_within(tolerance, *, by="n_bytes", max_bytes=None, max_microseconds
         How much less than the best mean score is accepted, in the unit of the score, or in standard
         errors of the best one over the folds, for example "1 se".
     by : {"n_bytes", "microseconds"}, default="n_bytes"
-        What is small.
+        Which size is to be small.
     max_bytes, max_microseconds : float, default=None
         Candidates beyond these do not count, also as the best one. Microseconds depend on the
         machine and vary from run to run, bytes do not.
@@ -134,7 +134,11 @@ class _SmallestWithin:
         if not np.isfinite(score).any():
             raise ValueError("all candidates have failed.")
         smallest = int(np.where(np.isfinite(score), sizes[self.by], np.inf).argmin())
-        limits = [f"{limit:g} {name}" for name, limit in self.limits.items() if limit is not None]
+        limits = [
+            f"{limit:,.10g} {name.removeprefix('n_')}"
+            for name, limit in self.limits.items()
+            if limit is not None
+        ]
         raise ValueError(
             f"no candidate is within {' and '.join(limits)}: the smallest one is "
             f"{results['params'][smallest]}, with {sizes['n_bytes'][smallest]:,.0f} bytes and "

@@ -205,7 +205,7 @@ class CompressionCurveDisplay:
             How much less than the best mean score within the budget is accepted for a smaller
             candidate, as for :func:`~sklearn_kd.export.smallest_within`. 0 takes the best score.
         by : {"n_bytes", "microseconds"}, default="n_bytes"
-            What is small.
+            Which size is to be small.
         scoring : str, callable or None, default=None
             One scorer, as for ``cross_val_score``. None: the accuracy. "neg_log_loss" tells
             candidates apart with fewer rows.

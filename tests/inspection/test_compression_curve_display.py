@@ -204,8 +204,9 @@ def test_another_budget_needs_no_fit(axes, options, size):
 
 
 def test_a_budget_that_no_candidate_keeps_marks_none(axes):
-    display = CompressionCurveDisplay(frame=made_up(), max_bytes=99)
-    with pytest.warns(UserWarning, match=r"no candidate is within 99 n_bytes.*with 100 bytes"):
+    display = CompressionCurveDisplay(frame=made_up(), max_bytes=99, max_microseconds=2000)
+    match = r"no candidate is within 99 bytes and 2,000 microseconds:.*with 100 bytes"
+    with pytest.warns(UserWarning, match=match):
         display.plot(axes)
     assert display.best_params_ is display.best_estimator_ is None
     assert display.best_marker_ == []
@@ -505,7 +506,7 @@ def test_a_teacher_without_the_score_is_an_error(axes):
         measure(distilled(RidgeClassifier()), *table(), axes)
 
 
-def test_frames_that_are_none(axes):
+def test_invalid_frames_are_errors(axes):
     with pytest.raises(ValueError, match=r"lacks the columns \['n_bytes'\]"):
         CompressionCurveDisplay(frame=made_up().drop(columns="n_bytes")).plot(axes)
     with pytest.raises(ValueError, match="no lines of students"):

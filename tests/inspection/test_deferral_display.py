@@ -58,7 +58,7 @@ def test_each_line_is_what_a_threshold_gives(ax, n_classes, is_weighted):
     assert frame["threshold"].iloc[[0, -1]].tolist() == [0.0, np.inf]
 
 
-def test_confidences_that_are_neighbours_have_a_threshold_between(ax):
+def test_adjacent_confidences_have_a_threshold_between(ax):
     top = np.array([0.75, np.nextafter(0.75, 1), np.nextafter(np.nextafter(0.75, 1), 1)])
     Q = np.column_stack([top, 1 - top])
     frame = DeferralDisplay.from_predictions(Q, Q, [0, 0, 0], ax=ax).frame
@@ -177,12 +177,12 @@ def test_choice_of_a_threshold(wanted, line):
         ({"max_deferred": 0.5, "score_name": "balanced_accuracy"}, "lacks the columns"),
     ],
 )
-def test_wishes_that_no_threshold_meets(wanted, match):
+def test_thresholds_that_do_not_exist_are_errors(wanted, match):
     with pytest.raises(ValueError, match=match):
         DeferralDisplay(frame=frame_of()).choose_threshold(**wanted)
 
 
-def test_displays_that_are_none(ax):
+def test_invalid_inputs_are_errors(ax):
     X, y = blobs(n_classes=3)
     model = distilled().fit(X, y)
     for wrong, match in (

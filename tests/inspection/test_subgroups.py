@@ -167,7 +167,7 @@ class Unfitted(GaussianNB):
     ],
     ids=str,
 )
-def test_subgroups_that_are_none_are_refused_before_a_fit(subgroups, match):
+def test_invalid_subgroups_are_errors_before_a_fit(subgroups, match):
     X, y = table()
     with pytest.raises(ValueError, match=match):
         distillation_report(Unfitted(), Unfitted(), X, y, subgroups=subgroups)
