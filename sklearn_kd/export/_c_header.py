@@ -108,10 +108,7 @@ class _Header:
         unit, name = CUnit(self.name), self.name
         columns = [as_bytes(column.name, "column") for column in self.cells.columns]
         counts = {"CLASSES": len(self.spec["classes"]), "COLUMNS": len(columns)}
-        public = [
-            *(f"#define {name.upper()}_N_{what} {count}" for what, count in counts.items()),
-            self.cells.struct(name),
-        ]
+        defines = [f"#define {name.upper()}_N_{what} {count}" for what, count in counts.items()]
         if columns:
             texts = [unit.text(column) for column in columns]
             unit.parts.append(array_text(f"{name}_columns", "char *const", texts))
@@ -124,8 +121,8 @@ class _Header:
             self._comment(kind, dtype),
             f"#ifndef {guard}\n#define {guard}",
             INCLUDES,
-            "\n".join(public[:2]),
-            public[2],
+            "\n".join(defines),
+            self.cells.struct(name),
             *unit.parts,
             f"#endif /* {guard} */",
         ]

@@ -61,8 +61,8 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         Whether to compare the probabilities of the rows X, which needs ``onnxruntime``.
     by_column : bool, default=True
         Whether each column with a name is an input. Otherwise all numbers are one input "numbers",
-        and all texts one input "texts", with which onnxruntime predicts a row in half of the time.
-        It has no effect on what skl2onnx converts.
+        and all texts one input "texts", with which onnxruntime predicts a single row faster. It has
+        no effect on what skl2onnx converts.
     target_opset : int, default=None
         Version of the operators, from 13 to the newest one that ``onnx`` has. None is 13, 18 for a
         module of torch other than :class:`~sklearn_kd.modules.MLP`, which is its lowest one, and 15
