@@ -1,5 +1,6 @@
 """Write fitted classifiers in ONNX: `to_onnx`."""
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -34,6 +35,8 @@ from sklearn_kd.export._onnx_rows import as_table, onnx_inputs
 
 #: The same for a model that skl2onnx converts.
 CONVERTED_OPSET = 15
+#: Numbers of a tensor between operators that a comparison of rows may take, half a gigabyte.
+BLOCK_VALUES = 2**26
 #: Most by which probabilities of rows may differ where the graph is not described in float64.
 LOOSE_TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 
@@ -116,6 +119,11 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         graph = converted(model, X, dtype, target_opset or CONVERTED_OPSET, error)
         tolerance = LOOSE_TOLERANCE
     else:
+        if set(kinds) == {"unused"}:
+            raise ValueError(
+                f"{type(model).__name__} reads no column, since none varied in its training rows: "
+                "it has the same probabilities for all rows, which need no graph."
+            )
         graph = _graph_of(spec, arrays, kinds, dtype, by_column, target_opset)
         is_exact = not any(
             each["kind"] in ("kernel", "module") for each in parts_of(spec["answer"])
@@ -210,7 +218,7 @@ def _check_answers(graph, model, X, tolerance):
         session = onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        found = session.run([PROBABILITIES], inputs)[0]
+        found = _probabilities(session, inputs, _rows_of_a_block(graph))
     except Exception as error:  # of many classes of onnxruntime
         raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
     largest = np.abs(found - expected).max()
@@ -221,6 +229,24 @@ def _check_answers(graph, model, X, tolerance):
             "dtype='float64' keeps, skl2onnx converts a step otherwise, or a column has missing "
             "cells and a level with the text of one, such as 'None'."
         )
+
+
+def _rows_of_a_block(graph):
+    """Return the number of rows whose difference from each row of a kernel is not too large."""
+    largest = max((math.prod(each.dims) for each in graph.graph.initializer), default=1)
+    return max(1, BLOCK_VALUES // largest)
+
+
+def _probabilities(session, inputs, size):
+    """Return the probabilities of rows, which are predicted in blocks."""
+    n_rows = len(next(iter(inputs.values())))
+    blocks = [
+        session.run(
+            [PROBABILITIES], {name: rows[start : start + size] for name, rows in inputs.items()}
+        )[0]
+        for start in range(0, n_rows, size)
+    ]
+    return np.concatenate(blocks)
 
 
 def _rounded_to_float32(X):

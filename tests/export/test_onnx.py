@@ -27,7 +27,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TableEncoder,
 )
-from sklearn_kd.export import _onnx_graph, register_onnx_converters, to_onnx
+from sklearn_kd.export import _onnx, _onnx_graph, register_onnx_converters, to_onnx
 from sklearn_kd.modules import MLP, SmallCNN
 from tests._helpers.exported_models import (
     MODELS,
@@ -396,6 +396,26 @@ def test_rows_of_polars_are_compared():
     to_onnx(network().fit(rows, labels(2, "text")), rows)
     model = make_pipeline(TableEncoder(), PCA(3), LogisticRegression())
     to_onnx(model.fit(rows, labels(2, "text")), rows, dtype="float64")
+
+
+def test_rows_are_compared_in_blocks(monkeypatch):
+    """A laplace kernel has a number for each row, each training row and each column at once."""
+    X, y = numbers()
+    model = KernelTeacher(kernel="laplace", input_intercept=False).fit(X, y)
+    monkeypatch.setattr(_onnx, "BLOCK_VALUES", 7 * model.X_fit_.size)
+    graph = to_onnx(model, X, dtype="float64")
+    assert _onnx._rows_of_a_block(graph) == 7
+    with pytest.raises(ValueError, match=r"differ by .* more than 1e-18"):
+        _onnx._check_answers(graph, model, X, 1e-18)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.EarlyStoppingWarning")
+def test_a_model_that_reads_no_column():
+    X, y = pd.DataFrame({"a": [1.0] * 60, "b": ["x"] * 60}), np.arange(60) % 2
+    mlp = ModuleClassifier(MLP, encoder="auto", max_epochs=1, random_state=0)
+    for model in (network(), network(n_members=2), mlp):
+        with pytest.raises(ValueError, match="reads no column"):
+            to_onnx(model.fit(X, y))
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
