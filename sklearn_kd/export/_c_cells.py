@@ -28,6 +28,8 @@ class Cells:
         Of all raw columns.
     arrays : list
         Of the description of the model.
+    macros : set of str
+        Those of the header, which no member of the struct may have as its name.
 
     Attributes
     ----------
@@ -35,8 +37,8 @@ class Cells:
         Those that are read, in their order.
     """
 
-    def __init__(self, names, arrays):
-        self._names, self._arrays = names, arrays
+    def __init__(self, names, arrays, macros):
+        self._names, self._arrays, self._macros = names, arrays, macros
         self._readings = {}  # key to (column, reading)
 
     def add(self, reader, *, is_extended):
@@ -61,7 +63,7 @@ class Cells:
         self.readings, groups = order, {}
         for reading in order:
             groups.setdefault(reading.column, []).append(reading)
-        fields = identifiers([self._names[column] for column in groups])
+        fields = identifiers([self._names[column] for column in groups], self._macros)
         self.columns = [
             Column(field, self._names[column], groups[column])
             for field, column in zip(fields, groups, strict=True)
@@ -127,7 +129,8 @@ class Column:
         Identifier and name.
     readings : list of Levels, Number or Pieces
     is_text : bool
-        Whether its cells are texts. Otherwise they are of the type double.
+        Whether its cells are texts. Otherwise they are of the type double. Readings that have no
+        levels, such as that of a fold in which all cells are missing, take the type of the others.
     note : str
         What its cells are.
     """
@@ -138,6 +141,8 @@ class Column:
         if len(found) > 1:
             raise _mixes(name)
         self.is_text = found == {True}
+        for reading in readings:
+            reading.is_text = self.is_text
         kinds = {reading.note for reading in readings if reading.note is not None}
         kind = " and ".join(sorted(kinds)) or "a number, of which any is an unknown level"
         missing = "NULL" if self.is_text else "NaN"

@@ -27,7 +27,8 @@ def to_c(model, *, dtype="float32", name="model"):
         Of the stored weights. All arithmetic is of the type double. "int8" has a scale for each
         output of a layer, as in :func:`compact`, which measures what that changes.
     name : str, default="model"
-        Start of all identifiers of the header, itself an identifier of C and C++.
+        Start of all identifiers of the header, itself an identifier of C and C++. An underscore
+        follows it, so that it ends with none.
 
     Returns
     -------
@@ -79,8 +80,10 @@ def to_c(model, *, dtype="float32", name="model"):
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {list(DTYPES)}, got {dtype!r}.")
-    if not isinstance(name, str) or not is_identifier(name):
-        raise ValueError(f"name must be an identifier of C and C++, got {name!r}.")
+    if not isinstance(name, str) or not is_identifier(name) or name.endswith("_"):
+        raise ValueError(
+            f"name must be an identifier of C and C++ that ends with no underscore, got {name!r}."
+        )
     spec, arrays = describe_model(model, dtype, "a C header")
     try:
         return _Header(spec, arrays, name).text(type(model).__name__, dtype)
@@ -97,7 +100,9 @@ class _Header:
         self.spec, self.arrays, self.name = spec, arrays, name
         names = spec["names"] or [f"x{j}" for j in range(len(spec["kinds"]))]
         self.names = [as_bytes(each, "the name of the column") for each in names]
-        self.cells = Cells(names, arrays)
+        self.guard = f"SKLEARN_KD_{name}_H"
+        self.macros = {what: f"{name.upper()}_N_{what}" for what in ("CLASSES", "COLUMNS")}
+        self.cells = Cells(names, arrays, {self.guard, *self.macros.values()})
         for model in parts_of(spec["answer"]):
             for reader in model.get("readers", ()):
                 self.cells.add(reader, is_extended=is_extended(model, arrays))
@@ -108,7 +113,7 @@ class _Header:
         unit, name = CUnit(self.name), self.name
         columns = [as_bytes(column.name, "column") for column in self.cells.columns]
         counts = {"CLASSES": len(self.spec["classes"]), "COLUMNS": len(columns)}
-        defines = [f"#define {name.upper()}_N_{what} {count}" for what, count in counts.items()]
+        defines = [f"#define {self.macros[what]} {count}" for what, count in counts.items()]
         if columns:
             texts = [unit.text(column) for column in columns]
             unit.parts.append(array_text(f"{name}_columns", "char *const", texts))
@@ -116,15 +121,14 @@ class _Header:
         read = self.cells.declare(unit)
         proba = ModelFunctions(unit, self.cells, self.arrays).function("proba", self.spec["answer"])
         unit.parts.append(unit.filled(PREDICT, read=read, proba=proba, n=counts["CLASSES"]))
-        guard = f"SKLEARN_KD_{name}_H"
         parts = [
             self._comment(kind, dtype),
-            f"#ifndef {guard}\n#define {guard}",
+            f"#ifndef {self.guard}\n#define {self.guard}",
             INCLUDES,
             "\n".join(defines),
             self.cells.struct(name),
             *unit.parts,
-            f"#endif /* {guard} */",
+            f"#endif /* {self.guard} */",
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -136,7 +140,7 @@ class _Header:
             f"Versions: {comment(versions)[1:-1]}.",
             "",
             f"    {self.name}_row row = {{...}};",
-            f"    double proba[{self.name.upper()}_N_CLASSES];",
+            f"    double proba[{self.macros['CLASSES']}];",
             f"    int refused = {self.name}_predict_proba(&row, proba);",
             "",
             "The result is 0, or 1 plus the place of the refused column in "

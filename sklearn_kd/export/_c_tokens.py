@@ -115,10 +115,17 @@ def _is_macro(name):
     return name in MACROS or MACROS_OF_MATH.fullmatch(name) is not None
 
 
-def identifiers(names):
-    """Return a different identifier of C and C++ for each name, the name itself if it is one."""
-    found = [name if _is_member(name) else None for name in names]
-    taken = {name for name in found if name is not None}
+def identifiers(names, reserved=()):
+    """Return a different identifier of C and C++ for each name, the name itself if it is one.
+
+    Parameters
+    ----------
+    names : list of str
+    reserved : collection of str
+        Identifiers that none may be.
+    """
+    found = [name if _is_member(name) and name not in reserved else None for name in names]
+    taken = {*reserved, *(name for name in found if name is not None)}
     for i, name in enumerate(names):
         if found[i] is None:
             found[i] = _new_identifier(name, taken)

@@ -263,6 +263,22 @@ def test_names_that_are_macros_of_the_header(tmp_path):
     assert_answers(model, X, tmp_path, dtypes=["float32"], options=["-std=gnu11"])
 
 
+def test_names_that_the_header_defines(tmp_path):
+    X, y = names_table(["OF_FLOAT32_N_CLASSES", "OF_FLOAT32_N_COLUMNS", "SKLEARN_KD_of_float32_H"])
+    made = assert_answers(LogisticRegression().fit(X, y), X, tmp_path, dtypes=["float32"])
+    assert made["of_float32"].columns == X.columns.tolist()
+    assert not {*made["of_float32"].fields} & {*X.columns}
+
+
+@pytest.mark.parametrize("known", [["a", "b"], [1.0, 2.0]], ids=["text", "number"])
+def test_a_column_whose_cells_are_all_missing_in_a_fold(known, tmp_path):
+    X = pd.DataFrame({"level": [None] * 30 + known * 15}, dtype=object)
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    folds = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]
+    model = CalibratedClassifierCV(make_pipeline(encoder, LogisticRegression()), cv=folds)
+    assert_answers(model.fit(X, np.arange(60) % 3 > 0), X, tmp_path)
+
+
 def text_table(texts):
     X = pd.DataFrame({"text": pd.Series(np.repeat(texts, 6), dtype=object)})
     y = np.random.RandomState(0).randint(0, 2, len(X))
@@ -392,7 +408,7 @@ def test_what_no_header_holds_is_named():
         to_c(make_pipeline(PCA(), linear).fit(X, y))
     with pytest.raises(ValueError, match=r"dtype must be one of \['float64', 'float32', 'int8'\]"):
         to_c(linear, dtype="float16")
-    for name in ("", "1st", "a-b", "int", "a b", "_a", "a__b", "é", 3, "a\n"):
+    for name in ("", "1st", "a-b", "int", "a b", "_a", "a_", "a__b", "é", 3, "a\n"):
         with pytest.raises(ValueError, match="name must be an identifier"):
             to_c(linear, name=name)
 
