@@ -1,13 +1,17 @@
 """Search by bytes and microseconds of the compact model: `budget_scoring`, `smallest_within`."""
 
 import re
+from inspect import signature
+from numbers import Real
 
 import numpy as np
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer
+from sklearn.utils import check_scalar
 
 from sklearn_kd._utils.row_times import median_microseconds, raw_rows
 from sklearn_kd.export._compact import compact
 
+NUMBER = r"\d+\.?\d*|\.\d+"
 COLUMNS = {"n_bytes": "mean_test_n_bytes", "microseconds": "mean_test_microseconds"}
 
 
@@ -20,7 +24,8 @@ def budget_scoring(scoring=None):
     Parameters
     ----------
     scoring : str, callable or None, default=None
-        The score, as in ``GridSearchCV``. None is ``estimator.score``.
+        The score, as in ``GridSearchCV``. None is ``estimator.score``. It gets the
+        ``sample_weight`` of the fit of a search, if it takes weights.
 
     Returns
     -------
@@ -48,24 +53,50 @@ def budget_scoring(scoring=None):
     >>> sorted(name for name in search.cv_results_ if name.startswith("mean_test"))
     ['mean_test_microseconds', 'mean_test_n_bytes', 'mean_test_score']
     """
-    return {"score": _Score(scoring), "n_bytes": _n_bytes, "microseconds": _microseconds}
+    return {
+        "score": _Score(scoring),
+        "n_bytes": _Size(_n_bytes),
+        "microseconds": _Size(_microseconds),
+    }
 
 
 class _Score:
     """Scorer of an estimator, which is found when it is known."""
 
     def __init__(self, scoring):
+        if isinstance(scoring, str):
+            get_scorer(scoring)  # an error for an unknown one, which a search would only warn of
         self.scoring = scoring
 
-    def __call__(self, estimator, X, y=None):
-        return check_scoring(estimator, self.scoring)(estimator, X, y)
+    def __call__(self, estimator, X, y=None, **params):
+        return check_scoring(estimator, self.scoring)(estimator, X, y, **params)
+
+    def _accept_sample_weight(self):
+        """Return whether the score takes weights, which a search asks each of several scorers."""
+        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        if hasattr(scorer, "_accept_sample_weight"):
+            return scorer._accept_sample_weight()
+        return scorer is None or "sample_weight" in signature(scorer).parameters
 
 
-def _n_bytes(estimator, X, y=None):
+class _Size:
+    """Scorer of what the compact model of an estimator takes, for which weights are nothing."""
+
+    def __init__(self, measure):
+        self.measure = measure
+
+    def __call__(self, estimator, X, y=None, sample_weight=None):
+        return self.measure(estimator, X)
+
+    def _accept_sample_weight(self):
+        return True
+
+
+def _n_bytes(estimator, X):
     return compact(estimator).n_bytes_
 
 
-def _microseconds(estimator, X, y=None):
+def _microseconds(estimator, X):
     """Return the median microseconds of a raw row."""
     return median_microseconds(compact(estimator).predict_proba_one, raw_rows(X))
 
@@ -82,31 +113,36 @@ def smallest_within(tolerance, *, by="n_bytes", max_bytes=None, max_microseconds
         Which size is to be small.
     max_bytes, max_microseconds : float, default=None
         Candidates beyond these do not count, also as the best one. Microseconds depend on the
-        machine and vary from run to run, bytes do not.
+        machine and vary from run to run, bytes do not. Candidates without a compact file, which
+        have neither, never count.
 
     Returns
     -------
     refit : callable
         From ``cv_results_`` of a search with :func:`budget_scoring` to the index of a candidate.
-        It raises a ValueError if columns are missing, or if no candidate is within the budget,
-        which names the smallest one.
+        It raises a ValueError if columns are missing, if no candidate was measured, or if none
+        is within the budget, where it names the smallest one.
     """
     return _SmallestWithin(tolerance, by, max_bytes, max_microseconds)
 
 
 class _SmallestWithin:
     def __init__(self, tolerance, by, max_bytes, max_microseconds):
-        match = re.fullmatch(r"\s*([\d.]+)\s*se\s*", tolerance) if isinstance(tolerance, str) else 0
-        if match is None or (match == 0 and not tolerance >= 0):
+        is_text = isinstance(tolerance, str)
+        match = re.fullmatch(rf"\s*({NUMBER})\s*se\s*", tolerance) if is_text else None
+        if match is None and not (isinstance(tolerance, Real) and tolerance >= 0):
             raise ValueError(
                 f"tolerance must be a number of at least 0 or a text such as '1 se', got "
                 f"{tolerance!r}."
             )
         if by not in COLUMNS:
             raise ValueError(f"by must be one of {list(COLUMNS)}, got {by!r}.")
-        self.in_errors = match != 0
+        self.limits = {"n_bytes": max_bytes, "microseconds": max_microseconds}
+        for name, limit in (("max_bytes", max_bytes), ("max_microseconds", max_microseconds)):
+            if limit is not None:
+                check_scalar(limit, name, Real, min_val=0, include_boundaries="neither")
+        self.by, self.in_errors = by, match is not None
         self.tolerance = float(match[1]) if self.in_errors else tolerance
-        self.by, self.limits = by, {"n_bytes": max_bytes, "microseconds": max_microseconds}
 
     def __call__(self, results):
         missing = [name for name in ("mean_test_score", *COLUMNS.values()) if name not in results]
@@ -116,11 +152,12 @@ class _SmallestWithin:
             )
         score = np.asarray(results["mean_test_score"], dtype=np.float64)
         sizes = {name: np.asarray(results[column]) for name, column in COLUMNS.items()}
-        fits = np.isfinite(score)
+        is_measured = np.isfinite(score) & np.isfinite(sizes[self.by])
+        fits = is_measured.copy()
         for name, limit in self.limits.items():
             fits &= True if limit is None else sizes[name] <= limit
         if not fits.any():
-            self._refuse(results, sizes, score)
+            self._refuse(results, sizes, score, is_measured)
         best = np.where(fits, score, -np.inf).argmax()
         slack = self.tolerance
         if self.in_errors:
@@ -130,10 +167,15 @@ class _SmallestWithin:
         order = np.lexsort((-score, sizes[self.by]))
         return int(order[is_near[order]][0])
 
-    def _refuse(self, results, sizes, score):
+    def _refuse(self, results, sizes, score, is_measured):
         if not np.isfinite(score).any():
             raise ValueError("all candidates have failed.")
-        smallest = int(np.where(np.isfinite(score), sizes[self.by], np.inf).argmin())
+        if not is_measured.any():
+            raise ValueError(
+                f"{self.by} of no candidate could be measured: error_score='raise' of the search "
+                "says why."
+            )
+        smallest = int(np.where(is_measured, sizes[self.by], np.inf).argmin())
         limits = [
             f"{limit:,.10g} {name.removeprefix('n_')}"
             for name, limit in self.limits.items()

@@ -1,11 +1,10 @@
 """Private implementation of :class:`sklearn_kd.inspection.CompressionCurveDisplay`."""
 
 from inspect import Parameter, signature
-from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 
 from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.array_api import numpy_inputs
@@ -438,9 +437,6 @@ def _scale_scores(panel, scores, teacher, sign):
 
 def _checked_budget(tolerance, by, max_bytes, max_microseconds):
     """Return the options of the choice, or raise an error for invalid ones."""
-    for name, limit in (("max_bytes", max_bytes), ("max_microseconds", max_microseconds)):
-        if limit is not None:
-            check_scalar(limit, name, Real, min_val=0, include_boundaries="neither")
     budget = {"tolerance": tolerance, "by": by}
     budget |= {"max_bytes": max_bytes, "max_microseconds": max_microseconds}
     smallest_within(**budget)
