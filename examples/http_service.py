@@ -39,6 +39,8 @@ ADDRESS = "127.0.0.1"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 #: Bounds of the service.
 LIMITS = {"n_workers": 16, "max_bytes": 2**18, "wait_seconds": 5.0, "connection_seconds": 60.0}
+#: Digits of a length that are read, and seconds in which a client may still send after the answer.
+MOST_DIGITS, DRAIN_SECONDS = 20, 1.0
 #: Clients, requests of each and rows of a request that are measured.
 LOADS = ((1, 1000, 1), (4, 500, 1), (16, 125, 1), (1, 100, 100))
 MOST_SECONDS = 25
@@ -79,11 +81,17 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, answer, times)
 
+    def handle_expect_100(self):
+        """Tell a client that waits for it to send the body."""
+        go_on = super().handle_expect_100()
+        self.wfile.flush()
+        return go_on
+
     def _body(self):
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()) or "Transfer-Encoding" in self.headers:
             raise RefusedError(411, "a request has a Content-Length")
-        if int(length) > self.server.limits.max_bytes:
+        if len(length) > MOST_DIGITS or int(length) > self.server.limits.max_bytes:
             raise RefusedError(413, f"a request has at most {self.server.limits.max_bytes} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
@@ -139,33 +147,59 @@ class Service(ThreadingHTTPServer):
 
     def __init__(self, model, port=0, **limits):
         self.model, self.limits = model, SimpleNamespace(**{**LIMITS, **limits})
-        self.slots = threading.BoundedSemaphore(self.limits.n_workers)
+        self.slots, self.refusals = (
+            threading.BoundedSemaphore(self.limits.n_workers) for _ in range(2)
+        )
         super().__init__((ADDRESS, port), Handler)
 
     def process_request(self, request, client_address):
         """Start a thread for a connection, or refuse it where all are busy."""
-        if not self.slots.acquire(blocking=False):
-            request.settimeout(0.1)
+        if self.slots.acquire(blocking=False):
+            slots, answer = self.slots, self._answer
+        elif self.refusals.acquire(blocking=False):
+            slots, answer = self.refusals, self._refuse
+        else:
+            self.close_request(request)
+            return
+        try:
+            threading.Thread(target=answer, args=(request, client_address), daemon=True).start()
+        except BaseException:
+            slots.release()
+            raise
+
+    def _refuse(self, request, client_address):
+        """Answer that all threads are busy."""
+        try:
+            request.settimeout(DRAIN_SECONDS)
             with suppress(OSError):
                 request.sendall(BUSY)
             self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self.slots.release()
-            raise
+        finally:
+            self.refusals.release()
 
-    def process_request_thread(self, request, client_address):
+    def _answer(self, request, client_address):
         """Answer a connection, for a bounded time."""
         end = threading.Timer(self.limits.connection_seconds, _hang_up, [request])
         end.daemon = True
         end.start()
         try:
-            super().process_request_thread(request, client_address)
+            self.process_request_thread(request, client_address)
         finally:
             end.cancel()
             self.slots.release()
+
+    def shutdown_request(self, request):
+        """Close a connection after reading what the client still sends, for a bounded time.
+
+        A connection that is closed with unread bytes is reset, and the answer may be lost.
+        """
+        end = time.monotonic() + DRAIN_SECONDS
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(DRAIN_SECONDS)
+            while request.recv(2**16) and time.monotonic() < end:
+                pass
+        self.close_request(request)
 
     def handle_error(self, request, client_address):
         """Write no traceback where the client has closed the connection."""

@@ -106,6 +106,7 @@ def test_requests_are_bounded(example):
     with served(example, max_bytes=100, wait_seconds=0.2) as service:
         for head, status in [
             ("Content-Length: 101", 413),
+            ("Content-Length: " + 5000 * "9", 413),
             ("Content-Length: -1", 411),
             ("Host: here", 411),
             ("Transfer-Encoding: chunked", 411),
@@ -120,11 +121,31 @@ def test_requests_are_bounded(example):
         assert raw_answer(service, b"POST /pre") == ""  # a request that never arrives
 
 
+def test_a_client_that_still_sends_gets_the_error(example):
+    with served(example, max_bytes=100) as service, connected(service) as connection:
+        connection.request("POST", "/predict", b"x" * 10**7)
+        assert connection.getresponse().status == 413
+
+
+def test_a_client_that_waits_for_it_is_told_to_send(example):
+    with served(example) as service:
+        body = json.dumps(ROWS[0]).encode()
+        head = "POST /predict HTTP/1.1\r\nExpect: 100-continue\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(service.server_address, timeout=2) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(body)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_connections_are_bounded_in_number_and_time(example):
     with served(example, n_workers=1, connection_seconds=0.5) as service:
         with connected(service) as first:
             assert example.ask(first, ROWS[0])[0] == 200
             assert raw_answer(service, b"").startswith("HTTP/1.1 503 ")
+            with connected(service) as refused:
+                assert example.ask(refused, ROWS[0])[0] == 503
             assert first.sock.recv(1) == b""  # it has lived for half a second
         assert service.slots.acquire(timeout=5)  # its thread has ended
         service.slots.release()
