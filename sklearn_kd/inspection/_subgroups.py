@@ -13,7 +13,8 @@ MAX_SUBGROUPS = 50
 #: teacher differ, and rows on which each model is correct.
 MEASURES = ("disagreement", "teacher", "hard", "distilled")
 #: A disagreement is notable if it exceeds that of all rows by so many standard errors, since there
-#: are many lines, by so much, and on so many rows.
+#: are many lines, by so much, and on so many rows. The errors are those over folds, and at least
+#: those of as many independent rows.
 NOTABLE_STANDARD_ERRORS, NOTABLE_DIFFERENCE, NOTABLE_ROWS = 3, 0.02, 20
 
 
@@ -153,8 +154,11 @@ def subgroup_codes(subgroups, X):
         code, levels = pd.factorize(values, sort=True)
         start = "" if name is None else f"{name}="
         names = [f"{start}{level}" for level in levels]
-        if (code < 0).any():
-            code, names = np.where(code < 0, len(levels), code), [*names, f"{start}missing"]
+        missing = [f"{start}missing"] * bool((code < 0).any())
+        if len({*names, *missing}) < len(names) + len(missing):
+            # such as a number beside the same text, or the text "missing"
+            names = [f"{start}{level!r}" for level in levels]
+        code, names = np.where(code < 0, len(levels), code), names + missing
         if len(names) > MAX_SUBGROUPS:
             raise ValueError(
                 f"subgroups {'' if name is None else repr(name) + ' '}has {len(names)} different "
@@ -192,6 +196,9 @@ def notable_lines(frame):
     """Return the lines on which student and teacher differ clearly more often than on all rows."""
     overall = frame["disagreement"].iloc[0]
     excess = frame["disagreement"] - overall
-    is_notable = excess > NOTABLE_STANDARD_ERRORS * frame["disagreement_error"]
+    # two or three folds may be alike by chance
+    error_of_rows = np.sqrt(overall * (1 - overall) / frame["n_rows"])
+    error = frame["disagreement_error"].clip(lower=error_of_rows)
+    is_notable = excess > NOTABLE_STANDARD_ERRORS * error
     is_notable &= (excess > NOTABLE_DIFFERENCE) & (frame["n_rows"] >= NOTABLE_ROWS)
     return frame[is_notable].sort_values("disagreement", ascending=False, kind="stable")

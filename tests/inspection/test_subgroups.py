@@ -137,6 +137,18 @@ def test_subgroups_in_any_container():
     assert plain == [(name and name.removeprefix("region="), label) for name, label in named]
 
 
+def test_values_of_the_same_text_have_different_names():
+    X, y = table(6)
+
+    def names_of(values):
+        lines = Partitions.of(pd.Series(values, dtype=object), X, y).lines
+        return list(dict.fromkeys(name for name, _ in lines))[1:]
+
+    assert names_of([1, "1"] * 3) == ["1", "'1'"]
+    assert names_of(["missing", None] * 3) == ["'missing'", "missing"]
+    assert names_of(["missing", "a"] * 3) == ["a", "missing"]
+
+
 def test_a_single_fold_has_no_errors_and_seeds_are_averaged():
     X, y = table()
     y = pd.factorize(y, sort=True)[0]
@@ -193,6 +205,7 @@ def test_notable_lines_are_printed():
         ("c", None, 19, 0.50, 0.01),  # few rows
         ("d", None, 100, 0.069, 0.001),  # less than two points
         ("e", "cow", 40, 0.30, 0.05),  # notable, and more
+        ("f", None, 40, 0.12, 0.0),  # folds that are alike, and fewer than three errors of 40 rows
     )
     shown = DistillationReport(report.frame, disagreement=disagreement)
     text, html = repr(shown), shown._repr_html_()
