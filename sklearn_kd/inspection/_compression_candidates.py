@@ -75,7 +75,13 @@ def candidates_of(distiller, widths, students):
     hard, distilled = [], []
     for family, (estimator, grid) in _families(distiller, widths, students).items():
         grid = list(ParameterGrid(grid))
-        for params, size in zip(grid, _sizes(grid), strict=True):
+        sizes = _sizes(grid)
+        for params, size in zip(grid, sizes, strict=True):
+            if sizes.count(size) > 1:
+                raise ValueError(
+                    f"student {family!r} has several candidates {size!r}, which have to differ in "
+                    "the texts of their parameters."
+                )
             whole = clone(distiller).set_params(student=clone(estimator).set_params(**params))
             try:
                 student = resolve_estimators(whole, needs_teacher=True).student.estimator

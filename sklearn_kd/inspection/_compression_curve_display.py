@@ -459,6 +459,8 @@ def _search_results(frame):
     import pandas as pd
 
     students = frame[frame["labels"] != "teacher"]
+    # a family of one size has an empty text, which a file of comma-separated values lacks
+    students = students.assign(size=students["size"].astype(object).fillna(""))
     if not len(students):
         raise ValueError("the frame has no lines of students.")
     keys = [tuple(key) for key in students[KEY].drop_duplicates().to_numpy()]

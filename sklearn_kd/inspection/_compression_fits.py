@@ -14,15 +14,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
+from sklearn_kd._utils.row_times import median_microseconds, raw_rows
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import group_fit_params, last_step
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
-from sklearn_kd.export import budget_scoring
+from sklearn_kd.export import compact
 from sklearn_kd.inspection._compression_candidates import KEY
 from sklearn_kd.inspection._measurements import hard_label_fit_params
 
 COLUMNS = [*KEY, "split", "score", "n_bytes", "microseconds", "fit_seconds"]
-SIZES = budget_scoring()
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class CompressionFits:
         start = time.perf_counter()
         for line in lines:
             _, test = self.folds[line["split"]]
-            line["microseconds"] = SIZES["microseconds"](
-                line.pop("model"), safe_indexing(self.data.X, test)
+            line["microseconds"] = median_microseconds(
+                line.pop("written").predict_proba_one, raw_rows(safe_indexing(self.data.X, test))
             )
         self._say(f"times of {len(lines)} compact files, {time.perf_counter() - start:.1f} s")
         return pd.DataFrame([*lines, *of_teacher], columns=COLUMNS)
@@ -129,7 +129,7 @@ class CompressionFits:
         return _LabeledRows.of(model), line | {"fit_seconds": seconds}
 
     def _fit_and_score(self, candidate, number, labeled):
-        train, _ = self.folds[number]
+        train, test = self.folds[number]
         student = clone(candidate.student)
         if labeled is None:
             params = hard_label_fit_params(candidate.distiller, student, self.data.weight)
@@ -137,19 +137,30 @@ class CompressionFits:
             model, seconds = timed_fit_on_rows(student, self.data.X, self.data.y, train, params)
         else:
             model, seconds = labeled.fit(clone(candidate.distiller).set_params(student=student))
+        (row,) = raw_rows(safe_indexing(self.data.X, test[:1]))
         try:
-            n_bytes = SIZES["n_bytes"](model, None)
-        except ValueError as error:
+            written = compact(model)
+            written.predict_proba_one(row)  # before all fits are done, and times are measured
+        except (TypeError, ValueError) as error:
             raise ValueError(f"student {candidate.family!r}: {error}") from error
         line = dict(zip(KEY, candidate.key, strict=True))
-        line |= {"split": number, "score": self._score(model, number), "n_bytes": n_bytes}
-        return line | {"fit_seconds": seconds, "model": model}
+        line |= {"split": number, "score": self._score(model, number), "n_bytes": written.n_bytes_}
+        return line | {"fit_seconds": seconds, "written": written}
 
     def _score(self, model, number):
-        _, test = self.folds[number]
+        train, test = self.folds[number]
         rows = self.data.take(test)
         weights = {} if rows.weight is None else {"sample_weight": rows.weight}
-        return float(self.scorer(model, rows.X, rows.y, **weights))
+        try:
+            return float(self.scorer(model, rows.X, rows.y, **weights))
+        except ValueError as error:
+            unknown = np.setdiff1d(rows.y, self.data.y[train]).tolist()
+            if not unknown:
+                raise
+            raise ValueError(
+                f"no score on fold {number}, whose training rows lack the labels {unknown} of its "
+                f"test rows: leave these rows out, or take another scoring or cv. {error}"
+            ) from error
 
 
 @dataclass(frozen=True)

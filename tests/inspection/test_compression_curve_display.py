@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from functools import partial
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,11 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd._utils.row_times import median_microseconds
 from sklearn_kd.export import _budget, budget_scoring, compact, smallest_within
-from sklearn_kd.inspection import CompressionCurveDisplay, _compression_candidates
+from sklearn_kd.inspection import (
+    CompressionCurveDisplay,
+    _compression_candidates,
+    _compression_fits,
+)
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.tables import raw_table
 
@@ -36,7 +41,9 @@ TREES = {"tree": (DecisionTreeClassifier(), {"max_leaf_nodes": [3, 6]})}
 @pytest.fixture(autouse=True)
 def few_timed_rows(monkeypatch):
     """Time 20 rows in place of 1,000, since no test needs exact times."""
-    monkeypatch.setattr(_budget, "median_microseconds", partial(median_microseconds, n_timed=20))
+    quick = partial(median_microseconds, n_timed=20)
+    for module in (_budget, _compression_fits):
+        monkeypatch.setattr(module, "median_microseconds", quick)
 
 
 @pytest.fixture
@@ -201,6 +208,18 @@ def test_another_budget_needs_no_fit(axes, options, size):
         assert_allclose(marker.get_xydata(), [[line[column], line["score"]]])
     assert display.table_["n_bytes"].tolist() == [100, 150, 200]
     assert CompressionCurveDisplay(frame=made_up()).plot(axes).best_estimator_ is None
+
+
+def test_the_frame_may_come_from_a_file(axes):
+    frame = pd.read_csv(StringIO(made_up().to_csv(index=False)))
+    found, expected = (
+        CompressionCurveDisplay(frame=each, tolerance=0.03).plot(axes)
+        for each in (frame, made_up())
+    )
+    assert_frame_equal(found.table_, expected.table_)
+    assert found.best_params_ == expected.best_params_
+    trees = frame[frame["student"] == "tree"]  # whose sizes are all empty
+    assert CompressionCurveDisplay(frame=trees).plot(axes).best_params_["size"] == ""
 
 
 def test_a_budget_that_no_candidate_keeps_marks_none(axes):
@@ -444,6 +463,11 @@ class NeverFitted(GaussianNB):
         ({"students": {"bayes": NeverFitted}}, TypeError, r"students\['bayes'\] must be an est"),
         ({"students": {"bayes": (NeverFitted(), {"depth": [1]})}}, ValueError, "Invalid param"),
         ({"students": {"k": KNeighborsClassifier()}}, TypeError, "student 'k': "),
+        (
+            {"students": {"bayes": (NeverFitted(), {"var_smoothing": [1e-9, 1e-9]})}},
+            ValueError,
+            "student 'bayes' has several candidates 'var_smoothing=1e-09'",
+        ),
         ({"max_bytes": 0}, ValueError, "max_bytes == 0, must be > 0"),
         ({"max_microseconds": "fast"}, TypeError, "max_microseconds must be an instance"),
         ({"tolerance": -1}, ValueError, "tolerance must be"),
@@ -499,6 +523,25 @@ def test_tables_that_a_model_cannot_read_are_errors_before_any_fit(axes):
 def test_a_student_that_cannot_be_written_is_an_error_before_the_teacher_is_fitted(axes):
     with pytest.raises(ValueError, match="student 'bayes': GaussianNB cannot be written"):
         measure(distilled(NeverFitted()), *table(), axes, students={"bayes": GaussianNB()})
+
+
+def test_a_file_that_refuses_the_rows_is_an_error_before_the_teacher_is_fitted(axes):
+    X, y = table()
+    X = pd.DataFrame(X, columns=list("abc")).astype(str)  # of texts that trees read as numbers
+    trees = HistGradientBoostingClassifier(max_iter=2)
+    model = distilled(NeverFitted(), trees)
+    with pytest.raises(ValueError, match="student 'student': column '[abc]' takes numbers"):
+        measure(model, X, y, axes, widths=None, students=None)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.MissingClassWarning")
+def test_a_label_that_training_rows_lack_is_named(axes):
+    X, y = table()
+    y[0] = "dog"
+    folds = [(np.arange(1, 60), np.r_[0, 60:90]), (np.r_[0, 30:90], np.arange(1, 30))]
+    with pytest.raises(ValueError, match=r"fold 0, whose training rows lack the labels \['dog'\]"):
+        measure(distilled(NeverFitted()), X, y, axes, cv=folds)
+    assert len(measure(distilled(), X, y, axes, cv=folds, scoring="accuracy").table_) == 8
 
 
 def test_a_teacher_without_the_score_is_an_error(axes):
