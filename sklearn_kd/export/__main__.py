@@ -5,6 +5,7 @@ python -m sklearn_kd.export model.skops FOLDER
 
 import argparse
 from pathlib import Path
+from zipfile import BadZipFile
 
 from sklearn_kd.export import TRUSTED_TYPES, compact, write_pair
 
@@ -20,6 +21,7 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     try:
         from skops.io import load
+        from skops.io.exceptions import UntrustedTypesFoundException
     except ImportError:
         parser.error("reading the model needs skops: pip install skops.")
     if args.model.suffix != ".skops":
@@ -27,7 +29,16 @@ def main(arguments=None):
             f"{args.model} is no file of skops. Load other files in Python, where a pickle may "
             "execute anything, and call sklearn_kd.export.write_pair(model, folder)."
         )
-    made = compact(load(args.model, trusted=list(TRUSTED_TYPES)), dtype=args.dtype)
+    try:
+        made = compact(load(args.model, trusted=list(TRUSTED_TYPES)), dtype=args.dtype)
+    except UntrustedTypesFoundException as error:
+        parser.error(
+            f"{args.model} is refused by skops. {str(error).splitlines()[0]} Types of a teacher "
+            "are absent if model.without_teacher() is saved. Otherwise load the file in Python "
+            "with the types that you trust, and call sklearn_kd.export.write_pair(model, folder)."
+        )
+    except (OSError, BadZipFile, ValueError) as error:
+        parser.error(f"{args.model} cannot be read or written: {error}")
     for path in write_pair(made, args.folder):
         print(f"{path}: {path.stat().st_size:,} bytes")
 

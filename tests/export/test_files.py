@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 from skops import io
 
 import sklearn_kd
@@ -91,6 +92,15 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "model.pkl"), str(tmp_path)])
     assert "write_pair" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "absent.skops"), str(tmp_path)])
+    assert "cannot be read or written: [Errno" in capsys.readouterr().err
+    io.dump(
+        DecisionTreeClassifier(max_depth=2).fit(np.eye(4), [0, 0, 1, 1]), tmp_path / "tree.skops"
+    )
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "tree.skops"), str(tmp_path)])
+    assert "without_teacher() is saved" in capsys.readouterr().err
 
 
 def test_files_of_the_first_format_are_read():
