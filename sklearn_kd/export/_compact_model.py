@@ -221,6 +221,10 @@ class CompactModel:
             if row.keys() != self._needed:
                 self._check_names(row.keys())
             return [row.get(name) for name in self._names]
+        if hasattr(row, "columns"):
+            raise TypeError(
+                "one row is a dict, a Series or a sequence, got a table: it is for predict."
+            )
         if isinstance(row, str | bytes | Set) or not hasattr(row, "__len__"):
             raise TypeError(f"a row is a dict, a Series or a sequence, got {type(row).__name__}.")
         cells = row.tolist() if hasattr(row, "tolist") else list(row)
@@ -258,6 +262,12 @@ class CompactModel:
             return list(np.asarray(X).T), len(X)  # also of a matrix
         if isinstance(X, str | bytes) or not hasattr(X, "__len__"):
             raise TypeError(f"X is a table or a sequence of rows, got {type(X).__name__}.")
+        for row in X:
+            if isinstance(row, str | bytes) or not hasattr(row, "__len__"):
+                raise TypeError(
+                    f"X is a table or a sequence of rows, and holds {row!r}: one row is for "
+                    "predict_one."
+                )
         rows = [self._cells(row) for row in X]
         columns = [np.empty(len(rows), dtype=object) for _ in range(self.n_features_in_)]
         for i, cells in enumerate(rows):
@@ -282,6 +292,8 @@ class CompactModel:
 
 def _as_mapping(row, has_names):
     """Return a row with names as a mapping, and others as they are."""
+    if hasattr(row, "columns"):  # a table
+        return row
     if hasattr(row, "index") and hasattr(row, "to_dict"):  # a Series
         return row.to_dict() if has_names else row
     if has_names and hasattr(row, "_asdict"):  # a named tuple

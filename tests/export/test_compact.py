@@ -378,6 +378,11 @@ def test_rows_that_are_other_mappings_or_have_other_lengths():
         made.predict(pd.concat([table(), table()[["age"]]], axis=1))
     with pytest.raises(TypeError, match="one row is for predict_one"):
         made.predict({**row, "color": "red"})
+    with pytest.raises(TypeError, match="got a table: it is for predict"):
+        made.predict_one(table()[:1])
+    for one in (pd.Series(row), list(row.values())):
+        with pytest.raises(TypeError, match=r"sequence of rows, and holds .* predict_one"):
+            made.predict(one)
     X, y = numbers()
     plain = compact(LogisticRegression().fit(X, y))
     with pytest.raises(ValueError, match="a row has 3 cells"):
