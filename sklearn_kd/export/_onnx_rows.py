@@ -66,6 +66,12 @@ def onnx_inputs(graph, table):
     inputs = {}
     for each in graph.graph.input:
         dtype = DTYPES[each.type.tensor_type.elem_type]
-        missing = {} if dtype is object else {"na_value": np.nan}
-        inputs[each.name] = table[columns[each.name]].to_numpy(dtype=dtype, **missing)
+        cells = table[columns[each.name]]
+        if dtype is object:
+            inputs[each.name] = cells.to_numpy(dtype=dtype)
+            continue
+        inputs[each.name] = np.empty(cells.shape, dtype=dtype)
+        for number in range(cells.shape[1]):  # a table of objects does not replace pandas.NA
+            column = cells.iloc[:, number].to_numpy(dtype=dtype, na_value=np.nan)
+            inputs[each.name][:, number] = column
     return inputs
