@@ -158,7 +158,10 @@ def after_step(step, columns):
     for kind, function in STEPS.items():
         if isinstance(step, kind) and is_known(step):
             return function(step, columns)
-    raise ExportError(f"the step {type(step).__name__} is none of those that can be written")
+    raise ExportError(
+        f"the step {type(step).__name__} is none of those that can be written, which the guide to "
+        "deployment lists"
+    )
 
 
 def is_known(estimator):

@@ -77,7 +77,10 @@ class ModelWriter:
             for kind, function in self._models.items():
                 if isinstance(model, kind) and is_known(model):
                     return function(self, model, columns)
-            raise ExportError(f"{type(model).__name__} is none of the models that can be written")
+            raise ExportError(
+                f"{type(model).__name__} is none of the models that can be written, which the "
+                "guide to deployment lists"
+            )
         except ExportError as error:
             if self._describe_other is None or columns != raw_columns(len(columns)):
                 raise
