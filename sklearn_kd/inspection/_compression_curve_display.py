@@ -346,7 +346,10 @@ class CompressionCurveDisplay:
             _scale_sizes(panel, self.table_[column], getattr(self, limit))
         _scale_scores(axes[0], self.table_["score"], teacher, sign)
         axes[0].set_ylabel(score_name or self.score_name or "Score")
-        handles, labels = axes[0].get_legend_handles_labels()
+        known = {}
+        for panel in axes:
+            known = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True)) | known
+        labels, handles = list(known), list(known.values())
         if ax is None:
             place = {"loc": "outside lower center", "ncols": -(-len(labels) // len(STYLES))}
             place |= {"fontsize": "small"}
@@ -411,7 +414,7 @@ def _scale_sizes(panel, sizes, limit):
     panel.set_xscale("log")
     panel.set_xlim(start, end)
     if limit is not None:
-        panel.axvspan(limit, end, color="0.9", zorder=0)
+        panel.axvspan(limit, end, color="0.9", zorder=0, label="beyond the budget")
     multiples = (1, 2, 5) if end / start < 300 else (1,)
     panel.xaxis.set_major_locator(LogLocator(subs=multiples))
     panel.xaxis.set_minor_locator(NullLocator())

@@ -259,7 +259,8 @@ class FidelityDisplay:
         ax.set(title=title, **limits)
         ax.set_xlabel("Teacher: probability of its most probable class")
         ax.set_ylabel("Student: probability of that class")
-        figure.legend(**place)
+        for handle in figure.legend(**place).legend_handles:
+            handle.set_alpha(1.0)  # of points that are nearly transparent too
         self.ax_, self.figure_, self.bins_ = ax, ax.figure, bins
         self.points_, self.lines_ = points, lines
         return self

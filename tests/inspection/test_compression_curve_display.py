@@ -345,7 +345,9 @@ def test_artists_show_the_table(axes):
     assert band.get_x() == 900
     assert axes[0].get_xlim()[1] > 900
     texts = [text.get_text() for text in axes[1].get_legend().get_texts()]
-    assert texts == [*(f"{family}, {labels}" for family, labels in keys), "teacher", "chosen"]
+    assert texts == [*(f"{family}, {labels}" for family, labels in keys), "teacher", "chosen"] + [
+        "beyond the budget"
+    ]
     other = figure.Figure().subplots(1, 2)
     display.plot(other, line_kw={"marker": "x"}, score_name="minus the loss")
     assert other[0].get_ylabel() == "minus the loss"
