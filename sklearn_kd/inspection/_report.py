@@ -370,12 +370,22 @@ class DistillationReport:
         return pd.DataFrame(table, index=list(self.summary.index))
 
     def _notable(self):
-        """Return a sentence on notable disagreement and its lines, or None without any."""
+        """Return a sentence on notable disagreement and its lines.
+
+        Without notable lines, these are None, and so is all without subgroups.
+        """
         if self.disagreement is None:
             return None
         lines = notable_lines(self.disagreement)
+        share = 100 * self.disagreement["disagreement"].iloc[0]
+        start = (
+            f"The distilled student and its teacher predict different labels for {share:.1f} % of "
+        )
         if not len(lines):
-            return None
+            unknown = self.disagreement["disagreement_error"].isna().all()  # of a single fold
+            if unknown or self.disagreement["subgroup"].isna().all():
+                return None
+            return f"{start}all rows, and for no class or subgroup clearly more.", None
         table = lines[["subgroup", "class", "n_rows"]].fillna("all").astype(str)
         for name in MEASURES:
             error = lines[f"{name}_error"]
@@ -384,11 +394,7 @@ class DistillationReport:
                 for mean, spread in zip(lines[name], error, strict=True)
             ]
         shown = f", of which the first {MAX_NOTABLE} are shown" if len(lines) > MAX_NOTABLE else ""
-        sentence = (
-            "The distilled student and its teacher predict different labels for "
-            f"{100 * self.disagreement['disagreement'].iloc[0]:.1f} % of all rows, and for clearly "
-            f"more of these{shown}:"
-        )
+        sentence = f"{start}all rows, and for clearly more of these{shown}:"
         return sentence, table[:MAX_NOTABLE].set_index(["subgroup", "class"])
 
     def __repr__(self):

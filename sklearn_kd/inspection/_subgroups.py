@@ -127,7 +127,8 @@ class Partitions:
             line = {"subgroup": subgroup, "class": label, "n_rows": int(n_rows[number])}
             for name, mean, error in zip(MEASURES, means, errors, strict=True):
                 line[name] = float(mean)
-                line[f"{name}_error"] = float(error) if len(kept) > 1 else np.nan
+                error = 0.0 if error < 1e-12 else float(error)  # of equal shares, rounded
+                line[f"{name}_error"] = error if len(kept) > 1 else np.nan
             found.append(line)
         frame = pd.DataFrame(found)
         # from None and integers pandas makes NaN and floats
