@@ -226,12 +226,14 @@ def network_inputs(model, columns):
 def _two_layer(writer, model, columns):
     features, column = network_inputs(model, columns)
     n_inputs = len(features)
-    hidden = model.hidden_weights_.astype(np.float64)
-    output = model.output_weights_.astype(np.float64) / math.sqrt(len(hidden))
+    hidden = model.hidden_weights_
+    output = (model.output_weights_ / math.sqrt(len(hidden))).astype(np.float64)
     signs = vars(model).get("input_signs_")
     n_members = 1 if signs is None else len(signs)
     output = output.reshape(n_members, len(hidden), -1)
-    weights, bias = hidden[:, :n_inputs].T, hidden[:, n_inputs:].sum(axis=1)
+    # in the dtype of the weights, as the model itself computes it
+    bias = hidden[:, n_inputs:].sum(axis=1).astype(np.float64)
+    weights = hidden[:, :n_inputs].T.astype(np.float64)
     of_features = None if signs is None else signs.astype(np.float64)[:, column]
     scaled = scaled_features(features, model.input_offset_, model.input_scale_)
     layer = first_layer(writer, scaled, weights, bias, of_features)

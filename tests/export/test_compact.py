@@ -135,6 +135,14 @@ def test_rows_in_any_container(container):
     assert made.predict_proba(X[:0]).shape == (0, 2)
 
 
+@pytest.mark.parametrize("params", [{}, {"encoder": None}, {"n_members": 2}, {"init": "standard"}])
+def test_networks_that_were_fitted_in_float32(params):
+    X = np.random.RandomState(0).normal(size=(60, 3)).astype(np.float32)
+    model = network(**params).set_params(width=6).fit(X, np.arange(60) % 3)
+    assert model.hidden_weights_.dtype == np.float32
+    assert compact(model, X, dtype="float64").largest_change_ < 1e-12
+
+
 def test_numbers_without_names():
     X = np.random.RandomState(0).normal(size=(60, 3)).astype(np.float32)
     model = network().fit(X, X[:, 0] > 0)

@@ -532,7 +532,7 @@ def test_a_file_that_refuses_the_rows_is_an_error_before_the_teacher_is_fitted(a
     X = pd.DataFrame(X, columns=list("abc")).astype(str)  # of texts that trees read as numbers
     trees = HistGradientBoostingClassifier(max_iter=2)
     model = distilled(NeverFitted(), trees)
-    with pytest.raises(ValueError, match="student 'student': column '[abc]' takes numbers"):
+    with pytest.raises(ValueError, match=r"student 'student': column '[abc]' takes numbers"):
         measure(model, X, y, axes, widths=None, students=None)
 
 
