@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 from sklearn_kd._tables.encoder import TableEncoder, check_table, encode, encode_blocks
 from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.memory import check_encoded_rows
+from sklearn_kd._utils.regression_targets import check_numbers
 from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
 
 #: dtypes that estimators compute in.
@@ -26,8 +27,8 @@ def encoder_key(encoder):
     return encoder and (type(encoder), joblib.hash(encoder.get_params()))
 
 
-def check_rows(est, X, y, *, reset=True):
-    """Check rows and labels of a fit, and set the number and the names of the features.
+def check_rows(est, X, y, *, reset=True, is_regression=False):
+    """Check rows and targets of a fit, and set the number and the names of the features.
 
     Parameters
     ----------
@@ -37,20 +38,26 @@ def check_rows(est, X, y, *, reset=True):
         As passed to ``fit``.
     reset : bool, default=True
         Whether to set the features, or to compare with those of the earlier fit.
+    is_regression : bool, default=False
+        Whether ``y`` contains numbers, of one target or of several, and not labels.
 
     Returns
     -------
     X : ndarray or pandas DataFrame of shape (n_samples, n_features)
         What `read_rows` returns.
-    y : ndarray of shape (n_samples,)
+    y : ndarray of shape (n_samples,), or of float64 and shape (n_samples, n_targets) too
     """
-    check_no_missing_labels(y)
-    y = plain_labels(y)
+    if is_regression:
+        y = None if y is None else check_numbers(y, "y")
+        targets = {"multi_output": True, "y_numeric": True}
+    else:
+        check_no_missing_labels(y)
+        y, targets = plain_labels(y), {}
     if not reset:
         _check_same_encoder(est)
     if est.encoder is None:
         try:
-            return validate_data(est, X, y, dtype=FLOATS, reset=reset)
+            return validate_data(est, X, y, dtype=FLOATS, reset=reset, **targets)
         except ValueError as error:
             if "could not convert string" not in str(error):
                 raise
@@ -60,7 +67,7 @@ def check_rows(est, X, y, *, reset=True):
             ) from error
     table = read_rows(est, X, est.encoder)
     validate_data(est, X, y, reset=reset, skip_check_array=True)
-    y = check_y(y, estimator=est)
+    y = check_y(y, estimator=est, **targets)
     check_consistent_length(table, y)
     return table, y
 

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.array_api import numpy_inputs
@@ -38,6 +38,15 @@ class FittedClassifierMixin(ClassifierMixin):
         return "classes_" in vars(self)
 
 
+class FittedRegressorMixin(RegressorMixin):
+    """Regressor that is fitted once it has ``target_scale_``, the units of what it predicts."""
+
+    score = numpy_inputs(RegressorMixin.score)
+
+    def __sklearn_is_fitted__(self):
+        return "target_scale_" in vars(self)
+
+
 class EncoderParamsMixin:
     """Estimator with the parameter ``encoder``, whose own parameters can be set."""
 
@@ -66,7 +75,7 @@ class EncoderParamsMixin:
 
 def require_fitted(estimator):
     """Raise NotFittedError before the first fit, and take little time afterwards."""
-    if "classes_" not in vars(estimator):  # check_is_fitted alone takes a third of a prediction
+    if not estimator.__sklearn_is_fitted__():  # check_is_fitted takes a third of a prediction
         check_is_fitted(estimator)
 
 

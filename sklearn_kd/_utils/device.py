@@ -115,17 +115,18 @@ def available_bytes(device):
     return free_bytes()
 
 
-def check_budget(n_bytes, device, advice, *, limit=math.inf):
+def check_budget(n_bytes, device, advice, *, limit=math.inf, what="training"):
     """Raise MemoryError if ``n_bytes`` would not fit, before anything is allocated.
 
-    ``limit`` is the number of bytes that the user allows, which may be less than what is free.
+    ``limit`` is the number of bytes that the user allows, which may be less than what is free, and
+    ``what`` is what the message says needs the memory.
     """
     available = available_bytes(device)
     if n_bytes > min(available, limit):
         there = f"which has {_size(available)} free"
         if limit < available:
             there = f"of the {_size(limit)} that max_memory allows"
-        raise MemoryError(f"training needs about {_size(n_bytes)} on {device}, {there}: {advice}.")
+        raise MemoryError(f"{what} needs about {_size(n_bytes)} on {device}, {there}: {advice}.")
 
 
 def _size(n_bytes):

@@ -40,16 +40,17 @@ def fit_scaling(X, weights):
     return offset, np.where(varies, deviation * np.sqrt(max(1, varies.sum())), 1.0)
 
 
-def mean_and_deviation(X, weights):
+def mean_and_deviation(X, weights, name="X"):
     """Return the weighted mean and standard deviation of each column, in float64.
 
-    A constant column has exactly its value and zero. It warns as `fit_scaling` does.
+    A constant column has exactly its value and zero. It warns as `fit_scaling` does, where ``name``
+    is what the message calls ``X``.
     """
     share = weights / weights.sum()
     low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
     offset, spread = _mean_and_spread(X, share, low, high)
     varies = (high > low) & (spread > 0)
-    _warn_if_digits_are_lost(X.dtype, offset, spread, varies)
+    _warn_if_digits_are_lost(X.dtype, offset, spread, varies, name)
     # an exactly constant column must come out as exactly zero when it is centered
     return np.where(varies, offset, low), np.where(varies, spread, 0.0)
 
@@ -72,14 +73,15 @@ def _mean_and_spread(X, share, low, high):
     return offset + rest * peak, peak * np.sqrt(np.maximum(square - rest * rest, 0.0))
 
 
-def _warn_if_digits_are_lost(dtype, offset, spread, varies):
+def _warn_if_digits_are_lost(dtype, offset, spread, varies, name):
     spacing = np.finfo(dtype).eps * np.abs(offset)
     lost = np.flatnonzero(varies & (spread < MIN_SPREAD_SPACINGS * spacing))
     if len(lost):
         shown = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
+        columns = f"columns {shown}" if name == "X" else f"columns {shown} of {name}"
         warn_caller(
-            f"columns {shown} vary by less than 1000 times the spacing of {dtype} numbers of "
-            "their size, so most of their digits are lost: subtract a constant from them, or "
+            f"{columns} vary by less than 1000 times the spacing of {dtype} numbers of their "
+            "size, so most of their digits are lost: subtract a constant from them, or "
             "pass float64.",
             PrecisionWarning,
         )

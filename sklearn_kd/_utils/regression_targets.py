@@ -1,0 +1,169 @@
+"""Validation and weighted standardization of the targets of a regression."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import assert_all_finite
+
+from sklearn_kd._utils.scaling import mean_and_deviation
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+
+#: Spacing of standardized targets. Targets in other units differ by rounding, which training would
+#: magnify. They are the same numbers on this grid, which is far finer than any noise.
+SPACING = 2.0**-32
+#: Share of the largest number of a dtype that targets may reach, so that predictions are finite.
+MAX_TARGET_SHARE = 2.0**-40
+#: Standard deviations of the correlation of unrelated numbers, above which that of soft targets and
+#: targets has to be. On fewer rows than `MIN_ALIGNMENT_ROWS` it has to be above minus one of them.
+ALIGNMENT_DEVIATIONS, MIN_ALIGNMENT_ROWS = 2.0, 100
+
+
+def check_numbers(values, name, *, allow_nan=False):
+    """Return the targets called ``name`` as an array of finite float64 of one or two dimensions.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples,) or (n_samples, n_targets)
+    name : str
+    allow_nan : bool, default=False
+        Whether NaN is allowed.
+
+    Returns
+    -------
+    ndarray of float64, same shape
+    """
+    if sp.issparse(values):
+        raise TypeError(f"Sparse data was passed for {name}: pass {name}.toarray().")
+    if hasattr(values, "iloc"):  # pandas, with missing cells of nullable columns
+        values = _pandas_numbers(values, name)
+    values = np.asarray(values)
+    if np.iscomplexobj(values):
+        raise ValueError(f"Complex data not supported: {name} must be real numbers.")
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers for a regression: {error}.") from error
+    if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[1]):
+        raise ValueError(
+            f"{name} should be of shape (n_samples,) or (n_samples, n_targets), got an array of "
+            f"shape {values.shape}."
+        )
+    assert_all_finite(values[~np.isnan(values)] if allow_nan else values, input_name=name)
+    return values
+
+
+def _pandas_numbers(values, name):
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers for a regression: {error}.") from error
+
+
+def check_soft_numbers(soft_targets, y):
+    """Return the numbers of a teacher, of the shape of the checked ``y``.
+
+    A row of NaN has no soft targets, which means that it has its targets ``y``.
+
+    Warns
+    -----
+    SoftTargetsAlignmentWarning
+        If no target is correlated with its soft targets.
+    """
+    soft = check_numbers(soft_targets, "soft_targets", allow_nan=True)
+    if soft.size == y.size and len(soft) == len(y):  # a column and an array of one dimension
+        soft = soft.reshape(y.shape)
+    if soft.shape != y.shape:
+        raise ValueError(
+            f"soft_targets must have the shape of y, {y.shape}: they are the values that a teacher "
+            f"predicts, got the shape {soft.shape}."
+        )
+    is_nan = np.isnan(soft).reshape(len(soft), -1)
+    is_missing = is_nan.all(axis=1)
+    partly = np.flatnonzero(is_nan.any(axis=1) & ~is_missing)
+    if len(partly):
+        raise ValueError(
+            f"soft_targets contains NaN in a part of row {partly[0]}: a row without soft targets, "
+            "which means its y, has NaN in all columns."
+        )
+    if is_missing.all():
+        warn_caller(
+            "all rows of soft_targets are NaN, so that y alone is learned here.",
+            SoftTargetsAlignmentWarning,
+        )
+        return y
+    _warn_if_misaligned(soft[~is_missing], y[~is_missing])
+    soft[is_missing] = y[is_missing]
+    return soft
+
+
+def _warn_if_misaligned(soft, y):
+    n_samples = len(y)
+    soft, y = (each.reshape(n_samples, -1) for each in (soft, y))
+    varies = (np.ptp(soft, axis=0) > 0) & (np.ptp(y, axis=0) > 0)
+    if n_samples < 3 or not varies.any():
+        return
+    with np.errstate(all="ignore"):
+        pairs = [np.corrcoef(a, b)[0, 1] for a, b in zip(soft.T[varies], y.T[varies], strict=True)]
+    spread = (n_samples - 1) ** -0.5
+    least = ALIGNMENT_DEVIATIONS * spread if n_samples >= MIN_ALIGNMENT_ROWS else -spread
+    if np.max(pairs) < least:
+        warn_caller(
+            f"soft_targets and y have a correlation of at most {np.max(pairs):.3f}, where another "
+            f"order of the rows would give 0 +- {spread:.3f}: the rows of soft_targets are "
+            "probably in another order than those of y, or the teacher has learned nothing.",
+            SoftTargetsAlignmentWarning,
+        )
+
+
+def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
+    """Return the weighted mean and standard deviation of each target.
+
+    Parameters
+    ----------
+    y : ndarray of float64 of shape (n_samples,) or (n_samples, n_targets)
+    weights : ndarray of shape (n_samples,)
+        Positive.
+    dtype : numpy dtype, default=float64
+        That predictions have.
+    is_first : bool, default=False
+        Whether this is the first of several batches, so that a constant target may vary later.
+
+    Returns
+    -------
+    offset, scale : float, or ndarray of float64 of shape (n_targets,)
+        The scale of a constant target is zero, but positive for the first of several batches.
+
+    Raises
+    ------
+    ValueError
+        If the targets are too large, or their deviations too small, for ``dtype``.
+    """
+    columns, limits = y.reshape(len(y), -1), np.finfo(dtype)
+    largest = np.abs(columns).max()
+    if largest > limits.max * MAX_TARGET_SHARE:
+        raise ValueError(
+            f"y has values up to {largest:.3g}, too large for predictions in {np.dtype(dtype)}: "
+            "divide y by a constant."
+        )
+    offset, scale = mean_and_deviation(columns, weights, "y")
+    is_tiny = (columns.max(axis=0) > columns.min(axis=0)) & (scale < 2 * limits.tiny)
+    if is_tiny.any():
+        raise ValueError(
+            f"y varies by less than {limits.tiny:.3g}, too little for predictions in "
+            f"{np.dtype(dtype)}: multiply y by a constant."
+        )
+    if is_first:
+        size = np.where(offset == 0, 1.0, np.abs(offset))
+        scale = np.where(scale > 0, scale, size)
+    return (float(offset[0]), float(scale[0])) if y.ndim == 1 else (offset, scale)
+
+
+def standardize_targets(y, offset, scale):
+    """Return (y - offset) / scale as (n_samples, n_targets), in multiples of 2**-32.
+
+    The result for a constant target, whose scale is zero, is zero.
+    """
+    scale = np.asarray(scale)
+    values = (y - offset) / np.where(scale > 0, scale, 1.0)
+    values = np.where(scale > 0, values, 0.0).reshape(len(y), -1)
+    return np.round(values / SPACING) * SPACING
