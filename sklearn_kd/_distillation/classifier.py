@@ -63,7 +63,7 @@ def _student_has(method):
 
 def _default_teacher():
     """Return the teacher of ``teacher=None``, which is imported when it is needed."""
-    from sklearn_kd._kernel.teacher import KernelTeacher
+    from sklearn_kd._kernel.classifier import KernelTeacher
 
     return KernelTeacher()
 

@@ -26,8 +26,20 @@ MAX_VALUE_NUMBERS = 2**22
 def fit_margin(est, X, rows, y_encoded, weights):
     """Find the separation margin and the teacher that attains it.
 
-    The parameters are those of `ridge_fit.fit_ridge`. Weights have no effect, since the margin is
-    that of the worst row.
+    Weights have no effect, since the margin is that of the worst row.
+
+    Parameters
+    ----------
+    est : KernelTeacher
+        With ``classes_`` set.
+    X : ndarray of shape (n_samples, n_features)
+        Encoded rows, in which copies are found.
+    rows : ndarray of shape (n_samples, n_inputs)
+        Rows as the kernel sees them.
+    y_encoded : ndarray of int of shape (n_samples,)
+        Indices into ``classes_``.
+    weights : ndarray of shape (n_samples,)
+        Positive.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Fit and evaluate kernel ridge regression for KernelTeacher(method="ridge").
+"""Fit and evaluate kernel ridge regression for KernelTeacher and KernelTeacherRegressor.
 
 This module imports torch, so that the estimator imports it inside its methods.
 """
@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_kd._core.kernel import kernels, linalg, ridge as ridge_module
 from sklearn_kd._core.kernel.progress import Progress
-from sklearn_kd._utils.calibration import fit_temperature, smoothed_class_weights
+from sklearn_kd._kernel.targets import MergedRows
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
@@ -25,7 +25,6 @@ from sklearn_kd._utils.device import (
     to_tensor,
 )
 from sklearn_kd._utils.folds import unique_row_folds
-from sklearn_kd._utils.unique_rows import merge_rows
 from sklearn_kd._utils.warnings import warn_caller
 
 log = logging.getLogger("sklearn_kd")
@@ -58,45 +57,58 @@ KERNEL_BLOCK_BYTES = 2**28
 MAX_LAPACK_EIGEN_ROWS = 32_766
 
 
-class _MergedRows(NamedTuple):
-    """Distinct rows as tensors, in an order that depends only on the rows."""
+class _Data(NamedTuple):
+    """Distinct rows as tensors, and what selects the ridge and the folds."""
 
     rows: torch.Tensor  # (n_distinct, n_inputs)
     weights: torch.Tensor  # (n_distinct,)
     targets: torch.Tensor  # (n_distinct, n_outputs)
-    class_weights: np.ndarray  # (n_distinct, n_classes), smoothed
-    group: np.ndarray  # (n_samples,), position of each row among the distinct ones
+    merged: MergedRows
 
 
-def fit_ridge(est, X, rows, y_encoded, weights):
+class RidgeSolution(NamedTuple):
+    """Fitted attributes, and fits without a part of the rows."""
+
+    fitted: dict
+    out_of_sample: np.ndarray  # (n_distinct, n_outputs), values from fits without the row
+    #: Fold of each distinct row, and the dual weights and the offset of the fit without each fold.
+    #: None for leave-one-out values.
+    fold: np.ndarray | None = None  # (n_distinct,)
+    fold_dual: np.ndarray | None = None  # (n_centers, n_folds, n_outputs)
+    fold_intercept: np.ndarray | None = None  # (n_folds, n_outputs)
+
+
+def check_memory_of_rows(est, rows):
+    """Raise MemoryError if copies of the rows that the kernel sees do not fit."""
+    advice = "fit fewer rows" + (", or float32 ones" if rows.dtype == np.float64 else "")
+    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=memory_limit(est))
+
+
+def fit_ridge(est, rows, merged):
     """Fit kernel ridge regression, or gradient flow up to ``training_time``.
 
     Parameters
     ----------
-    est : KernelTeacher
-        With ``classes_`` set.
-    X : ndarray of shape (n_samples, n_features)
-        Rows as given, in which copies are found.
-    rows : ndarray of shape (n_samples, n_inputs)
-        Rows as the kernel sees them.
-    y_encoded : ndarray of int of shape (n_samples,)
-        Indices into ``classes_``.
-    weights : ndarray of shape (n_samples,)
-        Positive.
+    est : KernelTeacher or KernelTeacherRegressor
+    rows : ndarray of shape (n_distinct, n_inputs)
+        Distinct rows as the kernel sees them.
+    merged : MergedRows
+        Their weights, targets, strata of the folds, and the loss that selects the ridge.
 
     Returns
     -------
-    dict
-        Fitted attributes of ``est``. Out-of-sample values are (n_samples, n_outputs).
+    RidgeSolution
     """
     device = resolve_device(est.device)
     random = check_random_state(est.random_state)
     random = np.random.RandomState(random.randint(2**31 - 1))
     kernel = kernel_of(est)
-    advice = "fit fewer rows" + (", or float32 ones" if rows.dtype == np.float64 else "")
-    check_budget(4 * rows.nbytes, torch.device("cpu"), advice, limit=_memory_limit(est))
-    data = _merge_training_rows(X, rows, y_encoded, weights, len(est.classes_), device)
-    del rows  # as large as the data, before more memory is taken
+    data = _Data(
+        to_tensor(rows, device=device),
+        to_tensor(merged.weights, dtype=rows.dtype, device=device),
+        to_tensor(merged.targets, dtype=rows.dtype, device=device),
+        merged,
+    )
     if est.training_time is None:
         solution, centers, solver, ridge = _fit_by_solver(est, data, kernel, random)
     else:
@@ -105,20 +117,17 @@ def fit_ridge(est, X, rows, y_encoded, weights):
             solution, centers = _fit_flow(est, data, kernel, random), data.rows
         except linalg.NotPositiveDefiniteError as error:
             raise ValueError(f"the kernel is not positive definite: {error}.") from error
-    temperature = 1.0
-    if est.calibration == "temperature":
-        temperature, _ = fit_temperature(to_numpy(solution.out_of_sample), data.class_weights)
     fitted = {
         "X_fit_": to_numpy(centers),
         "dual_coef_": to_numpy(solution.dual),
         "intercept_": to_numpy(solution.intercept),
         "ridge_": ridge,
         "solver_": solver,
-        "temperature_": temperature,
-        "loo_decision_function_": to_numpy(solution.out_of_sample)[data.group],
     }
-    stored = "dual_coef_", "intercept_", "loo_decision_function_"
-    if not all(np.isfinite(fitted[name]).all() for name in stored):
+    out = to_numpy(solution.out_of_sample)
+    if not all(
+        np.isfinite(part).all() for part in (fitted["dual_coef_"], fitted["intercept_"], out)
+    ):
         raise ValueError(
             f"the solution is not finite: {_advice_against_rounding(est, data.rows.dtype)}."
         )
@@ -127,23 +136,11 @@ def fit_ridge(est, X, rows, y_encoded, weights):
     if solver != "nystroem":
         fitted["fit_weights_"] = to_numpy(data.weights)
         fitted["fit_targets_"] = to_numpy(data.targets)
-    return fitted
-
-
-def _merge_training_rows(X, rows, y_encoded, weights, n_classes, device):
-    """Merge equal rows, adding their weights and averaging their codes."""
-    first, group, class_weight_sums = merge_rows(X, y_encoded, weights, n_classes)
-    total = class_weight_sums.sum(axis=1)
-    if n_classes == 2:
-        coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
-    else:
-        coded = class_weight_sums / total[:, None] - 1 / n_classes
-    return _MergedRows(
-        to_tensor(rows[first], device=device),
-        to_tensor(total, dtype=rows.dtype, device=device),
-        to_tensor(coded, dtype=rows.dtype, device=device),
-        smoothed_class_weights(class_weight_sums),
-        group,
+    if solution.folds is None:
+        return RidgeSolution(fitted, out)
+    folds = solution.folds
+    return RidgeSolution(
+        fitted, out, to_numpy(folds.fold), to_numpy(folds.dual), to_numpy(folds.intercept)
     )
 
 
@@ -186,7 +183,7 @@ def _choose_solver(est, n_rows, n_inputs, n_columns, itemsize, device):
     spare_bytes : float
         Memory that the solver leaves free.
     """
-    limit = _memory_limit(est)
+    limit = memory_limit(est)
     budget = min(available_bytes(device), limit)
     n_centers = min(n_rows, N_COMPONENTS if est.n_components is None else est.n_components)
     sizes = (n_rows, n_inputs, n_columns, n_centers, itemsize)
@@ -231,15 +228,13 @@ def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
 
 
 def _select_ridge(est, data, kernel, random):
-    """Return the ridge of the parameter, or the best by leave-one-out log loss."""
+    """Return the ridge of the parameter, or the one with the least leave-one-out loss."""
     if est.ridge != "loo":
         return float(est.ridge)
-    n_rows, chosen = len(data.rows), slice(None)
-    class_weights = data.class_weights
+    n_rows, chosen, positions = len(data.rows), slice(None), slice(None)
     if n_rows > MAX_SELECTION_ROWS:
         positions = np.sort(random.permutation(n_rows)[:MAX_SELECTION_ROWS])
         chosen = torch.from_numpy(positions).to(data.rows.device)
-        class_weights = class_weights[positions]
     weights, rows = data.weights[chosen], data.rows[chosen]
     gram = kernels.gram(rows, kernel)
     scale = float(gram.diagonal().mean() * data.weights.mean())
@@ -255,7 +250,7 @@ def _select_ridge(est, data, kernel, random):
         ridges,
         free_intercept=est.fit_intercept,
     )
-    losses = [fit_temperature(to_numpy(loo), class_weights)[1] for loo in values]
+    losses = [data.merged.loss(to_numpy(loo), positions) for loo in values]
     return ridge_module.select_ridge(ridges, losses)
 
 
@@ -268,14 +263,16 @@ def _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random):
             gram, weights, targets, ridge, free_intercept=est.fit_intercept
         )
         return fit, rows
-    fold = unique_row_folds(data.class_weights, N_CROSS_FITTING_FOLDS, random)
+    fold = unique_row_folds(data.merged.strata, N_CROSS_FITTING_FOLDS, random)
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
     fold = fold.to(rows.device)
     n_folds = int(fold.max()) + 1
     systems = ridge_module.FoldSystems(weights, fold, n_folds, targets.shape[1], est.fit_intercept)
     progress = None
     if est.verbose > 1:
-        progress = Progress("[KernelTeacher] iteration {step}: relative residual {residual:.2e}")
+        progress = Progress(
+            f"[{type(est).__name__}] iteration {{step}}: relative residual {{residual:.2e}}"
+        )
     options = linalg.SolverOptions(TOLERANCE[rows.dtype], MAX_ITER, progress)
     if solver == "pcg":
         fit, centers = _solve_pcg(data, kernel, systems, ridge, random, options), rows
@@ -336,28 +333,33 @@ def _solve_pcg(data, kernel, systems, ridge, random, options):
 def _fit_flow(est, data, kernel, random):
     """Run gradient flow up to ``training_time``, with cross-fitted values."""
     device = data.rows.device
-    _check_eigen(len(data.rows), data.rows.element_size(), device, _memory_limit(est))
-    fold = unique_row_folds(data.class_weights, N_CROSS_FITTING_FOLDS, random)
+    _check_eigen(len(data.rows), data.rows.element_size(), device, memory_limit(est))
+    fold = unique_row_folds(data.merged.strata, N_CROSS_FITTING_FOLDS, random)
     gram = kernels.gram(data.rows, kernel)
 
     def dual_of(part, matrix):
         spectrum = ridge_module.spectrum(matrix, data.weights[part])
         return ridge_module.gradient_flow(spectrum, data.targets[part], [est.training_time])[0]
 
+    n_folds = 1 if fold is None else int(fold.max()) + 1
+    fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
+    fold = fold.to(device)
     out = torch.zeros_like(data.targets)
-    for k in range(0 if fold is None else fold.max() + 1):
-        test = torch.from_numpy(np.flatnonzero(fold == k)).to(device)
-        train = torch.from_numpy(np.flatnonzero(fold != k)).to(device)
-        out[test] = gram[test][:, train] @ dual_of(train, gram[train][:, train])
+    fold_dual = out.new_zeros(len(out), n_folds, out.shape[1])
+    for k in range(n_folds if len(out) > 1 else 0):
+        test, train = (fold == k).nonzero()[:, 0], (fold != k).nonzero()[:, 0]
+        fold_dual[train, k] = dual_of(train, gram[train][:, train])
+        out[test] = gram[test][:, train] @ fold_dual[train, k]
     dual = dual_of(slice(None), gram)
-    return ridge_module.RidgeFit(dual, dual.new_zeros(dual.shape[1]), out)
+    folds = ridge_module.FoldFits(fold, fold_dual, out.new_zeros(n_folds, out.shape[1]))
+    return ridge_module.RidgeFit(dual, dual.new_zeros(dual.shape[1]), out, folds=folds)
 
 
 def staged_duals(est, times):
     """Return the dual weights of gradient flow at each time as columns side by side."""
     device = resolve_device(est.device)
     dtype = est.X_fit_.dtype
-    _check_eigen(len(est.X_fit_), dtype.itemsize, device, _memory_limit(est))
+    _check_eigen(len(est.X_fit_), dtype.itemsize, device, memory_limit(est))
     rows, weights, targets = (
         to_tensor(array, device=device)
         for array in (est.X_fit_, est.fit_weights_, est.fit_targets_)
@@ -371,7 +373,7 @@ def kernel_expansion(est, rows, dual):
 
     Parameters
     ----------
-    est : KernelTeacher
+    est : KernelTeacher or KernelTeacherRegressor
         Fitted.
     rows : ndarray of shape (n_samples, n_inputs)
         Rows as the kernel sees them.
@@ -414,7 +416,7 @@ def _check_eigen(n_rows, itemsize, device, limit):
     check_budget(5 * itemsize * n_rows**2, device, advice, limit=limit)
 
 
-def _memory_limit(est):
+def memory_limit(est):
     """Return ``max_memory`` in bytes."""
     return math.inf if est.max_memory is None else float(est.max_memory) * 2**30
 
@@ -423,4 +425,4 @@ def _log(est, text):
     """Write to the log and, if the estimator is verbose, to the terminal."""
     log.info(text)
     if est.verbose:
-        print(f"[KernelTeacher] {text}")
+        print(f"[{type(est).__name__}] {text}")

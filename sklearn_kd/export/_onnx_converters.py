@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._kernel.teacher import KernelTeacher
+from sklearn_kd._kernel.classifier import KernelTeacher
 from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV

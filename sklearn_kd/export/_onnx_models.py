@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from sklearn_kd._kernel.teacher import KernelTeacher, kernel_of_fit, row_settings_of_fit
+from sklearn_kd._kernel.base import kernel_of_fit, row_settings_of_fit
+from sklearn_kd._kernel.classifier import KernelTeacher
 from sklearn_kd._networks.module.classifier import ModuleClassifier, is_mlp
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._models import MODELS, first_layer, network_inputs, scaled_features

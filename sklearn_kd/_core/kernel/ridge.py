@@ -36,6 +36,15 @@ LEFT_OUT_CENTER_WEIGHT = 0.5
 
 
 @dataclass
+class FoldFits:
+    """Fits without each fold."""
+
+    fold: Tensor  # (rows,), int64, the fold of each row
+    dual: Tensor  # (rows or centers, folds, outputs)
+    intercept: Tensor  # (folds, outputs)
+
+
+@dataclass
 class RidgeFit:
     """Dual weights, offset, and out-of-sample values of the rows."""
 
@@ -44,6 +53,7 @@ class RidgeFit:
     out_of_sample: Tensor  # (rows, outputs)
     residual: float = 0.0
     n_iter: int = 0
+    folds: FoldFits | None = None  # None if the values are leave-one-out values
 
 
 def fit_exactly(
@@ -221,7 +231,8 @@ class FoldSystems:
         left_out = 1 + self.fold
         out = fitted[rows, left_out] + intercept[left_out]
         residual = float(solution.residual.max())
-        return RidgeFit(dual[:, 0].clone(), intercept[0], out, residual, solution.n_iter)
+        folds = FoldFits(self.fold, dual[:, 1:].clone(), intercept[1:])
+        return RidgeFit(dual[:, 0].clone(), intercept[0], out, residual, solution.n_iter, folds)
 
 
 def fit_iteratively(

@@ -1,27 +1,16 @@
 """Classifier by kernel ridge regression with the kernel of an infinitely wide network."""
 
-from numbers import Integral, Real
-
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_kd._tables.encoder import TableEncoder
-from sklearn_kd._tables.encoder_step import (
-    check_rows,
-    encode_rows,
-    encode_table,
-    fit_encoder,
-    set_encoder_tags,
-    with_a_column,
-)
+from sklearn_kd._kernel.base import KernelEstimatorMixin, check_values_of_rows
+from sklearn_kd._kernel.targets import merge_codes
+from sklearn_kd._tables.encoder_step import check_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
-    EncoderParamsMixin,
     FittedClassifierMixin,
-    PublicEstimatorMixin,
     all_or_nothing,
     labels_from_logits,
     log_probabilities_from_logits,
@@ -29,35 +18,8 @@ from sklearn_kd._utils.base import (
     require_fitted,
 )
 from sklearn_kd._utils.labels import class_factors, encode_labels
-from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
-from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context, safe_indexing
-from sklearn_kd._utils.unique_rows import copies_among
+from sklearn_kd._utils.sklearn_compat import StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_weight
-
-#: Largest bias. The constraint of the parameter does not have it, since NumPy would cast it to the
-#: dtype of a bias in half precision, where it overflows.
-MAX_BIAS = 1e6
-#: Fitted attributes that only some fits set.
-_OPTIONAL = (
-    "loo_decision_function_",
-    "loo_proba_",
-    "n_iter_",
-    "margin_",
-    "draws_",
-    "draw_values_",
-    "fit_weights_",
-    "fit_targets_",
-)
-
-
-def kernel_of_fit(est):
-    """Return the kernel of a fitted KernelTeacher, its depth, bias and bandwidth."""
-    return est._kernel_params_
-
-
-def row_settings_of_fit(est):
-    """Return ``input_intercept`` and ``input_norm`` of a fitted KernelTeacher."""
-    return est._row_params_
 
 
 def _has_ridge_fit(est):
@@ -66,13 +28,7 @@ def _has_ridge_fit(est):
     return True
 
 
-class KernelTeacher(
-    PublicEstimatorMixin,
-    CallbackSupportMixin,
-    EncoderParamsMixin,
-    FittedClassifierMixin,
-    BaseEstimator,
-):
+class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
     r"""Infinitely wide two-layer network, with out-of-sample labels of its training rows.
 
     Kernel ridge regression on the classes with the neural tangent kernel of a ReLU network,
@@ -238,27 +194,19 @@ class KernelTeacher(
     __module__ = "sklearn_kd"
 
     _parameter_constraints: dict = {
-        "kernel": [StrOptions({"ntk", "ntk-full", "nngp", "laplace"}), callable],
-        "depth": [Interval(Integral, 1, 10, closed="both")],
-        "bias": [Interval(Real, 0, None, closed="left")],
-        "bandwidth": [Interval(Real, 0, None, closed="neither")],
-        "fit_intercept": ["boolean"],
-        "encoder": [StrOptions({"auto"}), TableEncoder, None],
-        "input_scaling": ["boolean"],
-        "input_intercept": ["boolean"],
-        "input_norm": [StrOptions({"sphere"}), None],
-        "ridge": [Interval(Real, 0, None, closed="neither"), StrOptions({"loo"})],
-        "solver": [StrOptions({"auto", "cholesky", "pcg", "nystroem"})],
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "training_time": [Interval(Real, 0, None, closed="neither"), None],
+        **KernelEstimatorMixin._parameter_constraints,
         "method": [StrOptions({"ridge", "margin"})],
         "calibration": [StrOptions({"temperature"}), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "max_memory": [Interval(Real, 0, None, closed="neither"), None],
-        "random_state": ["random_state"],
-        "device": [str],
-        "verbose": ["verbose"],
     }
+    _optional = (
+        *KernelEstimatorMixin._optional,
+        "loo_decision_function_",
+        "loo_proba_",
+        "margin_",
+        "draws_",
+        "draw_values_",
+    )
 
     def __init__(  # noqa: PLR0913
         self,
@@ -343,110 +291,59 @@ class KernelTeacher(
                     f"{type(self).__name__} needs samples of at least 2 classes, got 1 class: "
                     f"{labels.tolist()}."
                 )
-            given = X
-            if not kept.all():
-                X, weights = safe_indexing(X, np.flatnonzero(kept)), weights[kept]
-            X = fit_encoder(self, X, weights)
-            others = None
-            if self.method == "ridge" and not kept.all():
-                # before the fit, since a cell that cannot be read is an error
-                others = encode_table(self, safe_indexing(given, np.flatnonzero(~kept)))
+            rows = self._encode_training_rows(X, weights, with_others=self.method == "ridge")
+            weights = rows.weights
             if self.class_weight is not None:
                 weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
             self.classes_ = labels
-            # predictions must not change with set_params
-            self._kernel_params_ = self.kernel, self.depth, self.bias, self.bandwidth
-            self._row_params_ = self.input_intercept, self.input_norm
-            self.input_offset_ = np.zeros(X.shape[1])
-            self.input_scale_ = np.ones(X.shape[1])
-            if self.input_scaling:
-                self.input_offset_, self.input_scale_ = fit_scaling(X, weights)
-            ctx = self._init_callback_context()
-            ctx.call_on_fit_task_begin(estimator=self, X=given, y=y)
-            self._fit_checked(X, y_encoded, weights, kept, others)
-            ctx.call_on_fit_task_end(
-                estimator=self, X=given, y=y, reconstruction_attributes=self._fitted_attributes
-            )
+            self._set_row_settings(rows.encoded, weights)
+            with self._reporting(X, y):
+                if self.method == "margin":
+                    self._fit_margin(rows.encoded, y_encoded, weights)
+                else:
+                    self._fit_codes(rows, y_encoded, weights)
             return self
 
-    def _fitted_attributes(self):
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+    def _fit_margin(self, X, y_encoded, weights):
+        from sklearn_kd._kernel.margin_fit import fit_margin
 
-    def _fit_checked(self, X, y_encoded, weights, kept, others):
-        if self.method == "margin":
-            from sklearn_kd._kernel.margin_fit import fit_margin
+        self._set_coded(fit_margin(self, X, self._rows(X), y_encoded, weights))
 
-            fitted = fit_margin(self, X, self._rows(X), y_encoded, weights)
-        else:
-            from sklearn_kd._kernel.ridge_fit import fit_ridge
-            from sklearn_kd._utils.device import thread_scope
+    def _fit_codes(self, rows, y_encoded, weights):
+        """Fit codes of the classes, and set the out-of-sample labels of the rows."""
+        n_classes = len(self.classes_)
+        merged, solution = self._fit_ridge(rows.encoded, merge_codes, y_encoded, weights, n_classes)
+        out, temperature = solution.out_of_sample, 1.0
+        if self.calibration == "temperature":
+            temperature, _ = merged.loss.temperature(out)
+        self._set_coded({**solution.fitted, "temperature_": temperature})
+        values = self._values_of_training_rows(rows, out[merged.group])
+        self.loo_decision_function_ = values[:, 0] if values.shape[1] == 1 else values
+        self.loo_proba_ = self._proba(self.loo_decision_function_)
 
-            with thread_scope(len(X) ** 2 * max(X.shape)):
-                fitted = fit_ridge(self, X, self._rows(X), y_encoded, weights)
-        for name in _OPTIONAL:
-            vars(self).pop(name, None)  # of an earlier fit
-        loo = fitted.pop("loo_decision_function_", None)
+    def _set_coded(self, fitted):
+        """Set the attributes of a fit, where two classes have one output."""
         if len(self.classes_) == 2:
             fitted["dual_coef_"] = fitted["dual_coef_"][:, 0]
             fitted["intercept_"] = float(fitted["intercept_"][0])
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        if loo is not None:
-            values = np.empty((len(kept), loo.shape[1]), dtype=loo.dtype)
-            values[kept] = loo
-            if others is not None:
-                is_training_row = np.arange(len(kept)) < len(X)
-                copy_of = copies_among(np.concatenate([X, others]), is_training_row)
-                ordinary = self._decide(others).reshape(-1, loo.shape[1])
-                values[~kept] = np.where(copy_of[:, None] >= 0, loo[copy_of], ordinary)
-            self.loo_decision_function_ = values[:, 0] if loo.shape[1] == 1 else values
-            self.loo_proba_ = self._proba(self.loo_decision_function_)
+        self._set_fitted(fitted)
 
     def _check_parameters(self):
-        if not self.bias <= MAX_BIAS:
-            raise ValueError(f"bias must be at most {MAX_BIAS:g}, got {self.bias}.")
-        if self.kernel != "ntk-full" and (self.depth != 1 or self.bias != 0):
-            raise ValueError(
-                f"depth={self.depth} and bias={self.bias} are only used by kernel='ntk-full', "
-                f"got kernel={self.kernel!r}."
-            )
-        if self.kernel != "laplace" and self.bandwidth != 1:
-            raise ValueError(
-                f"bandwidth is only used by kernel='laplace', got kernel={self.kernel!r}."
-            )
+        super()._check_parameters()
+        if self.method != "margin":
+            return
         if self.training_time is not None:
-            if self.ridge != "loo":
-                raise ValueError(
-                    "training_time replaces the ridge: set ridge='loo' (which is then ignored) "
-                    "or set training_time=None."
-                )
-            if self.method == "margin" or self.fit_intercept:
-                raise ValueError("training_time requires method='ridge' and fit_intercept=False.")
-        if self.method == "margin" and (self.kernel != "ntk" or self.fit_intercept):
+            raise ValueError("training_time requires method='ridge' and fit_intercept=False.")
+        if self.kernel != "ntk" or self.fit_intercept:
             raise ValueError("method='margin' requires kernel='ntk' and fit_intercept=False.")
-        if self.method == "margin" and not (
-            self.ridge == "loo" and self.solver == "auto" and self.class_weight is None
-        ):
+        if not (self.ridge == "loo" and self.solver == "auto" and self.class_weight is None):
             raise ValueError(
                 "method='margin' has no ridge, solver or class weights, since the margin is that "
                 "of the worst row: set ridge='loo', solver='auto' and class_weight=None."
             )
 
-    def _rows(self, X):
-        """Return encoded rows, scaled, with an intercept, on the sphere."""
-        intercept, norm = self._row_params_
-        rows = scale_inputs(X, self.input_offset_, self.input_scale_, intercept=intercept)
-        rows = with_a_column(rows)
-        if norm == "sphere":
-            # by the largest coordinate first, so that no square overflows or underflows
-            largest = np.abs(rows).max(axis=1, keepdims=True)
-            rows /= np.where(largest > 0, largest, 1)
-            length = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows /= np.where(length > 0, length, 1)
-        return rows
-
-    def _decide(self, X):
-        """Return the decision values of encoded rows."""
+    def _values_of_encoded(self, X):
+        """Return the decision values of encoded rows, of shape (n_samples, n_outputs)."""
         from sklearn_kd._kernel import ridge_fit
 
         rows = self._rows(X)
@@ -457,12 +354,8 @@ class KernelTeacher(
             from sklearn_kd._kernel import margin_fit
 
             values += margin_fit.mean_over_draws(self, rows)
-        if not np.isfinite(values).all():
-            raise ValueError(
-                "X has rows so far from the training rows that their kernel is not finite: remove "
-                "them, or fit with input_norm='sphere'."
-            )
-        return values[:, 0] if values.shape[1] == 1 else values
+        check_values_of_rows(values)
+        return values
 
     def _proba(self, values):
         values = values.astype(np.float64) / self.temperature_
@@ -487,10 +380,8 @@ class KernelTeacher(
             For two classes near -1 for the first and near 1 for the second. For K > 2 classes near
             1 - 1/K for the class and -1/K for the others.
         """
-        require_fitted(self)
-        check_rows_are_flat(self, X)
-        X = encode_rows(self, X)
-        return self._decide(X)
+        values = self._values_of_encoded(self._encode_new_rows(X))
+        return values[:, 0] if values.shape[1] == 1 else values
 
     def predict(self, X):
         """Most probable class of each row.
@@ -562,16 +453,10 @@ class KernelTeacher(
                 "the 'nystroem' solver keeps too few rows for gradient flow: fit with "
                 "solver='cholesky' or 'pcg', or with training_time."
             )
-        check_rows_are_flat(self, X)
-        X = encode_rows(self, X)
+        X = self._encode_new_rows(X)
         if not times:
             return
         duals = ridge_fit.staged_duals(self, times)
         values = ridge_fit.kernel_expansion(self, self._rows(X), duals)
         for stage in np.split(values, len(times), axis=1):
             yield self._proba(stage[:, 0] if stage.shape[1] == 1 else stage)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return set_encoder_tags(self, tags)
