@@ -11,7 +11,8 @@ __version__ = "0.2.0.dev0"
 _ESTIMATORS = {
     "BatchedGridSearchCV": "_search.batched_grid_search",
     "DistilledClassifier": "_distillation.classifier",
-    "KernelTeacher": "_kernel.teacher",
+    "KernelTeacher": "_kernel.classifier",
+    "KernelTeacherRegressor": "_kernel.regressor",
     "ModuleClassifier": "_networks.module.classifier",
     "SelfDistillClassifier": "_self_distillation.classifier",
     "TableEncoder": "_tables.encoder",
@@ -36,6 +37,7 @@ __all__ = [
     "BatchedGridSearchCV",
     "DistilledClassifier",
     "KernelTeacher",
+    "KernelTeacherRegressor",
     "ModuleClassifier",
     "SelfDistillClassifier",
     "TableEncoder",

@@ -45,6 +45,7 @@ IMPORT_TORCH = {
     "_utils.device",
     "_kernel.ridge_fit",
     "_kernel.margin_fit",
+    "_kernel.intervals",
     "_networks.training_data",
     "_networks.two_layer.stacked",
     "_networks.two_layer.training",

@@ -7,6 +7,7 @@ TRUSTED_TYPES = (
     "sklearn_kd.BatchedGridSearchCV",
     "sklearn_kd.DistilledClassifier",
     "sklearn_kd.KernelTeacher",
+    "sklearn_kd.KernelTeacherRegressor",
     "sklearn_kd.ModuleClassifier",
     "sklearn_kd.SelfDistillClassifier",
     "sklearn_kd.TableEncoder",

@@ -20,6 +20,7 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
     KernelTeacher,
+    KernelTeacherRegressor,
     ModuleClassifier,
     SelfDistillClassifier,
     TableEncoder,
@@ -35,6 +36,7 @@ TEACHER = make_pipeline(TableEncoder(), LogisticRegression())
 MODELS = {
     "TwoLayerPGDClassifier": NETWORK,
     "KernelTeacher": KernelTeacher(),
+    "KernelTeacherRegressor": KernelTeacherRegressor(),
     "ModuleClassifier": ModuleClassifier(MLP, encoder="auto", max_epochs=2, random_state=0),
     "DistilledClassifier": DistilledClassifier(TEACHER, NETWORK, alpha=0.5, augmentation=None),
     "SelfDistillClassifier": SelfDistillClassifier(NETWORK),
@@ -53,11 +55,13 @@ def test_all_public_estimators_are_tried():
 @pytest.mark.parametrize("name", MODELS)
 def test_files_of_skops(name):
     X, y = raw_table(80)
-    model = MODELS[name].fit(X, y)
+    is_classifier = name != "KernelTeacherRegressor"
+    model = MODELS[name].fit(X, y if is_classifier else np.arange(80.0))
     data = io.dumps(model)
     assert set(io.get_untrusted_types(data=data)) <= set(TRUSTED_TYPES)
     loaded = io.loads(data, trusted=list(TRUSTED_TYPES))
-    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    method = "predict_proba" if is_classifier else "predict_interval"
+    np.testing.assert_array_equal(getattr(loaded, method)(X), getattr(model, method)(X))
 
 
 def environment():
@@ -118,7 +122,7 @@ def test_files_of_the_first_format_are_read():
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
 def test_models_predict_without_torch(tmp_path):
     X, y = raw_table(80)
-    models = {name: model for name, model in MODELS.items() if name != "KernelTeacher"}
+    models = {name: model for name, model in MODELS.items() if "Kernel" not in name}
     models = [model.fit(X, y) for model in models.values()]
     expected = [model.predict_proba(X) for model in models]
     (tmp_path / "models.pickle").write_bytes(pickle.dumps((models, X, expected)))
