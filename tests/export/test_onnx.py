@@ -27,7 +27,8 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TableEncoder,
 )
-from sklearn_kd.export import _onnx, _onnx_graph, register_onnx_converters, to_onnx
+from sklearn_kd.export import register_onnx_converters, to_onnx
+from sklearn_kd.export._onnx import graph as onnx_graph, write as onnx_write
 from sklearn_kd.modules import MLP, SmallCNN
 from tests._helpers.exported_models import (
     MODELS,
@@ -410,11 +411,11 @@ def test_rows_are_compared_in_blocks(monkeypatch):
     """A laplace kernel has a number for each row, each training row and each column at once."""
     X, y = numbers()
     model = KernelTeacher(kernel="laplace", input_intercept=False).fit(X, y)
-    monkeypatch.setattr(_onnx, "BLOCK_VALUES", 7 * model.X_fit_.size)
+    monkeypatch.setattr(onnx_write, "BLOCK_VALUES", 7 * model.X_fit_.size)
     graph = to_onnx(model, X, dtype="float64")
-    assert _onnx._rows_of_a_block(graph) == 7
+    assert onnx_write._rows_of_a_block(graph) == 7
     with pytest.raises(ValueError, match=r"differ by .* more than 1e-18"):
-        _onnx._check_answers(graph, model, X, 1e-18)
+        onnx_write._check_answers(graph, model, X, 1e-18)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.EarlyStoppingWarning")
@@ -482,6 +483,6 @@ def test_a_package_that_is_missing(monkeypatch):
     def import_module(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(_onnx_graph.importlib, "import_module", import_module)
+    monkeypatch.setattr(onnx_graph.importlib, "import_module", import_module)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-kd\[onnx\]'"):
         to_onnx(model)

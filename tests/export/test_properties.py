@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import TableEncoder
 from sklearn_kd.export import compact, to_onnx
-from sklearn_kd.export._onnx_readers import MISSING_TEXTS
+from sklearn_kd.export._onnx.readers import MISSING_TEXTS
 from tests._helpers.exported_models import network
 from tests._helpers.onnx_sessions import answers
 

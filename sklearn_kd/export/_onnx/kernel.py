@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sklearn_kd.export._onnx_graph import DOUBLE
+from sklearn_kd.export._onnx.graph import DOUBLE
 
 #: Coefficients of the rational approximation of (asin(x) - x) / x of fdlibm, for |x| <= 1/2, from
 #: the lowest power of x^2: accurate to a unit in the last place of float64. onnxruntime has no

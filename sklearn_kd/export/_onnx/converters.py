@@ -17,8 +17,8 @@ from sklearn_kd.export._description import (
     package_versions,
 )
 from sklearn_kd.export._models import ModelWriter, first_layer
-from sklearn_kd.export._onnx_answer import write_answer
-from sklearn_kd.export._onnx_graph import (
+from sklearn_kd.export._onnx.answer import write_answer
+from sklearn_kd.export._onnx.graph import (
     CODES,
     DOUBLE,
     MIN_OPSET,
@@ -34,9 +34,9 @@ from sklearn_kd.export._onnx_graph import (
     require,
     tensor,
 )
-from sklearn_kd.export._onnx_models import ONNX_MODELS
-from sklearn_kd.export._onnx_readers import Readers
-from sklearn_kd.export._onnx_rows import as_table, is_text
+from sklearn_kd.export._onnx.models import ONNX_MODELS
+from sklearn_kd.export._onnx.readers import Readers
+from sklearn_kd.export._onnx.rows import as_table, is_text
 
 CLASSIFIERS = (
     BatchedGridSearchCV,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sklearn_kd.export._c_tokens import type_of
-from sklearn_kd.export._c_unit import each, loop, numbers_and_scale
+from sklearn_kd.export._c.tokens import type_of
+from sklearn_kd.export._c.unit import each, loop, numbers_and_scale
 
 
 def is_extended(spec, arrays):

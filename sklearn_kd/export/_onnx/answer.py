@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from sklearn_kd.export._onnx_graph import CODES, DOUBLE, INT64, ML_DOMAIN
-from sklearn_kd.export._onnx_kernel import kernel_values
-from sklearn_kd.export._onnx_models import module_graph
-from sklearn_kd.export._onnx_readers import Readers, with_zeros
+from sklearn_kd.export._onnx.graph import CODES, DOUBLE, INT64, ML_DOMAIN
+from sklearn_kd.export._onnx.kernel import kernel_values
+from sklearn_kd.export._onnx.models import module_graph
+from sklearn_kd.export._onnx.readers import Readers, with_zeros
 
 
 def write_answer(graph, spec, arrays, columns):

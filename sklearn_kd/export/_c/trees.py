@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sklearn_kd.export._c_tokens import double
-from sklearn_kd.export._c_unit import each, if_else, indented, numbers_and_scale
+from sklearn_kd.export._c.tokens import double
+from sklearn_kd.export._c.unit import each, if_else, indented, numbers_and_scale
 from sklearn_kd.export._columns import ExportError
 
 #: Tests of a node, and the bits of the place of its cell.

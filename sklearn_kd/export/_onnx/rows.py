@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kd.export._description import first_with_features
-from sklearn_kd.export._onnx_graph import DOUBLE, FLOAT, STRING
+from sklearn_kd.export._onnx.graph import DOUBLE, FLOAT, STRING
 
 #: Types of NumPy, by the code of ONNX.
 DTYPES = {DOUBLE: np.float64, FLOAT: np.float32, STRING: object}

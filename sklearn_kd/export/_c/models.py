@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-from sklearn_kd.export._c_layers import layer_lines
-from sklearn_kd.export._c_tokens import double
-from sklearn_kd.export._c_trees import tree_lines
-from sklearn_kd.export._c_unit import each, indented, loop, numbers_and_scale
+from sklearn_kd.export._c.layers import layer_lines
+from sklearn_kd.export._c.tokens import double
+from sklearn_kd.export._c.trees import tree_lines
+from sklearn_kd.export._c.unit import each, indented, loop, numbers_and_scale
 
 #: Parameters of all functions of models.
 PARAMETERS = "const {p}_cells *cells, double *out"

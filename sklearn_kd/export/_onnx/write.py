@@ -10,9 +10,9 @@ from sklearn.utils import check_scalar
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._compact import TOLERANCE, numbers_in_float64
 from sklearn_kd.export._description import describe_model, parts_of
-from sklearn_kd.export._onnx_answer import write_answer
-from sklearn_kd.export._onnx_converters import converted
-from sklearn_kd.export._onnx_graph import (
+from sklearn_kd.export._onnx.answer import write_answer
+from sklearn_kd.export._onnx.converters import converted
+from sklearn_kd.export._onnx.graph import (
     BOOL,
     CODES,
     DOUBLE,
@@ -29,9 +29,9 @@ from sklearn_kd.export._onnx_graph import (
     metadata,
     require,
 )
-from sklearn_kd.export._onnx_models import ONNX_MODELS, TORCH_OPSET
-from sklearn_kd.export._onnx_readers import input_kinds
-from sklearn_kd.export._onnx_rows import as_table, onnx_inputs
+from sklearn_kd.export._onnx.models import ONNX_MODELS, TORCH_OPSET
+from sklearn_kd.export._onnx.readers import input_kinds
+from sklearn_kd.export._onnx.rows import as_table, onnx_inputs
 
 #: The same for a model that skl2onnx converts.
 CONVERTED_OPSET = 15

@@ -7,7 +7,7 @@ import numpy as np
 
 from sklearn_kd.export._columns import CLIP, SUBTRACT_DIVIDE, ExportError
 from sklearn_kd.export._description import parts_of
-from sklearn_kd.export._onnx_graph import DOUBLE, INT64, ML_DOMAIN
+from sklearn_kd.export._onnx.graph import DOUBLE, INT64, ML_DOMAIN
 
 #: What onnxruntime makes of the missing cells of Python in a column of texts.
 MISSING_TEXTS = ("nan", "None", "<NA>", "NaT")

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from sklearn_kd.export._c_tokens import as_bytes, comment, double, identifiers
-from sklearn_kd.export._c_unit import if_else
+from sklearn_kd.export._c.tokens import as_bytes, comment, double, identifiers
+from sklearn_kd.export._c.unit import if_else
 from sklearn_kd.export._columns import CLIP, MULTIPLY_ADD, SUBTRACT_DIVIDE, ExportError
 
 #: Steps of scaling as expressions of x.

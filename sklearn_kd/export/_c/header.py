@@ -1,10 +1,10 @@
 """Write fitted classifiers as C headers: `to_c`."""
 
-from sklearn_kd.export._c_cells import Cells
-from sklearn_kd.export._c_layers import is_extended
-from sklearn_kd.export._c_models import ModelFunctions
-from sklearn_kd.export._c_tokens import as_bytes, comment, double, integer, is_identifier
-from sklearn_kd.export._c_unit import CUnit, array_text
+from sklearn_kd.export._c.cells import Cells
+from sklearn_kd.export._c.layers import is_extended
+from sklearn_kd.export._c.models import ModelFunctions
+from sklearn_kd.export._c.tokens import as_bytes, comment, double, integer, is_identifier
+from sklearn_kd.export._c.unit import CUnit, array_text
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._description import describe_model, parts_of
 

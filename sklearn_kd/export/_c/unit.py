@@ -3,7 +3,7 @@
 import re
 from string import Template
 
-from sklearn_kd.export._c_tokens import MAX_LITERAL, characters, constants, double, literal, type_of
+from sklearn_kd.export._c.tokens import MAX_LITERAL, characters, constants, double, literal, type_of
 
 #: Characters of a line of constants.
 LINE = 96
