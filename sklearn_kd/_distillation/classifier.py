@@ -204,7 +204,9 @@ class DistilledClassifier(
         Settings that "auto" compared: ``alpha``, ``temperature``, ``label_source``,
         ``n_augmented``, the held-out ``loss``, its ``gain`` over the first candidate (hard labels
         for ``alpha="auto"``) and ``accuracy_gain``, their standard errors ``gain_error`` and
-        ``accuracy_gain_error``, and which was ``chosen``. None if nothing was compared.
+        ``accuracy_gain_error``, and which was ``chosen``, which need not be that of the least loss:
+        a gain within the noise of the held-out rows changes no default. None if nothing was
+        compared.
     student_candidates_ : dict of ndarray of shape (n_students,) or None
         Students that ``student="auto"`` compared: the class as ``student``, ``loss``, ``gain`` and
         so on as in ``candidates_``, and which was ``chosen``. None if none were compared.

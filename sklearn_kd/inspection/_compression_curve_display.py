@@ -86,7 +86,7 @@ class CompressionCurveDisplay:
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
         A line for each family and kind of labels, on the first axes and then on the second.
-    teacher_ : list of matplotlib Line2D
+    teacher_lines_ : list of matplotlib Line2D
         The score of the teacher on both axes. Empty without a teacher.
     best_marker_ : list of matplotlib Line2D
         Markers of the chosen candidate on both axes. Empty if there is none.
@@ -329,14 +329,14 @@ class CompressionCurveDisplay:
         self._choose()
         axes = two_axes(ax, type(self).__name__, figsize=(10, 4.8))
         sign = -1 if negate_score else 1
-        self.lines_, self.teacher_, self.best_marker_ = [], [], []
+        self.lines_, self.teacher_lines_, self.best_marker_ = [], [], []
         teacher = self.frame.loc[self.frame["labels"] == "teacher", "score"].mean()
         chosen = self.table_[self.table_["chosen"]]
         for panel, (column, (label, limit)) in zip(axes, PANELS.items(), strict=True):
             self.lines_ += self._draw_students(panel, column, sign, line_kw or {})
             if np.isfinite(teacher):
                 style = {"color": "black", "linestyle": "--", "label": "teacher"}
-                self.teacher_.append(panel.axhline(sign * float(teacher), **style))
+                self.teacher_lines_.append(panel.axhline(sign * float(teacher), **style))
             if len(chosen):
                 style = {"marker": "o", "markersize": 13, "markerfacecolor": "none"}
                 style |= {"linestyle": "none", "color": "black", "markeredgewidth": 1.5}

@@ -336,7 +336,7 @@ def test_artists_show_the_table(axes):
         assert line.get_label() == f"{family}, {labels}"
         assert line.axes is axes[columns.index(column) // 4]
     teacher = display.frame.loc[display.frame["labels"] == "teacher", "score"].mean()
-    for line in display.teacher_:
+    for line in display.teacher_lines_:
         assert_allclose(line.get_ydata(), -teacher)
     assert axes[0].get_ylabel() == "Log loss"
     assert axes[0].get_title(loc="left").startswith("chosen: ")
@@ -559,7 +559,7 @@ def test_invalid_frames_are_errors(axes):
     with pytest.raises(ValueError, match="several lines of one candidate"):
         CompressionCurveDisplay(frame=pd.concat([made_up(), made_up()])).plot(axes)
     display = CompressionCurveDisplay(frame=made_up()[:-2]).plot(axes)
-    assert display.teacher_ == []
+    assert display.teacher_lines_ == []
 
 
 def test_without_matplotlib_the_error_comes_first(monkeypatch):
