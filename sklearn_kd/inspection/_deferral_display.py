@@ -210,6 +210,8 @@ class DeferralDisplay:
         classes, y = column_or_1d(classes), column_or_1d(plain_labels(y))
         if len(classes) != P.shape[1]:
             raise ValueError(f"classes must name {P.shape[1]} columns, got {len(classes)} labels.")
+        if len(set(classes.tolist())) < len(classes):
+            raise ValueError(f"classes must differ, got {classes.tolist()}.")
         check_consistent_length(P, y)
         weight = validate_sample_weight(sample_weight, P)
         frame = _frame(P, Q, _positions(classes, y), weight)

@@ -206,6 +206,8 @@ def test_invalid_inputs_are_errors(ax):
         DeferralDisplay.from_predictions(P, P[:3], [0, 1, 0, 1], ax=ax)
     with pytest.raises(ValueError, match="must name 2 columns, got 3 labels"):
         DeferralDisplay.from_predictions(P, P, [0, 1, 0, 1], classes=[1, 2, 3], ax=ax)
+    with pytest.raises(ValueError, match=r"classes must differ, got \[1, 1\]"):
+        DeferralDisplay.from_predictions(P, P, [1, 1, 1, 1], classes=[1, 1], ax=ax)
     with pytest.raises(ValueError, match=r"y has the labels \[2, 5\], which no column has"):
         DeferralDisplay.from_predictions(P, P, [0, 5, 2, 1], ax=ax)
     with pytest.raises(ValueError, match="inconsistent numbers"):
