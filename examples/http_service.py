@@ -41,6 +41,8 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: cl
 LIMITS = {"n_workers": 16, "max_bytes": 2**18, "wait_seconds": 5.0, "connection_seconds": 60.0}
 #: Digits of a length that are read, and seconds in which a client may still send after the answer.
 MOST_DIGITS, DRAIN_SECONDS = 20, 1.0
+#: Connections that are told at a time that all threads are busy. More of them are closed.
+MOST_REFUSALS = 16
 #: Clients, requests of each and rows of a request that are measured.
 LOADS = ((1, 1000, 1), (4, 500, 1), (16, 125, 1), (1, 100, 100))
 MOST_SECONDS = 25
@@ -147,9 +149,8 @@ class Service(ThreadingHTTPServer):
 
     def __init__(self, model, port=0, **limits):
         self.model, self.limits = model, SimpleNamespace(**{**LIMITS, **limits})
-        self.slots, self.refusals = (
-            threading.BoundedSemaphore(self.limits.n_workers) for _ in range(2)
-        )
+        self.slots = threading.BoundedSemaphore(self.limits.n_workers)
+        self.refusals = threading.BoundedSemaphore(MOST_REFUSALS)
         super().__init__((ADDRESS, port), Handler)
 
     def process_request(self, request, client_address):
