@@ -17,6 +17,7 @@ _ESTIMATORS = {
     "SelfDistillClassifier": "_self_distillation.classifier",
     "TableEncoder": "_tables.encoder",
     "TwoLayerPGDClassifier": "_networks.two_layer.classifier",
+    "TwoLayerPGDRegressor": "_networks.two_layer.regressor",
 }
 _MODULES = ("datasets", "exceptions", "export", "inspection", "metrics", "modules", "theory")
 
@@ -42,6 +43,7 @@ __all__ = [
     "SelfDistillClassifier",
     "TableEncoder",
     "TwoLayerPGDClassifier",
+    "TwoLayerPGDRegressor",
     "datasets",
     "exceptions",
     "export",

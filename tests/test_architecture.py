@@ -46,6 +46,7 @@ IMPORT_TORCH = {
     "_kernel.ridge_fit",
     "_kernel.margin_fit",
     "_kernel.intervals",
+    "_networks.tasks",
     "_networks.training_data",
     "_networks.two_layer.stacked",
     "_networks.two_layer.training",

@@ -46,6 +46,8 @@ cases = {
     "network": lambda X, y, w, Q: predictions(network, X, y, sample_weight=w, soft_targets=Q),
     "partial_fit": lambda X, y, w, Q: TwoLayerPGDClassifier(4, random_state=0)
     .partial_fit(X, y, classes=y, sample_weight=w).predict_proba(X),
+    "regressor": lambda X, y, w, Q: TwoLayerPGDRegressor(4, max_iter=5, n_init=1, random_state=0)
+    .fit(X, Q[:, 0], sample_weight=w, soft_targets=Q[:, 0]).predict(X),
     "module": lambda X, y, w, Q: predictions(
         ModuleClassifier(MLP, max_epochs=2, random_state=0), X, y, soft_targets=Q
     ),

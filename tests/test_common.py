@@ -28,6 +28,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
 )
 from sklearn_kd.modules import MLP
 from tests._helpers.data import blobs
@@ -66,6 +67,16 @@ STUDENTS = [
         **CHEAP, learning_rate=1.0, momentum=0.9, early_stopping=False, encoder=None
     ),
     TwoLayerPGDClassifier(**CHEAP, optimizer="nesterov", input_scaling=False, encoder=None),
+]
+REGRESSORS = [
+    TwoLayerPGDRegressor(**LONGER),
+    TwoLayerPGDRegressor(**LONGER, loss="huber", radius=20.0, output_layer="fixed", encoder=None),
+    TwoLayerPGDRegressor(
+        **LONGER, loss="quantile", quantiles=(0.1, 0.5, 0.9), n_members=2, encoder=None
+    ),
+    TwoLayerPGDRegressor(
+        **CHEAP, optimizer="nesterov", early_stopping=False, batch_size=None, encoder=None
+    ),
 ]
 
 
@@ -148,6 +159,7 @@ SELF_DISTILLED_SLOW = [
 
 SLOW = [
     TwoLayerPGDClassifier(),
+    TwoLayerPGDRegressor(),
     ModuleClassifier(SmallModule),
     *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
@@ -188,7 +200,8 @@ NO_GAIN = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarnin
 
 @NO_GAIN
 @parametrize_with_checks(
-    [*STUDENTS, *MODULES, *DISTILLED, *BOOTSTRAPPED], expected_failed_checks=expected_failures
+    [*STUDENTS, *REGRESSORS, *MODULES, *DISTILLED, *BOOTSTRAPPED],
+    expected_failed_checks=expected_failures,
 )
 def test_check_estimator(estimator, check):
     check(estimator)
@@ -229,7 +242,7 @@ def test_check_estimator_of_self_distillation_with_the_defaults(estimator, check
 
 # Checks that scikit-learn does not yield to third parties
 
-ONE_OF_EACH = [STUDENTS[0], MODULES[0], *DISTILLED[:2], *SELF_DISTILLED[:2]]
+ONE_OF_EACH = [STUDENTS[0], REGRESSORS[0], MODULES[0], *DISTILLED[:2], *SELF_DISTILLED[:2]]
 
 
 @CLEAN

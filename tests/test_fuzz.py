@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
-from sklearn_kd import TwoLayerPGDClassifier, exceptions
+from sklearn_kd import TwoLayerPGDClassifier, TwoLayerPGDRegressor, exceptions
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import fitted_names
 
@@ -214,3 +214,41 @@ def test_nonsense(value, where):
     given_values[where] = value
     model = TwoLayerPGDClassifier(2, max_iter=1, n_init=1)
     attempt(model, lambda: model.fit(**given_values), np.zeros((2, 2)))
+
+
+@st.composite
+def numbers(draw, n):
+    rng = np.random.RandomState(draw(st.integers(0, 2**16)))
+    n_targets = draw(st.sampled_from([None, 1, 2]))
+    y = rng.normal(size=n if n_targets is None else (n, n_targets))
+    y = y * draw(st.sampled_from([0.0, *MAGNITUDES])) + draw(st.sampled_from([0, 0, 1e9, 1e300]))
+    if draw(st.booleans()):
+        y = np.round(y)
+    if draw(st.integers(0, 9)) == 0:
+        y.ravel()[0] = draw(st.sampled_from([np.nan, np.inf, 1e12]))
+    return y
+
+
+@settings(QUICK, max_examples=80)
+@given(data=st.data(), n=st.integers(1, 12), d=st.integers(1, 3))
+def test_any_numbers_as_targets(data, n, d):
+    X, y = data.draw(rows(n, d)), data.draw(numbers(n))
+    loss = data.draw(st.sampled_from(["squared_error", "huber", "quantile"]))
+    weights = data.draw(st.sampled_from([None, np.arange(n) % 3, np.full(n, 1e-300)]))
+    soft = data.draw(st.sampled_from([None, 0.5 * y]))
+    encoder = data.draw(st.sampled_from([None, "auto"]))
+    model = TwoLayerPGDRegressor(
+        2, loss=loss, max_iter=3, n_init=1, encoder=encoder, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for allowed in ALLOWED_WARNINGS:
+            warnings.simplefilter("ignore", allowed)
+        try:
+            model.fit(X, y, weights, soft)
+        except ALLOWED_ERRORS:
+            assert not fitted_names(model)
+            return
+        found = model.predict(X)
+    assert found.shape == y.shape
+    assert np.isfinite(found).all()

@@ -1,12 +1,19 @@
-"""Base class of the networks: ``fit`` on checked rows, ``partial_fit`` and predictions."""
+"""Base classes of the networks: ``fit`` on checked rows, ``partial_fit`` and predictions."""
 
+import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._networks.input_checks import (
     SINGLE_ROWS,
     check_groups_to_hold_out,
     check_partial_classes,
+    check_quantiles,
+    check_regression_data,
     check_training_data,
+    check_two_groups,
+    check_validation_classes,
+    check_validation_numbers,
     check_validation_source,
 )
 from sklearn_kd._tables.encoder_step import set_encoder_tags
@@ -14,6 +21,7 @@ from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     EncoderParamsMixin,
     FittedClassifierMixin,
+    FittedRegressorMixin,
     all_or_nothing,
     labels_from_logits,
     log_probabilities_from_logits,
@@ -32,18 +40,31 @@ def _ends_by_design(est):
     return is_chosen and est.validation_loss_curve_ is None
 
 
-class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedClassifierMixin):
-    """Classifier that trains on hard and soft labels and predicts by logits.
+def _has_quantiles(est):
+    if est.loss != "quantile":
+        raise AttributeError(
+            f"predict_quantiles needs loss='quantile', got loss={est.loss!r}: set it and quantiles."
+        )
+    return True
 
-    A subclass has the parameters ``encoder``, ``alpha``, ``temperature``, ``class_weight`` and
-    ``early_stopping``, and these methods:
+
+class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
+    """Network that trains on targets of its own and on those of a teacher.
+
+    A subclass has the parameters ``encoder``, ``alpha`` and ``early_stopping``, and these methods:
 
     - ``_check_values(has_soft_targets, holds_out)`` raises ValueError for parameters that do not go
       together; ``holds_out`` says whether early stopping holds rows out.
+    - ``_check_data(X, y, sample_weight, soft_targets, **options)`` returns checked rows, encoded
+      targets, weights and encoded soft targets, and sets the attributes ``_target_attributes``.
+    - ``_check_validation(X, y_encoded, sample_weight, *, soft=None, **validation_rows)`` returns a
+      `ValidationSource`.
+    - ``_learning_task()`` returns a `ClassificationTask` or a `RegressionTask`.
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
-    - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
-      the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
     """
+
+    #: Fitted attributes that encoded targets are in the order or in the units of.
+    _target_attributes: tuple = ()
 
     def _fit_rows(
         self,
@@ -51,21 +72,21 @@ class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedCla
         y,
         sample_weight,
         soft_targets,
-        classes=None,
         *,
         partial=False,
         resume=False,
+        known=None,
         validation_rows=None,
         **options,
     ):
         """Check the rows and train on them; a failure leaves the estimator as it was.
 
-        ``validation_rows`` are the keyword arguments of `_check_validation`.
+        ``known`` are keyword arguments of `_check_data` that describe all targets there will ever
+        be, and ``validation_rows`` are those of `_check_validation`.
         """
         with all_or_nothing(self):
-            rows = self._check_data(
-                X, y, sample_weight, soft_targets, classes, reset=not resume, partial=partial
-            )
+            given = X, y, sample_weight, soft_targets
+            rows = self._check_data(*given, reset=not resume, partial=partial, **known or {})
             if validation_rows is not None:
                 options["validation"] = self._check_validation(
                     X, rows[1], sample_weight, soft=rows[3], **validation_rows
@@ -75,6 +96,51 @@ class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedCla
             if not partial and not _ends_by_design(self):
                 warn_if_improving(self)
         return self
+
+    @with_callbacks  # also where a meta-estimator calls it, outside of fit
+    def _fit_targets(
+        self,
+        X,
+        y_encoded,
+        weights,
+        soft,
+        y,
+        *,
+        X_given=None,
+        validation=SINGLE_ROWS,
+        **options,
+    ):
+        """Train on checked data, also for meta-estimators with targets of their own.
+
+        ``y_encoded`` and ``soft`` are what `_check_data` returns. Rows have positive weight.
+        ``X_given`` are the rows as they were given, ``validation`` is a `ValidationSource`, and
+        ``options`` are those of `_train`.
+        """
+        from sklearn_kd._networks.training_data import CheckedRows
+
+        return self._train(
+            CheckedRows(X, y_encoded, weights, soft, y, validation, X_given), **options
+        )
+
+    def _check_fit(self, X, y_encoded, weights):
+        """Raise other errors that training on checked rows would begin with: none."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return set_encoder_tags(self, tags)
+
+
+class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
+    """Classifier that trains on hard and soft labels and predicts by logits.
+
+    A subclass has the parameters ``temperature`` and ``class_weight`` too, and this method:
+
+    - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
+      the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
+    """
+
+    _target_attributes = ("classes_",)
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
@@ -112,34 +178,8 @@ class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedCla
         """
         resume = self.__sklearn_is_fitted__()
         classes = check_partial_classes(self, classes)
-        return self._fit_rows(
-            X, y, sample_weight, soft_targets, classes, partial=True, resume=resume
-        )
-
-    @with_callbacks  # also where a meta-estimator calls it, outside of fit
-    def _fit_targets(
-        self,
-        X,
-        y_encoded,
-        weights,
-        soft,
-        y,
-        *,
-        X_given=None,
-        validation=SINGLE_ROWS,
-        **options,
-    ):
-        """Train on checked data, also for meta-estimators with targets of their own.
-
-        ``y_encoded`` and ``soft`` (n_samples, n_classes) are in the order of ``classes_``. Rows
-        have positive weight. ``X_given`` are the rows as they were given, ``validation`` is a
-        `ValidationSource`, and ``options`` are those of `_train`.
-        """
-        from sklearn_kd._networks.training_data import CheckedRows
-
-        return self._train(
-            CheckedRows(X, y_encoded, weights, soft, y, validation, X_given), **options
-        )
+        options = {"partial": True, "resume": resume, "known": {"classes": classes}}
+        return self._fit_rows(X, y, sample_weight, soft_targets, **options)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, classes=None, *, partial=False, **options
@@ -158,15 +198,19 @@ class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedCla
         ``is_joint`` leaves it to the joint training to check for each student whether it can hold
         groups out.
         """
-        validation = check_validation_source(self, X, sample_weight, **validation_rows)
+        validation = check_validation_source(
+            self, X, sample_weight, check_validation_classes, **validation_rows
+        )
         if not is_joint and validation.group is not None:
             weights = validate_sample_weight(sample_weight, X)
             weights = weights[weights > 0]
             check_groups_to_hold_out(self, validation, y_encoded, weights, soft)
         return validation
 
-    def _check_fit(self, X, y_encoded, weights):
-        """Raise other errors that training on checked rows would begin with: none."""
+    def _learning_task(self):
+        from sklearn_kd._networks.tasks import ClassificationTask
+
+        return ClassificationTask(len(self.classes_))
 
     def decision_function(self, X):
         """Logits of the rows of X.
@@ -223,7 +267,141 @@ class NetworkClassifierMixin(CallbackSupportMixin, EncoderParamsMixin, FittedCla
         """
         return log_probabilities_from_logits(self._logits(X))
 
+
+class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
+    """Regressor that trains on numbers and on those of a teacher, in standardized units.
+
+    A subclass has the parameters ``loss``, ``quantiles`` and ``epsilon`` too, and this method:
+
+    - ``_standardized(X)`` returns the outputs of rows in standardized units, (n_samples,) or
+      (n_samples, n_outputs). It raises NotFittedError before ``fit``.
+    """
+
+    _target_attributes = ("target_offset_", "target_scale_", "quantiles_")
+
+    @numpy_inputs
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, soft_targets=None):
+        """Train for one epoch on a batch of rows, continuing from the fitted weights.
+
+        The rows of the first call determine the encoding and the scaling of the inputs, and the
+        units of the targets.
+        Nothing is held out for early stopping. See the Notes of the class for the parameters that
+        act differently here.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
+
+        soft_targets : array-like, same shape as y, default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            For another number of targets or other quantiles than in the first call, and as in
+            `fit`.
+        """
+        resume = self.__sklearn_is_fitted__()
+        return self._fit_rows(X, y, sample_weight, soft_targets, partial=True, resume=resume)
+
+    def _check_data(
+        self, X, y, sample_weight, soft_targets, *, partial=False, reset=True, **options
+    ):
+        """Return checked rows and set the units of the targets, see `check_regression_data`."""
+        self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
+        levels = check_quantiles(self)
+        if not reset and not np.array_equal(levels, self.quantiles_):
+            raise ValueError(
+                f"loss={self.loss!r} and quantiles={self.quantiles}, but partial_fit continues a "
+                f"network of the quantiles {self.quantiles_}: set what it was made with, or call "
+                "fit."
+            )
+        self.quantiles_ = levels
+        rows = X, y, sample_weight, soft_targets
+        return check_regression_data(self, *rows, partial, reset=reset, **options)
+
+    def _check_validation(self, X, y_encoded, sample_weight, *, soft=None, **validation_rows):
+        """Return a `ValidationSource` for rows that `_check_data` has checked."""
+        validation = check_validation_source(
+            self, X, sample_weight, check_validation_numbers, **validation_rows
+        )
+        check_two_groups(self, validation, soft)
+        return validation
+
+    def _learning_task(self):
+        from sklearn_kd._networks.tasks import RegressionTask
+
+        levels = () if self.quantiles_ is None else tuple(self.quantiles_.tolist())
+        return RegressionTask(np.size(self.target_scale_), self.loss, float(self.epsilon), levels)
+
+    def predict(self, X):
+        """Target of each row.
+
+        With ``loss="quantile"`` it is the median, or the quantile of the level next to 1/2, the
+        lower one of two.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            As ``y`` was.
+        """
+        if self.__sklearn_is_fitted__() and self.quantiles_ is not None:
+            return self._quantile_values(X)[..., np.abs(self.quantiles_ - 0.5).argmin()]
+        outputs = self._standardized(X)
+        if isinstance(self.target_scale_, np.ndarray):  # of a single target, the outputs are flat
+            outputs = outputs.reshape(len(outputs), -1)
+        return self._in_units_of_targets(outputs, self.target_offset_, self.target_scale_)
+
+    @available_if(_has_quantiles)
+    def predict_quantiles(self, X):
+        """Quantiles of the target of each row, which do not cross.
+
+        Those that the network predicts are sorted for each row, which can only lower their pinball
+        loss on average (Chernozhukov et al. 2010). Available with ``loss="quantile"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
+            In the order of ``quantiles_``, which ascends.
+        """
+        return self._quantile_values(X)
+
+    def _quantile_values(self, X):
+        outputs = self._standardized(X)
+        shape = *np.shape(self.target_scale_), len(self.quantiles_)
+        outputs = np.sort(outputs.reshape(len(outputs), *shape), axis=-1)
+        units = self.target_offset_, self.target_scale_
+        return self._in_units_of_targets(outputs, *(np.asarray(each)[..., None] for each in units))
+
+    @staticmethod
+    def _in_units_of_targets(outputs, offset, scale):
+        with np.errstate(over="ignore"):
+            values = outputs.astype(np.float64)  # a float32 offset and scale would cost digits
+            values *= scale
+            values += offset
+            values = values.astype(outputs.dtype, copy=False)
+        # the prediction of a row far away may be beyond the largest number
+        return values if np.isfinite(values).all() else np.nan_to_num(values)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return set_encoder_tags(self, tags)
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,4 +1,4 @@
-"""Checks of rows, validation rows, classes and loss parameters of a network before it trains."""
+"""Checks of rows, validation rows, targets and loss parameters of a network before it trains."""
 
 from dataclasses import dataclass, replace
 
@@ -9,6 +9,12 @@ from sklearn_kd._networks.resolve import stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.regression_targets import (
+    check_numbers,
+    check_soft_numbers,
+    fit_target_units,
+    standardize_targets,
+)
 from sklearn_kd._utils.sklearn_compat import num_features, num_samples, safe_indexing
 from sklearn_kd._utils.validation import (
     check_row_order,
@@ -31,7 +37,8 @@ class ValidationSource:
 
     group: np.ndarray | None = None  # (n_samples,) int, the groups that are held out as a whole
     X: np.ndarray | None = None  # (n_val, n_features), rows that are used instead
-    y_encoded: np.ndarray | None = None  # (n_val,) int
+    #: (n_val,) int, indices into the classes, or (n_val, n_targets), standardized numbers
+    y_encoded: np.ndarray | None = None
     weights: np.ndarray | None = None  # (n_val,), positive
 
     @property
@@ -89,17 +96,11 @@ def check_training_data(
         Positive, with class weights.
     soft_targets : ndarray of shape (n_samples, n_classes) or None
     """
-    check_rows_are_flat(est, X)
-    check_row_order(soft_targets, X, y)
-    X, y = check_rows(est, X, y, reset=reset)
-    weights = _checked_weights(sample_weight, X)
+    X, y, weights = _checked_rows(est, X, y, sample_weight, soft_targets, reset=reset)
     soft, labels = None, classes
     if soft_targets is not None:
         soft, labels = check_soft_targets(soft_targets, y, classes=classes)
-    kept = weights > 0
-    if not kept.all():
-        X, y, weights = safe_indexing(X, np.flatnonzero(kept)), y[kept], weights[kept]
-        soft = None if soft is None else soft[kept]
+    X, y, weights, soft = _of_positive_weight(X, y, weights, soft)
     # a class whose rows all have weight zero is absent, unless it is named
     labels, y_encoded = encode_labels(y, labels)
     if len(labels) < 2:
@@ -115,21 +116,95 @@ def check_training_data(
     return X, y_encoded, weigh_classes(est, y_encoded, weights), soft
 
 
+def _checked_rows(est, X, y, sample_weight, soft_targets, **options):
+    """Return rows and targets that `check_rows` has checked, and the weights of the rows."""
+    check_rows_are_flat(est, X)
+    check_row_order(soft_targets, X, y)
+    X, y = check_rows(est, X, y, **options)
+    return X, y, _checked_weights(sample_weight, X)
+
+
+def _of_positive_weight(X, y, weights, soft):
+    """Return the rows of positive weight, with their targets."""
+    kept = weights > 0
+    if kept.all():
+        return X, y, weights, soft
+    soft = None if soft is None else soft[kept]
+    return safe_indexing(X, np.flatnonzero(kept)), y[kept], weights[kept], soft
+
+
+def check_regression_data(
+    est, X, y, sample_weight, soft_targets, partial=False, *, reset=True, encoded=None
+):
+    """Validate and standardize the rows of a regression, and leave out those of weight zero.
+
+    It sets ``target_offset_``, ``target_scale_``, ``encoder_`` and, by scikit-learn's validation,
+    the features, as `check_training_data` does for classes.
+
+    Parameters
+    ----------
+    partial : bool
+        Whether later calls of `partial_fit` may follow, whose targets vary more than these.
+    est, X, y, sample_weight, soft_targets, reset, encoded
+        As for `check_training_data`.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_encoded), float32 or float64
+    targets : ndarray of float64 of shape (n_samples, n_targets)
+        Standardized.
+    weights : ndarray of float64 of shape (n_samples,)
+        Positive.
+    soft_targets : ndarray of float64 of shape (n_samples, n_targets) or None
+        In the same units.
+    """
+    X, y, weights = _checked_rows(
+        est, X, y, sample_weight, soft_targets, reset=reset, is_regression=True
+    )
+    soft = None if soft_targets is None else check_soft_numbers(soft_targets, y)
+    X, y, weights, soft = _of_positive_weight(X, y, weights, soft)
+    if encoded is not None:
+        est.encoder_, X = encoded
+    else:
+        X = fit_encoder(est, X, weights, reset=reset)
+    if reset:
+        units = fit_target_units(y, weights, X.dtype, is_first=partial)
+        est.target_offset_, est.target_scale_ = units
+    elif y.shape[1:] != np.shape(est.target_scale_):
+        raise ValueError(
+            f"y has the shape {y.shape}, but the first call to partial_fit was given targets of "
+            f"shape (n_samples, *{np.shape(est.target_scale_)})."
+        )
+    units = est.target_offset_, est.target_scale_
+    soft = None if soft is None else standardize_targets(soft, *units)
+    return X, standardize_targets(y, *units), weights, soft
+
+
 def _checked_weights(sample_weight, X):
     return rescale_weights(validate_sample_weight(sample_weight, X))
 
 
 def check_validation_source(
-    est, X, sample_weight, *, groups=None, X_val=None, y_val=None, sample_weight_val=None
+    est,
+    X,
+    sample_weight,
+    encode_targets,
+    *,
+    groups=None,
+    X_val=None,
+    y_val=None,
+    sample_weight_val=None,
 ):
     """Validate groups and validation rows of a fit whose rows `check_training_data` has checked.
 
     Parameters
     ----------
     est : estimator
-        With ``classes_`` and features set.
+        With features, and ``classes_`` or the units of the targets, set.
     X, sample_weight
         As passed to ``fit``.
+    encode_targets : callable
+        `check_validation_classes` or `check_validation_numbers`.
     groups, X_val, y_val, sample_weight_val
         As passed to ``fit``.
 
@@ -144,7 +219,7 @@ def check_validation_source(
         kept = _checked_weights(sample_weight, X) > 0
         group = np.unique(encode_groups(groups, len(kept))[kept], return_inverse=True)[1]
     if X_val is not None or y_val is not None or sample_weight_val is not None:
-        return _check_validation_rows(est, X_val, y_val, sample_weight_val)
+        return _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets)
     return SINGLE_ROWS if group is None else ValidationSource(group)
 
 
@@ -172,7 +247,35 @@ def check_groups_to_hold_out(est, validation, y_encoded, weights, soft):
         check_groups_of_classes(validation.group, y_encoded, est.classes_, purpose)
 
 
-def _check_validation_rows(est, X_val, y_val, sample_weight_val):
+def check_two_groups(est, validation, soft):
+    """Raise ValueError for a fit on numbers that holds groups out where there is a single one."""
+    if validation.group is None or validation.group.max() > 0:
+        return
+    if stops_early(est, soft, None, validation, lambda soft, weights: False):
+        raise ValueError(
+            "all rows are in one group, and early stopping trains on some groups and holds others "
+            "out. Pass X_val and y_val, set early_stopping=False, or pass no groups."
+        )
+
+
+def check_validation_classes(est, y_val, n_samples):
+    """Return the labels of validation rows as indices into ``classes_``, (n_samples,)."""
+    return encode_labels(check_validation_labels(y_val, n_samples, est.classes_), est.classes_)[1]
+
+
+def check_validation_numbers(est, y_val, n_samples):
+    """Return the targets of validation rows, (n_samples, n_targets), in standardized units."""
+    y_val = check_numbers(y_val, "y_val")
+    shape = (n_samples, *np.shape(est.target_scale_))
+    if y_val.shape != shape:
+        raise ValueError(
+            f"y_val has the shape {y_val.shape} for the {n_samples} rows of X_val: pass targets of "
+            f"shape {shape}, as those of y are."
+        )
+    return standardize_targets(y_val, est.target_offset_, est.target_scale_)
+
+
+def _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets):
     check_validation_pair(X_val, y_val)
     check_validation_rows_are_used(est)
     check_rows_are_flat(est, X_val, "X_val")
@@ -190,7 +293,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
             f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
             f"{TRANSFORM_ADVICE}"
         )
-    y = check_validation_labels(y_val, len(X), est.classes_)
+    y_encoded = encode_targets(est, y_val, len(X))
     if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
@@ -198,13 +301,12 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val):
         )
     weights = _checked_weights(sample_weight_val, X)
     kept = weights > 0
-    y_encoded = encode_labels(y, est.classes_)[1]
     return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
 
 
 def weigh_classes(est, y_encoded, weights):
-    """Return the weights of the rows times those of their classes."""
-    if est.class_weight is None:
+    """Return the weights of the rows times those of their classes, which numbers do not have."""
+    if getattr(est, "class_weight", None) is None:
         return weights
     return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
 
@@ -225,6 +327,34 @@ def check_partial_classes(est, classes):
             f"partial_fit was given: {est.classes_.tolist()}."
         )
     return est.classes_
+
+
+def check_quantiles(est):
+    """Return the levels of the quantiles that a regressor learns, (Q,), or None for other losses.
+
+    Raises
+    ------
+    ValueError
+        If they are not ascending numbers between 0 and 1, or do not belong to the loss.
+    """
+    if est.loss != "quantile":
+        if est.quantiles is not None:
+            raise ValueError(
+                f"quantiles={est.quantiles} belong to loss='quantile', got loss={est.loss!r}: set "
+                "quantiles=None, or the loss."
+            )
+        return None
+    try:
+        levels = np.asarray([0.5] if est.quantiles is None else est.quantiles, dtype=np.float64)
+    except (TypeError, ValueError):
+        levels = np.zeros(0)
+    is_between = levels.ndim == 1 and levels.size > 0 and ((levels > 0) & (levels < 1)).all()
+    if not is_between or (np.diff(levels) <= 0).any():
+        raise ValueError(
+            "quantiles must be ascending numbers between 0 and 1, such as (0.05, 0.5, 0.95), got "
+            f"{est.quantiles}."
+        )
+    return levels
 
 
 def check_loss(est, *, is_bounded, advice):

@@ -33,7 +33,13 @@ def resolve_patience(est, n_epochs, divisor):
     return est.n_iter_no_change
 
 
-def stops_early(est, soft, weights, validation):
+def are_almost_hard(soft, weights):
+    """Return whether soft labels (n_samples, n_classes) have a mean entropy near zero."""
+    entropies = entr(np.clip(soft, 0, 1)).sum(axis=1)
+    return bool(np.average(entropies, weights=weights) < MIN_SOFT_ENTROPY)
+
+
+def stops_early(est, soft, weights, validation, are_almost_hard=are_almost_hard):
     """Return whether a fit stops early.
 
     "auto" does, unless soft labels are what is learned: by ``alpha``, and by their mean entropy.
@@ -48,13 +54,14 @@ def stops_early(est, soft, weights, validation):
     weights : ndarray of shape (n_samples,)
     validation : ValidationSource
         Where it has rows of the user, "auto" stops early.
+    are_almost_hard : callable
+        Says whether soft labels of the rows and their weights are almost hard ones.
     """
     if est.early_stopping != "auto":
         return bool(est.early_stopping)
     if soft is None or validation.has_rows or not 0 < est.alpha <= 1:
         return True
-    entropies = entr(np.clip(soft, 0, 1)).sum(axis=1)
-    return bool(np.average(entropies, weights=weights) < MIN_SOFT_ENTROPY)
+    return are_almost_hard(soft, weights)
 
 
 def resolve_scaling(est, data, fit_scaling, *, resume):
@@ -84,8 +91,8 @@ def sample_validation_rows(est, data, random_state):
     """
     group = data.validation.group
     if group is None:
-        validation_mask = random_rows(data.y_encoded, est.validation_fraction, random_state)
+        validation_mask = random_rows(data.strata, est.validation_fraction, random_state)
     else:
-        rows = group, data.y_encoded, data.weights
+        rows = group, data.strata, data.weights
         validation_mask = random_groups(*rows, est.validation_fraction, random_state)
     return validation_mask if validation_mask.any() else None

@@ -1,13 +1,12 @@
 """Training data of the networks: checked arrays, and tensors on a device."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import losses, problem, targets
+from sklearn_kd._core.network import problem, targets
 from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, ValidationSource
 from sklearn_kd._utils.device import resolve_device, to_numpy, to_tensor
@@ -21,10 +20,6 @@ from sklearn_kd._utils.validation import rescale_weights
 MAX_FULL_BATCH_ROWS = 1000
 #: Folds of the cross-validated early stopping.
 N_VALIDATION_FOLDS = 5
-#: Largest difference between the loss of a held-out row and its least loss that counts in a score,
-#: in units of the loss (`LossTargets`). One row far from the others would otherwise end training in
-#: its first epochs: the data set electricity has prices at 100 standard deviations.
-MAX_EXCESS_LOSS = math.log(1000.0)
 
 
 @dataclass
@@ -32,18 +27,19 @@ class CheckedRows:
     """Rows of positive weight that an estimator has checked."""
 
     X: np.ndarray  # (n_samples, n_features), encoded
-    y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
+    #: (n_samples,) int, indices into the classes, or (n_samples, n_targets), standardized numbers
+    y_encoded: np.ndarray
     weights: np.ndarray  # (n_samples,)
-    #: (n_samples, n_classes); for joint training also a list with those of each network
+    #: (n_samples, n_classes or n_targets); for joint training also a list of those of each network
     soft: np.ndarray | list | None
-    y: object  # (n_samples,) labels as given, for callbacks
+    y: object  # labels or numbers as given, for callbacks
     validation: ValidationSource = SINGLE_ROWS  # without class weights
     X_given: object = None  # (n_samples,) rows as given, for callbacks
 
     def training_data(self, est, weights, soft):
         """Return the `TrainingData` of an estimator with weights that include class weights."""
-        validation, n_classes = self.validation.with_class_weights(est), len(est.classes_)
-        rows = self.X, self.y_encoded, weights, soft, self.y, n_classes
+        validation, task = self.validation.with_class_weights(est), est._learning_task()
+        rows = self.X, self.y_encoded, weights, soft, self.y, task
         return TrainingData(*rows, validation, self.X_given)
 
 
@@ -52,11 +48,12 @@ class TrainingData:
     """Checked rows of positive weight, and what fits on them compute once."""
 
     X: np.ndarray  # (n_samples, n_features), encoded
-    y_encoded: np.ndarray  # (n_samples,) int, indices into the classes
+    #: (n_samples,) int, indices into the classes, or (n_samples, n_targets), standardized numbers
+    y_encoded: np.ndarray
     weights: np.ndarray  # (n_samples,)
-    soft: np.ndarray | None  # (n_samples, n_classes)
-    y: object  # (n_samples,) labels as given, for callbacks
-    n_classes: int
+    soft: np.ndarray | None  # (n_samples, n_classes or n_targets)
+    y: object  # labels or numbers as given, for callbacks
+    task: object  # ClassificationTask or RegressionTask
     validation: ValidationSource = SINGLE_ROWS
     X_given: object = None  # rows as given, for callbacks; None: X
     _folds: dict = field(default_factory=dict)
@@ -67,8 +64,13 @@ class TrainingData:
 
     @property
     def n_outputs(self):
-        """Number of logits: one for two classes, else one for each class."""
-        return 1 if self.n_classes == 2 else self.n_classes
+        """Number of outputs of a network."""
+        return self.task.n_outputs
+
+    @property
+    def strata(self):
+        """Stratum of each row, (n_samples,) int, by which held-out rows are stratified."""
+        return self.task.strata(self.y_encoded)
 
     @cached_property
     def is_small(self):
@@ -86,7 +88,7 @@ class TrainingData:
         Rows of the fold -1 are always trained on.
         """
         if seed not in self._folds:
-            rows = self.y_encoded, self.weights, N_VALIDATION_FOLDS, np.random.RandomState(seed)
+            rows = self.strata, self.weights, N_VALIDATION_FOLDS, np.random.RandomState(seed)
             group = self.validation.group
             self._folds[seed] = (
                 content_folds(self.X, *rows)
@@ -94,16 +96,6 @@ class TrainingData:
                 else held_out_group_folds(group, *rows)
             )
         return self._folds[seed]
-
-
-@dataclass
-class LossTargets:
-    """Targets of the rows and the loss that they are for, of one alpha and temperature."""
-
-    values: torch.Tensor  # (1, outputs of the loss, rows)
-    loss: losses.Loss
-    min_losses: torch.Tensor  # (rows,), the smallest possible loss of each row
-    unit: float  # scale of the loss, relative to a cross-entropy
 
 
 class TrainingTensors:
@@ -190,29 +182,9 @@ class TrainingTensors:
         return self._targets[key]
 
     def make_targets(self, y_encoded, soft, alpha, temperature):
-        """Return the `LossTargets` of encoded labels and soft labels (or None)."""
-        device, n_classes, n_rows = self.device, self.data.n_classes, len(y_encoded)
-        if n_classes == 2:
-            hard = (y_encoded == 1).astype(self.dtype)[None]
-        else:
-            hard = np.zeros((n_classes, n_rows), dtype=self.dtype)
-            hard[y_encoded, np.arange(n_rows)] = 1.0
-        hard = to_tensor(hard, device=device)
-        zeros = torch.zeros(n_rows, device=device)
-        if soft is None:
-            return LossTargets(hard[None], losses.cross_entropy, zeros, 1.0)
-        columns = soft[:, 1:].T if n_classes == 2 else soft.T
-        soft = to_tensor(columns, dtype=self.dtype, device=device)
-        a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
-        if temperature == 1 or alpha == 0:
-            values = targets.mixed_targets(soft, hard, a)
-            min_losses = losses.entropy(values[0]) if alpha <= 1 else zeros
-            return LossTargets(values, losses.cross_entropy, min_losses, 1.0)
-        values = targets.two_term_targets(soft, hard, T)
-        min_losses = a * T**2 * losses.entropy(values[0, : len(soft)])
-        # below T = 1 the soft term still grows by alpha T with each unit of a logit
-        unit = alpha * max(temperature, 1.0) ** 2 + 1 - alpha
-        return LossTargets(values, losses.TwoTerm(a, T), min_losses, unit)
+        """Return the `LossTargets` of encoded targets and soft ones (or None)."""
+        where = {"dtype": self.dtype, "device": self.device}
+        return self.data.task.loss_targets(y_encoded, soft, alpha, temperature, **where)
 
     def part(self, name, segments, row_weights=None):
         """Return the rows of a part, for the training loop.
@@ -255,8 +227,7 @@ class TrainingTensors:
     def row_cap(self, name, loss_targets):
         """Return the largest loss of each row of a part that counts in a score, (1, rows)."""
         loss_targets = self._targets_of(name, loss_targets)
-        min_losses = loss_targets.min_losses[self.index[name]]
-        return (min_losses.to(self.inputs[name].dtype) + MAX_EXCESS_LOSS * loss_targets.unit)[None]
+        return loss_targets.max_losses[self.index[name]][None]
 
 
 def _share(weights):

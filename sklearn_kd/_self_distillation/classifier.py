@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import validate_data
@@ -418,7 +418,7 @@ class SelfDistillClassifier(
     def _network_to_train(self):
         """Return a clone of the network with a seed, after a check that it can be trained here."""
         network = seeded(self._get_estimator(), check_random_state(self.random_state))
-        if not isinstance(network, SoftTargetStudent):
+        if not (isinstance(network, SoftTargetStudent) and is_classifier(network)):
             raise TypeError(
                 "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
                 f"{type(network).__name__}. Put the steps of a pipeline before the "

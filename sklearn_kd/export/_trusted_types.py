@@ -12,5 +12,6 @@ TRUSTED_TYPES = (
     "sklearn_kd.SelfDistillClassifier",
     "sklearn_kd.TableEncoder",
     "sklearn_kd.TwoLayerPGDClassifier",
+    "sklearn_kd.TwoLayerPGDRegressor",
     "sklearn.metrics._scorer._PassthroughScorer",
 )

@@ -13,6 +13,7 @@ from sklearn_kd._networks.resolve import (
     sample_validation_rows,
     stops_early,
 )
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 
 
@@ -23,7 +24,9 @@ def networks(**params):
 def rows(n, y_encoded=None):
     X = np.random.RandomState(0).normal(size=(n, 2))
     y_encoded = np.arange(n) % 2 if y_encoded is None else y_encoded
-    return TrainingData(X, y_encoded, np.ones(n), None, None, y_encoded.max() + 1)
+    return TrainingData(
+        X, y_encoded, np.ones(n), None, None, ClassificationTask(y_encoded.max() + 1)
+    )
 
 
 @pytest.mark.parametrize(

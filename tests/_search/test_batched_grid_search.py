@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
 from sklearn_kd._core.network.training import TrainingState
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer import joint_training, stacked, training
 from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
@@ -458,10 +459,16 @@ def test_outputs_count_as_memory():
     X, y = table()
     many = np.arange(len(y)) % 30
     job, wide = (
-        resolve_parameters(student(), TrainingData(X, y_encoded, np.ones(len(y)), None, y, k))
+        resolve_parameters(
+            student(), TrainingData(X, y_encoded, np.ones(len(y)), None, y, ClassificationTask(k))
+        )
         for y_encoded, k in ((y, 3), (many, 30))
     )
-    few = training.needed_bytes([job], TrainingData(X, y, np.ones(len(y)), None, y, 3))
-    more = training.needed_bytes([wide], TrainingData(X, many, np.ones(len(y)), None, y, 30))
+    few = training.needed_bytes(
+        [job], TrainingData(X, y, np.ones(len(y)), None, y, ClassificationTask(3))
+    )
+    more = training.needed_bytes(
+        [wide], TrainingData(X, many, np.ones(len(y)), None, y, ClassificationTask(30))
+    )
     # five arrays of logits of each network: a restart with its folds
     assert more[0] - few[0] == 5 * 27 * len(y) * job.n_students * X.itemsize

@@ -14,6 +14,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
 )
 from sklearn_kd._networks.module.fit_plan import select_validation_rows
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 from tests._helpers.references import naive_gradient, naive_proba
 from tests._helpers.self_distillation import NaiveTargets, Small, few_rows, halfway, module, network
@@ -314,7 +315,7 @@ def test_a_module_learns_from_the_rows_that_are_not_held_out():
     X, y = few_rows(3, n=40)
     student = module(early_stopping=True, max_epochs=25, n_iter_no_change=25)
     seeds = np.random.RandomState(0).randint(2**31 - 1, size=4)
-    data = TrainingData(X, y, np.ones(len(X)), None, y, y.max() + 1)
+    data = TrainingData(X, y, np.ones(len(X)), None, y, ClassificationTask(y.max() + 1))
     held = select_validation_rows(student, data, True, seeds[2])
     assert 2 <= held.sum() <= 8
     naive = NaiveTargets(y[~held], np.ones((~held).sum()), 25, {"memory": 0.3})

@@ -18,6 +18,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from sklearn_kd.modules import MLP
@@ -118,7 +119,9 @@ def test_a_warning_that_is_an_error_leaves_no_model():
 )
 def test_number_of_epochs(n, options, n_epochs, patience):
     codes = np.arange(n) % 2
-    data = TrainingData(np.arange(n * 1.0)[:, None], codes, np.ones(n), None, codes, 2)
+    data = TrainingData(
+        np.arange(n * 1.0)[:, None], codes, np.ones(n), None, codes, ClassificationTask(2)
+    )
     plan = resolve_parameters(TwoLayerPGDClassifier(random_state=0, **options, encoder=None), data)
     assert (plan.n_epochs, plan.patience) == (n_epochs, patience)
 

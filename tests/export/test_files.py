@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
@@ -25,6 +26,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
 )
 from sklearn_kd.export import TRUSTED_TYPES, CompactModel, compact, write_pair
 from sklearn_kd.export.__main__ import main
@@ -35,6 +37,7 @@ NETWORK = TwoLayerPGDClassifier(4, max_iter=5, early_stopping=False, n_init=1, r
 TEACHER = make_pipeline(TableEncoder(), LogisticRegression())
 MODELS = {
     "TwoLayerPGDClassifier": NETWORK,
+    "TwoLayerPGDRegressor": TwoLayerPGDRegressor(4, max_iter=5, n_init=1, random_state=0),
     "KernelTeacher": KernelTeacher(),
     "KernelTeacherRegressor": KernelTeacherRegressor(),
     "ModuleClassifier": ModuleClassifier(MLP, encoder="auto", max_epochs=2, random_state=0),
@@ -55,12 +58,13 @@ def test_all_public_estimators_are_tried():
 @pytest.mark.parametrize("name", MODELS)
 def test_files_of_skops(name):
     X, y = raw_table(80)
-    is_classifier = name != "KernelTeacherRegressor"
-    model = MODELS[name].fit(X, y if is_classifier else np.arange(80.0))
+    model = MODELS[name]
+    model.fit(X, np.arange(80.0) if is_regressor(model) else y)
     data = io.dumps(model)
     assert set(io.get_untrusted_types(data=data)) <= set(TRUSTED_TYPES)
     loaded = io.loads(data, trusted=list(TRUSTED_TYPES))
-    method = "predict_proba" if is_classifier else "predict_interval"
+    methods = ("predict_proba", "predict_interval", "predict")
+    method = next(each for each in methods if hasattr(model, each))
     np.testing.assert_array_equal(getattr(loaded, method)(X), getattr(model, method)(X))
 
 

@@ -1,7 +1,8 @@
-"""Losses as functions of the logits: value of each row, and gradient without autograd.
+"""Losses as functions of the outputs: value of each row, and gradient without autograd.
 
-Every tensor has the layout (students, outputs, rows). One output is a two-class problem, with the
-logit f of the second class, and its probability as the target. K outputs are K classes.
+Every tensor has the layout (students, outputs, rows). In classification, one output is a two-class
+problem, with the logit f of the second class, and its probability as the target, and K outputs are
+K classes. In regression, the outputs are numbers, and the loss of a row is their mean.
 
 A loss maps (logits, targets) to the loss of each row, (students, rows), and the gradient of that
 loss in the logits of the row, the shape of the logits. Both are unweighted. The gradient overwrites
@@ -67,6 +68,77 @@ class TwoTerm:
         if len(self.alpha) == 1:
             return self
         return TwoTerm(self.alpha[students], self.temperature[students])
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Half of the squared error :math:`\frac{1}{2K} \sum_k (f_k - y_k)^2`."""
+    error, n_outputs = outputs.sub_(targets), outputs.shape[1]
+    rows = torch.linalg.vecdot(error, error, dim=1).mul_(0.5 / n_outputs)
+    return rows, error if n_outputs == 1 else error.div_(n_outputs)
+
+
+class Huber:
+    r"""Huber loss: :math:`r^2 / 2` for small errors, :math:`\epsilon (|r| - \epsilon / 2)` else.
+
+    The gradient is the error r = f - y, clipped to [-epsilon, epsilon].
+
+    References
+    ----------
+    Huber (1964), "Robust estimation of a location parameter".
+    """
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = epsilon
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of each row."""
+        error, n_outputs = outputs.sub_(targets), outputs.shape[1]
+        clipped = error.clamp(-self.epsilon, self.epsilon)
+        # c (r - c / 2) with the clipped error c is both branches
+        rows = torch.linalg.vecdot(clipped, error - 0.5 * clipped, dim=1)
+        return rows.div_(n_outputs), outputs.copy_(clipped).div_(n_outputs)
+
+
+class Pinball:
+    r"""Pinball loss of quantiles: :math:`\max(q (y - f), (q - 1)(y - f))` for each level q.
+
+    The outputs have the Q levels of the first target, then those of the second one, and so on. The
+    loss of a row is the mean over all of them. Its least mean is at the quantiles.
+
+    References
+    ----------
+    Koenker and Bassett (1978), "Regression quantiles".
+    """
+
+    def __init__(self, levels: Tensor) -> None:
+        self.levels = levels  # (Q,)
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of each row."""
+        n_targets, n_outputs = targets.shape[1], outputs.shape[1]
+        levels = self.levels.repeat(n_targets)[:, None]
+        error = outputs.sub_(targets.repeat_interleave(len(self.levels), dim=1))
+        slope = (error > 0).to(error.dtype).sub_(levels).div_(n_outputs)
+        rows = torch.linalg.vecdot(slope, error, dim=1)
+        return rows, outputs.copy_(slope)
+
+
+class WeightedSum:
+    """alpha times a loss from soft targets plus (1 - alpha) times that from given ones.
+
+    The targets stack both along the outputs, soft ones first.
+    """
+
+    def __init__(self, loss: Loss, alpha: float) -> None:
+        self.loss, self.alpha = loss, alpha
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of each row."""
+        soft, given = targets.chunk(2, dim=1)
+        soft_rows, soft_gradient = self.loss(outputs.clone(), soft)
+        rows, gradient = self.loss(outputs, given)
+        rows = rows.mul(1 - self.alpha).add_(soft_rows, alpha=self.alpha)
+        return rows, gradient.mul_(1 - self.alpha).add_(soft_gradient, alpha=self.alpha)
 
 
 class PerSegmentLoss:

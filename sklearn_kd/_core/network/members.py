@@ -15,7 +15,7 @@ ensembling", arXiv:2410.24210.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from sklearn_kd._core.network import layers
+
+#: Prediction of several members from the outputs of all, and their number.
+Average = Callable[[Tensor, int], Tensor]
 
 
 def draw_signs(n_members: int, n_columns: int, generator: torch.Generator) -> Tensor:
@@ -38,11 +41,21 @@ def mean_prediction(logits: Tensor, n_members: int) -> Tensor:
 
     ``logits`` has shape (students, outputs, members * rows).
     """
-    per_member = logits.view(*logits.shape[:2], n_members, -1)
+    per_member = _per_member(logits, n_members)
     if logits.shape[1] == 1:
         second, first = logsigmoid(per_member), logsigmoid(-per_member)
         return second.logsumexp(dim=2) - first.logsumexp(dim=2)
     return per_member.log_softmax(dim=1).logsumexp(dim=2) - math.log(n_members)
+
+
+def mean_output(outputs: Tensor, n_members: int) -> Tensor:
+    """Return the mean (students, outputs, rows) of the outputs of the members."""
+    return _per_member(outputs, n_members).mean(dim=2)
+
+
+def _per_member(outputs: Tensor, n_members: int) -> Tensor:
+    """Return a view (students, outputs, members, rows)."""
+    return outputs.view(*outputs.shape[:2], n_members, -1)
 
 
 class MemberWorkspace(layers.Workspace):
@@ -60,6 +73,8 @@ class MemberWorkspace(layers.Workspace):
     n_rows : int
     activation : Activation
     signs : tensor of shape (students, members, inputs)
+    average : callable
+        `mean_prediction` for logits, `mean_output` for numbers.
     """
 
     def __init__(
@@ -69,7 +84,9 @@ class MemberWorkspace(layers.Workspace):
         n_rows: int,
         activation: layers.Activation,
         signs: Tensor,
+        average: Average = mean_prediction,
     ) -> None:
+        self.average = average
         self.signs, self.n_members = signs, signs.shape[1]
         self.shared_output, self.shared_layout = scaled_output, layers.blocks(widths)
         own_widths = [width for width in widths for _ in range(self.n_members)]
@@ -150,5 +167,5 @@ class MemberWorkspace(layers.Workspace):
         return targets.repeat(1, 1, self.n_members)
 
     def prediction(self, logits: Tensor) -> Tensor:
-        """Return the logits (students, outputs, rows) of the predictions."""
-        return mean_prediction(logits, self.n_members)
+        """Return the outputs (students, outputs, rows) of the predictions."""
+        return self.average(logits, self.n_members)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklearn_kd._core.network.layers import RELU, Activation
 from sklearn_kd._core.network.losses import Loss
+from sklearn_kd._core.network.members import Average, mean_prediction
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import TargetRule
 
@@ -115,6 +116,7 @@ class TrainingConfig:
     #: together. None: there is one fit.
     fit: Tensor | None = None
     activation: Activation = RELU
+    average: Average = mean_prediction  # prediction of several members from their outputs
 
 
 @dataclass

@@ -361,7 +361,7 @@ class TrainingState:
         arrays = self.students.widths, scaled_output, n_rows, self.config.activation
         if self.students.signs is None:
             return layers.Workspace(*arrays)
-        return MemberWorkspace(*arrays, self.students.signs)
+        return MemberWorkspace(*arrays, self.students.signs, self.config.average)
 
     # Scores and divergence
 

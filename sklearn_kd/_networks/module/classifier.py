@@ -514,7 +514,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
             y,
             sample_weight,
             soft_targets,
-            classes=self.classes_ if resume else None,
+            known={"classes": self.classes_ if resume else None},
             resume=resume,
             validation_rows=validation_rows,
             labeler=labeler,
@@ -555,7 +555,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         from sklearn_kd._networks.module import training
         from sklearn_kd._networks.training_data import TrainingData
 
-        data = TrainingData(X, y_encoded, weights, None, None, len(self.classes_))
+        data = TrainingData(X, y_encoded, weights, None, None, self._learning_task())
         training.check(self, data)
 
     def _train(self, rows, **options):

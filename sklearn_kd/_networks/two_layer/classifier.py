@@ -1,29 +1,22 @@
 """TwoLayerPGDClassifier: a two-layer ReLU network trained by projected gradient descent."""
 
-import math
-from numbers import Integral, Real
+from numbers import Real
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
-from sklearn_kd._networks.two_layer.members import average_members, own_weights
-from sklearn_kd._networks.two_layer.raw_rows import raw_first_layer
-from sklearn_kd._tables.encoder import TableEncoder, encode_blocks
-from sklearn_kd._tables.encoder_step import check_new_rows
+from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin
+from sklearn_kd._networks.two_layer.forward import predict_outputs
+from sklearn_kd._networks.two_layer.members import mean_prediction
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES, PublicEstimatorMixin, require_fitted
-from sklearn_kd._utils.scaling import clip_far_rows
+from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
-from sklearn_kd._utils.validation import check_rows_are_flat
-
-#: Rows are predicted without a scaled copy where the offsets add at most this to the input of a
-#: neuron, in units of what a row of norm one adds. Each factor of two costs one bit of precision.
-MAX_OFFSET_SHARE = 16
 
 
-class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator):
+class TwoLayerPGDClassifier(
+    TwoLayerNetworkMixin, PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimator
+):
     r"""Two-layer ReLU network trained by projected gradient descent on hard or soft labels.
 
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
@@ -255,33 +248,11 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
     """
 
     __module__ = "sklearn_kd"
-    _history = ("initial_weights_", "loss_curve_", "validation_loss_curve_")
 
     _parameter_constraints: dict = {
-        "width": [Interval(Integral, 2, None, closed="left")],
-        "n_members": [Interval(Integral, 1, None, closed="left")],
-        "radius": [Interval(Real, 0, None, closed="neither"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
-        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "output_layer": [StrOptions({"auto", "fixed", "trained"})],
-        "init": [StrOptions({"symmetric", "standard"})],
-        "optimizer": [StrOptions({"auto", "adam", "nesterov"})],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        **TwoLayerNetworkMixin._parameter_constraints,
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "encoder": [StrOptions({"auto"}), TableEncoder, None],
-        "input_scaling": ["boolean"],
-        "input_intercept": ["boolean"],
-        "random_state": ["random_state"],
-        "device": [str],
-        "verbose": ["verbose"],
     }
 
     def __init__(  # noqa: PLR0913
@@ -401,20 +372,12 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
         MemoryError
             If training needs more memory than there is, before anything is allocated.
         """
-        validation_rows = {
-            "groups": groups,
-            "X_val": X_val,
-            "y_val": y_val,
-            "sample_weight_val": sample_weight_val,
-        }
-        return self._fit_rows(X, y, sample_weight, soft_targets, validation_rows=validation_rows)
+        validation = groups, X_val, y_val, sample_weight_val
+        return self._fit_given_rows(X, y, sample_weight, soft_targets, *validation)
 
     def _check_values(self, has_soft_targets, holds_out):
         """Raise ValueError for an odd width and for alpha and temperature that do not fit."""
-        if self.width % 2:
-            raise ValueError(
-                f"width must be even (half of the neurons get the opposite sign), got {self.width}."
-            )
+        super()._check_values(has_soft_targets, holds_out)
         if has_soft_targets:
             check_loss(
                 self,
@@ -422,11 +385,6 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
                 advice="set a finite radius or early_stopping=True (partial_fit holds nothing "
                 "out: set a radius)",
             )
-
-    def _train(self, rows, **options):
-        from sklearn_kd._networks.two_layer import training
-
-        return training.fit(self, rows, **options)
 
     @staticmethod
     def _fit_jointly(
@@ -445,88 +403,4 @@ class TwoLayerPGDClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEs
 
     @numpy_inputs
     def _logits(self, X):
-        require_fitted(self)
-        check_rows_are_flat(self, X, fits=False)
-        if self.encoder_ is None:
-            hidden, n_members = own_weights(self)
-            X = check_new_rows(self, X)
-            scaling = self.input_offset_, self.input_scale_
-            return network_logits(X, hidden, self.output_weights_, *scaling, n_members=n_members)
-        return self._raw_logits(X)
-
-    def _raw_logits(self, X):
-        """Return the logits of rows that the encoder has yet to read."""
-        output, offset, scale = self.output_weights_, self.input_offset_, self.input_scale_
-        first_layer = raw_first_layer(self)
-        inputs = first_layer.few_rows(X)
-        if inputs is not None:
-            active = np.maximum(inputs, 0, out=inputs)
-            width = len(self.hidden_weights_)
-            return average_members(active, output / math.sqrt(width), active.shape[1] // width)
-        table = check_new_rows(self, X)
-        hidden, n_members = own_weights(self)
-        weights = first_layer.linear_in(table)
-        if weights is not None:
-            hidden, offset, scale = weights
-            return network_logits(table, hidden, output, offset, scale, n_members=n_members)
-        size = max(1, PREDICT_BLOCK_BYTES // (8 * hidden.shape[1]))
-        blocks = [
-            network_logits(encoded, hidden, output, offset, scale, n_members=n_members)
-            for encoded in encode_blocks(self.encoder_, table, size)
-        ]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def network_logits(
-    X, hidden, output, offset, scale, block_bytes=PREDICT_BLOCK_BYTES, *, n_members=1
-):
-    """Return the logits of unscaled rows, (n_samples,) or (n_samples, n_classes), block by block.
-
-    They have the wider dtype of X and the weights, and are finite for every finite row: rows so far
-    away that products overflow are clipped. With members, ``hidden`` has the weights of all, one
-    after the other, and ``output`` a first axis for them.
-    """
-    dtype = np.result_type(X, hidden)
-    n_features = X.shape[1]
-    readout = output / math.sqrt(len(hidden) // n_members)
-    logits = np.empty((len(X), *output.shape[1 if n_members == 1 else 2 :]), dtype=dtype)
-    size = max(1, block_bytes // (dtype.itemsize * max(hidden.shape)))
-
-    hidden, bias = hidden[:, :n_features], hidden[:, n_features:].sum(axis=1)
-    # scaling a few rows takes less time than scaling the weights
-    folded = _folded(hidden, bias, offset, scale, dtype) if len(X) > 2 * len(hidden) else None
-
-    def apply_layers(rows, hidden, bias):
-        active = rows @ hidden.T
-        active += bias
-        np.maximum(active, 0, out=active)
-        return average_members(active, readout, n_members)
-
-    for start in range(0, len(X), size):
-        block = slice(start, start + size)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if folded is not None:
-                logits[block] = apply_layers(X[block], *folded)
-                if np.isfinite(logits[block]).all():
-                    continue
-            # float64 until the offset is subtracted
-            scaled = ((X[block] - offset) / scale).astype(dtype, copy=False)
-            logits[block] = apply_layers(scaled, hidden, bias)
-        if not np.isfinite(logits[block]).all():
-            logits[block] = apply_layers(clip_far_rows(scaled), hidden, bias)
-    return logits
-
-
-def _folded(hidden, bias, offset, scale, dtype):
-    """Return weights and bias for unscaled rows, or None where large offsets would lose digits.
-
-    A scaled copy of many rows takes longer than the products of a small network.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        folded = hidden / scale
-        shift = np.abs(folded) @ np.abs(offset)
-        if not (shift <= MAX_OFFSET_SHARE * np.linalg.norm(hidden, axis=1)).all():
-            return None
-        bias = (bias - folded @ offset).astype(dtype)
-        folded = folded.astype(dtype)
-    return (folded, bias) if np.isfinite(folded).all() else None
+        return predict_outputs(self, X, mean_prediction)

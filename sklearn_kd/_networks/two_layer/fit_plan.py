@@ -1,4 +1,4 @@
-"""Resolve "auto" parameters of TwoLayerPGDClassifier and select the validation rows.
+"""Resolve "auto" parameters of two-layer networks and select the validation rows.
 
 This module needs NumPy only. `training` makes the tensors.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils import check_random_state
 
 from sklearn_kd._networks.resolve import (
@@ -89,7 +90,7 @@ class FitPlan:
     fold: np.ndarray | None = None  # (n_samples,) int, for cross-validation in full batch
     validation_mask: np.ndarray | None = None  # (n_samples,) bool, the rows not trained on
     uses_validation_rows: bool = False  # those of the user
-    soft: np.ndarray | None = None  # (n_samples, n_classes)
+    soft: np.ndarray | None = None  # (n_samples, n_classes or n_targets)
     n_shrunk: int = 0  # how often the step size has been divided by four
 
     @property
@@ -112,6 +113,14 @@ class FitPlan:
         )
 
     @property
+    def is_unbounded(self):
+        """Whether nothing but early stopping bounds the loss of soft labels.
+
+        A loss of numbers is bounded below for every alpha.
+        """
+        return self.est.alpha > 1 and self.est.radius is None and not is_regressor(self.est)
+
+    @property
     def n_members(self):
         """Networks of each restart that share hidden weights."""
         return self.est.n_members
@@ -129,7 +138,12 @@ class FitPlan:
     @property
     def loss_key(self):
         """The parameters, and the soft labels, that the targets depend on."""
-        return float(self.est.temperature), float(self.est.alpha), id(self.soft)
+        return self.temperature, float(self.est.alpha), id(self.soft)
+
+    @property
+    def temperature(self):
+        """Temperature of the soft labels. Numbers have none."""
+        return float(getattr(self.est, "temperature", 1.0))
 
     @property
     def key(self):
@@ -153,9 +167,9 @@ def resolve_parameters(est, data, soft=None, *, partial=False, resume=False, lik
 
     Parameters
     ----------
-    est : TwoLayerPGDClassifier
+    est : TwoLayerPGDClassifier or TwoLayerPGDRegressor
     data : TrainingData
-    soft : ndarray of shape (n_samples, n_classes), optional
+    soft : ndarray of shape (n_samples, n_classes or n_targets), optional
         Soft labels, by default those of ``data``.
     partial : bool
         Whether this is a call of `partial_fit`: one epoch of one network, without validation rows.
@@ -175,7 +189,9 @@ def resolve_parameters(est, data, soft=None, *, partial=False, resume=False, lik
     n_restarts = est.n_init
     if n_restarts == "auto":
         n_restarts = max(1, RESTART_NEURONS // (est.width * est.n_members))
-    stops = not partial and stops_early(est, soft, data.weights, data.validation)
+    stops = not partial and stops_early(
+        est, soft, data.weights, data.validation, data.task.are_almost_hard
+    )
     schedule = FIXED if stops or est.early_stopping != "auto" else SOFT_LABELS
     n_epochs = 1 if partial else _n_epochs(est, data, batch_size, schedule)
     # that of the shorter training: a longer one does not wait longer
@@ -232,7 +248,7 @@ def _optimizer_and_step_sizes(est, data):
         step_size = output_step_size = _inverse_curvature(data, est)
     is_trained = est.output_layer == "trained" or (
         est.output_layer == "auto"
-        and (est.init == "standard" or data.n_classes > 2 or est.n_members > 1)
+        and (est.init == "standard" or data.n_outputs > 1 or est.n_members > 1)
     )
     return optimizer, step_size, output_step_size if is_trained else None
 
@@ -262,8 +278,9 @@ def _held_out_rows(plan, data):
 def _inverse_curvature(data, est):
     """Return 1 / L, where the trace bounds the curvature L of the loss in all weights at the start.
 
-    The Hessian of the loss in a logit is at most 1/4 (two classes) or 1/2. Half of the neurons
-    are active, so that the hidden layer adds E||x||^2 / 2, and a trained output layer as much.
+    The Hessian of the loss in a logit is at most 1/4 (two classes) or 1/2, and 1 in a number. Half
+    of the neurons are active, so that the hidden layer adds E||x||^2 / 2, and a trained output
+    layer as much.
     """
     norm = 1.0
     if not est.input_scaling:
@@ -273,7 +290,7 @@ def _inverse_curvature(data, est):
         if not math.isfinite(norm):
             raise ValueError("the rows of X are too long for a step size: set input_scaling=True.")
     norm += bool(est.input_intercept)
-    return (4.0 if data.n_classes == 2 else 1.0) / max(norm / 2.0, 8 * np.finfo(np.float64).tiny)
+    return data.task.inverse_curvature / max(norm / 2.0, 8 * np.finfo(np.float64).tiny)
 
 
 def check_resumed(est):

@@ -10,7 +10,7 @@ def columns_of_inputs(est, n_columns):
 
     Parameters
     ----------
-    est : TwoLayerPGDClassifier
+    est : TwoLayerPGDClassifier or TwoLayerPGDRegressor
         Without an encoder, ``n_columns`` encoded columns are those of the table.
     n_columns : int
     """
@@ -44,17 +44,23 @@ def own_weights(est):
     return (hidden * signs[:, None]).reshape(-1, hidden.shape[1]), len(signs)
 
 
-def average_members(active, readout, n_members):
-    """Return the logits of rows from the activations of all members, (rows, members * width).
+def average_members(active, readout, n_members, average):
+    """Return the outputs of rows from the activations of all members, (rows, members * width).
 
-    ``readout`` are the output weights over the square root of the width.
+    ``readout`` are the output weights over the square root of the width, and ``average`` is
+    `mean_prediction` for logits and `mean_output` for numbers.
     """
     if n_members == 1:
         return active @ readout
     active = active.reshape(len(active), n_members, -1).swapaxes(0, 1)
     if readout.ndim == 3:
-        return mean_prediction(active @ readout)
-    return mean_prediction((active @ readout[:, :, None])[:, :, 0])
+        return average(active @ readout)
+    return average((active @ readout[:, :, None])[:, :, 0])
+
+
+def mean_output(outputs):
+    """Return the mean over the members, the first axis."""
+    return outputs.mean(axis=0)
 
 
 def mean_prediction(logits):

@@ -1,4 +1,4 @@
-"""First layer of a fitted TwoLayerPGDClassifier as a function of the rows before its encoder."""
+"""First layer of a fitted two-layer network as a function of the rows before its encoder."""
 
 import numpy as np
 

@@ -53,8 +53,7 @@ class StackedNetworks:
         ]
         self.students = self._initial_students() if resumed is None else resumed
         self.targets = [
-            rows.targets(plan.soft, float(plan.est.alpha), float(plan.est.temperature))
-            for plan in plans
+            rows.targets(plan.soft, float(plan.est.alpha), plan.temperature) for plan in plans
         ]
         self.segments = []
         for each, start, end in zip(self.targets, self.start, self.start[1:], strict=False):
@@ -119,6 +118,7 @@ class StackedNetworks:
             weight_decay=self._per_student([plan.weight_decay for plan in plans], dtype),
             generator=torch.Generator().manual_seed(plans[0].order_seed),
             fit=self._per_student(range(len(plans))),
+            average=self.rows.data.task.average,
         )
 
     def _rows(self):

@@ -1,4 +1,4 @@
-"""Train a TwoLayerPGDClassifier on checked data and store its fitted attributes.
+"""Train a two-layer network on checked data and store its fitted attributes.
 
 One fit is a stack of one, while `joint_training` trains many side by side. This module imports
 torch, which the module of the estimator must not do at import.
@@ -83,7 +83,7 @@ class FittedNetworkReader:
             n_features = plan.est.n_features_in_
             of_members["input_signs_"] = signs_of_columns(signs, plan.column_of, n_features)
         return {
-            "classes_": plan.est.classes_,
+            **{name: vars(plan.est)[name] for name in plan.est._target_attributes},
             "input_offset_": plan.offset,
             "input_scale_": plan.scale,
             "hidden_weights_": to_numpy(students.hidden[neurons]),
@@ -178,7 +178,7 @@ def divergence_error(est, diverged):
 
     Parameters
     ----------
-    est : TwoLayerPGDClassifier
+    est : TwoLayerPGDClassifier or TwoLayerPGDRegressor
     diverged : ndarray of bool of shape (restarts,)
 
     Returns
@@ -212,7 +212,7 @@ def check_held_out_rows(plan, soft):
     has_rows = plan.fold is not None or plan.validation_mask is not None
     if not plan.stops_early or has_rows or plan.uses_validation_rows:
         return
-    if soft is not None and est.alpha > 1 and est.radius is None:
+    if soft is not None and plan.is_unbounded:
         raise ValueError(
             f"alpha={est.alpha} is above 1, where the loss has no least value, and early stopping "
             "has no row to hold out: set a finite radius, or pass more rows."
@@ -230,8 +230,8 @@ def fit(est, rows, *, partial=False, resume=False, correction=None):
 
     Parameters
     ----------
-    est : TwoLayerPGDClassifier
-        With ``classes_`` set.
+    est : TwoLayerPGDClassifier or TwoLayerPGDRegressor
+        With ``classes_``, or the units of the targets, set.
     rows : CheckedRows
     partial : bool
         One epoch, nothing held out.

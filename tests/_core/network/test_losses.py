@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, strategies as st
 from scipy.special import softmax, xlogy
 
+from sklearn_kd._core.network import losses
 from sklearn_kd._core.network.losses import TwoTerm, cross_entropy, entropy
 from sklearn_kd._core.network.targets import two_term_targets
 from tests._helpers.data import random_proba
@@ -177,3 +178,92 @@ def test_losses_write_over_the_logits_and_leave_targets_alone(n_outputs):
         assert gradient.data_ptr() == given.data_ptr()
         gradient.zero_()  # the caller may overwrite it
         assert torch.equal(target, target_before)
+
+
+# Losses of numbers
+
+
+def naive_squared(F, Y):
+    return np.mean((F - Y) ** 2, axis=1) / 2
+
+
+def naive_huber(F, Y, epsilon=0.7):
+    r = np.abs(F - Y)
+    return np.where(r <= epsilon, r**2 / 2, epsilon * (r - epsilon / 2)).mean(axis=1)
+
+
+def naive_pinball(F, Y, levels=(0.1, 0.5, 0.8)):
+    losses = []
+    for k in range(Y.shape[1]):
+        for q, f in zip(levels, F[:, k * len(levels) :].T, strict=False):
+            losses.append(np.maximum(q * (Y[:, k] - f), (q - 1) * (Y[:, k] - f)))
+    return np.mean(losses, axis=0)
+
+
+NUMBER_LOSSES = {
+    "squared": (losses.squared_error, naive_squared, 1),
+    "huber": (losses.Huber(0.7), naive_huber, 1),
+    "pinball": (
+        losses.Pinball(torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)),
+        naive_pinball,
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("name", NUMBER_LOSSES)
+def test_losses_of_numbers_value_and_gradient(name, n_targets):
+    loss, naive, n_levels = NUMBER_LOSSES[name]
+    rng = np.random.RandomState(0)
+    F, Y, Z = rng.normal(size=(9, n_targets * n_levels)), *rng.normal(size=(2, 9, n_targets))
+    value, gradient = loss(tensor(F), tensor(Y))
+    np.testing.assert_allclose(value[0], naive(F, Y), rtol=1e-13)
+    numeric = central_difference(lambda f: naive(f, Y).sum(), F)
+    np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+    for alpha in ALPHAS:
+        both = losses.WeightedSum(loss, alpha)
+        value, gradient = both(tensor(F), torch.cat([tensor(Z), tensor(Y)], 1))
+        np.testing.assert_allclose(value[0], alpha * naive(F, Z) + (1 - alpha) * naive(F, Y))
+        numeric = central_difference(
+            lambda f, a=alpha: (a * naive(f, Z) + (1 - a) * naive(f, Y)).sum(), F
+        )
+        np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", NUMBER_LOSSES)
+@pytest.mark.parametrize("is_sum", [False, True])
+def test_losses_of_numbers_write_over_the_outputs_and_leave_targets_alone(name, is_sum):
+    loss, _, n_levels = NUMBER_LOSSES[name]
+    rng = np.random.RandomState(0)
+    outputs, targets = tensor(rng.normal(size=(5, 2 * n_levels))), tensor(rng.normal(size=(5, 2)))
+    if is_sum:
+        loss, targets = losses.WeightedSum(loss, 0.3), torch.cat([targets, targets + 1], 1)
+    outputs, before = outputs.repeat(2, 1, 1), targets.clone()  # two students share targets
+    value, gradient = loss(outputs, targets)
+    assert value.shape == (2, 5)
+    assert gradient.data_ptr() == outputs.data_ptr()
+    gradient.zero_()
+    assert torch.equal(targets, before)
+
+
+def test_squared_errors_of_two_targets_are_those_of_their_mean_up_to_a_constant():
+    rng = np.random.RandomState(0)
+    F, Y, Z = rng.normal(size=(3, 9, 2))
+    for alpha in ALPHAS:
+        both = losses.WeightedSum(losses.squared_error, alpha)
+        _, gradient = both(tensor(F), torch.cat([tensor(Z), tensor(Y)], 1))
+        mixed = tensor(alpha * Z + (1 - alpha) * Y)
+        _, of_mixed = losses.squared_error(tensor(F), mixed)
+        torch.testing.assert_close(gradient, of_mixed, rtol=1e-13, atol=1e-13)
+
+
+def test_the_least_pinball_loss_is_at_the_quantiles():
+    y, levels = np.random.RandomState(0).normal(size=(999, 1)), (0.1, 0.5, 0.8)
+    f = np.quantile(y, levels)
+
+    def loss(f):
+        return naive_pinball(np.tile(f, (999, 1)), y).mean()
+
+    for step in 0.02 * np.vstack([np.eye(3), -np.eye(3)]):
+        assert loss(f) < loss(f + step)

@@ -13,6 +13,7 @@ from sklearn_kd._networks.module.fit_plan import (
     select_validation_rows,
     soft_epochs,
 )
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd.exceptions import EarlyStoppingWarning
 from tests._helpers.data import blobs
@@ -31,7 +32,7 @@ def test_nothing_to_hold_out_warns():
 def test_a_class_keeps_a_row_to_train_on(in_full):
     X, y = blobs(60)
     X, y = np.vstack([X, [[9.0, 9.0, 9.0]]]), np.append(y, 2)
-    data = TrainingData(X, y, np.ones(61), None, y, 3)
+    data = TrainingData(X, y, np.ones(61), None, y, ClassificationTask(3))
     for seed in range(20):
         held = select_validation_rows(model(), data, in_full, seed)
         assert 5 <= held.sum() <= 7

@@ -6,7 +6,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._networks.two_layer.classifier import network_logits
+from sklearn_kd._networks.two_layer.forward import network_outputs
 from tests._helpers.data import blobs
 from tests._helpers.references import naive_log_proba, naive_proba
 from tests._helpers.two_layer import FAST, signs
@@ -80,7 +80,7 @@ def test_prediction_in_blocks():
     X, y = blobs(n_classes=3)
     model = TwoLayerPGDClassifier(**FAST).fit(X, y)
     weights = model.hidden_weights_, model.output_weights_
-    blocks = network_logits(
+    blocks = network_outputs(
         X, *weights, model.input_offset_, model.input_scale_, block_bytes=7 * 8 * 4
     )
     np.testing.assert_allclose(blocks, model.decision_function(X), rtol=1e-12)

@@ -11,6 +11,7 @@ from sklearn.metrics import recall_score
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd._networks.tasks import ClassificationTask
 from sklearn_kd._networks.training_data import TrainingData
 from sklearn_kd._networks.two_layer.fit_plan import resolve_parameters
 from sklearn_kd.exceptions import EarlyStoppingWarning
@@ -53,7 +54,9 @@ def test_soft_labels_have_a_schedule_without_early_stopping():
 )
 def test_steps_and_weight_decay_of_soft_labels_follow_the_rows(n, n_steps):
     y = np.arange(n) % 2
-    data = TrainingData(np.arange(n * 1.0)[:, None], y, np.ones(n), np.full((n, 2), 0.5), y, 2)
+    data = TrainingData(
+        np.arange(n * 1.0)[:, None], y, np.ones(n), np.full((n, 2), 0.5), y, ClassificationTask(2)
+    )
     est = TwoLayerPGDClassifier(random_state=0)
     plan = resolve_parameters(est, data)
     if n_steps is None:  # in full batch

@@ -6,7 +6,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.model_selection import train_test_split
 
 from sklearn_kd import TwoLayerPGDClassifier
-from sklearn_kd._networks.two_layer.classifier import _folded
+from sklearn_kd._networks.two_layer.forward import folded_weights
 from sklearn_kd.exceptions import PrecisionWarning
 from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
@@ -110,7 +110,7 @@ def test_a_constant_column_keeps_prediction_of_many_rows_fast(monkeypatch):
     X, y = blobs()
     X = np.c_[X, np.ones((len(X), 300))]
     model = TwoLayerPGDClassifier(2, max_iter=20, random_state=0).fit(X, y)
-    assert _folded(
+    assert folded_weights(
         model.hidden_weights_[:, :-1],
         model.hidden_weights_[:, -1],
         model.input_offset_,
