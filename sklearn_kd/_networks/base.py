@@ -360,7 +360,8 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
             As ``y`` was.
         """
         if self.__sklearn_is_fitted__() and self.quantiles_ is not None:
-            return self._quantile_values(X)[..., np.abs(self.quantiles_ - 0.5).argmin()]
+            distance = np.abs(self.quantiles_ - 0.5).round(12)  # .3 and .7 are a tie
+            return self._quantile_values(X)[..., distance.argmin()]
         outputs = self._standardized(X)
         if isinstance(self.target_scale_, np.ndarray):  # of a single target, the outputs are flat
             outputs = outputs.reshape(len(outputs), -1)
@@ -386,6 +387,8 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
 
     def _quantile_values(self, X):
         outputs = self._standardized(X)
+        if self.quantiles_ is None:
+            raise ValueError("the loss of the fit was not 'quantile': call fit again.")
         shape = *np.shape(self.target_scale_), len(self.quantiles_)
         outputs = np.sort(outputs.reshape(len(outputs), *shape), axis=-1)
         units = self.target_offset_, self.target_scale_

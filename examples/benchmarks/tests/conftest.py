@@ -71,6 +71,7 @@ def _script(name):
 
 
 scores = _script("_scores")
+regression_tables = _script("regression_tables")
 row_steps = _script("_row_steps")
 c_rows = _script("c_rows")
 distilled_tables = _script("distilled_tables")

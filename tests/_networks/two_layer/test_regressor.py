@@ -240,7 +240,7 @@ def test_quantiles_are_those_of_the_noise():
 
 
 @pytest.mark.parametrize(
-    ("levels", "index"), [((0.2, 0.6), 1), ((0.25, 0.75), 0), ((0.9,), 0), (None, 0)]
+    ("levels", "index"), [((0.2, 0.6), 1), ((0.3, 0.7), 0), ((0.9,), 0), (None, 0)]
 )
 def test_predict_is_the_quantile_next_to_the_median(levels, index):
     X, y = numbers(40)
@@ -255,6 +255,8 @@ def test_predict_quantiles_belongs_to_the_loss():
     with pytest.raises(AttributeError, match="has no attribute 'predict_quantiles'") as raised:
         regressor().fit(X, y).predict_quantiles(X)
     assert "needs loss='quantile'" in str(raised.value.__cause__)
+    with pytest.raises(ValueError, match="was not 'quantile'"):
+        regressor().fit(X, y).set_params(loss="quantile").predict_quantiles(X)
     with pytest.raises(NotFittedError):
         regressor(loss="quantile").predict_quantiles(X)
     for levels in ((0.5, 0.1), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0), (), [[0.5]], ("a",), [np.nan]):
