@@ -57,8 +57,9 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
       together; ``holds_out`` says whether early stopping holds rows out.
     - ``_check_data(X, y, sample_weight, soft_targets, **options)`` returns checked rows, encoded
       targets, weights and encoded soft targets, and sets the attributes ``_target_attributes``.
-    - ``_check_validation(X, y_encoded, sample_weight, *, soft=None, **validation_rows)`` returns a
-      `ValidationSource`.
+    - ``_encode_validation_targets(y_val, n_samples)`` checks the targets of validation rows.
+    - ``_check_groups(validation, y_encoded, weights, soft)`` raises ValueError for groups that
+      cannot be held out.
     - ``_learning_task()`` returns a `ClassificationTask` or a `RegressionTask`.
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     """
@@ -121,6 +122,26 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
         return self._train(
             CheckedRows(X, y_encoded, weights, soft, y, validation, X_given), **options
         )
+
+    def _check_validation(
+        self, X, y_encoded, sample_weight, *, soft=None, is_joint=False, **validation_rows
+    ):
+        """Return a `ValidationSource` for rows that `_check_data` has checked.
+
+        ``X``, ``sample_weight`` and ``validation_rows`` (groups, X_val, y_val, sample_weight_val)
+        are those of ``fit``, and ``y_encoded`` is what `_check_data` has returned, as ``soft`` is.
+        ``is_joint`` leaves it to the joint training to check for each student whether it can hold
+        groups out.
+        """
+        encode_targets = self._encode_validation_targets
+        validation = check_validation_source(
+            self, X, sample_weight, encode_targets, **validation_rows
+        )
+        if not is_joint and validation.group is not None:
+            weights = validate_sample_weight(sample_weight, X)
+            weights = weights[weights > 0]
+            self._check_groups(validation, y_encoded, weights, soft)
+        return validation
 
     def _check_fit(self, X, y_encoded, weights):
         """Raise other errors that training on checked rows would begin with: none."""
@@ -188,24 +209,8 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         self._check_values(soft_targets is not None, holds_out=self.early_stopping and not partial)
         return check_training_data(self, X, y, sample_weight, soft_targets, classes, **options)
 
-    def _check_validation(
-        self, X, y_encoded, sample_weight, *, soft=None, is_joint=False, **validation_rows
-    ):
-        """Return a `ValidationSource` for rows that `_check_data` has checked.
-
-        ``X``, ``sample_weight`` and ``validation_rows`` (groups, X_val, y_val, sample_weight_val)
-        are those of ``fit``, and ``y_encoded`` is what `_check_data` has returned, as ``soft`` is.
-        ``is_joint`` leaves it to the joint training to check for each student whether it can hold
-        groups out.
-        """
-        validation = check_validation_source(
-            self, X, sample_weight, check_validation_classes, **validation_rows
-        )
-        if not is_joint and validation.group is not None:
-            weights = validate_sample_weight(sample_weight, X)
-            weights = weights[weights > 0]
-            check_groups_to_hold_out(self, validation, y_encoded, weights, soft)
-        return validation
+    _encode_validation_targets = check_validation_classes
+    _check_groups = check_groups_to_hold_out
 
     def _learning_task(self):
         from sklearn_kd._networks.tasks import ClassificationTask
@@ -330,13 +335,8 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         rows = X, y, sample_weight, soft_targets
         return check_regression_data(self, *rows, partial, reset=reset, **options)
 
-    def _check_validation(self, X, y_encoded, sample_weight, *, soft=None, **validation_rows):
-        """Return a `ValidationSource` for rows that `_check_data` has checked."""
-        validation = check_validation_source(
-            self, X, sample_weight, check_validation_numbers, **validation_rows
-        )
-        check_two_groups(self, validation, soft)
-        return validation
+    _encode_validation_targets = check_validation_numbers
+    _check_groups = check_two_groups
 
     def _learning_task(self):
         from sklearn_kd._networks.tasks import RegressionTask

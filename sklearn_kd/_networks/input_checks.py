@@ -204,7 +204,7 @@ def check_validation_source(
     X, sample_weight
         As passed to ``fit``.
     encode_targets : callable
-        `check_validation_classes` or `check_validation_numbers`.
+        `check_validation_classes` or `check_validation_numbers` of ``est``.
     groups, X_val, y_val, sample_weight_val
         As passed to ``fit``.
 
@@ -247,8 +247,11 @@ def check_groups_to_hold_out(est, validation, y_encoded, weights, soft):
         check_groups_of_classes(validation.group, y_encoded, est.classes_, purpose)
 
 
-def check_two_groups(est, validation, soft):
-    """Raise ValueError for a fit on numbers that holds groups out where there is a single one."""
+def check_two_groups(est, validation, y, weights, soft):
+    """Raise ValueError for a fit on numbers that holds groups out where there is a single one.
+
+    The arguments are those of `check_groups_to_hold_out`.
+    """
     if validation.group is None or validation.group.max() > 0:
         return
     if stops_early(est, soft, None, validation, lambda soft, weights: False):
@@ -293,7 +296,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets)
             f"{est.n_features_in_} features as input: pass validation rows with the columns of X. "
             f"{TRANSFORM_ADVICE}"
         )
-    y_encoded = encode_targets(est, y_val, len(X))
+    y_encoded = encode_targets(y_val, len(X))
     if np.ndim(sample_weight_val) and num_samples(sample_weight_val) != len(X):
         raise ValueError(
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "

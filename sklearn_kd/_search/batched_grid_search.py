@@ -46,8 +46,9 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
 
     Parameters
     ----------
-    estimator : TwoLayerPGDClassifier, DistilledClassifier with such a student, or Pipeline
-        A pipeline ends with one of the others. The estimator must not have callbacks, which cannot
+    estimator : TwoLayerPGDClassifier, TwoLayerPGDRegressor, distiller or Pipeline
+        A distiller such as DistilledClassifier has one of these networks as its student, and a
+        pipeline ends with one of the others. The estimator must not have callbacks, which cannot
         follow a joint training. Set them on the search.
     param_grid : dict or list of dict
         As for GridSearchCV. Any parameter may vary, except that ``alpha``, ``temperature`` and
@@ -56,7 +57,8 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         that differ in one of the following parameters train in turn: ``batch_size``,
         ``optimizer``, whether ``learning_rate`` is a number (which changes the optimizer "auto"),
         ``momentum``, ``class_weight``, ``early_stopping``, ``device``, ``encoder`` (which is fitted
-        once for each split), ``input_scaling`` and ``input_intercept``, and in minibatches also
+        once for each split), ``input_scaling`` and ``input_intercept``, of a regressor ``loss``,
+        ``quantiles`` and ``epsilon``, and in minibatches also
         ``validation_fraction`` and ``random_state`` (see ``share_minibatches``).
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
@@ -192,8 +194,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         ----------
         X : array-like or dataframe of shape (n_samples, n_features)
             Training rows.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for a regressor
+            Class labels or numbers.
         **params : dict
             Metadata for ``fit`` (such as ``sample_weight``, ``soft_targets`` and ``X_val``), for
             the scorers, and ``groups`` for the splitter. With metadata routing, ``groups`` are
@@ -212,12 +214,13 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             of which ``refit`` names none. The error comes before any training, or after the first
             round if a callable returns the scores.
         TypeError
-            If the student is not a TwoLayerPGDClassifier, or is of a subclass of it.
+            If the student is not a TwoLayerPGDClassifier or a TwoLayerPGDRegressor, or is of a
+            subclass of it.
         MemoryError
             Before any training, if a network does not fit into ``max_memory``.
         """
         if y is None:
-            raise ValueError("BatchedGridSearchCV needs the labels y, got None.")
+            raise ValueError("BatchedGridSearchCV needs the targets y, got None.")
         candidates = [Candidate(self.estimator, each) for each in ParameterGrid(self.param_grid)]
         scorers = self._get_scorers()  # an error in the scoring should not wait for the training
         self._check_comparable()
@@ -310,8 +313,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to score on.
-        y : array-like of shape (n_samples,), default=None
-            Class labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+            Class labels or numbers.
         **params : dict
             Metadata for the scorer, which need metadata routing.
 

@@ -8,6 +8,7 @@ this fit makes, and the students are trained on it jointly.
 
 from numbers import Integral, Real
 
+import joblib
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -26,6 +27,9 @@ from sklearn_kd._utils.sub_estimators import (
 
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
 AUTO_SUBSTITUTES = {"student": None, "alpha": 0.5, "temperature": 1.0, "augmentation": None}
+
+#: Parameters of a student by which rows are checked, besides its encoder.
+OF_TARGETS = ("loss", "quantiles")
 
 #: Parameters of a student by which a distiller may hold rows out for it.
 HOLDING_OUT = ("early_stopping", "validation_fraction")
@@ -99,30 +103,33 @@ class RecordingStudent(BaseEstimator):
         self._checked = {}
         return self
 
-    def training_set(self, encoder):
-        """Check the rows, and encode them once for all candidates of an equal encoder.
+    def training_set(self, student):
+        """Check the rows, and encode them once for all students of an equal `training_set_key`.
+
+        Parameters
+        ----------
+        student : JointStudent
+            Unfitted.
 
         Returns
         -------
         checked : estimator
-            Student of ``kind`` with default parameters that has checked the rows, with the
-            attributes that describe them (``classes_``, ``encoder_``, ...).
+            Student that has checked the rows, with the attributes that describe them
+            (``classes_``, ``encoder_``, ...). Other parameters than those of the key are defaults.
         training_set : dict
             Arguments of `JointStudent._fit_jointly`: X, y_encoded, weights, soft, y and validation.
         """
-        key = encoder_key(encoder)
+        key = training_set_key(student)
         if key not in self._checked:
-            self._checked[key] = self._check(encoder, **self.given_)
+            self._checked[key] = self._check(student, **self.given_)
         return self._checked[key]
 
-    def _check(self, encoder, X, y, sample_weight, soft_targets, **validation_rows):
+    def _check(self, candidate, X, y, sample_weight, soft_targets, **validation_rows):
         # other parameters are those of the candidates, which are checked one by one
-        student = self.kind().set_params(
-            alpha=self.alpha,
-            temperature=self.temperature,
-            random_state=self.random_state,
-            encoder=encoder,
-        )
+        own = candidate.get_params(deep=False)
+        given = {name: own.get(name) for name in ("encoder", *OF_TARGETS)}
+        given |= {name: getattr(self, name) for name in ("alpha", "temperature", "random_state")}
+        student = self.kind().set_params(**{name: given[name] for name in given if name in own})
         student._validate_params()
         rows = student._check_data(X, y, sample_weight, soft_targets)
         validation = student._check_validation(
@@ -147,6 +154,12 @@ class RecordingStudent(BaseEstimator):
         if routing_enabled():
             recording.set_fit_request(**student.get_metadata_routing().fit.requests)
         return recording
+
+
+def training_set_key(student):
+    """Return something hashable that is equal for students that check the same rows equally."""
+    own = student.get_params(deep=False)
+    return encoder_key(own["encoder"]), joblib.hash([own.get(name) for name in OF_TARGETS])
 
 
 def candidate_name(params):
@@ -275,7 +288,7 @@ class Candidate:
         random_state : int, RandomState instance or None
         """
         unfitted, params = innermost_student(self.estimator), {}
-        checked, _ = recording.training_set(unfitted.encoder)
+        checked, _ = recording.training_set(unfitted)
         if self._distiller is not None:
             self._check_loss()
             # labels that are mixed before reach the student with the loss that is left to it
@@ -321,9 +334,9 @@ def _check_student(path):
     if not trains_jointly(path[-1][1]) or n_distillers > 1:
         found = " > ".join(type(estimator).__name__ for _, estimator in path)
         raise TypeError(
-            "BatchedGridSearchCV trains a TwoLayerPGDClassifier, alone, as the student of a "
-            f"DistilledClassifier, or as the last step of a Pipeline of either; got {found}. "
-            "Use GridSearchCV for others."
+            "BatchedGridSearchCV trains a TwoLayerPGDClassifier or a TwoLayerPGDRegressor, alone, "
+            "as the student of a distiller such as DistilledClassifier, or as the last step of a "
+            f"Pipeline of either; got {found}. Use GridSearchCV for others."
         )
 
 

@@ -8,15 +8,14 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
-from sklearn_kd._search.candidates import candidate_name
-from sklearn_kd._tables.encoder_step import encoder_key
+from sklearn_kd._search.candidates import candidate_name, training_set_key
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import innermost_student
 
 
 @dataclass
 class _Group:
-    """Candidates that share what precedes their students and the encoder, and train jointly."""
+    """Candidates that share what precedes their students, and that train jointly."""
 
     prefitted: Any  # fitted estimator with a `RecordingStudent` at its end
     shared_seconds: float  # of fitting it, for each candidate
@@ -71,7 +70,7 @@ class SplitFits:
             return
         recording = innermost_student(prefitted, fitted=True)
         shared_seconds = (time.perf_counter() - start) / len(candidates)
-        by_encoder = {}
+        by_training_set = {}
         for candidate in candidates:
             try:
                 student, random_state = candidate.student_to_train(recording, draw_seed)
@@ -79,10 +78,10 @@ class SplitFits:
                 self.outcomes[candidate] = error, shared_seconds
             else:
                 entry = candidate, student, random_state
-                by_encoder.setdefault(encoder_key(student.encoder), []).append(entry)
-        for entries in by_encoder.values():
+                by_training_set.setdefault(training_set_key(student), []).append(entry)
+        for entries in by_training_set.values():
             candidates, students, random_states = zip(*entries, strict=True)
-            _, training_set = recording.training_set(students[0].encoder)
+            _, training_set = recording.training_set(students[0])
             joint_training = students[0]._fit_jointly(students, **training_set, **self.options)
             for student, random_state in zip(students, random_states, strict=True):
                 student.random_state = random_state

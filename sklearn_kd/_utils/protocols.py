@@ -62,6 +62,9 @@ class JointStudent(SoftTargetStudent, Protocol):
     `_check_validation` raises no errors that only some of the students may have.
     """
 
+    #: Fitted attributes that `_check_data` sets and that its encoded targets depend on.
+    _target_attributes: tuple
+
     @staticmethod
     def _fit_jointly(students, X, y_encoded, weights, soft, y, **options) -> Any:
         """Return the joint training of students that have checked the same rows.

@@ -169,7 +169,8 @@ def joint_student(student, params, checked=None):
     copied = clone(student).set_params(**params)
     copied._validate_params()
     set_python_numbers(copied)
-    for name in ("classes_", "encoder_", "n_features_in_", "feature_names_in_"):
+    names = *copied._target_attributes, "encoder_", "n_features_in_", "feature_names_in_"
+    for name in names:
         if hasattr(checked, name):
             setattr(copied, name, getattr(checked, name))
     return copied

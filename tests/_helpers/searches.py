@@ -2,21 +2,29 @@
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    DistilledClassifier,
+    TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
+)
 from tests._helpers.data import FIXED, blobs
 from tests._helpers.estimators import fitted_names
 
 WIDTHS = {"width": [2, 4]}
+SHORT = {"encoder": None, "width": 2, "max_iter": 25, "n_init": 1, "random_state": 0}
 
 
 def student(**options):
-    return TwoLayerPGDClassifier(
-        **{"encoder": None, "width": 2, "max_iter": 25, "n_init": 1, "random_state": 0, **options}
-    )
+    return TwoLayerPGDClassifier(**{**SHORT, **options})
+
+
+def regressor(**options):
+    return TwoLayerPGDRegressor(**{**SHORT, **options})
 
 
 def distilled(teacher=None, inner=None, **options):
@@ -35,6 +43,18 @@ def table(n_classes=3, n=90, seed=0):
     return blobs(n, n_classes, spread=3, seed=seed)
 
 
+def numbers(n=90, seed=0, n_targets=None):
+    """Rows of `table`, with a number that bends along them."""
+    X, y_encoded = table(n=n, seed=seed)
+    y = np.abs(X[:, 0]) + 0.3 * y_encoded + X[:, 1] ** 2
+    return X, y if n_targets is None else np.stack([y - k * X[:, 2] for k in range(n_targets)], 1)
+
+
+def predictions(model, X):
+    """Probabilities of a classifier, numbers of a regressor."""
+    return model.predict_proba(X) if is_classifier(model) else model.predict(X)
+
+
 def assert_same_results(search, expected, atol=1e-9):
     results = search.cv_results_
     assert list(results) == list(expected.cv_results_)
@@ -50,17 +70,20 @@ def assert_same_results(search, expected, atol=1e-9):
 
 def assert_same_search(estimator, grid=WIDTHS, data=None, fit_params=None, atol=1e-9, **options):
     """Fit both searches; return ours."""
-    X, y = table() if data is None else data
-    options = {"cv": 3, "scoring": "neg_log_loss", **options}
+    if data is None:
+        data = table() if is_classifier(estimator) else numbers()
+    X, y = data
+    scoring = "neg_log_loss" if is_classifier(estimator) else "neg_mean_absolute_error"
+    options = {"cv": 3, "scoring": scoring, **options}
     fit_params = {} if fit_params is None else fit_params
     expected = GridSearchCV(clone(estimator), grid, **options).fit(X, y, **fit_params)
     search = BatchedGridSearchCV(estimator, grid, **options).fit(X, y, **fit_params)
     assert_same_results(search, expected, atol)
     if hasattr(expected, "best_estimator_"):
         assert type(search.best_estimator_) is type(expected.best_estimator_)
-        np.testing.assert_array_equal(search.classes_, expected.classes_)
-        np.testing.assert_allclose(
-            search.predict_proba(X), expected.predict_proba(X), rtol=0, atol=atol
-        )
+        if is_classifier(estimator):
+            np.testing.assert_array_equal(search.classes_, expected.classes_)
+        found, there = predictions(search, X), predictions(expected, X)
+        np.testing.assert_allclose(found, there, rtol=0, atol=atol)
         assert search.score(X, y) == pytest.approx(expected.score(X, y), abs=atol)
     return search

@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -32,6 +39,9 @@ from tests._helpers.searches import (
     assert_same_search,
     batched,
     distilled,
+    numbers,
+    predictions,
+    regressor,
     student,
     table,
 )
@@ -50,6 +60,57 @@ def test_scores_are_those_of_grid_search(load, batch_size, optimizer):
     if optimizer == "nesterov":  # at the edge of stability rounding would grow
         estimator.set_params(learning_rate=0.1)
     assert_same_search(estimator, grid, (X[some], y[some]), cv=2)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
+@pytest.mark.parametrize("batch_size", [None, 64])
+@pytest.mark.parametrize("n_targets", [None, 2])
+def test_scores_of_regressors_are_those_of_grid_search(n_targets, batch_size, optimizer):
+    grid = {"width": [2, 6], "radius": [1.0, None], "random_state": [0, 1]}
+    estimator = regressor(max_iter=20, batch_size=batch_size, optimizer=optimizer)
+    if optimizer == "nesterov":
+        estimator.set_params(learning_rate=0.1)
+    data = numbers(n=150, n_targets=n_targets)
+    for scoring in (None, "neg_root_mean_squared_error"):
+        search = assert_same_search(estimator, grid, data, cv=2, scoring=scoring)
+    assert search.n_splits_ == 2
+    default = BatchedGridSearchCV(estimator, WIDTHS).fit(*data)  # KFold, and R2
+    expected = [cross_val_score(clone(estimator).set_params(width=w), *data) for w in (2, 4)]
+    found = [default.cv_results_[f"split{number}_test_score"] for number in range(5)]
+    np.testing.assert_allclose(np.transpose(found), expected, atol=1e-9)
+
+
+def test_losses_of_regressors_may_vary():
+    _, y = numbers()
+    grid = [
+        {"loss": ["squared_error", "huber"], "width": [2, 4]},
+        {"loss": ["huber"], "epsilon": [0.1, 0.5]},
+        {"loss": ["quantile"], "quantiles": [None, (0.1, 0.5), np.array([0.5])], "width": [2, 4]},
+        {"n_members": [2], "encoder": ["auto", None], "early_stopping": [False]},
+    ]
+    search = assert_same_search(regressor(), grid)
+    assert len(np.unique(search.cv_results_["mean_test_score"].round(9))) > 9
+    grid = {"alpha": [0.0, 0.5, 1.0, 1.5], "width": [2, 4], "loss": ["squared_error", "huber"]}
+    soft = {"soft_targets": y + np.random.RandomState(0).normal(size=len(y))}
+    for batch_size in (None, 16):
+        assert_same_search(regressor(batch_size=batch_size), grid, fit_params=soft, cv=2)
+
+
+def test_candidates_of_regressors_that_fail_leave_the_others_alone():
+    X, y = numbers()
+    grid = [
+        {"quantiles": [(0.9, 0.1), (0.5,)], "loss": ["quantile", "squared_error"]},
+        {"loss": ["absolute"]},
+        {"width": [3], "epsilon": [1.0]},
+    ]
+    scores = []
+    for kind in (GridSearchCV, BatchedGridSearchCV):
+        with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+            search = kind(regressor(), grid, cv=2).fit(X, y)
+        scores.append(search.cv_results_["mean_test_score"])
+        assert search.best_params_ == {"loss": "quantile", "quantiles": (0.5,)}
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-9)
+    assert np.isfinite(scores[0]).sum() == 1
 
 
 @pytest.mark.slow
@@ -137,10 +198,12 @@ class Seen:
         (student(), {"width": [2, 4]}),
         (distilled(), {"student__width": [2, 4], "alpha": [0.5, 1.0]}),
         (make_pipeline(StandardScaler(), student()), {"twolayerpgdclassifier__width": [2, 4]}),
+        (regressor(), {"width": [2, 4]}),
+        (make_pipeline(StandardScaler(), regressor()), {"twolayerpgdregressor__width": [2, 4]}),
     ],
 )
 def test_scorers_see_what_a_fit_leaves(estimator, grid):
-    X, y = table()
+    X, y = table() if is_classifier(estimator) else numbers()
     scorers = [Seen(), Seen()]
     for kind, scorer in zip((GridSearchCV, BatchedGridSearchCV), scorers, strict=True):
         kind(estimator, grid, cv=2, scoring=scorer).fit(X, y)
@@ -148,7 +211,7 @@ def test_scorers_see_what_a_fit_leaves(estimator, grid):
         assert type(seen) is type(estimator)
         assert vars(seen).keys() == vars(expected).keys()
         assert str(seen) == str(expected)
-        np.testing.assert_allclose(seen.predict_proba(X), expected.predict_proba(X), atol=1e-9)
+        np.testing.assert_allclose(predictions(seen, X), predictions(expected, X), atol=1e-9)
         assert pickle.loads(pickle.dumps(seen)).score(X, y) == expected.score(X, y)
     inner, reference = scorers[1].estimators[-1], scorers[0].estimators[-1]
     for step in ("student_", "steps"):
@@ -159,7 +222,7 @@ def test_scorers_see_what_a_fit_leaves(estimator, grid):
     for name in fitted_names(reference):
         ours, theirs = getattr(inner, name), getattr(reference, name)
         assert type(ours) is type(theirs)
-        if not isinstance(theirs, str):
+        if theirs is not None and not isinstance(theirs, str):
             np.testing.assert_allclose(np.array(ours, float), np.array(theirs, float), atol=1e-9)
 
 
@@ -184,6 +247,22 @@ def test_a_class_in_a_single_group_is_an_error_of_fits_that_hold_groups_out():
             scores.append(search.cv_results_["mean_test_score"])
     np.testing.assert_allclose(scores[1], scores[0])
     assert np.isnan(scores[0]).tolist() == [False, False, True, True, False, False]
+
+
+def test_groups_and_weights_of_regressors():
+    y = numbers()[1]
+    weights = np.random.RandomState(0).uniform(0, 2, len(y))
+    weights[::7] = 0
+    options = {"cv": GroupKFold(3), "scoring": None}
+    given = {"groups": np.arange(len(y)) % 7, "sample_weight": weights}
+    assert_same_search(regressor(), WIDTHS, fit_params=given, **options)
+    frame = pd.DataFrame(numbers()[0], columns=["a", "b", "c"])
+    frame["d"] = np.where(np.arange(len(y)) % 3, "x", "y")
+    assert_same_search(regressor(encoder="auto"), WIDTHS, (frame, y))
+    with config_context(enable_metadata_routing=True):
+        one = regressor(early_stopping=True)
+        one.set_fit_request(groups=True, sample_weight=True).set_score_request(sample_weight=True)
+        assert_same_search(one, WIDTHS, fit_params=given, **options)
 
 
 def test_groups_and_weights():
@@ -433,9 +512,9 @@ def test_scorers_in_a_dict_leave_nothing_of_the_prefitted_search():
     assert pickle.loads(pickle.dumps(search)).score(X, y) == search.score(X, y)
 
 
-def test_labels_are_needed():
+def test_targets_are_needed():
     X, _ = table()
-    with pytest.raises(ValueError, match="needs the labels y"):
+    with pytest.raises(ValueError, match="needs the targets y"):
         batched().fit(X)
 
 

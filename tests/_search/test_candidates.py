@@ -197,13 +197,14 @@ def test_a_recording_student_keeps_what_a_student_would_train_on():
     one = student()
     recording = RecordingStudent.like(one).fit(X.tolist(), y, weights, soft)
     expected = one._check_data(X, y, weights, soft)
-    checked, kept = recording.training_set(None)
+    checked, kept = recording.training_set(one)
     for name, array in zip(("X", "y_encoded", "weights", "soft"), expected, strict=True):
         assert_array_equal(kept[name], array)
     assert kept["y"] is y
     assert_array_equal(checked.classes_, [0, 1, 2])
-    encoded = recording.training_set("auto")[1]
-    assert recording.training_set(TableEncoder())[1] is encoded  # once for both
+    encoded = recording.training_set(student(encoder="auto"))[1]
+    again = recording.training_set(student(encoder=TableEncoder(), width=4))[1]
+    assert again is encoded  # once for both
     expected = TableEncoder().fit(X, sample_weight=weights).transform(X[weights > 0])
     assert_array_equal(encoded["X"], expected)
     assert get_tags(recording) == get_tags(one)

@@ -14,7 +14,16 @@ from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import Recorder
-from tests._helpers.searches import WIDTHS, assert_same_results, batched, distilled, student, table
+from tests._helpers.searches import (
+    WIDTHS,
+    assert_same_results,
+    batched,
+    distilled,
+    numbers,
+    regressor,
+    student,
+    table,
+)
 
 
 def halved(grid=None, **options):
@@ -39,12 +48,17 @@ def rounds(search):
 
 
 @pytest.mark.parametrize("options", [{}, {"early_stopping": False}, {"batch_size": 16}])
-def test_candidates_that_are_kept_end_as_if_nothing_had_been_discarded(options):
-    X, y = table()
-    search = halved(scoring="neg_log_loss")
-    search.estimator.set_params(**options)
+@pytest.mark.parametrize(
+    ("make", "data", "scoring"), [(student, table, "neg_log_loss"), (regressor, numbers, "r2")]
+)
+def test_candidates_that_are_kept_end_as_if_nothing_had_been_discarded(
+    make, data, scoring, options
+):
+    X, y = data()
+    search = halved(scoring=scoring)
+    search.estimator = make(max_iter=27, n_iter_no_change=27, **options)
     search.fit(X, y)
-    whole = batched(search.estimator, search.param_grid, scoring="neg_log_loss").fit(X, y)
+    whole = batched(search.estimator, search.param_grid, scoring=scoring).fit(X, y)
     *_, last = rounds(search)
     assert len(last) == 1
     kept = search.cv_results_["iter"] == 2

@@ -2,6 +2,7 @@
 
 from numbers import Integral, Real
 
+from sklearn_kd._networks.input_checks import SINGLE_ROWS
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions
 
@@ -59,3 +60,17 @@ class TwoLayerNetworkMixin:
         from sklearn_kd._networks.two_layer import training
 
         return training.fit(self, rows, **options)
+
+
+def fit_jointly(students, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options):
+    """Return the joint training of many students on the same checked data.
+
+    The students have ``classes_``, or the units of the targets, and ``weights`` do not contain
+    class weights yet. The other arguments are those of `_fit_targets`, and ``options`` those of
+    `JointTraining`.
+    """
+    from sklearn_kd._networks.training_data import CheckedRows
+    from sklearn_kd._networks.two_layer.joint_training import JointTraining
+
+    rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
+    return JointTraining(students, rows, **options)

@@ -5,8 +5,8 @@ from numbers import Real
 from sklearn.base import BaseEstimator
 
 from sklearn_kd._networks.base import NetworkClassifierMixin
-from sklearn_kd._networks.input_checks import SINGLE_ROWS, check_loss
-from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin
+from sklearn_kd._networks.input_checks import check_loss
+from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin, fit_jointly
 from sklearn_kd._networks.two_layer.forward import predict_outputs
 from sklearn_kd._networks.two_layer.members import mean_prediction
 from sklearn_kd._utils.array_api import numpy_inputs
@@ -386,20 +386,7 @@ class TwoLayerPGDClassifier(
                 "out: set a radius)",
             )
 
-    @staticmethod
-    def _fit_jointly(
-        students, X, y_encoded, weights, soft, y, *, validation=SINGLE_ROWS, **options
-    ):
-        """Return the joint training of many students on the same checked data.
-
-        The students have ``classes_``, and ``weights`` do not contain class weights yet. The other
-        arguments are those of `_fit_targets`, and ``options`` those of `JointTraining`.
-        """
-        from sklearn_kd._networks.training_data import CheckedRows
-        from sklearn_kd._networks.two_layer.joint_training import JointTraining
-
-        rows = CheckedRows(X, y_encoded, weights, soft, y, validation)
-        return JointTraining(students, rows, **options)
+    _fit_jointly = staticmethod(fit_jointly)
 
     @numpy_inputs
     def _logits(self, X):

@@ -1,4 +1,4 @@
-"""Train many fits of TwoLayerPGDClassifier on the same rows in shared matrix products."""
+"""Train many fits of a two-layer network on the same rows in shared matrix products."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_kd._networks.input_checks import check_groups_to_hold_out, weigh_classes
+from sklearn_kd._networks.input_checks import weigh_classes
 from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
@@ -45,10 +45,10 @@ class JointTraining:
 
     Parameters
     ----------
-    students : list of TwoLayerPGDClassifier
-        With ``classes_`` set, and validated parameters.
+    students : list of TwoLayerPGDClassifier, or of TwoLayerPGDRegressor
+        With ``classes_``, or the units of the targets, set, and validated parameters.
     rows : CheckedRows
-        Without class weights. ``soft`` may be a list of the soft labels of each student.
+        Without class weights. ``soft`` may be a list of the soft targets of each student.
     share_minibatches : bool, default=False
         Give all fits the order of rows and the held-out rows of the first, whatever their seeds.
     limit : float, default=inf
@@ -87,8 +87,9 @@ class JointTraining:
                 est._check_values(soft is not None, holds_out=est.early_stopping)
                 if rows.validation.has_rows:
                     check_validation_rows_are_used(est)
-                check_groups_to_hold_out(est, rows.validation, rows.y_encoded, rows.weights, soft)
-                data_key = repr(est.class_weight)
+                est._check_groups(rows.validation, rows.y_encoded, rows.weights, soft)
+                # fits of other losses of numbers have other targets
+                data_key = repr(getattr(est, "class_weight", None)), est._learning_task()
                 if data_key not in data_of:
                     data_of[data_key] = _weighted_data(est, rows)
                 data = data_of[data_key]

@@ -5,7 +5,7 @@ from numbers import Real
 from sklearn.base import BaseEstimator
 
 from sklearn_kd._networks.base import NetworkRegressorMixin
-from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin
+from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin, fit_jointly
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer.forward import predict_outputs
 from sklearn_kd._networks.two_layer.members import mean_output
@@ -328,6 +328,8 @@ class TwoLayerPGDRegressor(
         """
         validation = groups, X_val, y_val, sample_weight_val
         return self._fit_given_rows(X, y, sample_weight, soft_targets, *validation)
+
+    _fit_jointly = staticmethod(fit_jointly)
 
     @numpy_inputs
     def _standardized(self, X):

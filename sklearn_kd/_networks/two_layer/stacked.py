@@ -218,13 +218,13 @@ def _fold_weights(plan, weights):
 
 
 def _joined_segments(segments):
-    """Join neighboring segments of the cross-entropy, since many short losses take long to call."""
+    """Join neighboring segments of an equal loss, since many short losses take long to call."""
     joined, size = [], 0
     for students, each in segments:
         n_students = students.stop - students.start
         values = each.values.expand(n_students, -1, -1)
         size += values.numel() * values.element_size()
-        is_alike = joined and joined[-1][1].loss is each.loss is losses.cross_entropy
+        is_alike = joined and joined[-1][1].loss is each.loss
         if is_alike and size <= MAX_REPEATED_TARGET_BYTES:
             before, _, all_values = joined[-1]
             joined[-1] = slice(before.start, students.stop), each, [*all_values, values]

@@ -21,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import (
-    BatchedGridSearchCV,
     DistilledClassifier,
     SelfDistillClassifier,
     TableEncoder,
@@ -445,6 +444,70 @@ def test_partial_fit_after_a_constant_batch():
     assert model.score(X, y) > 0.7
 
 
+# Joint training
+
+
+@ALL_LOSSES
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("n_targets", [None, 2])
+def test_joint_training_is_that_of_single_fits(options, batch_size, n_targets):
+    X, y = numbers(80, n_targets)
+    labels = [0.9 * y, y + 0.1]
+    settings = [{"width": 4}, {"alpha": 0.5}, {"width": 4, "alpha": 0.0}, {"n_members": 2}]
+    settings += [{"width": 6, "early_stopping": "auto"}, {"epsilon": 0.3}, {"n_init": 2}]
+    base = regressor(batch_size=batch_size, early_stopping=True, **options)
+    students, softs = [clone(base).set_params(**each) for each in settings], []
+    for number, student in enumerate(students):
+        *rows, soft = student._check_data(X, y, None, labels[number % 2])
+        softs.append(soft)
+    students.append(regressor(width=3))
+    joint = TwoLayerPGDRegressor._fit_jointly(students, *rows, [*softs, None], y)
+    joint.advance()
+    assert "must be even" in str(joint.fits.pop().error)
+    for number, (student, each) in enumerate(zip(students, settings, strict=False)):
+        assert joint.fits[number].error is None
+        alone = clone(base).set_params(**each).fit(X, y, soft_targets=labels[number % 2])
+        assert student.n_iter_ == alone.n_iter_
+        assert_allclose(student.predict(X), alone.predict(X), rtol=0, atol=1e-9)
+        assert_allclose(student.loss_curve_, alone.loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["groups", "rows"])
+def test_joint_training_holds_out_what_single_fits_do(kind):
+    X, y = numbers(120)
+    given = {"groups": np.repeat(np.arange(20), 6)}
+    if kind == "rows":
+        X_val, y_val = numbers(40, seed=1)
+        given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": np.arange(40)}
+    students = [regressor(width=width, early_stopping=True) for width in (4, 8)]
+    students.append(regressor(early_stopping=False))
+    for student in students:
+        rows = student._check_data(X, y, None, None)
+    validation = students[0]._check_validation(X, rows[1], None, is_joint=True, **given)
+    joint = TwoLayerPGDRegressor._fit_jointly(students, *rows, y, validation=validation)
+    joint.advance()
+    for student in students[:2]:
+        alone = clone(student).fit(X, y, **given)
+        assert_allclose(student.predict(X), alone.predict(X), rtol=0, atol=1e-9)
+        assert_allclose(student.validation_loss_curve_, alone.validation_loss_curve_, rtol=1e-9)
+    assert (joint.fits[2].error is None) == (kind == "groups")
+
+
+def test_groups_that_cannot_be_held_out_end_single_fits_of_a_joint_training():
+    X, y = numbers(60)
+    students = [regressor(early_stopping=early_stopping) for early_stopping in (True, False)]
+    for student in students:
+        rows = student._check_data(X, y, None, None)
+    groups = {"groups": np.zeros(60)}
+    with pytest.raises(ValueError, match="all rows are in one group"):
+        students[0]._check_validation(X, rows[1], None, **groups)
+    validation = students[0]._check_validation(X, rows[1], None, is_joint=True, **groups)
+    joint = TwoLayerPGDRegressor._fit_jointly(students, *rows, y, validation=validation)
+    joint.advance()
+    assert "all rows are in one group" in str(joint.fits[0].error)
+    assert joint.fits[1].error is None
+
+
 # Life as an estimator
 
 
@@ -595,7 +658,6 @@ def test_meta_estimators_of_classifiers_refuse_it():
         DistilledClassifier(student=regressor()),
         SelfDistillClassifier(regressor()),
         SelfDistillClassifier(regressor(early_stopping=False)),
-        BatchedGridSearchCV(regressor(), {"width": [4, 8]}),
     ):
         with pytest.raises(TypeError, match=r"TwoLayerPGDRegressor|regressor"):
             model.fit(X, labels)
