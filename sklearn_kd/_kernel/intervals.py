@@ -1,12 +1,13 @@
-"""Prediction intervals of KernelTeacherRegressor, in blocks of rows.
+"""Prediction intervals and quantiles of KernelTeacherRegressor, in blocks of rows.
 
 This module imports torch, so that the estimator imports it inside its methods.
 """
 
 import numpy as np
+import torch
 
 from sklearn_kd._core.kernel import kernels
-from sklearn_kd._core.kernel.jackknife import LeaveOneOut, interval_ends
+from sklearn_kd._core.kernel.jackknife import LeaveOneOut, interval_ends, quantile_values
 from sklearn_kd._kernel.ridge_fit import (
     KERNEL_BLOCK_BYTES,
     empty_square,
@@ -24,7 +25,32 @@ from sklearn_kd._utils.device import (
 
 
 def predict_ends(est, rows, dual, state, coverage):
-    """Return the ends of the intervals of rows, in standardized units.
+    """Return the ends of the intervals of rows, (n_samples, n_outputs, 2), in standardized units.
+
+    The parameters are those of `_of_held_out_fits`.
+    """
+
+    def ends(values, residuals, weights, n_distinct):
+        found = interval_ends(values, residuals.abs(), weights, coverage, n_distinct)
+        return torch.stack(found, dim=1)
+
+    return _of_held_out_fits(est, rows, dual, state, ends, 2)
+
+
+def predict_quantile_values(est, rows, dual, state, levels):
+    """Return the quantiles of rows, (n_samples, n_outputs, n_levels), in standardized units.
+
+    The parameters are those of `_of_held_out_fits`.
+    """
+
+    def quantiles(values, residuals, weights, n_distinct):
+        return quantile_values(values, residuals, weights, levels, n_distinct)
+
+    return _of_held_out_fits(est, rows, dual, state, quantiles, len(levels))
+
+
+def _of_held_out_fits(est, rows, dual, state, summary, n_values):
+    """Return what is computed of the predictions of fits without each training row.
 
     Parameters
     ----------
@@ -36,11 +62,14 @@ def predict_ends(est, rows, dual, state, coverage):
         Dual weights and offsets of the fit, in standardized units.
     state : dict of ndarray
         What `held_out_state` returned.
-    coverage : float
+    summary : callable
+        Is called with predictions for new rows (n_new, n_rows), signed residuals and weights of the
+        training rows (n_rows,) and the number of distinct rows. Returns (n_new, n_values).
+    n_values : int
 
     Returns
     -------
-    ndarray of float64 of shape (n_samples, n_outputs, 2)
+    ndarray of float64 of shape (n_samples, n_outputs, n_values)
     """
     device, dtype = resolve_device(est.device), est.X_fit_.dtype
     part = to_tensor(state["part"], device=device)
@@ -55,7 +84,7 @@ def predict_ends(est, rows, dual, state, coverage):
     check_budget(fixed_bytes + row_bytes, device, advice, limit=limit, what="predict_interval")
     free_bytes = min(available_bytes(device), limit) - fixed_bytes
     size = max(1, int(min(KERNEL_BLOCK_BYTES, free_bytes) // row_bytes))
-    ends = np.empty((len(rows), residuals.shape[1], 2))
+    found = np.empty((len(rows), residuals.shape[1], n_values))
     with thread_scope(len(rows) * est.X_fit_.size):
         predictions = _predictor(est, centers, kernel, dual, state)
         unit = kernels.unit_rows(centers, kernel)
@@ -64,15 +93,9 @@ def predict_ends(est, rows, dual, state, coverage):
             new = to_tensor(rows[block], dtype=dtype, device=device)
             cross = kernels.cross(new, unit, kernel)
             for output, values in enumerate(predictions(cross)):
-                found = interval_ends(
-                    values.double()[:, part],
-                    residuals[:, output].abs(),
-                    weights,
-                    coverage,
-                    n_distinct,
-                )
-                ends[block, output] = np.column_stack([to_numpy(end) for end in found])
-    return ends
+                each = summary(values.double()[:, part], residuals[:, output], weights, n_distinct)
+                found[block, output] = to_numpy(each)
+    return found
 
 
 def _predictor(est, centers, kernel, dual, state):

@@ -169,6 +169,45 @@ def test_intervals_equal_jackknife_plus_by_refits(coverage, counts, fit_intercep
     np.testing.assert_allclose(difference, 0, atol=1e-10)
 
 
+LEVELS = (0.1, 0.3, 0.5, 0.9)
+
+
+def quantiles_of(values, n_groups):
+    """Return quantiles of values (n, ...) by their ranks among n and one infinite one."""
+    found = []
+    for q in LEVELS:
+        n = len(values)
+        rank = int(np.ceil(max(q, 1 - q) * (n + n / n_groups) * (1 - 1e-9))) - 1
+        ascending = np.sort(values, axis=0)
+        both = ascending[rank], ascending[::-1][rank]
+        found.append(np.mean(both, axis=0) if q == 0.5 else both[int(q < 0.5)])
+    return np.stack(found, axis=-1)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("counts", ["ones", "copies"])
+def test_quantiles_equal_those_of_refits(counts, fit_intercept, rng):
+    X, Y = waves(30, 2)
+    counts = np.ones(30, int) if counts == "ones" else rng.randint(1, 4, size=30)
+    again = np.repeat(np.arange(30), counts)
+    Y_again = Y[again] + rng.normal(size=(len(again), 2))
+    Z = rng.normal(size=(7, 3))
+    model = KernelTeacherRegressor(rbf, fit_intercept=fit_intercept, ridge=0.2, **AS_GIVEN)
+    model.fit(X[again], Y_again)
+    t, mean, scale = standardized(Y_again, np.ones(len(again)))
+    K, crosses = rbf(X[again], X[again]), rbf(Z, X[again])
+    values = np.empty((len(t), 7, 2))
+    for i in range(len(t)):
+        rest = again != again[i]
+        dual, offset = refit(K[rest][:, rest], t[rest], np.ones(rest.sum()), 0.2, fit_intercept)
+        residual = t[i] - K[i, rest] @ dual - offset
+        values[i] = crosses[:, rest] @ dual + offset + residual
+    found = model.predict_quantiles(Z, LEVELS)
+    assert found.shape == (7, 2, 4)
+    difference = (found - mean[:, None]) / scale[:, None] - quantiles_of(values, 30)
+    np.testing.assert_allclose(difference, 0, atol=1e-10)
+
+
 @pytest.mark.parametrize("options", SOLVERS[3:], ids=str)
 def test_intervals_of_other_solvers_equal_cv_plus_by_refits(options, rng):
     X, y = waves(50)
@@ -183,7 +222,7 @@ def test_intervals_of_other_solvers_equal_cv_plus_by_refits(options, rng):
     assert sorted(np.bincount(fold)) == [10] * 5
     t, mean, scale = standardized(y, np.ones(50))
     K = rbf(X, X)
-    lower, upper = np.empty((2, 50, 7))
+    lower, upper, signed = np.empty((3, 50, 7))
     for i in range(50):
         rest = fold != fold[i]
         if "training_time" in options:
@@ -194,13 +233,19 @@ def test_intervals_of_other_solvers_equal_cv_plus_by_refits(options, rng):
             dual = refit(K[rest][:, rest], t[rest], np.ones(rest.sum()), 0.3)[0][:, 0]
         own = K[i, rest] @ dual
         assert model.loo_prediction_[i] == pytest.approx(mean[0] + scale[0] * own, abs=1e-5)
-        residual = abs(t[i, 0] - own)
+        residual = t[i, 0] - own
         values = rbf(Z, X[rest]) @ dual
-        lower[i], upper[i] = values - residual, values + residual
+        lower[i], upper[i] = values - abs(residual), values + abs(residual)
+        signed[i] = values + residual
     rank = 45  # ceil(0.9 * 51) - 1
     expected = np.column_stack([-np.sort(-lower, axis=0)[rank], np.sort(upper, axis=0)[rank]])
     np.testing.assert_allclose(
         model.predict_interval(Z), mean + scale * expected, atol=1e-5 * scale[0]
+    )
+    np.testing.assert_allclose(
+        model.predict_quantiles(Z, LEVELS),
+        mean + scale * quantiles_of(signed, 50),
+        atol=1e-5 * scale[0],
     )
 
 
@@ -224,6 +269,8 @@ def test_weights_equal_repetition(options, n_outputs, rng):
         np.testing.assert_allclose(
             other.predict_interval(X, 0.8), weighted.predict_interval(X, 0.8), **close
         )
+        quantiles = [each.predict_quantiles(X, LEVELS) for each in (other, weighted)]
+        np.testing.assert_allclose(*quantiles, **close)
     values = weighted.loo_prediction_
     np.testing.assert_allclose(repeated.loo_prediction_, values[again][order], **close)
     np.testing.assert_allclose(without.loo_prediction_, values[~zero], **close)
@@ -263,6 +310,9 @@ def test_shift_and_scale_of_the_targets_are_units(options, scale, shift):
         np.testing.assert_allclose(found, getattr(plain, name)(X), **close)
     found = (other.loo_prediction_ - shift) / scale
     np.testing.assert_allclose(found, plain.loo_prediction_, **close)
+    levels = LEVELS if scale > 0 else tuple(1 - q for q in reversed(LEVELS))
+    found = np.sort((other.predict_quantiles(X, levels) - shift) / scale, axis=1)
+    np.testing.assert_allclose(found, plain.predict_quantiles(X, LEVELS), **close)
 
 
 @pytest.mark.parametrize("options", SOLVERS, ids=str)
@@ -273,6 +323,7 @@ def test_constant_targets(options):
     np.testing.assert_array_equal(model.predict(X)[:, 0], 0.1)
     np.testing.assert_array_equal(model.loo_prediction_[:, 0], 0.1)
     np.testing.assert_array_equal(model.predict_interval(X)[:, 0], 0.1)
+    np.testing.assert_array_equal(model.predict_quantiles(X, LEVELS)[:, 0], 0.1)
     assert model.target_scale_[0] == 0
     alone = KernelTeacherRegressor(**options, random_state=0).fit(X, Y[:, 0])
     np.testing.assert_array_equal(alone.predict(X), 0.1)
@@ -291,7 +342,10 @@ def test_few_rows(options, n_rows):
         model.predict_interval(X)
     with pytest.raises(ValueError, match="at least 10 distinct"):
         KernelTeacherRegressor().fit(np.repeat(X, 50, axis=0), np.repeat(y, 50)).predict_interval(X)
+    with pytest.raises(ValueError, match=r"quantiles=\[0.5, 0.9\] need at least 10 distinct"):
+        model.predict_quantiles(X, (0.5, 0.9))
     if n_rows == 9:
+        assert (np.diff(model.predict_quantiles(X, (0.15, 0.5, 0.85))) > 0).all()
         assert (np.diff(model.predict_interval(X, 0.8)) > 0).all()
 
 
@@ -328,6 +382,7 @@ def test_several_outputs_are_those_of_single_fits(options):
     column = KernelTeacherRegressor(random_state=0, **options).fit(X, Y[:, :1])
     assert column.predict(X).shape == column.loo_prediction_.shape == (60, 1)
     assert column.predict_interval(X).shape == (60, 1, 2)
+    assert column.predict_quantiles(X, LEVELS).shape == (60, 1, 4)
 
 
 @pytest.mark.parametrize("options", SOLVERS, ids=str)
@@ -356,6 +411,17 @@ def test_blocks_of_rows_do_not_matter(monkeypatch, rng):
     model.set_params(max_memory=1e-6)
     with pytest.raises(MemoryError, match=r"predict_interval needs about .*max_memory allows"):
         model.predict_interval(Z)
+
+
+def test_quantiles_are_at_most_their_level_of_the_targets():
+    X, y = waves(2000, seed=3)
+    model = KernelTeacherRegressor(random_state=0).fit(X[:300], y[:300])
+    found = model.predict_quantiles(X[300:], LEVELS)
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_allclose((y[300:, None] <= found).mean(axis=0), LEVELS, atol=0.04)
+    for bad in ((0.9, 0.1), 0.5, (0, 0.5), "median", ()):
+        with pytest.raises(ValueError, match="quantiles must be ascending"):
+            model.predict_quantiles(X, bad)
 
 
 def test_intervals_grow_with_coverage():

@@ -2,8 +2,11 @@ r"""Prediction intervals by jackknife+ and CV+ (Barber, Candes, Ramdas and Tibsh
 
 Let f_{-i} be the fit without row i, and R_i the absolute residual of row i under it. The interval
 of a new row x at coverage 1 - a lies between the lower quantile of f_{-i}(x) - R_i and the upper
-quantile of f_{-i}(x) + R_i, both of n values and one that is infinite.
+quantile of f_{-i}(x) + R_i, both of n values and one that is infinite. Quantiles of the target of x
+are those of f_{-i}(x) + r_i with the signed residual r_i, and one value that is infinite.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -71,16 +74,50 @@ def interval_ends(
     -------
     lower, upper : tensor of shape (m,)
     """
-    share = coverage * (1 + 1 / n_distinct)
-    weights = weights / weights.sum()
-    upper = _quantile(values + residuals, weights, share)
-    return -_quantile(residuals - values, weights, share), upper
+    weights, share = weights / weights.sum(), coverage * (1 + 1 / n_distinct)
+    upper = _quantiles(values + residuals, weights, [share])[0]
+    return -_quantiles(residuals - values, weights, [share])[0], upper
 
 
-def _quantile(values: Tensor, weights: Tensor, share: float) -> Tensor:
-    """Return the least value of each row up to which the weights sum to ``share``, or the last."""
+def quantile_values(
+    values: Tensor, residuals: Tensor, weights: Tensor, levels: Sequence[float], n_distinct: int
+) -> Tensor:
+    """Return one-sided quantiles of the targets of new rows, (m, n_levels).
+
+    The value of a level q above 1/2 is the least one up to which there is a share of q, where the
+    value that is infinite counts as one of the values. For a level below 1/2 it is the largest
+    one from which on there is a share of 1 - q. The median is the mean of both.
+
+    Parameters
+    ----------
+    values : tensor of shape (m, n)
+        Predictions for m new rows of the fits without each of n rows.
+    residuals : tensor of shape (n,)
+        Signed residuals of these rows, the target less the prediction.
+    weights : tensor of shape (n,)
+    levels : sequence of float
+        Ascending.
+    n_distinct : int
+        Of rows, whose mean weight the value that is infinite has.
+    """
+    weights, factor = weights / weights.sum(), 1 + 1 / n_distinct
+    lower, upper = [q for q in levels if q <= 0.5], [q for q in levels if q >= 0.5]
+    targets, found = values + residuals, []
+    if lower:
+        found += _quantiles(-targets, weights, [(1 - q) * factor for q in lower])
+        found = [-each for each in found]
+    if upper:
+        found += _quantiles(targets, weights, [q * factor for q in upper])
+    if 0.5 in levels:
+        first = len(lower) - 1
+        found[first : first + 2] = [(found[first] + found[first + 1]) / 2]
+    return torch.stack(found, dim=1)
+
+
+def _quantiles(values: Tensor, weights: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Return the least value of each row up to which the weights sum to each share, or the last."""
     ordered, order = values.sort(dim=1)
     sums = weights[order].cumsum(dim=1)
-    wanted = sums.new_full((len(sums), 1), share * (1 - SHARE_TOLERANCE))
+    wanted = sums.new_tensor(shares).mul_(1 - SHARE_TOLERANCE).repeat(len(sums), 1)
     position = torch.searchsorted(sums, wanted).clamp_(max=values.shape[1] - 1)
-    return ordered.gather(1, position)[:, 0]
+    return list(ordered.gather(1, position).unbind(dim=1))
