@@ -9,6 +9,7 @@ from sklearn_kd._networks.resolve import stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.regression_targets import (
     check_numbers,
     check_soft_numbers,
@@ -156,12 +157,15 @@ def check_regression_data(
     weights : ndarray of float64 of shape (n_samples,)
         Positive.
     soft_targets : ndarray of float64 of shape (n_samples, n_targets) or None
-        In the same units.
+        In the same units. Quantiles of a teacher have the shape (n_samples, n_targets, n_levels),
+        with NaN in the rows without soft targets.
     """
     X, y, weights = _checked_rows(
         est, X, y, sample_weight, soft_targets, reset=reset, is_regression=True
     )
-    soft = None if soft_targets is None else check_soft_numbers(soft_targets, y)
+    soft = None
+    if soft_targets is not None:
+        soft = check_soft_numbers(soft_targets, y, est.quantiles_)
     X, y, weights, soft = _of_positive_weight(X, y, weights, soft)
     if encoded is not None:
         est.encoder_, X = encoded
@@ -347,17 +351,7 @@ def check_quantiles(est):
                 "quantiles=None, or the loss."
             )
         return None
-    try:
-        levels = np.asarray([0.5] if est.quantiles is None else est.quantiles, dtype=np.float64)
-    except (TypeError, ValueError):
-        levels = np.zeros(0)
-    is_between = levels.ndim == 1 and levels.size > 0 and ((levels > 0) & (levels < 1)).all()
-    if not is_between or (np.diff(levels) <= 0).any():
-        raise ValueError(
-            "quantiles must be ascending numbers between 0 and 1, such as (0.05, 0.5, 0.95), got "
-            f"{est.quantiles}."
-        )
-    return levels
+    return check_levels([0.5] if est.quantiles is None else est.quantiles)
 
 
 def check_loss(est, *, is_bounded, advice):

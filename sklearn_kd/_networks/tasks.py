@@ -127,11 +127,19 @@ class RegressionTask:
         """Return the `LossTargets` of numbers and those of a teacher (or None), (rows, targets).
 
         Squared errors from both have, but for a constant, the gradient of those from their mean.
+        The quantiles of a teacher, (rows, targets, levels), have a loss of their own.
         """
         loss = self._loss(dtype, device)
         given = to_tensor(np.ascontiguousarray(y.T), dtype=dtype, device=device)
         values = given[None]
-        if soft is not None:
+        if soft is not None and soft.ndim == 3:
+            by_output = np.ascontiguousarray(soft.reshape(len(soft), -1).T)
+            is_missing = np.isnan(by_output[:1])
+            shares = np.where(is_missing, 0.0, alpha)
+            rows = np.concatenate([np.where(is_missing, 0.0, by_output), y.T, shares])
+            values = to_tensor(rows, dtype=dtype, device=device)[None]
+            loss = losses.QuantileDistillation(loss)
+        elif soft is not None:
             soft = to_tensor(np.ascontiguousarray(soft.T), dtype=dtype, device=device)
             if self.loss == "squared_error":
                 values = targets.mixed_targets(soft, given, soft.new_tensor([alpha]))

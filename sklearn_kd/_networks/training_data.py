@@ -30,7 +30,8 @@ class CheckedRows:
     #: (n_samples,) int, indices into the classes, or (n_samples, n_targets), standardized numbers
     y_encoded: np.ndarray
     weights: np.ndarray  # (n_samples,)
-    #: (n_samples, n_classes or n_targets); for joint training also a list of those of each network
+    #: (n_samples, n_classes or n_targets), or quantiles (n_samples, n_targets, n_levels); for joint
+    #: training also a list of those of each network
     soft: np.ndarray | list | None
     y: object  # labels or numbers as given, for callbacks
     validation: ValidationSource = SINGLE_ROWS  # without class weights

@@ -18,7 +18,7 @@ MAX_TARGET_SHARE = 2.0**-40
 ALIGNMENT_DEVIATIONS, MIN_ALIGNMENT_ROWS = 2.0, 100
 
 
-def check_numbers(values, name, *, allow_nan=False):
+def check_numbers(values, name, *, allow_nan=False, max_dimensions=2):
     """Return the targets called ``name`` as an array of finite float64 of one or two dimensions.
 
     Parameters
@@ -27,6 +27,8 @@ def check_numbers(values, name, *, allow_nan=False):
     name : str
     allow_nan : bool, default=False
         Whether NaN is allowed.
+    max_dimensions : int, default=2
+        Three where quantiles may follow as a last dimension.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def check_numbers(values, name, *, allow_nan=False):
         values = values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers for a regression: {error}.") from error
-    if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[1]):
+    if not 1 <= values.ndim <= max_dimensions or 0 in values.shape[1:]:
         raise ValueError(
             f"{name} should be of shape (n_samples,) or (n_samples, n_targets), got an array of "
             f"shape {values.shape}."
@@ -59,24 +61,70 @@ def _pandas_numbers(values, name):
         raise ValueError(f"{name} must be numbers for a regression: {error}.") from error
 
 
-def check_soft_numbers(soft_targets, y):
-    """Return the numbers of a teacher, of the shape of the checked ``y``.
+def check_soft_numbers(soft_targets, y, levels=None):
+    """Return the numbers of a teacher, of the shape of the checked ``y``, or its quantiles.
 
     A row of NaN has no soft targets, which means that it has its targets ``y``.
+
+    Parameters
+    ----------
+    soft_targets : array-like of shape (n_samples,) or (n_samples, n_targets)
+        With ``levels`` also (n_samples, n_levels) for a ``y`` of one dimension, and (n_samples,
+        n_targets, n_levels).
+    y : ndarray of float64 of shape (n_samples,) or (n_samples, n_targets)
+    levels : ndarray of shape (n_levels,), optional
+        Levels of the quantiles that are learned.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_targets, \
+            n_levels)
+        Three dimensions are quantiles, ascending, with NaN in the rows without soft targets.
 
     Warns
     -----
     SoftTargetsAlignmentWarning
-        If no target is correlated with its soft targets.
+        If no target is correlated with its soft targets, or if quantiles descend on average.
     """
-    soft = check_numbers(soft_targets, "soft_targets", allow_nan=True)
+    dimensions = 2 if levels is None else 3
+    soft = check_numbers(soft_targets, "soft_targets", allow_nan=True, max_dimensions=dimensions)
+    if levels is not None and soft.shape == (*y.shape, len(levels)):
+        return _check_soft_quantiles(soft.reshape(len(y), -1, len(levels)), y, levels)
     if soft.size == y.size and len(soft) == len(y):  # a column and an array of one dimension
         soft = soft.reshape(y.shape)
     if soft.shape != y.shape:
+        quantiles = ""
+        if levels is not None:
+            quantiles = f", or {(*y.shape, len(levels))}, where they are its quantiles"
         raise ValueError(
-            f"soft_targets must have the shape of y, {y.shape}: they are the values that a teacher "
-            f"predicts, got the shape {soft.shape}."
+            f"soft_targets must have the shape of y, {y.shape}, where they are the values that a "
+            f"teacher predicts{quantiles}: got the shape {soft.shape}."
         )
+    is_missing = _missing_rows(soft)
+    if is_missing.all():
+        return y
+    _warn_if_misaligned(soft[~is_missing], y[~is_missing])
+    soft[is_missing] = y[is_missing]
+    return soft
+
+
+def _check_soft_quantiles(soft, y, levels):
+    """Return the quantiles of a teacher, (n_samples, n_targets, n_levels), sorted."""
+    known = ~_missing_rows(soft)
+    if (np.diff(soft[known].sum(axis=0)) < 0).any():
+        warn_caller(
+            "soft_targets are quantiles, but on average they descend from one level to the next: "
+            "their columns are probably in another order than quantiles. Those of each row are "
+            "sorted.",
+            SoftTargetsAlignmentWarning,
+        )
+    soft = np.sort(soft, axis=2)  # a row of NaN stays one
+    _warn_if_quantiles_are_misaligned(soft[known], y[known], levels)
+    return soft
+
+
+def _missing_rows(soft):
+    """Return which rows of soft targets are NaN, and raise ValueError for rows that partly are."""
     is_nan = np.isnan(soft).reshape(len(soft), -1)
     is_missing = is_nan.all(axis=1)
     partly = np.flatnonzero(is_nan.any(axis=1) & ~is_missing)
@@ -90,10 +138,7 @@ def check_soft_numbers(soft_targets, y):
             "all rows of soft_targets are NaN, so that y alone is learned here.",
             SoftTargetsAlignmentWarning,
         )
-        return y
-    _warn_if_misaligned(soft[~is_missing], y[~is_missing])
-    soft[is_missing] = y[is_missing]
-    return soft
+    return is_missing
 
 
 def _warn_if_misaligned(soft, y):
@@ -105,13 +150,52 @@ def _warn_if_misaligned(soft, y):
     with np.errstate(all="ignore"):
         pairs = [np.corrcoef(a, b)[0, 1] for a, b in zip(soft.T[varies], y.T[varies], strict=True)]
     spread = (n_samples - 1) ** -0.5
-    least = ALIGNMENT_DEVIATIONS * spread if n_samples >= MIN_ALIGNMENT_ROWS else -spread
-    if np.max(pairs) < least:
-        warn_caller(
+    if np.max(pairs) < _least_deviations(n_samples) * spread:
+        _warn_of_other_order(
             f"soft_targets and y have a correlation of at most {np.max(pairs):.3f}, where another "
-            f"order of the rows would give 0 +- {spread:.3f}: the rows of soft_targets are "
-            "probably in another order than those of y, or the teacher has learned nothing.",
-            SoftTargetsAlignmentWarning,
+            f"order of the rows would give 0 +- {spread:.3f}"
+        )
+
+
+def _least_deviations(n_samples):
+    return ALIGNMENT_DEVIATIONS if n_samples >= MIN_ALIGNMENT_ROWS else -1.0
+
+
+def _warn_of_other_order(what):
+    warn_caller(
+        f"{what}: the rows of soft_targets are probably in another order than those of y, or the "
+        "teacher has learned nothing.",
+        SoftTargetsAlignmentWarning,
+    )
+
+
+def _warn_if_quantiles_are_misaligned(soft, y, levels):
+    """Warn if the pinball loss of quantiles is that of quantiles in any other order of the rows.
+
+    Quantiles need not be correlated with the targets, whose spread alone may depend on the row.
+    """
+    n_samples, deviations = len(y), []
+    if n_samples < 3:
+        return
+    y = y.reshape(n_samples, -1)
+    varies = (np.ptp(soft, axis=0) > 0).any(axis=1) & (np.ptp(y, axis=0) > 0)
+    for target in np.flatnonzero(varies):
+        center, unit = y[:, target].mean(), np.abs(y[:, target]).max()
+        numbers, quantiles = (
+            each / unit - center / unit for each in (y[:, target], soft[:, target])
+        )
+        error = numbers[:, None] - quantiles
+        own = np.maximum(levels * error, (levels - 1) * error)
+        # the mean of the loss over all targets y_j has the mean of (s - y_j)+ as a part
+        ordered = np.sort(numbers)
+        sums, below = np.r_[0, np.cumsum(ordered)], np.searchsorted(ordered, quantiles)
+        of_all = (below * quantiles - sums[below]) / n_samples - levels * quantiles
+        gain = (of_all - own).mean(axis=1)
+        deviations.append(gain.mean() / max(gain.std() / n_samples**0.5, np.finfo(float).tiny))
+    if deviations and max(deviations) < _least_deviations(n_samples):
+        _warn_of_other_order(
+            "soft_targets have a pinball loss on y that is at most "
+            f"{max(deviations):.1f} standard errors less than in a random order of the rows"
         )
 
 
@@ -161,9 +245,13 @@ def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
 def standardize_targets(y, offset, scale):
     """Return (y - offset) / scale as (n_samples, n_targets), in multiples of 2**-32.
 
-    The result for a constant target, whose scale is zero, is zero.
+    The result for a constant target, whose scale is zero, is zero. Quantiles keep their last
+    dimension, (n_samples, n_targets, n_levels), and their NaN.
     """
     scale = np.asarray(scale)
+    if y.ndim == 3:
+        offset, scale = np.reshape(offset, (-1, 1)), scale.reshape(-1, 1)
     values = (y - offset) / np.where(scale > 0, scale, 1.0)
-    values = np.where(scale > 0, values, 0.0).reshape(len(y), -1)
+    values = np.where((scale > 0) | np.isnan(values), values, 0.0)
+    values = values if y.ndim == 3 else values.reshape(len(y), -1)
     return np.round(values / SPACING) * SPACING

@@ -63,6 +63,22 @@ def test_soft_targets_are_mixed_or_added(loss):
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_rows_without_quantiles_of_a_teacher_have_the_pinball_loss():
+    rng = np.random.RandomState(0)
+    y, soft, outputs = rng.normal(size=(6, 2)), rng.normal(size=(6, 2, 3)), rng.normal(size=(6, 6))
+    task, soft[:2] = regression(2, "quantile", (0.1, 0.5, 0.9)), np.nan
+    found = task.loss_targets(y, soft, 0.3, 1.0, **CPU)
+    rows, gradient = found.loss(torch.tensor(outputs.T[None].copy()), found.values)
+    plain = task.loss_targets(y, None, 1.0, 1.0, **CPU)
+    of_y, gradient_of_y = plain.loss(torch.tensor(outputs.T[None].copy()), plain.values)
+    errors = outputs - soft.reshape(6, 6)
+    expected = 0.3 * (errors**2).mean(axis=1) / 2 + 0.7 * of_y[0].numpy()
+    assert_allclose(rows[0, :2], of_y[0, :2], rtol=1e-14)
+    assert_allclose(rows[0, 2:], expected[2:], rtol=1e-12)
+    assert_allclose(gradient[0, :, :2], gradient_of_y[0, :, :2], rtol=1e-14)
+    assert_allclose(found.max_losses[:2], plain.max_losses[:2])
+
+
 def test_held_out_rows_are_stratified_by_class_alone():
     labels = np.array([0, 1, 1])
     assert ClassificationTask(2).strata(labels) is labels

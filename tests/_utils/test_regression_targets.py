@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 
+from sklearn_kd._utils import regression_targets
 from sklearn_kd._utils.regression_targets import (
     check_numbers,
     check_soft_numbers,
@@ -86,3 +88,71 @@ def test_soft_numbers_and_their_order():
     check_soft_numbers(both, np.c_[y, y])
     soft[3] = np.nan
     assert check_soft_numbers(soft, y)[3] == y[3]
+
+
+LEVELS = np.array([0.1, 0.5, 0.9])
+
+
+def noise_of_two_sizes(n=150, seed=0):
+    """Targets around zero whose spread alone depends on the row, and their quantiles."""
+    rng = np.random.RandomState(seed)
+    scale = rng.choice([0.2, 2.0], size=n)
+    return scale * rng.normal(size=n), scale[:, None] * norm.ppf(LEVELS)
+
+
+def test_quantiles_of_a_teacher():
+    y, soft = noise_of_two_sizes()
+    assert_array_equal(check_soft_numbers(soft, y, LEVELS), soft[:, None])
+    assert_array_equal(check_soft_numbers(pd.DataFrame(soft), y, LEVELS)[:, 0], soft)
+    both = np.stack([soft, 3 * soft + 1], axis=1)
+    assert_array_equal(check_soft_numbers(both, np.c_[y, 3 * y + 1], LEVELS), both)
+    assert check_soft_numbers(soft[:, :1], y, LEVELS[:1]).shape == (150, 1, 1)
+    assert check_soft_numbers(soft[:, 1], y, LEVELS[1:2]).shape == (150,)
+    assert check_soft_numbers(np.c_[y, y], np.c_[y, y], LEVELS[:2]).shape == (150, 2)
+    soft[4, :2] = soft[4, 1::-1]  # they cross in one row
+    assert_array_equal(check_soft_numbers(soft, y, LEVELS)[4, 0], np.sort(soft[4]))
+    soft[3] = np.nan
+    assert np.isnan(check_soft_numbers(soft, y, LEVELS)[3]).all()
+    z = standardize_targets(check_soft_numbers(both, np.c_[y, y], LEVELS), *np.c_[[1, 2], [3, 0]].T)
+    assert_allclose(z[:, 0], (both[:, 0] - 1) / 3, atol=2.0**-33)
+    assert not z[:, 1].any()
+    soft[5, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN in a part of row 5"):
+        check_soft_numbers(soft, y, LEVELS)
+    with pytest.raises(ValueError, match=r"the shape of y, \(150,\).* or \(150, 3\).* \(150, 2\)"):
+        check_soft_numbers(soft[:, :2], y, LEVELS)
+    with pytest.raises(ValueError, match=r"of shape \(150, 3, 1\)"):
+        check_soft_numbers(soft[:, :, None], y)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e9, 1e-9, 1e300])
+def test_quantiles_of_a_teacher_in_another_order(scale):
+    y, soft = noise_of_two_sizes()
+    y, soft, order = (
+        scale * (y + 100),
+        scale * (soft + 100),
+        np.random.RandomState(1).permutation(150),
+    )
+    check_soft_numbers(soft, y, LEVELS)
+    with pytest.warns(SoftTargetsAlignmentWarning, match="pinball loss .* another order"):
+        check_soft_numbers(soft[order], y, LEVELS)
+    with pytest.warns(SoftTargetsAlignmentWarning, match="descend from one level"):
+        check_soft_numbers(soft[:, ::-1], y, LEVELS)
+    check_soft_numbers(np.tile(soft[:1], (150, 1)), y, LEVELS)  # the same for all rows
+    with pytest.warns(SoftTargetsAlignmentWarning, match="all rows"):
+        check_soft_numbers(np.full_like(soft, np.nan), y, LEVELS)
+
+
+def test_the_loss_in_another_order_is_that_of_all_pairs(monkeypatch):
+    y, soft = noise_of_two_sizes(20)
+    said = []
+    monkeypatch.setattr(regression_targets, "_least_deviations", lambda n: np.inf)
+    monkeypatch.setattr(regression_targets, "warn_caller", lambda text, kind: said.append(text))
+    check_soft_numbers(soft, y, LEVELS)
+
+    def losses(y, soft):
+        return np.maximum(LEVELS * (y - soft), (LEVELS - 1) * (y - soft)).mean(axis=-1)
+
+    gain = losses(y[:, None, None], soft[None]).mean(axis=0) - losses(y[:, None], soft)
+    deviations = gain.mean() / (gain.std() / 20**0.5)
+    assert f"at most {deviations:.1f} standard errors less" in said[0]

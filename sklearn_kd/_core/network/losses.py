@@ -141,6 +141,31 @@ class WeightedSum:
         return rows, gradient.mul_(1 - self.alpha).add_(soft_gradient, alpha=self.alpha)
 
 
+class QuantileDistillation:
+    r"""Squared error from the quantiles of a teacher plus the pinball loss of given targets.
+
+    The loss of a row is the mean over outputs of
+
+    .. math:: \frac{a}{2} (f - s)^2 + (1 - a) \max(q (y - f), (q - 1)(y - f))
+
+    with the quantile s of the teacher at the level q of the output. The targets stack the
+    quantiles, in the order of the outputs, the given targets, and the weight a of the row, which
+    is zero where a row has no quantiles.
+    """
+
+    def __init__(self, pinball: Pinball) -> None:
+        self.pinball = pinball
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of each row."""
+        n_outputs = outputs.shape[1]
+        share = targets[:, -1:]
+        soft_rows, soft_gradient = squared_error(outputs.clone(), targets[:, :n_outputs])
+        rows, gradient = self.pinball(outputs, targets[:, n_outputs:-1])
+        rows = rows.lerp(soft_rows, share[:, 0])
+        return rows, gradient.lerp_(soft_gradient, share)
+
+
 class PerSegmentLoss:
     """A loss for each segment of students, on the list of targets of `PerSegmentTargets`."""
 

@@ -84,7 +84,9 @@ class TwoLayerPGDRegressor(
         Weight of the soft targets. The targets ``y`` have weight ``1 - alpha``. Used only with
         ``soft_targets``. Under "squared_error" the network learns
         ``alpha * soft_targets + (1 - alpha) * y``, which has the same gradient as the sum of two
-        losses. Under other losses the two are added.
+        losses. Under other losses the two are added. From the quantiles of a teacher the network
+        learns by ``alpha`` times half of the squared error plus ``1 - alpha`` times the pinball
+        loss of ``y``, in standardized units.
 
     early_stopping : bool or "auto", default="auto"
         Whether to stop when the validation loss no longer improves and to keep the weights with
@@ -292,9 +294,12 @@ class TwoLayerPGDRegressor(
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative. A weight of zero equals absence, and only ratios matter.
 
-        soft_targets : array-like, same shape as y, default=None
-            The predictions of a teacher, in the units of ``y``. A row of NaN means that the row has
-            its ``y`` only.
+        soft_targets : array-like, same shape as y or (*y.shape, n_quantiles), default=None
+            The predictions of a teacher, in the units of ``y``. With ``loss="quantile"`` the
+            quantiles that a teacher predicts for the levels ``quantiles`` have one more dimension:
+            (n_samples, n_quantiles), or (n_samples, n_targets, n_quantiles). Those of a row that
+            cross are sorted. An array of the shape of ``y`` counts as another observation of each
+            target there. A row of NaN means that the row has its ``y`` only.
 
         groups : array-like of shape (n_samples,), default=None
             Groups of rows that resemble each other, such as the visits of a patient. Early stopping

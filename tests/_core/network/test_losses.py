@@ -247,6 +247,26 @@ def test_losses_of_numbers_write_over_the_outputs_and_leave_targets_alone(name, 
     assert torch.equal(targets, before)
 
 
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_quantiles_of_a_teacher_value_and_gradient(n_targets):
+    pinball, naive, n_levels = NUMBER_LOSSES["pinball"]
+    rng = np.random.RandomState(0)
+    F, S = rng.normal(size=(2, 9, n_targets * n_levels))
+    Y, share = rng.normal(size=(9, n_targets)), rng.choice([0.0, 0.3, 1.0, 1.5], size=(9, 1))
+
+    def expected(f):
+        return share[:, 0] * naive_squared(f, S) + (1 - share[:, 0]) * naive(f, Y)
+
+    outputs, targets = tensor(F).repeat(2, 1, 1), tensor(np.hstack([S, Y, share]))
+    before = targets.clone()
+    value, gradient = losses.QuantileDistillation(pinball)(outputs, targets)
+    np.testing.assert_allclose(value, np.tile(expected(F), (2, 1)), rtol=1e-12)
+    numeric = central_difference(lambda f: expected(f).sum(), F)
+    np.testing.assert_allclose(gradient[1].T, numeric, atol=1e-8)
+    assert gradient.data_ptr() == outputs.data_ptr()
+    assert torch.equal(targets, before)
+
+
 def test_squared_errors_of_two_targets_are_those_of_their_mean_up_to_a_constant():
     rng = np.random.RandomState(0)
     F, Y, Z = rng.normal(size=(3, 9, 2))

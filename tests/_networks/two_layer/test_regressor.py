@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
@@ -319,6 +320,77 @@ def test_soft_targets_in_another_order_or_shape():
     frame, target = pd.DataFrame(X), pd.DataFrame(y)
     with pytest.raises(ValueError, match="index of X in another order"):
         regressor().fit(frame, y, soft_targets=target.loc[index])
+
+
+QUANTILES = {"loss": "quantile", "quantiles": LEVELS}
+
+
+def with_quantiles(n=200, n_targets=None, seed=0):
+    """Rows, targets whose noise grows along a column, and the quantiles of the noise."""
+    rng = np.random.RandomState(seed)
+    X = rng.uniform(-1, 1, size=(n, 2))
+    spread = 0.2 + np.abs(X[:, 0])
+    y = X[:, 1] + spread * rng.normal(size=n)
+    soft = X[:, 1:] + spread[:, None] * norm.ppf(LEVELS)
+    if n_targets is None:
+        return X, y, soft
+    factors = np.arange(1, n_targets + 1)
+    return X, y[:, None] * factors, soft[:, None] * factors[:, None]
+
+
+@pytest.mark.parametrize("n_targets", [None, 1, 2])
+def test_quantiles_of_a_teacher_are_learned(n_targets):
+    X, y, soft = with_quantiles(200, n_targets)
+    model = regressor(**QUANTILES, max_iter=500).fit(X, y, soft_targets=soft)
+    assert model.validation_loss_curve_ is None
+    found = model.predict_quantiles(X)
+    assert found.shape == soft.shape
+    assert np.abs(found - soft).mean() < 0.15 * soft.std()
+    hard = regressor(**QUANTILES, max_iter=500).fit(X, y)
+    assert np.abs(found - soft).mean() < np.abs(hard.predict_quantiles(X) - soft).mean()
+    zero = regressor(**QUANTILES, alpha=0.0, early_stopping=False).fit(X, y, soft_targets=soft)
+    plain = regressor(**QUANTILES, early_stopping=False).fit(X, y)
+    assert_array_equal(zero.predict_quantiles(X), plain.predict_quantiles(X))
+
+
+def test_one_quantile_of_a_teacher_is_a_column():
+    X, y, soft = with_quantiles()
+    options = {"loss": "quantile", "quantiles": (0.9,)}
+    quantile = regressor(**options).fit(X, y, soft_targets=soft[:, 2:])
+    number = regressor(**options).fit(X, y, soft_targets=soft[:, 2])
+    squared = regressor(alpha=1.0).fit(X, y, soft_targets=soft[:, 2])
+    assert_allclose(quantile.predict(X), squared.predict(X), rtol=1e-6, atol=1e-9)
+    assert np.abs(number.predict(X) - squared.predict(X)).max() > 1e-3
+
+
+def test_rows_of_nan_have_no_quantiles_of_a_teacher():
+    X, y, soft = with_quantiles()
+    soft[:100] = np.nan
+    some = regressor(**QUANTILES, alpha=1.0).fit(X, y, soft_targets=soft)
+    assert np.isfinite(some.predict_quantiles(X)).all()
+    with pytest.warns(SoftTargetsAlignmentWarning, match="all rows"):
+        none = regressor(**QUANTILES, early_stopping=False).fit(X, y, soft_targets=soft * np.nan)
+    plain = regressor(**QUANTILES, early_stopping=False).fit(X, y)
+    assert_array_equal(none.predict_quantiles(X), plain.predict_quantiles(X))
+    # rows without quantiles are trained on: they move the fit of the others
+    others = regressor(**QUANTILES, alpha=1.0).fit(X[100:], y[100:], soft_targets=soft[100:])
+    assert np.abs(others.predict_quantiles(X) - some.predict_quantiles(X)).max() > 1e-3
+
+
+@pytest.mark.parametrize("n_targets", [None, 2])
+@pytest.mark.parametrize(("factor", "shift"), [(1e9, 0), (3.7, -12.0)])
+def test_units_and_copies_of_quantiles_of_a_teacher(factor, shift, n_targets):
+    X, y, soft = with_quantiles(80, n_targets)
+    soft[:9] = np.nan
+    model = regressor(**QUANTILES, alpha=0.5, early_stopping=True)
+    plain = clone(model).fit(X, y, soft_targets=soft).predict_quantiles(X)
+    moved = clone(model).fit(X, factor * y + shift, soft_targets=factor * soft + shift)
+    assert_allclose((moved.predict_quantiles(X) - shift) / factor, plain, atol=1e-6 * np.std(y))
+    counts = np.random.RandomState(0).randint(0, 4, size=80)
+    index = np.random.RandomState(1).permutation(np.repeat(np.arange(80), counts))
+    weighted = clone(model).fit(X, y, counts, soft).predict_quantiles(X)
+    repeated = clone(model).fit(X[index], y[index], None, soft[index]).predict_quantiles(X)
+    assert_allclose(repeated, weighted, rtol=1e-7, atol=1e-7)
 
 
 def test_soft_targets_set_the_schedule_as_soft_labels_do():
