@@ -166,6 +166,11 @@ def check_regression_data(
     soft = None
     if soft_targets is not None:
         soft = check_soft_numbers(soft_targets, y, est.quantiles_)
+        if soft.ndim == 3 and est.alpha > 1:
+            raise ValueError(
+                f"alpha={est.alpha} is above 1, where the loss of quantiles of a teacher may have "
+                "no least value: set it to at most 1."
+            )
     X, y, weights, soft = _of_positive_weight(X, y, weights, soft)
     if encoded is not None:
         est.encoder_, X = encoded

@@ -142,15 +142,16 @@ class WeightedSum:
 
 
 class QuantileDistillation:
-    r"""Squared error from the quantiles of a teacher plus the pinball loss of given targets.
+    r"""Absolute error from the quantiles of a teacher plus the pinball loss of given targets.
 
     The loss of a row is the mean over outputs of
 
-    .. math:: \frac{a}{2} (f - s)^2 + (1 - a) \max(q (y - f), (q - 1)(y - f))
+    .. math:: \frac{a}{2} |f - s| + (1 - a) \max(q (y - f), (q - 1)(y - f))
 
-    with the quantile s of the teacher at the level q of the output. The targets stack the
-    quantiles, in the order of the outputs, the given targets, and the weight a of the row, which
-    is zero where a row has no quantiles.
+    with the quantile s of the teacher at the level q of the output. Both terms are pinball losses,
+    the first one at the level 1/2, so that their slopes are alike. The targets stack the quantiles,
+    in the order of the outputs, the given targets, and the weight a of the row, which is zero where
+    a row has no quantiles.
     """
 
     def __init__(self, pinball: Pinball) -> None:
@@ -158,12 +159,12 @@ class QuantileDistillation:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss and gradient of each row."""
-        n_outputs = outputs.shape[1]
-        share = targets[:, -1:]
-        soft_rows, soft_gradient = squared_error(outputs.clone(), targets[:, :n_outputs])
+        n_outputs, share = outputs.shape[1], targets[:, -1:]
+        error = outputs - targets[:, :n_outputs]
+        slope = error.sign().mul_(0.5 / n_outputs)
+        soft_rows = torch.linalg.vecdot(slope, error, dim=1)
         rows, gradient = self.pinball(outputs, targets[:, n_outputs:-1])
-        rows = rows.lerp(soft_rows, share[:, 0])
-        return rows, gradient.lerp_(soft_gradient, share)
+        return rows.lerp(soft_rows, share[:, 0]), gradient.lerp_(slope, share)
 
 
 class PerSegmentLoss:

@@ -85,8 +85,8 @@ class TwoLayerPGDRegressor(
         ``soft_targets``. Under "squared_error" the network learns
         ``alpha * soft_targets + (1 - alpha) * y``, which has the same gradient as the sum of two
         losses. Under other losses the two are added. From the quantiles of a teacher the network
-        learns by ``alpha`` times half of the squared error plus ``1 - alpha`` times the pinball
-        loss of ``y``, in standardized units.
+        learns by ``alpha`` times half of the absolute error plus ``1 - alpha`` times the pinball
+        loss of ``y``, and ``alpha`` is at most 1.
 
     early_stopping : bool or "auto", default="auto"
         Whether to stop when the validation loss no longer improves and to keep the weights with

@@ -358,9 +358,11 @@ def test_one_quantile_of_a_teacher_is_a_column():
     options = {"loss": "quantile", "quantiles": (0.9,)}
     quantile = regressor(**options).fit(X, y, soft_targets=soft[:, 2:])
     number = regressor(**options).fit(X, y, soft_targets=soft[:, 2])
-    squared = regressor(alpha=1.0).fit(X, y, soft_targets=soft[:, 2])
-    assert_allclose(quantile.predict(X), squared.predict(X), rtol=1e-6, atol=1e-9)
-    assert np.abs(number.predict(X) - squared.predict(X)).max() > 1e-3
+    absolute = regressor(loss="quantile", alpha=1.0).fit(X, y, soft_targets=soft[:, 2])
+    assert_allclose(quantile.predict(X), absolute.predict(X), rtol=1e-6, atol=1e-9)
+    assert np.abs(number.predict(X) - absolute.predict(X)).max() > 1e-3
+    with pytest.raises(ValueError, match=r"alpha=1\.5 is above 1, where the loss of quantiles"):
+        regressor(**options, alpha=1.5).fit(X, y, soft_targets=soft[:, 2:])
 
 
 def test_rows_of_nan_have_no_quantiles_of_a_teacher():
