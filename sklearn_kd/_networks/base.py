@@ -29,6 +29,7 @@ from sklearn_kd._utils.base import (
 )
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
+from sklearn_kd._utils.regression_targets import nearest_to_median
 from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 from sklearn_kd._utils.validation import validate_sample_weight
 
@@ -360,8 +361,7 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
             As ``y`` was.
         """
         if self.__sklearn_is_fitted__() and self.quantiles_ is not None:
-            distance = np.abs(self.quantiles_ - 0.5).round(12)  # .3 and .7 are a tie
-            return self._quantile_values(X)[..., distance.argmin()]
+            return self._quantile_values(X)[..., nearest_to_median(self.quantiles_)]
         outputs = self._standardized(X)
         if isinstance(self.target_scale_, np.ndarray):  # of a single target, the outputs are flat
             outputs = outputs.reshape(len(outputs), -1)

@@ -255,3 +255,11 @@ def standardize_targets(y, offset, scale):
     values = np.where((scale > 0) | np.isnan(values), values, 0.0)
     values = values if y.ndim == 3 else values.reshape(len(y), -1)
     return np.round(values / SPACING) * SPACING
+
+
+def nearest_to_median(levels):
+    """Return the place of the quantile that is the prediction: that of 1/2, or next to it.
+
+    Of two as near it is the lower one.
+    """
+    return int(np.abs(levels - 0.5).round(12).argmin())  # .3 and .7 are a tie

@@ -1,6 +1,8 @@
 """Private parts of scikit-learn under public names. No other module imports private ones."""
 
+from sklearn._loss.link import IdentityLink, LogLink
 from sklearn.base import _fit_context as fit_context
+from sklearn.linear_model._base import LinearModel as LinearModel
 from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
 from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -38,6 +40,21 @@ def input_positions(column_transformer):
 def boosted_trees(model):
     """Return preprocessing or None, start values and trees, (iterations, outputs), of a model.
 
-    The model is a fitted HistGradientBoostingClassifier.
+    The model is a fitted HistGradientBoostingClassifier or its regressor.
     """
     return model._preprocessor, model._baseline_prediction.ravel(), model._predictors
+
+
+def link_of(model):
+    """Return the link of the loss of boosted trees, or of a generalized linear model.
+
+    It is "identity", "log", or the name of the class of another one.
+    """
+    link = getattr(model, "_loss", None) or model._base_loss
+    names = {IdentityLink: "identity", LogLink: "log"}
+    return names.get(type(link.link), type(link.link).__name__)
+
+
+def targets_have_one_dimension(model):
+    """Return whether the targets of a fitted TransformedTargetRegressor had one dimension."""
+    return model._training_dim == 1

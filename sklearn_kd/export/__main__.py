@@ -15,7 +15,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m sklearn_kd.export", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("model", type=Path, help="fitted classifier, saved by skops.io.dump")
+    parser.add_argument("model", type=Path, help="fitted model, saved by skops.io.dump")
     parser.add_argument("folder", type=Path, help="where model.skdc and compact_model.py go")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float32")
     args = parser.parse_args(arguments)

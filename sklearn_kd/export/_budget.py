@@ -98,7 +98,8 @@ def _n_bytes(estimator, X):
 
 def _microseconds(estimator, X):
     """Return the median microseconds of a raw row."""
-    return median_microseconds(compact(estimator).predict_proba_one, raw_rows(X))
+    made = compact(estimator)
+    return median_microseconds(getattr(made, "predict_proba_one", made.predict_one), raw_rows(X))
 
 
 def smallest_within(tolerance, *, by="n_bytes", max_bytes=None, max_microseconds=None):

@@ -1,31 +1,38 @@
-"""Write fitted classifiers as compact models: `compact`."""
+"""Write fitted models as compact files: `compact`."""
 
 import numpy as np
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, r2_score
 
+from sklearn_kd.export._answers import (
+    TOLERANCE,
+    answers_of,
+    largest_change,
+    name_of_answer,
+    tolerated_change,
+)
 from sklearn_kd.export._compact_model import CompactModel, pack
 from sklearn_kd.export._description import ROUND, describe_model
 
-#: Largest difference from predict_proba by which rows of the user may differ.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
-
 
 def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
-    """Write a fitted classifier as one small file that predicts raw rows with NumPy alone.
+    r"""Write a fitted classifier or regressor as one small file that predicts with NumPy alone.
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
         Fitted.
     X : DataFrame or array-like of shape (n_samples, n_features), default=None
-        Raw rows on which the file is compared with ``model.predict_proba``. "float16" and "int8"
-        need them.
-    y : array-like of shape (n_samples,), default=None
-        Their labels, for the change of the log loss.
+        Raw rows on which the answers of the file are compared with those of the model. "float16"
+        and "int8" need them.
+    y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+        Their labels or numbers, for the change of the log loss or of R2 of the predictions.
     dtype : {"float64", "float32", "float16", "int8"}, default="float32"
-        Of the weights that are stored. Edges of pieces and thresholds are always float64.
+        Of the weights that are stored. Edges of pieces, thresholds and the units of targets are
+        always float64.
     max_change : float, default=0.01
-        Largest change of a probability of the rows X that "float16" and "int8" may make.
+        Largest change of a probability of the rows X that "float16" and "int8" may make. For a
+        regressor, the largest change of a prediction or quantile, in standard deviations of all
+        predictions and quantiles for these rows, or relative to the largest one if all are equal.
 
     Returns
     -------
@@ -35,7 +42,14 @@ def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
     ------
     ValueError
         If the model has a part that cannot be written, which the message names, or if rounding
-        changes a probability by more than ``max_change``.
+        changes an answer by more than ``max_change``.
+
+    Notes
+    -----
+    If no prediction of a regressor changes by more than c of their standard deviations, and these
+    deviate no more than the targets, then R2 changes by at most
+    :math:`2 c \sqrt{1 - R^2} + c^2`. This is far more than what rounding changes, most of which
+    cancels over rows.
     """
     if dtype not in ROUND:
         raise ValueError(f"dtype must be one of {list(ROUND)}, got {dtype!r}.")
@@ -48,28 +62,32 @@ def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
     made = CompactModel(pack(spec, arrays))
     if X is None:
         return made
-    spec["changes"] = _changes(model, made, X, y, max_change)
+    X, answer = numbers_in_float64(X), spec["answer"]
+    expected, found = (answers_of(each, X, answer) for each in (model, made))
+    largest, bound = largest_change(found, expected), max_change
+    advice = "take another dtype, or a larger max_change"
+    if dtype in TOLERANCE:
+        bound = tolerated_change(dtype, expected, answer, arrays)
+        advice = "please report this"
+    if not largest <= bound:
+        what, unit = name_of_answer(answer)
+        raise ValueError(
+            f"weights of {dtype} change {what} of the rows X by {largest:.2g}{unit}, more "
+            f"than {bound:g}: {advice}."
+        )
+    change = None
+    if y is not None and (expected.ndim == 2 or len(expected) > 1):  # one row has no R2
+        after, before = (_score(model, y, each) for each in (found, expected))
+        change = after - before
+    spec["changes"] = [largest, change]
     return CompactModel(pack(spec, arrays))
 
 
-def _changes(model, made, X, y, max_change):
-    """Return the largest change of a probability and the change of the log loss, or raise."""
-    X = numbers_in_float64(X)
-    expected, found = model.predict_proba(X), made.predict_proba(X)
-    largest = float(np.abs(found - expected).max())
-    bound = TOLERANCE.get(made.dtype_, max_change)
-    if not largest <= bound:
-        advice = "take another dtype, or a larger max_change"
-        if made.dtype_ in TOLERANCE:
-            advice = "please report this"
-        raise ValueError(
-            f"weights of {made.dtype_} change a probability of the rows X by {largest:.2g}, more "
-            f"than {bound:g}: {advice}."
-        )
-    if y is None:
-        return [largest, None]
-    losses = [log_loss(y, proba, labels=model.classes_) for proba in (found, expected)]
-    return [largest, float(losses[0] - losses[1])]
+def _score(model, y, answers):
+    """Return the log loss of probabilities, or R2 of predictions."""
+    if answers.ndim == 2:
+        return float(log_loss(y, answers, labels=model.classes_))
+    return float(r2_score(np.reshape(y, (len(answers), -1)), answers[:, :, 0]))
 
 
 def numbers_in_float64(X):

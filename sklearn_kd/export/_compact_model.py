@@ -17,7 +17,9 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Set
+from functools import update_wrapper
 from numbers import Number
+from types import MethodType
 
 import numpy as np
 
@@ -36,8 +38,31 @@ MAX_TREES_IN_PYTHON = 128
 MISSING_TYPES = ("NAType", "NaTType")
 
 
+class _OfSome:
+    """A method of the models that have an attribute. Others have no such method."""
+
+    def __init__(self, method, attribute, advice):
+        self.method, self.attribute, self.advice = method, attribute, advice
+        update_wrapper(self, method)
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self.method
+        if not hasattr(model, self.attribute):
+            raise AttributeError(f"{self.method.__name__}: {self.advice}.")
+        return MethodType(self.method, model)
+
+
+def _of_classes(method):
+    return _OfSome(method, "classes_", "the model predicts numbers, take predict or predict_one")
+
+
+def _of_quantiles(method):
+    return _OfSome(method, "quantiles_", "the model has learned no quantiles")
+
+
 class CompactModel:
-    """A fitted classifier as one small file, which predicts raw rows.
+    """A fitted classifier or regressor as one small file, which predicts raw rows.
 
     It is made by :func:`sklearn_kd.export.compact`, or read from a file by :meth:`load`. All
     arithmetic is in float64, also where weights are stored with fewer digits.
@@ -45,7 +70,12 @@ class CompactModel:
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, in the order of the columns of probabilities.
+        Labels, in the order of the columns of probabilities. Regressors have none, and no methods
+        that predict probabilities.
+    n_targets_ : int
+        Number of targets of a regressor.
+    quantiles_ : ndarray of shape (n_quantiles,)
+        Levels of the quantiles, ascending, if a regressor has learned quantiles.
     n_features_in_ : int
         Number of raw columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -57,9 +87,11 @@ class CompactModel:
         Bytes of the file.
     dtype_ : {"float64", "float32", "float16", "int8"}
         Of the stored weights.
-    largest_change_, log_loss_change_ : float or None
-        What rounding to "float16" or "int8" changed on the rows that it was checked on: the largest
-        change of a probability, and the change of the log loss (None without labels).
+    largest_change_ : float or None
+        Largest change of a probability that rounding made on the rows that it was checked on. Of a
+        regressor, the largest change of a prediction, in standard deviations of the predictions.
+    log_loss_change_, r2_change_ : float or None
+        Change of the log loss of a classifier, or of R2 of a regressor. None without labels.
     versions_ : dict of str to str
         Of the packages that have written the file.
 
@@ -90,17 +122,23 @@ class CompactModel:
         self._names, self._known = names, frozenset(names or ())
         kinds = zip(names or (), self.kinds_, strict=names is not None)
         self._needed = frozenset(name for name, kind in kinds if kind != "unused")
+        self.dtype_, self.versions_ = spec["dtype"], dict(spec["versions"])
+        labels = [repr(name) for name in (names or range(len(self.kinds_)))]
+        self._answer = _answer(spec["answer"], arrays, labels, self.kinds_)
+        self.largest_change_, change = spec["changes"]
+        if isinstance(self._answer, _Numbers):
+            self.n_targets_, self.r2_change_ = self._answer.n_targets, change
+            if self._answer.quantiles is not None:
+                self.quantiles_ = self._answer.quantiles
+            return
+        self.log_loss_change_ = change
         self.classes_ = _labels(spec["classes"], spec["classes_dtype"])
         _require(self.classes_.ndim == 1 and len(self.classes_) > 0, "classes")
         self._label_list = self.classes_.tolist()  # of Python objects, also where a dtype is object
-        self.dtype_, self.versions_ = spec["dtype"], dict(spec["versions"])
-        self.largest_change_, self.log_loss_change_ = spec["changes"]
-        labels = [repr(name) for name in (names or range(len(self.kinds_)))]
-        self._answer = _answer(spec["answer"], arrays, labels, self.kinds_)
         _require(self._answer.n_classes == len(self.classes_), "number of classes")
 
     def predict_one(self, row):
-        """Predict the label of one row.
+        """Predict the label or the number of one row.
 
         Parameters
         ----------
@@ -111,10 +149,15 @@ class CompactModel:
 
         Returns
         -------
-        label : str, int, float or bool
+        label : str, int, float, bool or ndarray of shape (n_targets,)
+            A number of a regressor, an array if ``y`` had two dimensions.
         """
+        if isinstance(self._answer, _Numbers):
+            number = self._answer.predictions(_OneRow(self._cells(row)))[0]
+            return number if number.ndim else number.item()
         return self._label_list[self._proba_one(row).argmax()]
 
+    @_of_classes
     def predict_proba_one(self, row):
         """Predict the class probabilities of one row.
 
@@ -132,8 +175,24 @@ class CompactModel:
     def _proba_one(self, row):
         return self._answer.proba(_OneRow(self._cells(row)))[0]
 
+    @_of_quantiles
+    def predict_quantiles_one(self, row):
+        """Predict the quantiles of one row.
+
+        Parameters
+        ----------
+        row : dict, Series or sequence of length n_features_in_
+            As in :meth:`predict_one`.
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n_quantiles,) or (n_targets, n_quantiles)
+            In the order of ``quantiles_``. They do not cross.
+        """
+        return self._answer.quantile_values(_OneRow(self._cells(row)))[0]
+
     def predict(self, X):
-        """Predict labels.
+        """Predict labels or numbers.
 
         Parameters
         ----------
@@ -143,10 +202,30 @@ class CompactModel:
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Of the shape that ``y`` had. With quantiles the median, or the one next to it.
         """
+        if isinstance(self._answer, _Numbers):
+            return self._answer.predictions(_Rows(*self._columns(X)))
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
+    @_of_quantiles
+    def predict_quantiles(self, X):
+        """Predict quantiles.
+
+        Parameters
+        ----------
+        X : DataFrame, array, dict of columns, or sequence of rows
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
+            In the order of ``quantiles_``. They do not cross.
+        """
+        return self._answer.quantile_values(_Rows(*self._columns(X)))
+
+    @_of_classes
     def predict_proba(self, X):
         """Predict class probabilities.
 
@@ -202,8 +281,11 @@ class CompactModel:
             return cls(file.read())
 
     def __repr__(self):
+        n, nouns = getattr(self, "n_targets_", None), ("target", "targets")
+        if n is None:
+            n, nouns = len(self.classes_), ("class", "classes")
         return (
-            f"<CompactModel of {self.n_features_in_} columns and {len(self.classes_)} classes, "
+            f"<CompactModel of {self.n_features_in_} columns and {n} {nouns[n != 1]}, "
             f"{self.n_bytes_:,} bytes, {self.dtype_} weights>"
         )
 
@@ -600,7 +682,12 @@ class _Layers:
             width = weights.shape[2]
             _require(width > 0, "weights")
             _require(bias.shape == (n_members, 1, width), "bias")
-        self.n_classes = max(width, 2)
+        self.n_classes, self.n_values = max(width, 2), width
+
+    def numbers(self, batch):
+        """Return the mean outputs of members, (n, outputs)."""
+        blocks = [outputs.mean(axis=0) for outputs in self._blocks(batch)]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.n_values))
 
     def log_proba(self, batch):
         blocks = [self._log_proba(logits) for logits in self._blocks(batch)]
@@ -676,14 +763,14 @@ class _Trees:
     """Decision trees on raw columns.
 
     A node sends a number to the left if it is at most a threshold, and a level if it is in a set.
-    The leaves of a tree are probabilities, which are averaged ("mean"), or log-odds, which are
-    added ("sum").
+    The leaves of a tree are probabilities ("mean") or numbers ("average"), which are averaged, or
+    log-odds or numbers, which are added ("sum").
     """
 
     def __init__(self, spec, arrays, labels, kinds):
         self.readers = _readers(spec["readers"], arrays, labels, kinds)
         self.link = spec["link"]
-        _require(self.link in ("mean", "sum"), "link")
+        _require(self.link in ("mean", "average", "sum"), "link")
         self.base = arrays.take(spec["base"], ndim=1)
         roots, reader, left, right, group, missing_left, in_set, tree_output = (
             arrays.integers(spec[name])
@@ -713,10 +800,12 @@ class _Trees:
             _require(group[node] + column.n_states <= len(in_set), "sets")
         _require((tree_output >= 0).all() and (tree_output < len(self.base)).all(), "outputs")
         n_values = self.leaves.shape[1]
-        _require(n_values == (len(self.base) if self.link == "mean" else 1), "leaves")
+        _require(n_values == (1 if self.link == "sum" else len(self.base)), "leaves")
         if self.link == "mean":  # of probabilities
             _require((self.leaves >= 0).all() and (self.leaves <= 1).all(), "leaves")
-        self.n_classes = len(self.base) if self.link == "mean" else max(len(self.base), 2)
+        n_values = len(self.base)
+        self.n_values = n_values
+        self.n_classes = {"mean": n_values, "average": None, "sum": max(n_values, 2)}[self.link]
         self.roots, self.in_set = roots.tolist(), in_set.astype(bool)
         self.output = np.eye(len(self.base))[tree_output]
         self.nodes = [each.tolist() for each in (reader, left, right, group, missing_left)]
@@ -734,6 +823,10 @@ class _Trees:
         """Return log-odds, or the probabilities of leaves, of two classes the second column."""
         scores = self._scores(batch)
         return scores[:, 1:] if self.link == "mean" and self.n_classes == 2 else scores
+
+    def numbers(self, batch):
+        """Return the means or the sums of numbers, (n, outputs)."""
+        return self._scores(batch)
 
     def _scores(self, batch):
         if isinstance(batch, _OneRow):
@@ -753,9 +846,9 @@ class _Trees:
 
     def _sum(self, leaves):
         found = self.leaves[leaves]  # (n, trees, values)
-        return (
-            found.mean(axis=1) if self.link == "mean" else found[:, :, 0] @ self.output + self.base
-        )
+        if self.link == "sum":
+            return found[:, :, 0] @ self.output + self.base
+        return found.mean(axis=1)
 
     def proba(self, batch):
         return np.exp(self.log_proba(batch))
@@ -973,6 +1066,62 @@ class _Mean:
         return sum(model.proba(batch) for model in self.models) / len(self.models)
 
 
+class _Numbers:
+    """Numbers in the units of the targets.
+
+    The values of a model are multiplied by a scale and added to an offset, and are logarithms if
+    the link says so. Those of quantiles, which are sorted, are the values of the first target, then
+    those of the second one and so on.
+    """
+
+    n_classes = None
+
+    def __init__(self, spec, arrays, model):
+        _require(hasattr(model, "numbers"), "model of numbers")
+        self.model, self.inverse = model, INVERSE_LINKS[spec["link"]]
+        self.scale, self.offset = (arrays.take(spec[name], ndim=1) for name in ("scale", "offset"))
+        _require(len(self.scale) == len(self.offset) == model.n_values, "units")
+        _require(np.isfinite(self.scale).all() and np.isfinite(self.offset).all(), "units")
+        n_targets, quantiles = spec["n_targets"], spec["quantiles"]
+        self.is_flat, self.n_targets = n_targets is None, 1 if n_targets is None else n_targets
+        self.n_values, self.quantiles = model.n_values, None
+        self.n_levels, self.center = 1, 0
+        if quantiles is not None:
+            levels, self.center, self.asked = (quantiles[k] for k in ("levels", "center", "asked"))
+            self.n_levels, places = len(levels), [self.center, *self.asked]
+            is_place = [isinstance(i, int) and 0 <= i < self.n_levels for i in places]
+            _require(all(is_place), "quantiles")
+            self.quantiles = np.array([float(levels[i]) for i in self.asked])
+        _require(isinstance(self.n_targets, int), "number of targets")
+        _require(self.n_targets * self.n_levels == self.n_values, "number of targets")
+
+    def numbers(self, batch):
+        """Return the values of all targets and quantiles, (n, n_values)."""
+        values = self.model.numbers(batch) * self.scale + self.offset
+        if self.inverse is not None:
+            values = self.inverse(values)
+        if self.quantiles is None:
+            return values
+        return np.sort(self._by_target(values), axis=2).reshape(values.shape)
+
+    def _by_target(self, values):
+        return values.reshape(len(values), self.n_targets, self.n_levels)
+
+    def predictions(self, batch):
+        """Return the numbers of rows, (n,) or (n, n_targets)."""
+        found = self._by_target(self.numbers(batch))[:, :, self.center]
+        return found[:, 0] if self.is_flat else found
+
+    def quantile_values(self, batch):
+        """Return the quantiles of rows, (n, n_quantiles) or (n, n_targets, n_quantiles)."""
+        found = self._by_target(self.numbers(batch))[:, :, self.asked]
+        return found[:, 0] if self.is_flat else found
+
+
+#: Functions from logarithms, and from other values of a link, to numbers.
+INVERSE_LINKS = {"identity": None, "log": np.exp, "log1p": np.expm1}
+
+
 def _rescaled(model, power, shift):
     """Return whether logits of a network could be multiplied and shifted in its last layer."""
     if not isinstance(model, _Layers) or model.signs is not None or not np.isfinite(shift).all():
@@ -988,7 +1137,7 @@ def _rescaled(model, power, shift):
 
 
 def _answer(spec, arrays, labels, kinds):
-    """Return the model that gives the probabilities."""
+    """Return the model that gives the probabilities or the numbers."""
     kind = spec["kind"]
     if kind == "layers":
         return _Layers(spec, arrays, labels, kinds)
@@ -1002,6 +1151,8 @@ def _answer(spec, arrays, labels, kinds):
         model = _Tempered(spec, *models)
         folds = _rescaled(model.model, model.power, np.zeros(model.n_classes))
         return model.model if folds else model
+    if kind == "numbers":
+        return _Numbers(spec, arrays, *models)
     if kind == "calibrated":
         return _Calibrated(spec, arrays, *models)
     if kind == "aligned":

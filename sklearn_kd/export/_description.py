@@ -1,4 +1,4 @@
-"""Describe a fitted classifier as numbers and texts, from which each kind of file is written."""
+"""Describe a fitted model as numbers and texts, from which each kind of file is written."""
 
 import platform
 
@@ -13,11 +13,11 @@ from sklearn_kd.export._models import ModelWriter
 
 
 def describe_model(model, dtype, target, models=None):
-    """Return the description of a fitted classifier on raw columns, and its arrays.
+    """Return the description of a fitted model on raw columns, and its arrays.
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
     dtype : {"float64", "float32", "float16", "int8"}
         Of the weights.
     target : str
@@ -29,8 +29,8 @@ def describe_model(model, dtype, target, models=None):
     -------
     spec : dict
         What JSON can hold: ``names`` (None without) and ``kinds`` of the raw columns, ``classes``
-        and their dtype, ``versions`` of packages, and ``answer``, the nested description of the
-        model, which refers to arrays by number.
+        and their dtype (None for numbers), ``versions`` of packages, and ``answer``, the nested
+        description of the model, which refers to arrays by number.
     arrays : list
         Of ndarrays. Weights of int8 are tuples of them and their scales of float32, one for each
         output, the last axis.
@@ -54,7 +54,7 @@ def describe_model(model, dtype, target, models=None):
     spec = {
         "names": None if names is None else names.tolist(),
         "kinds": [writer.kinds.get(j, "unused") for j in range(len(columns))],
-        **label_spec(model.classes_),
+        **label_spec(None if answer["kind"] == "numbers" else model.classes_),
         "versions": package_versions(),
         "answer": answer,
     }
@@ -75,13 +75,15 @@ def first_with_features(model):
         if hasattr(each, "n_features_in_"):
             return each
     raise ValueError(
-        f"{type(model).__name__} has no n_features_in_: pass a classifier that was fitted, and a "
+        f"{type(model).__name__} has no n_features_in_: pass a model that was fitted, and a "
         "search with refit."
     )
 
 
 def label_spec(classes):
-    """Return the labels as JSON has them, and their dtype."""
+    """Return the labels as JSON has them, and their dtype. Of a regressor all are None."""
+    if classes is None:
+        return {"classes": None, "classes_dtype": None}
     dtype = classes.dtype
     is_text = dtype.kind == "O" and all(isinstance(label, str) for label in classes)
     if dtype.kind not in "biufU" and not is_text:

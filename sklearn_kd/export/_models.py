@@ -1,29 +1,49 @@
-"""Fitted classifiers as the models of a compact file: networks, linear models and trees."""
+"""Fitted models as the models of a compact file: networks, linear models and trees."""
 
 import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    TweedieRegressor,
+)
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.predictions import fitted_predictor
 from sklearn_kd._networks.module.classifier import ModuleClassifier, is_mlp
 from sklearn_kd._networks.module.mlp import prediction_layers
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 from sklearn_kd._self_distillation.classifier import SelfDistillClassifier
 from sklearn_kd._tables.encoder import column_of
-from sklearn_kd._utils.sklearn_compat import BaseSearchCV, boosted_trees
+from sklearn_kd._utils.regression_targets import nearest_to_median
+from sklearn_kd._utils.sklearn_compat import (
+    BaseSearchCV,
+    LinearModel,
+    boosted_trees,
+    link_of,
+    targets_have_one_dimension,
+)
 from sklearn_kd.export._columns import (
     SUBTRACT_DIVIDE,
     ExportError,
@@ -66,13 +86,19 @@ class ModelWriter:
         self.arrays.append(np.asarray(array))
         return len(self.arrays) - 1
 
+    @property
+    def is_exact(self):
+        """Whether weights are stored in float64."""
+        stored = self._round(np.zeros((1, 1)))
+        return isinstance(stored, np.ndarray) and stored.dtype == np.float64
+
     def add_weights(self, weights):
         """Store rounded weights, and return their number."""
         self.arrays.append(self._round(np.asarray(weights, dtype=np.float64)))
         return len(self.arrays) - 1
 
     def describe(self, model, columns):
-        """Return the description of a fitted classifier on columns."""
+        """Return the description of a fitted classifier or regressor on columns."""
         try:
             for kind, function in self._models.items():
                 if isinstance(model, kind) and is_known(model):
@@ -322,21 +348,115 @@ def _without_states(source, lost):
     return replace(source, other=other, missing=missing)
 
 
+def numbers_of(
+    writer, values, scale, offset, *, n_targets=None, link="identity", quantiles=None
+):  # fmt: skip
+    """Return the description of numbers: values times a scale, plus an offset.
+
+    The units are float64, so that targets far from zero keep their digits whatever the weights are.
+
+    Parameters
+    ----------
+    writer : ModelWriter
+    values : dict
+        Description of a model.
+    scale, offset : array-like of shape (n_targets,)
+        For the quantiles of a target they are the same.
+    n_targets : int, default=None
+        None if predictions have one dimension.
+    link : {"identity", "log", "log1p"}, default="identity"
+        Function from numbers to what is scaled.
+    quantiles : dict, default=None
+        Of `quantiles_of`, if the values are quantiles.
+    """
+    if link not in ("identity", "log", "log1p"):
+        raise ExportError(f"a loss with the link {link}")
+    n_levels = 1 if quantiles is None else len(quantiles["levels"])
+    scale, offset = (np.repeat(np.float64(each), n_levels) for each in (scale, offset))
+    return {
+        "kind": "numbers",
+        "models": [values],
+        "scale": writer.add(scale),
+        "offset": writer.add(offset),
+        "link": link,
+        "n_targets": n_targets,
+        "quantiles": quantiles,
+    }
+
+
+def quantiles_of(levels):
+    """Return the description of the quantiles of a model, or None without levels."""
+    if levels is None:
+        return None
+    asked = list(range(len(levels)))
+    return {"levels": levels.tolist(), "center": nearest_to_median(levels), "asked": asked}
+
+
+def unit_of(weights):
+    """Return the power of two below the largest weight of each output, the last axis.
+
+    Weights in this unit fit into all dtypes, and are as exact in float64.
+    """
+    weights = np.abs(np.asarray(weights, dtype=np.float64))
+    largest = weights.reshape(-1, weights.shape[-1]).max(axis=0, initial=0.0)
+    return np.ldexp(1.0, np.frexp(largest)[1] - 1)
+
+
+def _two_layer_regressor(writer, model, columns):
+    layers, scale = _two_layer(writer, model, columns), np.asarray(model.target_scale_)
+    return numbers_of(
+        writer,
+        layers,
+        scale,
+        model.target_offset_,
+        n_targets=len(scale) if scale.ndim else None,
+        quantiles=quantiles_of(model.quantiles_),
+    )
+
+
 def _module(writer, model, columns):
     if not is_mlp(model):
         raise ExportError("ModuleClassifier has another module than MLP")
     layers = prediction_layers(model.module_state_, model.classes_)
     features, _ = network_inputs(model, columns)
     scaled = scaled_features(features, model.input_offset_, model.input_scale_) if features else []
+    return _dense(writer, scaled, layers)
+
+
+def _dense(writer, features, layers):
+    """Return the description of layers, (weights, bias), on features."""
     (weights, bias), *others = [
         (w.astype(np.float64), np.broadcast_to(np.float64(b), w.shape[1:])) for w, b in layers
     ]
     # a table of which no column varies has one input, which is zero
-    layer = first_layer(writer, scaled, weights[: len(features)], bias)
+    layer = first_layer(writer, features, weights[: len(features)], bias)
     layer["layers"] = [
         [writer.add_weights(w[None]), writer.add(np.asarray(b)[None, None])] for w, b in others
     ]
     return layer
+
+
+def _multilayer_perceptron(writer, model, columns):
+    if model.activation != "relu" and len(model.coefs_) > 1:
+        raise ExportError(f"{type(model).__name__} has the activation {model.activation!r}")
+    features = [as_feature(column) for column in columns]
+    layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+    links = {"identity": "identity", "exp": "log"}
+    if not is_regressor(model):
+        if model.out_activation_ == "logistic" and model.n_outputs_ > 1:
+            raise ExportError(f"{type(model).__name__} with several labels")
+        return _dense(writer, features, layers)
+    weights, offset = layers[-1]
+    unit = unit_of(weights)
+    values = _dense(writer, features, [*layers[:-1], (weights / unit, 0.0)])
+    return numbers_of(
+        writer,
+        values,
+        unit,
+        offset,
+        n_targets=model.n_outputs_ if model.n_outputs_ > 1 else None,
+        link=links[model.out_activation_],
+    )
 
 
 def _logistic_regression(writer, model, columns):
@@ -345,6 +465,32 @@ def _logistic_regression(writer, model, columns):
         raise ExportError("a LogisticRegression of an unknown form")
     intercept = np.broadcast_to(np.float64(model.intercept_), len(model.coef_))
     return first_layer(writer, features, model.coef_.T.astype(np.float64), intercept)
+
+
+def _linear(writer, model, columns):
+    if not is_regressor(model):
+        raise ExportError(f"{type(model).__name__} predicts no probabilities")
+    return _linear_numbers(writer, model, columns, "identity")
+
+
+def _generalized_linear(writer, model, columns):
+    return _linear_numbers(writer, model, columns, link_of(model))
+
+
+def _linear_numbers(writer, model, columns, link):
+    features = [as_feature(column) for column in columns]
+    weights = np.atleast_2d(np.float64(model.coef_)).T
+    n_outputs = weights.shape[1]
+    unit = unit_of(weights)
+    values = first_layer(writer, features, weights / unit, np.zeros(n_outputs))
+    return numbers_of(
+        writer,
+        values,
+        unit,
+        np.broadcast_to(np.ravel(model.intercept_), n_outputs),
+        n_targets=None if np.ndim(model.coef_) == 1 else n_outputs,
+        link=link,
+    )
 
 
 def _decision_tree(writer, model, columns):
@@ -356,7 +502,8 @@ def _random_forest(writer, model, columns):
 
 
 def _forest(writer, model, columns, trees):
-    if model.n_outputs_ > 1:
+    is_of_numbers = is_regressor(model)
+    if model.n_outputs_ > 1 and not is_of_numbers:
         raise ExportError(f"{type(model).__name__} with several outputs")
     features = [as_feature(column, takes_missing=True) for column in columns]
     builder = _TreeBuilder(writer, features, np.float32)
@@ -367,8 +514,7 @@ def _forest(writer, model, columns, trees):
         for node in range(tree.node_count):
             if tree.children_left[node] < 0:
                 builder.add_leaf(len(leaves))
-                proba = tree.value[node, 0]
-                leaves.append(proba / proba.sum())
+                leaves.append(tree.value[node, :, 0] if is_of_numbers else tree.value[node, 0])
                 continue
             builder.add_node(
                 tree.feature[node],
@@ -377,7 +523,16 @@ def _forest(writer, model, columns, trees):
                 tree.missing_go_to_left[node],
                 threshold=tree.threshold[node],
             )
-    return builder.finished("mean", np.zeros(len(model.classes_)), leaves)
+    leaves = np.array(leaves)
+    if not is_of_numbers:
+        leaves /= leaves.sum(axis=1, keepdims=True)
+        return builder.finished("mean", np.zeros(leaves.shape[1]), leaves)
+    # rounded leaves are differences, which keep their digits also far from zero
+    offset = np.zeros(leaves.shape[1]) if writer.is_exact else leaves.mean(axis=0)
+    unit = unit_of(leaves - offset)
+    values = builder.finished("average", np.zeros(len(unit)), (leaves - offset) / unit)
+    n_targets = model.n_outputs_ if model.n_outputs_ > 1 else None
+    return numbers_of(writer, values, unit, offset, n_targets=n_targets)
 
 
 def _boosting(writer, model, columns):
@@ -405,7 +560,45 @@ def _boosting(writer, model, columns):
                     threshold=node["num_threshold"],
                     bits=bits,
                 )
-    return builder.finished("sum", base, leaves)
+    if not is_regressor(model):
+        return builder.finished("sum", base, leaves)
+    unit = unit_of(leaves)
+    values = builder.finished("sum", np.zeros(1), leaves / unit)
+    return numbers_of(writer, values, unit, base, link=link_of(model))
+
+
+def _transformed_target(writer, model, columns):
+    """Return the description of a regressor whose targets were transformed.
+
+    All transformations are increasing, so that quantiles remain quantiles.
+    """
+    values = writer.describe(model.regressor_, columns)
+    n_targets = values["n_targets"] or 1
+    step, link = model.transformer_, "identity"
+    scale, offset = np.ones(n_targets), np.zeros(n_targets)
+    if type(step) is StandardScaler:
+        scale = scale if step.scale_ is None else step.scale_
+        offset = step.mean_ if step.with_mean else offset
+    elif type(step) is FunctionTransformer and step.inverse_func in INVERSES:
+        link = INVERSES[step.inverse_func]
+    else:
+        raise ExportError(
+            "TransformedTargetRegressor with another transformation than StandardScaler, and other "
+            "functions than numpy.exp or numpy.expm1 as inverse_func"
+        )
+    return numbers_of(
+        writer,
+        values,
+        scale,
+        offset,
+        n_targets=None if targets_have_one_dimension(model) else n_targets,
+        link=link,
+        quantiles=values["quantiles"],
+    )
+
+
+#: Links of targets that were transformed, by the function that transforms predictions.
+INVERSES = {np.exp: "log", np.expm1: "log1p", None: "identity"}
 
 
 class _TreeBuilder:
@@ -592,13 +785,26 @@ MODELS = {
     BaseSearchCV: _best,
     FrozenEstimator: _frozen,
     CalibratedClassifierCV: _calibrated,
+    TransformedTargetRegressor: _transformed_target,
     DistilledClassifier: _distilled,
     SelfDistillClassifier: _self_distilled,
     TwoLayerPGDClassifier: _two_layer,
+    TwoLayerPGDRegressor: _two_layer_regressor,
     ModuleClassifier: _module,
+    MLPClassifier: _multilayer_perceptron,
+    MLPRegressor: _multilayer_perceptron,
     LogisticRegression: _logistic_regression,
-    DecisionTreeClassifier: _decision_tree,
-    RandomForestClassifier: _random_forest,
-    ExtraTreesClassifier: _random_forest,
-    HistGradientBoostingClassifier: _boosting,
+    LinearModel: _linear,
+    **dict.fromkeys((PoissonRegressor, GammaRegressor, TweedieRegressor), _generalized_linear),
+    **dict.fromkeys((DecisionTreeClassifier, DecisionTreeRegressor), _decision_tree),
+    **dict.fromkeys(
+        (
+            RandomForestClassifier,
+            RandomForestRegressor,
+            ExtraTreesClassifier,
+            ExtraTreesRegressor,
+        ),
+        _random_forest,
+    ),
+    **dict.fromkeys((HistGradientBoostingClassifier, HistGradientBoostingRegressor), _boosting),
 }

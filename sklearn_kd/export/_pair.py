@@ -14,8 +14,8 @@ def write_pair(model, folder):
 
     Parameters
     ----------
-    model : CompactModel or classifier
-        A fitted classifier is written by :func:`compact` with its defaults.
+    model : CompactModel, classifier or regressor
+        A fitted model is written by :func:`compact` with its defaults.
     folder : str or path-like
         It is made if it does not exist.
 

@@ -2,17 +2,32 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import (
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import (
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
@@ -22,7 +37,7 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import (
     BatchedGridSearchCV,
@@ -31,6 +46,7 @@ from sklearn_kd import (
     SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
 )
 from sklearn_kd.modules import MLP
 from tests._helpers.tables import raw_table
@@ -61,6 +77,25 @@ def labels(n_classes, kind, n=150):
     return np.array(LABELS[kind][:n_classes])[rng.randint(0, n_classes, n)]
 
 
+#: Kinds of targets: as they are, with a column, in other units, and far from zero.
+TARGETS = {
+    "numbers": (1.0, 0.0),
+    "column": (1.0, 0.0),
+    "large": (1e9, 0.0),
+    "small": (1e-9, 0.0),
+    "far": (1.0, 1e9),
+}
+
+
+def targets(n_targets, kind, n=150):
+    """Return positive numbers that depend on the columns, (n,) for one target that is no column."""
+    X, rng = table(n), np.random.RandomState(1)
+    scale, offset = TARGETS[kind]
+    y = X["age"] / 10 + 3.0 * (X["color"] == "red") + rng.exponential(size=n)
+    y = offset + scale * np.column_stack([y, 4 * y[::-1] + X["count"]])[:, :n_targets]
+    return y[:, 0] if n_targets == 1 and kind != "column" else y
+
+
 def new_rows():
     """Return rows with unknown levels, missing cells where there were none, and extreme numbers."""
     X = table()[:30].reset_index(drop=True).astype({"age": float, "count": float, "flag": object})
@@ -87,6 +122,10 @@ def prepared(scaler, encoder=None):
 
 def network(**params):
     return TwoLayerPGDClassifier(4, **{**SHORT, **params})
+
+
+def regressor(**params):
+    return TwoLayerPGDRegressor(4, **{**SHORT, **params})
 
 
 def distilled(student, **params):
@@ -140,6 +179,9 @@ MODELS = {
     "linear behind MinMaxScaler": make_pipeline(
         prepared(MinMaxScaler((-1, 2), clip=True), INFREQUENT), LogisticRegression()
     ),
+    "MLP of scikit-learn": make_pipeline(
+        TableEncoder(), MLPClassifier((4, 3), max_iter=9, random_state=0)
+    ),
     "tree": make_pipeline(TableEncoder(), DecisionTreeClassifier(max_depth=6, random_state=0)),
     "tree behind a scaler": make_pipeline(
         prepared(StandardScaler(), INFREQUENT), DecisionTreeClassifier(max_depth=6, random_state=0)
@@ -175,8 +217,110 @@ MODELS = {
 }
 
 
-def fitted(name, n_classes=2, kind="text"):
-    return MODELS[name].fit(table(), labels(n_classes, kind))
+QUANTILES = {"loss": "quantile", "quantiles": (0.05, 0.4, 0.6, 0.95)}
+REGRESSORS = {
+    "regressor": regressor(),
+    "regressor of members": regressor(n_members=3),
+    "regressor of fixed signs": regressor(init="symmetric", input_intercept=False),
+    "quantiles": regressor(**QUANTILES),
+    "quantiles of members": regressor(**QUANTILES, n_members=2),
+    "regressor behind OneHotEncoder": make_pipeline(
+        prepared(StandardScaler()), regressor(encoder=None)
+    ),
+    "linear regression": make_pipeline(TableEncoder(n_bins=3), LinearRegression()),
+    "ridge behind MinMaxScaler": make_pipeline(
+        prepared(MinMaxScaler((-1, 2), clip=True), INFREQUENT), Ridge()
+    ),
+    "huber": make_pipeline(TableEncoder(), HuberRegressor(max_iter=9)),
+    "poisson": make_pipeline(TableEncoder(), PoissonRegressor(max_iter=9)),
+    "MLPRegressor": make_pipeline(
+        TableEncoder(), MLPRegressor(hidden_layer_sizes=(4, 3), max_iter=9, random_state=0)
+    ),
+    "regression tree": make_pipeline(
+        TableEncoder(), DecisionTreeRegressor(max_depth=6, random_state=0)
+    ),
+    "regression forest": make_pipeline(TableEncoder(), RandomForestRegressor(3, random_state=0)),
+    "regression extra trees": make_pipeline(
+        prepared(MaxAbsScaler(), UNKNOWN), ExtraTreesRegressor(3, random_state=0)
+    ),
+    "regression boosting": make_pipeline(
+        TableEncoder(), HistGradientBoostingRegressor(max_iter=3, random_state=0)
+    ),
+    "gamma boosting": make_pipeline(
+        TableEncoder(), HistGradientBoostingRegressor("gamma", max_iter=3, random_state=0)
+    ),
+    "logarithms": TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1),
+    "standardized": TransformedTargetRegressor(
+        make_pipeline(TableEncoder(), Ridge()), transformer=StandardScaler()
+    ),
+    "regression search": GridSearchCV(regressor(), {"width": [2, 4]}, cv=2),
+}
+#: Regressors that refuse several targets.
+SINGLE = {"huber", "poisson", "regression boosting", "gamma boosting"}
+
+
+def fitted(name, n=2, kind="text"):
+    """Return a model that was fitted on labels of n classes, or on n targets of a kind."""
+    if name in REGRESSORS:
+        n, kind = (1, "numbers") if kind == "text" else (n, kind)
+        return REGRESSORS[name].fit(table(), targets(n, kind))
+    return MODELS[name].fit(table(), labels(n, kind))
+
+
+def cases(fast=None):
+    """Return parameters (name, n, kind) of `fitted`.
+
+    The others than the first kind of labels and of targets are slow tests.
+
+    Parameters
+    ----------
+    fast : dict, default=None
+        Names of models that are no slow test, and their numbers of classes or targets. None is all.
+    """
+    of_labels = [(2, "text"), (2, "boolean"), (2, "integer"), (3, "text"), (3, "integer")]
+    of_labels.append((3, "number"))
+    of_targets = [(1, "numbers"), (2, "numbers"), (1, "column"), (1, "large"), (1, "small")]
+    of_targets += [(1, "far"), (2, "far")]
+    found = [(name, *each) for name in MODELS for each in of_labels]
+    found += [
+        (name, *each)
+        for name in REGRESSORS
+        for each in of_targets
+        if each[0] == 1 or name not in SINGLE
+    ]
+    params = []
+    for name, n, kind in found:
+        n_fast = 2 - (name in REGRESSORS) if fast is None else fast.get(name)
+        is_fast = n == n_fast and kind in ("text", "numbers")
+        params.append(pytest.param(name, n, kind, marks=[pytest.mark.slow] * (not is_fast)))
+    return params
+
+
+def expected_answers(model, X):
+    """Return probabilities, or predictions and then quantiles, as (n, answers) in float64."""
+    if hasattr(model, "predict_proba"):
+        return model.predict_proba(X)
+    numbers = np.asarray(model.predict(X), dtype=np.float64)
+    parts = [numbers.reshape(len(numbers), -1)]
+    if hasattr(model, "predict_quantiles"):
+        parts.append(model.predict_quantiles(X).reshape(len(numbers), -1))
+    return np.column_stack(parts)
+
+
+def assert_answers_close(found, expected, tolerance, model):
+    """Check answers: probabilities to a tolerance, numbers relative to the size of the targets.
+
+    Numbers are compared in units of the deviation of all answers of the model to the training rows
+    or, for rows far away, of their own distance from the mean answer.
+    """
+    if hasattr(model, "predict_proba"):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+        return
+    found, known = np.reshape(found, np.shape(expected)), expected_answers(model, table())
+    size = known.std() + np.abs(expected - known.mean(axis=0))
+    rounding = 64 * np.spacing(np.abs(expected))  # of sums of trees, and of logarithms
+    error = np.abs(found - expected)
+    assert (error <= tolerance * size + rounding).all(), (error / size).max()
 
 
 def numbers(n=200, n_classes=2, seed=0):

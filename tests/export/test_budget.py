@@ -9,12 +9,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 
-from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier, TwoLayerPGDRegressor
 from sklearn_kd.export import budget_scoring, compact, smallest_within
 from tests._helpers.data import blobs
 from tests._helpers.tables import raw_table
 
 NETWORK = TwoLayerPGDClassifier(max_iter=5, early_stopping=False, n_init=1, random_state=0)
+REGRESSOR = TwoLayerPGDRegressor(max_iter=5, early_stopping=False, n_init=1, random_state=0)
 RESULTS = {
     "params": [{"width": width} for width in (2, 4, 8, 16)],
     "mean_test_score": [0.70, 0.79, 0.81, 0.80],
@@ -25,13 +26,21 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize("search", [GridSearchCV, BatchedGridSearchCV])
-def test_the_bytes_are_those_of_the_compact_model(search):
+@pytest.mark.parametrize(
+    ("search", "network", "scoring"),
+    [
+        (GridSearchCV, NETWORK, "accuracy"),
+        (BatchedGridSearchCV, NETWORK, "accuracy"),
+        (GridSearchCV, REGRESSOR, "r2"),
+    ],
+)
+def test_the_bytes_are_those_of_the_compact_model(search, network, scoring):
     X, y = raw_table(80)
+    y = np.arange(80.0) if scoring == "r2" else y
     found = search(
-        NETWORK,
+        network,
         {"width": [8, 2]},
-        scoring=budget_scoring("accuracy"),
+        scoring=budget_scoring(scoring),
         refit=smallest_within(1.0),
         cv=[(np.arange(80), np.arange(40))],  # that of all rows
     ).fit(X, y)

@@ -1,5 +1,6 @@
 """Compact models: answers of every kind of model, rows of every kind, and damaged files."""
 
+import inspect
 import json
 import pickle
 import struct
@@ -15,44 +16,51 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import is_regressor
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import (
-    RandomForestClassifier,
-)
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import MissingIndicator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
     OneHotEncoder,
     OrdinalEncoder,
+    QuantileTransformer,
     StandardScaler,
 )
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import (
     DistilledClassifier,
+    KernelTeacherRegressor,
     ModuleClassifier,
     TableEncoder,
 )
 from sklearn_kd.export import CompactModel, _compact_model, compact
 from sklearn_kd.modules import MLP
 from tests._helpers.exported_models import (
-    MODELS,
+    assert_answers_close,
     beside_thresholds,
     boosted_categories,
     boosted_numbers,
+    cases,
+    expected_answers,
     fitted,
     labels,
     network,
     new_rows,
     numbers,
+    regressor,
     table,
+    targets,
     with_unseen_class,
 )
 
@@ -60,34 +68,41 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
 
 
 def assert_answers(model, made, X, tolerance):
-    """Check probabilities, labels and single rows against those of the model."""
-    proba = model.predict_proba(X)
-    np.testing.assert_allclose(made.predict_proba(X), proba, rtol=0, atol=tolerance)
-    one = [made.predict_proba_one(row) for row in X.to_dict("records")]
-    np.testing.assert_allclose(one, proba, rtol=0, atol=tolerance)
-    is_clear = np.diff(np.sort(proba, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
+    """Check answers, labels and single rows against those of the model."""
+    expected = expected_answers(model, X)
+    assert_answers_close(expected_answers(made, X), expected, tolerance, model)
+    one = [one_answer(made, row) for row in X.to_dict("records")]
+    assert_answers_close(one, expected, tolerance, model)
     found = made.predict(X)
+    first = made.predict_one(X.iloc[0].to_dict())
+    if is_regressor(model):
+        assert found.shape == model.predict(X).shape
+        assert np.shape(first) == found.shape[1:]
+        assert isinstance(first, float) == (found.ndim == 1)
+        return
+    is_clear = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
     assert found.dtype == model.classes_.dtype
     np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
-    assert made.predict_one(X.iloc[0].to_dict()) == found[0]
+    assert first == found[0]
+
+
+def one_answer(made, row):
+    """Return probabilities, or predictions and then quantiles, of a row."""
+    if hasattr(made, "predict_proba_one"):
+        return made.predict_proba_one(row)
+    parts = [np.ravel(made.predict_one(row))]
+    if hasattr(made, "predict_quantiles_one"):
+        parts.append(made.predict_quantiles_one(row).ravel())
+    return np.concatenate(parts)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    ("n_classes", "kind"),
-    [
-        (2, "text"),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in [(2, "boolean"), (2, "integer"), (3, "text"), (3, "integer"), (3, "number")]
-        ),
-    ],
-)
-def test_answers_are_those_of_the_model(name, n_classes, kind):
-    model = fitted(name, n_classes, kind)
+@pytest.mark.parametrize(("name", "n", "kind"), cases())
+def test_answers_are_those_of_the_model(name, n, kind):
+    model = fitted(name, n, kind)
     for dtype, tolerance in TOLERANCE.items():
         assert_answers(model, compact(model, dtype=dtype), new_rows(), tolerance)
+        compact(model, table(), dtype=dtype)  # compares the answers
 
 
 def test_categories_of_boosted_trees():
@@ -234,25 +249,83 @@ def test_a_model_that_takes_no_missing_cells_says_so():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_rounded_weights_say_what_they_change(dtype):
-    model, X, y = fitted("distilled"), table(), labels(2, "text")
+@pytest.mark.parametrize("name", ["distilled", "regressor", "quantiles", "regression boosting"])
+def test_rounded_weights_say_what_they_change(name, dtype):
+    model, X = fitted(name), table()
     with pytest.raises(ValueError, match="needs rows X"):
         compact(model, dtype=dtype)
+    y = targets(1, "numbers") if is_regressor(model) else labels(2, "text")
     made = compact(model, X, y, dtype=dtype, max_change=0.2)
-    change = np.abs(made.predict_proba(X) - model.predict_proba(X)).max()
-    assert 0 < made.largest_change_ == change < 0.2
-    assert made.log_loss_change_ is not None
+    found, expected = expected_answers(made, X), expected_answers(model, X)
+    change, unit = np.abs(found - expected).max(), 1.0
+    if is_regressor(model):  # a pipeline has no quantiles
+        unit = expected.std()
+        before, after = (r2_score(y, each[:, 0]) for each in (expected, found))
+        assert made.r2_change_ == after - before
+        assert not hasattr(made, "log_loss_change_")
+    else:
+        before, after = (log_loss(y, each) for each in (expected, found))
+        assert made.log_loss_change_ == after - before
+    np.testing.assert_allclose(made.largest_change_, change / unit, rtol=1e-12)
+    assert 0 < made.largest_change_ < 0.2
     assert made.n_bytes_ < compact(model).n_bytes_
-    assert CompactModel(made.__reduce__()[1][0]).largest_change_ == change
+    assert CompactModel(made.__reduce__()[1][0]).largest_change_ == made.largest_change_
+    assert compact(model, X[:1], y[:1], dtype="float32").largest_change_ < 1e-6
     with pytest.raises(ValueError, match="more than 1e-06"):
         compact(model, X, dtype=dtype, max_change=1e-6)
 
 
+def test_rounded_predictions_that_do_not_vary():
+    X, _ = numbers()
+    model = LinearRegression().fit(X, np.full(200, 1e9))
+    assert compact(model, X, dtype="int8").largest_change_ == 0
+    assert compact(model.fit(X, np.zeros(200)), X[:1], [0.0], dtype="int8").r2_change_ is None
+
+
+def test_a_network_that_has_learned_little_is_as_exact_as_its_targets():
+    """Predictions vary much less than the outputs of neurons, whose weights are rounded."""
+    X, _ = numbers()
+    y = np.random.RandomState(0).normal(size=200)
+    model = regressor(encoder=None).set_params(max_iter=1).fit(X, y)
+    model.output_weights_ = model.output_weights_ - model.output_weights_.mean(axis=0)
+    model.hidden_weights_ = np.tile(model.hidden_weights_[:1], (4, 1)) + 1e-9 * np.eye(4)
+    assert model.predict(X).std() < 1e-8
+    compact(model, X)  # compares the answers
+
+
+def test_methods_that_a_model_does_not_have():
+    plain, quantiles, of_classes = map(compact, map(fitted, ("regressor", "quantiles", "network")))
+    row = table().iloc[0].to_dict()
+    for made, name in (
+        (plain, "predict_proba"), (plain, "predict_proba_one"), (quantiles, "predict_proba_one"),
+    ):  # fmt: skip
+        assert not hasattr(made, name)
+        with pytest.raises(AttributeError, match="predicts numbers, take predict or predict_one"):
+            getattr(made, name)
+    for made in (plain, of_classes):
+        assert not hasattr(made, "quantiles_")
+        for name in ("predict_quantiles", "predict_quantiles_one"):
+            with pytest.raises(AttributeError, match="has learned no quantiles"):
+                getattr(made, name)
+    assert not hasattr(plain, "classes_")
+    assert not hasattr(of_classes, "n_targets_")
+    assert quantiles.quantiles_.tolist() == [0.05, 0.4, 0.6, 0.95]
+    assert quantiles.predict_quantiles_one(row).shape == (4,)
+    assert (np.diff(quantiles.predict_quantiles(new_rows())) >= 0).all()
+    assert plain.predict(table()[:0]).shape == (0,)
+    assert repr(plain).startswith("<CompactModel of 10 columns and 1 target, ")
+    assert repr(of_classes).startswith("<CompactModel of 10 columns and 2 classes, ")
+    two = compact(fitted("quantiles", 2, "numbers"))
+    assert two.n_targets_ == 2
+    assert two.predict_quantiles(table()[:3]).shape == (3, 2, 4)
+    assert inspect.signature(CompactModel.predict_proba_one).parameters.keys() == {"self", "row"}
+
+
 def assert_compact(model, X, tolerance=1e-12, dtype="float64"):
-    made, expected = compact(model, dtype=dtype), model.predict_proba(X)
-    np.testing.assert_allclose(made.predict_proba(X), expected, rtol=0, atol=tolerance)
+    made, expected = compact(model, dtype=dtype), expected_answers(model, X)
+    np.testing.assert_allclose(expected_answers(made, X), expected, rtol=0, atol=tolerance)
     rows = X.to_numpy(dtype=object) if hasattr(X, "to_numpy") else X
-    one = [made.predict_proba_one(row) for row in rows[:20]]
+    one = [one_answer(made, row) for row in rows[:20]]
     np.testing.assert_allclose(one, expected[:20], rtol=0, atol=tolerance)
 
 
@@ -262,8 +335,19 @@ def test_columns_far_from_zero_keep_their_digits(offset, dtype, tolerance):
     X, y = numbers()
     X = 10 * X + offset
     assert_compact(network(encoder=None).fit(X, y), X, tolerance, dtype)
+    assert_compact(regressor(encoder=None).fit(X, y), X, tolerance, dtype)
     if offset < 1e6:
         assert_compact(LogisticRegression(max_iter=1000).fit(X, y), X, tolerance, dtype)
+        assert_compact(Ridge().fit(X, y), X, tolerance, dtype)
+
+
+def test_columns_in_units_of_their_own():
+    """Coefficients of columns far from zero are stored as they are, and so is the intercept."""
+    X, y = numbers()
+    X = X * [1e-12, 1.0, 1e12] + [1e-6, 1e9, 0.0]
+    model = LinearRegression().fit(X, 1e6 + y)
+    made = compact(model, dtype="int8", X=X)
+    np.testing.assert_allclose(made.predict(X), model.predict(X), rtol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +446,40 @@ def test_what_could_be_written_wrongly_is_refused(model, match):
     X, y = numbers()
     with pytest.raises(ValueError, match=match):
         compact(model.fit(X.round(), y))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (RidgeClassifier(), "RidgeClassifier predicts no probabilities"),
+        (MLPRegressor(activation="tanh", max_iter=2), "MLPRegressor has the activation 'tanh'"),
+        (
+            TransformedTargetRegressor(Ridge(), transformer=QuantileTransformer(n_quantiles=9)),
+            "another transformation than StandardScaler",
+        ),
+        (
+            TransformedTargetRegressor(Ridge(), func=np.sqrt, inverse_func=np.square),
+            "numpy.expm1 as inverse_func",
+        ),
+        (KernelTeacherRegressor(), "KernelTeacherRegressor is none of the models"),
+        (GradientBoostingRegressor(n_estimators=2), "GradientBoostingRegressor is none of"),
+    ],
+    ids=str,
+)
+def test_regressors_that_cannot_be_written_are_named(model, match):
+    X, y = numbers()
+    with pytest.raises(ValueError, match=match):
+        compact(model.fit(X, y))
+
+
+def test_networks_of_several_labels_are_refused():
+    X, y = numbers()
+    model = MLPClassifier((4,), max_iter=9, random_state=0)
+    with pytest.warns(match="hasn't converged"):
+        model.fit(X, np.column_stack([y, 1 - y]))
+    with pytest.raises(ValueError, match="MLPClassifier with several labels"):
+        compact(model)
 
 
 def test_levels_that_no_file_holds_are_refused():
@@ -526,7 +644,11 @@ def test_a_forged_description_is_an_error(change):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["network of members", "tree", "boosting", "isotonic", "MLP"])
+@pytest.mark.parametrize(
+    "name",
+    ["network of members", "tree", "boosting", "isotonic", "MLP", "quantiles of members"]
+    + ["regression tree", "gamma boosting"],
+)
 def test_a_file_that_was_forged_is_an_error_or_a_model(name):
     """Each value of the description is replaced, and the checksum made anew."""
     data = compact(fitted(name)).__reduce__()[1][0]
@@ -538,10 +660,10 @@ def test_a_file_that_was_forged_is_an_error_or_a_model(name):
             forged = with_value(specs[0], path, value)
             try:
                 made = CompactModel(resealed(data, lambda _, forged=forged: forged))
-                proba = made.predict_proba_one(row)
+                answer = one_answer(made, row)
             except (ValueError, TypeError):
                 continue
-            assert np.isfinite(proba).all(), path
+            assert np.isfinite(answer).all(), path
 
 
 @pytest.mark.slow
@@ -574,20 +696,22 @@ def test_threads_share_a_model():
         np.testing.assert_allclose(each, expected, rtol=0, atol=1e-12)
 
 
-def test_the_file_of_the_runtime_needs_numpy_alone(tmp_path):
-    model = fitted("distilled")
+@pytest.mark.parametrize("name", ["distilled", "quantiles"])
+def test_the_file_of_the_runtime_needs_numpy_alone(name, tmp_path):
+    model = fitted(name)
     compact(model).save(tmp_path / "model.skdc")
     runtime = Path(_compact_model.__file__).read_bytes()
     (tmp_path / "compact_model.py").write_bytes(runtime)
     row = {"size": 0.3, "age": 40, "color": "red", "job": "cook", "flag": True, "level": "low"}
     row |= {"stamp": 1e6, "rare": "common", "count": 2, "constant": 7}
+    method = {"distilled": "predict_proba", "quantiles": "predict_quantiles"}[name]
     script = f"""
 import sys
 before = set(sys.modules)
 import numpy
 with_numpy = set(sys.modules)
 from compact_model import CompactModel
-print(CompactModel.load("model.skdc").predict_proba_one({row!r}).tolist())
+print(CompactModel.load("model.skdc").{method}_one({row!r}).tolist())
 new = {{name.split(".")[0] for name in set(sys.modules) - with_numpy}}
 assert new <= set(sys.stdlib_module_names) | {{"numpy", "compact_model"}}, new
 assert "numpy.ma" not in sys.modules and "tempfile" not in sys.modules  # which start slowly
@@ -596,5 +720,5 @@ assert "numpy.ma" not in sys.modules and "tempfile" not in sys.modules  # which 
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert output.returncode == 0, output.stderr
-    expected = model.predict_proba(pd.DataFrame([row]))[0]
+    expected = getattr(model, method)(pd.DataFrame([row]))[0]
     np.testing.assert_allclose(json.loads(output.stdout), expected, atol=1e-6)

@@ -111,6 +111,15 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     assert "without_teacher() is saved" in capsys.readouterr().err
 
 
+def test_the_pair_of_a_regressor(tmp_path):
+    X, _ = raw_table(80)
+    model = MODELS["TwoLayerPGDRegressor"].fit(X, np.arange(80.0))
+    io.dump(model, tmp_path / "model.skops")
+    main([str(tmp_path / "model.skops"), str(tmp_path), "--dtype", "float64"])
+    made = CompactModel.load(tmp_path / "model.skdc")
+    np.testing.assert_allclose(made.predict(X), model.predict(X), rtol=1e-12)
+
+
 def test_files_of_the_first_format_are_read():
     """They were written before version 0.2, and are not to be written again."""
     kept = json.loads((Path(__file__).parent / "format_1.json").read_text())
@@ -144,6 +153,6 @@ for model, values in zip(models, expected, strict=True):
     found = getattr(model, "predict_proba", model.predict)(X)
     assert abs(found - values).max() < 1e-12
 from sklearn_kd.export import compact, to_c
-compact(models[0]), to_c(models[0])
+compact(models[0]), compact(models[1]), to_c(models[0])
 """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, env=environment())

@@ -13,8 +13,9 @@ from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
@@ -454,9 +455,9 @@ def test_what_cannot_be_written():
         with pytest.raises(TypeError, match="target_opset must be an instance of int"):
             to_onnx(model, target_opset="13")
     with pytest.raises(
-        ValueError, match=r"LinearRegression is none of the models .*guide.*lists\.$"
+        ValueError, match=r"KNeighborsRegressor is none of the models .*guide.*lists\.$"
     ):
-        to_onnx(LinearRegression().fit(X, y), X)
+        to_onnx(KNeighborsRegressor().fit(X, y), X)
     boosting = make_pipeline(PCA(2), GradientBoostingClassifier(n_estimators=2))
     with pytest.raises(ValueError, match=r"not valid for dtype='float64'"):
         to_onnx(boosting.fit(X, y), dtype="float64")

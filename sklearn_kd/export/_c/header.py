@@ -85,6 +85,8 @@ def to_c(model, *, dtype="float32", name="model"):
             f"name must be an identifier of C and C++ that ends with no underscore, got {name!r}."
         )
     spec, arrays = describe_model(model, dtype, "a C header")
+    if spec["classes"] is None:
+        raise ExportError(f"{type(model).__name__} is a regressor, see compact.")
     try:
         return _Header(spec, arrays, name).text(type(model).__name__, dtype)
     except ExportError as error:

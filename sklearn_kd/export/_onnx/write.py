@@ -108,6 +108,8 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         check_scalar(target_opset, "target_opset", Integral, min_val=MIN_OPSET, max_val=newest)
     try:
         spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
+        if spec["classes"] is None:
+            raise ExportError(f"{type(model).__name__} is a regressor, see compact.")
         kinds = input_kinds(spec)
     except ExportError as error:
         if not is_classifier(model):

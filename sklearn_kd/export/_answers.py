@@ -1,0 +1,86 @@
+"""Answers of models and of their files, and how much they differ."""
+
+import numpy as np
+
+#: Most by which answers of rows may differ where a file is described in float64: probabilities, or
+#: numbers in units of their size.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+#: What a model itself rounds, relative to the largest number that it predicts. Boosted trees round
+#: once for each tree.
+ROUNDING = 64 * np.finfo(np.float64).eps
+
+
+def answers_of(model, X, spec):
+    """Return what a model answers to rows, in float64.
+
+    Parameters
+    ----------
+    model : classifier, regressor or CompactModel
+    X : DataFrame or array-like of shape (n_samples, n_features)
+    spec : dict
+        ``answer`` of the description of the model, which says whether it predicts numbers and
+        whether it predicts quantiles.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes) or (n_samples, n_targets, n_numbers)
+        Probabilities. Of a regressor its predictions, followed by its quantiles, which a pipeline
+        or a search around it does not predict.
+    """
+    if spec["kind"] != "numbers":
+        return np.asarray(model.predict_proba(X), dtype=np.float64)
+    numbers = np.asarray(model.predict(X), dtype=np.float64)
+    shape = len(numbers), spec["n_targets"] or 1, -1
+    parts = [numbers.reshape(shape)]
+    if spec["quantiles"] is not None and hasattr(model, "predict_quantiles"):
+        parts.append(model.predict_quantiles(X).reshape(shape))
+    return np.concatenate(parts, axis=2)
+
+
+def largest_change(found, expected):
+    """Return the largest difference of answers, of numbers in units of `deviation`."""
+    differences = np.abs(found[..., : expected.shape[-1]] - expected)
+    if expected.ndim == 2:
+        return float(differences.max())
+    return float((differences.max(axis=(0, 2)) / deviation(expected)).max())
+
+
+def deviation(expected):
+    """Return the standard deviation of the numbers of each target, over rows and quantiles.
+
+    It is the largest absolute value where they do not vary, and 1 where they are zero.
+    """
+    largest, unit = np.abs(expected).max(axis=(0, 2)), expected.std(axis=(0, 2))
+    unit = np.where(unit > ROUNDING * largest, unit, largest)
+    return np.where(unit > 0, unit, 1.0)
+
+
+def tolerated_change(dtype, expected, spec, arrays):
+    """Return the `largest_change` that weights of a dtype may make.
+
+    Numbers have the size of the deviations of predictions, and that of the scale of the model,
+    which for a network is the deviation of the targets: a network that has learned little adds
+    numbers of this size, which are rounded, although their sums hardly vary.
+    """
+    tolerance = TOLERANCE[dtype]
+    if expected.ndim == 2:
+        return tolerance
+    unit = deviation(expected)
+    size = np.maximum(_scale(spec, arrays).reshape(len(unit), -1).max(axis=1) / unit, 1.0)
+    rounding = ROUNDING * np.abs(expected).max(axis=(0, 2)) / unit
+    return float((tolerance * size + rounding).max())
+
+
+def _scale(spec, arrays):
+    """Return the factor of each value of a model of numbers, 0 if it is no factor."""
+    inner, scale = spec["models"][0], arrays[spec["scale"]]
+    if spec["link"] != "identity":
+        return 0 * scale
+    return scale * (_scale(inner, arrays) if inner["kind"] == "numbers" else 1.0)
+
+
+def name_of_answer(spec):
+    """Return how messages call an answer, and its unit."""
+    if spec["kind"] != "numbers":
+        return "a probability", ""
+    return "a prediction", " standard deviations of the predictions"
