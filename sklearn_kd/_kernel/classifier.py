@@ -17,6 +17,7 @@ from sklearn_kd._utils.base import (
     probabilities_from_logits,
     require_fitted,
 )
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.labels import class_factors, encode_labels
 from sklearn_kd._utils.sklearn_compat import StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_weight
@@ -282,6 +283,7 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
         with all_or_nothing(self):
             self._check_parameters()
             check_rows_are_flat(self, X)
+            refuse_label_indicator(self, y)
             X, y = check_rows(self, X, y)
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0

@@ -205,7 +205,7 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
         with all_or_nothing(self):
             self._check_parameters()
             check_rows_are_flat(self, X)
-            X, y = check_rows(self, X, y, is_regression=True)
+            X, y = check_rows(self, X, y, kind="numbers")
             weights = validate_sample_weight(sample_weight, X)
             rows = self._encode_training_rows(X, weights)
             self.target_offset_, self.target_scale_ = fit_target_units(y[rows.kept], rows.weights)

@@ -29,6 +29,7 @@ from sklearn_kd._utils.base import (
 )
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.regression_targets import nearest_to_median
 from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
 from sklearn_kd._utils.validation import validate_sample_weight
@@ -61,7 +62,7 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
     - ``_encode_validation_targets(y_val, n_samples)`` checks the targets of validation rows.
     - ``_check_groups(validation, y_encoded, weights, soft)`` raises ValueError for groups that
       cannot be held out.
-    - ``_learning_task()`` returns a `ClassificationTask` or a `RegressionTask`.
+    - ``_learning_task()`` returns a task of `tasks`.
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     """
 
@@ -159,10 +160,11 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
     A subclass has the parameters ``temperature`` and ``class_weight`` too, and this method:
 
     - ``_logits(X)`` returns the logits of rows, of shape (n_samples,) for two classes, positive for
-      the second, else (n_samples, n_classes). It raises NotFittedError before ``fit``.
+      the second, else (n_samples, n_classes) or (n_samples, n_labels). It raises NotFittedError
+      before ``fit``.
     """
 
-    _target_attributes = ("classes_",)
+    _target_attributes = ("classes_", "multilabel_")
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
@@ -178,15 +180,17 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         ----------
         X : array-like of shape (n_samples, n_features)
 
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
 
         classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be. The first call needs them.
+            All labels there will ever be. The first call needs them. For several labels they are
+            the indices of the columns of y, ``np.arange(n_labels)``.
 
         sample_weight : array-like of shape (n_samples,), default=None
             As in `fit`.
 
-        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes) or \
+                (n_samples, n_labels), default=None
             As in `fit`. The columns of an array are in the order of ``classes_``.
 
         Returns
@@ -214,9 +218,10 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
     _check_groups = check_groups_to_hold_out
 
     def _learning_task(self):
-        from sklearn_kd._networks.tasks import ClassificationTask
+        from sklearn_kd._networks.tasks import ClassificationTask, MultilabelTask
 
-        return ClassificationTask(len(self.classes_))
+        task = MultilabelTask if learns_labels(self) else ClassificationTask
+        return task(len(self.classes_))
 
     def decision_function(self, X):
         """Logits of the rows of X.
@@ -227,13 +232,13 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log-odds of ``classes_[1]``.
+        ndarray of shape (n_samples,), (n_samples, n_classes) or (n_samples, n_labels)
+            For two classes the log-odds of ``classes_[1]``, and for several labels those of each.
         """
         return self._logits(X)
 
     def predict(self, X):
-        """Most probable class of each row.
+        """Most probable class of each row, or its labels, whose probability is above one half.
 
         Parameters
         ----------
@@ -241,9 +246,11 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), or (n_samples, n_labels) for several labels
+            Of several labels it contains 0 and 1.
         """
-        return labels_from_logits(self._logits(X), self.classes_)
+        are_labels = learns_labels(self)
+        return labels_from_logits(self._logits(X), self.classes_, are_labels=are_labels)
 
     def predict_proba(self, X):
         """Class probabilities: the sigmoid or the softmax of the logits.
@@ -254,10 +261,11 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
+        ndarray of shape (n_samples, n_classes), or (n_samples, n_labels) for several labels
+            Columns in the order of ``classes_``. Those of several labels are the probability of
+            each label, so that rows do not sum to one.
         """
-        return probabilities_from_logits(self._logits(X))
+        return probabilities_from_logits(self._logits(X), are_labels=learns_labels(self))
 
     def predict_log_proba(self, X):
         """Logarithm of the class probabilities, finite where they underflow.
@@ -268,10 +276,10 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes), or (n_samples, n_labels) for several labels
             Columns in the order of ``classes_``.
         """
-        return log_probabilities_from_logits(self._logits(X))
+        return log_probabilities_from_logits(self._logits(X), are_labels=learns_labels(self))
 
 
 class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):

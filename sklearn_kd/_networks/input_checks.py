@@ -5,10 +5,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._networks.resolve import stops_early
+from sklearn_kd._networks.resolve import are_almost_hard_labels, stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
-from sklearn_kd._utils.labels import class_factors, encode_labels
+from sklearn_kd._utils.label_indicators import (
+    check_label_indicator,
+    check_label_indices,
+    check_label_names,
+    check_soft_label_indicator,
+    is_label_indicator,
+    learns_labels,
+)
+from sklearn_kd._utils.labels import check_no_missing_labels, class_factors, encode_labels
 from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.regression_targets import (
     check_numbers,
@@ -38,7 +46,8 @@ class ValidationSource:
 
     group: np.ndarray | None = None  # (n_samples,) int, the groups that are held out as a whole
     X: np.ndarray | None = None  # (n_val, n_features), rows that are used instead
-    #: (n_val,) int, indices into the classes, or (n_val, n_targets), standardized numbers
+    #: (n_val,) int, indices into the classes, (n_val, n_labels) int, an indicator, or
+    #: (n_val, n_targets), standardized numbers
     y_encoded: np.ndarray | None = None
     weights: np.ndarray | None = None  # (n_val,), positive
 
@@ -74,8 +83,8 @@ def check_training_data(
 ):
     """Validate and encode the rows of a fit, and leave out those of weight zero.
 
-    It sets ``classes_``, ``encoder_`` and, by scikit-learn's validation, the features. A caller
-    that restores them after a failure uses `all_or_nothing`.
+    It sets ``classes_``, ``multilabel_``, ``encoder_`` and, by scikit-learn's validation, the
+    features. A caller that restores them after a failure uses `all_or_nothing`.
 
     Parameters
     ----------
@@ -92,29 +101,66 @@ def check_training_data(
     Returns
     -------
     X : ndarray of shape (n_samples, n_encoded), float32 or float64
-    y_encoded : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,), or (n_samples, n_labels) for several labels
     weights : ndarray of float64 of shape (n_samples,)
         Positive, with class weights.
-    soft_targets : ndarray of shape (n_samples, n_classes) or None
+    soft_targets : ndarray of shape (n_samples, n_classes or n_labels) or None
     """
-    X, y, weights = _checked_rows(est, X, y, sample_weight, soft_targets, reset=reset)
+    has_labels = is_label_indicator(y)
+    _check_kind_of_labels(est, y, has_labels, reset=reset)
+    kind = "labels" if has_labels else "classes"
+    X, given, weights = _checked_rows(
+        est, X, y, sample_weight, soft_targets, reset=reset, kind=kind
+    )
     soft, labels = None, classes
-    if soft_targets is not None:
-        soft, labels = check_soft_targets(soft_targets, y, classes=classes)
-    X, y, weights, soft = _of_positive_weight(X, y, weights, soft)
-    # a class whose rows all have weight zero is absent, unless it is named
-    labels, y_encoded = encode_labels(y, labels)
+    if has_labels:
+        labels = _check_labels(y, soft_targets, classes)
+        if soft_targets is not None:
+            soft = check_soft_label_indicator(soft_targets, given)
+    elif soft_targets is not None:
+        soft, labels = check_soft_targets(soft_targets, given, classes=classes)
+    X, y, weights, soft = _of_positive_weight(X, given, weights, soft)
+    y_encoded = y
+    if not has_labels:  # a class whose rows all have weight zero is absent, unless it is named
+        labels, y_encoded = encode_labels(y, labels)
     if len(labels) < 2:
         raise ValueError(
             f"{type(est).__name__} needs samples of at least 2 classes, got 1 class: "
             f"{labels.tolist()}."
         )
-    est.classes_ = labels
+    est.classes_, est.multilabel_ = labels, has_labels
+    weighted = weigh_classes(est, y_encoded, weights)
     if encoded is not None:
         est.encoder_, X = encoded
     else:  # with the weights of the rows alone: those of the classes belong to the loss
         X = fit_encoder(est, X, weights, reset=reset)
-    return X, y_encoded, weigh_classes(est, y_encoded, weights), soft
+    return X, y_encoded, weighted, soft
+
+
+def _check_kind_of_labels(est, y, has_labels, *, reset):
+    """Raise ValueError for several columns that are no indicator, or a change of the kind of y."""
+    shape = np.shape(y) if hasattr(y, "shape") or isinstance(y, list | tuple) else ()
+    if not has_labels and len(shape) == 2 and shape[1] > 1:
+        check_no_missing_labels(y)
+        raise ValueError(
+            f"y should be a 1d array of labels, got an array of shape {shape} instead: several "
+            "labels are an indicator with a column of 0 and 1 for each label."
+        )
+    if not reset and has_labels != learns_labels(est):
+        now, before = ("several labels", "one label") if has_labels else ("one label", "several")
+        raise ValueError(
+            f"y has {now} for each row, but the first call to partial_fit was given {before}: "
+            "call fit."
+        )
+
+
+def _check_labels(y, soft_targets, classes):
+    """Return the indices of the labels of an indicator y, or raise ValueError."""
+    n_labels = np.shape(y)[1]
+    if classes is not None:
+        check_label_indices(classes, n_labels)
+    check_label_names(soft_targets, "soft_targets", y)
+    return np.arange(n_labels)
 
 
 def _checked_rows(est, X, y, sample_weight, soft_targets, **options):
@@ -161,7 +207,7 @@ def check_regression_data(
         with NaN in the rows without soft targets.
     """
     X, y, weights = _checked_rows(
-        est, X, y, sample_weight, soft_targets, reset=reset, is_regression=True
+        est, X, y, sample_weight, soft_targets, reset=reset, kind="numbers"
     )
     soft = None
     if soft_targets is not None:
@@ -240,12 +286,15 @@ def check_groups_to_hold_out(est, validation, y_encoded, weights, soft):
     est : estimator
         With ``classes_`` set.
     validation : ValidationSource
-    y_encoded : ndarray of int of shape (n_samples,)
+    y_encoded : ndarray of int of shape (n_samples,) or (n_samples, n_labels)
     weights : ndarray of shape (n_samples,)
         Without class weights, by a common factor.
-    soft : ndarray of shape (n_samples, n_classes) or None
+    soft : ndarray of shape (n_samples, n_classes or n_labels) or None
     """
     if validation.group is None:
+        return
+    if learns_labels(est):
+        check_two_groups(est, validation, y_encoded, weights, soft)
         return
     # with class weights, as the fit decides
     if stops_early(est, soft, weigh_classes(est, y_encoded, weights), validation):
@@ -257,13 +306,16 @@ def check_groups_to_hold_out(est, validation, y_encoded, weights, soft):
 
 
 def check_two_groups(est, validation, y, weights, soft):
-    """Raise ValueError for a fit on numbers that holds groups out where there is a single one.
+    """Raise ValueError for a fit that holds groups out where there is a single one.
 
-    The arguments are those of `check_groups_to_hold_out`.
+    It is for numbers and for several labels, where no row has one class alone. The arguments are
+    those of `check_groups_to_hold_out`.
     """
     if validation.group is None or validation.group.max() > 0:
         return
-    if stops_early(est, soft, None, validation, lambda soft, weights: False):
+    # numbers of a teacher are without the noise of labels
+    almost_hard = are_almost_hard_labels if learns_labels(est) else lambda soft, weights: False
+    if stops_early(est, soft, weights, validation, almost_hard):
         raise ValueError(
             "all rows are in one group, and early stopping trains on some groups and holds others "
             "out. Pass X_val and y_val, set early_stopping=False, or pass no groups."
@@ -271,7 +323,18 @@ def check_two_groups(est, validation, y, weights, soft):
 
 
 def check_validation_classes(est, y_val, n_samples):
-    """Return the labels of validation rows as indices into ``classes_``, (n_samples,)."""
+    """Return the labels of validation rows as indices into ``classes_``, (n_samples,).
+
+    Several labels are returned as an indicator, (n_samples, n_labels).
+    """
+    if learns_labels(est):
+        y_encoded = check_label_indicator(y_val, "y_val")
+        if y_encoded.shape != (n_samples, len(est.classes_)):
+            raise ValueError(
+                f"y_val has the shape {y_encoded.shape} for the {n_samples} rows of X_val and the "
+                f"{len(est.classes_)} labels of y: pass the columns of y for these rows."
+            )
+        return y_encoded
     return encode_labels(check_validation_labels(y_val, n_samples, est.classes_), est.classes_)[1]
 
 
@@ -317,9 +380,20 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets)
 
 
 def weigh_classes(est, y_encoded, weights):
-    """Return the weights of the rows times those of their classes, which numbers do not have."""
+    """Return the weights of the rows times those of their classes, which numbers do not have.
+
+    Raises
+    ------
+    ValueError
+        For weights of classes where rows have several labels.
+    """
     if getattr(est, "class_weight", None) is None:
         return weights
+    if learns_labels(est):
+        raise ValueError(
+            f"class_weight={est.class_weight!r} weighs the classes of rows that have one label "
+            "each: set class_weight=None for several labels, or weigh rows by sample_weight."
+        )
     return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
 
 
@@ -332,13 +406,21 @@ def check_partial_classes(est, classes):
     if not est.__sklearn_is_fitted__():
         if classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        return np.unique(classes)
-    if classes is not None and not np.array_equal(np.unique(classes), est.classes_):
+        return _sorted_classes(classes)
+    classes = None if classes is None else _sorted_classes(classes)
+    if classes is not None and not np.array_equal(classes, est.classes_):
         raise ValueError(
-            f"classes={np.unique(classes).tolist()} is not what the first call to "
+            f"classes={classes.tolist()} is not what the first call to "
             f"partial_fit was given: {est.classes_.tolist()}."
         )
     return est.classes_
+
+
+def _sorted_classes(classes):
+    """Return sorted labels. An indicator stands for the indices of its labels."""
+    if is_label_indicator(classes):
+        return np.arange(np.shape(classes)[1])
+    return np.unique(classes)
 
 
 def check_quantiles(est):

@@ -5,6 +5,7 @@ from scipy.special import entr
 
 from sklearn_kd._utils.folds import random_rows
 from sklearn_kd._utils.groups import random_groups
+from sklearn_kd._utils.label_indicators import mean_label_entropy
 
 #: Rows of a minibatch under batch_size="auto".
 BATCH_SIZE = 128
@@ -37,6 +38,11 @@ def are_almost_hard(soft, weights):
     """Return whether soft labels (n_samples, n_classes) have a mean entropy near zero."""
     entropies = entr(np.clip(soft, 0, 1)).sum(axis=1)
     return bool(np.average(entropies, weights=weights) < MIN_SOFT_ENTROPY)
+
+
+def are_almost_hard_labels(soft, weights):
+    """Return whether the probabilities of several labels have a mean entropy near zero."""
+    return mean_label_entropy(soft, weights) < MIN_SOFT_ENTROPY
 
 
 def stops_early(est, soft, weights, validation, are_almost_hard=are_almost_hard):

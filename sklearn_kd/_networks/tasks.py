@@ -1,4 +1,4 @@
-"""What a network learns: classes or numbers, the targets and the loss of the rows, and their units.
+"""What a network learns: classes, several labels or numbers, with targets and loss of the rows.
 
 This module imports torch, which the modules of the estimators must not do at import.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_kd._core.network import losses, members, targets
-from sklearn_kd._networks.resolve import are_almost_hard
+from sklearn_kd._networks.resolve import are_almost_hard, are_almost_hard_labels
 from sklearn_kd._utils.device import to_tensor
 
 #: Largest difference between the loss of a held-out row and its least loss that counts in a score,
@@ -29,13 +29,48 @@ class LossTargets:
     max_losses: torch.Tensor  # (rows,), the largest loss of each row that counts in a score
 
 
+class _ProbabilityTask:
+    """Probabilities are learned by a cross-entropy, or by the loss of distillation.
+
+    A subclass has ``_cross_entropy`` and ``_entropy``, functions of `losses`, ``_are_labels``, and
+    the methods ``_hard`` and ``_soft``, which return targets of shape (outputs, rows).
+    """
+
+    def loss_targets(self, y_encoded, soft, alpha, temperature, *, dtype, device):
+        """Return the `LossTargets` of encoded labels and soft labels (or None)."""
+        hard = to_tensor(self._hard(y_encoded, dtype), device=device)
+        zeros = torch.zeros(len(y_encoded), dtype=hard.dtype, device=device)
+        if soft is None:
+            return LossTargets(hard[None], self._cross_entropy, zeros, zeros + MAX_EXCESS_LOSS)
+        soft = to_tensor(self._soft(soft), dtype=dtype, device=device)
+        a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
+        if temperature == 1 or alpha == 0:
+            values = targets.mixed_targets(soft, hard, a)
+            min_losses = self._entropy(values[0]) if alpha <= 1 else zeros
+            max_losses = min_losses + MAX_EXCESS_LOSS
+            return LossTargets(values, self._cross_entropy, min_losses, max_losses)
+        values = targets.two_term_targets(soft, hard, T, are_labels=self._are_labels)
+        min_losses = a * T**2 * self._entropy(values[0, : len(soft)])
+        # below T = 1 the soft term still grows by alpha T with each unit of a logit
+        unit = alpha * max(temperature, 1.0) ** 2 + 1 - alpha
+        max_losses = min_losses + MAX_EXCESS_LOSS * unit
+        loss = losses.TwoTerm(a, T, self._cross_entropy)
+        return LossTargets(values, loss, min_losses, max_losses)
+
+
 @dataclass(frozen=True)
-class ClassificationTask:
+class ClassificationTask(_ProbabilityTask):
     """Classes are learned by the cross-entropy, or by the loss of distillation."""
 
     n_classes: int
     average = staticmethod(members.mean_prediction)
     are_almost_hard = staticmethod(are_almost_hard)
+    _entropy = staticmethod(losses.entropy)
+    _are_labels = False
+
+    @property
+    def _cross_entropy(self):
+        return losses.cross_entropy
 
     @property
     def n_outputs(self):
@@ -52,32 +87,54 @@ class ClassificationTask:
         """Return the class of each row, by which held-out rows are stratified."""
         return y_encoded
 
-    def loss_targets(self, y_encoded, soft, alpha, temperature, *, dtype, device):
-        """Return the `LossTargets` of encoded labels and soft labels (or None)."""
-        n_classes, n_rows = self.n_classes, len(y_encoded)
-        if n_classes == 2:
-            hard = (y_encoded == 1).astype(dtype)[None]
-        else:
-            hard = np.zeros((n_classes, n_rows), dtype=dtype)
-            hard[y_encoded, np.arange(n_rows)] = 1.0
-        hard = to_tensor(hard, device=device)
-        zeros = torch.zeros(n_rows, dtype=hard.dtype, device=device)
-        if soft is None:
-            return LossTargets(hard[None], losses.cross_entropy, zeros, zeros + MAX_EXCESS_LOSS)
-        columns = soft[:, 1:].T if n_classes == 2 else soft.T
-        soft = to_tensor(columns, dtype=dtype, device=device)
-        a, T = soft.new_tensor([alpha]), soft.new_tensor([temperature])
-        if temperature == 1 or alpha == 0:
-            values = targets.mixed_targets(soft, hard, a)
-            min_losses = losses.entropy(values[0]) if alpha <= 1 else zeros
-            max_losses = min_losses + MAX_EXCESS_LOSS
-            return LossTargets(values, losses.cross_entropy, min_losses, max_losses)
-        values = targets.two_term_targets(soft, hard, T)
-        min_losses = a * T**2 * losses.entropy(values[0, : len(soft)])
-        # below T = 1 the soft term still grows by alpha T with each unit of a logit
-        unit = alpha * max(temperature, 1.0) ** 2 + 1 - alpha
-        max_losses = min_losses + MAX_EXCESS_LOSS * unit
-        return LossTargets(values, losses.TwoTerm(a, T), min_losses, max_losses)
+    def _hard(self, y_encoded, dtype):
+        if self.n_classes == 2:
+            return (y_encoded == 1).astype(dtype)[None]
+        n_rows = len(y_encoded)
+        hard = np.zeros((self.n_classes, n_rows), dtype=dtype)
+        hard[y_encoded, np.arange(n_rows)] = 1.0
+        return hard
+
+    def _soft(self, soft):
+        return soft[:, 1:].T if self.n_classes == 2 else soft.T
+
+
+@dataclass(frozen=True)
+class MultilabelTask(_ProbabilityTask):
+    """Several labels are learned, each by the cross-entropy of two classes, and its mean.
+
+    The Hessian of the mean over K labels in the logits is at most I / (4 K), whose trace is that of
+    two classes, whatever K is.
+    """
+
+    n_labels: int
+    average = staticmethod(members.mean_label_prediction)
+    are_almost_hard = staticmethod(are_almost_hard_labels)
+    inverse_curvature = 4.0
+    _entropy = staticmethod(losses.binary_entropy)
+    _are_labels = True
+
+    @property
+    def _cross_entropy(self):
+        return losses.binary_cross_entropy
+
+    @property
+    def n_outputs(self):
+        """Number of logits: one for each label."""
+        return self.n_labels
+
+    @staticmethod
+    def strata(y_encoded):
+        """Return zeros, since held-out rows are drawn from all rows alike."""
+        return np.zeros(len(y_encoded), dtype=np.intp)
+
+    @staticmethod
+    def _hard(y_encoded, dtype):
+        return np.ascontiguousarray(y_encoded.T, dtype=dtype)
+
+    @staticmethod
+    def _soft(soft):
+        return np.ascontiguousarray(soft.T)
 
 
 @dataclass(frozen=True)

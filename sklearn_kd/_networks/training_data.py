@@ -27,7 +27,8 @@ class CheckedRows:
     """Rows of positive weight that an estimator has checked."""
 
     X: np.ndarray  # (n_samples, n_features), encoded
-    #: (n_samples,) int, indices into the classes, or (n_samples, n_targets), standardized numbers
+    #: (n_samples,) int, indices into the classes, (n_samples, n_labels) int, an indicator, or
+    #: (n_samples, n_targets), standardized numbers
     y_encoded: np.ndarray
     weights: np.ndarray  # (n_samples,)
     #: (n_samples, n_classes or n_targets), or quantiles (n_samples, n_targets, n_levels); for joint
@@ -49,12 +50,13 @@ class TrainingData:
     """Checked rows of positive weight, and what fits on them compute once."""
 
     X: np.ndarray  # (n_samples, n_features), encoded
-    #: (n_samples,) int, indices into the classes, or (n_samples, n_targets), standardized numbers
+    #: (n_samples,) int, indices into the classes, (n_samples, n_labels) int, an indicator, or
+    #: (n_samples, n_targets), standardized numbers
     y_encoded: np.ndarray
     weights: np.ndarray  # (n_samples,)
     soft: np.ndarray | None  # (n_samples, n_classes or n_targets)
     y: object  # labels or numbers as given, for callbacks
-    task: object  # ClassificationTask or RegressionTask
+    task: object  # one of `tasks`
     validation: ValidationSource = SINGLE_ROWS
     X_given: object = None  # rows as given, for callbacks; None: X
     _folds: dict = field(default_factory=dict)

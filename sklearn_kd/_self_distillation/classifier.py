@@ -27,6 +27,7 @@ from sklearn_kd._utils.base import (
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
@@ -385,6 +386,7 @@ class SelfDistillClassifier(
 
         ``validation_rows`` are the keyword arguments of `fit`.
         """
+        refuse_label_indicator(self, y)
         network = self._network_to_train()
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -613,6 +615,7 @@ class SelfDistillClassifier(
         """
         X, y = indexable(X, y)
         index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
+        refuse_label_indicator(self, y)
         check_no_missing_labels(y)
         y = check_y(plain_labels(y), estimator=self)
         if isinstance(cv, str) and cv == "in-sample":

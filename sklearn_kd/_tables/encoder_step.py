@@ -7,6 +7,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._tables.encoder import TableEncoder, check_table, encode, encode_blocks
+from sklearn_kd._utils.label_indicators import check_label_indicator
 from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.regression_targets import check_numbers
@@ -27,7 +28,7 @@ def encoder_key(encoder):
     return encoder and (type(encoder), joblib.hash(encoder.get_params()))
 
 
-def check_rows(est, X, y, *, reset=True, is_regression=False):
+def check_rows(est, X, y, *, reset=True, kind="classes"):
     """Check rows and targets of a fit, and set the number and the names of the features.
 
     Parameters
@@ -38,18 +39,22 @@ def check_rows(est, X, y, *, reset=True, is_regression=False):
         As passed to ``fit``.
     reset : bool, default=True
         Whether to set the features, or to compare with those of the earlier fit.
-    is_regression : bool, default=False
-        Whether ``y`` contains numbers, of one target or of several, and not labels.
+    kind : {"classes", "labels", "numbers"}, default="classes"
+        What ``y`` contains: the class of each row, an indicator of several labels, or numbers of
+        one target or of several.
 
     Returns
     -------
     X : ndarray or pandas DataFrame of shape (n_samples, n_features)
         What `read_rows` returns.
-    y : ndarray of shape (n_samples,), or of float64 and shape (n_samples, n_targets) too
+    y : ndarray of shape (n_samples,), or of float64 and shape (n_samples, n_targets) too, or of \
+            int64 and shape (n_samples, n_labels)
     """
-    if is_regression:
+    if kind == "numbers":
         y = None if y is None else check_numbers(y, "y")
         targets = {"multi_output": True, "y_numeric": True}
+    elif kind == "labels":
+        y, targets = check_label_indicator(y), {"multi_output": True}
     else:
         check_no_missing_labels(y)
         y, targets = plain_labels(y), {}

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -139,7 +140,7 @@ def _fitted_state(estimator):
     }
 
 
-def labels_from_logits(logits, classes):
+def labels_from_logits(logits, classes, *, are_labels=False):
     """Return the most probable class of each row.
 
     Parameters
@@ -147,27 +148,35 @@ def labels_from_logits(logits, classes):
     logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
         For two classes the log-odds of the second.
     classes : ndarray of shape (n_classes,)
+    are_labels : bool, default=False
+        Whether the columns are the log-odds of several labels.
 
     Returns
     -------
-    ndarray of shape (n_samples,)
+    ndarray of shape (n_samples,), or of int64 and shape (n_samples, n_labels) for several labels
     """
+    if are_labels:
+        return (logits > 0).astype(np.int64)
     best = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
     return classes[best]
 
 
-def probabilities_from_logits(logits):
+def probabilities_from_logits(logits, *, are_labels=False):
     """Return class probabilities: the sigmoid or the softmax of the logits.
 
     Parameters
     ----------
     logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
         For two classes the log-odds of the second. An array of two dimensions is overwritten.
+    are_labels : bool, default=False
+        Whether the columns are the log-odds of several labels, whose probabilities are independent.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_classes)
+    ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
     """
+    if are_labels:
+        return expit(logits, out=logits)
     logits = _two_columns(logits)
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
@@ -175,11 +184,13 @@ def probabilities_from_logits(logits):
     return logits
 
 
-def log_probabilities_from_logits(logits):
+def log_probabilities_from_logits(logits, *, are_labels=False):
     """Return the logarithm of `probabilities_from_logits`, finite where they underflow.
 
     An array of two dimensions is overwritten.
     """
+    if are_labels:
+        return -np.logaddexp(0, -logits)
     logits = _two_columns(logits)
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))

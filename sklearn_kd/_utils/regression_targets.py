@@ -103,7 +103,7 @@ def check_soft_numbers(soft_targets, y, levels=None):
     is_missing = _missing_rows(soft)
     if is_missing.all():
         return y
-    _warn_if_misaligned(soft[~is_missing], y[~is_missing])
+    warn_if_misaligned(soft[~is_missing], y[~is_missing])
     soft[is_missing] = y[is_missing]
     return soft
 
@@ -141,7 +141,8 @@ def _missing_rows(soft):
     return is_missing
 
 
-def _warn_if_misaligned(soft, y):
+def warn_if_misaligned(soft, y):
+    """Warn if no column of y is correlated with the same column of soft targets."""
     n_samples = len(y)
     soft, y = (each.reshape(n_samples, -1) for each in (soft, y))
     varies = (np.ptp(soft, axis=0) > 0) & (np.ptp(y, axis=0) > 0)

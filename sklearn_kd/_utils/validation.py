@@ -160,7 +160,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     if labeled:
         columns = _column_labels(soft_targets, classes)
         _check_column_labels(columns, np.unique(y), known)
-        soft_targets = _frame_values(soft_targets)
+        soft_targets = frame_values(soft_targets)
     soft_targets = np.asarray(soft_targets)
     if np.iscomplexobj(soft_targets):
         raise ValueError("soft_targets must be real numbers, got complex ones.")
@@ -172,7 +172,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
             f"soft_targets must have shape (n_samples, n_classes) with n_samples={n_samples}, "
             f"got {Q.shape}."
         )
-    is_missing = _missing_rows(Q)
+    is_missing = missing_rows(Q)
     if labeled:
         union = unite_labels(classes, columns)
         Q = align_columns(Q, columns, union)
@@ -222,7 +222,7 @@ def _column_labels(frame, classes):
     return labels if (labels == numbers).all() else numbers
 
 
-def _frame_values(frame):
+def frame_values(frame):
     """Return the values of a DataFrame, with NaN for missing values of nullable columns."""
     values = frame.to_numpy()
     if values.dtype == object and hasattr(frame, "iloc"):  # pandas
@@ -230,7 +230,7 @@ def _frame_values(frame):
     return values
 
 
-def _missing_rows(Q):
+def missing_rows(Q):
     """Return a mask of the rows of NaN, which have no soft targets, or raise ValueError.
 
     All rows may be missing, as they are in some folds of a search and some batches of a stream.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sklearn_kd._networks.tasks import ClassificationTask, RegressionTask
+from sklearn_kd._networks.tasks import ClassificationTask, MultilabelTask, RegressionTask
 
 CPU = {"dtype": np.float64, "device": "cpu"}
 
@@ -21,6 +21,7 @@ def regression(n_targets=1, loss="squared_error", levels=()):
     [
         (ClassificationTask(2), 1),
         (ClassificationTask(3), 3),
+        (MultilabelTask(2), 2),
         (regression(), 1),
         (regression(4, "huber"), 4),
         (regression(2, "quantile", (0.1, 0.5, 0.9)), 6),
@@ -79,7 +80,31 @@ def test_rows_without_quantiles_of_a_teacher_have_the_pinball_loss():
     assert_allclose(found.max_losses[:2], plain.max_losses[:2])
 
 
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.0, 3.0), (0.4, 1.0), (0.4, 3.0), (1.0, 0.5)])
+def test_labels_have_the_mean_loss_of_tasks_of_two_classes(alpha, temperature):
+    rng = np.random.RandomState(0)
+    y, soft = rng.randint(2, size=(6, 3)), rng.uniform(size=(6, 3))
+    F = torch.tensor(rng.normal(size=(1, 3, 6)))
+    options = alpha, temperature
+    found = MultilabelTask(3).loss_targets(y, soft, *options, **CPU)
+    rows, _ = found.loss(F.clone(), found.values)
+    each, least, most = [], [], []
+    for k in range(3):
+        two = np.stack([1 - soft[:, k], soft[:, k]], axis=1)
+        alone = ClassificationTask(2).loss_targets(y[:, k], two, *options, **CPU)
+        each.append(alone.loss(F[:, [k]].clone(), alone.values)[0])
+        least.append(alone.min_losses)
+        most.append(alone.max_losses)
+    for value, parts in (
+        (rows, each),
+        (found.min_losses, least),
+        (found.max_losses, most),
+    ):
+        torch.testing.assert_close(value, torch.stack(parts).mean(dim=0), rtol=1e-12, atol=1e-12)
+
+
 def test_held_out_rows_are_stratified_by_class_alone():
     labels = np.array([0, 1, 1])
     assert ClassificationTask(2).strata(labels) is labels
-    assert not regression(2).strata(np.ones((3, 2))).any()
+    for task in (regression(2), MultilabelTask(2)):
+        assert not task.strata(np.ones((3, 2))).any()

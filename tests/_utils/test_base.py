@@ -25,6 +25,20 @@ def test_predictions_from_logits(rng, shape):
     assert_array_equal(labels_from_logits(logits, classes), classes[proba.argmax(axis=1)])
 
 
+def test_predictions_of_several_labels_from_logits(rng):
+    logits = rng.normal(0, 3, (50, 3))
+    proba = probabilities_from_logits(logits.copy(), are_labels=True)
+    log_proba = log_probabilities_from_logits(logits.copy(), are_labels=True)
+    for k in range(3):
+        assert_allclose(proba[:, k], naive_proba(logits[:, [k]])[:, 1], rtol=1e-12)
+        assert_allclose(log_proba[:, k], naive_log_proba(logits[:, [k]])[:, 1], rtol=1e-12)
+    labels = labels_from_logits(logits, np.arange(3), are_labels=True)
+    assert_array_equal(labels, proba > 0.5)
+    assert labels.dtype == np.int64
+    far = np.array([[-1e4, 1e4]])
+    assert_array_equal(log_probabilities_from_logits(far.copy(), are_labels=True), [[-1e4, 0]])
+
+
 def test_log_probabilities_are_finite_where_probabilities_underflow():
     assert_allclose(log_probabilities_from_logits(np.array([1e4])), [[-1e4, 0]])
     assert_array_equal(probabilities_from_logits(np.array([1e4])), [[0, 1]])

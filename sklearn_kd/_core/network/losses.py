@@ -2,7 +2,8 @@
 
 Every tensor has the layout (students, outputs, rows). In classification, one output is a two-class
 problem, with the logit f of the second class, and its probability as the target, and K outputs are
-K classes. In regression, the outputs are numbers, and the loss of a row is their mean.
+K classes. With several labels, output k is the logit of label k. In regression, the outputs are
+numbers. The loss of a row is then the mean over labels or numbers.
 
 A loss maps (logits, targets) to the loss of each row, (students, rows), and the gradient of that
 loss in the logits of the row, the shape of the logits. Both are unweighted. The gradient overwrites
@@ -38,9 +39,21 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return rows.add_(total[:, 0].log()), logits.div_(total).sub_(targets)
 
 
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean over K labels of :math:`-p_k \ln \sigma(f_k) - (1 - p_k) \ln (1 - \sigma(f_k))`.
+
+    The gradient is :math:`(\sigma(f) - p) / K`. With one label it is `cross_entropy`. The mean
+    keeps the size of the loss, and so that of steps and of a gain, independent of the number of
+    labels.
+    """
+    rows = softplus(logits).sub_(targets * logits).mean(dim=1)
+    return rows, logits.sigmoid_().sub_(targets).div_(logits.shape[1])
+
+
 class TwoTerm:
     r"""Distillation loss: alpha T^2 CE(softmax(z/T), softmax(f/T)) + (1 - alpha) CE(y, softmax(f)).
 
+    For several labels CE is `binary_cross_entropy`, and the sigmoid takes the place of softmax.
     ``alpha`` and ``temperature`` have shape (students,). The targets stack the tempered
     probabilities and the hard labels along the outputs (`targets.two_term_targets`). The gradient
     is alpha T (mu(f/T) - mu(z/T)) + (1 - alpha)(mu(f) - y). The factor T^2 keeps the size of the
@@ -51,15 +64,17 @@ class TwoTerm:
     Hinton et al. (2015), "Distilling the knowledge in a neural network", section 2.1.
     """
 
-    def __init__(self, alpha: Tensor, temperature: Tensor) -> None:
-        self.alpha, self.temperature = alpha, temperature
+    def __init__(
+        self, alpha: Tensor, temperature: Tensor, cross_entropy: Loss = cross_entropy
+    ) -> None:
+        self.alpha, self.temperature, self.cross_entropy = alpha, temperature, cross_entropy
 
     def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss and gradient of each row."""
         a, T = self.alpha.view(-1, 1, 1), self.temperature.view(-1, 1, 1)
         n_outputs = logits.shape[1]
-        soft_rows, soft_grad = cross_entropy(logits / T, targets[..., :n_outputs, :])
-        hard_rows, hard_grad = cross_entropy(logits, targets[..., n_outputs:, :])
+        soft_rows, soft_grad = self.cross_entropy(logits / T, targets[..., :n_outputs, :])
+        hard_rows, hard_grad = self.cross_entropy(logits, targets[..., n_outputs:, :])
         rows = (a * T * T)[..., 0] * soft_rows + (1 - a)[..., 0] * hard_rows
         return rows, hard_grad.mul_(1 - a).add_(soft_grad.mul_(a * T))
 
@@ -67,7 +82,7 @@ class TwoTerm:
         """Return the loss of some students."""
         if len(self.alpha) == 1:
             return self
-        return TwoTerm(self.alpha[students], self.temperature[students])
+        return TwoTerm(self.alpha[students], self.temperature[students], self.cross_entropy)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,3 +209,12 @@ def entropy(targets: Tensor) -> Tensor:
     p = torch.cat([targets, 1 - targets], dim=-2) if targets.shape[-2] == 1 else targets
     entropies: Tensor = torch.special.entr(p)
     return entropies.clamp_(min=0).sum(dim=-2)
+
+
+def binary_entropy(targets: Tensor) -> Tensor:
+    """Return the mean over labels of the entropy of each target, (..., rows).
+
+    It is to `binary_cross_entropy` what `entropy` is to `cross_entropy`.
+    """
+    entropies: Tensor = torch.special.entr(targets) + torch.special.entr(1 - targets)
+    return entropies.clamp_(min=0).mean(dim=-2)

@@ -41,11 +41,17 @@ def mean_prediction(logits: Tensor, n_members: int) -> Tensor:
 
     ``logits`` has shape (students, outputs, members * rows).
     """
-    per_member = _per_member(logits, n_members)
     if logits.shape[1] == 1:
-        second, first = logsigmoid(per_member), logsigmoid(-per_member)
-        return second.logsumexp(dim=2) - first.logsumexp(dim=2)
+        return mean_label_prediction(logits, n_members)
+    per_member = _per_member(logits, n_members)
     return per_member.log_softmax(dim=1).logsumexp(dim=2) - math.log(n_members)
+
+
+def mean_label_prediction(logits: Tensor, n_members: int) -> Tensor:
+    """Return the same for outputs that are the logits of several labels."""
+    per_member = _per_member(logits, n_members)
+    present, absent = logsigmoid(per_member), logsigmoid(-per_member)
+    return present.logsumexp(dim=2) - absent.logsumexp(dim=2)
 
 
 def mean_output(outputs: Tensor, n_members: int) -> Tensor:
@@ -74,7 +80,8 @@ class MemberWorkspace(layers.Workspace):
     activation : Activation
     signs : tensor of shape (students, members, inputs)
     average : callable
-        `mean_prediction` for logits, `mean_output` for numbers.
+        `mean_prediction` for logits, `mean_label_prediction` for those of several labels,
+        `mean_output` for numbers.
     """
 
     def __init__(

@@ -53,7 +53,9 @@ class PerSegmentTargets:
         return PerSegmentTargets(take_segments(self.segments, students))
 
 
-def tempered_targets(probabilities: Tensor, temperature: Tensor) -> Tensor:
+def tempered_targets(
+    probabilities: Tensor, temperature: Tensor, *, are_labels: bool = False
+) -> Tensor:
     r"""Return :math:`\mathrm{softmax}(\ln p / T)` along the outputs, for each temperature.
 
     Parameters
@@ -62,13 +64,15 @@ def tempered_targets(probabilities: Tensor, temperature: Tensor) -> Tensor:
         With one output, both classes are tempered, and the second kept. A probability of zero stays
         zero at every temperature.
     temperature : tensor of shape (students,)
+    are_labels : bool
+        Whether the outputs are several labels, each of which is tempered on its own.
 
     Returns
     -------
     tensor of shape (students, outputs, rows)
     """
     T = temperature.view(-1, 1, 1)
-    if probabilities.shape[0] == 1:
+    if are_labels or probabilities.shape[0] == 1:
         return torch.sigmoid(torch.logit(probabilities) / T)
     return torch.softmax(probabilities.log() / T, dim=1)
 
@@ -82,10 +86,13 @@ def mixed_targets(soft: Tensor, hard: Tensor, alpha: Tensor) -> Tensor:
     return a * soft + (1 - a) * hard
 
 
-def two_term_targets(soft: Tensor, hard: Tensor, temperature: Tensor) -> Tensor:
+def two_term_targets(
+    soft: Tensor, hard: Tensor, temperature: Tensor, *, are_labels: bool = False
+) -> Tensor:
     """Return tempered soft targets stacked on the hard labels, for `losses.TwoTerm`.
 
     ``soft`` and ``hard`` have shape (outputs, rows), the result (students, 2 outputs, rows).
+    ``are_labels`` is as for `tempered_targets`.
     """
-    tempered = tempered_targets(soft, temperature)
+    tempered = tempered_targets(soft, temperature, are_labels=are_labels)
     return torch.cat([tempered, hard.expand_as(tempered)], dim=1)

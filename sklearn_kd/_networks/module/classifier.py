@@ -14,6 +14,7 @@ from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import check_new_rows, with_a_column
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin, require_fitted
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_kd._utils.validation import check_rows_are_flat
 
@@ -539,6 +540,7 @@ class ModuleClassifier(PublicEstimatorMixin, NetworkClassifierMixin, BaseEstimat
         """Return checked rows, which have the shape of ``image_shape``."""
         from sklearn_kd._networks.module.build import row_shape
 
+        refuse_label_indicator(self, y)
         rows, *rest = super()._check_data(X, y, *args, **options)
         rows = with_a_column(rows)
         row_shape(self, rows.shape[1])

@@ -8,9 +8,10 @@ from sklearn_kd._networks.base import NetworkClassifierMixin
 from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._networks.two_layer.base import TwoLayerNetworkMixin, fit_jointly
 from sklearn_kd._networks.two_layer.forward import predict_outputs
-from sklearn_kd._networks.two_layer.members import mean_prediction
+from sklearn_kd._networks.two_layer.members import mean_label_prediction, mean_prediction
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 
 
@@ -25,7 +26,8 @@ class TwoLayerPGDClassifier(
     where :math:`\tilde x` is the encoded and scaled row with a one appended, m is ``width`` and B
     ``radius``.
     Two classes have one logit, K > 2 classes have K. With ``soft_targets`` the loss is that of
-    distillation, without them it is the cross-entropy.
+    distillation, without them it is the cross-entropy. If ``y`` is an indicator of several labels,
+    each label has a logit of its own.
 
     The networks of all restarts, and of all folds of early stopping on small data, are trained
     together in the same matrix products, which takes far less time than separate fits.
@@ -167,6 +169,9 @@ class TwoLayerPGDClassifier(
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
+        For several labels they are the indices of the columns of ``y``.
+    multilabel_ : bool
+        Whether ``y`` was an indicator of several labels.
     encoder_ : TableEncoder or None
         The fitted encoder. ``x`` below are the encoded rows, ``encoder_.transform(X)``.
     hidden_weights_ : ndarray of shape (width, n_encoded + 1)
@@ -176,7 +181,8 @@ class TwoLayerPGDClassifier(
     input_signs_ : ndarray of shape (n_members, n_features)
         Signs by which the members multiply the encoded, scaled inputs of each column of X. Defined
         only for several members.
-    output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes)
+    output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes), or \
+            (width, n_labels) for several labels
         A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_encoded,)
         ``scaled x = (x - input_offset_) / input_scale_``. Zeros and ones without scaling.
@@ -215,6 +221,11 @@ class TwoLayerPGDClassifier(
     A missing cell is an error with ``encoder=None``. Infinite numbers are an error always. Rows
     that early stopping holds out have a part in the encoder as they have in the scaling: by their
     X alone and not by their labels. The rows of ``X_val`` have none.
+
+    The loss of several labels is the mean over the labels of the cross-entropy of two classes, so
+    that step sizes and thresholds do not depend on their number. The gradient in the logit of a
+    label is that of a network of this label alone, divided by the number of labels. Held-out rows
+    are drawn from all rows alike, and ``class_weight`` is an error.
 
     In full batch and float64 a weight of k equals k copies of a row to rounding. In minibatches
     it does so in expectation only.
@@ -331,28 +342,33 @@ class TwoLayerPGDClassifier(
             Dense and finite numbers with ``encoder=None``. A sparse X is an error: pass
             ``X.toarray()``. Training computes in float32 for float32 X, else in float64.
 
-        y : array-like of shape (n_samples,)
-            Labels of at least two classes.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of at least two classes. Several columns of 0 and 1 are an indicator of several
+            labels, of which each row has any number.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative. A weight of zero equals absence, and only ratios matter.
 
-        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes) or \
+                (n_samples, n_labels), default=None
             A teacher's probabilities at temperature one: columns in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
-            classes that ``y`` lacks. A row of NaN means that the row has its hard label only.
+            classes that ``y`` lacks. A row of NaN means that the row has its hard label only. For
+            several labels they are the probability of each column of ``y``, so that rows do not
+            sum to one.
 
         groups : array-like of shape (n_samples,), default=None
             Groups of rows that resemble each other, such as the visits of a patient. Early stopping
-            holds out whole groups, at least two of which each class needs. Without them, it holds
-            out rows whose near copies are trained on, and stops too late.
+            holds out whole groups, at least two of which each class needs, or all rows of several
+            labels. Without them, it holds out rows whose near copies are trained on, and stops too
+            late.
 
         X_val : array-like of shape (n_val, n_features), default=None
             Rows on which early stopping computes the validation loss. All rows of X are then
             trained on, and ``groups`` have no effect. A pipeline transforms them if it has
             ``transform_input=["X_val"]``.
 
-        y_val : array-like of shape (n_val,), default=None
+        y_val : array-like of shape (n_val,) or (n_val, n_labels), default=None
             Labels of ``X_val``, of the classes of ``y``. The validation loss is the cross-entropy
             of these labels, also with ``soft_targets``.
 
@@ -390,4 +406,10 @@ class TwoLayerPGDClassifier(
 
     @numpy_inputs
     def _logits(self, X):
-        return predict_outputs(self, X, mean_prediction)
+        average = mean_label_prediction if learns_labels(self) else mean_prediction
+        return predict_outputs(self, X, average)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

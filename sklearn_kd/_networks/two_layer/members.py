@@ -48,7 +48,8 @@ def average_members(active, readout, n_members, average):
     """Return the outputs of rows from the activations of all members, (rows, members * width).
 
     ``readout`` are the output weights over the square root of the width, and ``average`` is
-    `mean_prediction` for logits and `mean_output` for numbers.
+    `mean_prediction` for logits, `mean_label_prediction` for those of several labels and
+    `mean_output` for numbers.
     """
     if n_members == 1:
         return active @ readout
@@ -77,8 +78,16 @@ def mean_prediction(logits):
         Finite for all finite logits.
     """
     if logits.ndim == 2:
-        second, first = -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
-        return np.logaddexp.reduce(second, axis=0) - np.logaddexp.reduce(first, axis=0)
+        return mean_label_prediction(logits)
     logits = logits - logits.max(axis=2, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
     return np.logaddexp.reduce(logits, axis=0) - np.log(len(logits)).astype(logits.dtype)
+
+
+def mean_label_prediction(logits):
+    """Return the same for logits of several labels, (members, n_samples, n_labels).
+
+    Those of two classes, (members, n_samples), are those of one label.
+    """
+    present, absent = -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
+    return np.logaddexp.reduce(present, axis=0) - np.logaddexp.reduce(absent, axis=0)

@@ -7,7 +7,13 @@ from hypothesis import given, strategies as st
 from scipy.special import softmax, xlogy
 
 from sklearn_kd._core.network import losses
-from sklearn_kd._core.network.losses import TwoTerm, cross_entropy, entropy
+from sklearn_kd._core.network.losses import (
+    TwoTerm,
+    binary_cross_entropy,
+    binary_entropy,
+    cross_entropy,
+    entropy,
+)
 from sklearn_kd._core.network.targets import two_term_targets
 from tests._helpers.data import random_proba
 from tests._helpers.references import central_difference, naive_kl, naive_log_proba, naive_proba
@@ -54,6 +60,63 @@ def test_cross_entropy_value_and_gradient(n_outputs):
     )
     numeric = central_difference(lambda f: -(P * naive_log_proba(f)).sum(), F)
     np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+
+
+def naive_binary(F, P):
+    """Mean over labels of the cross-entropy of two classes by row."""
+    return np.mean(
+        [-(each * naive_log_proba(f)).sum(axis=1) for f, each in labels_of(F, P)], axis=0
+    )
+
+
+def labels_of(F, P):
+    return [(f[:, None], np.stack([1 - p, p], axis=1)) for f, p in zip(F.T, P.T, strict=True)]
+
+
+def draw_labels(n_labels, n=6):
+    rng = np.random.RandomState(1)
+    P = rng.uniform(size=(n, n_labels))
+    return rng.normal(scale=3, size=(n, n_labels)), P, (rng.uniform(size=P.shape) < P) * 1.0
+
+
+@pytest.mark.parametrize("n_labels", [1, 2, 4])
+def test_binary_cross_entropy_value_and_gradient(n_labels):
+    F, P, _ = draw_labels(n_labels)
+    value, gradient = binary_cross_entropy(tensor(F), tensor(P))
+    np.testing.assert_allclose(value[0], naive_binary(F, P), rtol=1e-13)
+    numeric = central_difference(lambda f: naive_binary(f, P).sum(), F)
+    np.testing.assert_allclose(gradient[0].T, numeric, atol=1e-8)
+    # each label has the gradient of a network of two classes, divided by their number
+    for k in range(n_labels):
+        _, alone = cross_entropy(tensor(F[:, [k]]), tensor(P[:, [k]]))
+        torch.testing.assert_close(gradient[0, k] * n_labels, alone[0, 0], rtol=1e-12, atol=1e-15)
+    least, _ = binary_cross_entropy(torch.logit(tensor(P)), tensor(P))
+    torch.testing.assert_close(least[0], binary_entropy(tensor(P))[0])
+    assert not binary_entropy(torch.tensor([[[0.0], [1.0]]])).any()
+
+
+def test_two_terms_of_several_labels():
+    F, P, Y = draw_labels(3)
+    alpha, T = torch.tensor(GRID, dtype=torch.float64).T
+    soft, hard = (torch.tensor(np.ascontiguousarray(each.T)) for each in (P, Y))
+    targets = two_term_targets(soft, hard, T, are_labels=True)
+    loss = TwoTerm(alpha, T, binary_cross_entropy)
+    value, gradient = loss(tensor(F).repeat(len(GRID), 1, 1), targets)
+
+    def naive(F, a, t):
+        parts = [
+            naive_two_term(f, p, y, a, t)
+            for (f, p), (_, y) in zip(labels_of(F, P), labels_of(F, Y), strict=True)
+        ]
+        return np.mean(parts, axis=0)
+
+    for student, (a, t) in enumerate(GRID):
+        np.testing.assert_allclose(value[student], naive(F, a, t), rtol=1e-12)
+        numeric = central_difference(lambda f, a=a, t=t: naive(f, a, t).sum(), F)
+        np.testing.assert_allclose(gradient[student].T, numeric, atol=2e-7)
+    part = torch.tensor([1, 3])
+    taken, _ = loss.take(part)(tensor(F).repeat(2, 1, 1), targets[part])
+    torch.testing.assert_close(taken, value[part])
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2, 4])

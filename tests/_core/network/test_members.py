@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 from sklearn_kd._core.network import layers, losses, members, problem, targets
 from tests._helpers.references import central_difference, naive_logits, naive_proba
@@ -75,6 +76,8 @@ def test_the_prediction_has_the_mean_probabilities(n_outputs):
     far = torch.full((1, n_outputs, M), 500.0)
     far[:, 0] *= -1
     assert torch.isfinite(members.mean_prediction(far, M)).all()
+    labels = members.mean_label_prediction(logits, M).sigmoid().numpy().transpose(0, 2, 1)
+    np.testing.assert_allclose(labels, np.mean(expit(F), axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
