@@ -19,9 +19,9 @@ def counted():
         Row-steps are those of `TwoLayerPGDClassifier`.
     """
     from sklearn_kd._core.network.training import TrainingState
-    from sklearn_kd._distillation import classifier
+    from sklearn_kd._distillation import base
 
-    step, resolve_auto = TrainingState._step, classifier.resolve_auto
+    step, resolve_auto = TrainingState._step, base.resolve_auto
     cost = {"row_steps": 0, "seconds": 0.0, "trial_row_steps": 0, "trial_seconds": 0.0}
 
     def counting_step(self, inputs, *args):
@@ -39,7 +39,7 @@ def counted():
     start = _now()
     with (
         patch.object(TrainingState, "_step", counting_step),
-        patch.object(classifier, "resolve_auto", counting_trial),
+        patch.object(base, "resolve_auto", counting_trial),
     ):
         yield cost
     cost["seconds"] = _now() - start

@@ -1,83 +1,20 @@
 """DistilledClassifier: a meta-estimator that fits a student on the labels of a teacher."""
 
-import copy
-from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.callback import CallbackSupportMixin
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_kd._distillation.fit import (
-    fit_student,
-    label_training_rows,
-    resolve_auto,
-    resolve_estimators,
-)
-from sklearn_kd._distillation.input_checks import check_before_fits
-from sklearn_kd._distillation.predictions import fitted_predictor
-from sklearn_kd._distillation.teacher_labels import LabelingSpec
-from sklearn_kd._distillation.training_set import FitArguments, check_training_rows
-from sklearn_kd._tables.readable import check_no_missing_cells
+from sklearn_kd._distillation.base import DistillerMixin, student_has
+from sklearn_kd._distillation.classification import ClassificationTask
+from sklearn_kd._distillation.predictions import fitted_predictor, log_prior_shift
+from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.base import PublicEstimatorMixin
-from sklearn_kd._utils.callbacks import StageLines
-from sklearn_kd._utils.containers import in_column_order, warn_if_sliceable
-from sklearn_kd._utils.saved_state import without_history
-from sklearn_kd._utils.sklearn_compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_feature_names,
-    fit_context,
-    num_samples,
-    raise_for_params,
-    routing_enabled,
-)
-from sklearn_kd._utils.sub_estimators import (
-    fitted_block,
-    last_step,
-    merge_tags,
-    warn_if_fitted,
-    with_default_estimators,
-    without_own_requests,
-)
+from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 
 
-def _student_has(method):
-    """Return a check whether the fitted student, or else the one to be fitted, has a method."""
-
-    def check(self):
-        student = getattr(self, "student_", None)
-        if student is None:
-            student = self._get_student()
-        getattr(student, method)  # its AttributeError says what is missing
-        return True
-
-    return check
-
-
-def _default_teacher():
-    """Return the teacher of ``teacher=None``, which is imported when it is needed."""
-    from sklearn_kd._kernel.classifier import KernelTeacher
-
-    return KernelTeacher()
-
-
-def _default_student():
-    """Return the student of ``student=None``, which is imported when it is needed."""
-    from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
-
-    return TwoLayerPGDClassifier()
-
-
-class DistilledClassifier(
-    PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
-):
+class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     r"""Compress any classifier into a small, fast one.
 
     The teacher is fitted and predicts class probabilities for each training row, by default with
@@ -318,25 +255,16 @@ class DistilledClassifier(
 
     __module__ = "sklearn_kd"
     _history = ("candidates_", "student_candidates_")
-    #: Groups of a search or a pipeline around this classifier are meant for it, too.
-    __metadata_request__fit = {"groups": True}
+    _task_type = ClassificationTask
 
     _parameter_constraints: dict = {
-        # some meta-estimators have predict only after fit
-        "teacher": [HasMethods(["fit"]), None],
-        "student": [HasMethods(["fit"]), StrOptions({"auto"}), None],
-        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        **DistillerMixin._parameter_constraints,
+        "student": [*DistillerMixin._parameter_constraints["student"], StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "cv": ["cv_object", StrOptions({"auto", "in-sample"})],
         "calibration": [StrOptions({"temperature"}), None],
-        "augmentation": [StrOptions({"auto", "munge", "gibbs"}), callable, None],
-        "n_augmented": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "augmented_labels": [StrOptions({"fixed", "recomputed"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "class_prior": ["array-like", dict, StrOptions({"uniform", "training"}), None],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(  # noqa: PLR0913
@@ -372,15 +300,23 @@ class DistilledClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
-    def _get_teacher(self):
-        """Return the teacher to be cloned."""
-        return _default_teacher() if self.teacher is None else self.teacher
+    @staticmethod
+    def _default_teacher():
+        from sklearn_kd._kernel.classifier import KernelTeacher
+
+        return KernelTeacher()
+
+    @staticmethod
+    def _default_student():
+        from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+
+        return TwoLayerPGDClassifier()
 
     def _get_student(self):
         """Return the student to be cloned, the first of those that are compared for "auto"."""
         if not isinstance(self.student, str):
-            return _default_student() if self.student is None else self.student
-        student = _default_student()
+            return super()._get_student()
+        student = self._default_student()
         # nobody else can request weights for a student that is chosen here
         return student.set_fit_request(sample_weight=True) if routing_enabled() else student
 
@@ -403,8 +339,7 @@ class DistilledClassifier(
                 f"{nested[0]!r} cannot be set with student='auto', which chooses among students of "
                 "other parameters: set student=None for the default network, or a student."
             )
-        defaults = {"teacher": _default_teacher, "student": _default_student}
-        return super().set_params(**with_default_estimators(params, self, defaults))
+        return super().set_params(**params)
 
     score = numpy_inputs(ClassifierMixin.score)
 
@@ -470,51 +405,33 @@ class DistilledClassifier(
             Before anything is fitted: if all rows of a class are in one group, if ``cv`` splits by
             groups and there are none, or if ``X_val`` has other features or classes.
         """
-        raise_for_params(params, self, "fit")
-        ctx = self._init_callback_context(max_subtasks=3)  # with that of "auto"
-        ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        labels_more_rows = X_unlabeled is not None or self.augmentation not in (None, "auto")
-        estimators = resolve_estimators(
-            self, needs_teacher=soft_targets is None or labels_more_rows
-        )
-        teacher, student = estimators.teacher, estimators.student
-        is_frozen = isinstance(last_step(teacher), FrozenEstimator)
+        given = FitArguments(X, y, sample_weight, soft_targets, groups, params)
         validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
-        rows, classes = check_training_rows(
-            self,
-            FitArguments(X, y, sample_weight, soft_targets, groups, params | validation),
-            teacher=None if is_frozen else teacher,
-            student=student.estimator,
-        )
-        spec = LabelingSpec(
-            teacher,
-            classes,
-            cv=self.cv,
-            calibrate=self.calibration is not None,
-            class_weight=self.class_weight,
-            seed=estimators.fold_seed,
-            n_jobs=self.n_jobs,
-            X_unlabeled=in_column_order(X, X_unlabeled),
-            lines=StageLines(self),
-            keeps_fold_teachers=groups is not None and self.augmentation is not None,
-        )
-        validation = check_before_fits(self, student, spec, rows, validation)
-        rows = replace(rows, validation=validation)
-        for name, more in {"X_unlabeled": X_unlabeled, "X_val": X_val}.items():
-            warn_if_sliceable(more, num_samples(y), name)
-        if teacher is not None:
-            warn_if_fitted(self._get_teacher())
-        selection, transfer = resolve_auto(self, ctx, estimators, spec, rows)
-        student = selection.student or student
-        labeled = label_training_rows(self, ctx, student, spec, rows, selection.setting, transfer)
-        fitted = fit_student(self, ctx, student, labeled, selection, transfer)
-        # all attributes are set at once, so that a fit that fails or is interrupted changes nothing
-        validate_data(self, X, skip_check_array=True)
-        for name in ("teacher_", "label_temperature_"):
-            vars(self).pop(name, None)
-        vars(self).update(fitted)
-        ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
-        return self
+        return self._distill(given, X_unlabeled, validation)
+
+    def _labeling_options(self):
+        return {"calibrate": self.calibration is not None, "class_weight": self.class_weight}
+
+    def _makes_weights(self):
+        return self.class_weight is not None
+
+    def _relabels_augmented_rows(self):
+        return self.augmented_labels == "recomputed"
+
+    def _attributes_of_task(self, student, data, training_set, selection):
+        temperature = float(selection.setting.temperature)
+        fitted = {
+            "classes_": data.task.classes,
+            "temperature_": temperature,
+            "student_candidates_": selection.student_candidates,
+            # exponent of the student's probabilities
+            "_power": selection.setting.temperature if student.mode == "expansion" else 1,
+            "_log_prior": log_prior_shift(self.class_prior, data, training_set),
+        }
+        if data.labels is not None:
+            calibration = data.labels.calibration
+            fitted["label_temperature_"] = (calibration and calibration.temperature) or 1.0
+        return fitted
 
     @property
     def copy_share_(self):
@@ -528,20 +445,13 @@ class DistilledClassifier(
         return value
 
     def _adopt(self, fitted, student):
-        """Take the fitted attributes of another one, whose teacher and labels are the same."""
-        names = [name for name in vars(fitted) if name.endswith("_")]
-        vars(self).update({name: getattr(fitted, name) for name in names})
-        self.student_ = student
-        self.alpha_, self.temperature_ = float(self.alpha), float(self.temperature)
+        super()._adopt(fitted, student)
+        self.temperature_ = float(self.temperature)
         self._power = 1.0  # a student trained on the loss itself
-        self._log_prior, self._strict_teacher = fitted._log_prior, fitted._strict_teacher
+        self._log_prior = fitted._log_prior
 
     def _predictor(self, X):
-        if not hasattr(self, "student_"):  # the check reads tags, which takes longer than a row
-            check_is_fitted(self)
-        if self._strict_teacher is not None:
-            check_feature_names(self, X, reset=False)  # columns of other names would all be missing
-            check_no_missing_cells(X, self._strict_teacher)
+        self._check_new_rows(X)
         return fitted_predictor(self)
 
     @numpy_inputs
@@ -559,7 +469,7 @@ class DistilledClassifier(
         """
         return self._predictor(X).predict(X)
 
-    @available_if(_student_has("predict_proba"))
+    @available_if(student_has("predict_proba"))
     @numpy_inputs
     def predict_proba(self, X):
         """Predict class probabilities with the student.
@@ -577,7 +487,7 @@ class DistilledClassifier(
         """
         return self._predictor(X).predict_proba(X)
 
-    @available_if(_student_has("predict_proba"))
+    @available_if(student_has("predict_proba"))
     @numpy_inputs
     def predict_log_proba(self, X):
         """Predict logarithms of class probabilities with the student.
@@ -593,7 +503,7 @@ class DistilledClassifier(
         """
         return self._predictor(X).predict_log_proba(X)
 
-    @available_if(_student_has("decision_function"))
+    @available_if(student_has("decision_function"))
     @numpy_inputs
     def decision_function(self, X):
         """Return decision values of the student, which are multiplied by T after row expansion.
@@ -609,55 +519,3 @@ class DistilledClassifier(
             below all others of its row.
         """
         return self._predictor(X).decision_function(X)
-
-    def without_teacher(self, *, keep_history=True):
-        """Return a copy without the teacher, which is small on disk and predicts the same.
-
-        Parameters
-        ----------
-        keep_history : bool, default=True
-            Whether to keep what records the fit: ``candidates_`` and, of the student,
-            ``loss_curve_``, ``validation_loss_curve_`` and ``initial_weights_``, or what a
-            :class:`SelfDistillClassifier` says of its training labels. They take most of the bytes
-            of a small student. Without them the copy is smallest, and predicts the same. A
-            TwoLayerPGDClassifier needs its initial weights to continue by ``partial_fit``.
-
-        Returns
-        -------
-        small : DistilledClassifier
-            Fitted, with ``teacher=None`` and ``student`` unfitted. To be fitted again it needs a
-            teacher or ``soft_targets``.
-        """
-        check_is_fitted(self)
-        small = copy.copy(self)
-        small.teacher = None
-        if hasattr(self.student, "fit"):
-            small.student = clone(self.student)  # it may have been fitted before
-        vars(small).pop("teacher_", None)
-        return small if keep_history else without_history(small)
-
-    def get_metadata_routing(self):
-        """Get metadata routing of this object.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Requests of this estimator, its teacher, its student and its splitter.
-        """
-        fit = MethodMapping().add(caller="fit", callee="fit")
-        return (
-            MetadataRouter(owner=self)
-            .add_self_request(self)
-            .add(
-                teacher=without_own_requests(self.teacher, keeps_explicit=True), method_mapping=fit
-            )
-            .add(student=without_own_requests(self._get_student()), method_mapping=fit)
-            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
-        )
-
-    def _sk_visual_block_(self):
-        return fitted_block(self, ["teacher", "student"])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        return merge_tags(tags, [self._get_teacher(), self._get_student()])

@@ -1,13 +1,12 @@
-"""Stages of a fit of DistilledClassifier, with their callbacks, printed lines and warnings."""
+"""Stages of a distillation, with their callbacks, printed lines and warnings."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn.utils import check_random_state
 
-from sklearn_kd._distillation.predictions import log_prior_shift
 from sklearn_kd._distillation.selection import select_setting, warn_no_gain
-from sklearn_kd._distillation.settings import candidate_settings, check_parameters
+from sklearn_kd._distillation.settings import candidate_settings
 from sklearn_kd._distillation.student_choice import choose_student
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.training_set import (
@@ -56,7 +55,7 @@ def resolve_estimators(est, *, needs_teacher):
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     needs_teacher : bool
 
     Returns
@@ -71,10 +70,10 @@ def resolve_estimators(est, *, needs_teacher):
         teacher = None if teacher is None else seeded(teacher, rng)
         student = seeded(student, rng)
     if teacher is not None:
-        refuse_other_kinds("teacher", teacher)
-    student = StudentSpec.of(student, est.alpha, est.temperature)
-    check_parameters(est, student)
-    if est.class_weight is not None and routing_enabled():
+        refuse_other_kinds("teacher", teacher, est._task_type.kind)
+    student = StudentSpec.of(student, est._task_type.student_mode(student, est))
+    est._task_type.check_parameters(est, student)
+    if est._makes_weights() and routing_enabled():
         # the weights are made here, so that nobody else can have requested them
         student = student.with_weight_request()
     return FitEstimators(teacher, student, *seeds)
@@ -85,7 +84,7 @@ def resolve_auto(est, ctx, estimators, spec, rows):
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     ctx : CallbackContext
         Has a subtask for the comparison, if there is one.
     estimators : FitEstimators
@@ -121,7 +120,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     ctx : CallbackContext
     student : StudentSpec
     spec : LabelingSpec
@@ -146,7 +145,7 @@ def label_training_rows(est, ctx, student, spec, rows, setting, transfer):
         details += [f"{len(training_set.y_encoded)} rows", f"source {data.source_of(setting)!r}"]
     if setting.n_augmented and est.augmentation != "auto":
         warn_if_few_transfer_rows(transfer_set, setting.n_augmented)
-    if est.augmented_labels == "recomputed":
+    if est._relabels_augmented_rows():
         params = {**training_set.params, "labeler": row_labeler(data)}
         training_set = training_set._replace(params=params)
     subtask.end()
@@ -161,11 +160,11 @@ def _label(spec, rows, setting, transfer_set, subtask):
 
 
 def fit_student(est, ctx, student, labeled, selection, transfer):
-    """Fit the student, and return the fitted attributes of the DistilledClassifier.
+    """Fit the student, and return the fitted attributes.
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     ctx : CallbackContext
     student : StudentSpec
     labeled : tuple
@@ -182,25 +181,19 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
     if est.augmentation == "auto":
         obstacle = transfer_set.obstacle or selection.transfer_obstacle or transfer.obstacle
         warn_if_no_transfer_rows_tried(est.n_augmented, selection.candidates, obstacle)
-    power = setting.temperature if student.mode == "expansion" else 1
     with data.spec.lines.stage(f"student {student.name} with {data.describe(setting)}"):
-        fitted_student = StudentTrainer(student, data.classes).fit(training_set, subtask)
+        fitted_student = StudentTrainer(student, data.task).fit(training_set, subtask)
     fitted = {
         "student_": fitted_student,
-        "classes_": data.classes,
         "alpha_": float(setting.alpha),
-        "temperature_": float(setting.temperature),
         "label_source_": data.source_of(setting),
         "n_augmented_": min(len(transfer_set), setting.n_augmented),
         "duplicate_fraction_": float(transfer_set.duplicate_fraction),
         "candidates_": selection.candidates,
-        "student_candidates_": selection.student_candidates,
-        "_power": power,  # exponent of the student's probabilities
-        "_log_prior": log_prior_shift(est.class_prior, data, training_set),
+        **est._attributes_of_task(student, data, training_set, selection),
     }
     if data.labels is not None:
         fitted["teacher_"] = data.labels.teacher
-        fitted["label_temperature_"] = data.labels.temperature or 1.0
     teacher = data.spec.teacher
     # its name, where predictions must not meet missing cells that no label was ever given for
     is_strict = teacher is not None and takes_missing_cells(teacher) is False

@@ -3,12 +3,10 @@
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_kd._distillation.predictions import wanted_shares
 from sklearn_kd._distillation.validation_rows import check_validation_rows
 from sklearn_kd._tables.encoder_step import encode_rows
 from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.containers import stack_rows
-from sklearn_kd._utils.labels import class_factors, encode_labels, merge_classes
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
@@ -19,7 +17,7 @@ def check_before_fits(est, student, spec, rows, validation):
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     student : StudentSpec
     spec : LabelingSpec
     rows : TrainingRows
@@ -31,26 +29,19 @@ def check_before_fits(est, student, spec, rows, validation):
     validation : dict
         What `check_validation_rows` returns for them.
     """
-    classes, weight = spec.classes, rows.weight_or_ones
+    task = spec.task
     if spec.teacher is not None and spec.is_frozen:
-        classes = merge_classes(classes, last_step(spec.teacher))
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-    _, y_encoded = encode_labels(rows.y, classes)
-    if est.class_prior is not None:
-        wanted_shares(est.class_prior, classes, y_encoded, weight)
-    for class_weight in (est.class_weight, student.class_weight):
-        if isinstance(class_weight, dict):
-            class_factors(class_weight, classes, y_encoded, weight)
-    if est.augmented_labels == "recomputed":
+        task = task.with_teacher(last_step(spec.teacher))
+    task.check_rows(est, student, rows.y, rows.weight_or_ones)
+    if est._relabels_augmented_rows():
         _check_relabeling(student.estimator, has_teacher=spec.teacher is not None)
     if spec.X_unlabeled is not None and num_samples(spec.X_unlabeled) == 0:
         raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
     _check_parameters_of_student(student.estimator)
     for role, estimator in (("teacher", spec.teacher), ("student", student.estimator)):
         check_readable(role, estimator, rows.X)
-    validation = check_validation_rows(validation, rows.X, classes, student.estimator)
-    _check_rows(est, student, spec, rows, classes, validation)
+    validation = check_validation_rows(validation, rows.X, task, student.estimator)
+    _check_rows(est, student, spec, rows, task, validation)
     return validation
 
 
@@ -61,10 +52,10 @@ def _check_parameters_of_student(estimator):
             part._validate_params()
 
 
-def _check_rows(est, student, spec, rows, classes, validation):
+def _check_rows(est, student, spec, rows, task, validation):
     """Raise the errors of unlabeled rows that do not match X, and of rows no network can read.
 
-    ``classes`` are the labels of the rows, of soft targets and of a frozen teacher.
+    ``task`` is that of the rows, of soft targets and of a frozen teacher.
     """
     more = spec.X_unlabeled
     if more is not None:
@@ -72,12 +63,12 @@ def _check_rows(est, student, spec, rows, classes, validation):
     if not isinstance(student.last_step, SoftTargetStudent):
         return
     network = clone(student.last_step)
-    loss = {"alpha": est.alpha, "temperature": est.temperature}
+    loss = task.loss_params(est)
     network.set_params(**{name: 1.0 if value == "auto" else value for name, value in loss.items()})
     if student.prefix:  # the rows that reach the network are not known yet
         network._check_values(True, holds_out=network.early_stopping)
         return
-    *checked, _ = network._check_data(rows.X, rows.y, rows.weight, None, classes)
+    *checked, _ = network._check_data(rows.X, rows.y, rows.weight, None, **task.known_to_networks)
     network._check_fit(*checked)
     network._check_validation(rows.X, checked[1], rows.weight, **validation)
     if more is not None:

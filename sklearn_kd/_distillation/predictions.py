@@ -129,7 +129,7 @@ def log_prior_shift(class_prior, data, training_set):
     """
     if class_prior is None:
         return None
-    wanted = wanted_shares(class_prior, data.classes, data.y_encoded, data.rows.weight)
+    wanted = wanted_shares(class_prior, data.task.classes, data.y_encoded, data.rows.weight)
     weight = training_set.params.get("sample_weight", np.ones(len(training_set.y_encoded)))
     learned = weight @ mix_labels(
         training_set.soft_labels, training_set.y_encoded, training_set.alpha

@@ -1,7 +1,7 @@
 """Select alpha, temperature, label source and transfer rows on held-out rows."""
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,16 +9,18 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_kd._distillation.predictions import StudentPredictor
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.teacher_labels import N_CROSS_FITTING_FOLDS
-from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
+from sklearn_kd._distillation.training_set import (
+    LabeledTrainingData,
+    StudentTrainingSet,
+    varies,
+)
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
-from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd._utils.validation import NotFiniteError
@@ -65,8 +67,7 @@ class SelectionResult(NamedTuple):
 class Losses:
     """Losses of one fitted candidate on the held-out rows of a trial."""
 
-    log_loss: np.ndarray  # (n_held_out,), equal to is_wrong without probabilities
-    is_wrong: np.ndarray  # (n_held_out,), 0.0 or 1.0
+    values: dict  # for each of the task's measures an ndarray of shape (n_held_out,)
     error: Exception | None = None  # of the fit
 
 
@@ -95,7 +96,7 @@ class HeldOutTrial:
         self.held_out, self.fraction = held_out, fraction
         self.weight = held_out.weight_or_ones
         self.group = _observations(held_out)
-        self.y_encoded = np.searchsorted(data.classes, held_out.y)
+        self.y_encoded = data.task.encode(held_out.y)
         self.losses = {}
 
     @classmethod
@@ -125,7 +126,7 @@ class HeldOutTrial:
         Students are trained as in a fit on so many rows. Those of settings with the same training
         rows train jointly where they can.
         """
-        trainer = StudentTrainer(self.student, self.data.classes)
+        trainer = StudentTrainer(self.student, self.data.task)
         if not self.student.is_joint:
             # as a generator, so that each candidate has a line
             fits = Parallel(n_jobs=n_jobs, return_as="generator")(
@@ -149,16 +150,19 @@ class HeldOutTrial:
         ``student`` is a `StudentSpec` of a pipeline that ends with them. An empty list is returned
         where their fit fails, which must not end the fits of other candidates.
         """
-        trainer = StudentTrainer(student, self.data.classes)
+        trainer = StudentTrainer(student, self.data.task)
         pipeline = _fit_or_error(trainer, self._training_set(setting))
         if isinstance(pipeline, Exception):
             return []
-        X, known = pipeline[:-1].transform(self.held_out.X), pipeline.classes_
+        X, task = pipeline[:-1].transform(self.held_out.X), self.data.task
         stages = (
-            align_columns(proba, known, self.data.classes)
+            align_columns(proba, pipeline.classes_, task.classes)
             for proba in pipeline[-1].staged_predict_proba(X)
         )
-        return [self.weight @ _row_losses(proba, self.y_encoded)[0] for proba in stages]
+        return [
+            self.weight @ task.losses_of_proba(proba, self.y_encoded)["log_loss"]
+            for proba in stages
+        ]
 
     def _line(self, settings):
         """Return the context that prints the line of the candidates that are fitted in it."""
@@ -167,8 +171,8 @@ class HeldOutTrial:
 
     def losses_of_teacher(self):
         """Return the loss of each held-out row under the teacher's labels, or given ones."""
-        log_loss, is_wrong = _row_losses(self.data.labels_of(self.held_out), self.y_encoded)
-        return log_loss if hasattr(self.student.estimator, "predict_proba") else is_wrong
+        labels = self.data.labels_of(self.held_out)
+        return self.data.task.losses_of_labels(labels, self.y_encoded, self.student)
 
     def _training_set(self, setting):
         n_augmented = round(setting.n_augmented * self.fraction)
@@ -177,25 +181,22 @@ class HeldOutTrial:
 
     def _keep_losses(self, settings, fits):
         for setting, student in zip(settings, fits, strict=True):
-            if isinstance(student, Exception):
-                worst = np.full(len(self.y_encoded), np.inf)
-                self.losses[setting] = Losses(worst, worst, error=student)
-            else:
-                self.losses[setting] = self._losses_of(student, setting)
+            self.losses[setting] = self._losses_of(student, setting)
 
     def _losses_of(self, student, setting):
-        power = setting.temperature if self.student.mode == "expansion" else 1.0
-        predictor, X = StudentPredictor(student, self.data.classes, power), self.held_out.X
-        if not hasattr(student, "predict_proba"):
-            labels = self.data.classes[self.y_encoded]
-            is_wrong = (predictor.predict(X) != labels).astype(float)
-            return Losses(is_wrong, is_wrong)
-        try:
-            proba = predictor.predict_proba(X).astype(np.float64)
-        except NotFiniteError:  # labels of other candidates may do better
-            worst = np.full(len(self.y_encoded), np.inf)
-            return Losses(worst, worst)
-        return Losses(*_row_losses(proba, self.y_encoded))
+        """Return the `Losses` of a fitted student, or of the error of its fit."""
+        task, error = self.data.task, None
+        if isinstance(student, Exception):
+            error = student
+        else:
+            with suppress(NotFiniteError):  # labels of other candidates may do better
+                return Losses(
+                    task.losses_of_student(
+                        student, self.student, setting, self.held_out.X, self.y_encoded
+                    )
+                )
+        worst = np.full(len(self.y_encoded), np.inf)
+        return Losses(dict.fromkeys(task.measures, worst), error)
 
 
 def _observations(held_out):
@@ -211,13 +212,6 @@ def _fit_or_error(trainer, training_set):
         return trainer.fit(training_set)
     except Exception as error:
         return error
-
-
-def _row_losses(proba, y_encoded):
-    """Return the log loss of each row, and whether its most probable label is wrong."""
-    log_loss = log_losses(proba, y_encoded)
-    is_wrong = (proba.argmax(axis=1) != y_encoded).astype(float)
-    return np.where(np.isnan(log_loss), np.inf, log_loss), is_wrong
 
 
 def select_setting(student, spec, rows, transfer, settings, *, seed):
@@ -275,7 +269,7 @@ def held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed):
     """Return trials of a student with labeled rows, an empty list if there are too few rows."""
     student = student.without_checkpoint()
     spec = replace(spec, checks_memorization=False)
-    splits = held_out_splits(rows, seed, student.is_joint)
+    splits = held_out_splits(rows, spec.task, seed, student.is_joint)
     with without_fit_warnings():
         return [
             HeldOutTrial.on_split(student, spec, rows, split, transfer, n_transfer_rows)
@@ -305,7 +299,8 @@ def compare(trials, measure, settings):
     Parameters
     ----------
     trials : list of HeldOutTrial
-    measure : {"log_loss", "is_wrong"}
+    measure : str
+        One of the task's measures.
     settings : list of DistillationSetting
 
     Returns
@@ -316,7 +311,7 @@ def compare(trials, measure, settings):
     """
     weight = np.concatenate([trial.weight for trial in trials])
     values = np.array(
-        [np.concatenate([getattr(trial.losses[s], measure) for trial in trials]) for s in settings]
+        [np.concatenate([trial.losses[s].values[measure] for trial in trials]) for s in settings]
     )
     offsets = np.cumsum([0, *(trial.group.max() + 1 for trial in trials)])
     group = np.concatenate([t.group + start for t, start in zip(trials, offsets, strict=False)])
@@ -342,8 +337,9 @@ def select_best(trials, settings):
     -------
     SelectionResult
     """
-    loss, gain, error = compare(trials, "log_loss", settings)
-    _, accuracy_gain, accuracy_error = compare(trials, "is_wrong", settings)
+    data = trials[0].data
+    compared = {measure: compare(trials, measure, settings) for measure in data.task.measures}
+    loss = compared[data.task.measures[0]][0]
     is_soft = np.array([setting.source != "hard" for setting in settings])
     allowed = is_soft & np.isfinite(loss)
     if not allowed.any():
@@ -352,23 +348,18 @@ def select_best(trials, settings):
     if not is_soft[0] and np.isfinite(loss[0]):
         margin = _margin_of_hard_labels(trials, loss[0])
         with np.errstate(invalid="ignore"):
-            allowed &= (gain >= -margin * error - ROUNDING) & (
-                accuracy_gain >= -margin * accuracy_error - ROUNDING
-            )
+            for _, gain, error in compared.values():
+                allowed &= gain >= -margin * error - ROUNDING
     chosen = int(np.where(allowed, loss, np.inf).argmin()) if allowed.any() else 0
-    source_of = trials[0].data.source_of
     candidates = {
-        "alpha": np.array([s.alpha for s in settings]),
-        "temperature": np.array([s.temperature for s in settings]),
-        "label_source": np.array([source_of(s) for s in settings]),
+        **data.task.setting_columns(settings),
+        "label_source": np.array([data.source_of(s) for s in settings]),
         "n_augmented": np.array([s.n_augmented for s in settings]),
         "loss": loss,
-        "gain": gain,
-        "gain_error": error,
-        "accuracy_gain": accuracy_gain,
-        "accuracy_gain_error": accuracy_error,
-        "chosen": np.arange(len(settings)) == chosen,
     }
+    for prefix, (_, gain, error) in zip(data.task.gain_prefixes, compared.values(), strict=True):
+        candidates |= {f"{prefix}gain": gain, f"{prefix}gain_error": error}
+    candidates["chosen"] = np.arange(len(settings)) == chosen
     return SelectionResult(settings[chosen], candidates)
 
 
@@ -379,7 +370,8 @@ def _are_worth_their_temperature(trials, settings, loss):
     if is_one.all() or not soft_at_one:
         return np.ones(len(settings), dtype=bool)
     best = min(soft_at_one, key=lambda i: loss[i])
-    _, gain, error = compare(trials, "log_loss", [settings[best], *settings])
+    measure = trials[0].data.task.measures[0]
+    _, gain, error = compare(trials, measure, [settings[best], *settings])
     with np.errstate(invalid="ignore"):
         # the gain is infinite where the fit of the best has failed
         return is_one | np.isposinf(gain[1:]) | (gain[1:] > MIN_GAIN_STANDARD_ERRORS * error[1:])
@@ -391,7 +383,7 @@ def _raise_why_all_failed(trials):
         if errors:
             raise errors[-1]
     raise ValueError(
-        f"the probabilities of the student {trials[0].student.name} are not finite on held-out "
+        f"the predictions of the student {trials[0].student.name} are not finite on held-out "
         "rows for any of the labels: look for extreme values of X or too large a step size."
     )
 
@@ -405,9 +397,9 @@ def _margin_of_hard_labels(trials, loss_of_hard_labels):
     return MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER
 
 
-def held_out_splits(rows, seed, is_joint):
+def held_out_splits(rows, task, seed, is_joint):
     """Return (train, test) positions of each trial, an empty list if there are too few rows."""
-    y_encoded = np.unique(rows.y, return_inverse=True)[1]
+    y_encoded = task.strata(rows.y)
     group = group_rows(rows.X)
     if group.max() + 1 < MIN_DISTINCT_ROWS:
         return []
@@ -428,7 +420,7 @@ def held_out_splits(rows, seed, is_joint):
         if rows.folds is None and rows.groups is None:
             train = np.sort(np.append(train, test[is_lost]))
         test = test[~is_lost]
-        if len(test) and len(np.unique(y_encoded[train])) > 1:
+        if len(test) and varies(rows.y[train]):
             splits.append((train, test))
     return splits
 
@@ -469,11 +461,7 @@ def warn_no_gain(candidates, trials):
     """Warn that "auto" has selected hard labels, with the differences of the best soft labels."""
     is_soft = (candidates["label_source"] != "hard") & np.isfinite(candidates["gain"])
     best = np.argmax(np.where(is_soft, candidates["gain"], -np.inf))
-    gain, error = 100 * candidates["accuracy_gain"][best], candidates["accuracy_gain_error"][best]
-    differences = [_difference("an", "accuracy", gain, 100 * error, digits=1, unit=" points")]
-    if hasattr(trials[0].student.estimator, "predict_proba"):
-        gain, error = candidates["gain"][best], candidates["gain_error"][best]
-        differences.insert(0, _difference("a", "log loss", -gain, error, digits=3))
+    differences = trials[0].data.task.gain_in_words(candidates, best, trials[0].student)
     n_held_out = sum(len(trial.held_out) for trial in trials)
     warn_caller(
         f"on {n_held_out} held-out rows, the best student on the teacher's labels had "
@@ -481,11 +469,3 @@ def warn_no_gain(candidates, trials):
         "used. Set alpha to a number to distill anyway.",
         NoGainWarning,
     )
-
-
-def _difference(article, name, value, error, *, digits, unit=""):
-    """Return a difference in words: "a log loss 0.027 higher (standard error 0.020)"."""
-    size, error = f"{abs(value):.{digits}f}{unit}", f"(standard error {error:.{digits}f}{unit})"
-    if round(value, digits) == 0:
-        return f"the same {name} {error}"
-    return f"{article} {name} {size} {'higher' if value > 0 else 'lower'} {error}"

@@ -15,6 +15,7 @@ from sklearn_kd._distillation.selection import (
 from sklearn_kd._distillation.settings import DistillationSetting, honors_temperature
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._utils.sklearn_compat import routing_enabled
+from sklearn_kd._utils.sub_estimators import student_mode
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import NoGainWarning
 
@@ -51,9 +52,10 @@ def students_to_try(est, default, rows, n_classes):
     network, students = default.estimator, [default]
     for other in (_deeper_network(network), _boosted_trees(network, rows, n_classes)):
         try:
-            student = StudentSpec.of(other, est.alpha, est.temperature)
+            mode = student_mode(other, est.alpha, est.temperature)
         except ValueError:  # row expansion cannot honor these numbers
             continue
+        student = StudentSpec.of(other, mode)
         students.append(student.with_weight_request() if routing_enabled() else student)
     return students
 
@@ -127,7 +129,7 @@ def choose_student(est, default, spec, rows, transfer, selection, trials, seed):
         trials = held_out_trials(default, spec, rows, transfer, setting.n_augmented, seed)
     if not trials:
         return selection._replace(student=default)
-    students = students_to_try(est, default, rows, len(trials[0].data.classes))
+    students = students_to_try(est, default, rows, len(trials[0].data.task.classes))
     if students[-1].mode == "expansion":
         students[-1] = _with_best_rounds(students[-1], trials)
     pairs = [(student, _honored(est, setting, student)) for student in students]

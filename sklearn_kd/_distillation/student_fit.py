@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -27,7 +26,6 @@ from sklearn_kd._utils.sub_estimators import (
     joint_student,
     last_step,
     step_parameter,
-    student_mode,
     transform_validation,
     with_last_step,
 )
@@ -46,11 +44,11 @@ class StudentSpec:
         The last step of a pipeline, or the estimator itself.
     prefix : str
         What precedes the names of the parameters of the last step: "" without a pipeline.
-    mode : {"native", "mixed", "expansion"}
-        "native": the last step takes ``soft_targets`` and has the parameters ``alpha`` and
-        ``temperature``. "mixed": it takes ``soft_targets`` alone, which are mixed with the hard
-        labels before. "expansion": it takes ``sample_weight`` and is fitted on weighted copies of
-        the rows, one per class.
+    mode : {"native", "mixed", "expansion", "targets"}
+        "native": the last step takes ``soft_targets`` and has the parameters of the loss.
+        "mixed": it takes ``soft_targets`` alone, which are mixed with the hard labels before.
+        "expansion": it takes ``sample_weight`` and is fitted on weighted copies of the rows, one
+        per class. "targets": it is fitted on numbers mixed with those of the teacher.
     is_joint : bool
         Whether several of these students train in the same matrix products.
     """
@@ -62,13 +60,8 @@ class StudentSpec:
     is_joint: bool
 
     @classmethod
-    def of(cls, estimator, alpha, temperature):
-        """Inspect an unfitted student.
-
-        Raises a TypeError for one that cannot learn soft labels, and a ValueError for ``alpha``
-        and ``temperature`` that it cannot honor.
-        """
-        mode = student_mode(estimator, alpha, temperature)
+    def of(cls, estimator, mode):
+        """Inspect an unfitted student, which labels reach in the way ``mode``."""
         last = last_step(estimator)
         return cls(estimator, last, step_parameter(estimator, ""), mode, trains_jointly(last))
 
@@ -90,7 +83,8 @@ class StudentSpec:
     def held_out_fraction(self):
         """Fraction of the rows that may be held out for the student, zero if it holds out none."""
         params = self.last_step.get_params(deep=False)
-        if self.mode == "expansion" or not (params.get("early_stopping") and self.takes("X_val")):
+        holds_out = params.get("early_stopping") and self.takes("X_val")
+        if self.mode in ("expansion", "targets") or not holds_out:
             return 0.0
         return params.get("validation_fraction", 0.0)
 
@@ -115,12 +109,12 @@ class StudentTrainer:
     Parameters
     ----------
     spec : StudentSpec
-    classes : ndarray of shape (n_classes,)
-        Labels of the columns of the soft labels.
+    task : Task
+        Of the soft labels.
     """
 
-    def __init__(self, spec, classes):
-        self.spec, self.classes = spec, classes
+    def __init__(self, spec, task):
+        self.spec, self.task = spec, task
 
     def fit(self, training_set, subtask=None):
         """Return a clone fitted on a `StudentTrainingSet`.
@@ -130,6 +124,8 @@ class StudentTrainer:
         student, data = clone(self.spec.estimator), self._with_held_out_rows(training_set)
         if self.spec.mode == "expansion":
             return self._fit_expanded(student, data, subtask)
+        if self.spec.mode == "targets":
+            return self._fit_mixed_targets(student, data, subtask)
         return self._fit_soft_targets(student, data, subtask)
 
     def _with_held_out_rows(self, data):
@@ -151,15 +147,13 @@ class StudentTrainer:
         student = self.spec.last_step
         if self.spec.mode != "native" or student.early_stopping != "auto":
             return True
-        from sklearn_kd._networks.input_checks import SINGLE_ROWS
-        from sklearn_kd._networks.resolve import stops_early
-
         weights, class_weight = data.params.get("sample_weight"), self.spec.class_weight
         weights = np.ones(len(data.y)) if weights is None else np.asarray(weights)
         if class_weight is not None:
-            weights = weights * class_factors(class_weight, self.classes, data.y_encoded, weights)
+            classes = self.task.classes
+            weights = weights * class_factors(class_weight, classes, data.y_encoded, weights)
         student = clone(student).set_params(alpha=data.alpha)
-        return stops_early(student, data.soft_labels, weights, SINGLE_ROWS)
+        return self.task.stops_early(student, data.soft_labels, weights)
 
     def _fit_expanded(self, student, data, subtask):
         if "X_val" not in data.validation:
@@ -169,7 +163,16 @@ class StudentTrainer:
         )
         Q = balance_classes(student, Q, data.params.get("sample_weight"))
         self._request(student, data, "groups")
-        return fit_expanded(student, data, Q, self.classes, data.params, subtask)
+        return fit_expanded(student, data, Q, self.task.classes, data.params, subtask)
+
+    def _fit_mixed_targets(self, student, data, subtask):
+        """Fit a student on ``alpha`` times the numbers of the teacher plus ``1 - alpha`` times y.
+
+        Under the squared error they have the gradient of the sum of both losses.
+        """
+        y = self.task.decode(self.task.mix(data.soft_labels, data.y_encoded, data.alpha))
+        self._request(student, data, "groups")
+        return self._fit_rows(student, data, y, dict(data.params), subtask)
 
     def _request(self, student, data, *names):
         """Let a pipeline pass metadata that was made here to its last step."""
@@ -180,18 +183,21 @@ class StudentTrainer:
     def _fit_soft_targets(self, student, data, subtask):
         prefix, Q = self.spec.prefix, data.soft_labels
         if self.spec.mode == "native":
-            loss = {f"{prefix}alpha": data.alpha, f"{prefix}temperature": data.temperature}
-            student.set_params(**loss)
+            loss = self.task.loss_params(data)
+            student.set_params(**{f"{prefix}{name}": value for name, value in loss.items()})
         else:
-            Q = mix_labels(Q, data.y_encoded, data.alpha)
+            Q = self.task.mix(Q, data.y_encoded, data.alpha)
         index = data.X.index if hasattr(data.X, "iloc") else None
-        targets = pd.DataFrame(Q, columns=self.classes, index=index)
-        params = {**data.params, "soft_targets": targets}
+        params = {**data.params, "soft_targets": self.task.soft_targets(Q, index)}
         self._request(student, data, "soft_targets", "groups")
-        last, X = student, data.X
+        return self._fit_rows(student, data, data.y, params, subtask)
+
+    def _fit_rows(self, student, data, y, params, subtask):
+        """Fit a student on targets ``y``, with metadata and the validation rows of ``data``."""
+        prefix, last, X = self.spec.prefix, student, data.X
         if data.validation:  # step by step, so that validation rows are transformed like X
             last, X, params, validation = fit_up_to_last_step(
-                student, X, data.y, params, data.validation
+                student, X, y, params, data.validation
             )
             params |= validation
         elif not routing_enabled():
@@ -200,7 +206,7 @@ class StudentTrainer:
             # rows and columns are in order here, and those of the user were checked before
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
             warnings.filterwarnings("ignore", "X_val has as many rows", TransferRowsWarning)
-            fitted = fit_on_labels(last, X, data.y, params)
+            fitted = fit_on_labels(last, X, y, params)
         return fitted if last is student else with_last_step(student, fitted)
 
     def fit_jointly(self, training_sets):
@@ -238,7 +244,7 @@ class StudentTrainer:
         # all candidates share a seed, so that they differ in their labels alone
         seed = template.random_state if isinstance(template.random_state, Integral) else 0
         for data in training_sets:
-            loss = {"alpha": data.alpha, "temperature": data.temperature}
+            loss = self.task.loss_params(data)
             network = joint_student(template, {**loss, "random_state": seed})
             rows, soft = self._check_data(network, X, data, encoded)
             encoded = network.encoder_, rows[0]  # once for all of them
@@ -264,7 +270,7 @@ class StudentTrainer:
 
     def _check_data(self, network, X, data, encoded):
         """Return checked rows, labels and weights (without class weights), and soft labels."""
-        soft = pd.DataFrame(data.soft_labels, columns=self.classes)
+        soft = self.task.soft_targets(data.soft_labels, None)
         class_weight, network.class_weight = network.class_weight, None  # joint training adds it
         with warnings.catch_warnings():
             # rows and columns are in order here

@@ -1,4 +1,4 @@
-"""Training data of the student: original rows, soft labels of a teacher and synthetic rows."""
+"""Training data of the student: original rows, labels of a teacher and synthetic rows."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import indexable
 
+from sklearn_kd._distillation.task import Task
 from sklearn_kd._distillation.teacher_labels import (
     LabelingSpec,
     TeacherLabels,
@@ -27,23 +28,9 @@ from sklearn_kd._utils.folds import (
     user_folds,
     warn_if_groups_are_divided,
 )
-from sklearn_kd._utils.groups import (
-    check_groups_of_classes,
-    each_class_has_groups,
-    encode_groups,
-    held_out_group_folds,
-)
-from sklearn_kd._utils.labels import (
-    align_columns,
-    check_no_missing_labels,
-    class_factors,
-    encode_labels,
-    mix_labels,
-    plain_labels,
-)
+from sklearn_kd._utils.groups import encode_groups, held_out_group_folds
 from sklearn_kd._utils.sklearn_compat import (
     check_method_params,
-    check_y,
     num_samples,
     safe_indexing,
 )
@@ -51,7 +38,6 @@ from sklearn_kd._utils.sub_estimators import route_fit
 from sklearn_kd._utils.validation import (
     check_column,
     check_row_order,
-    check_soft_targets,
     validate_sample_weight,
 )
 
@@ -83,9 +69,9 @@ class TrainingRows:
     Attributes
     ----------
     X : rows, in any container
-    y : ndarray of shape (n_samples,)
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
     weight : ndarray of shape (n_samples,) or None
-    given : ndarray of shape (n_samples, n_classes) or None
+    given : ndarray of shape (n_samples, n_columns) or None
         Soft targets of the user.
     params : dict
         Metadata of the fits of "teacher" and "student".
@@ -122,7 +108,7 @@ class TrainingRows:
         folds = self.folds
         if folds is not None:
             folds, y = renumbered_folds(folds, part, len(self)), self.y[part]
-            folds = [fold for fold in folds if len(np.unique(y[fold[0]])) > 1]
+            folds = [fold for fold in folds if varies(y[fold[0]])]
         groups = self.groups
         if groups is not None:
             groups = np.unique(groups[part], return_inverse=True)[1]
@@ -167,12 +153,17 @@ class TrainingRows:
         return np.where(part < 0, -1, self.groups) if callable(transfer.method) else part
 
 
+def varies(y):
+    """Return whether some rows of y differ."""
+    return bool((y != y[:1]).any())
+
+
 def check_training_rows(est, given, *, teacher, student):
-    """Validate the arguments of ``fit`` of a DistilledClassifier.
+    """Validate the arguments of ``fit``.
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
     given : FitArguments
     teacher : estimator or None
         Unfitted. None where no teacher is fitted.
@@ -181,17 +172,17 @@ def check_training_rows(est, given, *, teacher, student):
     Returns
     -------
     rows : TrainingRows
-    classes : ndarray of shape (n_classes,)
-        Labels of ``y`` and of ``soft_targets``.
+    task : Task
+        Of ``y`` and of ``soft_targets``.
     """
     X, y, sample_weight, soft_targets, groups, params = given
+    task_type = est._task_type
     check_row_order(soft_targets, X, y)
-    check_no_missing_labels(y, "drop these rows, or pass them as X_unlabeled")
-    X, y = indexable(X, check_y(plain_labels(y), estimator=est))
+    X, y = indexable(X, task_type.check_targets(y, est))
     n_given = len(y)
-    Q = classes = None
+    Q = known = None
     if soft_targets is not None:
-        Q, classes = check_soft_targets(soft_targets, y)
+        Q, known = task_type.check_soft_targets(soft_targets, y)
     if groups is not None:
         encode_groups(groups, n_given)  # an error for groups of other rows
         params = {**params, "groups": check_column(groups, "groups")}
@@ -204,19 +195,20 @@ def check_training_rows(est, given, *, teacher, student):
         params = check_method_params(X, params=params, indices=kept)
         X, y, sample_weight = safe_indexing(X, kept), y[kept], sample_weight[kept]
         Q = None if Q is None else Q[kept]
-    classes, y_encoded = encode_labels(y, classes)
+    task = task_type.of_rows(y, sample_weight, known)
     routed = route_fit(est, teacher, student, sample_weight, params)
     split_params, folds = routed.pop("splitter"), None
     if groups is not None:
         groups = encode_groups(params["groups"], len(y))
-        check_groups_of_classes(groups, y_encoded, classes, GROUPS_PURPOSE)
+        task.check_groups(groups, task.encode(y), GROUPS_PURPOSE)
     if not isinstance(est.cv, str):
-        cv = group_splitter(est.cv, groups)
+        is_classifier = task.kind == "classifier"
+        cv = group_splitter(est.cv, groups, is_classifier=is_classifier)
         split_params |= group_split_params(cv, params.get("groups"), split_params)
-        folds = user_folds(cv, X, y, kept, n_given, split_params)
+        folds = user_folds(cv, X, y, kept, n_given, split_params, is_classifier=is_classifier)
         warn_if_groups_are_divided(folds, groups)
-    rows = TrainingRows(X, y, sample_weight, Q, routed, folds, groups)
-    return replace(rows, is_ordered=folds is not None and are_ordered(folds)), classes
+    rows = TrainingRows(X, task.to_fit(y), sample_weight, Q, routed, folds, groups)
+    return replace(rows, is_ordered=folds is not None and are_ordered(folds)), task
 
 
 @dataclass(frozen=True)
@@ -229,17 +221,18 @@ class LabeledTrainingData:
     spec : LabelingSpec
     labels : TeacherLabels or None
         None without a teacher.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of the rows, of soft targets and of the teacher.
-    y_encoded : ndarray of int of shape (n_samples,)
-    given : ndarray of shape (n_samples, n_classes) or None
+    task : Task
+        Of the rows, of soft targets and of the teacher.
+    y_encoded : ndarray of shape (n_samples, ...)
+        Targets as the task encodes them.
+    given : ndarray of shape (n_samples, n_columns) or None
         Soft targets of the user.
     """
 
     rows: TrainingRows
     spec: LabelingSpec
     labels: TeacherLabels | None
-    classes: np.ndarray
+    task: Task
     y_encoded: np.ndarray
     given: np.ndarray | None
 
@@ -258,14 +251,13 @@ class LabeledTrainingData:
         """
         if spec.teacher is None:
             with begin_subtask(subtask, None):
-                labels, classes = None, spec.classes
+                labels, task = None, spec.task
         else:
             needs_labels = needs_labels and (rows.given is None or spec.keeps_fold_teachers)
             labels = label_rows(spec, rows, needs_labels=needs_labels, subtask=subtask)
-            classes = labels.classes
-        _, y_encoded = encode_labels(rows.y, classes)
-        given = _align(rows.given, spec.classes, classes)
-        return cls(rows, spec, labels, classes, y_encoded, given)
+            task = labels.task
+        given = spec.task.align(rows.given, task)
+        return cls(rows, spec, labels, task, task.encode(rows.y), given)
 
     def source_of(self, setting):
         """Return what ``label_source_`` says of the labels of a setting."""
@@ -277,19 +269,18 @@ class LabeledTrainingData:
         """Return the words for a setting in printed lines."""
         if setting.source == "hard":
             return "hard labels"
-        words = f"labels {self.source_of(setting)!r}, alpha = {setting.alpha:g}"
-        words += f", T = {setting.temperature:g}"
+        words = f"labels {self.source_of(setting)!r}, {self.task.loss_in_words(setting)}"
         return words + (f", {setting.n_augmented} transfer rows" if setting.n_augmented else "")
 
     def soft_labels(self, source):
-        """Return labels from a source of `DistillationSetting`, (n_samples, n_classes)."""
+        """Return labels from a source of `DistillationSetting`, (n_samples, n_columns)."""
         if source == "hard":
-            return np.eye(len(self.classes))[self.y_encoded]
-        return self.labels.proba if self.given is None else self.given
+            return self.task.hard_labels(self.y_encoded)
+        return self.labels.values if self.given is None else self.given
 
     def labels_of(self, others):
         """Return soft labels of other `TrainingRows`, which the teacher has not been fitted on."""
-        given = _align(others.given, self.spec.classes, self.classes)
+        given = self.spec.task.align(others.given, self.task)
         return self.labels.predict_labels(others.X) if given is None else given
 
     def rows_key(self, setting):
@@ -300,18 +291,13 @@ class LabeledTrainingData:
         return without_unlabeled, setting.n_augmented, weighs_classes and setting
 
 
-def _align(given, known, classes):
-    """Return soft targets for the classes ``known`` in the columns of ``classes``."""
-    return None if given is None else align_columns(given, known, classes)
-
-
 class StudentTrainingSet(NamedTuple):
     """Rows, labels, metadata and loss of one fit of a student."""
 
     X: Any
-    y: np.ndarray  # (n_samples,)
-    y_encoded: np.ndarray  # (n_samples,)
-    soft_labels: np.ndarray  # (n_samples, n_classes)
+    y: np.ndarray  # (n_samples,) or (n_samples, n_targets)
+    y_encoded: np.ndarray  # (n_samples, ...), as the task encodes y
+    soft_labels: np.ndarray  # (n_samples, n_columns)
     params: dict
     alpha: float
     temperature: float
@@ -323,6 +309,7 @@ class StudentTrainingSet(NamedTuple):
     groups: np.ndarray | None
     is_ordered: bool
     validation: dict
+    task: Task
 
     @classmethod
     def of(cls, data, setting, transfer_set):
@@ -335,35 +322,37 @@ class StudentTrainingSet(NamedTuple):
         transfer_set : TransferSet
             Has the transfer rows of the setting, as many of them as could be made.
         """
-        X, y, y_encoded = data.rows.X, data.rows.y, data.y_encoded
+        X, y, y_encoded, task = data.rows.X, data.rows.y, data.y_encoded, data.task
         Q, alpha = data.soft_labels(setting.source), setting.alpha
         params, class_weight = dict(data.rows.params["student"]), data.spec.class_weight
         blocks, n_transfer_rows = _blocks_of_more_rows(data, setting, transfer_set)
         transfer_origin = transfer_set.origin  # of as many rows as a callable has returned
         if transfer_origin is not None:
             transfer_origin = transfer_origin[:n_transfer_rows]
-        # A transfer row has no hard label. At T = 1 labels are mixed before the fit, so that it has
-        # its soft label alone.
-        is_mixed = setting.temperature == 1 and (n_transfer_rows or class_weight is not None)
+        # A transfer row has no hard label. Where labels can be mixed before the fit, they are, so
+        # that it has its soft label alone.
+        is_mixed = task.can_mix_before_fit(setting) and (
+            n_transfer_rows or class_weight is not None
+        )
         if is_mixed:
-            Q, alpha = mix_labels(Q, y_encoded, alpha), 1.0
+            Q, alpha = task.mix(Q, y_encoded, alpha), 1.0
         for block, name, is_transfer in blocks:
             if is_transfer:
                 soft = data.labels.predict_transfer_labels(block, transfer_origin)
             else:
                 soft = data.labels.predict_labels(block)
-            most_probable = soft.argmax(axis=1)
+            hardened = task.harden(soft)
             if is_mixed and not is_transfer:
-                soft = mix_labels(soft, most_probable, setting.alpha)
+                soft = task.mix(soft, hardened, setting.alpha)
             X, Q = stack_rows(X, block, name), np.concatenate([Q, soft])
-            y_encoded = np.concatenate([y_encoded, most_probable])
+            y_encoded = np.concatenate([y_encoded, hardened])
             if params.get("sample_weight") is not None:
                 params["sample_weight"] = extended_weights(params["sample_weight"], len(soft))
         if blocks:
-            y = data.classes[y_encoded]
+            y = task.decode(y_encoded)
         if class_weight is not None:
-            Q, params["sample_weight"] = _apply_class_weight(
-                data, Q, y_encoded, alpha, params.get("sample_weight")
+            Q, params["sample_weight"] = task.apply_class_weight(
+                class_weight, data.y_encoded, (Q, y_encoded, alpha), params.get("sample_weight")
             )
         origin = _origins(len(y), n_transfer_rows, transfer_origin)
         return cls(
@@ -379,6 +368,7 @@ class StudentTrainingSet(NamedTuple):
             groups=_groups_by_origin(data.rows.groups, origin),
             is_ordered=data.rows.is_ordered,
             validation=data.rows.validation,
+            task=task,
         )
 
     def with_validation_rows(self, fraction):
@@ -396,7 +386,7 @@ class StudentTrainingSet(NamedTuple):
         held = None
         if not self.validation and self.origin is not None:
             held = self._rows_to_hold_out(fraction)
-        if held is None or len(np.unique(self.y_encoded[: self.n_own][~held])) < 2:
+        if held is None or not varies(self.y_encoded[: self.n_own][~held]):
             return self
         held = np.flatnonzero(held)
         is_kept = ~np.isin(self.origin, held)
@@ -429,12 +419,11 @@ class StudentTrainingSet(NamedTuple):
             # whole groups, such as years, where they are the last rows too
             whole = np.isin(groups[:n_own], groups[:n_own][held])
             return whole if whole[whole.argmax() :].all() else held
-        if groups is None or each_class_has_groups(groups, self.y_encoded):
+        if groups is None or self.task.can_hold_groups_out(groups, self.y_encoded):
             return None
         n_folds, rng = max(2, round(1 / fraction)), np.random.RandomState(0)
-        fold = held_out_group_folds(
-            groups[:n_own], self.y_encoded[:n_own], np.ones(n_own), n_folds, rng
-        )
+        strata = self.task.strata(self.y_encoded[:n_own])
+        fold = held_out_group_folds(groups[:n_own], strata, np.ones(n_own), n_folds, rng)
         return None if fold is None else fold == 0
 
 
@@ -468,27 +457,6 @@ def _blocks_of_more_rows(data, setting, transfer_set):
         rows = safe_indexing(transfer_set.X, np.arange(n_transfer_rows))
         blocks.append((rows, "what augmentation returns", True))
     return blocks, n_transfer_rows
-
-
-def _apply_class_weight(data, Q, y_encoded, alpha, weight):
-    r"""Return labels and row weights of the loss :math:`-\sum_k v_k q_k \ln p_k`.
-
-    v are the class weights. A weight of the row by its hard label alone would not change the soft
-    part, since rows of every label ask for the same soft label at any x. At T = 1 q is mixed and
-    ``alpha`` is 1. At other temperatures the hard and the soft part of a row share one weight, the
-    mean of theirs.
-    """
-    weight = np.ones(len(Q)) if weight is None else weight
-    class_weight, classes = data.spec.class_weight, data.classes
-    n_own = len(data.y_encoded)  # "balanced" counts labels, not the teacher's predictions
-    factors = np.ones(len(classes))
-    factors[data.y_encoded] = class_factors(class_weight, classes, data.y_encoded, weight[:n_own])
-    if isinstance(class_weight, dict):  # classes that only the teacher knows
-        for code in np.setdiff1d(np.arange(len(factors)), data.y_encoded):
-            factors[code] = class_weight.get(classes[code], 1.0)
-    Q = Q * factors
-    row_sums = Q.sum(axis=1)
-    return Q / row_sums[:, None], weight * (alpha * row_sums + (1 - alpha) * factors[y_encoded])
 
 
 def row_labeler(data):

@@ -73,7 +73,7 @@ class TransferSpec:
 
     @classmethod
     def for_rows(cls, est, rows, *, has_teacher, seed):
-        """Resolve "auto" of the parameters of a DistilledClassifier on its training rows."""
+        """Resolve "auto" of the parameters of a distiller on its training rows."""
         n_rows = python_number(est.n_augmented)
         if n_rows == "auto":
             n_rows = TRANSFER_ROWS_PER_TRAINING_ROW * len(rows)

@@ -6,15 +6,14 @@ from sklearn_kd._utils.containers import is_dataframe, stack_rows
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import estimator_path, fit_parameter_key, last_step
 from sklearn_kd._utils.validation import (
-    check_validation_labels,
     check_validation_pair,
     check_validation_rows_are_used,
     validate_sample_weight,
 )
 
 
-def check_validation_rows(given, X, classes, student):
-    """Validate the validation rows of a fit of DistilledClassifier.
+def check_validation_rows(given, X, task, student):
+    """Validate the validation rows of a distillation.
 
     Parameters
     ----------
@@ -22,8 +21,8 @@ def check_validation_rows(given, X, classes, student):
         ``X_val``, ``y_val`` and ``sample_weight_val``, each of which may be None.
     X : rows
         Training rows.
-    classes : ndarray of shape (n_classes,)
-        Labels that the student will know.
+    task : Task
+        Of the targets that the student will know.
     student : estimator
 
     Returns
@@ -41,7 +40,7 @@ def check_validation_rows(given, X, classes, student):
     _check_features(X, X_val)
     if not isinstance(student, Pipeline):  # whose steps may take columns by name
         _check_order_of_columns(X, X_val)
-    given["y_val"] = check_validation_labels(given["y_val"], num_samples(X_val), classes)
+    given["y_val"] = task.check_validation_targets(given["y_val"], num_samples(X_val))
     if "sample_weight_val" in given:
         given["sample_weight_val"] = validate_sample_weight(given["sample_weight_val"], X_val)
     if fit_parameter_key(student, "X_val") is not None:

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.protocols import Distiller
 from sklearn_kd._utils.responses import as_labels
-from sklearn_kd._utils.sub_estimators import last_step, merge_tags, with_last_step
+from sklearn_kd._utils.sub_estimators import kind_of, last_step, merge_tags, with_last_step
 
 #: Packages whose classifiers take any labels, so that their errors are about something else.
 PACKAGES_OF_ANY_LABELS = {"sklearn", "sklearn_kd"}
@@ -130,6 +130,8 @@ def _may_want_codes(estimator, y, params):
     """Return whether the labels may be the reason why a fit has failed."""
     if isinstance(last_step(estimator), (FrozenEstimator, Distiller)):
         return False  # the first is not fitted, the second encodes labels itself
+    if kind_of(estimator) == "regressor":
+        return False
     classes = _labels(y, params)
     if classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes))):
         return False

@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import (
+    GroupKFold,
     PredefinedSplit,
     StratifiedGroupKFold,
     StratifiedKFold,
@@ -124,7 +125,7 @@ def stratified_folds(y_encoded, n_splits, seed):
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
 
 
-def split_rows(cv, X, y, split_params, n_samples=None):
+def split_rows(cv, X, y, split_params, n_samples=None, *, is_classifier=True):
     """Return the training and test rows of each fold of a splitter or of explicit folds.
 
     Parameters
@@ -137,6 +138,8 @@ def split_rows(cv, X, y, split_params, n_samples=None):
         Metadata for ``split``.
     n_samples : int, default=None
         Number of rows that explicit folds refer to; that of ``y`` for None.
+    is_classifier : bool, default=True
+        Whether y are class labels, by which a number of folds is stratified.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def split_rows(cv, X, y, split_params, n_samples=None):
         If a split names rows that do not exist, and if there are no splits.
     """
     n_samples = len(y) if n_samples is None else n_samples
-    splits = list(check_cv(cv, y, classifier=True).split(X, y, **split_params))
+    splits = list(check_cv(cv, y, classifier=is_classifier).split(X, y, **split_params))
     if not splits:
         raise ValueError("cv has no splits: pass pairs of training and test rows, or a splitter.")
     return [tuple(row_numbers(part, n_samples) for part in split) for split in splits]
@@ -170,7 +173,7 @@ def row_numbers(part, n_samples):
     return np.arange(n_samples)[part] if part.size else np.arange(0)
 
 
-def user_folds(cv, X, y, rows, n_given, split_params):
+def user_folds(cv, X, y, rows, n_given, split_params, *, is_classifier=True):
     """Return the folds of the rows that are used, where others were left out.
 
     Parameters
@@ -186,6 +189,8 @@ def user_folds(cv, X, y, rows, n_given, split_params):
         Number of all rows.
     split_params : dict
         Metadata for ``split``.
+    is_classifier : bool, default=True
+        As for `split_rows`.
 
     Returns
     -------
@@ -194,8 +199,9 @@ def user_folds(cv, X, y, rows, n_given, split_params):
     """
     is_iterable = isinstance(cv, Iterable) and not hasattr(cv, "split")
     if not is_iterable and not isinstance(cv, PredefinedSplit):
-        return split_rows(cv, X, y, split_params)
-    return renumbered_folds(split_rows(cv, X, y, split_params, n_given), rows, n_given)
+        return split_rows(cv, X, y, split_params, is_classifier=is_classifier)
+    splits = split_rows(cv, X, y, split_params, n_given, is_classifier=is_classifier)
+    return renumbered_folds(splits, rows, n_given)
 
 
 def renumbered_folds(folds, rows, n_samples):
@@ -211,7 +217,7 @@ def are_ordered(folds):
     return bool(used) and all(train.max() < test.min() for train, test in used)
 
 
-def group_splitter(cv, groups):
+def group_splitter(cv, groups, *, is_classifier=True):
     """Return a splitter that keeps groups together in place of a number of folds.
 
     Parameters
@@ -219,6 +225,8 @@ def group_splitter(cv, groups):
     cv : int, splitter, iterable of splits or None
     groups : ndarray of int of shape (n_samples,) or None
         Numbers from zero on. None changes nothing.
+    is_classifier : bool, default=True
+        Whether the folds are stratified by class.
 
     Returns
     -------
@@ -232,7 +240,7 @@ def group_splitter(cv, groups):
             f"{n_folds} folds by group need as many groups, and there are {n_groups}: set cv to "
             f"{n_groups} or less."
         )
-    return StratifiedGroupKFold(n_folds)
+    return StratifiedGroupKFold(n_folds) if is_classifier else GroupKFold(n_folds)
 
 
 def group_split_params(cv, groups, split_params):

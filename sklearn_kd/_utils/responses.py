@@ -1,4 +1,4 @@
-"""Predictions of fitted classifiers of any package, checked and in the shapes of scikit-learn.
+"""Predictions of fitted estimators of any package, checked and in the shapes of scikit-learn.
 
 Other packages return labels as a column, probabilities in half precision, lists or DataFrames. Each
 prediction of a teacher or a student that is not known to be one of this package comes through here.
@@ -13,6 +13,7 @@ from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import (
     PREDICTED_ROW_SUM_TOLERANCE,
     ROW_SUM_TOLERANCE,
+    NotFiniteError,
     check_probabilities,
 )
 
@@ -144,6 +145,51 @@ def as_decision_values(values, X, classes, model, name):
     if len(classes) == 2 and np.shape(values) in ((n_samples,), (n_samples, 1)):
         return _floats(values).reshape(n_samples)
     return as_columns(values, n_samples, classes, name)
+
+
+def as_numbers(values, X, n_targets, name, *, allow_nan=False):
+    """Return what a regressor has predicted as finite float64 numbers.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples,) or (n_samples, n_targets)
+        Result of ``predict``.
+    X : rows
+        What was predicted.
+    n_targets : int
+    name : str
+        How error messages call the regressor.
+    allow_nan : bool, default=False
+        Whether there may be NaN and infinity.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples, n_targets)
+
+    Raises
+    ------
+    ValueError
+        If it is not as many numbers for each row.
+    NotFiniteError
+        If there is NaN or infinity.
+    """
+    n_samples = num_samples(X)
+    try:
+        values = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"predict of {name} has returned what are no numbers: it must be a regressor."
+        ) from error
+    if values.shape != (n_samples, n_targets):
+        if n_targets > 1 or values.shape != (n_samples,):
+            raise ValueError(
+                f"predict of {name} has returned the shape {values.shape} for {n_samples} rows and "
+                f"{n_targets} target{'s' if n_targets > 1 else ''} of y."
+            )
+        values = values.reshape(n_samples, 1)
+    if not (allow_nan or np.isfinite(values).all()):
+        raise NotFiniteError(f"predict of {name} has returned NaN or infinity.")
+    return values
 
 
 def as_columns(values, n_samples, classes, name, dtype=None):

@@ -501,23 +501,39 @@ def refuse_samplers(student):
         refuse_samplers(step)
 
 
-def refuse_other_kinds(role, estimator):
-    """Raise a TypeError for a teacher or student that is a regressor, a clusterer and so on.
+#: What predictions of an estimator are, by its kind.
+PREDICTIONS = {"classifier": "labels", "regressor": "numbers"}
 
-    Classifiers of other packages may not say that they are classifiers.
+
+def refuse_other_kinds(role, estimator, wanted="classifier"):
+    """Raise a TypeError for a teacher or student that is known to be of another kind.
+
+    Estimators of other packages may not say what they are.
+
+    Parameters
+    ----------
+    role : {"teacher", "student"}
+    estimator : estimator
+    wanted : {"classifier", "regressor"}
     """
+    name, kind = type(last_step(estimator)).__name__, kind_of(estimator)
+    if kind not in (None, wanted):
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(
+            f"the {role} {name} is {article} {kind.replace('_', ' ')}, whose predictions are not "
+            f"{PREDICTIONS[wanted]}: give a {wanted} as {role}."
+        )
+
+
+def kind_of(estimator):
+    """Return "classifier", "regressor" and so on for the last step, None if it does not say."""
     last = last_step(estimator)
     kind = getattr(last, "_estimator_type", None)
     if hasattr(last, "__sklearn_tags__"):
         kind = get_tags(last).estimator_type
     if kind is None and hasattr(last, "transform") and not _predicts(last):
-        kind = "transformer"
-    if kind not in (None, "classifier"):
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise TypeError(
-            f"the {role} {type(last).__name__} is {article} {kind.replace('_', ' ')}, whose "
-            f"predictions are not labels: give a classifier as {role}."
-        )
+        return "transformer"
+    return kind
 
 
 def _predicts(estimator):

@@ -92,7 +92,7 @@ def test_routing_follows_the_requests():
             seed=int(np.random.RandomState(0).randint(2**31 - 1, size=2)[0]),
             fit_params={"sample_weight": w},
         )
-        expected = clone(plain).fit(X, y, soft_targets=labels.proba)
+        expected = clone(plain).fit(X, y, soft_targets=labels.values)
         np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X))
         with pytest.raises(ValueError, match="sample_weight"):  # asked for by nobody
             clone(plain).fit(X, y, sample_weight=w)

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
-from sklearn_kd._distillation.selection import _difference
+from sklearn_kd._distillation.task import difference_in_words
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
 from tests._helpers.data import blobs
@@ -50,7 +50,7 @@ def test_automatic_temperature_has_the_least_held_out_loss():
         random_state=0,
     ).fit(X, y)
     seeds = np.random.RandomState(0).randint(2**31 - 1, size=2)
-    Q = labels_of(LogisticRegression(), X, y, seed=int(seeds[0])).proba
+    Q = labels_of(LogisticRegression(), X, y, seed=int(seeds[0])).values
     losses = {}
     for T in (0.5, 1.0, 2.0, 3.0, 5.0):
         losses[T] = 0.0
@@ -322,7 +322,7 @@ def test_numbers_of_the_warning(student):
     ],
 )
 def test_differences_in_words(value, text):
-    assert _difference("a", "log loss", value, 0.02, digits=3) == text
+    assert difference_in_words("a", "log loss", value, 0.02, digits=3) == text
 
 
 def test_hard_labels_with_class_weights():

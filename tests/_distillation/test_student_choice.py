@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
-from sklearn_kd._distillation import classifier, student_choice
+from sklearn_kd._distillation import student_choice
 from sklearn_kd._distillation.selection import HeldOutTrial
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._distillation.training_set import TrainingRows
@@ -25,7 +25,7 @@ NAMES = ["TwoLayerPGDClassifier", "ModuleClassifier", "HistGradientBoostingClass
 def quick(monkeypatch):
     """Let the students train for a few steps."""
     network = TwoLayerPGDClassifier(8, max_iter=3, n_init=1)
-    monkeypatch.setattr(classifier, "_default_student", lambda: network)
+    monkeypatch.setattr(DistilledClassifier, "_default_student", lambda self: network)
     brief = {**student_choice.TRAINING, "max_epochs": 2}
     monkeypatch.setattr(student_choice, "TRAINING", brief)
 
@@ -87,7 +87,7 @@ class TestChoice:
         held_out, data = trial.held_out, trial.data
         again = clone(model.student_).set_params(trees__early_stopping=False)
         proba = again.fit(data.rows.X, data.rows.y).predict_proba(held_out.X)
-        expected = len(held_out) * log_loss(held_out.y, proba, labels=data.classes)
+        expected = len(held_out) * log_loss(held_out.y, proba, labels=data.task.classes)
         np.testing.assert_allclose(losses[trees.n_iter_ - 1], expected)
 
     def test_trees_whose_fit_fails_end_no_other_fit(self, monkeypatch):
@@ -105,7 +105,7 @@ class TestChoice:
         model = auto().fit(X, y)
         assert model.student_candidates_["chosen"].tolist() == [True, False, False]
         assert isinstance(model.student_, TwoLayerPGDClassifier)
-        again = DistilledClassifier(model.teacher, classifier._default_student())
+        again = DistilledClassifier(model.teacher, model._default_student())
         again = again.set_params(alpha=0.5, temperature=1.0, augmentation=None, random_state=0)
         np.testing.assert_array_equal(model.predict_proba(X), again.fit(X, y).predict_proba(X))
 
@@ -184,7 +184,7 @@ class TestChoice:
     ],
 )
 def test_students_that_cannot_honor_numbers_are_left_out(params, names):
-    default = StudentSpec.of(TwoLayerPGDClassifier(), 0.5, 1.0)
+    default = StudentSpec.of(TwoLayerPGDClassifier(), "native")
     students = student_choice.students_to_try(auto(**params), default, rows_of(np.ones((9, 2))), 2)
     assert [student.name for student in students] == names
 
@@ -194,7 +194,7 @@ def test_students_that_cannot_honor_numbers_are_left_out(params, names):
 def test_trees_take_no_more_bytes_than_the_network(width, n_classes):
     X, y = blobs(300, n_classes, spread=4.0)
     network = TwoLayerPGDClassifier(width, max_iter=1, random_state=0)
-    spec = StudentSpec.of(network, 0.5, 1.0)
+    spec = StudentSpec.of(network, "native")
     *_, trees = student_choice.students_to_try(auto(), spec, rows_of(X), n_classes)
     trees = trees.estimator.set_params(trees__early_stopping=False).fit(X, y)[-1]
     nodes = np.concatenate([tree.nodes for trees in trees._predictors for tree in trees])

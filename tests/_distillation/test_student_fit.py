@@ -20,9 +20,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
 from sklearn_kd._distillation.training_set import StudentTrainingSet
-from sklearn_kd._utils.sub_estimators import last_step
+from sklearn_kd._utils.sub_estimators import last_step, student_mode
 from tests._helpers.distillation import Interrupted, distil, free_logistic, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 
@@ -198,7 +199,7 @@ def test_a_regressor_is_no_student(student):
     ],
 )
 def test_a_student_spec_says_how_labels_reach_the_student(student, mode, is_joint, prefix):
-    spec = StudentSpec.of(student, "auto", "auto")
+    spec = StudentSpec.of(student, student_mode(student, "auto", "auto"))
     assert (spec.mode, spec.is_joint, spec.prefix) == (mode, is_joint, prefix)
     assert spec.estimator is student
     assert spec.last_step is last_step(student)
@@ -208,25 +209,25 @@ def test_a_student_spec_says_how_labels_reach_the_student(student, mode, is_join
 
 def test_a_checkpoint_belongs_to_the_fit_on_all_rows():
     net = make_pipeline(StandardScaler(), ModuleClassifier(None, checkpoint_path="net.pt"))
-    spec = StudentSpec.of(net, "auto", "auto")
+    spec = StudentSpec.of(net, "native")
     without = spec.without_checkpoint()
     assert without.last_step.checkpoint_path is None
     assert without.estimator[-1] is without.last_step
     assert spec.last_step.checkpoint_path == "net.pt"
-    plain = StudentSpec.of(LogisticRegression(), "auto", "auto")
+    plain = StudentSpec.of(LogisticRegression(), "expansion")
     assert plain.without_checkpoint() is plain
 
 
 def test_joint_fits_check_groups_for_each_student():
     X, y = three_classes(60)
     student = TwoLayerPGDClassifier(4, encoder=None, max_iter=5, random_state=0)
+    task = ClassificationTask(np.arange(3))
+    rest = {"groups": y, "is_ordered": False, "validation": {}, "task": task}
     sets = [
-        StudentTrainingSet(
-            X, y, y, Q, {}, alpha, 1.0, 60, np.arange(60), groups=y, is_ordered=False, validation={}
-        )
+        StudentTrainingSet(X, y, y, Q, {}, alpha, 1.0, 60, np.arange(60), **rest)
         for Q, alpha in ((np.eye(3)[y], 0.0), (np.full((60, 3), 1 / 3), 1.0))
     ]
-    spec = StudentSpec.of(student, "auto", "auto")
-    hard, soft = StudentTrainer(spec, np.arange(3)).fit_jointly(sets)
+    spec = StudentSpec.of(student, "native")
+    hard, soft = StudentTrainer(spec, task).fit_jointly(sets)
     assert "are in one group each" in str(hard)  # which stops early, and cannot hold a group out
     assert soft.n_iter_ == 5

@@ -44,7 +44,7 @@ def test_cross_fitting_is_cross_val_predict():
     for cv in (None, 4, StratifiedKFold(3), list(KFold(5).split(X))):
         expected = cross_val_predict(LogisticRegression(), X, y, cv=cv, method="predict_proba")
         labels = labels_of(LogisticRegression(), X, y, cv)
-        np.testing.assert_allclose(labels.proba, expected, rtol=1e-12)
+        np.testing.assert_allclose(labels.values, expected, rtol=1e-12)
         assert labels.source == "cv"
     np.testing.assert_allclose(
         labels.teacher.coef_, LogisticRegression().fit(X, y).coef_, rtol=1e-12
@@ -56,7 +56,7 @@ def test_noise_labels_do_not_leak():
     for seed in range(5):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(600, 5)), rng.integers(0, 2, 600)
-        Q = labels_of(KNeighborsClassifier(1), X, y, seed=seed).proba
+        Q = labels_of(KNeighborsClassifier(1), X, y, seed=seed).values
         shares.append(Q[np.arange(600), y].mean())
     assert abs(np.mean(shares) - 0.5) < 3 * 0.5 / np.sqrt(600 * 5)
 
@@ -103,12 +103,12 @@ def test_folds_that_miss_a_class_warn():
     X, y = X[order], y[order]
     with pytest.warns(MissingClassWarning, match="3 of 3 folds"):
         labels = labels_of(LogisticRegression(), X, y, KFold(3))
-    assert (labels.proba[np.arange(90), y] == 0).all()
-    np.testing.assert_allclose(labels.proba.sum(axis=1), 1)
+    assert (labels.values[np.arange(90), y] == 0).all()
+    np.testing.assert_allclose(labels.values.sum(axis=1), 1)
     with pytest.warns(MissingClassWarning):
         decisions = labels_of(LinearSVC(), X, y, KFold(3))
-    assert (decisions.proba[np.arange(90), y] == 0).all()
-    np.testing.assert_allclose(decisions.proba.sum(axis=1), 1)
+    assert (decisions.values[np.arange(90), y] == 0).all()
+    np.testing.assert_allclose(decisions.values.sum(axis=1), 1)
 
 
 def test_auto_folds_never_miss_a_class():
@@ -122,7 +122,7 @@ def test_auto_folds_never_miss_a_class():
     y[0] = 4
     with pytest.warns(MissingClassWarning, match="one row each"):
         labels = labels_of(LogisticRegression(), X, y)
-    np.testing.assert_array_equal(labels.proba[:2], np.eye(5)[[4, 3]])
+    np.testing.assert_array_equal(labels.values[:2], np.eye(5)[[4, 3]])
 
 
 def test_rows_that_no_fold_tests_keep_hard_labels_and_repeats_are_averaged():
@@ -131,14 +131,14 @@ def test_rows_that_no_fold_tests_keep_hard_labels_and_repeats_are_averaged():
     tested = np.concatenate([test for _, test in cv.split(X)])
     untested = np.setdiff1d(np.arange(len(y)), tested)
     labels = labels_of(LogisticRegression(), X, y, cv)
-    np.testing.assert_array_equal(labels.proba[untested], np.eye(3)[y[untested]])
-    assert (labels.proba[tested].max(axis=1) < 1).all()
+    np.testing.assert_array_equal(labels.values[untested], np.eye(3)[y[untested]])
+    assert (labels.values[tested].max(axis=1) < 1).all()
 
     cv = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
     expected = np.zeros((len(y), 3))
     for train, test in cv.split(X, y):
         expected[test] += LogisticRegression().fit(X[train], y[train]).predict_proba(X[test]) / 2
-    np.testing.assert_allclose(labels_of(LogisticRegression(), X, y, cv).proba, expected)
+    np.testing.assert_allclose(labels_of(LogisticRegression(), X, y, cv).values, expected)
 
 
 def test_folds_that_test_few_rows_or_none():
@@ -170,13 +170,13 @@ def test_out_of_bag_labels(kind, n_estimators):
         own = clone(teacher).set_params(oob_score=True).fit(X, y).oob_decision_function_
     inside = np.isfinite(own).all(axis=1) & (own.sum(axis=1) > 0)
     assert inside.all() == (n_estimators == 60)
-    np.testing.assert_allclose(labels.proba[inside], own[inside])
+    np.testing.assert_allclose(labels.values[inside], own[inside])
     assert labels.source == "oob"
     for train, test in stratified_folds(y, 5, 0):  # the others are cross-fitted
         test = test[~inside[test]]
         if len(test):
             expected = clone(teacher).fit(X[train], y[train]).predict_proba(X[test])
-            np.testing.assert_allclose(labels.proba[test], expected)
+            np.testing.assert_allclose(labels.values[test], expected)
     assert not teacher.oob_score
 
 
@@ -193,11 +193,11 @@ def test_leave_one_out_labels():
     labels = labels_of(LeaveOneOut(), X, y)
     assert labels.source == "loo"
     expected = apply_temperature(LogisticRegression().fit(X, y).predict_proba(X), 2.0)
-    np.testing.assert_allclose(labels.proba, expected)
+    np.testing.assert_allclose(labels.values, expected)
     frozen = FrozenEstimator(LeaveOneOut().fit(X, y))
     labels = labels_of(frozen, X, y)  # its rows are unknown
     assert labels.source == "frozen"
-    np.testing.assert_allclose(labels.proba, frozen.predict_proba(X))
+    np.testing.assert_allclose(labels.values, frozen.predict_proba(X))
 
 
 def test_frozen_teacher_keeps_its_classes():
@@ -253,7 +253,7 @@ def test_platt_scaling_for_two_classes():
     labels = labels_of(LinearSVC(), X, y, 5, sample_weight=w)
     f = cross_val_predict(LinearSVC(), X, y, cv=5, method="decision_function")
     a, b = _sigmoid_calibration(f, y, sample_weight=w)
-    np.testing.assert_allclose(labels.proba[:, 1], expit(-(a * f + b)), atol=1e-3)
+    np.testing.assert_allclose(labels.values[:, 1], expit(-(a * f + b)), atol=1e-3)
     # weights are repetitions
     slope, offsets = fit_decision_value_calibration(np.column_stack([-f, f]), y, w)
     repeated = np.repeat(np.arange(len(y)), w.astype(int))
@@ -268,12 +268,12 @@ def test_decision_values_become_calibrated_probabilities(teacher):
     X, y = three_classes(300, names=["x", "y", "z"])
     fresh, fresh_y = three_classes(3000, names=["x", "y", "z"])
     labels = labels_of(teacher, X, y)
-    np.testing.assert_allclose(labels.proba.sum(axis=1), 1)
+    np.testing.assert_allclose(labels.values.sum(axis=1), 1)
     np.testing.assert_allclose(
-        labels.proba.mean(axis=0), (y[:, None] == labels.classes).mean(axis=0), atol=0.02
+        labels.values.mean(axis=0), (y[:, None] == labels.task.classes).mean(axis=0), atol=0.02
     )
     proba = labels.predict_labels(fresh)
-    y_encoded = np.searchsorted(labels.classes, fresh_y)
+    y_encoded = np.searchsorted(labels.task.classes, fresh_y)
     loss = -np.log(proba[np.arange(3000), y_encoded]).mean()
     logistic = LogisticRegression().fit(X, y).predict_proba(fresh)
     assert loss < 1.2 * -np.log(logistic[np.arange(3000), y_encoded]).mean()

@@ -65,8 +65,8 @@ def test_probabilities_in_other_forms(form):
         assert values.dtype == np.float64
         assert_allclose(values, getattr(plain, method)(X), atol=10 * atol, rtol=10 * atol)
     assert_allclose(model.predict_proba(X).sum(axis=1), 1, atol=1e-12)
-    labels = labels_of(OtherPackage(proba=FORMS[form]), X, y).proba
-    assert_allclose(labels, labels_of(OtherPackage(), X, y).proba, atol=atol)
+    labels = labels_of(OtherPackage(proba=FORMS[form]), X, y).values
+    assert_allclose(labels, labels_of(OtherPackage(), X, y).values, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_decision_values_of_a_teacher(change):
 
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X[:, :5])
-    given = labels_of(Decisions(decision=change), X, y).proba
-    assert_allclose(given, labels_of(Decisions(), X, y).proba, rtol=1e-12)
+    given = labels_of(Decisions(decision=change), X, y).values
+    assert_allclose(given, labels_of(Decisions(), X, y).values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("change", [pd.DataFrame, np.ndarray.tolist, np.float16])
@@ -122,7 +122,7 @@ def test_own_labels_of_a_teacher(change):
 
     labels, plain = (labels_of(kind(max_iter=1000), X, Y) for kind in (Own, LeaveOneOut))
     assert labels.source == "loo"
-    assert_allclose(labels.proba, plain.proba, atol=2e-3 if change is np.float16 else 0)
+    assert_allclose(labels.values, plain.values, atol=2e-3 if change is np.float16 else 0)
 
 
 @pytest.mark.parametrize("name", ["loo_proba_", "oob_decision_function_"])

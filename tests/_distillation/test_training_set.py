@@ -79,8 +79,8 @@ def test_more_rows_equal_the_rows_with_their_labels(teacher, given):
         sample_weight=w,
     )
     extra = labels.predict_labels(more)
-    both = np.concatenate([labels.proba if Q is None else Q, extra])
-    hard = np.concatenate([y, labels.classes[extra.argmax(axis=1)]])
+    both = np.concatenate([labels.values if Q is None else Q, extra])
+    hard = np.concatenate([y, labels.task.classes[extra.argmax(axis=1)]])
     expected = distil(DummyClassifier(), LogisticRegression(), alpha=0.5).fit(
         np.concatenate([X, more]), hard, np.append(w, np.full(40, w.mean())), soft_targets=both
     )

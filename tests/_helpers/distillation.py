@@ -10,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_kd import DistilledClassifier
+from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._distillation.teacher_labels import LabelingSpec, label_rows
 from sklearn_kd._distillation.training_set import TrainingRows
 from sklearn_kd._utils.folds import user_folds
@@ -45,7 +46,7 @@ def labels_of(teacher, X, y, cv="auto", seed=0, *, folds=None, **changes):
     params = {"teacher": changes.pop("fit_params", {}), "student": {}}
     rows = TrainingRows(X, y, changes.pop("sample_weight", None), None, params, folds)
     options = {name: changes.pop(name) for name in ("needs_labels",) if name in changes}
-    spec = LabelingSpec(teacher, np.unique(y), cv=cv, seed=seed, **changes)
+    spec = LabelingSpec(teacher, ClassificationTask(np.unique(y)), cv=cv, seed=seed, **changes)
     return label_rows(spec, rows, **options)
 
 
