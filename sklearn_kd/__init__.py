@@ -11,6 +11,7 @@ __version__ = "0.2.0.dev0"
 _ESTIMATORS = {
     "BatchedGridSearchCV": "_search.batched_grid_search",
     "DistilledClassifier": "_distillation.classifier",
+    "DistilledRegressor": "_distillation.regressor",
     "KernelTeacher": "_kernel.classifier",
     "KernelTeacherRegressor": "_kernel.regressor",
     "ModuleClassifier": "_networks.module.classifier",
@@ -37,6 +38,7 @@ _FORMER_MODULES = (
 __all__ = [
     "BatchedGridSearchCV",
     "DistilledClassifier",
+    "DistilledRegressor",
     "KernelTeacher",
     "KernelTeacherRegressor",
     "ModuleClassifier",

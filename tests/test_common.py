@@ -6,12 +6,13 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.svm import SVR
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
     check_inplace_ensure_writeable,
@@ -24,6 +25,7 @@ from torch import nn
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    DistilledRegressor,
     ModuleClassifier,
     SelfDistillClassifier,
     TableEncoder,
@@ -134,6 +136,14 @@ DISTILLED = [
     DistilledClassifier(DecisionOnly(), logistic(), cv=StratifiedKFold(2)),
 ]
 
+DISTILLED_REGRESSORS = [
+    DistilledRegressor(Ridge(), TwoLayerPGDRegressor(**LONGER), augmentation=None),
+    DistilledRegressor(student=DecisionTreeRegressor(max_leaf_nodes=8)),
+    DistilledRegressor(LinearRegression(), LinearRegression(), alpha=0.5, cv=2),
+    DistilledRegressor(LinearRegression(), DecisionTreeRegressor(max_leaf_nodes=8), cv="in-sample"),
+    DistilledRegressor(RandomForestRegressor(8), SVR(), augmentation=None),
+]
+
 QUICKEST = {"learning_rate": 0.1, "max_epochs": 30}
 DISTILLED_MODULES = [
     DistilledClassifier(logistic(), ModuleClassifier(SmallModule, **QUICKEST)),
@@ -163,6 +173,8 @@ SLOW = [
     ModuleClassifier(SmallModule),
     *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
+    DistilledRegressor(),
+    DistilledRegressor(RandomForestRegressor(20), TwoLayerPGDRegressor(**LONGER)),
     ExplicitSplits(logistic(), TwoLayerPGDClassifier(**LONGER)),
     DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), temperature=2.0),
     DistilledClassifier(DecisionTreeClassifier(max_depth=4), logistic(), cv=2),
@@ -186,7 +198,7 @@ SEARCHES = [
 
 def expected_failures(estimator):
     teacher, check = getattr(estimator, "teacher", None), "check_sample_weight_equivalence_on_"
-    if isinstance(teacher, RandomForestClassifier):
+    if isinstance(teacher, RandomForestClassifier | RandomForestRegressor):
         reason = "a bootstrap draws rows: k copies of a row are not a weight of k"
     elif isinstance(teacher, Pipeline):
         reason = "as in scikit-learn, the scaler of a pipeline gets no weights without routing"
@@ -200,7 +212,7 @@ NO_GAIN = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarnin
 
 @NO_GAIN
 @parametrize_with_checks(
-    [*STUDENTS, *REGRESSORS, *MODULES, *DISTILLED, *BOOTSTRAPPED],
+    [*STUDENTS, *REGRESSORS, *MODULES, *DISTILLED, *DISTILLED_REGRESSORS, *BOOTSTRAPPED],
     expected_failed_checks=expected_failures,
 )
 def test_check_estimator(estimator, check):
@@ -242,7 +254,8 @@ def test_check_estimator_of_self_distillation_with_the_defaults(estimator, check
 
 # Checks that scikit-learn does not yield to third parties
 
-ONE_OF_EACH = [STUDENTS[0], REGRESSORS[0], MODULES[0], *DISTILLED[:2], *SELF_DISTILLED[:2]]
+ONE_OF_EACH = [STUDENTS[0], REGRESSORS[0], MODULES[0], *DISTILLED[:2]]
+ONE_OF_EACH += [*DISTILLED_REGRESSORS[:2], *SELF_DISTILLED[:2]]
 
 
 @CLEAN

@@ -22,7 +22,7 @@ from sklearn_kd._distillation.training_set import check_training_rows
 from sklearn_kd._tables.readable import check_no_missing_cells
 from sklearn_kd._utils.base import PublicEstimatorMixin
 from sklearn_kd._utils.callbacks import StageLines
-from sklearn_kd._utils.containers import in_column_order, warn_if_sliceable
+from sklearn_kd._utils.containers import in_column_order, known_container, warn_if_sliceable
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -124,6 +124,7 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         self : estimator
         """
         raise_for_params(given.params, self, "fit")
+        given = given._replace(X=known_container(given.X))
         X, y = given.X, given.y
         ctx = self._init_callback_context(max_subtasks=3)  # with that of "auto"
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)

@@ -271,13 +271,16 @@ class StudentTrainer:
     def _check_data(self, network, X, data, encoded):
         """Return checked rows, labels and weights (without class weights), and soft labels."""
         soft = self.task.soft_targets(data.soft_labels, None)
-        class_weight, network.class_weight = network.class_weight, None  # joint training adds it
+        class_weight = self.spec.class_weight
+        if class_weight is not None:
+            network.class_weight = None  # joint training adds it
         with warnings.catch_warnings():
             # rows and columns are in order here
             warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
             weight = data.params.get("sample_weight")
             *rows, soft = network._check_data(X, data.y, weight, soft, encoded=encoded)
-        network.class_weight = class_weight
+        if class_weight is not None:
+            network.class_weight = class_weight
         return rows, soft
 
 

@@ -30,6 +30,12 @@ def is_series(X):
     return nw.dependencies.is_into_series(X)
 
 
+def known_container(X):
+    """Return rows in a container of an unknown library as an array, and others as they are."""
+    is_known = isinstance(X, np.ndarray) or sp.issparse(X) or is_dataframe(X) or is_series(X)
+    return X if is_known or not hasattr(X, "__array__") else np.asarray(X)
+
+
 def as_pandas(X):
     """Return a DataFrame or Series of another library as one of pandas.
 
