@@ -5,6 +5,7 @@ from sklearn_kd.inspection._deferral_display import DeferralDisplay
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._fidelity_display import FidelityDisplay
 from sklearn_kd.inspection._information_display import InformationDisplay
+from sklearn_kd.inspection._interval_display import IntervalDisplay
 from sklearn_kd.inspection._report import DistillationReport, distillation_report
 from sklearn_kd.inspection._should_distill import (
     DistillationAdvice,
@@ -24,6 +25,7 @@ __all__ = [
     "Estimate",
     "FidelityDisplay",
     "InformationDisplay",
+    "IntervalDisplay",
     "WidthCurveDisplay",
     "distillation_report",
     "should_distill",

@@ -9,6 +9,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn_kd._distillation.fit import resolve_estimators
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import step_parameter
+from sklearn_kd.inspection._answers import answers_of
 from sklearn_kd.inspection._curve_options import check_widths
 
 #: Columns that name a candidate.
@@ -27,10 +28,10 @@ class Candidate:
     ----------
     family, size : str
     is_distilled : bool
-    distiller : DistilledClassifier
+    distiller : DistilledClassifier or DistilledRegressor
         Unfitted, with this student.
     student : estimator
-        Unfitted student, with the seeds that the DistilledClassifier would give it.
+        Unfitted student, with the seeds that the distiller would give it.
     """
 
     family: str
@@ -41,7 +42,7 @@ class Candidate:
 
     @property
     def estimator(self):
-        """Unfitted, as a user would fit it: the student itself, or the DistilledClassifier."""
+        """Unfitted, as a user would fit it: the student itself, or the distiller."""
         return clone(self.distiller if self.is_distilled else self.student)
 
     @property
@@ -58,7 +59,7 @@ def candidates_of(distiller, widths, students):
 
     Parameters
     ----------
-    distiller : DistilledClassifier
+    distiller : DistilledClassifier or DistilledRegressor
         With a seed. Its parameters are numbers.
     widths, students
         As in :meth:`~sklearn_kd.inspection.CompressionCurveDisplay.from_estimator`.
@@ -110,7 +111,7 @@ def _families(distiller, widths, students):
     if isinstance(students, str):
         if students != "auto":
             raise ValueError(f"students must be 'auto', a dict or None, got {students!r}.")
-        return families | _default_families()
+        return families | _default_families(answers_of(distiller).kind)
     if not isinstance(students, dict):
         raise TypeError(f"students must be 'auto', a dict or None, got {type(students).__name__}.")
     for family, value in students.items():
@@ -129,33 +130,48 @@ def _families(distiller, widths, students):
     return families
 
 
-def _default_families():
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
+def _default_families(kind):
     from sklearn.pipeline import Pipeline
-    from sklearn.tree import DecisionTreeClassifier
 
     from sklearn_kd._tables.encoder import TableEncoder
 
+    trees, tree, linear = _classifiers() if kind == "classifier" else _regressors()
     # trees find thresholds themselves, and a linear model needs the pieces of the encoder
     numbers = TableEncoder(n_bins=1)
-    trees = HistGradientBoostingClassifier(early_stopping=False)
     families = {
         "boosted trees": (numbers, trees, BOOSTED_TREES),
-        "tree": (numbers, DecisionTreeClassifier(), TREE),
-        "linear": (TableEncoder(), LogisticRegression(max_iter=1000), {}),
+        "tree": (numbers, tree, TREE),
+        "linear": (TableEncoder(), linear, {}),
     }
     if routing_enabled():  # nobody else can request weights for what is made here
-        for encoder, classifier, _ in families.values():
+        for encoder, last, _ in families.values():
             encoder.set_fit_request(sample_weight=False)  # as without metadata routing
-            classifier.set_fit_request(sample_weight=True)
+            last.set_fit_request(sample_weight=True)
     return {
         family: (
-            Pipeline([("encoder", encoder), ("classifier", classifier)]),
-            {f"classifier__{name}": values for name, values in grid.items()},
+            Pipeline([("encoder", encoder), (kind, last)]),
+            {f"{kind}__{name}": values for name, values in grid.items()},
         )
-        for family, (encoder, classifier, grid) in families.items()
+        for family, (encoder, last, grid) in families.items()
     }
+
+
+def _classifiers():
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.tree import DecisionTreeClassifier
+
+    trees = HistGradientBoostingClassifier(early_stopping=False)
+    return trees, DecisionTreeClassifier(), LogisticRegression(max_iter=1000)
+
+
+def _regressors():
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.tree import DecisionTreeRegressor
+
+    trees = HistGradientBoostingRegressor(early_stopping=False)
+    return trees, DecisionTreeRegressor(), Ridge()
 
 
 def _sizes(grid):

@@ -10,6 +10,7 @@ from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 from sklearn_kd.export import smallest_within
+from sklearn_kd.inspection._answers import answers_of
 from sklearn_kd.inspection._compression_candidates import KEY, candidates_of
 from sklearn_kd.inspection._compression_fits import CompressionFits
 from sklearn_kd.inspection._curve_options import check_scorer, name_of_scoring, refuse_auto
@@ -70,7 +71,7 @@ class CompressionCurveDisplay:
         labels for distilled students, and with them for the teacher).
     estimators : dict or None
         Unfitted estimator of each candidate. That of a student on hard labels is the student
-        itself, and that of a distilled one is a DistilledClassifier.
+        itself, and that of a distilled one is a DistilledClassifier or DistilledRegressor.
     table_ : DataFrame
         Means over folds, one line for each candidate from the smallest to the largest: ``student``,
         ``size``, ``labels``, ``score``, ``score_error`` (the standard error over folds),
@@ -177,18 +178,18 @@ class CompressionCurveDisplay:
 
         Parameters
         ----------
-        estimator : DistilledClassifier
+        estimator : DistilledClassifier or DistilledRegressor
             How to distill, with a teacher, a network as the student and numbers as ``alpha`` and
             ``temperature``. It is cloned. If its ``random_state`` is None, it gets a seed.
         X : array-like or dataframe of shape (n_samples, n_features)
             Raw rows, as teacher and students take them.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
+            Class labels or numbers.
         widths : int, array-like of int or None, default=(2, 4, 8, 16, 32, 64)
             Numbers of neurons of the student of ``estimator``, which are even and differ. None
             takes this student as it is, of whatever class.
         students : "auto", dict or None, default="auto"
-            Other students. A dict has the name of each family and an unfitted classifier, or a
+            Other students. A dict has the name of each family and an unfitted estimator, or a
             pair of one and a parameter grid, for example
             ``{"tree": (DecisionTreeClassifier(), {"max_leaf_nodes": [8, 32]})}``. "auto" is
 
@@ -197,7 +198,8 @@ class CompressionCurveDisplay:
             - "tree": ``DecisionTreeClassifier`` of 8, 32 and 128 leaves,
             - "linear": ``LogisticRegression``,
 
-            each behind a :class:`~sklearn_kd.TableEncoder`. None adds no others.
+            or the regressors of these kinds, with ``Ridge``, each behind a
+            :class:`~sklearn_kd.TableEncoder`. None adds no others.
         max_bytes, max_microseconds : float, default=None
             Budget of the compact file, and of the median time in which it predicts a raw row here.
         tolerance : float or str, default="1 se"
@@ -206,10 +208,11 @@ class CompressionCurveDisplay:
         by : {"n_bytes", "microseconds"}, default="n_bytes"
             Which size is to be small.
         scoring : str, callable or None, default=None
-            One scorer, as for ``cross_val_score``. None: the accuracy. "neg_log_loss" tells
-            candidates apart with fewer rows.
+            One scorer, as for ``cross_val_score``. None: the accuracy, or R2 of regressors.
+            "neg_log_loss" tells candidates apart with fewer rows than the accuracy.
         cv : int, splitter, iterable of splits or None, default=5
-            A number of shuffled stratified folds (None: 5), a splitter or explicit splits.
+            A number of shuffled folds (None: 5), which are stratified by class, a splitter or
+            explicit splits.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in fits and in scores. Rows of weight zero are left out.
         groups : array-like of shape (n_samples,), default=None
@@ -275,9 +278,10 @@ class CompressionCurveDisplay:
         scorer = check_scorer(estimator, scoring)
         if sample_weight is not None:
             _check_takes_weights(scorer)
-        data, used = evaluation_rows(X, y, sample_weight, groups)
+        answers = answers_of(estimator)
+        data, used = evaluation_rows(X, y, sample_weight, groups, answers)
         rng = check_random_state(random_state)
-        folds = evaluation_folds(cv, data, used, int(rng.randint(2**31 - 1)))
+        folds = evaluation_folds(cv, data, used, int(rng.randint(2**31 - 1)), answers)
         seed = int(rng.randint(2**31 - 1))
         estimator = clone(estimator)
         if estimator.random_state is None:
@@ -289,7 +293,7 @@ class CompressionCurveDisplay:
         fits = CompressionFits(estimator, candidates, data, folds, scorer, n_jobs, verbose)
         frame = fits.measure()
         if score_name is None:
-            score_name = name_of_scoring(scoring, negate_score)
+            score_name = name_of_scoring(scoring, negate_score, answers.score_name)
         estimators = {each.key: each.estimator for each in candidates}
         display = cls(frame=frame, estimators=estimators, score_name=score_name, **budget)
         return display.plot(ax, negate_score=negate_score, line_kw=line_kw)

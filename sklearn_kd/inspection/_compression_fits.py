@@ -11,7 +11,6 @@ from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.row_times import median_microseconds, raw_rows
@@ -19,6 +18,7 @@ from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import group_fit_params, last_step
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 from sklearn_kd.export import compact
+from sklearn_kd.inspection._answers import answers_of
 from sklearn_kd.inspection._compression_candidates import KEY
 from sklearn_kd.inspection._measurements import hard_label_fit_params
 
@@ -31,7 +31,7 @@ class CompressionFits:
 
     Parameters
     ----------
-    distiller : DistilledClassifier
+    distiller : DistilledClassifier or DistilledRegressor
         Its teacher labels the training rows of each fold.
     candidates : list of Candidate
         Those on hard labels first.
@@ -72,7 +72,7 @@ class CompressionFits:
         for line in lines:
             _, test = self.folds[line["split"]]
             line["microseconds"] = median_microseconds(
-                line.pop("written").predict_proba_one, raw_rows(safe_indexing(self.data.X, test))
+                self._predict_one(line.pop("written")), raw_rows(safe_indexing(self.data.X, test))
             )
         self._say(f"times of {len(lines)} compact files, {time.perf_counter() - start:.1f} s")
         return pd.DataFrame([*lines, *of_teacher], columns=COLUMNS)
@@ -103,6 +103,10 @@ class CompressionFits:
                 )
         return results
 
+    def _predict_one(self, written):
+        """Return the method of a compact file that predicts a raw row."""
+        return getattr(written, answers_of(self.distiller).method_of_row)
+
     def _say(self, message):
         if self.verbose:
             print(f"[CompressionCurveDisplay] {message}")
@@ -111,7 +115,7 @@ class CompressionFits:
         """Fit the teacher on the training rows of a fold, and return its labels and its line."""
         train, _ = self.folds[number]
         # the student that keeps what it is given takes tables, and holds nothing out
-        student = TwoLayerPGDClassifier(early_stopping=False)
+        student = answers_of(self.distiller).network(early_stopping=False)
         if routing_enabled():
             student.set_fit_request(sample_weight=True)
         model = clone(self.distiller).set_params(student=RecordingStudent.like(student))
@@ -140,7 +144,7 @@ class CompressionFits:
         (row,) = raw_rows(safe_indexing(self.data.X, test[:1]))
         try:
             written = compact(model)
-            written.predict_proba_one(row)  # before all fits are done, and times are measured
+            self._predict_one(written)(row)  # before all fits are done, and times are measured
         except (TypeError, ValueError) as error:
             raise ValueError(f"student {candidate.family!r}: {error}") from error
         line = dict(zip(KEY, candidate.key, strict=True))
@@ -154,7 +158,7 @@ class CompressionFits:
         try:
             return float(self.scorer(model, rows.X, rows.y, **weights))
         except ValueError as error:
-            unknown = np.setdiff1d(rows.y, self.data.y[train]).tolist()
+            unknown = answers_of(self.distiller).unknown(rows.y, self.data.y[train])
             if not unknown:
                 raise
             raise ValueError(
@@ -165,7 +169,7 @@ class CompressionFits:
 
 @dataclass(frozen=True)
 class _LabeledRows:
-    """What a DistilledClassifier has given its student, and the loss that is left to it."""
+    """What a distiller has given its student, and the loss that is left to it."""
 
     X: Any
     y: np.ndarray
@@ -176,20 +180,15 @@ class _LabeledRows:
     @classmethod
     def of(cls, model):
         """Return what a model has given to a `RecordingStudent`."""
-        student = model.student_
-        given = student.given_
-        y = np.asarray(given["y"], dtype=model.classes_.dtype)  # texts have arrived as objects
-        soft = np.asarray(given["soft_targets"])  # given with names of columns
-        if not np.array_equal(np.unique(y), model.classes_):  # a frozen teacher knows more
-            soft = pd.DataFrame(soft, columns=model.classes_)
+        given = model.student_.given_
+        y, soft, loss = answers_of(model).given_labels(model)
         metadata = {name: given[name] for name in ("sample_weight", "groups")}
         metadata = {name: values for name, values in metadata.items() if values is not None}
-        loss = {"alpha": student.alpha, "temperature": student.temperature}
         return cls(given["X"], y, soft, metadata, loss)
 
     def fit(self, model):
-        """Fit a DistilledClassifier on these labels, and return it and the seconds."""
-        model.set_params(**self.loss, augmentation=None, calibration=None)
+        """Fit a distiller on these labels, and return it and the seconds."""
+        model.set_params(**self.loss, augmentation=None)
         start = time.perf_counter()
         with warnings.catch_warnings():
             # the labels are in order, however bad the teacher is

@@ -14,7 +14,7 @@ def refuse_auto(distiller, prefix=""):
     ``prefix`` precedes the names of its parameters.
     """
     for name, value in AUTO_SUBSTITUTES.items():
-        if getattr(distiller, name) == "auto":
+        if getattr(distiller, name, None) == "auto":
             raise ValueError(
                 f"{prefix}{name}='auto' is a search of its own for each student: set "
                 f"{prefix}{name}={value}, for example."
@@ -50,10 +50,10 @@ def check_scorer(estimator, scoring):
     return check_scoring(estimator, scoring=scoring)
 
 
-def name_of_scoring(scoring, negate_score):
-    """Return the label of the axis of a score."""
+def name_of_scoring(scoring, negate_score, default):
+    """Return the label of the axis of a score, of which ``default`` is the name of None."""
     if scoring is None:
-        name = "accuracy"
+        name = default
     elif isinstance(scoring, str):
         name = scoring.removeprefix("neg_") if negate_score else scoring
     else:  # a function, or a scorer made from one

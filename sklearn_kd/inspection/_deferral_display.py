@@ -8,7 +8,11 @@ from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
-from sklearn_kd.inspection._pair_probabilities import check_pair, pair_probabilities
+from sklearn_kd.inspection._pair_predictions import (
+    check_pair,
+    check_probabilities_of_pair,
+    pair_probabilities,
+)
 from sklearn_kd.inspection._plotting import check_columns, pyplot
 from sklearn_kd.metrics import fidelity_score
 
@@ -146,6 +150,12 @@ class DeferralDisplay:
             If the model is not fitted or has no ``teacher_``.
         """
         check_pair(estimator, "DeferralDisplay")
+        if not hasattr(estimator, "classes_"):
+            raise TypeError(
+                "DeferralDisplay defers rows on which the student is least confident by its "
+                "probabilities, which a DistilledRegressor does not have."
+            )
+        check_probabilities_of_pair(estimator)
         _check_options(costs, score_name, threshold)
         check_consistent_length(X, y, sample_weight)
         proba_teacher, proba_student = pair_probabilities(estimator, X)

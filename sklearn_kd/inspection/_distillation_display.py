@@ -4,29 +4,24 @@ import numpy as np
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.validation import check_option
+from sklearn_kd.inspection._answers import answers_of
 from sklearn_kd.inspection._measurements import (
     MODELS,
-    SCORES,
     MeasurementOptions,
     check_distiller,
     measure_folds,
     over_folds,
 )
 from sklearn_kd.inspection._plotting import check_columns, pyplot, two_axes
+from sklearn_kd.inspection._scores import name_of_score, terms_of
 
 #: Column and label of the horizontal axis of each panel.
 PANELS = {"bytes": "Size (bytes)", "latency_p50_ms": "Median time of one row (ms)"}
 #: Column of the compact file and its unit in that of the horizontal axis, for each panel.
 COMPACT = {"bytes": ("compact_bytes", 1), "latency_p50_ms": ("compact_latency_us", 1000)}
-#: Label, marker, color and horizontal offset in points of each model. The offset separates both
-#: students, which have about the same size and speed.
-STYLES = {
-    "teacher": ("teacher", "D", "black", 0),
-    "hard": ("student on hard labels", "s", "C0", -4),
-    "distilled": ("distilled student", "o", "C1", 4),
-}
-#: Scores of which lower values are better.
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
+#: Marker, color and horizontal offset in points of each model. The offset separates both students,
+#: which have about the same size and speed.
+STYLES = {"teacher": ("D", "black", 0), "hard": ("s", "C0", -4), "distilled": ("o", "C1", 4)}
 #: Least distance of two ticks, as a fraction of the horizontal axis.
 MIN_TICK_DISTANCE = 0.25
 
@@ -45,8 +40,8 @@ class DistillationDisplay:
         :class:`~sklearn_kd.inspection.DistillationReport`. The columns ``model``, ``fold``,
         ``n_train``, ``n_test``, ``bytes``, ``latency_p50_ms`` and the score are required. A model
         may be absent.
-    score_name : str, default="accuracy"
-        Column of the score.
+    score_name : str, default=None
+        Column of the score. None: "accuracy" of classifiers, and "r2" of regressors.
 
     Attributes
     ----------
@@ -81,7 +76,7 @@ class DistillationDisplay:
 
     __module__ = "sklearn_kd.inspection"
 
-    def __init__(self, *, frame, score_name="accuracy"):
+    def __init__(self, *, frame, score_name=None):
         self.frame = frame
         self.score_name = score_name
 
@@ -102,20 +97,20 @@ class DistillationDisplay:
         random_state=0,
         verbose=0,
         ax=None,
-        score_name="accuracy",
+        score_name=None,
         errorbar_kw=None,
     ):
         """Fit and measure the models on each fold, as a report does, and plot.
 
         Parameters
         ----------
-        estimator : DistilledClassifier
+        estimator : DistilledClassifier or DistilledRegressor
             Its teacher, its student on hard labels and the estimator itself are compared. It is
             cloned.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as teacher and student take them.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
+            Class labels or numbers.
         cv, n_seeds, sample_weight, groups, n_latency, n_jobs, random_state, verbose
             As for :func:`~sklearn_kd.inspection.distillation_report`, with one seed by default.
         ax, score_name, errorbar_kw
@@ -131,13 +126,15 @@ class DistillationDisplay:
         ImportError
             Before any training, if matplotlib is not installed.
         TypeError, ValueError
-            If the estimator is not a DistilledClassifier, the score is unknown, or for the
+            If the estimator is of another class, the score is unknown, or for the
             reasons that a report names.
         """
         if ax is None:
             pyplot(cls.__name__)
         check_distiller(estimator, "estimator")
-        check_option(score_name, "score_name", SCORES)
+        if score_name is not None:
+            scores = answers_of(estimator).scores.higher_is_better
+            check_option(score_name, "score_name", list(scores))
         options = MeasurementOptions(
             cv, n_seeds, sample_weight, n_latency, n_jobs, random_state, verbose, groups=groups
         )
@@ -173,6 +170,8 @@ class DistillationDisplay:
         would be close to another tick.
         """
         score_name = self.score_name if score_name is None else score_name
+        terms = terms_of(self.frame)
+        score_name = terms.shown if score_name is None else score_name
         check_columns(self.frame, ["model", "fold", "n_train", "n_test", *PANELS, score_name])
         models = [name for name in MODELS if (self.frame["model"] == name).any()]
         if not models:
@@ -187,8 +186,9 @@ class DistillationDisplay:
             for name in models:
                 lines = self.frame[self.frame["model"] == name]
                 score, error, _ = over_folds(lines, score_name)
-                text, marker, color, points = STYLES[name]
-                style = {"marker": marker, "color": color, "label": text, "capsize": 3}
+                marker, color, points = STYLES[name]
+                style = {"marker": marker, "color": color, "label": terms.titles[name]}
+                style |= {"capsize": 3}
                 style |= {"linestyle": "none", **(errorbar_kw or {})}
                 error = None if np.isnan(error) else [error]
                 size = lines[column].mean()
@@ -208,9 +208,8 @@ class DistillationDisplay:
             first, *others = (bar[0] for bar in bars[-len(models) :])
             files = [marker for marker in hollow if marker.axes is panel]
             _set_ticks(panel, [each.get_xdata()[-1] for each in (first, *files[::-1], *others)])
-        name = score_name.replace("_", " ").capitalize().replace("Roc auc", "ROC AUC")
-        better = "lower" if score_name in LOWER_IS_BETTER else "higher"
-        axes[0].set_ylabel(f"{name} ({better} is better)")
+        name = name_of_score(score_name)
+        axes[0].set_ylabel(f"{name[0].upper()}{name[1:]}{terms.direction(score_name)}")
         handles, labels = axes[0].get_legend_handles_labels()
         if hollow:
             style = {"marker": "o", "markerfacecolor": "none", "linestyle": ":"}

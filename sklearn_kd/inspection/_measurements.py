@@ -13,19 +13,13 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    log_loss,
-    recall_score,
-    roc_auc_score,
-)
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils import check_random_state, check_scalar, column_or_1d, indexable
+from sklearn.utils import check_random_state, check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.encoded_labels import without_encoding
 from sklearn_kd._utils.folds import (
@@ -34,9 +28,7 @@ from sklearn_kd._utils.folds import (
     warn_if_groups_are_divided,
 )
 from sklearn_kd._utils.groups import encode_groups
-from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.paired import paired_means
-from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.row_times import N_TIMED_ROWS, median_microseconds, raw_rows
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
@@ -45,17 +37,14 @@ from sklearn_kd._utils.sub_estimators import (
     group_fit_params,
     last_step,
     route_fit,
-    student_mode,
 )
 from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd.export import compact
+from sklearn_kd.inspection._answers import answers_of, check_student
 from sklearn_kd.inspection._subgroups import Partitions
-from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
 MODELS = ("teacher", "hard", "distilled")
-SCORES = ["accuracy", "balanced_accuracy", "log_loss", "roc_auc", "average_precision"]
-SCORES += ["calibration_error", "agreement", "fidelity"]
 COSTS = ["bytes", "compact_bytes", "latency_p50_ms", "latency_p99_ms", "rows_per_second"]
 COSTS += ["compact_latency_us", "fit_seconds"]
 #: Costs that are measured on the models of the first seed only.
@@ -64,12 +53,6 @@ MEASURED_ONCE = COSTS[1:-1]
 SETTINGS = ("alpha", "temperature", "label_source", "n_augmented")
 #: Column that says why a model has no compact file. It is in the frame if there are such models.
 REFUSAL = "compact_refusal"
-#: Scores for which the students need ``predict_proba``.
-PROBABILITY_SCORES = ("log_loss", "roc_auc", "average_precision")
-#: Default margin of the log loss, as a share of that of the student on hard labels.
-DEFAULT_LOG_LOSS_MARGIN_SHARE = 0.01
-#: Default margin of other scores, all of which are in [0, 1].
-DEFAULT_MARGIN = 0.005
 #: Most rows of a bulk prediction.
 MAX_BULK_ROWS = 10_000
 #: Calls that are not measured: the first ones import modules, fill caches and start thread pools.
@@ -85,11 +68,6 @@ N_BULK_CALLS = 3
 #: Bytes of the pickle above which no compact file is written. A forest of this size, 300 trees on
 #: 4,000 rows, takes 6 s to write, which is about the time of its fit.
 MAX_BYTES_TO_COMPACT = 2**25
-
-
-def default_margin(decide_by, loss):
-    """Return the smallest relevant difference of a score: a share of ``loss`` for the log loss."""
-    return DEFAULT_LOG_LOSS_MARGIN_SHARE * loss if decide_by == "log_loss" else DEFAULT_MARGIN
 
 
 def model_bytes(model):
@@ -169,7 +147,7 @@ def model_throughput(model, X, budget=np.inf):
     return n_samples / float(np.median(seconds))
 
 
-def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
+def compact_costs(model, n_bytes, X, n_rows, budget=np.inf, method="predict_proba_one"):
     """Return bytes and latency of the compact file of a model, or why it has none.
 
     Parameters
@@ -184,6 +162,8 @@ def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
         1,000.
     budget : float, default=inf
         Seconds.
+    method : str
+        Method of a compact model that predicts a raw row.
 
     Returns
     -------
@@ -198,7 +178,7 @@ def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
         written = compact(model)
         # the rows of a test fold may have cells that the model takes and its compact file refuses
         microseconds = median_microseconds(
-            written.predict_proba_one,
+            getattr(written, method),
             raw_rows(X, n_timed),
             n_timed=n_timed,
             max_seconds=max_seconds,
@@ -209,19 +189,19 @@ def compact_costs(model, n_bytes, X, n_rows, budget=np.inf):
 
 
 def check_distiller(distiller, name):
-    """Raise a TypeError unless ``distiller`` is an instance of DistilledClassifier."""
-    if not isinstance(distiller, DistilledClassifier):
+    """Raise a TypeError unless ``distiller`` is a DistilledClassifier or a DistilledRegressor."""
+    if not isinstance(distiller, DistilledClassifier | DistilledRegressor):
         kind = distiller.__name__ if isinstance(distiller, type) else type(distiller).__name__
         raise TypeError(
-            f"{name} must be a DistilledClassifier, an instance; got {kind}. Pipelines go inside "
-            "it, as teacher and as student."
+            f"{name} must be a DistilledClassifier or a DistilledRegressor, an instance; got "
+            f"{kind}. Pipelines go inside it, as teacher and as student."
         )
 
 
 def refuse_class_weights(distiller, name):
     """Raise a ValueError for class weights and priors, which a student on hard labels lacks."""
     for param in ("class_weight", "class_prior"):
-        if getattr(distiller, param) is not None:
+        if getattr(distiller, param, None) is not None:
             raise ValueError(
                 f"{param} of {name} would count as a gain of distillation, since the student on "
                 f"hard labels has none: set {param}=None, or class_weight of the student."
@@ -281,12 +261,12 @@ class MeasurementOptions:
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """Rows with their labels and weights.
+    """Rows with their targets and weights.
 
     Parameters
     ----------
     X : array-like or DataFrame of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples,)
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
     weight : ndarray of shape (n_samples,) or None
     groups : array-like of shape (n_samples,) or None
     """
@@ -307,7 +287,7 @@ def measure_folds(distiller, X, y, options):
 
     Parameters
     ----------
-    distiller : DistilledClassifier
+    distiller : DistilledClassifier or DistilledRegressor
         Unfitted, with the teacher and the student.
     X, y : array-like or DataFrame
         As in :func:`~sklearn_kd.inspection.distillation_report`.
@@ -326,77 +306,69 @@ def measure_folds(distiller, X, y, options):
     check_scalar(options.n_seeds, "n_seeds", Integral, min_val=1)
     if not (isinstance(options.n_latency, str) and options.n_latency == "auto"):
         check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
-    student = distiller._get_student()
-    student_mode(student, distiller.alpha, distiller.temperature)  # an error for no student
-    if options.decide_by in PROBABILITY_SCORES and not hasattr(student, "predict_proba"):
-        raise ValueError(
-            f"decide_by={options.decide_by!r} needs a student with predict_proba, which "
-            f"{type(last_step(student)).__name__} does not have: set decide_by='accuracy' or "
-            "'balanced_accuracy'."
-        )
-    data, used = evaluation_rows(X, y, options.sample_weight, options.groups)
-    classes, y_encoded = encode_labels(data.y[used])
+    answers = answers_of(distiller)
+    answers.check_score(check_student(distiller), options.decide_by)
+    data, used = evaluation_rows(X, y, options.sample_weight, options.groups, answers)
     weight = None if data.weight is None else data.weight[used]
-    class_weight_sums = np.bincount(y_encoded, weights=weight)
     rng = check_random_state(options.random_state)
     fold_seed = int(rng.randint(2**31 - 1))
     seeds = sample_without_replacement(2**31 - 1, options.n_seeds, random_state=rng)
     seeds = [int(seed) for seed in seeds]
-    folds = evaluation_folds(options.cv, data, used, fold_seed)
+    folds = evaluation_folds(options.cv, data, used, fold_seed, answers)
 
-    partitions = Partitions.of(options.subgroups, data.X, data.y)
-    scorer = _Scorer(classes, class_weight_sums, partitions)
+    partitions = Partitions.of(options.subgroups, data.X, data.y, answers.scores.difference.keys)
+    scorer = answers.scorer(data.y[used], weight)
+    fits = _Fits(distiller, data, scorer, partitions)
     start = time.perf_counter()
-    lines, counts, kept = _fit_and_score_all(distiller, data, folds, seeds, scorer, options)
+    lines, sums, kept = _fit_and_score_all(fits, folds, seeds, options)
     budget = MAX_SPEED_SHARE * (time.perf_counter() - start) / (len(folds) * len(MODELS))
     for fold, models, own_lines in kept:
         X_test = safe_indexing(data.X, folds[fold][1])
-        _measure_speed(models, own_lines, X_test, options.n_latency, budget)
+        _measure_speed(models, own_lines, X_test, options.n_latency, budget, answers.method_of_row)
         if options.verbose:
             print(f"[distillation_report] fold {fold + 1} of {len(folds)}: speed measured")
     frame = pd.DataFrame(lines)
     settings = [name for name in SETTINGS if name in frame]
     settings += [REFUSAL] * (REFUSAL in frame)
-    frame = frame[["model", "fold", "seed", *SCORES, *COSTS, "n_train", "n_test", *settings]]
+    scores = [name for name in answers.scores.higher_is_better if name in frame]
+    frame = frame[["model", "fold", "seed", *scores, *COSTS, "n_train", "n_test", *settings]]
     if "n_augmented" in settings:
         frame = frame.astype({"n_augmented": "Int64"})
-    return frame, scorer.partitions.frame(counts, folds)
+    return frame, partitions.frame(sums, folds)
 
 
-def evaluation_rows(X, y, sample_weight, groups):
+def evaluation_rows(X, y, sample_weight, groups, answers):
     """Validate the rows of an evaluation.
 
     Returns
     -------
     data : EvaluationRows
     used : ndarray of bool of shape (n_samples,)
-        Rows of positive weight, which have at least two classes.
+        Rows of positive weight, which have at least two classes or numbers.
     """
-    X, y = indexable(X, column_or_1d(plain_labels(y)))
+    X, y = indexable(X, answers.read(y))
     weight = None if sample_weight is None else validate_sample_weight(sample_weight, X)
     if groups is not None:
         encode_groups(groups, len(y))  # an error for groups of other rows
         groups = check_column(groups, "groups")
     used = np.ones(len(y), dtype=bool) if weight is None else weight > 0
-    classes, _ = encode_labels(y[used])
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
+    answers.check_varied(y[used])
     return EvaluationRows(X, y, weight, groups), used
 
 
-def evaluation_folds(cv, data, used, seed):
+def evaluation_folds(cv, data, used, seed, answers):
     """Return the training and test rows of each fold, of those that are used."""
-    cv, y, groups = 5 if cv is None else cv, data.y, data.groups
-    group = None if groups is None else encode_groups(groups, len(y))
+    cv, groups = 5 if cv is None else cv, data.groups
+    group = None if groups is None else encode_groups(groups, len(data.y))
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         rows = np.flatnonzero(used)
         kind = StratifiedKFold if group is None else StratifiedGroupKFold
         splits = kind(int(cv), shuffle=True, random_state=seed).split(
-            rows, y[rows], None if group is None else group[rows]
+            rows, answers.strata(data.y[rows]), None if group is None else group[rows]
         )
         return [(rows[train], rows[test]) for train, test in splits]
     split_params = group_split_params(cv, groups, {})
-    folds, splits = [], split_rows(cv, data.X, y, split_params)
+    folds, splits = [], split_rows(cv, data.X, data.y, split_params)
     warn_if_groups_are_divided(splits, group)
     for fold, (train, test) in enumerate(splits):
         train, test = train[used[train]], test[used[test]]
@@ -409,32 +381,40 @@ def evaluation_folds(cv, data, used, seed):
     return folds
 
 
-def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
+@dataclass(frozen=True)
+class _Fits:
+    """What the fits of all folds and seeds have in common."""
+
+    distiller: Any
+    data: EvaluationRows
+    scorer: Any
+    partitions: Partitions
+
+
+def _fit_and_score_all(fits, folds, seeds, options):
     """Fit and score on each fold and seed, and keep the models of the first seed.
 
     Returns
     -------
     lines : list of dict
         One line for each model, fold and seed.
-    counts : ndarray of shape (n_folds, 1 + n_measures, n_lines)
-        Of rows by subgroup and class, see `Partitions`. Means over seeds.
+    sums : ndarray of shape (n_folds, 1 + n_measures, n_lines)
+        Over rows by subgroup and class, see `Partitions`. Means over seeds.
     kept : list of (fold, models, lines)
         Number of the fold, models by name, and those of ``lines`` that belong to them.
     """
     tasks = [(fold, seed) for fold in range(len(folds)) for seed in seeds]
     results = Parallel(n_jobs=options.n_jobs, return_as="generator")(
-        delayed(_fit_and_score)(
-            distiller, data, folds[fold], seed, scorer, keep_models=seed == seeds[0]
-        )
+        delayed(_fit_and_score)(fits, folds[fold], seed, keep_models=seed == seeds[0])
         for fold, seed in tasks
     )
-    lines, counts, kept = [], [], []
+    lines, sums, kept = [], [], []
     n_parallel, seconds = effective_n_jobs(options.n_jobs), 0.0
     results = zip(tasks, results, strict=True)
     for n_done, ((fold, seed), result) in enumerate(results, start=1):
-        measured, own_counts, models, own_seconds = result
+        measured, own_sums, models, own_seconds = result
         seconds += own_seconds
-        counts.append(own_counts)
+        sums.append(own_sums)
         key = {"fold": fold, "seed": seed}
         own_lines = [{"model": name, **key, **measured[name]} for name in MODELS]
         lines += own_lines
@@ -447,14 +427,15 @@ def _fit_and_score_all(distiller, data, folds, seeds, scorer, options):
                 f"[distillation_report] fold {fold + 1} of {len(folds)}, seed {number} of "
                 f"{len(seeds)}: distilled in {of_fit:.1f} s, about {left:.0f} s left"
             )
-    counts = np.array(counts).reshape(len(folds), len(seeds), *counts[0].shape)
-    return lines, counts.mean(axis=1), kept
+    sums = np.array(sums).reshape(len(folds), len(seeds), *sums[0].shape)
+    return lines, sums.mean(axis=1), kept
 
 
-def _measure_speed(models, lines, X, n_latency, budget):
+def _measure_speed(models, lines, X, n_latency, budget, method):
     """Enter latency, throughput and what compact files cost in the lines of the models.
 
-    ``budget`` are the seconds for each model with ``n_latency="auto"``.
+    ``budget`` are the seconds for each model with ``n_latency="auto"``, and ``method`` that of
+    `compact_costs`.
     """
     bulk_budget = budget if isinstance(n_latency, str) else np.inf
     for line in lines:
@@ -462,13 +443,13 @@ def _measure_speed(models, lines, X, n_latency, budget):
         milliseconds = 1000 * model_latency(model, X, n_latency, budget)
         line["latency_p50_ms"], line["latency_p99_ms"] = np.percentile(milliseconds, [50, 99])
         line["rows_per_second"] = model_throughput(model, X, bulk_budget)
-        line |= compact_costs(model, line["bytes"], X, n_latency, budget)
+        line |= compact_costs(model, line["bytes"], X, n_latency, budget, method)
 
 
-def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
-    """Return measures and counts on one fold and seed, the models if kept, and seconds."""
-    start, (train, test) = time.perf_counter(), fold
-    model = clone(distiller).set_params(random_state=seed)
+def _fit_and_score(fits, fold, seed, *, keep_models):
+    """Return measures and sums on one fold and seed, the models if kept, and seconds."""
+    start, (train, test), data = time.perf_counter(), fold, fits.data
+    model = clone(fits.distiller).set_params(random_state=seed)
     metadata = {"sample_weight": data.weight, "groups": data.groups}
     metadata = {name: value for name, value in metadata.items() if value is not None}
     seconds = {"teacher": np.nan}
@@ -487,15 +468,15 @@ def _fit_and_score(distiller, data, fold, seed, scorer, *, keep_models):
         "hard": without_history(student),
         "distilled": model.without_teacher(keep_history=False),
     }
-    measured, labels = scorer(models, data.take(test), model.classes_)
-    weight = None if data.weight is None else data.weight[test]
-    counts = scorer.partitions.count(test, data.y[test], labels, weight)
+    rows = data.take(test)
+    measured, of_rows = fits.scorer(models, rows)
+    sums = fits.partitions.sums(test, of_rows, rows.weight)
     for name, line in measured.items():
         line["bytes"] = model_bytes(models[name])
         line |= dict.fromkeys(MEASURED_ONCE, np.nan)
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
-    return measured, counts, models if keep_models else None, time.perf_counter() - start
+    return measured, sums, models if keep_models else None, time.perf_counter() - start
 
 
 def _settings(model):
@@ -526,103 +507,3 @@ def _same_seeds(student, fitted):
     params = student.get_params()
     names = [name for name in params if name.split("__")[-1] == "random_state"]
     return student.set_params(**{name: seeds[name] for name in names if params[name] is None})
-
-
-class _Scorer:
-    """Scores of the models of one fold and seed.
-
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of all rows.
-    class_weight_sums : ndarray of shape (n_classes,)
-        Sum of the weights of all rows of each class.
-    partitions : Partitions, optional
-        Subgroups and classes whose rows are counted.
-    """
-
-    def __init__(self, classes, class_weight_sums, partitions=None):
-        self.classes, self.partitions = classes, partitions
-        # for two classes the average precision is that of the rarer one
-        is_second_rarer = class_weight_sums[1] <= class_weight_sums[0]
-        self.rarer = classes[1] if is_second_rarer else classes[0]
-
-    def __call__(self, models, data, known):
-        """Return the scores of each model as a dict of dict, and its labels.
-
-        Parameters
-        ----------
-        models : dict of estimator
-            Fitted, by the names in `MODELS`.
-        data : EvaluationRows
-            Test rows.
-        known : ndarray
-            Classes of the distilled model, which may be more than y has.
-        """
-        classes = np.union1d(self.classes, known)
-        labels = {
-            name: as_labels(model.predict(data.X), data.X, classes, type(last_step(model)).__name__)
-            for name, model in models.items()
-        }
-        proba = {
-            name: model_probabilities(model, data.X, classes)
-            if hasattr(model, "predict_proba")
-            else None
-            for name, model in models.items()
-        }
-        measured = {
-            name: {
-                **_label_scores(data, labels[name]),
-                **self._probability_scores(data, proba[name], classes),
-                **_similarity_scores(
-                    labels["teacher"], proba["teacher"], labels[name], proba[name], data.weight
-                ),
-            }
-            for name in models
-        }
-        return measured, labels
-
-    def _probability_scores(self, data, P, classes):
-        names = (*PROBABILITY_SCORES, "calibration_error")
-        if P is None:
-            return dict.fromkeys(names, np.nan)
-        y, weight = data.y, data.weight
-        loss = log_loss(y, P, labels=classes, sample_weight=weight)
-        error = expected_calibration_error(y, P, labels=classes, sample_weight=weight)
-        area = precision = np.nan
-        if len(np.unique(y)) == len(self.classes):
-            # of two complementary columns one is enough, since the other has lost digits
-            binary = len(self.classes) == 2
-            position = np.searchsorted(classes, self.classes)
-            columns = {c: P[:, k] for c, k in zip(self.classes, position, strict=True)}
-            area = _macro(
-                roc_auc_score, y, columns, self.classes[1:] if binary else self.classes, weight
-            )
-            rare = [self.rarer] if binary else self.classes
-            precision = _macro(average_precision_score, y, columns, rare, weight)
-        return dict(zip(names, (float(loss), area, precision, error), strict=True))
-
-
-def _label_scores(data, predicted):
-    """Return the accuracy and the mean recall of the classes that the test rows have."""
-    # balanced_accuracy_score warns if a class is predicted that the test rows lack
-    recall = recall_score(
-        data.y, predicted, labels=np.unique(data.y), average="macro", sample_weight=data.weight
-    )
-    accuracy = accuracy_score(data.y, predicted, sample_weight=data.weight)
-    return {"accuracy": float(accuracy), "balanced_accuracy": float(recall)}
-
-
-def _macro(score, y, columns, labels, weight):
-    """Return the mean over labels of a score of this label against the rest."""
-    scores = [score(y == label, columns[label], sample_weight=weight) for label in labels]
-    return float(np.mean(scores))
-
-
-def _similarity_scores(teacher_labels, teacher_proba, labels, proba, weight):
-    """Return the agreement and the fidelity with the teacher."""
-    fidelity = np.nan
-    if teacher_proba is not None and proba is not None:
-        fidelity = fidelity_score(teacher_proba, proba, sample_weight=weight)
-    agreement = agreement_score(teacher_labels, labels, sample_weight=weight)
-    return {"agreement": agreement, "fidelity": fidelity}

@@ -10,6 +10,40 @@ def check_columns(frame, required):
         raise ValueError(f"the frame lacks the columns {missing}; it must have {required}.")
 
 
+def binned_means(values, edges, columns, weight):
+    """Return weighted means of columns in bins of some values.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+    edges : ndarray of shape (n_bins + 1,)
+        Increasing. A bin excludes its lower end, but for the first, and includes its upper one.
+    columns : dict of ndarray of shape (n_rows,)
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    DataFrame
+        A line for each bin with rows of positive weight, with ``lower``, ``upper``, ``n_rows`` and
+        the means of the columns.
+    """
+    import pandas as pd
+
+    which, lines = np.searchsorted(edges[1:-1], values, side="left"), []
+    for number in np.unique(which[weight > 0]):
+        own = which == number
+        line = {"lower": edges[number], "upper": edges[number + 1], "n_rows": int(own.sum())}
+        for name, each in columns.items():
+            line[name] = float(np.average(each[own], weights=weight[own]))
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def quantile_edges(values, weight, n_bins):
+    """Return the edges of bins with about as many rows of positive weight each."""
+    return np.quantile(values[weight > 0], np.arange(n_bins + 1) / n_bins)
+
+
 def pyplot(name):
     """Return matplotlib.pyplot, or raise an ImportError that says which display needs it."""
     try:

@@ -7,62 +7,42 @@ from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 
-from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.validation import check_option
 from sklearn_kd._utils.warnings import warning_scope
+from sklearn_kd.inspection._answers import answers_of, default_distiller
 from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._measurements import (
     COSTS,
     MODELS,
     REFUSAL,
-    SCORES,
     MeasurementOptions,
     check_distiller,
-    default_margin,
     measure_folds,
     over_folds,
     refuse_class_weights,
 )
 from sklearn_kd.inspection._plotting import check_columns
 from sklearn_kd.inspection._result_text import html_of_result, text_of_result
+from sklearn_kd.inspection._scores import name_of_score, terms_of
 from sklearn_kd.inspection._subgroups import MEASURES, notable_lines
 
-#: Scores that can decide, and whether higher values are better.
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "balanced_accuracy": True,
-    "roc_auc": True,
-    "average_precision": True,
-    "log_loss": False,
-}
 REQUIRED_COLUMNS = ["model", "fold", "seed", "n_train", "n_test"]
-#: Columns of the printed table, with their headings and formats.
-TABLE_COLUMNS = {
-    **{name: (name, "{:.4f}") for name in ("log_loss", "accuracy", "balanced_accuracy")},
-    **{name: (name, "{:.4f}") for name in ("roc_auc", "average_precision")},
-    "calibration_error": ("ECE", "{:.4f}"),
-    "agreement": ("agreement", "{:.3f}"),
+#: Headings and formats of the costs in the printed table.
+PRINTED_COSTS = {
     "bytes": ("bytes", "{:,.0f}"),
     "compact_bytes": ("compact", "{:,.0f}"),
     "latency_p50_ms": ("p50 (ms)", "{:.3g}"),
     "compact_latency_us": ("compact (us)", "{:.3g}"),
     "rows_per_second": ("rows/s", "{:,.0f}"),
 }
-#: What the verdict calls each model.
-TITLES = {
-    "teacher": "teacher",
-    "hard": "student on hard labels",
-    "distilled": "distilled student",
-}
 #: Most lines of subgroups that are printed.
 MAX_NOTABLE = 8
-#: Columns that are printed whatever score decides.
-ALWAYS_PRINTED = {"log_loss", "accuracy", "calibration_error", "agreement", *COSTS}
 
 
 class DistillationReport:
     r"""Scores, size and speed of teacher, student on hard labels and distilled student.
+
+    Models are classifiers or regressors. Of regressors the hard labels are the targets y.
 
     Use :func:`distillation_report` to create a report. The constructor takes the frame of an
     existing report, for instance to decide by another score.
@@ -73,12 +53,14 @@ class DistillationReport:
         One line for each model, fold and seed, with the columns of the attribute ``frame``. The
         columns ``model``, ``fold``, ``seed``, ``n_train``, ``n_test`` and the score that decides
         are required, and the models "hard" and "distilled". The model "teacher" may be absent.
-    decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
-            default="log_loss"
-        The score that decides.
+    decide_by : str or None, default=None
+        The score that decides: "log_loss" (the default for classifiers), "accuracy",
+        "balanced_accuracy", "roc_auc" or "average_precision", and of regressors "rmse" (the
+        default), "r2", "mae" or, if they predict quantiles, "pinball_loss" (then the default).
     margin : float or None, default=None
         Smallest difference in ``decide_by`` considered practically relevant, in the units of that
-        score. None: 0.005, or for the log loss 1 % of that of the student on hard labels.
+        score. None: 0.005, or for the log loss and for losses of regressors 1 % of that of the
+        student on hard labels.
     disagreement : DataFrame or None, default=None
         That of an existing report.
 
@@ -86,7 +68,7 @@ class DistillationReport:
     ----------
     frame : DataFrame of shape (n_lines, n_columns)
         Columns ``model`` ("teacher", "hard" or "distilled"), ``fold`` (from 0) and ``seed``. Scores
-        on the test rows of the fold are
+        of classifiers on the test rows of the fold are
 
         - ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes of the test rows);
         - ``log_loss`` in nats, over all classes of y and of a frozen teacher
@@ -97,6 +79,16 @@ class DistillationReport:
           second one if both are equally frequent), which is NaN if the test rows lack a class;
         - ``calibration_error`` (:func:`~sklearn_kd.metrics.expected_calibration_error`);
         - ``agreement`` and ``fidelity`` with the teacher.
+
+        Scores of regressors, which for several targets are means over these, are
+
+        - ``r2`` (:func:`sklearn.metrics.r2_score`), ``rmse`` and ``mae``, the root mean squared and
+          the mean absolute error in units of y;
+        - ``fidelity``, R2 of the predictions with those of the teacher in place of y;
+        - if the distilled student predicts quantiles, ``pinball_loss``, the mean over its levels
+          (:func:`sklearn.metrics.mean_pinball_loss`), ``coverage``, the share of the rows whose y
+          is between the lowest and the highest quantile, and ``interval_width``, the mean distance
+          of these two.
 
         Costs are
 
@@ -112,8 +104,9 @@ class DistillationReport:
           which is fitted as a part of it).
 
         Other columns are ``n_train`` and ``n_test``, of the distilled model ``alpha``,
-        ``temperature``, ``label_source`` and, if it creates rows, ``n_augmented``, and, if there
-        are models without a compact file, ``compact_refusal``, the reason.
+        ``temperature`` (classifiers only), ``label_source`` and, if it creates rows,
+        ``n_augmented``, and, if there are models without a compact file, ``compact_refusal``, the
+        reason.
     decide_by : str
         The score that decided.
     margin : float
@@ -147,7 +140,9 @@ class DistillationReport:
         first line), each true class, each subgroup that was passed and each class in a subgroup.
         Columns ``subgroup`` and ``class`` (None for all), ``n_rows``, the share ``disagreement`` of
         rows with different labels, and the accuracies ``teacher``, ``hard`` and ``distilled``, all
-        on test rows, and their standard errors over folds (``disagreement_error`` and so on).
+        on test rows, and their standard errors over folds (``disagreement_error`` and so on). Of
+        regressors, ``disagreement`` is the mean absolute difference between student and teacher,
+        ``teacher``, ``hard`` and ``distilled`` are mean absolute errors, and there are no classes.
         Lines with clearly more disagreement than all rows are printed with the report.
 
     See Also
@@ -202,10 +197,12 @@ class DistillationReport:
 
     __module__ = "sklearn_kd.inspection"
 
-    def __init__(self, frame, *, decide_by="log_loss", margin=None, disagreement=None):
-        _check_decision(decide_by, margin)
-        check_columns(frame, [*REQUIRED_COLUMNS, decide_by])
+    def __init__(self, frame, *, decide_by=None, margin=None, disagreement=None):
         self.frame = frame
+        if decide_by is None:
+            decide_by = self._terms.default(frame)
+        _check_decision(self._terms, decide_by, margin)
+        check_columns(frame, [*REQUIRED_COLUMNS, decide_by])
         self.disagreement = disagreement
         self.decide_by = decide_by
         differences = _differences(frame, decide_by)
@@ -213,7 +210,7 @@ class DistillationReport:
         if not self.n_folds:
             raise ValueError(
                 f"no fold has a {decide_by} of both students: decide by another score, such as "
-                "decide_by='accuracy'."
+                f"decide_by={self._terms.shown!r}."
             )
         self.interval = (-np.inf, np.inf)
         if self.n_folds > 1:
@@ -225,10 +222,10 @@ class DistillationReport:
         kept = differences.loc[differences["difference"].notna(), ["hard", "distilled", "fold"]]
         levels |= {name: kept.groupby("fold")[name].mean().mean() for name in ("hard", "distilled")}
         if margin is None:
-            margin = default_margin(decide_by, levels["hard"])
+            margin = self._terms.margin(decide_by, levels["hard"])
         self.margin = float(margin)
         self.decision = self._decide()
-        sign = 1 if HIGHER_IS_BETTER[decide_by] else -1
+        sign = 1 if self._is_gain() else -1
         lead = sign * (levels["teacher"] - levels["hard"])
         self.recovered = sign * self.difference / lead if lead > self.margin else np.nan
         self.bytes_ratio, self.latency_ratio = map(self._ratio, ("bytes", "latency_p50_ms"))
@@ -237,12 +234,24 @@ class DistillationReport:
         self.summary = self._summary()
         self.verdict = self._verdict(levels, lead)
 
+    @property
+    def _terms(self):
+        return terms_of(self.frame)
+
+    def _is_gain(self):
+        """Return whether a higher score is better."""
+        return self._terms.higher_is_better[self.decide_by]
+
+    def _text(self, value, sign=""):
+        """Return a value of the score that decides as a text."""
+        return self._terms.text(self.decide_by, value, sign)
+
     def _lines(self, name):
         return self.frame[self.frame["model"] == name]
 
     def _decide(self):
         low, high = self.interval
-        good_low, good_high = (low, high) if HIGHER_IS_BETTER[self.decide_by] else (-high, -low)
+        good_low, good_high = (low, high) if self._is_gain() else (-high, -low)
         # first, since a gain within the margin is not worth it, however certain it is
         if good_high < 0 or max(-good_low, good_high) <= self.margin:
             return "not worth it"
@@ -258,7 +267,8 @@ class DistillationReport:
     def _summary(self):
         import pandas as pd
 
-        columns = [name for name in [*SCORES, *COSTS] if name in self.frame]
+        names = [*self._terms.higher_is_better, *COSTS]
+        columns = [name for name in names if name in self.frame]
         models = [name for name in MODELS if len(self._lines(name))]
         lines = {}
         for model in models:
@@ -269,18 +279,19 @@ class DistillationReport:
         return summary.rename_axis("model")
 
     def _verdict(self, levels, lead):
-        name = self.decide_by.replace("_", " ").replace("roc auc", "ROC AUC")
-        (low, high), margin = self.interval, f"the margin of {self.margin:.4f}"
+        name, text_of = name_of_score(self.decide_by), self._text
+        (low, high), margin = self.interval, f"the margin of {text_of(self.margin)}"
         n_folds, n_seeds = (self.frame[column].nunique() for column in ("fold", "seed"))
         folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
         if self.n_folds < n_folds:
             folds = f"{self.n_folds} of {folds}, since the others have no {name}"
-        better = "higher" if HIGHER_IS_BETTER[self.decide_by] else "lower"
+        better = "higher" if self._is_gain() else "lower"
         text = (
             f"{self.decision.capitalize()}: distillation changes the {name} of the student from "
-            f"{levels['hard']:.4f} to {levels['distilled']:.4f}, a difference of "
-            f"{self.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f}; {folds}, {n_seeds} "
-            f"seed{'s' * (n_seeds > 1)}; {better} is better)"
+            f"{text_of(levels['hard'])} to {text_of(levels['distilled'])}, a difference of "
+            f"{text_of(self.difference, '+')} (95 % interval {text_of(low, '+')} to "
+            f"{text_of(high, '+')}; {folds}, {n_seeds} seed{'s' * (n_seeds > 1)}; {better} is "
+            "better)"
         )
         if self.n_folds < 2:
             text += ". There is no interval for one fold, so set cv to at least two folds"
@@ -295,11 +306,11 @@ class DistillationReport:
         if np.isfinite(self.recovered):
             text += (
                 f" That is {100 * self.recovered:.0f} % of the lead of the teacher, whose {name} "
-                f"is {levels['teacher']:.4f}."
+                f"is {text_of(levels['teacher'])}."
             )
         elif np.isfinite(lead):
             some = "no lead" if lead <= 0 else f"a lead within {margin}"
-            text += f" The teacher, with {levels['teacher']:.4f}, has {some} to recover."
+            text += f" The teacher, with {text_of(levels['teacher'])}, has {some} to recover."
         elif len(self._lines("teacher")):
             text += f" The teacher has no {name}."
         costs = [
@@ -316,10 +327,11 @@ class DistillationReport:
         if not {"bytes", "compact_bytes"} <= set(self.frame):
             return ""
         text = ""
+        titles = self._terms.titles
         for name in ("distilled", "teacher"):
             means = self._lines(name)[["bytes", "compact_bytes"]].mean()
             if np.isfinite(means["bytes"]):
-                text += f" The {TITLES[name]} takes a pickle of {means['bytes']:,.0f} bytes"
+                text += f" The {titles[name]} takes a pickle of {means['bytes']:,.0f} bytes"
                 if np.isfinite(means["compact_bytes"]):
                     text += f" and a compact file of {means['compact_bytes']:,.0f} bytes"
                 text += "."
@@ -328,7 +340,7 @@ class DistillationReport:
         by_reason = {}
         for name in MODELS:
             for reason in refusals[models == name][:1] if len(refusals) else ():
-                by_reason.setdefault(reason, []).append(f"the {TITLES[name]}")
+                by_reason.setdefault(reason, []).append(f"the {titles[name]}")
         for reason, names in by_reason.items():
             text += f" There is no compact file of {' and '.join(names)}: {reason}."
         return text
@@ -359,12 +371,14 @@ class DistillationReport:
         import pandas as pd
 
         table = {}
-        for name, (heading, form) in TABLE_COLUMNS.items():
-            if name not in self.summary or name not in (self.decide_by, *ALWAYS_PRINTED):
+        scores = self._terms.printed
+        for name, (heading, form) in (scores | PRINTED_COSTS).items():
+            always = self._terms.always_printed | PRINTED_COSTS.keys()
+            if name not in self.summary or name not in (self.decide_by, *always):
                 continue
             pairs = self.summary[name].to_numpy()
             table[heading] = [
-                form.format(mean) + (f" +- {form.format(error)}" if name in SCORES else "")
+                form.format(mean) + (f" +- {form.format(error)}" if name in scores else "")
                 for mean, error in pairs
             ]
         return pd.DataFrame(table, index=list(self.summary.index))
@@ -376,26 +390,24 @@ class DistillationReport:
         """
         if self.disagreement is None:
             return None
-        lines = notable_lines(self.disagreement)
-        share = 100 * self.disagreement["disagreement"].iloc[0]
-        start = (
-            f"The distilled student and its teacher predict different labels for {share:.1f} % of "
-        )
+        terms = self._terms.difference
+        lines = notable_lines(self.disagreement, terms)
+        start = terms.start.format(terms.amount(self.disagreement["disagreement"].iloc[0]))
         if not len(lines):
             unknown = self.disagreement["disagreement_error"].isna().all()  # of a single fold
             if unknown or self.disagreement["subgroup"].isna().all():
                 return None
-            return f"{start}all rows, and for no class or subgroup clearly more.", None
-        table = lines[["subgroup", "class", "n_rows"]].fillna("all").astype(str)
+            return f"{start}{terms.none}", None
+        keys = list(terms.keys)
+        table = lines[[*keys, "n_rows"]].fillna("all").astype(str)
         for name in MEASURES:
-            error = lines[f"{name}_error"]
+            error, form = lines[f"{name}_error"], terms.form.format
             table[name] = [
-                f"{mean:.3f} +- {spread:.3f}"
+                f"{form(mean)} +- {form(spread)}"
                 for mean, spread in zip(lines[name], error, strict=True)
             ]
         shown = f", of which the first {MAX_NOTABLE} are shown" if len(lines) > MAX_NOTABLE else ""
-        sentence = f"{start}all rows, and for clearly more of these{shown}:"
-        return sentence, table[:MAX_NOTABLE].set_index(["subgroup", "class"])
+        return f"{start}{terms.some}{shown}:", table[:MAX_NOTABLE].set_index(keys)
 
     def __repr__(self):
         notable = self._notable()
@@ -408,8 +420,8 @@ class DistillationReport:
         return text if notable is None else f"{text}\n{html_of_result(*notable)}"
 
 
-def _check_decision(decide_by, margin):
-    check_option(decide_by, "decide_by", sorted(HIGHER_IS_BETTER))
+def _check_decision(terms, decide_by, margin):
+    terms.check_decisive(decide_by)
     if margin is not None:
         check_scalar(margin, "margin", Real, min_val=0)
 
@@ -459,7 +471,7 @@ def distillation_report(  # noqa: PLR0913
     groups=None,
     subgroups=None,
     distiller=None,
-    decide_by="log_loss",
+    decide_by=None,
     margin=None,
     n_latency="auto",
     n_jobs=None,
@@ -473,20 +485,21 @@ def distillation_report(  # noqa: PLR0913
 
     Parameters
     ----------
-    teacher : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`. None: that of ``distiller``, or its
+    teacher : classifier, regressor or None
+        As for :class:`~sklearn_kd.DistilledClassifier` or :class:`~sklearn_kd.DistilledRegressor`.
+        None: that of ``distiller``, or its
         default. A teacher inside :class:`sklearn.frozen.FrozenEstimator` is not fitted. It must
         not have been fitted on rows of X, or its scores and those of the distilled student are
         optimistic.
-    student : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`. None: that of ``distiller``, or its
-        default.
+    student : classifier, regressor or None
+        As for the teacher. If neither is given, and no ``distiller``, they are classifiers.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Rows, passed on unchanged. Teacher and student may be pipelines that take a raw frame.
-    y : array-like of shape (n_samples,)
-        Class labels.
+    y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
+        Class labels or numbers.
     cv : int, splitter, iterable of splits or None, default=5
-        A number of shuffled stratified folds (None: 5), a splitter or explicit splits. Use more
+        A number of shuffled folds (None: 5), which are stratified by class, a splitter or explicit
+        splits. Use more
         folds if the verdict is "undecided", for instance 10 or a
         :class:`sklearn.model_selection.RepeatedStratifiedKFold`.
     n_seeds : int, default=5
@@ -501,18 +514,18 @@ def distillation_report(  # noqa: PLR0913
         Subgroups of rows for ``disagreement`` of the report, such as regions or sexes: names of
         columns of X, a label for each row, or several of these as a DataFrame, with at most 50
         different values each. They have no effect on folds and fits.
-    distiller : DistilledClassifier, default=None
+    distiller : DistilledClassifier or DistilledRegressor, default=None
         How to distill, with ``alpha``, ``temperature``, ``cv`` and its other parameters. It is
         cloned, with the teacher and student given here and the seed as its ``random_state``. None:
         the defaults.
-    decide_by : {"log_loss", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"}, \
-            default="log_loss"
-        Score that the verdict is about. The log loss measures the probabilities, which soft labels
-        improve first. Use the accuracy if only labels are used.
+    decide_by : str or None, default=None
+        Score that the verdict is about, see :class:`DistillationReport`. None: the log loss, which
+        measures the probabilities, which soft labels improve first. Use "accuracy" if only labels
+        are used. For regressors "rmse", or "pinball_loss" if they predict quantiles.
     margin : float or None, default=None
         Smallest difference in ``decide_by`` considered practically relevant, in the units of that
         score. Differences that are smaller with confidence are "not worth it". None: 0.005, or for
-        the log loss 1 % of that of the student on hard labels.
+        the log loss and for losses of regressors 1 % of that of the student on hard labels.
     n_latency : int or "auto", default="auto"
         Number of different test rows of a fold that are predicted one at a time, all of them if
         there are fewer. The 99th percentile requires some hundreds. "auto" is between 10 and 200:
@@ -535,11 +548,11 @@ def distillation_report(  # noqa: PLR0913
     Raises
     ------
     TypeError
-        If ``distiller`` is not a DistilledClassifier, or a model cannot be pickled.
+        If ``distiller`` is of another class, or a model cannot be pickled.
     ValueError
-        If ``y`` has one class, a fold is empty, an option is out of range, or ``decide_by``
-        requires ``predict_proba`` and the students do not have it, or if ``subgroups`` names
-        columns that X lacks, has another number of rows or too many values.
+        If ``y`` has one class or value, a fold is empty, an option is out of range, or
+        ``decide_by`` requires ``predict_proba`` and the students do not have it, or if
+        ``subgroups`` names columns that X lacks, has another number of rows or too many values.
 
     See Also
     --------
@@ -547,7 +560,7 @@ def distillation_report(  # noqa: PLR0913
 
     Notes
     -----
-    The report takes, for each fold and seed, one fit of a DistilledClassifier, whose ``teacher_``
+    The report takes, for each fold and seed, one fit of the distiller, whose ``teacher_``
     is the teacher that is measured, and one fit of the student. With the defaults of ``cv`` and
     ``n_seeds`` it takes 25 times as long as one such pair of fits, divided by ``n_jobs``. Try
     ``n_seeds=1`` first, and ``verbose=1`` to see how long it will take.
@@ -558,11 +571,12 @@ def distillation_report(  # noqa: PLR0913
     warm up, followed by three bulk predictions of up to 10,000 test rows. With
     ``n_latency="auto"`` there are fewer calls of all kinds if they take longer than a tenth of the
     fits. The measured method is ``predict_proba``, or ``predict`` for a model without it, and
-    ``predict_proba_one`` of the compact file, on as many raw rows (10 to 1,000 with "auto", after
-    20 calls to warm up). A model whose pickle is larger than 32 MiB has no compact file here, since
-    it takes long to write. The models of the first seed are kept in memory until then. Other work
-    on the machine distorts the speeds, and ``n_jobs`` distorts ``fit_seconds``, since parallel fits
-    share cores. Its workers are idle but still exist while speeds are measured.
+    ``predict_proba_one`` or ``predict_one`` of the compact file, on as many raw rows (10 to 1,000
+    with "auto", after 20 calls to warm up). A model whose pickle is larger than 32 MiB has no
+    compact file here, since it takes long to write. The models of the first seed are kept in memory
+    until then. Other work on the machine distorts the speeds, and ``n_jobs`` distorts
+    ``fit_seconds``, since parallel fits share cores. Its workers are idle but still exist while
+    speeds are measured.
 
     A model without ``predict_proba`` has NaN for scores of probabilities. A class that the
     training rows of a fold lack has probability zero, which the log loss clips.
@@ -585,11 +599,13 @@ def distillation_report(  # noqa: PLR0913
     >>> report.frame.groupby("model").size().to_dict()
     {'distilled': 3, 'hard': 3, 'teacher': 3}
     """
-    _check_decision(decide_by, margin)
     if distiller is None:
-        distiller = DistilledClassifier()
+        distiller = default_distiller(teacher, student)
     check_distiller(distiller, "distiller")
     refuse_class_weights(distiller, "distiller")
+    terms = answers_of(distiller).scores
+    required = terms.default(()) if decide_by is None else decide_by
+    _check_decision(terms, required, margin)
     distiller = clone(distiller)
     given = {"teacher": teacher, "student": student}
     distiller.set_params(**{role: model for role, model in given.items() if model is not None})
@@ -601,7 +617,7 @@ def distillation_report(  # noqa: PLR0913
         n_jobs,
         random_state,
         verbose,
-        decide_by=decide_by,
+        decide_by=required,
         groups=groups,
         subgroups=subgroups,
     )

@@ -11,33 +11,34 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.groups import encode_groups
-from sklearn_kd._utils.labels import encode_labels, merge_classes, plain_labels
 from sklearn_kd._utils.paired import paired_means
-from sklearn_kd._utils.sklearn_compat import check_y, num_samples, safe_indexing
-from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded, student_mode
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd._utils.warnings import warning_scope
+from sklearn_kd.inspection._answers import answers_of, check_student, default_distiller
+from sklearn_kd.inspection._class_losses import ClassLosses
 from sklearn_kd.inspection._fold_losses import (
     CrossValidationRows,
     checked_folds,
     fit_and_predict,
     fit_distilled,
     mean_loss,
-    out_of_fold_losses,
     routed_fit_params,
     row_losses,
     with_distilled_students,
 )
-from sklearn_kd.inspection._measurements import default_margin
+from sklearn_kd.inspection._number_losses import NumberLosses
 from sklearn_kd.inspection._result_text import html_of_result, text_of_result
 
 #: How messages call the loss of each ``decide_by``.
-LOSS_NAMES = {"log_loss": "log loss", "accuracy": "error rate"}
+LOSS_NAMES = ClassLosses.names | NumberLosses.names
+#: Units that they name.
+UNITS = ClassLosses.units | NumberLosses.units
 #: Duration of a student's fit to soft labels, in fits to hard labels. It was 1 to 3 on 24 tables.
 SOFT_LABEL_STUDENT_FITS = 3
 #: Duration of cross-fitting a teacher, in fits on all rows: one fit on all rows and five on four
@@ -74,7 +75,9 @@ DistillationCost.__module__ = "sklearn_kd.inspection"
 class DistillationAdvice:
     """Result of `should_distill`: whether distillation is likely to improve the student.
 
-    Losses are in nats for the log loss, and shares of the rows for the accuracy.
+    Losses are in nats for the log loss, and shares of the rows for the accuracy. Of regressors,
+    squared errors are in units of the variance of y, so that their mean is about 1 - R2, and
+    absolute errors in units of its standard deviation.
 
     Attributes
     ----------
@@ -98,14 +101,14 @@ class DistillationAdvice:
         in the same folds. None where ``recoverable`` alone decides "no".
     cost : DistillationCost
         Seconds: ``teacher_fit`` and ``student_fit`` are medians over folds, and ``distilled`` is
-        about what a :class:`~sklearn_kd.DistilledClassifier` takes for all rows with numbers for
-        ``alpha`` and ``temperature`` and ``augmentation=None``, one fit after the other. Its
-        defaults try more settings and take two to five times as long.
+        about what a :class:`~sklearn_kd.DistilledClassifier` (or ``DistilledRegressor``) takes for
+        all rows with numbers for ``alpha`` and ``temperature`` and ``augmentation=None``, one fit
+        after the other. Its defaults try more settings and take two to five times as long.
     frame : DataFrame
         Two lines for each fold, of the fits to hard labels, with the columns ``split`` (from 0),
         ``model`` ("teacher" or "student"), ``n_train``, ``held_out`` and ``training`` (weighted
         mean losses on the test and the training rows of the fold) and ``fit_seconds``.
-    decide_by : {"log_loss", "accuracy"}
+    decide_by : {"log_loss", "accuracy", "squared_error", "absolute_error"}
         The loss that decided.
     alpha, margin, confidence : float
         The values that were used.
@@ -134,7 +137,9 @@ class DistillationAdvice:
         names = ["gap", "recoverable", "label_gain", "overfitting", "gain"]
         names = [name for name in names if getattr(self, name) is not None]
         ends = [f"{end} ({100 * self.confidence:g} %)" for end in ("lower", "upper")]
-        columns = [f"difference in {LOSS_NAMES[self.decide_by]}", *ends]
+        unit = UNITS.get(self.decide_by, "")
+        loss = LOSS_NAMES[self.decide_by] + (f" ({unit.strip()})" if unit else "")
+        columns = [f"difference in {loss}", *ends]
         estimates = [[f"{number:.3g}" for number in getattr(self, name)] for name in names]
         return pd.DataFrame(estimates, index=names, columns=columns)
 
@@ -156,7 +161,7 @@ def should_distill(  # noqa: PLR0913
     cv=3,
     sample_weight=None,
     groups=None,
-    decide_by="log_loss",
+    decide_by=None,
     alpha=0.5,
     calibration="temperature",
     margin=None,
@@ -175,18 +180,19 @@ def should_distill(  # noqa: PLR0913
 
     Parameters
     ----------
-    teacher : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`, with the same default for None. A teacher
+    teacher : classifier, regressor or None
+        As for :class:`~sklearn_kd.DistilledClassifier` or :class:`~sklearn_kd.DistilledRegressor`,
+        with the same default for None. A teacher
         inside :class:`sklearn.frozen.FrozenEstimator` is not fitted. Pass rows that it was not
         fitted on.
-    student : classifier or None
-        As for :class:`~sklearn_kd.DistilledClassifier`, with the same default for None.
+    student : classifier, regressor or None
+        As for the teacher. If neither is given, they are classifiers.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Training rows, passed on unchanged.
-    y : array-like of shape (n_samples,)
-        Class labels.
+    y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
+        Class labels or numbers.
     cv : int, splitter or iterable of splits, default=3
-        A number of shuffled stratified folds in which every training part has every class, or
+        A number of shuffled folds, stratified so that every training part has every class, or
         what :func:`sklearn.model_selection.check_cv` takes. With more folds, the training parts
         are closer to all rows and more models are fitted. A row that is tested twice counts once,
         with its mean loss.
@@ -196,19 +202,20 @@ def should_distill(  # noqa: PLR0913
         Rows of one group stay together if ``cv`` is a number or a splitter that takes groups, in
         fits of a teacher and a student that take groups, and count as one observation in the
         intervals.
-    decide_by : {"log_loss", "accuracy"}, default="log_loss"
-        The loss that decides. The log loss is more informative for few rows, and soft labels
-        change it first. "accuracy" is for students without ``predict_proba`` and for users who
-        need labels only. Losses are then error rates.
+    decide_by : {"log_loss", "accuracy", "squared_error", "absolute_error"} or None, default=None
+        The loss that decides. None: the log loss, which is more informative for few rows, and which
+        soft labels change first. "accuracy" is for students without ``predict_proba`` and for users
+        who need labels only. Losses are then error rates. For regressors None is "squared_error".
+        Take "absolute_error" if y has a heavy tail.
     alpha : float in (0, 1], default=0.5
         Planned weight of the teacher's labels, as in :class:`~sklearn_kd.DistilledClassifier`.
     calibration : "temperature" or None, default="temperature"
-        Whether the probabilities of a teacher that is not frozen will be calibrated, as in
-        :class:`~sklearn_kd.DistilledClassifier`. Here the temperature is fitted on the other
-        folds.
+        Of classifiers: whether the probabilities of a teacher that is not frozen will be
+        calibrated, as in :class:`~sklearn_kd.DistilledClassifier`. Here the temperature is fitted
+        on the other folds.
     margin : float, default=None
-        Smallest gain considered practically relevant, in nats or as a share of the rows. None: 1 %
-        of the student's held-out log loss, or 0.005 for the accuracy.
+        Smallest gain considered practically relevant, in units of the loss. None: 1 % of the
+        student's held-out loss, or 0.005 for the accuracy.
     confidence : float in (0, 1), default=0.95
         Confidence level of the two-sided intervals.
     n_jobs : int, default=None
@@ -229,9 +236,11 @@ def should_distill(  # noqa: PLR0913
     ------
     TypeError
         If the student cannot learn soft labels, or has no ``predict_proba`` and ``decide_by`` is
-        "log_loss", or if the teacher has neither ``predict_proba`` nor ``decision_function``.
+        "log_loss", or if the teacher has neither ``predict_proba`` nor ``decision_function``, or if
+        one is a classifier and the other a regressor.
     ValueError
-        If there are fewer than two classes or folds, or the training part of a fold lacks a class.
+        If there are fewer than two classes or folds, the training part of a fold lacks a class, or
+        a target has one value.
 
     See Also
     --------
@@ -239,7 +248,8 @@ def should_distill(  # noqa: PLR0913
 
     Notes
     -----
-    Let s and q be the probabilities of student and teacher for rows that they were not fitted on.
+    Let s and q be the probabilities of student and teacher for rows that they were not fitted on,
+    or the numbers that they predict.
 
     ``label_gain`` is the loss of s minus that of :math:`(1 - \alpha) s + \alpha q`. A student
     linear in its labels (a kernel smoother, a wide network under squared loss) that is fitted to
@@ -311,25 +321,35 @@ def should_distill(  # noqa: PLR0913
     >>> should_distill(linear, linear, X, y, calibration=None).decision
     'no'
     """
-    _check_settings(decide_by, alpha, calibration, margin, confidence)
+    distiller = default_distiller(teacher, student)
+    answers = answers_of(distiller)
+    decide_by = next(iter(answers.losses_of.names)) if decide_by is None else decide_by
+    _check_settings(answers, decide_by, alpha, calibration, margin, confidence)
     alpha = float(alpha)  # 1 - alpha of a float16 is rounded
-    distiller = DistilledClassifier(teacher, student)
+    fixed = {"alpha": alpha, "augmentation": None, **answers.fixed_params(calibration)}
+    distiller.set_params(teacher=teacher, student=student, **fixed)
     teacher, student = distiller._get_teacher(), clone(distiller._get_student())
     rng = check_random_state(random_state)
     seed = int(rng.randint(2**31 - 1))
     if random_state is not None:
         teacher, student = seeded(teacher, rng), seeded(student, rng)
-    refuse_other_kinds("teacher", teacher)
-    student_mode(student, alpha, 1.0)  # an error for one that cannot learn soft labels
+    distiller.set_params(teacher=teacher, student=student, random_state=seed)
+    refuse_other_kinds("teacher", teacher, answers.kind)
+    check_student(distiller)
     frozen = isinstance(last_step(teacher), FrozenEstimator)
-    calibrate = calibration is not None and not frozen
 
-    data = _cross_validation_rows(X, y, groups, sample_weight)
+    data = _cross_validation_rows(X, y, groups, sample_weight, answers)
     for role, estimator in (("teacher", teacher), ("student", student)):
         check_readable(role, estimator, data.X)
+    losses_of = answers.losses_of(
+        data,
+        decide_by=decide_by,
+        alpha=alpha,
+        calibrate=calibration is not None and not frozen,
+    )
     if frozen:
-        merge_classes(data.classes, last_step(teacher))  # an error for labels of another kind
-    folds = checked_folds(cv, data, seed)
+        losses_of.check_frozen(teacher)
+    folds = checked_folds(cv, data, seed, answers)
     params = routed_fit_params(
         distiller,
         None if frozen else teacher,
@@ -342,52 +362,42 @@ def should_distill(  # noqa: PLR0913
     models = {"student": student, "teacher": teacher}
     fits = Parallel(n_jobs=n_jobs)(
         delayed(fit_and_predict)(
-            role, model, data, fold, params[role], decide_by, number if verbose else None
+            role, model, data, fold, params[role], losses_of, number if verbose else None
         )
         for role, model in models.items()
         for number, fold in enumerate(folds)
     )
     fits = {"student": fits[: len(folds)], "teacher": fits[len(folds) :]}
-    losses = out_of_fold_losses(
-        fits, folds, data, decide_by=decide_by, alpha=alpha, calibrate=calibrate
-    )
+    predicted = ([fit.predicted for fit in fits[role]] for role in models)
+    losses = losses_of.of_folds(*predicted, folds)
     estimates = _estimates(losses, folds, data, confidence)
     levels = {name: mean_loss(losses, name, folds, data.weight) for name in ("student", "teacher")}
     if margin is None:
-        margin = default_margin(decide_by, levels["student"])
+        margin = losses_of.margin(levels["student"])
     estimates["gain"] = None
     if estimates["recoverable"].upper > margin:
-        distiller.set_params(
-            teacher=teacher,
-            student=student,
-            alpha=alpha,
-            temperature=1.0,
-            calibration=calibration,
-            augmentation=None,
-            random_state=seed,
-        )
         metadata = {"sample_weight": None if sample_weight is None else data.weight}
         metadata = {**metadata, "groups": data.groups}
         metadata = {name: values for name, values in metadata.items() if values is not None}
         distilled = Parallel(n_jobs=n_jobs)(
             delayed(fit_distilled)(
-                distiller, data, fold, metadata, decide_by, number if verbose else None
+                distiller, data, fold, metadata, losses_of, number if verbose else None
             )
             for number, fold in enumerate(folds)
         )
-        losses = with_distilled_students(losses, distilled, folds, data, decide_by=decide_by)
+        losses = with_distilled_students(losses, distilled, folds, losses_of)
         estimates["gain"] = _gain(losses, folds, data, confidence)
     frame = _fold_frame(fits, losses, folds, data.weight)
     has_own_labels = frozen or (
         data.groups is None
-        and (fits["teacher"][0].has_loo_proba or enable_oob_score(clone(teacher)))
+        and (fits["teacher"][0].has_own_labels or enable_oob_score(clone(teacher)))
     )
     n_samples = len(data.y)
     cost = _cost(frame, n_samples, 1 if has_own_labels else CROSS_FITTED_TEACHER_FITS)
     decision = _decide(estimates["recoverable"], estimates["gain"], margin)
     return DistillationAdvice(
         decision=decision,
-        verdict=_verdict(decision, estimates, levels, decide_by, margin, cost, n_samples),
+        verdict=_verdict(decision, estimates, levels, losses_of, margin, cost, n_samples),
         **estimates,
         cost=cost,
         frame=frame,
@@ -398,8 +408,8 @@ def should_distill(  # noqa: PLR0913
     )
 
 
-def _check_settings(decide_by, alpha, calibration, margin, confidence):
-    check_option(decide_by, "decide_by", LOSS_NAMES)
+def _check_settings(answers, decide_by, alpha, calibration, margin, confidence):
+    check_option(decide_by, "decide_by", answers.losses_of.names)
     if calibration not in ("temperature", None):
         raise ValueError(f"calibration must be 'temperature' or None, got {calibration!r}.")
     check_scalar(alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="right")
@@ -408,9 +418,9 @@ def _check_settings(decide_by, alpha, calibration, margin, confidence):
     check_scalar(confidence, "confidence", Real, min_val=0, max_val=1, include_boundaries="neither")
 
 
-def _cross_validation_rows(X, y, groups, sample_weight):
+def _cross_validation_rows(X, y, groups, sample_weight, answers):
     """Validate the data and leave out rows of weight zero."""
-    y = check_y(plain_labels(y))
+    y = answers.read(y)
     X, y, groups = indexable(X, y, groups)
     n_given, weight = num_samples(y), validate_sample_weight(sample_weight, X)
     rows = np.flatnonzero(weight)
@@ -418,10 +428,8 @@ def _cross_validation_rows(X, y, groups, sample_weight):
         X, y, weight = safe_indexing(X, rows), y[rows], weight[rows]
     if groups is not None:
         groups = np.unique(encode_groups(groups, n_given)[rows], return_inverse=True)[1]
-    classes, y_encoded = encode_labels(y)
-    if len(classes) < 2:
-        raise ValueError(f"at least two classes are needed, y has 1 class: {classes.tolist()}.")
-    return CrossValidationRows(X, y, classes, y_encoded, weight, groups, rows, n_given)
+    answers.check_varied(y)
+    return CrossValidationRows(X, y, answers.strata(y), weight, groups, rows, n_given)
 
 
 def _estimates(losses, folds, data, confidence):
@@ -501,11 +509,13 @@ def _decide(recoverable, gain, margin):
     return "yes" if is_better else "undecided"
 
 
-def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
-    bound, gain, loss = estimates["recoverable"], estimates["gain"], LOSS_NAMES[decide_by]
+def _verdict(decision, estimates, levels, losses_of, margin, cost, n_samples):
+    bound, gain, labels = estimates["recoverable"], estimates["gain"], losses_of.labels
+    unit = UNITS.get(losses_of.decide_by, "")
     sentence = (
-        f"{decision.capitalize()}: soft labels could reduce the student's {loss} of "
-        f"{levels['student']:.3g} on held-out rows by {bound} (the teacher's is "
+        f"{decision.capitalize()}: soft {labels} could reduce the student's "
+        f"{LOSS_NAMES[losses_of.decide_by]} of "
+        f"{levels['student']:.3g}{unit} on held-out rows by {bound} (the teacher's is "
         f"{levels['teacher']:.3g})"
     )
     if gain is not None:
@@ -521,12 +531,12 @@ def _verdict(decision, estimates, levels, decide_by, margin, cost, n_samples):
     if gain is not None:
         return f"{sentence}, which does not exceed the margin of {margin:.2g}."
     if bound.upper < 0:
-        reason = "the teacher's labels would increase the loss"
+        reason = f"the teacher's {labels} would increase the loss"
     elif estimates["label_gain"].upper <= estimates["overfitting"].upper / 2:
-        reason = "the teacher's labels offer no larger gain"
+        reason = f"the teacher's {labels} offer no larger gain"
     else:
         reason = (
             "the student's loss on its training rows is about as high, so that it is not due to "
-            "the labels"
+            f"the {labels}"
         )
     return f"{sentence}. This does not exceed the margin of {margin:.2g}, since {reason}."

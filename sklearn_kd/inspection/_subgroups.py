@@ -1,4 +1,4 @@
-"""Disagreement of the distilled student with its teacher, by subgroup of rows and by class."""
+"""Difference of the distilled student from its teacher, by subgroup of rows and by class."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from sklearn_kd._utils.sklearn_compat import num_samples
 
 #: Subgroups of a column above which its values are likely to be numbers.
 MAX_SUBGROUPS = 50
-#: What is counted on each line, after the weight: rows on which the distilled student and its
-#: teacher differ, and rows on which each model is correct.
+#: What is averaged on each line: how much the distilled student and its teacher differ, and how
+#: good or bad each model is.
 MEASURES = ("disagreement", "teacher", "hard", "distilled")
-#: A disagreement is notable if it exceeds that of all rows by so many standard errors, since there
-#: are many lines, by so much, and on so many rows. The errors are those over folds, and at least
-#: those of as many independent rows.
-NOTABLE_STANDARD_ERRORS, NOTABLE_DIFFERENCE, NOTABLE_ROWS = 3, 0.02, 20
+#: A difference is notable if it exceeds that of all rows by so many standard errors, since there
+#: are many lines, and on so many rows. The errors are those over folds, and at least those of as
+#: many independent rows.
+NOTABLE_STANDARD_ERRORS, NOTABLE_ROWS = 3, 20
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,20 @@ class Partitions:
 
     Attributes
     ----------
+    keys : tuple of str
+        Columns that name a line: the subgroup and, of classifiers, the class.
     lines : list of (subgroup, class)
         None stands for all subgroups, and for all classes.
     line_of_row : ndarray of int of shape (n_samples, n_partitions)
         The line of each row in each partition of the rows.
     """
 
+    keys: tuple
     lines: list
     line_of_row: np.ndarray
 
     @classmethod
-    def of(cls, subgroups, X, y):
+    def of(cls, subgroups, X, y, keys=("subgroup", "class")):
         """Divide rows by class, by each column of subgroups, and by both.
 
         Parameters
@@ -43,60 +46,59 @@ class Partitions:
             As in :func:`~sklearn_kd.inspection.distillation_report`.
         X : array-like or DataFrame of shape (n_samples, n_features)
         y : ndarray of shape (n_samples,)
+        keys : tuple of str
+            Without "class", rows are not divided by y.
         """
-        classes, class_of_row = np.unique(y, return_inverse=True)
-        classes, one = classes.tolist(), np.zeros(len(y), dtype=np.intp)
-        lines, found = [], []
+        one = np.zeros(len(y), dtype=np.intp)
+        lines, found, divisions = [], [], [([None], one)]
+        if "class" in keys:
+            classes, class_of_row = np.unique(y, return_inverse=True)
+            divisions.append((classes.tolist(), class_of_row))
 
         def add(names, code, some_classes, class_code):
             found.append(len(lines) + code * len(some_classes) + class_code)
             lines.extend((name, label) for name in names for label in some_classes)
 
-        add([None], one, [None], one)
-        add([None], one, classes, class_of_row)
-        for names, code in subgroup_codes(subgroups, X):
-            add(names, code, [None], one)
-            add(names, code, classes, class_of_row)
-        return cls(lines, np.column_stack(found))
+        for names, code in [([None], one), *subgroup_codes(subgroups, X)]:
+            for division in divisions:
+                add(names, code, *division)
+        return cls(keys, lines, np.column_stack(found))
 
-    def count(self, rows, y, labels, weight):
-        """Return weights of the test rows of each line, in all and of each of the measures.
+    def sums(self, rows, values, weight):
+        """Return weights of the test rows of each line, and weighted sums of each of the measures.
 
         Parameters
         ----------
         rows : ndarray of shape (n_test,)
             Positions of the test rows.
-        y : ndarray of shape (n_test,)
-        labels : dict of ndarray of shape (n_test,)
-            Predicted by each model.
+        values : dict of ndarray of shape (n_test,)
+            Of single rows, by the names in `MEASURES`.
         weight : ndarray of shape (n_test,) or None
 
         Returns
         -------
         ndarray of shape (1 + n_measures, n_lines)
         """
-        weight = np.ones(len(y)) if weight is None else weight
-        is_counted = [labels["distilled"] != labels["teacher"]]
-        is_counted += [labels[name] == y for name in MEASURES[1:]]
+        weight = np.ones(len(rows)) if weight is None else weight
         lines = self.line_of_row[rows]
         return np.array(
             [
                 np.bincount(
                     lines.ravel(),
-                    weights=np.repeat(values, lines.shape[1]),
+                    weights=np.repeat(each, lines.shape[1]),
                     minlength=len(self.lines),
                 )
-                for values in (weight, *(weight * each for each in is_counted))
+                for each in (weight, *(weight * values[name] for name in MEASURES))
             ]
         )
 
-    def frame(self, counts, folds):
-        """Return shares and their standard errors over folds, one line for each that has rows.
+    def frame(self, sums, folds):
+        """Return means and their standard errors over folds, one line for each that has rows.
 
         Parameters
         ----------
-        counts : ndarray of shape (n_folds, 1 + n_measures, n_lines)
-            Means over seeds of what `count` returns.
+        sums : ndarray of shape (n_folds, 1 + n_measures, n_lines)
+            Means over seeds of what `sums` returns.
         folds : list of (train, test)
             Positions of rows.
 
@@ -110,29 +112,29 @@ class Partitions:
         n_rows = np.bincount(self.line_of_row[tested].ravel(), minlength=len(self.lines))
         sizes = np.array([[len(train), len(test)] for train, test in folds])
         found = []
-        for number, (subgroup, label) in enumerate(self.lines):
-            weight = counts[:, 0, number]
+        for number, names in enumerate(self.lines):
+            weight = sums[:, 0, number]
             kept = np.flatnonzero(weight > 0)
             if not len(kept):
                 continue
-            shares = counts[kept, 1:, number].T / weight[kept]
+            values = sums[kept, 1:, number].T / weight[kept]
             n_train, n_test = sizes[kept].sum(axis=0)
             means, errors = paired_means(
-                shares,
+                values,
                 weight[kept],
                 np.arange(len(kept)),
                 n_observations=len(kept),
                 test_to_train=len(kept) * n_test / n_train,
             )
-            line = {"subgroup": subgroup, "class": label, "n_rows": int(n_rows[number])}
+            line = dict(zip(self.keys, names, strict=False)) | {"n_rows": int(n_rows[number])}
             for name, mean, error in zip(MEASURES, means, errors, strict=True):
                 line[name] = float(mean)
-                error = 0.0 if error < 1e-12 else float(error)  # of equal shares, rounded
+                error = 0.0 if error < 1e-12 * abs(mean) else float(error)  # equal values
                 line[f"{name}_error"] = error if len(kept) > 1 else np.nan
             found.append(line)
         frame = pd.DataFrame(found)
         # from None and integers pandas makes NaN and floats
-        keys = {name: [line[name] for line in found] for name in ("subgroup", "class")}
+        keys = {name: [line[name] for line in found] for name in self.keys}
         return frame.assign(**pd.DataFrame(keys, dtype=object))
 
 
@@ -193,13 +195,16 @@ def _columns(subgroups, X):
     return {getattr(subgroups, "name", None): subgroups}
 
 
-def notable_lines(frame):
-    """Return the lines on which student and teacher differ clearly more often than on all rows."""
+def notable_lines(frame, terms):
+    """Return the lines on which student and teacher differ clearly more than on all rows.
+
+    ``terms`` are the `DifferenceTerms` of the frame.
+    """
     overall = frame["disagreement"].iloc[0]
     excess = frame["disagreement"] - overall
     # two or three folds may be alike by chance
-    error_of_rows = np.sqrt(overall * (1 - overall) / frame["n_rows"])
+    error_of_rows = terms.deviation(overall) / np.sqrt(frame["n_rows"])
     error = frame["disagreement_error"].clip(lower=error_of_rows)
     is_notable = excess > NOTABLE_STANDARD_ERRORS * error
-    is_notable &= (excess > NOTABLE_DIFFERENCE) & (frame["n_rows"] >= NOTABLE_ROWS)
+    is_notable &= (excess > terms.min_excess(overall)) & (frame["n_rows"] >= NOTABLE_ROWS)
     return frame[is_notable].sort_values("disagreement", ascending=False, kind="stable")

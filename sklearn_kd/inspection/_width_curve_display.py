@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.protocols import Distiller, JointStudent
-from sklearn_kd._utils.sub_estimators import estimator_path
+from sklearn_kd._utils.sub_estimators import estimator_path, kind_of
 from sklearn_kd.inspection._curve_options import (
     check_scorer,
     check_widths,
@@ -115,24 +115,26 @@ class WidthCurveDisplay:
 
         Parameters
         ----------
-        estimator : DistilledClassifier or Pipeline that ends with one
-            Its student is a TwoLayerPGDClassifier or a pipeline that ends with one. Soft labels
+        estimator : DistilledClassifier, DistilledRegressor or Pipeline that ends with one
+            Its student is a TwoLayerPGDClassifier or TwoLayerPGDRegressor, or a pipeline that ends
+            with one. Soft labels
             are those of its own ``alpha`` and ``temperature``. Hard labels are ``alpha=0``, the
             same student without the teacher. It is cloned.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as the estimator takes them.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
+            Class labels or numbers.
         widths : int or array-like of int, default=(2, 4, 8, 16, 32, 64)
             Numbers of neurons of the students, which are even and differ.
         seeds : int or array-like of int, default=5
             ``random_state`` of the students. A number k stands for 0 to k - 1. Use several, since
             the score of a narrow network depends on its initial weights.
         cv : int, splitter, iterable of splits or None, default=None
-            As for :func:`sklearn.model_selection.cross_val_score`. None: 5 stratified folds.
+            As for :func:`sklearn.model_selection.cross_val_score`. None: 5 folds, which are
+            stratified by class.
             Teacher and students are scored on the same folds.
         scoring : str, callable or None, default=None
-            One scorer, as for ``cross_val_score``. None: the accuracy.
+            One scorer, as for ``cross_val_score``. None: the accuracy, or R2 of regressors.
         fit_params : dict, default=None
             Metadata for ``fit``, such as ``sample_weight`` and ``soft_targets``, sliced with the
             rows. With ``soft_targets`` there is no line of a teacher.
@@ -202,7 +204,8 @@ class WidthCurveDisplay:
             verbose=verbose,
         ).fit(X, y, **(fit_params or {}), **({} if groups is None else {"groups": groups}))
         if score_name is None:
-            score_name = name_of_scoring(scoring, negate_score)
+            default = "r2" if kind_of(estimator) == "regressor" else "accuracy"
+            score_name = name_of_scoring(scoring, negate_score, default)
         display = cls(frame=_score_frame(search, names, alphas), score_name=score_name)
         return display.plot(
             ax,

@@ -492,7 +492,11 @@ def test_wrong_options_are_errors_before_any_fit(axes, options, error, message):
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        (network(), TypeError, "estimator must be a DistilledClassifier, an instance"),
+        (
+            network(),
+            TypeError,
+            "estimator must be a DistilledClassifier or a DistilledRegressor, an instance",
+        ),
         (distilled(NeverFitted(), alpha="auto"), ValueError, "alpha='auto' is a search"),
         (distilled(NeverFitted(), augmentation="auto"), ValueError, "augmentation='auto'"),
         (distilled(NeverFitted(), alpha=0), ValueError, "alpha=0 trains on hard labels alone"),

@@ -31,6 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from sklearn_kd.export import compact
 from sklearn_kd.inspection import _measurements
+from sklearn_kd.inspection._class_scores import ClassScorer
 from sklearn_kd.inspection._report import DistillationReport, distillation_report
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
 from tests._helpers.data import blobs
@@ -147,7 +148,7 @@ def test_rarer_class_decides_the_average_precision():
     got = line_of(report.frame, "hard", 0, report.frame["seed"][0])["average_precision"]
     assert_allclose(got, average_precision_score(y[test] == "bee", P[:, 1]))
     # even classes: the second
-    scorer = _measurements._Scorer(np.array([0, 1]), np.array([5, 5]))
+    scorer = ClassScorer(np.array([0, 1]), np.array([5, 5]))
     assert scorer.rarer == 1
 
 
@@ -472,15 +473,15 @@ TINY = [0.0010, -0.0010, 0.0002]
         (NOISY, "undecided", "exceeds the margin of 0.0050, so that more rows or folds are needed"),
     ],
 )
-@pytest.mark.parametrize("column", ["accuracy", "log_loss"])
+@pytest.mark.parametrize("column", ["accuracy", "log_loss", "r2"])
 def test_decisions(column, gains, decision, says):
-    hard = np.array([0.80, 0.81, 0.82]) if column == "accuracy" else np.array([0.5, 0.5, 0.5])
-    sign = 1 if column == "accuracy" else -1
+    hard = np.array([0.5, 0.5, 0.5]) if column == "log_loss" else np.array([0.80, 0.81, 0.82])
+    sign = -1 if column == "log_loss" else 1
     report = DistillationReport(
         frame_of(hard, hard + sign * np.array(gains), column=column), decide_by=column
     )
     assert report.decision == decision
-    assert_allclose(report.margin, 0.005 if column == "accuracy" else 0.01 * 0.5)
+    assert_allclose(report.margin, 0.01 * 0.5 if column == "log_loss" else 0.005)
     text = report.verdict
     assert text.startswith(decision.capitalize() + ": ")
     assert says in text
@@ -844,7 +845,10 @@ def test_predictions_of_other_packages(role, n_classes):
 def test_options_that_are_none():
     X, y = table(n=40)
     pair = GaussianNB(), LogisticRegression()
-    with pytest.raises(TypeError, match="distiller must be a DistilledClassifier, an instance"):
+    with pytest.raises(
+        TypeError,
+        match="distiller must be a DistilledClassifier or a DistilledRegressor, an instance",
+    ):
         quick(*pair, X, y, distiller=make_pipeline(DistilledClassifier()))
     with pytest.raises(TypeError, match="got DistilledClassifier"):
         quick(*pair, X, y, distiller=DistilledClassifier)

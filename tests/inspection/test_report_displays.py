@@ -355,7 +355,10 @@ def test_fidelity_displays_that_are_none(ax):
         FidelityDisplay.from_estimator(given, X, ax=ax)
     with pytest.raises(NotFittedError):
         FidelityDisplay.from_estimator(distilled(), X, ax=ax)
-    with pytest.raises(TypeError, match="must be a DistilledClassifier, an instance; got Pipeline"):
+    with pytest.raises(
+        TypeError,
+        match="must be a DistilledClassifier or a DistilledRegressor, an instance; got Pipeline",
+    ):
         FidelityDisplay.from_estimator(make_pipeline(model), X, ax=ax)
     with pytest.raises(TypeError, match="the teacher DecisionOnly has no predict_proba"):
         FidelityDisplay.from_estimator(distilled(teacher=DecisionOnly()).fit(X, y), X, ax=ax)

@@ -1,26 +1,27 @@
-"""Probabilities of a fitted distilled classifier and of its teacher on the same rows."""
+"""Predictions of a fitted distilled model and of its teacher on the same rows."""
 
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.responses import model_probabilities
+from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd.inspection._measurements import check_distiller
+from sklearn_kd.inspection._predicted_numbers import predicted_numbers
 
 
 def check_pair(estimator, display):
-    """Raise an error unless a distilled classifier and its teacher predict probabilities.
+    """Raise an error unless a fitted distilled model has its teacher.
 
     Parameters
     ----------
-    estimator : DistilledClassifier
+    estimator : DistilledClassifier or DistilledRegressor
     display : str
         Name of the display, which has ``from_predictions``.
 
     Raises
     ------
     TypeError
-        If the estimator is not a DistilledClassifier, or the teacher or the student has no
-        ``predict_proba``.
+        If the estimator is of another class.
     ValueError
         If the model is not fitted or has no ``teacher_``.
     """
@@ -28,12 +29,17 @@ def check_pair(estimator, display):
     check_is_fitted(estimator)
     if not hasattr(estimator, "teacher_"):
         given = estimator.label_source_ == "given"
+        predictions = "probabilities" if hasattr(estimator, "classes_") else "predictions"
         raise ValueError(
             "the estimator has no teacher_ to compare with: "
             f"{'soft_targets took its place in fit, or ' if given else ''}without_teacher() "
-            "has dropped it. Pass a model that still has its teacher, or the probabilities of "
+            f"has dropped it. Pass a model that still has its teacher, or the {predictions} of "
             f"both to {display}.from_predictions."
         )
+
+
+def check_probabilities_of_pair(estimator):
+    """Raise a TypeError unless a distilled classifier and its teacher predict probabilities."""
     for role, model in (("teacher", estimator.teacher_), ("student", estimator)):
         if not hasattr(model, "predict_proba"):
             own = type(last_step(getattr(estimator, f"{role}_"))).__name__
@@ -47,3 +53,13 @@ def pair_probabilities(estimator, X):
     """Return probabilities of the teacher and of the student, in the classes of the estimator."""
     models = (estimator.teacher_, estimator)
     return tuple(model_probabilities(model, X, estimator.classes_) for model in models)
+
+
+def pair_numbers(estimator, X):
+    """Return what the teacher and the student of a distilled regressor predict."""
+    shape = (num_samples(X),)
+    names = {"teacher": estimator.teacher_, "student": estimator}
+    return tuple(
+        predicted_numbers(model, X, shape, f"the {role} {type(last_step(model)).__name__}")
+        for role, model in names.items()
+    )
