@@ -1,6 +1,7 @@
 """DistilledRegressor: a meta-estimator that fits a student on the numbers of a teacher."""
 
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import get_tags
 
 from sklearn_kd._distillation.base import DistillerMixin
 from sklearn_kd._distillation.classifier import DistilledClassifier
@@ -290,3 +291,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         self._check_new_rows(X)
         values = self._task.numbers_of_student(self.student_, X)
         return values if self._task.is_column else values[:, 0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        parts = [self._get_teacher(), self._get_student()]
+        parts = [get_tags(part) for part in parts if hasattr(part, "__sklearn_tags__")]
+        tags.target_tags.multi_output = all(part.target_tags.multi_output for part in parts)
+        return tags
