@@ -1,4 +1,4 @@
-"""Torch modules for ``ModuleClassifier``: networks for flat rows and for small images.
+"""Torch modules for ``ModuleClassifier`` and ``ModuleRegressor``, of flat rows and small images.
 
 Importing this module imports torch. ``import sklearn_kd`` does not import it.
 """
@@ -85,8 +85,8 @@ class MLP(_Network):
     Parameters
     ----------
     n_outputs : int
-        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
-        sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. Of numbers, 1 for each
+        target or quantile. ``ModuleClassifier`` and ``ModuleRegressor`` set it.
     input_shape : tuple of int
         Shape of one input. Images are flattened. ``ModuleClassifier`` sets it.
     width : int, default=256
@@ -150,8 +150,8 @@ class SmallCNN(_Network):
     Parameters
     ----------
     n_outputs : int
-        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
-        sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. Of numbers, 1 for each
+        target or quantile. ``ModuleClassifier`` and ``ModuleRegressor`` set it.
     input_shape : tuple of int
         (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
     width : int, default=32
@@ -242,8 +242,8 @@ class VGG(_Network):
     Parameters
     ----------
     n_outputs : int
-        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
-        sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. Of numbers, 1 for each
+        target or quantile. ``ModuleClassifier`` and ``ModuleRegressor`` set it.
     input_shape : tuple of int
         (channels, height, width) of an image. ``ModuleClassifier`` sets it from ``image_shape``.
     width : int, default=64
@@ -363,8 +363,8 @@ class ResNet(_Network):
     Parameters
     ----------
     n_outputs : int
-        Number of logits: 1 for two classes, otherwise the number of classes. ``ModuleClassifier``
-        sets it.
+        Number of logits: 1 for two classes, otherwise the number of classes. Of numbers, 1 for each
+        target or quantile. ``ModuleClassifier`` and ``ModuleRegressor`` set it.
     input_shape : tuple of int
         (channels, height, width) of an image, at least 4 pixels high and wide.
         ``ModuleClassifier`` sets it from ``image_shape``.

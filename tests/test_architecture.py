@@ -52,6 +52,7 @@ IMPORT_TORCH = {
     "_networks.two_layer.training",
     "_networks.two_layer.joint_training",
     "_networks.module.build",
+    "_networks.module.callback_nets",
     "_networks.module.checkpoint",
     "_networks.module.fit_plan",
     "_networks.module.image_augmentation",
@@ -245,14 +246,20 @@ else:
     in_a_fresh_interpreter(code)
 
 
-@pytest.mark.parametrize("kind", ["student", "distilled"])
+@pytest.mark.parametrize("kind", ["student", "distilled", "regressor", "module"])
 def test_unpickling_and_predicting_load_no_torch(kind, tmp_path):
     import pickle
 
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    from sklearn_kd import DistilledClassifier, ModuleClassifier, TwoLayerPGDClassifier
+    from sklearn_kd import (
+        DistilledClassifier,
+        ModuleClassifier,
+        ModuleRegressor,
+        TwoLayerPGDClassifier,
+        TwoLayerPGDRegressor,
+    )
     from sklearn_kd.modules import MLP
     from tests._helpers.data import FIXED, blobs
 
@@ -261,7 +268,12 @@ def test_unpickling_and_predicting_load_no_torch(kind, tmp_path):
     if kind == "distilled":
         student = ModuleClassifier(MLP, module_params={"width": 4}, max_epochs=10, random_state=0)
         model = DistilledClassifier(LogisticRegression(), student, **FIXED)
+    if kind == "regressor":
+        model = TwoLayerPGDRegressor(4, max_iter=10, random_state=0)
+    if kind == "module":
+        model = ModuleRegressor(MLP, module_params={"width": 4}, max_epochs=10, random_state=0)
     model.fit(X, y)
+    predict = "predict" if kind in ("regressor", "module") else "predict_proba"
     with open(tmp_path / "model.pkl", "wb") as file:
         pickle.dump(model, file)
     np.save(tmp_path / "X.npy", X)
@@ -272,9 +284,11 @@ folder = sys.argv[1]
 with open(folder + "/model.pkl", "rb") as file:
     model = pickle.load(file)
 X = np.load(folder + "/X.npy")
-model.predict(X), model.predict_log_proba(X), model.decision_function(X)
-np.save(folder + "/proba.npy", model.predict_proba(X))
+for name in "predict", "predict_log_proba", "decision_function", "predict_proba":
+    if hasattr(model, name):
+        np.save(folder + f"/{name}.npy", getattr(model, name)(X))
 assert "torch" not in sys.modules
 """
     in_a_fresh_interpreter(code, tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), model.predict_proba(X))
+    found = np.load(tmp_path / f"{predict}.npy")
+    np.testing.assert_array_equal(found, getattr(model, predict)(X))

@@ -27,6 +27,7 @@ from sklearn_kd import (
     DistilledClassifier,
     DistilledRegressor,
     ModuleClassifier,
+    ModuleRegressor,
     SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
@@ -88,10 +89,20 @@ class SmallModule(nn.Sequential):
         super().__init__(hidden, nn.ReLU(), nn.Linear(8, max(2, n_outputs)))
 
 
+class OneHidden(nn.Sequential):
+    def __init__(self, input_shape, n_outputs):
+        super().__init__(nn.Linear(input_shape[0], 8), nn.ReLU(), nn.Linear(8, n_outputs))
+
+
 QUICK = {"learning_rate": 0.1, "max_epochs": 30}
 MODULES = [
     ModuleClassifier(SmallModule, **QUICK),
     ModuleClassifier(
+        MLP, module_params={"width": 8, "depth": 1}, encoder="auto", early_stopping=False, **QUICK
+    ),
+    ModuleRegressor(OneHidden, **QUICK, loss="huber"),
+    ModuleRegressor(OneHidden, **QUICK, loss="quantile", quantiles=(0.1, 0.5, 0.9)),
+    ModuleRegressor(
         MLP, module_params={"width": 8, "depth": 1}, encoder="auto", early_stopping=False, **QUICK
     ),
 ]
@@ -171,6 +182,7 @@ SLOW = [
     TwoLayerPGDClassifier(),
     TwoLayerPGDRegressor(),
     ModuleClassifier(SmallModule),
+    ModuleRegressor(OneHidden),
     *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
     DistilledRegressor(),
@@ -192,7 +204,8 @@ BOOTSTRAPPED = [
 
 # with a seed, since the checks seed what has a random_state of its own
 SEARCHES = [
-    BatchedGridSearchCV(TwoLayerPGDClassifier(**LONGER, random_state=0), {"width": [4, 8]}, cv=2)
+    BatchedGridSearchCV(kind(**LONGER, random_state=0), {"width": [4, 8]}, cv=2)
+    for kind in (TwoLayerPGDClassifier, TwoLayerPGDRegressor)
 ]
 
 
@@ -254,7 +267,7 @@ def test_check_estimator_of_self_distillation_with_the_defaults(estimator, check
 
 # Checks that scikit-learn does not yield to third parties
 
-ONE_OF_EACH = [STUDENTS[0], REGRESSORS[0], MODULES[0], *DISTILLED[:2]]
+ONE_OF_EACH = [STUDENTS[0], REGRESSORS[0], MODULES[0], MODULES[-1], *DISTILLED[:2]]
 ONE_OF_EACH += [*DISTILLED_REGRESSORS[:2], *SELF_DISTILLED[:2]]
 
 

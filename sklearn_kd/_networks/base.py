@@ -62,12 +62,25 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
     - ``_encode_validation_targets(y_val, n_samples)`` checks the targets of validation rows.
     - ``_check_groups(validation, y_encoded, weights, soft)`` raises ValueError for groups that
       cannot be held out.
+    - ``_targets_as_given(y_encoded)`` returns targets as ``y`` has them.
     - ``_learning_task()`` returns a task of `tasks`.
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     """
 
     #: Fitted attributes that encoded targets are in the order or in the units of.
     _target_attributes: tuple = ()
+
+    def _fit_given_rows(
+        self, X, y, sample_weight, soft_targets, groups, X_val, y_val, sample_weight_val, **options
+    ):
+        """Fit on the arguments of ``fit``; ``options`` are those of `_fit_rows`."""
+        options["validation_rows"] = {
+            "groups": groups,
+            "X_val": X_val,
+            "y_val": y_val,
+            "sample_weight_val": sample_weight_val,
+        }
+        return self._fit_rows(X, y, sample_weight, soft_targets, **options)
 
     def _fit_rows(
         self,
@@ -223,6 +236,10 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         task = MultilabelTask if learns_labels(self) else ClassificationTask
         return task(len(self.classes_))
 
+    def _targets_as_given(self, y_encoded):
+        """Return the labels of encoded targets."""
+        return self.classes_[y_encoded]
+
     def decision_function(self, X):
         """Logits of the rows of X.
 
@@ -336,13 +353,14 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         levels = check_quantiles(self)
         if not reset and not np.array_equal(levels, self.quantiles_):
             raise ValueError(
-                f"loss={self.loss!r} and quantiles={self.quantiles}, but partial_fit continues a "
-                f"network of the quantiles {self.quantiles_}: set what it was made with, or call "
-                "fit."
+                f"loss={self.loss!r} and quantiles={self.quantiles}, but training continues a "
+                f"network of the quantiles {self.quantiles_}: set what it was made with, or start "
+                "a new fit."
             )
         self.quantiles_ = levels
         rows = X, y, sample_weight, soft_targets
-        return check_regression_data(self, *rows, partial, reset=reset, **options)
+        varies_later = partial or getattr(self, "warm_start", False)
+        return check_regression_data(self, *rows, varies_later, reset=reset, **options)
 
     _encode_validation_targets = check_validation_numbers
     _check_groups = check_two_groups
@@ -368,11 +386,13 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         ndarray of shape (n_samples,) or (n_samples, n_targets)
             As ``y`` was.
         """
-        if self.__sklearn_is_fitted__() and self.quantiles_ is not None:
-            return self._quantile_values(X)[..., nearest_to_median(self.quantiles_)]
-        outputs = self._standardized(X)
-        if isinstance(self.target_scale_, np.ndarray):  # of a single target, the outputs are flat
-            outputs = outputs.reshape(len(outputs), -1)
+        return self._numbers_of(self._standardized(X))
+
+    def _numbers_of(self, outputs):
+        """Return predictions in the units of the targets, given standardized outputs of rows."""
+        if self.quantiles_ is not None:
+            return self._quantiles_of(outputs)[..., nearest_to_median(self.quantiles_)]
+        outputs = outputs.reshape(len(outputs), *np.shape(self.target_scale_))
         return self._in_units_of_targets(outputs, self.target_offset_, self.target_scale_)
 
     @available_if(_has_quantiles)
@@ -391,12 +411,12 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
             In the order of ``quantiles_``, which ascends.
         """
-        return self._quantile_values(X)
-
-    def _quantile_values(self, X):
         outputs = self._standardized(X)
         if self.quantiles_ is None:
             raise ValueError("the loss of the fit was not 'quantile': call fit again.")
+        return self._quantiles_of(outputs)
+
+    def _quantiles_of(self, outputs):
         shape = *np.shape(self.target_scale_), len(self.quantiles_)
         outputs = np.sort(outputs.reshape(len(outputs), *shape), axis=-1)
         units = self.target_offset_, self.target_scale_
@@ -410,7 +430,12 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
             values += offset
             values = values.astype(outputs.dtype, copy=False)
         # the prediction of a row far away may be beyond the largest number
-        return values if np.isfinite(values).all() else np.nan_to_num(values)
+        return values if np.isfinite(values).all() else np.nan_to_num(values, nan=np.nan)
+
+    def _targets_as_given(self, targets):
+        """Return standardized targets, (n_samples, n_targets), in their units and shape."""
+        targets = targets.reshape(len(targets), *np.shape(self.target_scale_))
+        return self._in_units_of_targets(targets, self.target_offset_, self.target_scale_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -181,7 +181,7 @@ def _of_positive_weight(X, y, weights, soft):
 
 
 def check_regression_data(
-    est, X, y, sample_weight, soft_targets, partial=False, *, reset=True, encoded=None
+    est, X, y, sample_weight, soft_targets, varies_later=False, *, reset=True, encoded=None
 ):
     """Validate and standardize the rows of a regression, and leave out those of weight zero.
 
@@ -190,8 +190,8 @@ def check_regression_data(
 
     Parameters
     ----------
-    partial : bool
-        Whether later calls of `partial_fit` may follow, whose targets vary more than these.
+    varies_later : bool
+        Whether later fits may continue from this one, whose targets vary more than these.
     est, X, y, sample_weight, soft_targets, reset, encoded
         As for `check_training_data`.
 
@@ -223,11 +223,11 @@ def check_regression_data(
     else:
         X = fit_encoder(est, X, weights, reset=reset)
     if reset:
-        units = fit_target_units(y, weights, X.dtype, is_first=partial)
+        units = fit_target_units(y, weights, X.dtype, is_first=varies_later)
         est.target_offset_, est.target_scale_ = units
     elif y.shape[1:] != np.shape(est.target_scale_):
         raise ValueError(
-            f"y has the shape {y.shape}, but the first call to partial_fit was given targets of "
+            f"y has the shape {y.shape}, but the fit that training continues was given targets of "
             f"shape (n_samples, *{np.shape(est.target_scale_)})."
         )
     units = est.target_offset_, est.target_scale_

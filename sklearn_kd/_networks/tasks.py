@@ -67,10 +67,19 @@ class ClassificationTask(_ProbabilityTask):
     are_almost_hard = staticmethod(are_almost_hard)
     _entropy = staticmethod(losses.entropy)
     _are_labels = False
+    outputs_name = "logits"
+
+    def __str__(self):
+        return f"{self.n_classes} classes"
 
     @property
     def _cross_entropy(self):
         return losses.cross_entropy
+
+    @property
+    def output_counts(self):
+        """Numbers of outputs that a module may have: two classes may have a logit each."""
+        return (1, 2) if self.n_classes == 2 else (self.n_classes,)
 
     @property
     def n_outputs(self):
@@ -113,6 +122,15 @@ class MultilabelTask(_ProbabilityTask):
     inverse_curvature = 4.0
     _entropy = staticmethod(losses.binary_entropy)
     _are_labels = True
+    outputs_name = "logits"
+
+    def __str__(self):
+        return f"{self.n_labels} labels"
+
+    @property
+    def output_counts(self):
+        """Numbers of outputs that a module may have."""
+        return (self.n_labels,)
 
     @property
     def _cross_entropy(self):
@@ -148,7 +166,7 @@ class RegressionTask:
     epsilon : float
         Of the Huber loss.
     levels : tuple of float
-        Quantiles that are learned, as many outputs for each target. Used only with "quantile".
+        Quantiles that are learned, as many outputs for each target. Empty for other losses.
     """
 
     n_targets: int
@@ -157,6 +175,16 @@ class RegressionTask:
     levels: tuple
     average = staticmethod(members.mean_output)
     inverse_curvature = 1.0
+    outputs_name = "numbers"
+
+    def __str__(self):
+        targets = f"{self.n_targets} target{'s' * (self.n_targets > 1)}"
+        return f"{targets} and {len(self.levels)} quantiles" if self.levels else targets
+
+    @property
+    def output_counts(self):
+        """Numbers of outputs that a module may have."""
+        return (self.n_outputs,)
 
     @staticmethod
     def are_almost_hard(soft, weights):
@@ -166,7 +194,7 @@ class RegressionTask:
     @property
     def n_outputs(self):
         """Number of outputs: one for each target, or one for each quantile of each target."""
-        return self.n_targets * (len(self.levels) if self.loss == "quantile" else 1)
+        return self.n_targets * max(1, len(self.levels))
 
     @staticmethod
     def strata(y):

@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.utils import indexable
+from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
 
 from sklearn_kd._search.candidates import Candidate
@@ -263,6 +263,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         tags, inner = super().__sklearn_tags__(), cells_taken(self.estimator)
         for name in ("allow_nan", "categorical", "string"):
             setattr(tags.input_tags, name, getattr(inner, name))
+        tags.target_tags.multi_output = get_tags(self.estimator).target_tags.multi_output
         return tags
 
     def _check_comparable(self):

@@ -30,7 +30,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.predictions import fitted_predictor
-from sklearn_kd._networks.module.classifier import ModuleClassifier, is_mlp
+from sklearn_kd._networks.module.base import is_mlp
+from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd._networks.module.mlp import prediction_layers
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor

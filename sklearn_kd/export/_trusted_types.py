@@ -9,6 +9,7 @@ TRUSTED_TYPES = (
     "sklearn_kd.KernelTeacher",
     "sklearn_kd.KernelTeacherRegressor",
     "sklearn_kd.ModuleClassifier",
+    "sklearn_kd.ModuleRegressor",
     "sklearn_kd.SelfDistillClassifier",
     "sklearn_kd.TableEncoder",
     "sklearn_kd.TwoLayerPGDClassifier",

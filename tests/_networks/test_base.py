@@ -5,12 +5,21 @@ import re
 
 import pytest
 
-from sklearn_kd import ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    ModuleClassifier,
+    ModuleRegressor,
+    TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
+)
 
 SHARED = (
-    *("temperature", "class_weight", "verbose", "n_iter_", "best_iter_"),
-    *("loss_curve_", "validation_loss_curve_", "n_features_in_", "feature_names_in_"),
+    *("verbose", "n_iter_", "best_iter_", "loss_curve_", "validation_loss_curve_"),
+    *("n_features_in_", "feature_names_in_"),
 )
+OF_CLASSES = "temperature", "class_weight"
+OF_NUMBERS = "loss", "quantiles", "epsilon", "alpha", "quantiles_"
+CLASSIFIERS = TwoLayerPGDClassifier, ModuleClassifier
+REGRESSORS = TwoLayerPGDRegressor, ModuleRegressor
 
 
 def documented(text):
@@ -20,20 +29,23 @@ def documented(text):
     return dict(zip(parts[1::2], descriptions, strict=True))
 
 
-@pytest.mark.parametrize("name", SHARED)
-def test_shared_parameters_are_documented_alike(name):
-    one, other = (
-        documented(each.__doc__)[name] for each in (TwoLayerPGDClassifier, ModuleClassifier)
-    )
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        *((CLASSIFIERS, name) for name in (*SHARED, *OF_CLASSES)),
+        *((REGRESSORS, name) for name in (*SHARED, *OF_NUMBERS)),
+    ],
+)
+def test_shared_parameters_are_documented_alike(pair, name):
+    one, other = (documented(each.__doc__)[name] for each in pair)
     assert one == other
 
 
+@pytest.mark.parametrize("pair", [CLASSIFIERS, REGRESSORS])
 @pytest.mark.parametrize(
     "name",
     ["sample_weight", "X_val", "sample_weight_val"],
 )
-def test_shared_arguments_of_fit_are_documented_alike(name):
-    one, other = (
-        documented(each.fit.__doc__)[name] for each in (TwoLayerPGDClassifier, ModuleClassifier)
-    )
+def test_shared_arguments_of_fit_are_documented_alike(pair, name):
+    one, other = (documented(each.fit.__doc__)[name] for each in pair)
     assert one == other

@@ -1,4 +1,4 @@
-"""Build the module of a ModuleClassifier, load its weights from NumPy, and predict with it."""
+"""Build the module of an estimator, load its weights from NumPy, and predict with it."""
 
 import inspect
 import math
@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from torch.overrides import TorchFunctionMode
 
 from sklearn_kd._networks.fitted_cache import FittedCache
@@ -61,11 +62,6 @@ def memory_errors(advice):
         raise MemoryError(f"the memory is full: {advice}. ({error})") from error
 
 
-def n_outputs_of(n_classes):
-    """Return the number of logits for a number of classes."""
-    return 1 if n_classes == 2 else n_classes
-
-
 def row_shape(est, n_columns):
     """Return the shape in which the module gets a row of ``n_columns`` numbers."""
     shape = (n_columns,) if est.image_shape is None else tuple(est.image_shape)
@@ -92,7 +88,7 @@ def build(est, shape, dtype, device):
             f"{type(factory).__name__}: pass module={type(factory).__name__} and its arguments as "
             "module_params."
         )
-    offered = {"n_outputs": n_outputs_of(len(est.classes_)), "input_shape": shape}
+    offered = {"n_outputs": est._learning_task().n_outputs, "input_shape": shape}
     try:
         accepted = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # of some functions written in C
@@ -124,7 +120,7 @@ def check_outputs(est, module, rows, *, warns):
     `ProbabilityOutputWarning` is issued for probabilities in place of logits. The call also
     initializes the lazy layers of the module.
     """
-    n_classes, shape = len(est.classes_), tuple(rows.shape[1:])
+    task, shape = est._learning_task(), tuple(rows.shape[1:])
     n_rows = min(MAX_CHECKED_ROWS, max(2, rows_in_a_block(shape, rows.element_size())))
     rows = (rows[:n_rows] if len(rows) > 1 else rows.expand(2, *shape)).clone()
     module.eval()
@@ -140,16 +136,16 @@ def check_outputs(est, module, rows, *, warns):
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(
-            f"the module returned a {type(outputs).__name__}: let it return the logits alone, as "
-            "one tensor."
+            f"the module returned a {type(outputs).__name__}: let it return the "
+            f"{task.outputs_name} alone, as one tensor."
         )
-    found, n_rows = tuple(outputs.shape), len(rows)
-    wanted = [(n_rows, n_classes)] if n_classes > 2 else [(n_rows, 1), (n_rows, 2), (n_rows,)]
+    found, counts = tuple(outputs.shape), task.output_counts
+    wanted = [(len(rows), count) for count in counts] + [(len(rows),)] * (1 in counts)
     if found not in wanted:
         counts = " or ".join("(n,)" if len(w) == 1 else f"(n, {w[1]})" for w in wanted)
         got = f"(n, {', '.join(map(str, found[1:]))})" if found else "one number"
         raise ValueError(
-            f"for {n_classes} classes the module must return logits of shape {counts}, it "
+            f"for {task} the module must return {task.outputs_name} of shape {counts}, it "
             f"returned {got}: set its number of outputs in module_params, or let it take the "
             "keyword n_outputs."
         )
@@ -158,7 +154,7 @@ def check_outputs(est, module, rows, *, warns):
     others = [name for name, value in module.state_dict().items() if not torch.is_tensor(value)]
     if others:
         raise ValueError(f"the state of the module must be tensors; {', '.join(others)} is not.")
-    if warns:
+    if warns and is_classifier(est):
         _warn_of_probabilities(module, outputs, last_sigmoid.outputs)
 
 
@@ -214,7 +210,7 @@ def _warn_of_probabilities(module, outputs, of_sigmoid):
         )
 
 
-def to_logits(outputs, n_outputs):
+def to_loss_layout(outputs, n_outputs):
     """Return outputs of a module in the layout of `_core.network.losses`, (1, n_outputs, rows)."""
     if outputs.ndim < 2:  # one number a row, or a single row after squeeze()
         outputs = outputs.reshape(-1, 1)
@@ -266,13 +262,13 @@ def step_multiplications(module, shape, n_rows):
     return n_parameters * math.prod(shape[1:]) * n_rows  # a convolution uses a weight at all pixels
 
 
-def predict_logits(est, table):
-    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), in blocks.
+def predict_outputs(est, table):
+    """Return the outputs of rows, (n_samples,) or (n_samples, n_outputs), in blocks.
 
     The rows are those that `check_new_rows` returns. They are encoded block by block.
     """
     device, shape = resolve_device(est.device), row_shape(est, len(est.input_offset_))
-    n_outputs = n_outputs_of(len(est.classes_))
+    n_outputs = est._learning_task().n_outputs
     advice = "predict fewer rows at a time, or set device='cpu'"
     # A module that draws numbers when it predicts draws the same ones each time. The second scope
     # seeds again, so that it does not matter whether the module had to be built in the first.
@@ -281,12 +277,12 @@ def predict_logits(est, table):
     with memory_errors(advice), own_random_state(0, device), torch.no_grad():
         dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
         size, start = rows_in_a_block(shape, encoded_itemsize(table)), 0
-        logits = np.empty((len(table), n_outputs), dtype=dtype_name(dtype))
+        outputs = np.empty((len(table), n_outputs), dtype=dtype_name(dtype))
         with thread_scope(step_multiplications(module, shape, min(len(table), size))):
             for block in encoded_blocks(est, table, size):
                 scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
                 rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
                 stop = start + len(block)
-                logits[start:stop] = to_logits(module(rows), n_outputs)[0].T.cpu().numpy()
+                outputs[start:stop] = to_loss_layout(module(rows), n_outputs)[0].T.cpu().numpy()
                 start = stop
-    return logits[:, 0] if n_outputs == 1 else logits
+    return outputs[:, 0] if n_outputs == 1 else outputs

@@ -143,7 +143,7 @@ class Checkpoint:
             mark = content.pop("mark")
         except Exception as error:
             raise ValueError(
-                f"checkpoint_path={self.path!r} is not a checkpoint of a ModuleClassifier: delete "
+                f"checkpoint_path={self.path!r} is not a checkpoint of a fit: delete "
                 "the file or choose another path."
             ) from error
         differs = [name for name in {**self.mark, **mark} if self.mark.get(name) != mark.get(name)]

@@ -1,4 +1,4 @@
-"""Resolve "auto" parameters of ModuleClassifier, its optimizer and its validation rows."""
+"""Resolve "auto" parameters of a module, its optimizer and its validation rows."""
 
 import inspect
 import math
@@ -139,7 +139,8 @@ def resolve_scheduler(est, data):
 
 
 def _stops_early(est, data):
-    return stops_early(est, data.soft, data.weights, data.validation)
+    rows = data.soft, data.weights, data.validation
+    return stops_early(est, *rows, data.task.are_almost_hard)
 
 
 def soft_epochs(n_rows, batch_size):
@@ -156,7 +157,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
 
     Parameters
     ----------
-    est : ModuleClassifier
+    est : ModuleClassifier or ModuleRegressor
     data : TrainingData
     seeds : Seeds
     partial : bool
@@ -239,14 +240,14 @@ def select_validation_rows(est, data, in_full_batch, seed):
     In full batch the choice depends on the values of the rows alone, or on groups and classes, so
     that a weight of k still equals k copies. Each class keeps a row to train on.
     """
-    random, y_encoded = np.random.RandomState(seed), data.y_encoded
+    random, strata = np.random.RandomState(seed), data.strata
     if not in_full_batch or data.validation.group is not None:
         return sample_validation_rows(est, data, random)
     n_folds = max(2, round(1 / est.validation_fraction))
-    fold = content_folds(data.X, y_encoded, data.weights, n_folds, random)
+    fold = content_folds(data.X, strata, data.weights, n_folds, random)
     for number in range(0 if fold is None else fold.max() + 1):
         validation_mask = fold == number
-        validation_mask &= np.isin(y_encoded, y_encoded[~validation_mask])
+        validation_mask &= np.isin(strata, strata[~validation_mask])
         if validation_mask.any():
             return validation_mask
     return None

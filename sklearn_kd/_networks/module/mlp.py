@@ -37,21 +37,24 @@ def dense_layers(state):
     return layers
 
 
-def prediction_layers(state, classes):
-    """Return the `dense_layers` of a classifier.
+def prediction_layers(state, classes=None):
+    """Return the `dense_layers` of a classifier, or of a regressor, which has no classes.
 
     With two classes the last one has one output, the log-odds of the second class.
     """
     layers = dense_layers(state)
     weights, bias = layers[-1]
-    if len(classes) == 2 and weights.shape[1] == 2:  # a logit for each class
+    if (
+        classes is not None and len(classes) == 2 and weights.shape[1] == 2
+    ):  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
     return layers
 
 
 def _fitted_layers(est):
     """Return the layers of a fitted estimator, and the first one on raw rows or None."""
-    parts = est.module_state_, est.classes_, est.encoder_, est.input_offset_, est.input_scale_
+    classes = getattr(est, "classes_", None)
+    parts = est.module_state_, classes, est.encoder_, est.input_offset_, est.input_scale_
     return _LAYERS.get(est, parts, lambda: _make_layers(*parts))
 
 
@@ -62,23 +65,23 @@ def _make_layers(state, classes, encoder, offset, scale):
     return layers, raw_layer
 
 
-def predict_logits(est, X):
-    """Return the logits of rows, (n_samples,) or (n_samples, n_classes), block by block.
+def predict_outputs(est, X):
+    """Return the outputs of rows, (n_samples,) or (n_samples, n_outputs), block by block.
 
     They are finite for every finite row: rows so far away that products overflow are clipped.
 
     Parameters
     ----------
-    est : ModuleClassifier
+    est : ModuleClassifier or ModuleRegressor
         Fitted.
     X : array-like or DataFrame of shape (n_samples, n_features)
         As it was given.
     """
     layers, raw_layer = _fitted_layers(est)
     (weights, bias), dtype = layers[0], layers[-1][0].dtype
-    outputs = None if raw_layer is None else raw_layer.few_rows(X)
-    if outputs is not None:
-        logits = _apply_layers(outputs.astype(dtype, copy=False), layers[1:])
+    first = None if raw_layer is None else raw_layer.few_rows(X)
+    if first is not None:
+        outputs = _apply_layers(first.astype(dtype, copy=False), layers[1:])
     else:
         blocks, n_rows = [], max(1, PREDICT_BLOCK_BYTES // (8 * max(weights.shape)))
         for rows in encoded_blocks(est, check_new_rows(est, X), n_rows):
@@ -87,8 +90,8 @@ def predict_logits(est, X):
                 blocks.append(_apply_layers(scaled @ weights + bias, layers[1:]))
             if not np.isfinite(blocks[-1]).all():
                 blocks[-1] = _apply_layers(clip_far_rows(scaled) @ weights + bias, layers[1:])
-        logits = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return logits[:, 0] if logits.shape[1] == 1 else logits
+        outputs = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
 
 def _apply_layers(outputs, layers):

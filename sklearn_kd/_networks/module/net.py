@@ -2,8 +2,9 @@
 
 skorch initializes the parts, calls the callbacks and keeps the history. Its data loader and its
 record of each batch are replaced, since they take longer than the steps of a small module. Where a
-callback of the user needs batches, it gets them as from skorch's own classifier: rows with their
-labels, also those of the validation rows.
+callback of the user needs batches, it gets them as from skorch's own estimators: rows with their
+labels or numbers, also those of the validation rows. What else callbacks get depends on these, see
+`callback_nets`.
 
 For the same reason three callbacks of skorch are not used: ``EarlyStopping``, ``LRScheduler`` and
 ``GradientNormClipping`` give the same numbers, but each of them listens to batches or copies all
@@ -22,15 +23,13 @@ from functools import cached_property, partial
 import numpy as np
 import skorch
 import torch
-from sklearn.base import ClassifierMixin
 from skorch.callbacks import Callback, PassthroughScoring
 from skorch.dataset import Dataset
-from skorch.utils import to_numpy
 
 from sklearn_kd._core.network.losses import Loss
 from sklearn_kd._core.network.step_size import divergence_threshold
 from sklearn_kd._core.network.targets import Fixed
-from sklearn_kd._networks.module.build import rows_in_a_block, to_logits
+from sklearn_kd._networks.module.build import rows_in_a_block, to_loss_layout
 from sklearn_kd.exceptions import DivergenceError
 
 #: Methods of a callback that are called for each batch.
@@ -70,7 +69,6 @@ class Problem:
     loss: Loss
     validation_loss: Loss
     n_outputs: int
-    classes: np.ndarray
     min_loss: float  # the least loss that the targets allow
     validation_min_loss: float
     row_cap: torch.Tensor | None  # (1, validation rows), largest loss of each
@@ -150,8 +148,10 @@ def _is_raised_by_code(error):
     return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
-class ModuleNet(ClassifierMixin, skorch.NeuralNet):
+class ModuleNet(skorch.NeuralNet):
     """Trains one module and keeps its best weights.
+
+    A subclass computes the loss and the predictions that callbacks get (``get_loss``, ``predict``).
 
     Parameters
     ----------
@@ -172,18 +172,23 @@ class ModuleNet(ClassifierMixin, skorch.NeuralNet):
         What ended training, to be raised again when the weights are stored.
     """
 
+    #: Loss of the module of skorch's own estimator, which callbacks may look at.
+    criterion_class: type[torch.nn.Module] | None = None
+    #: Whether the share of right predictions is recorded for callbacks.
+    has_accuracy = False
+
     def __init__(self, module, problem, plan, callbacks, device):
         super().__init__(
             module,
-            criterion=torch.nn.NLLLoss,  # for callbacks alone, as that of skorch's classifier
+            criterion=self.criterion_class,
             max_epochs=plan.n_epochs,
             train_split=None,
             callbacks=callbacks,
-            predict_nonlinearity=self._probabilities,
+            predict_nonlinearity=self._predict_nonlinearity,
             verbose=0,
             device=device,
         )
-        self.problem, self.plan, self.classes_ = problem, plan, problem.classes
+        self.problem, self.plan = problem, plan
         self.order_generator = torch.Generator().manual_seed(plan.seeds.order)
         self.augmentation_generator = torch.Generator(device).manual_seed(plan.seeds.augmentation)
         self.reason = self.interrupt = None
@@ -248,26 +253,17 @@ class ModuleNet(ClassifierMixin, skorch.NeuralNet):
         inputs = batch[0].to(rows).view(-1, *rows.shape[1:])
         return super().evaluation_step((inputs, None), training)
 
-    def get_loss(self, y_pred, y_true, *args, **kwargs):
-        """Return the log loss of labels, for callbacks. Training has the loss of the problem."""
-        y_encoded = torch.from_numpy(np.searchsorted(self.classes_, to_numpy(y_true)))
-        log_proba = self._class_logits(y_pred).log_softmax(dim=1)
-        return self.criterion_(log_proba, y_encoded.to(log_proba.device))
+    def _loss_layout(self, outputs):
+        """Return outputs of the module as the loss takes them, (1, n_outputs, rows)."""
+        return to_loss_layout(outputs, self.problem.n_outputs).to(self.problem.rows.X.dtype)
 
-    def _logits(self, outputs):
-        return to_logits(outputs, self.problem.n_outputs).to(self.problem.rows.X.dtype)
+    def _predict_nonlinearity(self, outputs):
+        """Return what ``predict_proba`` does, given the outputs of the module."""
+        return outputs
 
-    def _class_logits(self, outputs):
-        """Return a logit for each class, (n, n_classes)."""
-        logits = self._logits(outputs)[0].T
-        return torch.cat([-logits, logits], dim=1) / 2 if logits.shape[1] == 1 else logits
-
-    def _probabilities(self, outputs):
-        return self._class_logits(outputs).softmax(dim=1)
-
-    def predict(self, X):
-        """Return labels, for callbacks that score."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+    def _n_right(self, outputs, labels):
+        """Return how many predictions of a batch equal the labels, if this is recorded."""
+        return 0
 
     # training loop
 
@@ -332,9 +328,10 @@ class ModuleNet(ClassifierMixin, skorch.NeuralNet):
             advice = [f"choose a learning_rate below {est.learning_rate:g}"]
             advice += ["set clip_norm=1.0"] if est.clip_norm is None else []
             advice += [] if est.input_scaling else ["set input_scaling=True"]
+            extremes = "temperature or sample weight" if hasattr(est, "temperature") else "weight"
             raise DivergenceError(
                 f"the training loss was {loss:.3g} in epoch {len(self.losses) + 1}: "
-                f"{', or '.join(advice)}. Look for an extreme temperature or sample weight."
+                f"{', or '.join(advice)}. Look for an extreme {extremes}."
             )
         if not self.has_batch_callbacks:  # skorch's Checkpoint reads it
             self.history.new_batch()
@@ -357,7 +354,7 @@ class ModuleNet(ClassifierMixin, skorch.NeuralNet):
             nonlocal targets
             self.optimizer_.zero_grad()
             step["y_pred"] = self.infer(inputs)
-            logits = self._logits(step["y_pred"])
+            logits = self._loss_layout(step["y_pred"])
             with torch.no_grad():
                 if callable(targets):  # once a step, also for optimizers of several evaluations
                     targets = targets(logits.detach())
@@ -408,22 +405,21 @@ class ModuleNet(ClassifierMixin, skorch.NeuralNet):
             start += len(inputs)
             with torch.no_grad():
                 outputs = self.infer(inputs)
-                logits = self._logits(outputs).clone()  # overwritten
+                logits = self._loss_layout(outputs).clone()  # overwritten
                 losses, _ = problem.validation_loss(logits, part.rule(None, rows, 0))
                 losses = torch.minimum(losses, problem.row_cap[:, rows])
                 share = part.weights if part.weights.shape[1] == 1 else part.weights[:, rows]
                 loss = (losses * share).sum(dtype=torch.float64)
             total += float(loss)
             if self.callbacks_:
-                predicted = self.classes_[to_numpy(self._class_logits(outputs).argmax(dim=1))]
-                n_right += int((predicted == to_numpy(labels)).sum())
+                n_right += self._n_right(outputs, labels)
             if self.has_batch_callbacks:
                 loss = loss * (len(validation_rows.X) / len(inputs)) - problem.validation_min_loss
                 step = {"loss": loss, "y_pred": outputs}
                 self._end_batch("valid", (inputs, labels), step, float(loss))
         self.scores.append(total)
         self._record("valid_loss", total - problem.validation_min_loss)
-        if self.callbacks_:
+        if self.callbacks_ and self.has_accuracy:
             accuracy = n_right / len(validation_rows.X)
             self._record("valid_acc", accuracy, lower_is_better=False)
         if total < self.best_score:  # never for NaN

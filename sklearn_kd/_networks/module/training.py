@@ -1,4 +1,4 @@
-"""Train a ModuleClassifier with skorch on checked data and store its fitted attributes."""
+"""Train a module with skorch on checked data and store its fitted attributes."""
 
 import functools
 
@@ -16,6 +16,7 @@ from sklearn_kd._networks.module.build import (
     row_shape,
     step_multiplications,
 )
+from sklearn_kd._networks.module.callback_nets import net_class
 from sklearn_kd._networks.module.checkpoint import Checkpoint, describe
 from sklearn_kd._networks.module.fit_plan import (
     Seeds,
@@ -23,7 +24,7 @@ from sklearn_kd._networks.module.fit_plan import (
     resolve_parameters,
     resolve_scheduler,
 )
-from sklearn_kd._networks.module.net import Batches, ModuleNet, Problem, RowsDataset
+from sklearn_kd._networks.module.net import Batches, Problem, RowsDataset
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import (
@@ -46,8 +47,8 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
 
     Parameters
     ----------
-    est : ModuleClassifier
-        With ``classes_`` set.
+    est : ModuleClassifier or ModuleRegressor
+        With ``classes_``, or the units of the targets, set.
     data : TrainingData
         Rows of positive weight.
     partial : bool
@@ -62,7 +63,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
 
     Returns
     -------
-    est : ModuleClassifier
+    est : ModuleClassifier or ModuleRegressor
     """
     device, seeds = resolve_device(est.device), draw_seeds(est, resume)
     checkpoint = state = None
@@ -81,7 +82,8 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
         if resume:
             load(module, est.module_state_)
         reporter = EpochReporter(est, plan.n_epochs, data.X_given, data.y)
-        net = ModuleNet(module, problem, plan, [*map(_copy_callback, est.callbacks or ())], device)
+        callbacks = [*map(_copy_callback, est.callbacks or ())]
+        net = net_class(est)(module, problem, plan, callbacks, device)
         attributes = functools.partial(_attributes, est, plan, net)
         net.initialize()
         if resume and partial:
@@ -169,11 +171,12 @@ def _make_problem(plan, data, shape, labeler, correction):
         validation_mask=plan.validation_mask,
         uses_validation_rows=plan.uses_validation_rows,
     )
-    targets = tensors.targets(data.soft, est.alpha, est.temperature)
-    labels, segments = est.classes_[data.y_encoded], [(slice(None), targets)]
+    temperature = getattr(est, "temperature", 1.0)  # numbers have none
+    targets = tensors.targets(data.soft, est.alpha, temperature)
+    labels, segments = est._targets_as_given(data.y_encoded), [(slice(None), targets)]
     validation_rows = row_cap = validation_labels = relabel = None
     if plan.uses_validation_rows:
-        validation_labels = est.classes_[data.validation.y_encoded]
+        validation_labels = est._targets_as_given(data.validation.y_encoded)
     elif plan.validation_mask is not None:
         validation_labels, labels = labels[plan.validation_mask], labels[~plan.validation_mask]
     if validation_labels is not None:
@@ -192,7 +195,6 @@ def _make_problem(plan, data, shape, labeler, correction):
         loss=targets.loss,
         validation_loss=(tensors.hard_targets or targets).loss,
         n_outputs=data.n_outputs,
-        classes=est.classes_,
         min_loss=tensors.min_loss("training", targets),
         validation_min_loss=tensors.min_loss("validation", targets),
         row_cap=row_cap,
@@ -246,7 +248,7 @@ def _attributes(est, plan, net):
     """Return the fitted attributes at this point of training, for callbacks that score."""
     state = {name: to_numpy(value) for name, value in net.kept_state().items()}
     return {
-        "classes_": est.classes_,
+        **{name: vars(est)[name] for name in est._target_attributes},
         "input_offset_": plan.offset,
         "input_scale_": plan.scale,
         "module_state_": state,

@@ -37,18 +37,6 @@ class TwoLayerNetworkMixin:
         "verbose": ["verbose"],
     }
 
-    def _fit_given_rows(
-        self, X, y, sample_weight, soft_targets, groups, X_val, y_val, sample_weight_val
-    ):
-        """Fit on the arguments of ``fit``."""
-        validation_rows = {
-            "groups": groups,
-            "X_val": X_val,
-            "y_val": y_val,
-            "sample_weight_val": sample_weight_val,
-        }
-        return self._fit_rows(X, y, sample_weight, soft_targets, validation_rows=validation_rows)
-
     def _check_values(self, has_soft_targets, holds_out):
         """Raise ValueError for an odd width."""
         if self.width % 2:

@@ -8,7 +8,8 @@ import numpy as np
 
 from sklearn_kd._kernel.base import kernel_of_fit, row_settings_of_fit
 from sklearn_kd._kernel.classifier import KernelTeacher
-from sklearn_kd._networks.module.classifier import ModuleClassifier, is_mlp
+from sklearn_kd._networks.module.base import is_mlp
+from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._models import MODELS, first_layer, network_inputs, scaled_features
 
@@ -86,7 +87,7 @@ def module_graph(estimator, opset, dtype):
 
     with build.own_random_state(0, torch.device("cpu")):  # a module draws its start
         module, shape = build.prediction_module(estimator)
-    n_outputs = build.n_outputs_of(len(estimator.classes_))
+    n_outputs = estimator._learning_task().n_outputs
 
     class Logits(torch.nn.Module):
         def __init__(self):
@@ -94,7 +95,8 @@ def module_graph(estimator, opset, dtype):
             self.module = module
 
         def forward(self, rows):
-            return build.to_logits(self.module(rows.reshape(-1, *shape)), n_outputs)[0].T
+            outputs = self.module(rows.reshape(-1, *shape))
+            return build.to_loss_layout(outputs, n_outputs)[0].T
 
     rows = torch.zeros(2, int(np.prod(shape)), dtype=getattr(torch, dtype))
     try:

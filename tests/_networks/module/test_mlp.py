@@ -42,7 +42,7 @@ def test_numpy_predicts_as_torch_does(params, n_classes, dtype):
     X, y = blobs(n_classes=n_classes, dtype=dtype)
     fitted = model(MLP, module_params=params, max_epochs=3).fit(X, y)
     logits = fitted.decision_function(X)
-    expected = build.predict_logits(fitted, X)
+    expected = build.predict_outputs(fitted, X)
     assert (
         (logits.dtype, logits.shape) == (expected.dtype, expected.shape) == (dtype, expected.shape)
     )
@@ -77,7 +77,7 @@ def test_predictions_follow_a_second_fit():
     fitted = model(MLP, module_params={"width": 4}, max_epochs=2).fit(X, y)
     fitted.predict(X)
     fitted.set_params(module__width=7).fit(X[y < 2], y[y < 2])
-    assert_allclose(fitted.decision_function(X), build.predict_logits(fitted, X), rtol=1e-12)
+    assert_allclose(fitted.decision_function(X), build.predict_outputs(fitted, X), rtol=1e-12)
 
 
 def test_a_subclass_predicts_by_its_own_forward():
@@ -124,7 +124,7 @@ def test_raw_rows_are_predicted_by_the_folded_first_layer():
         assert fitted.input_offset_.shape == (encoded.shape[1],)
         assert fitted.n_features_in_ == 6
         logits = fitted.decision_function(X)
-        assert_allclose(logits, build.predict_logits(fitted, X), rtol=1e-12, atol=1e-12)
+        assert_allclose(logits, build.predict_outputs(fitted, X), rtol=1e-12, atol=1e-12)
         rows = [fitted.decision_function(X[i : i + 1]) for i in range(9)]
         assert_allclose(np.concatenate(rows), logits[:9], rtol=1e-12, atol=1e-12)
         hashed = joblib.hash(fitted)
