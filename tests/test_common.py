@@ -151,7 +151,6 @@ DISTILLED_REGRESSORS = [
     DistilledRegressor(Ridge(), TwoLayerPGDRegressor(**LONGER), augmentation=None),
     DistilledRegressor(student=DecisionTreeRegressor(max_leaf_nodes=8)),
     DistilledRegressor(LinearRegression(), LinearRegression(), alpha=0.5, cv=2),
-    DistilledRegressor(LinearRegression(), DecisionTreeRegressor(max_leaf_nodes=8), cv="in-sample"),
     DistilledRegressor(RandomForestRegressor(8), SVR(), augmentation=None),
 ]
 

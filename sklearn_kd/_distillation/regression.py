@@ -24,11 +24,6 @@ from sklearn_kd._utils.sub_estimators import (
 
 #: The alpha that "auto" compares with 0, the targets alone (docs/results.md).
 ALPHA_TO_TRY = 0.5
-#: Numbers of a teacher that are further outside the range of y than this share of its width are
-#: set to that bound. Kernels and linear models extrapolate, and one such number on a transfer row
-#: would decide the squared error of all rows. Of no teacher that was measured any label of a
-#: training row was beyond it (docs/results.md).
-RANGE_MARGIN = 0.5
 #: In-sample mean squared error, in units of the variance of y, below which labels are called
 #: memorized.
 MIN_SQUARED_DISTANCE = 1e-4
@@ -46,7 +41,7 @@ class RegressionTask(Task):
         Weighted standard deviation of each target, one for a constant. Losses of different targets
         are added in units of it.
     bounds : ndarray of float64 of shape (2, n_targets)
-        Least and largest number that a label may be.
+        Least and largest of the targets, which no label of a teacher exceeds.
     is_column : bool
         Whether ``y`` is an array of two dimensions.
     """
@@ -90,9 +85,7 @@ class RegressionTask(Task):
         weight = np.ones(len(y)) if weight is None else weight
         scale = np.atleast_1d(fit_target_units(y, weight)[1])
         columns = y.reshape(len(y), -1)
-        low, high = columns.min(axis=0), columns.max(axis=0)
-        margin = RANGE_MARGIN * (high - low)
-        bounds = np.array([low - margin, high + margin])
+        bounds = np.array([columns.min(axis=0), columns.max(axis=0)])
         return cls(np.where(scale > 0, scale, 1.0), bounds, y.ndim == 2)
 
     @property
@@ -158,6 +151,12 @@ class RegressionTask(Task):
         return self._bounded(as_numbers(teacher.predict(X), X, self.n_targets, name)), True
 
     def _bounded(self, labels):
+        """Return labels within the range of the targets.
+
+        Kernels and linear models extrapolate, and one number far away would decide the squared
+        error of all rows. The nearest number of an interval that has a target in it is never
+        further from this target.
+        """
         return np.clip(labels, *self.bounds)
 
     def as_labels(self, values, are_labels, y_encoded, weight):

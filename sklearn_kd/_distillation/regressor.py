@@ -117,9 +117,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
 
     **Transfer rows** and unlabeled rows have the teacher's number as their target.
 
-    **Outliers.** Numbers of the teacher that are outside the range of ``y`` by more than half of
-    its width are set to that bound. Kernels and linear models extrapolate, and a single number
-    far away would decide the squared error.
+    **Outliers.** Numbers of the teacher outside the range of ``y`` are set to its least or largest
+    value. Kernels and linear models extrapolate, and a single number far away would decide the
+    squared error. No label becomes worse by this for a target within the range.
 
     **Units.** Another shift and scale of ``y`` changes the units of the predictions and nothing
     else, if it does so for teacher and student. Losses of several targets are averaged in units of
