@@ -6,6 +6,7 @@ import time
 
 import joblib
 import pandas as pd
+from sklearn.base import RegressorMixin
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
@@ -21,7 +22,7 @@ FITS, MOST_FITS = {}, 40
 
 
 class Clock:
-    """Seconds that teachers have spent in ``fit`` and ``predict_proba``."""
+    """Seconds that teachers have spent in ``fit`` and in predictions."""
 
     seconds = 0.0
 
@@ -64,13 +65,15 @@ def remembering(kind):
         Clock.seconds += time.perf_counter() - start
         return self
 
-    def predict_proba(self, X):
-        start = time.perf_counter()
-        proba = kind.predict_proba(self, X)
-        Clock.seconds += time.perf_counter() - start
-        return proba
+    answer = "predict" if issubclass(kind, RegressorMixin) else "predict_proba"
 
-    return type(kind.__name__, (kind,), {"fit": fit, "predict_proba": predict_proba})
+    def predict(self, X):
+        start = time.perf_counter()
+        values = getattr(kind, answer)(self, X)
+        Clock.seconds += time.perf_counter() - start
+        return values
+
+    return type(kind.__name__, (kind,), {"fit": fit, answer: predict})
 
 
 def ordinary(teacher):
