@@ -77,6 +77,16 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         """Return the student to be cloned."""
         return self._default_student() if self.student is None else self.student
 
+    def _check_student(self):
+        """Return the student to be cloned, or raise an error if it cannot learn the labels."""
+        student = self._get_student()
+        self._task_type.student_mode(student, self)
+        return student
+
+    def _get_loss(self):
+        """Return the parameters of the loss of a native student."""
+        return self._task_type.loss_params(self)
+
     def set_params(self, **params):
         """Set parameters of this estimator, its teacher and its student.
 

@@ -275,6 +275,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     def _attributes_of_task(self, student, data, training_set, selection):
         return {"_task": data.task}
 
+    def _adopt(self, fitted, student):
+        super()._adopt(fitted, student)
+        self._task = fitted._task
+
     @numpy_inputs
     def predict(self, X):
         """Predict targets with the student.

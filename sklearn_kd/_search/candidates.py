@@ -22,7 +22,6 @@ from sklearn_kd._utils.sub_estimators import (
     inner_estimator,
     innermost_student,
     joint_student,
-    student_mode,
 )
 
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
@@ -210,7 +209,7 @@ class Candidate:
         of_student = {f"{student_prefix}{name}" for name in student.get_params(deep=False)}
         if self._distiller is not None and not self._mixes_labels():
             prefix, _ = self._distiller
-            of_student |= {f"{prefix}alpha", f"{prefix}temperature"}
+            of_student |= {f"{prefix}{name}" for name in self._distiller[1]._get_loss()}
         if self._distiller is not None:  # which may hold rows out for the student
             of_student -= {f"{student_prefix}{name}" for name in HOLDING_OUT}
         # a distiller draws a seed for a student without one, and no other
@@ -230,9 +229,8 @@ class Candidate:
         It does if labels are mixed before they reach the student, or if a prior is corrected.
         """
         _, distiller = self._distiller
-        return not (
-            distiller.augmentation is distiller.class_weight is distiller.class_prior is None
-        )
+        names = ("augmentation", "class_weight", "class_prior")
+        return any(getattr(distiller, name, None) is not None for name in names)
 
     def _alpha_of_recording(self):
         """Return an ``alpha`` for the recording student where each candidate sets its own.
@@ -260,8 +258,9 @@ class Candidate:
         if self._distiller is not None and self._mixes_labels():
             self._check_loss()  # by the student itself, so that an error names its class
         elif self._distiller is not None:
-            prefix, _ = self._distiller
-            loss = {"alpha": self._alpha_of_recording(), "temperature": 1.0}
+            prefix, distiller = self._distiller
+            loss = dict.fromkeys(distiller._get_loss(), 1.0)
+            loss["alpha"] = self._alpha_of_recording()
             prefitted.set_params(**{f"{prefix}{name}": value for name, value in loss.items()})
         return prefitted.fit(X, y, **fit_params)
 
@@ -269,7 +268,7 @@ class Candidate:
         """Raise an error for a loss of the distiller that the student cannot have."""
         _, distiller = self._distiller
         distiller._validate_params()
-        student_mode(distiller._get_student(), distiller.alpha, distiller.temperature)
+        distiller._check_student()
 
     def student_to_train(self, recording, draw_seed):
         """Return the student of this candidate, ready for joint training, and its random state.
@@ -292,8 +291,10 @@ class Candidate:
         if self._distiller is not None:
             self._check_loss()
             # labels that are mixed before reach the student with the loss that is left to it
-            loss = recording if self._mixes_labels() else self._distiller[1]
-            params = {"alpha": float(loss.alpha), "temperature": float(loss.temperature)}
+            params = self._distiller[1]._get_loss()
+            if self._mixes_labels():
+                params = {name: getattr(recording, name) for name in params}
+            params = {name: float(value) for name, value in params.items()}
         if unfitted.random_state is not None:
             student = joint_student(unfitted, params, checked)
             return student, student.random_state
@@ -345,13 +346,18 @@ def _check_nothing_is_searched(path):
     for prefix, distiller in path:
         if not isinstance(distiller, Distiller):
             continue
-        searched = [name for name in AUTO_SUBSTITUTES if getattr(distiller, name) == "auto"]
+        searched = [name for name in AUTO_SUBSTITUTES if getattr(distiller, name, None) == "auto"]
         if searched:
             found = ", ".join(f"{prefix}{name}='auto'" for name in searched)
             advice = ", ".join(f"{prefix}{name}={AUTO_SUBSTITUTES[name]}" for name in searched)
             raise ValueError(
                 f"{found} cannot be batched, since it is a search of its own: set {advice}, for "
                 "example, or put values in the grid."
+            )
+        if getattr(distiller, "quantiles", None) is not None:
+            raise ValueError(
+                f"{prefix}quantiles are calibrated by more fits of each candidate, which cannot be "
+                f"batched: set {prefix}quantiles=None, or use GridSearchCV."
             )
 
 

@@ -86,6 +86,12 @@ class Distiller(Protocol):
     def _get_student(self) -> Any:
         """Return the unfitted student, the default one where none is given."""
 
+    def _check_student(self) -> Any:
+        """Return this student, or raise an error if it cannot learn by the loss of `_get_loss`."""
+
+    def _get_loss(self) -> dict:
+        """Return the parameters of the loss that are set of a native student."""
+
     def _adopt(self, fitted, student) -> None:
         """Take the fitted attributes of another distiller, with another fitted student."""
 

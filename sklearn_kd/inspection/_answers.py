@@ -185,10 +185,3 @@ def default_distiller(teacher, student):
     """Return an unfitted distiller for a teacher and a student, either of which may be None."""
     kinds = [kind_of(each) for each in (teacher, student) if each is not None]
     return DistilledRegressor() if "regressor" in kinds[:1] else DistilledClassifier()
-
-
-def check_student(distiller):
-    """Return the student of a distiller, or raise an error if it cannot learn soft labels."""
-    student = distiller._get_student()
-    distiller._task_type.student_mode(student, distiller)
-    return student

@@ -40,7 +40,7 @@ from sklearn_kd._utils.sub_estimators import (
 )
 from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd.export import compact
-from sklearn_kd.inspection._answers import answers_of, check_student
+from sklearn_kd.inspection._answers import answers_of
 from sklearn_kd.inspection._subgroups import Partitions
 
 #: Values of the column ``model``, in the order of the lines of a fold and seed.
@@ -307,7 +307,7 @@ def measure_folds(distiller, X, y, options):
     if not (isinstance(options.n_latency, str) and options.n_latency == "auto"):
         check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
     answers = answers_of(distiller)
-    answers.check_score(check_student(distiller), options.decide_by)
+    answers.check_score(distiller._check_student(), options.decide_by)
     data, used = evaluation_rows(X, y, options.sample_weight, options.groups, answers)
     weight = None if data.weight is None else data.weight[used]
     rng = check_random_state(options.random_state)

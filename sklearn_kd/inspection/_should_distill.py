@@ -20,7 +20,7 @@ from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd._utils.warnings import warning_scope
-from sklearn_kd.inspection._answers import answers_of, check_student, default_distiller
+from sklearn_kd.inspection._answers import answers_of, default_distiller
 from sklearn_kd.inspection._class_losses import ClassLosses
 from sklearn_kd.inspection._fold_losses import (
     CrossValidationRows,
@@ -335,7 +335,7 @@ def should_distill(  # noqa: PLR0913
         teacher, student = seeded(teacher, rng), seeded(student, rng)
     distiller.set_params(teacher=teacher, student=student, random_state=seed)
     refuse_other_kinds("teacher", teacher, answers.kind)
-    check_student(distiller)
+    distiller._check_student()
     frozen = isinstance(last_step(teacher), FrozenEstimator)
 
     data = _cross_validation_rows(X, y, groups, sample_weight, answers)

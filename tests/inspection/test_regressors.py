@@ -14,16 +14,24 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_kd import DistilledClassifier, DistilledRegressor, KernelTeacherRegressor
+from sklearn_kd import (
+    DistilledClassifier,
+    DistilledRegressor,
+    KernelTeacherRegressor,
+    TwoLayerPGDRegressor,
+)
 from sklearn_kd.inspection import (
     DeferralDisplay,
     DistillationDisplay,
     DistillationReport,
     FidelityDisplay,
     IntervalDisplay,
+    WidthCurveDisplay,
     distillation_report,
     should_distill,
 )
@@ -495,6 +503,39 @@ def test_fidelity_of_a_regressor(ax):
         FidelityDisplay.from_estimator(model.without_teacher(), X, ax=ax)
     with pytest.raises(TypeError, match=r"DeferralDisplay .* a DistilledRegressor does not have"):
         DeferralDisplay.from_estimator(model, X, y, ax=ax)
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_mean_absolute_error"])
+@pytest.mark.parametrize("is_pipeline", [False, True])
+def test_a_width_curve_is_that_of_single_fits(ax, is_pipeline, scoring):
+    X, y = table()
+    network = TwoLayerPGDRegressor(max_iter=15, n_init=2, encoder=None)
+    model, name = distiller(teacher=KernelTeacherRegressor(), student=network), "student__"
+    if is_pipeline:
+        model, name = make_pipeline(StandardScaler(), model), f"distilledregressor__{name}"
+    cv = KFold(2, shuffle=True, random_state=0)
+    display = WidthCurveDisplay.from_estimator(
+        model, X, y, widths=[2, 6], seeds=[3, 11], cv=cv, scoring=scoring, ax=ax
+    )
+    frame = display.frame
+    assert len(frame) == 2 * 2 * 2 * 2 + 2
+    for width in (2, 6):
+        for labels, alpha in (("hard", 0.0), ("soft", 0.5)):
+            for seed in (3, 11):
+                params = {f"{name}width": width, f"{name}random_state": seed}
+                params[f"{name.removesuffix('student__')}alpha"] = alpha
+                single = clone(model).set_params(**params)
+                expected = cross_val_score(single, X, y, cv=cv, scoring=scoring)
+                own = frame[(frame["labels"] == labels) & (frame["seed"] == seed)]
+                own = own[own["width"] == width].sort_values("split")
+                assert_allclose(own["score"], expected, rtol=1e-7)
+    teacher = KernelTeacherRegressor()
+    if is_pipeline:
+        teacher = make_pipeline(StandardScaler(), teacher)
+    expected = cross_val_score(teacher, X, y, cv=cv, scoring=scoring)
+    of_teacher = frame[frame["labels"] == "teacher"].sort_values("split")["score"]
+    assert_allclose(of_teacher, expected, rtol=1e-9)
+    assert ax.get_ylabel() == ("R2" if scoring is None else "Negative mean absolute error")
 
 
 class WithIntervals(LinearRegression):
