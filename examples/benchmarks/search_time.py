@@ -12,6 +12,9 @@ one trained network, and restarts are counted.
 - MLPClassifier: ``GridSearchCV`` over ``MLPClassifier``, widths x restarts (``random_state``). It
   has no radius.
 
+On a table with numbers to predict these are ``TwoLayerPGDRegressor`` with the cross-validated
+predictions of boosted trees as soft targets, widths x alphas x restarts, and ``MLPRegressor``.
+
 The last two have ``n_jobs`` equal to ``--threads`` and one thread per fit, which is best for them.
 With ``--sweep`` the number of candidates and the width vary, with a single restart and fold each.
 ``--floor`` times a step of all candidates of one split, as the difference between two numbers of
@@ -26,16 +29,18 @@ import warnings
 import numpy as np
 import torch
 from _runs import environment, markdown, thread_limit
-from _tables import load_encoded
+from _tables import REGRESSION, load_encoded
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV
-from sklearn.neural_network import MLPClassifier
+from sklearn.model_selection import GridSearchCV, ParameterGrid, cross_val_predict
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier
+from sklearn_kd import BatchedGridSearchCV, TwoLayerPGDClassifier, TwoLayerPGDRegressor
 from sklearn_kd.datasets import fetch_mnist
 
 WIDTHS = [4, 6, 8, 12, 16, 20, 24, 32]
 RADII = [10.0, 100.0, None]
+ALPHAS = [0.0, 0.5, 1.0]
 RESTARTS = 4
 
 
@@ -48,8 +53,15 @@ def load(name, max_rows):
     return X[:max_rows], y[:max_rows]
 
 
-def student(epochs, batch_size, **params):
-    return TwoLayerPGDClassifier(
+def soft_targets(name, X, y):
+    """Return further arguments of ``fit``."""
+    if name not in REGRESSION:
+        return {}
+    return {"soft_targets": cross_val_predict(HistGradientBoostingRegressor(random_state=0), X, y)}
+
+
+def student(epochs, batch_size, kind=TwoLayerPGDClassifier, **params):
+    return kind(
         max_iter=epochs,
         batch_size=batch_size,
         early_stopping=False,
@@ -61,48 +73,53 @@ def student(epochs, batch_size, **params):
     )
 
 
-def mlp(epochs, batch_size):
-    return MLPClassifier(
+def mlp(epochs, batch_size, kind=MLPClassifier):
+    return kind(
         max_iter=epochs, batch_size=batch_size, tol=0, n_iter_no_change=epochs, random_state=0
     )
 
 
-def seconds_of(search, X, y):
+def seconds_of(search, X, y, **params):
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        search.fit(X, y)
+        search.fit(X, y, **params)
     return time.perf_counter() - start
 
 
-def searches(methods, widths, radii, restarts, cv, epochs, batch_size, n_jobs):
+def searches(methods, grid, restarts, cv, epochs, batch_size, n_jobs):
     """Yield name, number of models for each split, search, and threads."""
-    grid = {"width": widths, "radius": radii}
+    kinds = (TwoLayerPGDClassifier, MLPClassifier)
+    if "alpha" in grid:
+        kinds = (TwoLayerPGDRegressor, MLPRegressor)
+    widths, n_models = grid["width"], len(ParameterGrid(grid)) * restarts
     if "batched" in methods:
-        network = student(epochs, batch_size, n_init=restarts)
+        network = student(epochs, batch_size, kinds[0], n_init=restarts)
         search = BatchedGridSearchCV(network, grid, cv=cv, refit=False)
-        yield "batched", len(widths) * len(radii) * restarts, search, n_jobs
+        yield "batched", n_models, search, n_jobs
     if "one by one" in methods:
-        network = student(epochs, batch_size, n_init=restarts)
+        network = student(epochs, batch_size, kinds[0], n_init=restarts)
         search = GridSearchCV(network, grid, cv=cv, refit=False, n_jobs=n_jobs)
-        yield "one by one", len(widths) * len(radii) * restarts, search, 1
+        yield "one by one", n_models, search, 1
     if "MLPClassifier" in methods:
         grid = {
             "hidden_layer_sizes": [(width,) for width in widths],
             "random_state": list(range(restarts)),
         }
-        search = GridSearchCV(mlp(epochs, batch_size), grid, cv=cv, refit=False, n_jobs=n_jobs)
-        yield "MLPClassifier", len(widths) * restarts, search, 1
+        network = mlp(epochs, batch_size, kinds[1])
+        search = GridSearchCV(network, grid, cv=cv, refit=False, n_jobs=n_jobs)
+        yield kinds[1].__name__, len(widths) * restarts, search, 1
 
 
-def measure(title, X, y, args, methods, widths, radii, restarts, cv):
-    """Return lines of the table for one comparison."""
+def measure(title, data, args, grid, restarts, cv):
+    """Return lines of the table for one comparison of the methods on (X, y, more of ``fit``)."""
+    X, y, more = data
     n_splits, rows, per_model = (cv if isinstance(cv, int) else len(cv)), [], {}
     for name, n_models, search, threads in searches(
-        methods, widths, radii, restarts, cv, args.epochs, args.batch_size, args.threads
+        args.methods, grid, restarts, cv, args.epochs, args.batch_size, args.threads
     ):
         with thread_limit(threads):
-            seconds = seconds_of(search, X, y)
+            seconds = seconds_of(search, X, y, **({} if name.startswith("MLP") else more))
         per_model[name] = seconds / (n_models * n_splits)
         rows.append((name, n_models * n_splits, seconds))
         print(f"{title}: {name} {seconds:.1f} s", flush=True)
@@ -164,7 +181,11 @@ def main():
             lines.append(floor(title, X, y, args))
             continue
         if not args.sweep:
-            lines += measure(title, X, y, args, args.methods, WIDTHS, RADII, RESTARTS, 5)
+            grid = {"width": WIDTHS, "radius": RADII}
+            if name in REGRESSION:
+                grid = {"width": WIDTHS, "alpha": ALPHAS}
+            data = X, y, soft_targets(name, X, y)
+            lines += measure(title, data, args, grid, RESTARTS, 5)
             continue
         half = [(np.arange(0, len(X), 2), np.arange(1, len(X), 2))]
         for width in args.widths:
@@ -172,7 +193,8 @@ def main():
                 radii = list(np.geomspace(10, 1000, count))
                 what = f"{title}, {count} of width {width}"
                 # MLPClassifier has no radius, and restarts take as long
-                lines += measure(what, X, y, args, args.methods, [width], radii, 1, half)
+                grid = {"width": [width], "radius": radii}
+                lines += measure(what, (X, y, {}), args, grid, 1, half)
     print(environment(f"{args.threads} thread(s)"))
     print(f"{args.epochs} epochs, minibatches of {args.batch_size}, float32.\n")
     header = ["data", "method", "models", "s", "ms per model", "this / batched"]

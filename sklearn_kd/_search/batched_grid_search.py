@@ -47,12 +47,12 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     Parameters
     ----------
     estimator : TwoLayerPGDClassifier, TwoLayerPGDRegressor, distiller or Pipeline
-        A distiller such as DistilledClassifier has one of these networks as its student, and a
-        pipeline ends with one of the others. The estimator must not have callbacks, which cannot
-        follow a joint training. Set them on the search.
+        A distiller, DistilledClassifier or DistilledRegressor, has one of these networks as its
+        student, and a pipeline ends with one of the others. The estimator must not have callbacks,
+        which cannot follow a joint training. Set them on the search.
     param_grid : dict or list of dict
         As for GridSearchCV. Any parameter may vary, except that ``alpha``, ``temperature`` and
-        ``augmentation`` of a DistilledClassifier must not be "auto", which is a search itself.
+        ``augmentation`` of a distiller must not be "auto", which is a search itself.
         Networks share matrix products if they read the same inputs in the same minibatches. Those
         that differ in one of the following parameters train in turn: ``batch_size``,
         ``optimizer``, whether ``learning_rate`` is a number (which changes the optimizer "auto"),

@@ -6,6 +6,7 @@ in which it is equal. A `RecordingStudent` in the place of the student keeps the
 this fit makes, and the students are trained on it jointly.
 """
 
+import warnings
 from numbers import Integral, Real
 
 import joblib
@@ -23,6 +24,7 @@ from sklearn_kd._utils.sub_estimators import (
     innermost_student,
     joint_student,
 )
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
 AUTO_SUBSTITUTES = {"student": None, "alpha": 0.5, "temperature": 1.0, "augmentation": None}
@@ -287,7 +289,10 @@ class Candidate:
         random_state : int, RandomState instance or None
         """
         unfitted, params = innermost_student(self.estimator), {}
-        checked, _ = recording.training_set(unfitted)
+        with warnings.catch_warnings():
+            if self._distiller is not None:  # which has checked the soft targets of the user
+                warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
+            checked, _ = recording.training_set(unfitted)
         if self._distiller is not None:
             self._check_loss()
             # labels that are mixed before reach the student with the loss that is left to it
@@ -336,8 +341,8 @@ def _check_student(path):
         found = " > ".join(type(estimator).__name__ for _, estimator in path)
         raise TypeError(
             "BatchedGridSearchCV trains a TwoLayerPGDClassifier or a TwoLayerPGDRegressor, alone, "
-            "as the student of a distiller such as DistilledClassifier, or as the last step of a "
-            f"Pipeline of either; got {found}. Use GridSearchCV for others."
+            "as the student of a DistilledClassifier or a DistilledRegressor, or as the last step "
+            f"of a Pipeline of either; got {found}. Use GridSearchCV for others."
         )
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    DistilledRegressor,
     TwoLayerPGDClassifier,
     TwoLayerPGDRegressor,
 )
@@ -34,6 +35,12 @@ def distilled(teacher=None, inner=None, **options):
     return DistilledClassifier(teacher, student() if inner is None else inner, **options)
 
 
+def distilled_regressor(teacher=None, inner=None, **options):
+    teacher = Ridge() if teacher is None else teacher
+    options = {"alpha": 0.5, "augmentation": None, "random_state": 0, **options}
+    return DistilledRegressor(teacher, regressor() if inner is None else inner, **options)
+
+
 def batched(estimator=None, grid=WIDTHS, **options):
     estimator = student() if estimator is None else estimator
     return BatchedGridSearchCV(estimator, grid, **{"cv": 3, **options})
@@ -46,7 +53,7 @@ def table(n_classes=3, n=90, seed=0):
 def numbers(n=90, seed=0, n_targets=None):
     """Rows of `table`, with a number that bends along them."""
     X, y_encoded = table(n=n, seed=seed)
-    y = np.abs(X[:, 0]) + 0.3 * y_encoded + X[:, 1] ** 2
+    y = np.abs(X[:, 0]) + X[:, 2] + 0.3 * y_encoded + X[:, 1] ** 2
     return X, y if n_targets is None else np.stack([y - k * X[:, 2] for k in range(n_targets)], 1)
 
 

@@ -19,7 +19,7 @@ from sklearn_kd._networks.two_layer import joint_training, stacked
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd.exceptions import DivergenceError
 from tests._helpers.estimators import fitted_names
-from tests._helpers.searches import batched, distilled, student, table
+from tests._helpers.searches import batched, distilled, distilled_regressor, student, table
 
 
 @pytest.mark.parametrize("error_score", [np.nan, -7.0])
@@ -111,6 +111,8 @@ class Sines(TwoLayerPGDClassifier):
         batched(),
         make_pipeline(student(), "passthrough"),
         distilled(inner=distilled()),  # which of the two sets alpha?
+        distilled_regressor(inner=LogisticRegression()),
+        distilled_regressor(inner=distilled_regressor()),
         Sines(),  # a fit of its own would be passed over
     ],
 )

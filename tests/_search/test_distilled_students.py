@@ -11,7 +11,14 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import BatchedGridSearchCV, DistilledClassifier
 from tests._helpers.data import FIXED
-from tests._helpers.searches import assert_same_search, distilled, student
+from tests._helpers.searches import (
+    assert_same_search,
+    distilled,
+    distilled_regressor,
+    numbers,
+    regressor,
+    student,
+)
 from tests._helpers.selection import network, overlapping
 
 
@@ -84,6 +91,35 @@ def test_batched_searches_are_grid_searches(name):
     assert best.alpha_ == search.best_params_["alpha"]
 
 
+@pytest.mark.parametrize("augmentation", [None, "munge", "gibbs"])
+@pytest.mark.parametrize("n_targets", [None, 2])
+def test_batched_searches_over_regressors_are_grid_searches(augmentation, n_targets):
+    X, y = numbers(120, n_targets=n_targets)
+    inner = regressor(max_iter=15, early_stopping=False)
+    model = distilled_regressor(inner=inner, augmentation=augmentation)
+    if augmentation is not None:
+        model.set_params(n_augmented=80)
+    grid = [
+        {"alpha": [0.0, 0.4, 1.0], "student__width": [2, 4]},
+        {"student__loss": ["huber"], "teacher__alpha": [0.1, 100.0]},
+    ]
+    params = {"sample_weight": np.linspace(0.5, 2, 120)}
+    search = assert_same_search(model, grid, (X, y), params, atol=1e-6, cv=2, scoring=None)
+    assert len(np.unique(search.cv_results_["mean_test_score"].round(6))) > 6
+    best = search.best_estimator_
+    assert best.n_augmented_ == (0 if augmentation is None else 80)
+    assert best.alpha_ == search.best_params_.get("alpha", 0.5)
+    assert best.predict(X).shape == y.shape
+
+
+def test_batched_searches_over_regressors_name_all_that_is_auto():
+    X, y = numbers()
+    model = distilled_regressor(alpha="auto", augmentation="auto")
+    text = "alpha='auto', augmentation='auto' cannot be batched.*set alpha=0.5, augmentation=None"
+    with pytest.raises(ValueError, match=text):
+        BatchedGridSearchCV(model, {"student__width": [2, 4]}, cv=2).fit(X, y)
+
+
 #: The networks of these searches are trained for 25 epochs.
 SHORT = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -113,10 +149,31 @@ def test_groups_reach_the_students_of_each_split(cv, augmentation):
 
 
 @SHORT
+@pytest.mark.parametrize("cv", ["auto", GroupKFold(3)], ids=str)
+def test_groups_and_soft_targets_reach_the_regressors_of_each_split(cv):
+    X, y = numbers(120)
+    params = {"groups": np.arange(120) // 4, "soft_targets": 0.9 * y}
+    with config_context(enable_metadata_routing=True):
+        model = distilled_regressor(cv=cv).set_fit_request(groups=True)
+        grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
+        options = {"cv": GroupKFold(3), "fit_params": {"groups": params["groups"]}}
+        search = assert_same_search(model, grid, (X, y), **options)
+        assert search.best_estimator_.label_source_ == "cv"
+        model.set_fit_request(soft_targets=True)
+        options["fit_params"] = params
+        search = assert_same_search(model, grid, (X, y), **options)
+        assert search.best_estimator_.label_source_ == "given"
+    pipeline = make_pipeline(StandardScaler(), distilled_regressor())
+    assert_same_search(pipeline, {"distilledregressor__alpha": [0.0, 0.5, 1.0]}, (X, y))
+
+
+@SHORT
 def test_groups_without_routing_are_for_the_splitter_as_in_grid_search():
     X, y, groups = grouped_table()
     options = {"cv": GroupKFold(3), "fit_params": {"groups": groups}}
     assert_same_search(distilled(), {"student__width": [2, 4]}, (X, y), **options)
+    data = X, X[:, 0] + y
+    assert_same_search(distilled_regressor(), {"student__width": [2, 4]}, data, **options)
 
 
 @SHORT
@@ -133,6 +190,13 @@ def test_validation_rows_reach_the_students_as_they_are(is_routed):
         grid = {"alpha": [0.5, 1.0], "student__width": [2, 4]}
         assert_same_search(model, grid, (X, y), fit_params=rows)
         assert_same_search(network, {"width": [2, 4]}, (X, y), fit_params=rows)
+        model, network, data = distilled_regressor(), regressor(), (X, X[:, 0] + y)
+        if is_routed:
+            for each in (model, network):
+                each.set_fit_request(**dict.fromkeys(rows, True))
+        rows = {**rows, "y_val": X_val[:, 0] + y_val}
+        assert_same_search(model, grid, data, fit_params=rows)
+        assert_same_search(network, {"width": [2, 4]}, data, fit_params=rows)
 
 
 @SHORT
@@ -143,10 +207,11 @@ def test_rows_in_time_are_held_out_as_in_grid_search():
         "student__early_stopping": [True, False],
         "student__validation_fraction": [0.1, 0.3],
     }
-    model = distilled(cv=TimeSeriesSplit(3))
-    search = assert_same_search(model, grid, (X, y), cv=TimeSeriesSplit(2))
-    losses = search.cv_results_["mean_test_score"]
-    assert len(np.unique(losses.round(9))) > 4  # of stopping early with each fraction, or not
+    for model, target in ((distilled, y), (distilled_regressor, X[:, 0] + y)):
+        model = model(cv=TimeSeriesSplit(3))
+        search = assert_same_search(model, grid, (X, target), cv=TimeSeriesSplit(2))
+        losses = search.cv_results_["mean_test_score"]
+        assert len(np.unique(losses.round(9))) > 4  # of stopping early with each fraction, or not
 
 
 @SHORT
