@@ -43,8 +43,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         its own. None is ``TwoLayerPGDRegressor()``.
     alpha : float or "auto", default="auto"
         Weight of the teacher's numbers. Targets have the weight ``1 - alpha``. "auto" selects from
-        0 and 0.5 on held-out rows, see Notes. A value above 1 extrapolates from the targets beyond
-        the teacher, against noise in the targets [1]_.
+        0, 0.5 and 1 on held-out rows, see Notes. A value above 1 extrapolates from the targets
+        beyond the teacher, against noise in the targets [1]_.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
 
@@ -107,8 +107,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     on the targets of the held-out rows. For a student with an absolute, Huber or quantile loss it
     is the pinball loss at the quantile that it predicts, in units of the standard deviation of
     ``y``. Targets alone are selected only if they are better by a number of standard errors, which
-    is smaller for a teacher whose own loss is above that of the student of targets alone. Students
-    are fitted one by one on a quarter of the rows. If ``cv`` is a splitter or an iterable of
+    is smaller for a teacher whose own loss is above that of the student of targets alone. The
+    candidates of a TwoLayerPGDRegressor train jointly, on three quarters of the rows. Other
+    students are fitted one by one on a quarter of the rows. Transfer rows are tried with
+    ``alpha=0.5``. If ``cv`` is a splitter or an iterable of
     splits, the last split says which rows are held out.
 
     Nothing is held out from fewer than 100 distinct rows, if all targets are equal, or if ``cv``
@@ -133,8 +135,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
 
     **Cost.** The teacher is fitted on all rows. If it has no out-of-sample values of its own, it
     is fitted five more times on 4/5 of the rows. The selection adds the same fits of the teacher on
-    the rows that are not held out, and a fit of the student for each of targets alone, soft labels
-    and transfer rows.
+    the rows that are not held out, and a fit of the student for each of targets alone, two values
+    of ``alpha``, and transfer rows.
 
     **Metadata.** Without metadata routing, sample weights are passed to the last steps of
     pipelines only. The labels are made inside ``fit``, so that a search leaks nothing through the
@@ -144,8 +146,6 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     ----------
     .. [1] R. Das, S. Sanghavi (2023). Understanding self-distillation in the presence of label
        noise. arXiv:2301.13304.
-    .. [2] M. R. U. Saputra, P. P. B. de Gusmao, Y. Almalioglu, A. Markham, N. Trigoni (2019).
-       Distilling knowledge from a deep pose regressor network. arXiv:1908.00858.
 
     Examples
     --------

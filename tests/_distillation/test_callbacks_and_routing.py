@@ -1,7 +1,5 @@
 """Callbacks and metadata routing of DistilledClassifier."""
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -9,41 +7,11 @@ from sklearn.base import clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_kd.exceptions import NoGainWarning
-from tests._helpers.distillation import Interrupted, distil, labels_of, three_classes
+from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import PropagatedRecorder, SoftmaxStudent
-
-
-def test_callbacks_see_two_labeled_subtasks():
-    X, y = three_classes()
-    model = distil(DecisionTreeClassifier(), DecisionTreeClassifier(), cv=3)
-    recorder = PropagatedRecorder(0)
-    model.set_callbacks(recorder).fit(X, y)
-    tasks = ["fit-teacher", "fit-student"]
-    assert [name for name, _ in recorder.begun] == ["fit", *tasks]
-    assert [name for name, _ in recorder.ended] == [*tasks, "fit"]
-    assert recorder.setups == 0
-    assert recorder.scores == [model.score(X, y)] * 2
-    recorder.begun.clear()
-    model.fit(X, y, soft_targets=model.predict_proba(X))
-    assert [name for name, _ in recorder.begun] == ["fit", *tasks]
-
-
-def test_callbacks_see_the_comparison_of_settings():
-    X, y = three_classes()
-    model = distil(GaussianNB(), DecisionTreeClassifier(max_depth=3), alpha="auto")
-    recorder = PropagatedRecorder()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoGainWarning)
-        model.set_callbacks(recorder).fit(X, y)
-    tasks = ["select-setting", "fit-teacher", "fit-student"]
-    assert [name for name, _ in recorder.begun] == ["fit", *tasks]
-    assert [name for name, _ in recorder.ended] == [*tasks, "fit"]
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
@@ -58,15 +26,6 @@ def test_callbacks_reach_the_sub_estimators(in_pipeline):
     merged = [source for name, source in recorder.begun if source is not None]
     assert merged == ["fit-teacher", "fit-student"]
     assert "_skl_callbacks" not in vars(model.teacher_)
-    assert recorder.setups == 0
-
-
-def test_callbacks_are_torn_down_after_an_error():
-    X, y = three_classes()
-    recorder = PropagatedRecorder()
-    model = distil(Interrupted(), LogisticRegression()).set_callbacks(recorder)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
     assert recorder.setups == 0
 
 

@@ -1,6 +1,5 @@
 """DistilledClassifier as an estimator: inputs, errors, persistence and reproducibility."""
 
-import copy
 import pickle
 import re
 import subprocess
@@ -10,10 +9,8 @@ import warnings
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -21,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
 from tests._helpers.data import FIXED, blobs
-from tests._helpers.distillation import Interrupted, distil, three_classes
+from tests._helpers.distillation import distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
 
 
@@ -104,57 +101,6 @@ def test_clear_errors():
         distil(logistic, logistic).fit(X, y, groups=y)
 
 
-@pytest.mark.parametrize("interrupted", ["teacher", "student"])
-def test_interrupt_is_raised_on_and_leaves_nothing_half_fitted(interrupted):
-    X, y = three_classes()
-    model = distil(LogisticRegression(), LogisticRegression())
-    broken = clone(model).set_params(**{interrupted: Interrupted()})
-    before = set(vars(broken))
-    with pytest.raises(KeyboardInterrupt):
-        broken.fit(X, y)
-    assert set(vars(broken)) == before
-    with pytest.raises(NotFittedError):
-        broken.predict(X)
-    # a fit that worked before stays whole
-    fitted = model.fit(X, y)
-    proba, state = fitted.predict_proba(X), dict(vars(fitted))
-    fitted.set_params(**{interrupted: Interrupted()})
-    with pytest.raises(KeyboardInterrupt):
-        fitted.fit(X[:, :1], np.where(y == 0, 7, y))
-    np.testing.assert_array_equal(fitted.predict_proba(X), proba)
-    assert {k for k in vars(fitted) if vars(fitted)[k] is not state[k]} == {interrupted}
-
-
-def test_without_teacher():
-    X, y = three_classes()
-    model = distil(
-        RandomForestClassifier(50, random_state=0), LogisticRegression(), temperature=2.0
-    ).fit(X, y)
-    small = model.without_teacher()
-    assert len(pickle.dumps(small)) < 0.1 * len(pickle.dumps(model))
-    assert not hasattr(small, "teacher_")
-    assert small.teacher is None
-    assert hasattr(model, "teacher_")
-    again = pickle.loads(pickle.dumps(small))
-    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-    again.fit(X, y, soft_targets=model.predict_proba(X))  # needs none
-    assert again.label_source_ == "given"
-    with config_context(enable_metadata_routing=True):
-        again.fit(X, y, soft_targets=model.predict_proba(X))
-    with pytest.raises(NotFittedError):
-        clone(model).without_teacher()
-
-
-def test_without_teacher_holds_one_student():
-    X, y = three_classes()
-    forest = RandomForestClassifier(50, random_state=0).fit(X, y)  # as student, by mistake fitted
-    model = distil(LogisticRegression(), forest).fit(X, y)
-    small = model.without_teacher()
-    assert not hasattr(small.student, "estimators_")
-    assert len(model.student.estimators_) == 50  # the user's own is left alone
-    assert len(pickle.dumps(small)) < 1.1 * len(pickle.dumps(model.student_))
-
-
 def test_torch_stays_away_from_fits_without_it():
     code = """
 import sys
@@ -166,28 +112,6 @@ model.predict_proba(X)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_pickle_copy_and_clone():
-    X, y = three_classes(names=["a", "b", "c"])
-    model = distil(LogisticRegression(), SoftmaxStudent(l2=1e-3)).fit(X, y)
-    stored = pickle.dumps(model)
-    assert b"torch" not in stored
-    for other in (pickle.loads(stored), copy.deepcopy(model)):
-        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
-    assert not hasattr(clone(model), "student_")
-
-
-@pytest.mark.slow
-def test_same_seed_same_fit_whatever_n_jobs():
-    X, y = three_classes()
-    model = distil(LogisticRegression(), LogisticRegression(), random_state=3)
-    first = clone(model).fit(X, y).predict_proba(X)
-    np.testing.assert_array_equal(clone(model).fit(X, y).predict_proba(X), first)
-    two = clone(model).set_params(n_jobs=2).fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(two, first, rtol=1e-9)
-    other = clone(model).set_params(random_state=4).fit(X, y).predict_proba(X)
-    assert not np.array_equal(other, first)
 
 
 def test_one_seed_makes_teacher_and_student_reproducible():
@@ -204,16 +128,6 @@ def test_one_seed_makes_teacher_and_student_reproducible():
     assert model.fit(X, y).student_.random_state == 7
     model.set_params(random_state=None)
     assert model.fit(X, y).teacher_[-1].random_state is None
-
-
-def test_verbose(capsys):
-    X, y = three_classes()
-    distil(LogisticRegression(), LogisticRegression(), verbose=1).fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert "'cv'" in lines[0]
-    assert "LogisticRegression" in lines[1]
-    assert all(re.search(r" \d+\.\d s$", line) for line in lines)
 
 
 @pytest.mark.parametrize(

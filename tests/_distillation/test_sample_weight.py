@@ -7,32 +7,12 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 from tests._helpers.distillation import distil, three_classes
 from tests._helpers.estimators import SoftmaxStudent
-
-
-@pytest.mark.parametrize("cv", ["auto", 3, "explicit", "predefined"])
-def test_zero_weight_is_absence(cv):
-    X, y = three_classes()
-    rng = np.random.default_rng(0)
-    w = rng.integers(0, 3, len(y)).astype(float)
-    groups = rng.integers(0, 3, len(y))
-    keep = w > 0
-    cv_all = cv_kept = cv
-    if cv == "explicit":
-        cv_all = [(np.flatnonzero(groups != g), groups == g) for g in range(3)]
-        cv_kept = [(groups[keep] != g, np.flatnonzero(groups[keep] == g)) for g in range(3)]
-    elif cv == "predefined":
-        cv_all, cv_kept = PredefinedSplit(groups), PredefinedSplit(groups[keep])
-    model = distil(LogisticRegression(), LogisticRegression(), random_state=0)
-    first = clone(model).set_params(cv=cv_all).fit(X, y, sample_weight=w)
-    second = clone(model).set_params(cv=cv_kept).fit(X[keep], y[keep], sample_weight=w[keep])
-    np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), rtol=1e-9)
-    np.testing.assert_array_equal(first.teacher_.coef_, second.teacher_.coef_)
 
 
 def test_explicit_splits_beyond_the_rows_are_an_error():

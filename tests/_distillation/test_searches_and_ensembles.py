@@ -168,19 +168,6 @@ def test_batched_grids_over_parameters_of_default_estimators():
     assert batched.best_estimator_.student_.max_iter == 3
 
 
-def test_parameters_of_default_estimators_are_set_on_new_ones():
-    model = DistilledClassifier().set_params(student__width=8)
-    assert model.student.width == 8
-    assert model.teacher is None
-    model.set_params(student=None, student__max_iter=7)
-    assert model.student.width == 64
-    assert model.student.max_iter == 7
-    with pytest.raises(ValueError, match="Invalid parameter 'widht' for estimator TwoLayerPGD"):
-        model.set_params(student__widht=8)
-    with pytest.raises(ValueError, match="Invalid parameter 'studnet'"):
-        model.set_params(studnet__width=8)
-
-
 def test_explicit_splits_inside_a_cross_validation_are_an_error_that_names_a_splitter():
     X, y = three_classes()
     splits = list(StratifiedKFold(3).split(X, y))

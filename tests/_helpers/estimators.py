@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_kd import DistilledClassifier
+from sklearn_kd._utils.protocols import Distiller
 
 
 class SoftmaxStudent(ClassifierMixin, BaseEstimator):
@@ -152,7 +152,7 @@ class PropagatedRecorder(Recorder):
 
     def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
         self.ended.append((context.task_name, context.source_task_name))
-        if fitted_estimator is not None and isinstance(estimator, DistilledClassifier):
+        if fitted_estimator is not None and isinstance(estimator, Distiller):
             self.scores.append(fitted_estimator.score(X, y))
 
 
