@@ -10,16 +10,15 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
 ROUNDING = 64 * np.finfo(np.float64).eps
 
 
-def answers_of(model, X, spec):
+def answers_of(model, X, spec=None):
     """Return what a model answers to rows, in float64.
 
     Parameters
     ----------
     model : classifier, regressor or CompactModel
     X : DataFrame or array-like of shape (n_samples, n_features)
-    spec : dict
-        ``answer`` of the description of the model, which says whether it predicts numbers and
-        whether it predicts quantiles.
+    spec : dict, default=None
+        ``answer`` of the description of the model, which says whether it has learned quantiles.
 
     Returns
     -------
@@ -27,13 +26,13 @@ def answers_of(model, X, spec):
         Probabilities. Of a regressor its predictions, followed by its quantiles, which a pipeline
         or a search around it does not predict.
     """
-    if spec["kind"] != "numbers":
+    if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(X), dtype=np.float64)
     numbers = np.asarray(model.predict(X), dtype=np.float64)
-    shape = len(numbers), spec["n_targets"] or 1, -1
-    parts = [numbers.reshape(shape)]
-    if spec["quantiles"] is not None and hasattr(model, "predict_quantiles"):
-        parts.append(model.predict_quantiles(X).reshape(shape))
+    numbers = numbers.reshape(len(numbers), -1, 1)
+    parts = [numbers]
+    if spec is not None and spec["quantiles"] is not None and hasattr(model, "predict_quantiles"):
+        parts.append(model.predict_quantiles(X).reshape(*numbers.shape[:2], -1))
     return np.concatenate(parts, axis=2)
 
 
@@ -55,18 +54,28 @@ def deviation(expected):
     return np.where(unit > 0, unit, 1.0)
 
 
-def tolerated_change(dtype, expected, spec, arrays):
-    """Return the `largest_change` that weights of a dtype may make.
+def tolerated_change(tolerance, expected, spec=None, arrays=None):
+    """Return the `largest_change` that rounded weights may make.
 
     Numbers have the size of the deviations of predictions, and that of the scale of the model,
     which for a network is the deviation of the targets: a network that has learned little adds
     numbers of this size, which are rounded, although their sums hardly vary.
+
+    Parameters
+    ----------
+    tolerance : float
+        Relative to the size.
+    expected : ndarray
+        Of `answers_of` the model.
+    spec, arrays : dict and list, optional
+        Description of the answer, which tells the scale.
     """
-    tolerance = TOLERANCE[dtype]
     if expected.ndim == 2:
         return tolerance
-    unit = deviation(expected)
-    size = np.maximum(_scale(spec, arrays).reshape(len(unit), -1).max(axis=1) / unit, 1.0)
+    size, unit = 1.0, deviation(expected)
+    if spec is not None:
+        scale = _scale(spec, arrays).reshape(len(unit), -1).max(axis=1)
+        size = np.maximum(scale / unit, 1.0)
     rounding = ROUNDING * np.abs(expected).max(axis=(0, 2)) / unit
     return float((tolerance * size + rounding).max())
 
@@ -79,8 +88,8 @@ def _scale(spec, arrays):
     return scale * (_scale(inner, arrays) if inner["kind"] == "numbers" else 1.0)
 
 
-def name_of_answer(spec):
-    """Return how messages call an answer, and its unit."""
-    if spec["kind"] != "numbers":
-        return "a probability", ""
-    return "a prediction", " standard deviations of the predictions"
+def name_of_answer(answers):
+    """Return how messages call an answer and several of them, and their unit."""
+    if answers.ndim == 2:
+        return "a probability", "probabilities", ""
+    return "a prediction", "predictions", " standard deviations of the predictions"

@@ -67,10 +67,10 @@ def compact(model, X=None, y=None, *, dtype="float32", max_change=0.01):
     largest, bound = largest_change(found, expected), max_change
     advice = "take another dtype, or a larger max_change"
     if dtype in TOLERANCE:
-        bound = tolerated_change(dtype, expected, answer, arrays)
+        bound = tolerated_change(TOLERANCE[dtype], expected, answer, arrays)
         advice = "please report this"
     if not largest <= bound:
-        what, unit = name_of_answer(answer)
+        what, _, unit = name_of_answer(expected)
         raise ValueError(
             f"weights of {dtype} change {what} of the rows X by {largest:.2g}{unit}, more "
             f"than {bound:g}: {advice}."

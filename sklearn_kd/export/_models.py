@@ -66,7 +66,7 @@ class ModelWriter:
     models : dict, default=None
         Functions that describe a model, by its class, in place of those of ``MODELS``.
     describe_other : callable, default=None
-        From a model that reads the raw columns, and the error that says why it has no
+        From the writer, a model that reads the raw columns, and the error that says why it has no
         description, to a description.
     """
 
@@ -111,7 +111,7 @@ class ModelWriter:
         except ExportError as error:
             if self._describe_other is None or columns != raw_columns(len(columns)):
                 raise
-            return self._describe_other(model, error)
+            return self._describe_other(self, model, error)
 
     def reader(self, source):
         """Return the description of a source of a first layer."""

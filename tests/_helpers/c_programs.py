@@ -17,20 +17,18 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C comp
 WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"]
 WRAPPER = """
 #include "{name}.h"
-int {name}_c_proba(const {name}_row *row, double *proba);
-int {name}_c_label(const {name}_row *row, int *label);
 const char *{name}_c_column(int i);
-int {name}_c_proba(const {name}_row *row, double *proba)
-{{
-    return {name}_predict_proba(row, proba);
-}}
-int {name}_c_label(const {name}_row *row, int *label)
-{{
-    return {name}_predict(row, label);
-}}
 const char *{name}_c_column(int i)
 {{
     return {column};
+}}
+"""
+#: A function of a header, with a name that a library shows.
+FUNCTION = """
+int {name}_c_{function}(const {name}_row *row, {kind} *answer);
+int {name}_c_{function}(const {name}_row *row, {kind} *answer)
+{{
+    return {name}_{function}(row, answer);
 }}
 """
 
@@ -43,10 +41,9 @@ class CompiledModel:
     library : ctypes.CDLL
     name : str
     header : str
-    n_classes : int
     """
 
-    def __init__(self, library, name, header, n_classes):
+    def __init__(self, library, name, header):
         struct = re.search(r"typedef struct \{\n((?:    .*\n)*)\} \w+_row;", header).group(1)
         kinds = {"double": ctypes.c_double, "const char *": ctypes.c_char_p}
         fields = re.findall(r"^    (double|const char \*) ?(\w+); /\*", struct, re.MULTILINE)
@@ -56,33 +53,42 @@ class CompiledModel:
         class Row(ctypes.Structure):
             _fields_ = [(field, kinds[kind]) for kind, field in fields]
 
-        self._row, self._n_classes = Row, n_classes
-        self._proba, self._label = (
-            getattr(library, f"{name}_c_{what}") for what in ("proba", "label")
-        )
+        self._row, self._counts = Row, counts_of(header)
+        self._functions = {
+            function: (getattr(library, f"{name}_c_{function}"), kind, n)
+            for function, (kind, n) in functions_of(self._counts).items()
+        }
         column = getattr(library, f"{name}_c_column")
         column.restype = ctypes.c_char_p
         self.columns = [column(i).decode() for i in range(len(fields))]
 
-    def proba_or_code(self, cells):
-        """Return the probabilities of the cells of the struct, or the code of a refused one."""
-        row = self._row(*map(self._cell, cells, self.is_text))
-        proba, label = (ctypes.c_double * self._n_classes)(), ctypes.c_int(-1)
-        code = self._proba(ctypes.byref(row), proba)
-        assert self._label(ctypes.byref(row), ctypes.byref(label)) == code
-        if code:
-            assert label.value == -1
-            return code
-        assert label.value == np.argmax(proba)
-        return np.array(proba)
+    def answer_or_code(self, cells):
+        """Return the answer to the cells of the struct, or the code of a refused one.
 
-    def predict_proba(self, X):
-        """Return the probabilities of a table, or of an array whose columns have no names."""
+        It is the probabilities, or the numbers and then the quantiles.
+        """
+        row = self._row(*map(self._cell, cells, self.is_text))
+        found, codes = {}, set()
+        for name, (function, kind, n) in self._functions.items():
+            found[name] = ({"int": ctypes.c_int, "double": ctypes.c_double}[kind] * n)(*[-7] * n)
+            codes.add(function(ctypes.byref(row), found[name]))
+        assert len(codes) == 1
+        found = {name: np.array(answer) for name, answer in found.items()}
+        if codes != {0}:
+            assert all((answer == -7).all() for answer in found.values())
+            return codes.pop()
+        if "CLASSES" in self._counts:
+            assert found["predict"] == found["predict_proba"].argmax()
+            return found["predict_proba"]
+        return np.concatenate(list(found.values()))
+
+    def answers(self, X):
+        """Return the answers to a table, or to an array whose columns have no names."""
         if not hasattr(X, "columns"):
             X = pd.DataFrame(X).add_prefix("x")
-        found = [self.proba_or_code(cells) for cells in X[self.columns].itertuples(index=False)]
+        found = [self.answer_or_code(cells) for cells in X[self.columns].itertuples(index=False)]
         assert all(isinstance(each, np.ndarray) for each in found), "a cell is refused"
-        return np.array(found).reshape(len(X), self._n_classes)
+        return np.array(found).reshape(len(X), -1)
 
     @staticmethod
     def _cell(cell, is_text):
@@ -93,14 +99,29 @@ class CompiledModel:
         return cell.encode() if is_text else float(cell)
 
 
-def compiled(headers, n_classes, folder, *, options=("-O0",)):
+def counts_of(header):
+    """Return the numbers that a header defines, such as that of classes."""
+    found = re.findall(r"^#define \w+_N_([A-Z]+) (\d+)$", header, re.MULTILINE)
+    return {name: int(count) for name, count in found}
+
+
+def functions_of(counts):
+    """Return the functions of a header, with the type and the number of what they write."""
+    if "CLASSES" in counts:
+        return {"predict_proba": ("double", counts["CLASSES"]), "predict": ("int", 1)}
+    found = {"predict": ("double", counts["TARGETS"])}
+    if "QUANTILES" in counts:
+        found["predict_quantiles"] = "double", counts["TARGETS"] * counts["QUANTILES"]
+    return found
+
+
+def compiled(headers, folder, *, options=("-O0",)):
     """Return the compiled models of headers, which are one translation unit.
 
     Parameters
     ----------
     headers : dict of str to str
         Of the name of each model.
-    n_classes : int
     folder : Path
     options : sequence of str
         Of the compiler. Its warnings are errors.
@@ -115,15 +136,15 @@ def compiled(headers, n_classes, folder, *, options=("-O0",)):
         (folder / f"{name}.h").write_text(header, encoding="ascii")
         column = f"{name}_columns[i]" if f"{name}_columns[" in header else "i ? NULL : NULL"
         sources.append(WRAPPER.format(name=name, column=column))
+        for function, (kind, _) in functions_of(counts_of(header)).items():
+            sources.append(FUNCTION.format(name=name, function=function, kind=kind))
     source, library = folder / "models.c", folder / "models.so"
     source.write_text("".join(sources))
     run_compiler(
         ["-std=c99", *WARNINGS, "-Werror", *options, "-shared", "-fPIC", source, "-lm"], library
     )
     loaded = ctypes.CDLL(str(library))
-    return {
-        name: CompiledModel(loaded, name, header, n_classes) for name, header in headers.items()
-    }
+    return {name: CompiledModel(loaded, name, header) for name, header in headers.items()}
 
 
 def run_compiler(arguments, output, compiler=None):

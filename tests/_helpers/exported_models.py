@@ -302,7 +302,7 @@ def expected_answers(model, X):
         return model.predict_proba(X)
     numbers = np.asarray(model.predict(X), dtype=np.float64)
     parts = [numbers.reshape(len(numbers), -1)]
-    if hasattr(model, "predict_quantiles"):
+    if getattr(model, "quantiles_", None) is not None:
         parts.append(model.predict_quantiles(X).reshape(len(numbers), -1))
     return np.column_stack(parts)
 

@@ -6,21 +6,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    QuantileRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neural_network import MLPClassifier
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -35,19 +50,21 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.svm import SVR
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
     KernelTeacher,
+    KernelTeacherRegressor,
     ModuleClassifier,
     SelfDistillClassifier,
     TableEncoder,
 )
 from sklearn_kd.export import compact, to_c, to_onnx
 from sklearn_kd.modules import MLP, SmallCNN
-from tests._helpers.exported_models import network
+from tests._helpers.exported_models import network, regressor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "deployment.md"
 NETWORK = network(encoder=None)
@@ -75,6 +92,31 @@ MODELS = {
     "`GradientBoostingClassifier`": GradientBoostingClassifier(**TREES),
     "`MLPClassifier`": MLPClassifier((4,), max_iter=10, random_state=0),
     "`GaussianNB`": GaussianNB(),
+}
+NUMBERS = regressor(encoder=None)
+REGRESSORS = {
+    "`TwoLayerPGDRegressor`": NUMBERS,
+    "`KernelTeacherRegressor`": KernelTeacherRegressor(),
+    "`BatchedGridSearchCV` of a regressor": BatchedGridSearchCV(NUMBERS, {"width": [2, 4]}, cv=2),
+    "`TransformedTargetRegressor` of exp, expm1, `StandardScaler`": TransformedTargetRegressor(
+        NUMBERS, func=np.log, inverse_func=np.exp
+    ),
+    "`LinearRegression`": LinearRegression(),
+    "`Ridge`": Ridge(),
+    "`ElasticNet`, `Lasso`": ElasticNet(),
+    "`HuberRegressor`": HuberRegressor(),
+    "`QuantileRegressor`": QuantileRegressor(),
+    "`PoissonRegressor`": PoissonRegressor(),
+    "`GammaRegressor`": GammaRegressor(),
+    "`TweedieRegressor`": TweedieRegressor(),
+    "`MLPRegressor`": MLPRegressor(hidden_layer_sizes=(4,), max_iter=10, random_state=0),
+    "`DecisionTreeRegressor`": DecisionTreeRegressor(max_depth=2, random_state=0),
+    "`RandomForestRegressor`": RandomForestRegressor(**TREES),
+    "`ExtraTreesRegressor`": ExtraTreesRegressor(**TREES),
+    "`HistGradientBoostingRegressor`": HistGradientBoostingRegressor(max_iter=2),
+    "`GradientBoostingRegressor`": GradientBoostingRegressor(**TREES),
+    "`SVR`": SVR(),
+    "`KNeighborsRegressor`": KNeighborsRegressor(),
 }
 STEPS = {
     "`TableEncoder`": TableEncoder(),
@@ -122,10 +164,13 @@ def test_the_table_of_the_guide():
     rng = np.random.RandomState(0)
     X = rng.randint(0, 4, (60, 16)).astype(np.float32).astype(np.float64)
     y = rng.randint(0, 2, 60)
-    lines = ["| model | `compact` | `to_onnx` | `to_c` |", "| --- | --- | --- | --- |"]
+    lines = ["| classifier | `compact` | `to_onnx` | `to_c` |", "| --- | --- | --- | --- |"]
     for name, model in MODELS.items():
         model = FrozenEstimator(LINEAR.fit(X, y)) if "Frozen" in name else model.fit(X, y)
         lines.append(line(name, model, X))
+    lines += ["", "| regressor | `compact` | `to_onnx` | `to_c` |", "| --- | --- | --- | --- |"]
+    for name, model in REGRESSORS.items():
+        lines.append(line(name, model.fit(X, y + 1.0 + X[:, 0]), X))
     lines += ["", "| step in front | `compact` | `to_onnx` | `to_c` |", "| --- | --- | --- | --- |"]
     for name, step in STEPS.items():
         lines.append(line(name, make_pipeline(step, network(encoder=None)).fit(X, y), X))

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 import skl2onnx
 import torch
+from sklearn.base import is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
@@ -24,6 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_kd import (
     BatchedGridSearchCV,
     KernelTeacher,
+    KernelTeacherRegressor,
     ModuleClassifier,
     SelfDistillClassifier,
     TableEncoder,
@@ -32,17 +34,21 @@ from sklearn_kd.export import register_onnx_converters, to_onnx
 from sklearn_kd.export._onnx import graph as onnx_graph, write as onnx_write
 from sklearn_kd.modules import MLP, SmallCNN
 from tests._helpers.exported_models import (
-    MODELS,
+    assert_answers_close,
     beside_thresholds,
     boosted_categories,
     boosted_numbers,
+    cases,
     distilled,
+    expected_answers,
     fitted,
     labels,
     network,
     new_rows,
     numbers,
+    regressor,
     table,
+    targets,
     with_unseen_class,
 )
 from tests._helpers.onnx_sessions import answers, session_of
@@ -53,36 +59,34 @@ NEWEST = onnx.defs.onnx_opset_version()
 
 def assert_answers(model, X, tolerance=None, **options):
     graph = to_onnx(model, **options)
-    found, proba = answers(graph, X)
+    expected = expected_answers(model, X)
     tolerance = tolerance or TOLERANCE[options.get("dtype", "float32")]
-    expected = model.predict_proba(X)
-    np.testing.assert_allclose(proba, expected, rtol=0, atol=tolerance)
+    first, *others = answers(graph, X)
+    if is_regressor(model):
+        n = expected.shape[1]
+        found = np.column_stack([each.reshape(len(X), -1) for each in (first, *others)])
+        assert_answers_close(found[:, :n], expected, tolerance, model)
+        assert all(each.dtype == float for each in (first, *others))
+        return graph
+    np.testing.assert_allclose(others[0], expected, rtol=0, atol=tolerance)
     is_clear = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > 10 * tolerance
-    np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
+    np.testing.assert_array_equal(first[is_clear], model.predict(X)[is_clear])
     return graph
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    ("n_classes", "kind"),
-    [
-        (2, "text"),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in [(2, "boolean"), (2, "integer"), (3, "text"), (3, "integer"), (3, "number")]
-        ),
-    ],
-)
-def test_answers_are_those_of_the_model(name, n_classes, kind):
-    model, X = fitted(name, n_classes, kind), new_rows()
+@pytest.mark.parametrize(("name", "n", "kind"), cases())
+def test_answers_are_those_of_the_model(name, n, kind):
+    model, X = fitted(name, n, kind), new_rows()
     for dtype, tolerance in TOLERANCE.items():
         for opset in (13, NEWEST):
             options = {"dtype": dtype, "target_opset": opset, "by_column": opset == 13}
             graph = assert_answers(model, X, tolerance, **options)
             assert graph.opset_import[0].version == opset
-    found, _ = answers(graph, X)
-    assert found.dtype.kind == {"text": "O", "boolean": "b", "integer": "i", "number": "f"}[kind]
+        to_onnx(model, table(), dtype=dtype)  # compares the answers
+    found = answers(graph, X)[0]
+    codes = {"text": "O", "boolean": "b", "integer": "i"}
+    assert found.dtype.kind == codes.get(kind, "f")
 
 
 def test_inputs_outputs_and_metadata():
@@ -100,6 +104,27 @@ def test_inputs_outputs_and_metadata():
     assert json.loads(metadata["versions"])["sklearn_kd"]
     together = session_of(to_onnx(model, by_column=False))
     assert [each.name for each in together.get_inputs()] == ["numbers", "texts"]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_outputs_and_metadata_of_regressors(n):
+    X = table().rename(columns={"size": "label", "age": "probabilities"})
+    model = regressor(loss="quantile", quantiles=(0.1, 0.5)).fit(X, targets(n, "numbers"))
+    session = session_of(to_onnx(model, X))
+    outputs = {each.name: (each.type, each.shape) for each in session.get_outputs()}
+    assert outputs == {
+        "variable": ("tensor(double)", ["n", n]),
+        "quantiles": ("tensor(double)", ["n", *[2] * n]),
+    }
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["quantiles"]) == [0.1, 0.5]
+    assert "classes" not in metadata
+    plain = to_onnx(regressor().fit(X, targets(n, "numbers")), X)
+    assert [each.name for each in plain.graph.output] == ["variable"]
+    assert {each.key for each in plain.metadata_props} == {"columns", "versions"}
+    X = X.rename(columns={"label": "variable"})
+    with pytest.raises(ValueError, match=r"\['variable'\] cannot be inputs of ONNX"):
+        to_onnx(model.fit(X, targets(n, "numbers")))
 
 
 def test_columns_that_the_model_does_not_read_are_no_inputs():
@@ -208,6 +233,21 @@ def test_kernel_teachers(n_classes, params):
     assert_answers(model, X, 1e-4)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"kernel": "laplace", "fit_intercept": True}, {"kernel": "ntk-full", "input_norm": None}],
+    ids=str,
+)
+def test_kernel_regressors(n, params):
+    X = pd.concat([table(), new_rows()]).astype({"flag": object})
+    for kind in ("numbers", "large", "far"):
+        model = KernelTeacherRegressor(**params, ridge=1e-3).fit(table(), targets(n, kind))
+        assert_answers(model, X, 1e-7, dtype="float64")
+        assert_answers(model, X, 1e-4)
+        to_onnx(model, table())  # compares the answers
+
+
 class Network(torch.nn.Module):
     """Has an operator that onnxruntime lacks in float64, and draws its start."""
 
@@ -291,6 +331,41 @@ def test_models_that_skl2onnx_converts(name, n_classes):
     model = CONVERTED[name].fit(X, labels(n_classes, "text"))
     assert_answers(model, X, 1e-6, dtype="float64")
     assert_answers(model, X.astype(np.float32).astype(np.float64), 1e-5)
+
+
+CONVERTED_REGRESSORS = {
+    "network": make_pipeline(PCA(3), regressor(encoder=None)),
+    "quantiles": make_pipeline(
+        PCA(3), regressor(encoder=None, loss="quantile", quantiles=(0.2, 0.7))
+    ),
+    "search": GridSearchCV(
+        make_pipeline(PCA(), regressor(encoder=None)), {"pca__n_components": [2, 3]}, cv=2
+    ),
+    "batched search": make_pipeline(
+        PCA(3), BatchedGridSearchCV(regressor(encoder=None), {"width": [2, 4]}, cv=2)
+    ),
+    "kernel": make_pipeline(PCA(3), KernelTeacherRegressor()),
+    "boosting": GradientBoostingRegressor(n_estimators=3, random_state=0),
+    "linear": make_pipeline(PCA(3), Ridge()),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", CONVERTED_REGRESSORS)
+def test_regressors_that_skl2onnx_converts(name, n):
+    if (name, n) == ("boosting", 2):
+        pytest.skip("boosting has a single target")
+    X = np.random.RandomState(0).normal(size=(150, 4)).astype(np.float32).astype(np.float64)
+    y = X @ np.arange(8).reshape(4, 2)[:, :n] + 5.0
+    model = CONVERTED_REGRESSORS[name].fit(X, y if n > 1 else y[:, 0])
+    if name != "boosting":  # trees of skl2onnx have thresholds of float32
+        found = answers(to_onnx(model, X, dtype="float64"), X)[0]
+        np.testing.assert_allclose(found.ravel(), model.predict(X).ravel(), atol=1e-5)
+    graph = to_onnx(model, X)
+    found = answers(graph, X)[0]
+    np.testing.assert_allclose(found.ravel(), model.predict(X).ravel(), rtol=1e-5, atol=1e-4)
+    assert [each.name for each in graph.graph.output] == ["variable"]
 
 
 def test_encoded_tables_before_other_steps():
@@ -454,10 +529,8 @@ def test_what_cannot_be_written():
                 to_onnx(model.fit(X, y), target_opset=opset)
         with pytest.raises(TypeError, match="target_opset must be an instance of int"):
             to_onnx(model, target_opset="13")
-    with pytest.raises(
-        ValueError, match=r"KNeighborsRegressor is none of the models .*guide.*lists\.$"
-    ):
-        to_onnx(KNeighborsRegressor().fit(X, y), X)
+    with pytest.raises(ValueError, match=r"KMeans is none of the models .*guide.*lists\.$"):
+        to_onnx(KMeans(2, n_init=1).fit(X), X)
     boosting = make_pipeline(PCA(2), GradientBoostingClassifier(n_estimators=2))
     with pytest.raises(ValueError, match=r"not valid for dtype='float64'"):
         to_onnx(boosting.fit(X, y), dtype="float64")

@@ -1,4 +1,4 @@
-"""Write fitted classifiers as C headers: `to_c`."""
+"""Write fitted models as C headers: `to_c`."""
 
 from sklearn_kd.export._c.cells import Cells
 from sklearn_kd.export._c.layers import is_extended
@@ -13,14 +13,14 @@ DTYPES = ("float64", "float32", "int8")
 
 
 def to_c(model, *, dtype="float32", name="model"):
-    """Write a fitted classifier as a C header that predicts raw rows.
+    """Write a fitted classifier or regressor as a C header that predicts raw rows.
 
     The header needs C99 or C++11 and the C standard library alone. It allocates no memory, writes
     to no global variable, and may be used by several threads.
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
         Fitted, any that :func:`compact` writes. Each column has either numbers and booleans or
         texts.
     dtype : {"float64", "float32", "int8"}, default="float32"
@@ -53,15 +53,24 @@ def to_c(model, *, dtype="float32", name="model"):
       missing cell. A column whose name is no identifier has a similar one, and columns without
       names are x0, x1 and so on. The header lists the columns that are not read.
     - ``model_columns``, the names of these columns, and ``MODEL_N_COLUMNS``.
-    - ``model_classes``, the labels, and ``MODEL_N_CLASSES``. Booleans are 0 and 1.
+    - ``model_classes``, the labels of a classifier, and ``MODEL_N_CLASSES``. Booleans are 0 and 1.
     - ``int model_predict_proba(const model_row *row, double *proba)``
     - ``int model_predict(const model_row *row, int *label)``, where ``label`` is the place of a
       label in ``model_classes``.
 
+    A regressor has no classes and no probabilities:
+
+    - ``MODEL_N_TARGETS``, and ``int model_predict(const model_row *row, double *numbers)``, which
+      writes a number for each target.
+    - With quantiles ``model_quantiles``, their levels, ``MODEL_N_QUANTILES``, and ``int
+      model_predict_quantiles(const model_row *row, double *quantiles)``. It writes
+      ``MODEL_N_TARGETS * MODEL_N_QUANTILES`` numbers: the quantiles of the first target, then those
+      of the second one and so on.
+
     The functions return 0, or 1 plus the place in ``model_columns`` of the first column whose cell
     the model refuses: an infinite number, or a missing cell or an unknown level where the model
-    takes none. Nothing else is written then. Answers are those of ``predict_proba`` to 1e-12 with
-    "float64" and to 1e-6 with "float32".
+    takes none. Nothing else is written then. Answers are those of the model to 1e-12 with "float64"
+    and to 1e-6 with "float32": probabilities, or numbers in units of the size of the targets.
 
     Examples
     --------
@@ -85,8 +94,6 @@ def to_c(model, *, dtype="float32", name="model"):
             f"name must be an identifier of C and C++ that ends with no underscore, got {name!r}."
         )
     spec, arrays = describe_model(model, dtype, "a C header")
-    if spec["classes"] is None:
-        raise ExportError(f"{type(model).__name__} is a regressor, see compact.")
     try:
         return _Header(spec, arrays, name).text(type(model).__name__, dtype)
     except ExportError as error:
@@ -103,26 +110,41 @@ class _Header:
         names = spec["names"] or [f"x{j}" for j in range(len(spec["kinds"]))]
         self.names = [as_bytes(each, "the name of the column") for each in names]
         self.guard = f"SKLEARN_KD_{name}_H"
-        self.macros = {what: f"{name.upper()}_N_{what}" for what in ("CLASSES", "COLUMNS")}
+        self.quantiles = spec["answer"].get("quantiles")
+        self.counts = {"COLUMNS": None}
+        if spec["classes"] is not None:
+            self.counts["CLASSES"] = len(spec["classes"])
+        else:
+            self.counts["TARGETS"] = spec["answer"]["n_targets"] or 1
+            if self.quantiles is not None:
+                self.counts["QUANTILES"] = len(self.quantiles["asked"])
+        self.macros = {what: f"{name.upper()}_N_{what}" for what in sorted(self.counts)}
         self.cells = Cells(names, arrays, {self.guard, *self.macros.values()})
         for model in parts_of(spec["answer"]):
             for reader in model.get("readers", ()):
                 self.cells.add(reader, is_extended=is_extended(model, arrays))
         self.cells.finish()
+        self.counts["COLUMNS"] = len(self.cells.columns)
 
     def text(self, kind, dtype):
         """Return the text of the header, of a kind of model with weights of a dtype."""
         unit, name = CUnit(self.name), self.name
         columns = [as_bytes(column.name, "column") for column in self.cells.columns]
-        counts = {"CLASSES": len(self.spec["classes"]), "COLUMNS": len(columns)}
-        defines = [f"#define {self.macros[what]} {count}" for what, count in counts.items()]
+        defines = [f"#define {macro} {self.counts[what]}" for what, macro in self.macros.items()]
         if columns:
             texts = [unit.text(column) for column in columns]
             unit.parts.append(array_text(f"{name}_columns", "char *const", texts))
-        unit.parts.append(self._classes(unit))
+        if self.spec["classes"] is not None:
+            unit.parts.append(self._classes(unit))
         read = self.cells.declare(unit)
-        proba = ModelFunctions(unit, self.cells, self.arrays).function("proba", self.spec["answer"])
-        unit.parts.append(unit.filled(PREDICT, read=read, proba=proba, n=counts["CLASSES"]))
+        functions, answer = ModelFunctions(unit, self.cells, self.arrays), self.spec["answer"]
+        if self.spec["classes"] is not None:
+            proba = functions.function("proba", answer)
+            unit.parts.append(
+                unit.filled(PREDICT, read=read, proba=proba, n=self.counts["CLASSES"])
+            )
+        else:
+            self._add_numbers(unit, read, functions.function("numbers", answer))
         parts = [
             self._comment(kind, dtype),
             f"#ifndef {self.guard}\n#define {self.guard}",
@@ -134,6 +156,24 @@ class _Header:
         ]
         return "\n\n".join(parts) + "\n"
 
+    def _add_numbers(self, unit, read, numbers):
+        """Declare the functions that predict numbers and quantiles, from one for all of them."""
+        n = self.counts["TARGETS"]
+        if self.quantiles is None:
+            unit.parts.append(unit.filled(PREDICT_NUMBERS, read=read, numbers=numbers))
+            return
+        levels, asked, center = (self.quantiles[each] for each in ("levels", "asked", "center"))
+        texts = [double(levels[place]) for place in asked]
+        unit.parts.append(array_text(f"{self.name}_quantiles", "double", texts))
+        places = [t * len(levels) + place for t in range(n) for place in asked]
+        picked = {"predict": range(center, n * len(levels), len(levels)), "quantiles": places}
+        picked = {
+            name: "\n        ".join(f"{to}[{k}] = all[{place}];" for k, place in enumerate(places))
+            for (name, places), to in zip(picked.items(), ("numbers", "quantiles"), strict=True)
+        }
+        names = {"read": read, "numbers": numbers, "n": n * len(levels)}
+        unit.parts.append(unit.filled(PREDICT_QUANTILES, **names, **picked))
+
     def _comment(self, kind, dtype):
         versions = ", ".join(f"{package} {v}" for package, v in self.spec["versions"].items())
         lines = [
@@ -142,8 +182,7 @@ class _Header:
             f"Versions: {comment(versions)[1:-1]}.",
             "",
             f"    {self.name}_row row = {{...}};",
-            f"    double proba[{self.macros['CLASSES']}];",
-            f"    int refused = {self.name}_predict_proba(&row, proba);",
+            *self._example(),
             "",
             "The result is 0, or 1 plus the place of the refused column in "
             f"{self.name}_columns.",
@@ -152,6 +191,16 @@ class _Header:
             lines += ["", "Columns that the model does not read:"]
             lines += [f"    {comment(name)}" for name in self.cells.unread]
         return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])
+
+    def _example(self):
+        """Return the lines of a comment that predict."""
+        what = {"numbers": "TARGETS"} if self.spec["classes"] is None else {"proba": "CLASSES"}
+        ((name, count),) = what.items()
+        function = f"{self.name}_predict{'_proba' if name == 'proba' else ''}"
+        return [
+            f"    double {name}[{self.macros[count]}];",
+            f"    int refused = {function}(&row, {name});",
+        ]
 
     def _classes(self, unit):
         classes, name = self.spec["classes"], f"{self.name}_classes"
@@ -194,6 +243,44 @@ static inline int ${p}_predict(const ${p}_row *row, int *label)
         for (int k = 1; k < ${n}; ++k) {
             *label = proba[k] > proba[*label] ? k : *label;
         }
+    }
+    return refused;
+}
+"""
+
+PREDICT_NUMBERS = """
+static inline int ${p}_predict(const ${p}_row *row, double *numbers)
+{
+    ${p}_cells cells;
+    const int refused = ${read}(row, &cells);
+    if (refused == 0) {
+        ${numbers}(&cells, numbers);
+    }
+    return refused;
+}
+"""
+
+PREDICT_QUANTILES = """
+static inline int ${p}_predict(const ${p}_row *row, double *numbers)
+{
+    ${p}_cells cells;
+    double all[${n}];
+    const int refused = ${read}(row, &cells);
+    if (refused == 0) {
+        ${numbers}(&cells, all);
+        ${predict}
+    }
+    return refused;
+}
+
+static inline int ${p}_predict_quantiles(const ${p}_row *row, double *quantiles)
+{
+    ${p}_cells cells;
+    double all[${n}];
+    const int refused = ${read}(row, &cells);
+    if (refused == 0) {
+        ${numbers}(&cells, all);
+        ${quantiles}
     }
     return refused;
 }

@@ -2,7 +2,7 @@
 
 A model has up to three functions, which are declared if they are needed: ``proba``, ``scores``,
 which are logarithms of probabilities up to a constant, and ``decision``, the decision values that
-a calibration reads.
+a calibration reads. A model of numbers has the function ``numbers``.
 """
 
 import math
@@ -39,7 +39,7 @@ class ModelFunctions:
 
         Parameters
         ----------
-        what : {"proba", "scores", "decision", "raw"}
+        what : {"proba", "scores", "decision", "numbers", "raw"}
             "raw" of layers are the logits of all members, of trees the sums or means of leaves.
         spec : dict
             Description of the model.
@@ -128,6 +128,17 @@ class ModelFunctions:
         mean = f"{log_total}(&z[k], {n_members}, {n_classes}) - {double(math.log(n_members))}"
         return [*lines, *loop("m", n_members, inner), *each(n_classes, f"out[k] = {mean};")]
 
+    def _layers_numbers(self, spec):
+        """Mean outputs of members."""
+        n_members, n = self._n_members(spec), self._n_outputs(spec)
+        if n_members == 1:
+            return self._layers_raw(spec)
+        lines = [f"double z[{n_members * n}];", self.call("raw", spec, "z")]
+        lines += each(n, "out[k] = 0.0;")
+        place = f"m * {n} + k" if n > 1 else "m"
+        lines += loop("m", n_members, each(n, f"out[k] += z[{place}];"))
+        return [*lines, *each(n, f"out[k] /= {n_members}.0;")]
+
     def _layers_decision(self, spec):
         if self._n_members(spec) == 1:
             return [self.call("raw", spec)]
@@ -156,6 +167,9 @@ class ModelFunctions:
     def _trees_raw(self, spec):
         return tree_lines(self.unit, self.cells, self.arrays, spec)
 
+    def _trees_numbers(self, spec):
+        return self._trees_raw(spec)
+
     def _trees_proba(self, spec):
         if spec["link"] == "mean":
             return [self.call("raw", spec)]
@@ -178,6 +192,31 @@ class ModelFunctions:
         return ["double proba[2];", self.call("proba", spec, "proba"), "out[0] = proba[1];"]
 
     # models around others
+
+    def _numbers_numbers(self, spec):
+        """Numbers in the units of the targets, and the quantiles of each target in order."""
+        scale, offset = self.arrays[spec["scale"]], self.arrays[spec["offset"]]
+        n, value = len(scale), "out[k]"
+        if (scale != 1).any() or (offset != 0).any():
+            factor, shift = (self._constants(each) for each in (scale, offset))
+            value = f"{shift} + {factor} * out[k]"
+        inverse = {"identity": "", "log": "exp", "log1p": "expm1"}[spec["link"]]
+        value = f"{inverse}({value})" if inverse else value
+        lines = [self.call("numbers", spec["models"][0])]
+        if value != "out[k]":
+            lines += each(n, f"out[k] = {value};")
+        if spec["quantiles"] is not None:
+            n_levels = len(spec["quantiles"]["levels"])
+            sort = self.unit.helper("sort")
+            for start in range(0, n, n_levels):
+                lines.append(f"{sort}(&out[{start}], {n_levels});")
+        return lines
+
+    def _constants(self, values):
+        """Return an expression of the value at k."""
+        if len(set(values.tolist())) == 1:
+            return double(values[0])
+        return f"{self.unit.array('units', values)}[k]"
 
     def _tempered_scores(self, spec):
         n, power = self.n_classes(spec), double(spec["power"])

@@ -24,8 +24,8 @@ def tree_lines(unit, cells, arrays, spec):
     roots, nodes = _preorder(cells, arrays, spec)
     leaves, scale = numbers_and_scale(arrays[spec["leaves"]])
     base, n_trees, outputs = arrays[spec["base"]], len(roots), arrays[spec["output"]]
-    n, is_mean = len(base), spec["link"] == "mean"
-    if is_mean and (leaves == 0).all(axis=1).any():
+    n, is_mean = len(base), spec["link"] != "sum"
+    if spec["link"] == "mean" and (leaves == 0).all(axis=1).any():
         raise ExportError("rounding makes all probabilities of a leaf zero: take another dtype")
     nodes = unit.nodes(nodes)
     root, table = unit.array("roots", roots), unit.array("leaves", leaves)

@@ -178,6 +178,20 @@ static inline int ${p}_is_finite(double x)
     return x - x == 0.0;
 }
 """,
+    "sort": """
+/* Sort n numbers. */
+static inline void ${p}_sort(double *numbers, int n)
+{
+    for (int i = 1; i < n; ++i) {
+        const double x = numbers[i];
+        int k = i;
+        for (; k > 0 && numbers[k - 1] > x; --k) {
+            numbers[k] = numbers[k - 1];
+        }
+        numbers[k] = x;
+    }
+}
+""",
     "interpolate": """
 /* Value at x of the curve through n points. */
 static inline double ${p}_interpolate(const double *xs, const double *ys, int n, double x)

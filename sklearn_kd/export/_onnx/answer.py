@@ -1,4 +1,4 @@
-"""Write the probabilities of a described model in ONNX, in float64."""
+"""Write the probabilities or the numbers of a described model in ONNX, in float64."""
 
 import math
 
@@ -25,7 +25,33 @@ def write_answer(graph, spec, arrays, columns):
     """
     readers = Readers(graph, columns, arrays)
     answer = Writer(graph, arrays, readers).answer(spec)
-    found = answer.proba(), answer.decision()
+    return _with_refusals(graph, readers, answer.proba(), answer.decision())
+
+
+def write_numbers(graph, spec, arrays, columns):
+    """Return the predictions of a model, (n, n_targets), and its quantiles or None.
+
+    Quantiles are (n, n_quantiles), or (n, n_targets, n_quantiles) if the predictions of the model
+    have two dimensions. Rows that the model refuses have NaN. Parameters are as for `write_answer`.
+    """
+    readers = Readers(graph, columns, arrays)
+    found = Writer(graph, arrays, readers).numbers(spec)
+    (found,) = _with_refusals(graph, readers, found)
+    quantiles = spec["quantiles"]
+    if quantiles is None:
+        return found, None
+    levels, is_flat = len(quantiles["levels"]), spec["n_targets"] is None
+    shape = [-1, levels] if is_flat else [-1, spec["n_targets"], levels]
+    by_target = graph.add("Reshape", found, np.array(shape))
+    center = np.arange(quantiles["center"], len(arrays[spec["scale"]]), levels)
+    asked = by_target
+    if quantiles["asked"] != list(range(levels)):
+        asked = graph.add("Gather", by_target, np.array(quantiles["asked"]), axis=len(shape) - 1)
+    return graph.columns(found, center), asked
+
+
+def _with_refusals(graph, readers, *found):
+    """Return tensors that have NaN in the rows that the model refuses."""
     if not readers.refusals:
         return found
     refused = graph.total(readers.refusals)
@@ -98,8 +124,30 @@ class Writer:
         """Return the `Answer` of a model."""
         return getattr(self, f"_{spec['kind']}")(spec)
 
+    def numbers(self, spec):
+        """Return the numbers of a model, (n, n_values)."""
+        return getattr(self, f"_{spec['kind']}_numbers")(spec)
+
     def _layers(self, spec):
-        outputs = self.readers.first_layer(spec, as_logits=not spec["layers"])
+        outputs, n_members, n_classes = self._layer_outputs(spec, as_logits=True)
+        if n_members == 1:
+            return Answer(self.graph, n_classes, logits=outputs)
+        log_proba = self._log_mean(self.graph.add("LogSoftmax", outputs, axis=-1), n_members)
+        return Answer(self.graph, n_classes, log_proba=log_proba)
+
+    def _layers_numbers(self, spec):
+        outputs, n_members, _ = self._layer_outputs(spec, as_logits=False)
+        if n_members == 1:
+            return outputs
+        return self.graph.add("Div", self.graph.sum_over(outputs, 0), np.array(float(n_members)))
+
+    def _layer_outputs(self, spec, *, as_logits):
+        """Return the outputs of layers, the number of members and that of outputs.
+
+        Several members are the first axis. With ``as_logits`` a single output comes with a column
+        of zeros before it.
+        """
+        outputs = self.readers.first_layer(spec, as_logits=as_logits and not spec["layers"])
         n_members, width = self.arrays[spec["bias"]].shape
         layers = [[self.arrays[w], self.arrays[b]] for w, b in spec["layers"]]
         if n_members > 1:
@@ -107,17 +155,14 @@ class Writer:
             outputs = self.graph.add("Transpose", outputs, perm=[1, 0, 2])
         else:
             layers = [[each[0] for each in layer] for layer in layers]
-        if layers and layers[-1][0].shape[-1] == 1:
+        if as_logits and layers and layers[-1][0].shape[-1] == 1:
             layers[-1] = [with_zeros(each) for each in layers[-1]]
         for weights, bias in layers:
             outputs = self.graph.add("Relu", outputs)
             outputs = self.graph.add("MatMul", outputs, self.graph.double(weights))
             outputs = self.graph.add("Add", outputs, self.graph.double(bias))
-        n_classes = max(2, layers[-1][0].shape[-1] if layers else width)
-        if n_members == 1:
-            return Answer(self.graph, n_classes, logits=outputs)
-        log_proba = self._log_mean(self.graph.add("LogSoftmax", outputs, axis=-1), n_members)
-        return Answer(self.graph, n_classes, log_proba=log_proba)
+        n_outputs = layers[-1][0].shape[-1] if layers else width
+        return outputs, n_members, max(2, n_outputs) if as_logits else n_outputs
 
     def _log_mean(self, log_proba, n_members):
         """Return the logarithm of the mean probabilities of members, the first axis."""
@@ -129,19 +174,51 @@ class Writer:
         return graph.add("Squeeze", log_mean, np.array([0]))
 
     def _trees(self, spec):
-        graph, arrays = self.graph, self.arrays
+        n_outputs = len(self.arrays[spec["base"]])
+        if spec["link"] == "mean":
+            proba = self._trees_numbers(spec)
+            return Answer(self.graph, n_outputs, proba=proba, has_log_odds=False)
+        logits = self._trees_numbers(spec, as_logits=True)
+        return Answer(self.graph, max(n_outputs, 2), logits=logits)
+
+    def _trees_numbers(self, spec, *, as_logits=False):
+        """Return the means or the sums of leaves.
+
+        With ``as_logits`` a single sum comes with a column of zeros before it.
+        """
+        graph, arrays, base = self.graph, self.arrays, self.arrays[spec["base"]]
         leaves = self._leaves(spec)
         values = graph.add("Gather", graph.double(arrays[spec["leaves"]]), leaves, axis=0)
-        base = arrays[spec["base"]]
-        if spec["link"] == "mean":
+        if spec["link"] != "sum":
             total = graph.sum_over(values, 1)
-            proba = graph.add("Div", total, np.array(float(len(arrays[spec["roots"]]))))
-            return Answer(graph, len(base), proba=proba, has_log_odds=False)
+            return graph.add("Div", total, np.array(float(len(arrays[spec["roots"]]))))
         output = np.eye(len(base))[arrays[spec["output"]]]
-        if len(base) == 1:
+        if as_logits and len(base) == 1:
             output, base = with_zeros(output), with_zeros(base)
         scores = graph.add("MatMul", graph.add("Squeeze", values, np.array([2])), output)
-        return Answer(graph, len(base), logits=graph.add("Add", scores, base[None]))
+        return graph.add("Add", scores, base[None])
+
+    def _numbers_numbers(self, spec):
+        """Return numbers in the units of the targets, quantiles of each target in order."""
+        graph, scale, offset = self.graph, self.arrays[spec["scale"]], self.arrays[spec["offset"]]
+        found = self.numbers(spec["models"][0])
+        if (scale != 1).any():
+            found = graph.add("Mul", found, scale[None])
+        if offset.any():
+            found = graph.add("Add", found, offset[None])
+        if spec["link"] == "log":
+            found = graph.add("Exp", found)
+        elif spec["link"] == "log1p":  # exp(x) - 1 = tanh(x / 2) (exp(x) + 1)
+            half = graph.add("Tanh", graph.add("Mul", found, np.array(0.5)))
+            found = graph.add("Mul", half, graph.add("Add", graph.add("Exp", found), np.array(1.0)))
+        if spec["quantiles"] is None:
+            return found
+        n_levels = len(spec["quantiles"]["levels"])
+        by_target = graph.add("Reshape", found, np.array([-1, len(scale) // n_levels, n_levels]))
+        by_target = graph.add(
+            "TopK", by_target, np.array([n_levels]), axis=2, largest=0, n_outputs=2
+        )
+        return graph.add("Reshape", by_target, np.array([-1, len(scale)]))
 
     def _leaves(self, spec):
         """Return the number of the leaf of each tree, (n, trees).
@@ -322,20 +399,27 @@ class Writer:
 
     def _kernel(self, spec):
         """Return the answer of a KernelTeacher."""
+        decision = self._kernel_numbers(spec, as_logits=True)
+        logits = self.graph.add("Div", decision, np.array(spec["temperature"]))
+        n_classes = max(2, self.arrays[spec["dual"]].shape[1])
+        return Answer(self.graph, n_classes, logits=logits, scores=decision)
+
+    def _kernel_numbers(self, spec, *, as_logits=False):
+        """Return sums of the kernel, a single one with ``as_logits`` after a column of zeros."""
         rows = self.readers.first_layer(spec["models"][0])
         dual, intercept = self.arrays[spec["dual"]], self.arrays[spec["intercept"]].reshape(1, -1)
-        if dual.shape[1] == 1:
+        if as_logits and dual.shape[1] == 1:
             dual, intercept = with_zeros(dual), with_zeros(intercept)
         values = kernel_values(self.graph, spec, self.arrays, rows)
-        decision = self.graph.add("MatMul", values, self.graph.double(dual))
-        decision = self.graph.add("Add", decision, intercept)
-        logits = self.graph.add("Div", decision, np.array(spec["temperature"]))
-        return Answer(self.graph, dual.shape[1], logits=logits, scores=decision)
+        found = self.graph.add("MatMul", values, self.graph.double(dual))
+        return self.graph.add("Add", found, intercept)
 
     def _given(self, spec):
         """Return the answer of a model that skl2onnx converts."""
-        proba = self.graph.cast(spec["tensor"], DOUBLE)
-        return Answer(self.graph, spec["n_classes"], proba=proba)
+        return Answer(self.graph, spec["n_classes"], proba=self._given_numbers(spec))
+
+    def _given_numbers(self, spec):
+        return self.graph.cast(spec["tensor"], DOUBLE)
 
     def _module(self, spec):
         """Return the answer of a torch module."""

@@ -1,14 +1,18 @@
 """Convert the estimators of sklearn_kd by skl2onnx, and other pipelines with them."""
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._kernel.classifier import KernelTeacher
+from sklearn_kd._kernel.regressor import KernelTeacherRegressor
 from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
+from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._self_distillation.classifier import SelfDistillClassifier
 from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd.export._columns import after_step, raw_columns
 from sklearn_kd.export._description import (
     ROUND,
@@ -16,15 +20,16 @@ from sklearn_kd.export._description import (
     label_spec,
     package_versions,
 )
-from sklearn_kd.export._models import ModelWriter, first_layer
-from sklearn_kd.export._onnx.answer import write_answer
+from sklearn_kd.export._models import ModelWriter, first_layer, numbers_of
+from sklearn_kd.export._onnx.answer import write_answer, write_numbers
 from sklearn_kd.export._onnx.graph import (
     CODES,
     DOUBLE,
     MIN_OPSET,
     ML_DOMAIN,
     ML_OPSET,
-    OUTPUTS,
+    OUTPUTS_OF_CLASSES,
+    OUTPUTS_OF_NUMBERS,
     TABLE,
     Graph,
     RawColumns,
@@ -46,6 +51,7 @@ CLASSIFIERS = (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
+REGRESSORS = (KernelTeacherRegressor, TwoLayerPGDRegressor)
 #: Options of skl2onnx that the classifiers take.
 OPTIONS = {
     "zipmap": [True, False, "columns"],
@@ -70,7 +76,8 @@ def register_onnx_converters():
     -----
     The options of classifiers are "zipmap", "nocl", "output_class_labels" and "raw_scores", which
     gives decision values in place of probabilities. Labels that are booleans are integers in
-    skl2onnx.
+    skl2onnx. Regressors have the output "variable" of skl2onnx alone, without quantiles, in the
+    dtype of the inputs.
 
     Examples
     --------
@@ -80,10 +87,33 @@ def register_onnx_converters():
     update = require("skl2onnx").update_registered_converter
     for each in CLASSIFIERS:
         update(
-            each, f"SklearnKD{each.__name__}", _classifier_types, _convert_classifier,
-            options=OPTIONS,
+            each, f"SklearnKD{each.__name__}", _types, _convert, options=OPTIONS, parser=_parse
         )  # fmt: skip
+    for each in REGRESSORS:
+        update(each, f"SklearnKD{each.__name__}", _types, _convert)
     update(TableEncoder, "SklearnKDTableEncoder", _encoder_types, _convert_encoder)
+
+
+def _parse(scope, model, inputs, custom_parsers=None):
+    """Declare the outputs of a model, which is a classifier, or a search of a regressor."""
+    from skl2onnx import _parse
+
+    parse = _parse._parse_sklearn_classifier
+    if is_regressor(model):
+        parse = _parse._parse_sklearn_simple_model
+    return parse(scope, model, inputs, custom_parsers)
+
+
+def _types(operator):
+    """Set the types of the outputs of a model, for skl2onnx."""
+    (_regressor_types if is_regressor(operator.raw_operator) else _classifier_types)(operator)
+
+
+def _convert(scope, operator, container):
+    """Add the nodes of a model to the graph of skl2onnx."""
+    is_of_numbers = is_regressor(operator.raw_operator)
+    convert = _convert_regressor if is_of_numbers else _convert_classifier
+    convert(scope, operator, container)
 
 
 def converted(model, X, dtype, target_opset, reason):
@@ -91,7 +121,7 @@ def converted(model, X, dtype, target_opset, reason):
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
     X : DataFrame or None
         Tells the types of columns that have names.
     dtype : {"float32", "float64"}
@@ -122,7 +152,7 @@ def converted(model, X, dtype, target_opset, reason):
         made = skl2onnx.convert_sklearn(
             model,
             initial_types=inputs,
-            options={id(model): {"zipmap": False}},
+            options=None if is_regressor(model) else {id(model): {"zipmap": False}},
             target_opset={"": target_opset, ML_DOMAIN: ML_OPSET},
         )
     except Exception as error:  # of many classes
@@ -133,11 +163,16 @@ def converted(model, X, dtype, target_opset, reason):
         raise ValueError(
             f"{reason} skl2onnx makes a graph of it that is not valid for dtype={dtype!r}: {error}"
         ) from error
-    _rename(made.graph, [name for name, _ in inputs])
+    outputs, spec = OUTPUTS_OF_CLASSES, {"versions": package_versions()}
+    if is_regressor(model):
+        outputs = OUTPUTS_OF_NUMBERS[:1]
+        spec |= {**label_spec(None), "answer": {"quantiles": None}}
+    else:
+        spec |= label_spec(model.classes_)
+    _rename(made.graph, [name for name, _ in inputs], outputs)
     columns = {name: [name] for name, _ in inputs}
     if not hasattr(first_with_features(model), "feature_names_in_"):
         columns = {TABLE: list(range(inputs[0][1].shape[1]))}
-    spec = {**label_spec(model.classes_), "versions": package_versions()}
     helper.set_model_props(made, metadata(spec, columns))
     return made
 
@@ -151,7 +186,8 @@ def _typed_inputs(model, X, dtype, reason):
     names = getattr(first, "feature_names_in_", None)
     if names is None:
         return [(TABLE, number([None, first.n_features_in_]))]
-    check_names(names, "rename them, and fit again")
+    outputs = OUTPUTS_OF_NUMBERS if is_regressor(model) else OUTPUTS_OF_CLASSES
+    check_names(names, outputs, "rename them, and fit again")
     if X is None:
         raise ValueError(f"{reason} skl2onnx needs rows X, for the types of the columns.")
     table = as_table(model, X)
@@ -160,11 +196,11 @@ def _typed_inputs(model, X, dtype, reason):
     ]
 
 
-def _rename(graph, inputs):
+def _rename(graph, inputs, outputs):
     """Give a graph of skl2onnx, which changes names, the names of its inputs and outputs."""
     names = {name: f"/{name}" for name in inputs}  # of other tensors
     names |= {each.name: name for each, name in zip(graph.input, inputs, strict=True)}
-    names |= {each.name: name for each, name in zip(graph.output, OUTPUTS, strict=True)}
+    names |= {each.name: name for each, name in zip(graph.output, outputs, strict=True)}
     for each in (*graph.input, *graph.output, *graph.initializer):
         each.name = names.get(each.name, each.name)
     for node in graph.node:
@@ -192,6 +228,19 @@ def _classifier_types(operator):
     n_rows = operator.inputs[0].get_first_dimension()
     operator.outputs[0].type = label([n_rows])
     operator.outputs[1].type = _number_type(operator)([n_rows, len(classes)])
+
+
+def _regressor_types(operator):
+    """Set the type of the output of a regressor, for skl2onnx."""
+    model, n_rows = operator.raw_operator, operator.inputs[0].get_first_dimension()
+    n_targets = np.size(getattr(_innermost(model), "target_scale_", 0.0))
+    operator.outputs[0].type = _number_type(operator)([n_rows, n_targets])
+
+
+def _innermost(model):
+    """Return the regressor that a search or a distiller predicts with."""
+    inner = getattr(model, "best_estimator_", None) or getattr(model, "student_", None)
+    return last_step(model) if inner is None else _innermost(last_step(inner))
 
 
 def _encoder_types(operator):
@@ -222,6 +271,15 @@ def _convert_classifier(scope, operator, container):
             proba = graph.concatenated([graph.add("Neg", decision), decision])
     proba = graph.cast(proba, CODES[_precision(operator)])
     _close_graph(graph, container, operator, [graph.add("Gather", classes, label, axis=0), proba])
+
+
+def _convert_regressor(scope, operator, container):
+    """Add the nodes of a regressor to the graph of skl2onnx."""
+    graph, columns = _open_graph(scope, operator, container)
+    writer = ModelWriter(ROUND[_precision(operator)], ONNX_MODELS, _sub_model(scope, operator))
+    spec = writer.describe(operator.raw_operator, raw_columns(len(columns.places)))
+    variable, _ = write_numbers(graph, spec, writer.arrays, columns)
+    _close_graph(graph, container, operator, [graph.cast(variable, CODES[_precision(operator)])])
 
 
 def _convert_encoder(scope, operator, container):
@@ -269,20 +327,23 @@ def _sub_model(scope, operator):
     from skl2onnx.common.data_types import Int64TensorType
     from sklearn.pipeline import make_pipeline
 
-    def describe(model, error):
+    def describe(writer, model, error):
         if model is operator.raw_operator:
             raise error
         # skl2onnx converts whatever a pipeline contains
         inner = scope.declare_local_operator("SklearnPipeline", make_pipeline(model))
         inner.inputs = operator.inputs
+        is_of_numbers = is_regressor(model)
         outputs = [("label", Int64TensorType()), ("probabilities", _number_type(operator)())]
-        for name, kind in outputs:
+        for name, kind in outputs[is_of_numbers:]:
             inner.outputs.append(scope.declare_local_variable(name, kind))
-        return {
-            "kind": "given",
-            "tensor": inner.outputs[1].full_name,
-            "n_classes": len(model.classes_),
-        }
+        spec = {"kind": "given", "tensor": inner.outputs[-1].full_name}
+        if not is_of_numbers:
+            return {**spec, "n_classes": len(model.classes_)}
+        n = getattr(last_step(model), "n_outputs_", 1)
+        return numbers_of(
+            writer, spec, np.ones(n), np.zeros(n), n_targets=n if n > 1 else None
+        )  # fmt: skip
 
     return describe
 

@@ -13,8 +13,9 @@ ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 MIN_OPSET = 13
 #: First version in which an operator that reduces takes its axes as an input.
 REDUCE_AXES_INPUT_OPSET = 18
-#: Outputs of a model.
-OUTPUTS = LABEL, PROBABILITIES = "label", "probabilities"
+#: Outputs of a classifier, and of a regressor.
+OUTPUTS_OF_CLASSES = LABEL, PROBABILITIES = "label", "probabilities"
+OUTPUTS_OF_NUMBERS = VARIABLE, QUANTILES = "variable", "quantiles"
 #: Input of a table of numbers whose columns have no names.
 TABLE = "X"
 #: Codes of ONNX for the types of tensors.
@@ -34,7 +35,7 @@ def require(name, otherwise=""):
 
 
 class Graph:
-    """Nodes, each of one output, and constants, in the order in which they were added.
+    """Nodes, of each of which one output is read, and constants, in the order of their addition.
 
     Parameters
     ----------
@@ -60,15 +61,15 @@ class Graph:
         self._count += 1
         return f"/{name}/{self._count}"
 
-    def add(self, operator, *inputs, domain="", **attributes):
-        """Add a node, and return the name of its output.
+    def add(self, operator, *inputs, domain="", n_outputs=1, **attributes):
+        """Add a node, and return the name of its first output.
 
         An input is the name of a tensor, or an array.
         """
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
-        output = self._unique_name(operator)
-        self.nodes.append((operator, names, [output], domain, attributes))
-        return output
+        outputs = [self._unique_name(operator) for _ in range(n_outputs)]
+        self.nodes.append((operator, names, outputs, domain, attributes))
+        return outputs[0]
 
     def add_model(self, model, rows):
         """Add the graph of another model, which has one input and one output.
@@ -215,9 +216,9 @@ class Graph:
         return model
 
 
-def check_names(names, advice):
-    """Raise ValueError if columns cannot be inputs of a graph by their names."""
-    taken = [name for name in names if name in ("", *OUTPUTS) or name.startswith("/")]
+def check_names(names, outputs, advice):
+    """Raise ValueError if columns cannot be inputs of a graph with outputs by their names."""
+    taken = [name for name in names if name in ("", *outputs) or name.startswith("/")]
     if taken:
         raise ValueError(
             f"columns {taken} cannot be inputs of ONNX, since their names are empty, start with a "
@@ -231,11 +232,17 @@ def metadata(spec, columns):
     Parameters
     ----------
     spec : dict
-        With "classes" and "versions".
+        With "classes" and "versions", and of a regressor, which has no classes, the "answer".
     columns : dict of str to list
         Names or numbers of the raw columns of each input.
     """
     known = {"classes": spec["classes"], "columns": columns, "versions": spec["versions"]}
+    if spec["classes"] is None:
+        del known["classes"]
+        quantiles = spec["answer"]["quantiles"]
+        if quantiles is not None:
+            levels = quantiles["levels"]
+            known["quantiles"] = [levels[place] for place in quantiles["asked"]]
     return {name: json.dumps(value) for name, value in known.items()}
 
 

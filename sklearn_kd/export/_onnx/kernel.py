@@ -44,6 +44,10 @@ def kernel_values(graph, spec, arrays, rows):
         values = _laplace(graph, rows, centers, spec)
     else:
         cosine = graph.add("MatMul", rows, graph.double(centers.T))
+        # rounded directions do not have the length one, and the arc cosine of a number that is
+        # smaller than one by 1e-7 differs from zero by 4e-4
+        norms = np.linalg.norm(centers.astype(np.float64), axis=1)
+        cosine = graph.add("Div", cosine, np.where(norms > 0, norms, 1.0)[None])
         cosine = graph.add("Min", graph.add("Max", cosine, np.array(-1.0)), np.array(1.0))
         values, of_bias = _arc_cosine_kernel(graph, cosine, spec)
         values = graph.add("Mul", values, graph.double(center_lengths[None]))

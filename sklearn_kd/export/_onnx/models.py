@@ -1,4 +1,4 @@
-"""Describe the models that are written in ONNX alone: KernelTeacher and modules of torch."""
+"""Describe the models that are written in ONNX alone: kernels and modules of torch."""
 
 import logging
 import warnings
@@ -8,10 +8,17 @@ import numpy as np
 
 from sklearn_kd._kernel.base import kernel_of_fit, row_settings_of_fit
 from sklearn_kd._kernel.classifier import KernelTeacher
+from sklearn_kd._kernel.regressor import KernelTeacherRegressor
 from sklearn_kd._networks.module.base import is_mlp
 from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd.export._columns import ExportError
-from sklearn_kd.export._models import MODELS, first_layer, network_inputs, scaled_features
+from sklearn_kd.export._models import (
+    MODELS,
+    first_layer,
+    network_inputs,
+    numbers_of,
+    scaled_features,
+)
 
 #: First version of the operators that ``torch.onnx.export`` writes.
 TORCH_OPSET = 18
@@ -27,12 +34,26 @@ def _encoded_rows(writer, model, columns):
 
 
 def _kernel_teacher(writer, model, columns):
+    if model.solver_ == "margin":
+        raise ExportError("KernelTeacher(method='margin') takes a mean over random draws")
+    dual = model.dual_coef_.reshape(len(model.X_fit_), -1)
+    return _kernel(writer, model, columns, dual, model.intercept_, model.temperature_)
+
+
+def _kernel_regressor(writer, model, columns):
+    dual = model.dual_coef_.reshape(len(model.X_fit_), -1)
+    scale = np.where(np.atleast_1d(model.target_scale_) > 0, model.target_scale_, 1.0)
+    values = _kernel(writer, model, columns, dual / scale, np.zeros(len(scale)), 1.0)
+    n_targets = None if model.dual_coef_.ndim == 1 else len(scale)
+    return numbers_of(writer, values, scale, model.intercept_, n_targets=n_targets)
+
+
+def _kernel(writer, model, columns, dual, offset, temperature):
+    """Return the description of sums of the kernel with the rows of the fit."""
     kernel, depth, bias, bandwidth = kernel_of_fit(model)
     intercept, norm = row_settings_of_fit(model)
     if callable(kernel):
-        raise ExportError("KernelTeacher has a kernel that is a function")
-    if model.solver_ == "margin":
-        raise ExportError("KernelTeacher(method='margin') takes a mean over random draws")
+        raise ExportError(f"{type(model).__name__} has a kernel that is a function")
     centers = model.X_fit_.astype(np.float64)
     lengths = np.ones(len(centers))
     if kernel != "laplace":
@@ -46,9 +67,9 @@ def _kernel_teacher(writer, model, columns):
         "name": kernel, "depth": int(depth), "bias": float(bias), "bandwidth": bandwidth,
         "centers": writer.add_weights(centers),
         "center_lengths": writer.add_weights(lengths),
-        "dual": writer.add_weights(model.dual_coef_.reshape(len(centers), -1)),
-        "intercept": writer.add(np.asarray(model.intercept_, dtype=np.float64)),
-        "temperature": float(model.temperature_),
+        "dual": writer.add_weights(dual),
+        "intercept": writer.add(np.asarray(offset, dtype=np.float64)),
+        "temperature": float(temperature),
     }  # fmt: skip
 
 
@@ -133,4 +154,8 @@ def _silent_exporter():
 
 
 #: Functions that describe the models, by their class.
-ONNX_MODELS = {KernelTeacher: _kernel_teacher, ModuleClassifier: _module}
+ONNX_MODELS = {
+    KernelTeacher: _kernel_teacher,
+    KernelTeacherRegressor: _kernel_regressor,
+    ModuleClassifier: _module,
+}

@@ -1,16 +1,23 @@
-"""Write fitted classifiers in ONNX: `to_onnx`."""
+"""Write fitted models in ONNX: `to_onnx`."""
 
 import math
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_scalar
 
+from sklearn_kd.export._answers import (
+    TOLERANCE,
+    answers_of,
+    largest_change,
+    name_of_answer,
+    tolerated_change,
+)
 from sklearn_kd.export._columns import ExportError
-from sklearn_kd.export._compact import TOLERANCE, numbers_in_float64
+from sklearn_kd.export._compact import numbers_in_float64
 from sklearn_kd.export._description import describe_model, parts_of
-from sklearn_kd.export._onnx.answer import write_answer
+from sklearn_kd.export._onnx.answer import write_answer, write_numbers
 from sklearn_kd.export._onnx.converters import converted
 from sklearn_kd.export._onnx.graph import (
     BOOL,
@@ -20,9 +27,13 @@ from sklearn_kd.export._onnx.graph import (
     INT64,
     LABEL,
     MIN_OPSET,
+    OUTPUTS_OF_CLASSES,
+    OUTPUTS_OF_NUMBERS,
     PROBABILITIES,
+    QUANTILES,
     STRING,
     TABLE,
+    VARIABLE,
     Graph,
     RawColumns,
     check_names,
@@ -37,31 +48,32 @@ from sklearn_kd.export._onnx.rows import as_table, onnx_inputs
 CONVERTED_OPSET = 15
 #: Numbers of a tensor between operators that a comparison of rows may take, half a gigabyte.
 BLOCK_VALUES = 2**26
-#: Most by which probabilities of rows may differ where the graph is not described in float64.
+#: Most by which answers of rows may differ where the graph is not described in float64.
 LOOSE_TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 
 
 def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, target_opset=None):
-    """Write a fitted classifier in ONNX.
+    """Write a fitted classifier or regressor in ONNX.
 
     Whatever :func:`compact` writes is written from the same description, in float64 but for the
-    weights. :class:`~sklearn_kd.KernelTeacher` and modules of torch are written too. Other steps
-    and models of scikit-learn are converted by ``skl2onnx``, with
+    weights. :class:`~sklearn_kd.KernelTeacher`, its regressor and modules of torch are written too.
+    Other steps and models of scikit-learn are converted by ``skl2onnx``, with
     :func:`register_onnx_converters`.
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
         Fitted.
     X : DataFrame or array-like of shape (n_samples, n_features), default=None
-        Raw rows, on which the graph is compared with ``model.predict_proba``. A model that skl2onnx
-        converts and that was fitted on a table with names needs them, since they tell the types of
-        the columns.
+        Raw rows, on which the answers of the graph are compared with those of the model. A model
+        that skl2onnx converts and that was fitted on a table with names needs them, since they tell
+        the types of the columns.
     dtype : {"float32", "float64"}, default="float32"
-        Of the weights and the probabilities. Numbers of rows, edges and thresholds are float64,
-        but for a model that skl2onnx converts, whose numbers are all of this dtype.
+        Of the weights and the probabilities. Numbers of rows, edges, thresholds and predicted
+        numbers are float64, but for a model that skl2onnx converts, whose numbers are all of this
+        dtype.
     check : bool, default=True
-        Whether to compare the probabilities of the rows X, which needs ``onnxruntime``.
+        Whether to compare the answers of the rows X, which needs ``onnxruntime``.
     by_column : bool, default=True
         Whether each column with a name is an input. Otherwise all numbers are one input "numbers",
         and all texts one input "texts", with which onnxruntime predicts a single row faster. It has
@@ -79,17 +91,19 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         text for others, in which "nan", "None", "<NA>" and "NaT" are missing unless the training
         rows have a level of this name. A table of numbers without names is one input "X", and one
         with texts, without names, has the inputs "numbers" and "texts". The outputs are "label" and
-        "probabilities" (n, n_classes). Probabilities of rows that the model refuses, such as those
-        with an infinite number, are NaN. Metadata have "classes", the "columns" of each input and
-        the "versions" of the packages, as JSON.
+        "probabilities" (n, n_classes). A regressor has the output "variable" (n, n_targets) in
+        their place and, if it has learned quantiles, "quantiles" (n, n_quantiles), or (n,
+        n_targets, n_quantiles) if ``y`` had two dimensions. Answers to rows that the model refuses,
+        such as those with an infinite number, are NaN. Metadata have "classes", the levels
+        "quantiles", the "columns" of each input and the "versions" of the packages, as JSON.
 
     Raises
     ------
     ImportError
         If a package of the extra "onnx" is missing.
     ValueError
-        If the model has a part that cannot be written, which the message names, or if the
-        probabilities of the rows X differ.
+        If the model has a part that cannot be written, which the message names, or if the answers
+        to the rows X differ.
 
     Examples
     --------
@@ -108,31 +122,30 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
         check_scalar(target_opset, "target_opset", Integral, min_val=MIN_OPSET, max_val=newest)
     try:
         spec, arrays = describe_model(model, dtype, "ONNX", ONNX_MODELS)
-        if spec["classes"] is None:
-            raise ExportError(f"{type(model).__name__} is a regressor, see compact.")
         kinds = input_kinds(spec)
     except ExportError as error:
-        if not is_classifier(model):
+        if not (is_classifier(model) or is_regressor(model)):
             raise
-        if not hasattr(model, "predict_proba"):
+        if is_classifier(model) and not hasattr(model, "predict_proba"):
             raise ValueError(
                 f"{type(model).__name__} has no predict_proba: put it in a CalibratedClassifierCV."
             ) from error
         graph = converted(model, X, dtype, target_opset or CONVERTED_OPSET, error)
-        tolerance = LOOSE_TOLERANCE
+        if check and X is not None:
+            _check_answers(graph, model, X, LOOSE_TOLERANCE[dtype])
     else:
         if set(kinds) == {"unused"}:
             raise ValueError(
                 f"{type(model).__name__} reads no column, since none varied in its training rows: "
-                "it has the same probabilities for all rows, which need no graph."
+                "it has the same answer to all rows, which needs no graph."
             )
         graph = _graph_of(spec, arrays, kinds, dtype, by_column, target_opset)
         is_exact = not any(
             each["kind"] in ("kernel", "module") for each in parts_of(spec["answer"])
         )
         tolerance = TOLERANCE if is_exact else LOOSE_TOLERANCE
-    if check and X is not None:
-        _check_answers(graph, model, X, tolerance[dtype])
+        if check and X is not None:
+            _check_answers(graph, model, X, tolerance[dtype], spec["answer"], arrays)
     return graph
 
 
@@ -144,16 +157,11 @@ def _graph_of(spec, arrays, kinds, dtype, by_column, target_opset):
     if opset < lowest:
         raise ValueError(f"target_opset must be at least {lowest}, got {opset}.")
     graph = Graph(opset, dtype)
-    inputs, places = _inputs_of(spec["names"], kinds, by_column)
+    is_of_numbers = spec["classes"] is None
+    names = OUTPUTS_OF_NUMBERS if is_of_numbers else OUTPUTS_OF_CLASSES
+    inputs, places = _inputs_of(spec["names"], kinds, by_column, names)
     columns = RawColumns(graph, places, kinds)
-    proba, _ = write_answer(graph, spec["answer"], arrays, columns)
-    label = graph.add("ArgMax", proba, axis=1, keepdims=0)
-    classes = np.array(spec["classes"], dtype=spec["classes_dtype"])
-    labels, code = _label_tensor(classes)
-    outputs = {
-        LABEL: (graph.add("Gather", labels, label, axis=0), code, ("n",)),
-        PROBABILITIES: (graph.cast(proba, CODES[dtype]), CODES[dtype], ("n", len(classes))),
-    }
+    outputs = (_numbers if is_of_numbers else _probabilities)(graph, spec, arrays, columns)
     return graph.to_model(
         [(name, code, ("n", len(labels))) for name, code, labels in inputs],
         outputs,
@@ -161,7 +169,33 @@ def _graph_of(spec, arrays, kinds, dtype, by_column, target_opset):
     )
 
 
-def _inputs_of(names, kinds, by_column):
+def _probabilities(graph, spec, arrays, columns):
+    """Return the outputs of a classifier."""
+    proba, _ = write_answer(graph, spec["answer"], arrays, columns)
+    label = graph.add("ArgMax", proba, axis=1, keepdims=0)
+    classes = np.array(spec["classes"], dtype=spec["classes_dtype"])
+    labels, code = _label_tensor(classes)
+    of_proba = CODES[graph.dtype]
+    return {
+        LABEL: (graph.add("Gather", labels, label, axis=0), code, ("n",)),
+        PROBABILITIES: (graph.cast(proba, of_proba), of_proba, ("n", len(classes))),
+    }
+
+
+def _numbers(graph, spec, arrays, columns):
+    """Return the outputs of a regressor, in float64, since targets may be far from zero."""
+    answer = spec["answer"]
+    variable, quantiles = write_numbers(graph, answer, arrays, columns)
+    n_targets = answer["n_targets"] or 1
+    outputs = {VARIABLE: (variable, DOUBLE, ("n", n_targets))}
+    if quantiles is not None:
+        shape = [n_targets] * (answer["n_targets"] is not None)
+        shape.append(len(answer["quantiles"]["asked"]))
+        outputs[QUANTILES] = quantiles, DOUBLE, ("n", *shape)
+    return outputs
+
+
+def _inputs_of(names, kinds, by_column, outputs):
     """Return the inputs of a graph, and the place of each raw column in them.
 
     Returns
@@ -184,7 +218,7 @@ def _inputs_of(names, kinds, by_column):
             for j, (name, kind) in enumerate(zip(names, kinds, strict=True))
             if kind in codes
         ]
-        check_names([name for name, *_ in groups], "set by_column=False")
+        check_names([name for name, *_ in groups], outputs, "set by_column=False")
     places = [None] * len(kinds)
     for name, _, indices in groups:
         for column, j in enumerate(indices):
@@ -207,27 +241,39 @@ def _label_tensor(classes):
     return classes.astype(dtype), code
 
 
-def _check_answers(graph, model, X, tolerance):
-    """Raise ValueError if the probabilities of rows differ from those of the model."""
+def _check_answers(graph, model, X, tolerance, spec=None, arrays=None):
+    """Raise ValueError if the answers to rows differ from those of the model.
+
+    Parameters
+    ----------
+    graph : onnx.ModelProto
+    model : classifier or regressor
+    X : DataFrame or array-like of shape (n_samples, n_features)
+    tolerance : float
+    spec, arrays : dict and list, optional
+        Description of the answer. Not of what skl2onnx has converted.
+    """
     onnxruntime = require("onnxruntime", "check=False compares nothing")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     X = numbers_in_float64(X)
     is_single = any(each.type.tensor_type.elem_type == FLOAT for each in graph.graph.input)
-    expected = model.predict_proba(_rounded_to_float32(X) if is_single else X)
+    expected = answers_of(model, _rounded_to_float32(X) if is_single else X, spec)
     inputs = onnx_inputs(graph, as_table(model, X))
     try:
         session = onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        found = _probabilities(session, inputs, _rows_of_a_block(graph))
+        found = _answers(session, inputs, _rows_of_a_block(graph), expected.shape[1:])
     except Exception as error:  # of many classes of onnxruntime
         raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
-    largest = np.abs(found - expected).max()
-    if not largest <= tolerance:
+    largest, bound = largest_change(found, expected), tolerance
+    bound = tolerated_change(tolerance, expected, spec, arrays)
+    if not largest <= bound:
+        _, what, unit = name_of_answer(expected)
         raise ValueError(
-            f"probabilities of the rows X in ONNX differ by {largest:.2g} from those of the model, "
-            f"more than {tolerance:g}: float32 loses digits of numbers far from zero, which "
+            f"{what} of the rows X in ONNX differ by {largest:.2g}{unit} from those of the model, "
+            f"more than {bound:g}: float32 loses digits of numbers far from zero, which "
             "dtype='float64' keeps, skl2onnx converts a step otherwise, or a column has missing "
             "cells and a level with the text of one, such as 'None'."
         )
@@ -239,16 +285,18 @@ def _rows_of_a_block(graph):
     return max(1, BLOCK_VALUES // largest)
 
 
-def _probabilities(session, inputs, size):
-    """Return the probabilities of rows, which are predicted in blocks."""
+def _answers(session, inputs, size, shape):
+    """Return the answers to rows, which are predicted in blocks, as `answers_of` returns them."""
     n_rows = len(next(iter(inputs.values())))
-    blocks = [
-        session.run(
-            [PROBABILITIES], {name: rows[start : start + size] for name, rows in inputs.items()}
-        )[0]
-        for start in range(0, n_rows, size)
-    ]
-    return np.concatenate(blocks)
+    names = [each.name for each in session.get_outputs() if each.name != LABEL]
+    found = []
+    for start in range(0, n_rows, size):
+        rows = {name: each[start : start + size] for name, each in inputs.items()}
+        parts = session.run(names, rows)
+        if len(shape) > 1:
+            parts = [each.reshape(len(each), shape[0], -1) for each in parts]
+        found.append(np.concatenate(parts, axis=-1))
+    return np.concatenate(found)
 
 
 def _rounded_to_float32(X):
