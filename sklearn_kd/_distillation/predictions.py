@@ -111,6 +111,11 @@ def fitted_predictor(est):
     return StudentPredictor(est.student_, est.classes_, est._power, est._log_prior)
 
 
+def predicts_columns(est):
+    """Return whether a fitted DistilledRegressor predicts an array of two dimensions."""
+    return est._n_targets is not None
+
+
 def log_prior_shift(class_prior, data, training_set):
     """Return the logarithm of the factor of each class's probabilities, or None without a prior.
 

@@ -221,13 +221,8 @@ class RegressionTask(Task):
     def soft_targets(self, labels, index):
         return self.decode(labels)
 
-    def numbers_of_student(self, student, X):
-        """Return the predictions of a fitted student, (n_samples, n_targets)."""
-        name = f"the student {type(last_step(student)).__name__}"
-        return as_numbers(student.predict(X), X, self.n_targets, name)
-
     def losses_of_student(self, student, spec, setting, X, y_encoded):
-        values = self.numbers_of_student(student, X)
+        values = numbers_of_student(student, X, self.n_targets)
         return {"loss": self._losses(values, y_encoded, spec)}
 
     def _losses(self, values, y_encoded, spec):
@@ -279,3 +274,9 @@ def _is_never_out_of_bag(teacher, own):
         is_seen[seen] = True
         is_zero &= is_seen
     return is_zero
+
+
+def numbers_of_student(student, X, n_targets):
+    """Return the predictions of a fitted student, (n_samples, n_targets)."""
+    name = f"the student {type(last_step(student)).__name__}"
+    return as_numbers(student.predict(X), X, n_targets, name)

@@ -5,7 +5,7 @@ from sklearn.utils import get_tags
 
 from sklearn_kd._distillation.base import DistillerMixin
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._distillation.regression import RegressionTask
+from sklearn_kd._distillation.regression import RegressionTask, numbers_of_student
 from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.shared_docs import shares_docs_of
@@ -273,7 +273,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         return self._distill(given, X_unlabeled, validation)
 
     def _attributes_of_task(self, student, data, training_set, selection):
-        return {"_task": data.task}
+        return {"_n_targets": data.task.n_targets if data.task.is_column else None}
 
     def _adopt(self, fitted, student):
         super()._adopt(fitted, student)
@@ -293,8 +293,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             As ``y`` was, in its units.
         """
         self._check_new_rows(X)
-        values = self._task.numbers_of_student(self.student_, X)
-        return values if self._task.is_column else values[:, 0]
+        values = numbers_of_student(self.student_, X, self._n_targets or 1)
+        return values[:, 0] if self._n_targets is None else values
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,13 +5,16 @@ import numpy as np
 #: Most by which answers of rows may differ where a file is described in float64: probabilities, or
 #: numbers in units of their size.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
-#: What a model itself rounds, relative to the largest number that it predicts. Boosted trees round
-#: once for each tree.
-ROUNDING = 64 * np.finfo(np.float64).eps
+#: What a model itself rounds, relative to the largest number that it predicts, by the dtype of its
+#: predictions. Boosted trees, which have float64, round once for each tree.
+ROUNDING = {
+    np.dtype(np.float64): 64 * np.finfo(np.float64).eps,
+    np.dtype(np.float32): 4 * np.finfo(np.float32).eps,
+}
 
 
 def answers_of(model, X, spec=None):
-    """Return what a model answers to rows, in float64.
+    """Return what a model answers to rows.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ def answers_of(model, X, spec=None):
     """
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(X), dtype=np.float64)
-    numbers = np.asarray(model.predict(X), dtype=np.float64)
+    numbers = np.asarray(model.predict(X))
     numbers = numbers.reshape(len(numbers), -1, 1)
     parts = [numbers]
     if spec is not None and spec["quantiles"] is not None and hasattr(model, "predict_quantiles"):
@@ -38,7 +41,7 @@ def answers_of(model, X, spec=None):
 
 def largest_change(found, expected):
     """Return the largest difference of answers, of numbers in units of `deviation`."""
-    differences = np.abs(found[..., : expected.shape[-1]] - expected)
+    differences = np.abs(found[..., : expected.shape[-1]].astype(np.float64) - expected)
     if expected.ndim == 2:
         return float(differences.max())
     return float((differences.max(axis=(0, 2)) / deviation(expected)).max())
@@ -49,8 +52,8 @@ def deviation(expected):
 
     It is the largest absolute value where they do not vary, and 1 where they are zero.
     """
-    largest, unit = np.abs(expected).max(axis=(0, 2)), expected.std(axis=(0, 2))
-    unit = np.where(unit > ROUNDING * largest, unit, largest)
+    largest, unit = np.abs(expected).max(axis=(0, 2)), expected.std(axis=(0, 2), dtype=np.float64)
+    unit = np.where(unit > _rounding(expected) * largest, unit, largest)
     return np.where(unit > 0, unit, 1.0)
 
 
@@ -76,8 +79,12 @@ def tolerated_change(tolerance, expected, spec=None, arrays=None):
     if spec is not None:
         scale = _scale(spec, arrays).reshape(len(unit), -1).max(axis=1)
         size = np.maximum(scale / unit, 1.0)
-    rounding = ROUNDING * np.abs(expected).max(axis=(0, 2)) / unit
+    rounding = _rounding(expected) * np.abs(expected).max(axis=(0, 2)) / unit
     return float((tolerance * size + rounding).max())
+
+
+def _rounding(expected):
+    return ROUNDING.get(expected.dtype, ROUNDING[np.dtype(np.float64)])
 
 
 def _scale(spec, arrays):

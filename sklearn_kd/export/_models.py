@@ -29,10 +29,12 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._distillation.predictions import fitted_predictor
+from sklearn_kd._distillation.predictions import fitted_predictor, predicts_columns
+from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._networks.module.base import is_mlp
 from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd._networks.module.mlp import prediction_layers
+from sklearn_kd._networks.module.regressor import ModuleRegressor
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 from sklearn_kd._self_distillation.classifier import SelfDistillClassifier
@@ -103,6 +105,8 @@ class ModelWriter:
         try:
             for kind, function in self._models.items():
                 if isinstance(model, kind) and is_known(model):
+                    if getattr(model, "multilabel_", False):
+                        raise ExportError(f"{type(model).__name__} predicts several labels")
                     return function(self, model, columns)
             raise ExportError(
                 f"{type(model).__name__} is none of the models that can be written, which the "
@@ -196,6 +200,12 @@ def _distilled(writer, model, columns):
         log_prior = writer.add(predictor.log_prior.astype(np.float64))
         spec = {"kind": "prior", "models": [spec], "log_prior": log_prior}
     return spec
+
+
+def _distilled_regressor(writer, model, columns):
+    spec = writer.describe(model.student_, columns)
+    n_targets = spec["n_targets"] or 1
+    return {**spec, "n_targets": n_targets if predicts_columns(model) else None}
 
 
 def _self_distilled(writer, model, columns):
@@ -403,11 +413,12 @@ def unit_of(weights):
     return np.ldexp(1.0, np.frexp(largest)[1] - 1)
 
 
-def _two_layer_regressor(writer, model, columns):
-    layers, scale = _two_layer(writer, model, columns), np.asarray(model.target_scale_)
+def network_numbers(writer, values, model):
+    """Return the description of a network for numbers, from that of its outputs."""
+    scale = np.asarray(model.target_scale_)
     return numbers_of(
         writer,
-        layers,
+        values,
         scale,
         model.target_offset_,
         n_targets=len(scale) if scale.ndim else None,
@@ -415,13 +426,21 @@ def _two_layer_regressor(writer, model, columns):
     )
 
 
+def _two_layer_regressor(writer, model, columns):
+    return network_numbers(writer, _two_layer(writer, model, columns), model)
+
+
 def _module(writer, model, columns):
     if not is_mlp(model):
-        raise ExportError("ModuleClassifier has another module than MLP")
-    layers = prediction_layers(model.module_state_, model.classes_)
+        raise ExportError(f"{type(model).__name__} has another module than MLP")
+    layers = prediction_layers(model.module_state_, getattr(model, "classes_", None))
     features, _ = network_inputs(model, columns)
     scaled = scaled_features(features, model.input_offset_, model.input_scale_) if features else []
     return _dense(writer, scaled, layers)
+
+
+def _module_regressor(writer, model, columns):
+    return network_numbers(writer, _module(writer, model, columns), model)
 
 
 def _dense(writer, features, layers):
@@ -788,10 +807,12 @@ MODELS = {
     CalibratedClassifierCV: _calibrated,
     TransformedTargetRegressor: _transformed_target,
     DistilledClassifier: _distilled,
+    DistilledRegressor: _distilled_regressor,
     SelfDistillClassifier: _self_distilled,
     TwoLayerPGDClassifier: _two_layer,
     TwoLayerPGDRegressor: _two_layer_regressor,
     ModuleClassifier: _module,
+    ModuleRegressor: _module_regressor,
     MLPClassifier: _multilayer_perceptron,
     MLPRegressor: _multilayer_perceptron,
     LogisticRegression: _logistic_regression,

@@ -6,6 +6,7 @@
 TRUSTED_TYPES = (
     "sklearn_kd.BatchedGridSearchCV",
     "sklearn_kd.DistilledClassifier",
+    "sklearn_kd.DistilledRegressor",
     "sklearn_kd.KernelTeacher",
     "sklearn_kd.KernelTeacherRegressor",
     "sklearn_kd.ModuleClassifier",

@@ -42,7 +42,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    DistilledRegressor,
     ModuleClassifier,
+    ModuleRegressor,
     SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
@@ -134,20 +136,13 @@ def distilled(student, **params):
     return DistilledClassifier(teacher, student, **{**fixed, **params})
 
 
-def forest_of_columns():
-    """Return a forest that has an importance for each column of a raw table."""
-    return make_pipeline(
-        OrdinalEncoder(encoded_missing_value=-1), RandomForestClassifier(9, random_state=0)
-    )
-
-
-def chosen_columns(n_columns):
-    """Return a step that keeps the most important columns of a raw table."""
+def chosen_columns(n_columns, forest=RandomForestClassifier):
+    """Return a step that keeps the columns of a raw table that are most important to a forest."""
     return SelectFromModel(
-        forest_of_columns(),
+        make_pipeline(OrdinalEncoder(encoded_missing_value=-1), forest(9, random_state=0)),
         threshold=-np.inf,
         max_features=n_columns,
-        importance_getter="named_steps.randomforestclassifier.feature_importances_",
+        importance_getter=f"named_steps.{forest.__name__.lower()}.feature_importances_",
     ).set_output(transform="pandas")
 
 
@@ -217,6 +212,12 @@ MODELS = {
 }
 
 
+def distilled_regressor(student, **params):
+    teacher = make_pipeline(TableEncoder(), Ridge())
+    fixed = {"alpha": 0.5, "augmentation": None, "random_state": 0}
+    return DistilledRegressor(teacher, student, **{**fixed, **params})
+
+
 QUANTILES = {"loss": "quantile", "quantiles": (0.05, 0.4, 0.6, 0.95)}
 REGRESSORS = {
     "regressor": regressor(),
@@ -224,6 +225,12 @@ REGRESSORS = {
     "regressor of fixed signs": regressor(init="symmetric", input_intercept=False),
     "quantiles": regressor(**QUANTILES),
     "quantiles of members": regressor(**QUANTILES, n_members=2),
+    "MLP of numbers": ModuleRegressor(
+        MLP, module_params={"width": 4, "depth": 2}, encoder="auto", max_epochs=2, random_state=0
+    ),
+    "MLP of quantiles": ModuleRegressor(
+        MLP, **QUANTILES, module_params={"width": 4}, encoder="auto", max_epochs=2, random_state=0
+    ),
     "regressor behind OneHotEncoder": make_pipeline(
         prepared(StandardScaler()), regressor(encoder=None)
     ),
@@ -252,6 +259,13 @@ REGRESSORS = {
     "logarithms": TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1),
     "standardized": TransformedTargetRegressor(
         make_pipeline(TableEncoder(), Ridge()), transformer=StandardScaler()
+    ),
+    "distilled regressor": distilled_regressor(regressor()),
+    "distilled regressor of few columns": distilled_regressor(
+        make_pipeline(chosen_columns(3, RandomForestRegressor), regressor())
+    ),
+    "distilled forest of numbers": distilled_regressor(
+        make_pipeline(TableEncoder(), RandomForestRegressor(3, random_state=0))
     ),
     "regression search": GridSearchCV(regressor(), {"width": [2, 4]}, cv=2),
 }

@@ -475,6 +475,9 @@ def test_regressors_that_cannot_be_written_are_named(model, match):
 
 def test_networks_of_several_labels_are_refused():
     X, y = numbers()
+    for model in (network(), make_pipeline(TableEncoder(), network(encoder=None))):
+        with pytest.raises(ValueError, match="TwoLayerPGDClassifier predicts several labels"):
+            compact(model.fit(X, np.column_stack([y, 1 - y])))
     model = MLPClassifier((4,), max_iter=9, random_state=0)
     with pytest.warns(match="hasn't converged"):
         model.fit(X, np.column_stack([y, 1 - y]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import is_regressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from skops import io
@@ -20,6 +20,7 @@ import sklearn_kd
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    DistilledRegressor,
     KernelTeacher,
     KernelTeacherRegressor,
     ModuleClassifier,
@@ -34,16 +35,20 @@ from sklearn_kd.export.__main__ import main
 from sklearn_kd.modules import MLP
 from tests._helpers.tables import raw_table
 
+REGRESSOR = TwoLayerPGDRegressor(4, max_iter=5, n_init=1, random_state=0)
 NETWORK = TwoLayerPGDClassifier(4, max_iter=5, early_stopping=False, n_init=1, random_state=0)
 TEACHER = make_pipeline(TableEncoder(), LogisticRegression())
 MODELS = {
     "TwoLayerPGDClassifier": NETWORK,
-    "TwoLayerPGDRegressor": TwoLayerPGDRegressor(4, max_iter=5, n_init=1, random_state=0),
+    "TwoLayerPGDRegressor": REGRESSOR,
     "KernelTeacher": KernelTeacher(),
     "KernelTeacherRegressor": KernelTeacherRegressor(),
     "ModuleClassifier": ModuleClassifier(MLP, encoder="auto", max_epochs=2, random_state=0),
     "ModuleRegressor": ModuleRegressor(MLP, encoder="auto", max_epochs=2, random_state=0),
     "DistilledClassifier": DistilledClassifier(TEACHER, NETWORK, alpha=0.5, augmentation=None),
+    "DistilledRegressor": DistilledRegressor(
+        make_pipeline(TableEncoder(), Ridge()), REGRESSOR, alpha=0.5, augmentation=None
+    ),
     "SelfDistillClassifier": SelfDistillClassifier(NETWORK),
     "BatchedGridSearchCV": BatchedGridSearchCV(NETWORK, {"width": [2, 4]}, cv=2),
     "TableEncoder": make_pipeline(TableEncoder(), LogisticRegression()),

@@ -56,9 +56,11 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
+    DistilledRegressor,
     KernelTeacher,
     KernelTeacherRegressor,
     ModuleClassifier,
+    ModuleRegressor,
     SelfDistillClassifier,
     TableEncoder,
 )
@@ -96,7 +98,10 @@ MODELS = {
 NUMBERS = regressor(encoder=None)
 REGRESSORS = {
     "`TwoLayerPGDRegressor`": NUMBERS,
+    "`ModuleRegressor` with `MLP`": ModuleRegressor(MLP, module_params={"width": 4}, **SHORT),
+    "`ModuleRegressor` with another module": ModuleRegressor(SmallCNN, **IMAGES),
     "`KernelTeacherRegressor`": KernelTeacherRegressor(),
+    "`DistilledRegressor`: its student": DistilledRegressor(Ridge(), NUMBERS, **DISTILLED),
     "`BatchedGridSearchCV` of a regressor": BatchedGridSearchCV(NUMBERS, {"width": [2, 4]}, cv=2),
     "`TransformedTargetRegressor` of exp, expm1, `StandardScaler`": TransformedTargetRegressor(
         NUMBERS, func=np.log, inverse_func=np.exp

@@ -423,11 +423,14 @@ class Writer:
 
     def _module(self, spec):
         """Return the answer of a torch module."""
-        rows = self.readers.first_layer(spec["models"][0])
-        model = module_graph(spec["estimator"], self.graph.opset, self.graph.dtype)
-        logits = self.graph.add_model(model, self.graph.cast(rows, CODES[self.graph.dtype]))
-        logits = self.graph.cast(logits, DOUBLE)
-        n_classes = len(spec["estimator"].classes_)
+        logits, n_classes = self._module_numbers(spec), len(spec["estimator"].classes_)
         if n_classes == 2:
             logits = self.graph.concatenated([self.graph.filled_like(logits, 0.0), logits])
         return Answer(self.graph, n_classes, logits=logits)
+
+    def _module_numbers(self, spec):
+        """Return the outputs of a torch module."""
+        rows = self.readers.first_layer(spec["models"][0])
+        model = module_graph(spec["estimator"], self.graph.opset, self.graph.dtype)
+        outputs = self.graph.add_model(model, self.graph.cast(rows, CODES[self.graph.dtype]))
+        return self.graph.cast(outputs, DOUBLE)

@@ -4,9 +4,11 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._kernel.classifier import KernelTeacher
 from sklearn_kd._kernel.regressor import KernelTeacherRegressor
 from sklearn_kd._networks.module.classifier import ModuleClassifier
+from sklearn_kd._networks.module.regressor import ModuleRegressor
 from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
@@ -51,7 +53,7 @@ CLASSIFIERS = (
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
 )
-REGRESSORS = (KernelTeacherRegressor, TwoLayerPGDRegressor)
+REGRESSORS = (DistilledRegressor, KernelTeacherRegressor, ModuleRegressor, TwoLayerPGDRegressor)
 #: Options of skl2onnx that the classifiers take.
 OPTIONS = {
     "zipmap": [True, False, "columns"],

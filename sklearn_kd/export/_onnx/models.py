@@ -5,17 +5,20 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from sklearn_kd._kernel.base import kernel_of_fit, row_settings_of_fit
 from sklearn_kd._kernel.classifier import KernelTeacher
 from sklearn_kd._kernel.regressor import KernelTeacherRegressor
 from sklearn_kd._networks.module.base import is_mlp
 from sklearn_kd._networks.module.classifier import ModuleClassifier
+from sklearn_kd._networks.module.regressor import ModuleRegressor
 from sklearn_kd.export._columns import ExportError
 from sklearn_kd.export._models import (
     MODELS,
     first_layer,
     network_inputs,
+    network_numbers,
     numbers_of,
     scaled_features,
 )
@@ -75,17 +78,18 @@ def _kernel(writer, model, columns, dual, offset, temperature):
 
 def _module(writer, model, columns):
     if is_mlp(model):
-        return MODELS[ModuleClassifier](writer, model, columns)
+        return MODELS[type(model)](writer, model, columns)
     rows = _encoded_rows(writer, model, columns)
-    return {"kind": "module", "models": [rows], "estimator": model}
+    spec = {"kind": "module", "models": [rows], "estimator": model}
+    return network_numbers(writer, spec, model) if is_regressor(model) else spec
 
 
 def module_graph(estimator, opset, dtype):
-    """Return the logits of a torch module in ONNX.
+    """Return the outputs of a torch module in ONNX.
 
     Parameters
     ----------
-    estimator : ModuleClassifier
+    estimator : ModuleClassifier or ModuleRegressor
         Fitted.
     opset : int
     dtype : {"float32", "float64"}
@@ -94,7 +98,7 @@ def module_graph(estimator, opset, dtype):
     Returns
     -------
     onnx.ModelProto
-        From scaled rows, (n, n_inputs), to logits, (n, 1) for two classes.
+        From scaled rows, (n, n_inputs), to logits, (n, 1) for two classes, or standardized numbers.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def module_graph(estimator, opset, dtype):
         module, shape = build.prediction_module(estimator)
     n_outputs = estimator._learning_task().n_outputs
 
-    class Logits(torch.nn.Module):
+    class Outputs(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.module = module
@@ -123,7 +127,7 @@ def module_graph(estimator, opset, dtype):
     try:
         with _silent_exporter(), build.own_random_state(0, rows.device):
             program = torch.onnx.export(
-                Logits().to(rows.dtype).eval(),
+                Outputs().to(rows.dtype).eval(),
                 (rows,),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("n")},),
@@ -158,4 +162,5 @@ ONNX_MODELS = {
     KernelTeacher: _kernel_teacher,
     KernelTeacherRegressor: _kernel_regressor,
     ModuleClassifier: _module,
+    ModuleRegressor: _module,
 }
