@@ -8,8 +8,10 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     KernelTeacher,
     ModuleClassifier,
+    ModuleRegressor,
     SelfDistillClassifier,
     TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
 )
 from sklearn_kd._networks.two_layer import training
 from tests._helpers.data import blobs
@@ -137,6 +139,33 @@ def test_cuda_trains_the_same_module(dtype, options):
     assert b"torch" not in content
     moved = pickle.loads(content).set_params(device="cpu")
     np.testing.assert_allclose(moved.predict_proba(X), cuda.predict_proba(X), atol=tolerance)
+
+
+@needs_cuda
+@pytest.mark.parametrize("is_module", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"loss": "huber"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}], ids=str
+)
+def test_cuda_trains_the_same_regressor(options, is_module):
+    import pickle
+
+    X, labels = blobs(100)
+    y = np.stack([X[:, 0] + labels, np.abs(X[:, 1])], axis=1)
+
+    def fitted(device):
+        params = {"device": device, "random_state": 0, "alpha": 0.5, **options}
+        if is_module:
+            model = ModuleRegressor(module, max_epochs=30, **params)
+        else:
+            model = TwoLayerPGDRegressor(8, max_iter=30, encoder=None, **params)
+        return model.fit(X, y, soft_targets=0.9 * y)
+
+    cpu, cuda = fitted("cpu"), fitted("cuda")
+    np.testing.assert_allclose(cpu.predict(X), cuda.predict(X), atol=1e-6)
+    content = pickle.dumps(cuda)
+    assert b"torch" not in content
+    moved = pickle.loads(content).set_params(device="cpu")
+    np.testing.assert_allclose(moved.predict(X), cuda.predict(X), atol=1e-6)
 
 
 @needs_cuda
