@@ -277,7 +277,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
 
     def _adopt(self, fitted, student):
         super()._adopt(fitted, student)
-        self._task = fitted._task
+        self._n_targets = fitted._n_targets
 
     @numpy_inputs
     def predict(self, X):
