@@ -3,8 +3,9 @@
     SKLEARN_KD_DATA=... python examples/benchmarks/c_rows.py
 
 The network that is distilled from a forest, with weights of each dtype, and HistGradientBoosting
-are written by `export.to_c`. A C program with 2,000 different rows, which are part of it, calls
-`model_predict_proba` on one after the other. The clock is read every 10 rows, since reading it
+are written by `export.to_c`, all regressors on a table of numbers such as "diamonds". A C program
+with 2,000 different rows, which are part of it, calls the function that predicts probabilities or
+numbers on one after the other. The clock is read every 10 rows, since reading it
 takes a tenth of the time of a row. p50 and p99 are those of the means of 10 rows. "numbers" is a
 made table of 20 columns. Bytes of objects are those of code and constants, by the program `size`,
 with one function that predicts. The networks are trained for a few epochs only, because prediction
@@ -21,21 +22,20 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from _runs import environment, markdown, thread_limit, timed_fit
 from _teachers import categorical
-from compact_rows import TABLES, load
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from compact_rows import TABLES, kinds_of, load
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
+from sklearn_kd import TableEncoder
 from sklearn_kd.export import to_c
 
 N_ROWS = 2000
 FIELD = re.compile(r'^    (double |const char \*)(\w+); /\* "(.*?)": ', re.MULTILINE)
 FUNCTION = """
 #include "model.h"
-int predict(const model_row *row, double *proba);
-int predict(const model_row *row, double *proba)
+int predict(const model_row *row, double *answer);
+int predict(const model_row *row, double *answer)
 {
-    return model_predict_proba(row, proba);
+    return PREDICT(row, answer);
 }
 """
 PROGRAM = """
@@ -58,18 +58,18 @@ static double nanoseconds(void)
 int main(void)
 {
     const int n = (int)(sizeof rows / sizeof rows[0]);
-    double proba[MODEL_N_CLASSES], total = 0.0;
+    double answer[COUNT], total = 0.0;
     for (int i = 0; i < CALLS / 10; ++i) {
         const double start = nanoseconds();
         for (int j = 0; j < 10; ++j) {
-            if (model_predict_proba(&rows[(10 * i + j) % n], proba)) {
+            if (PREDICT(&rows[(10 * i + j) % n], answer)) {
                 return 1;
             }
-            total += proba[0];
+            total += answer[0];
         }
         printf("%.1f\\n", (nanoseconds() - start) / 10);
     }
-    return total < 0.0;
+    return total != total;
 }
 """
 
@@ -97,7 +97,7 @@ def measure(model, X, dtype, *, n_calls, compiler):
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or regressor
         Fitted.
     X : DataFrame
         Raw rows.
@@ -112,6 +112,10 @@ def measure(model, X, dtype, *, n_calls, compiler):
         ``p50`` and ``p99`` in nanoseconds of a row, ``source``, ``O2`` and ``Os`` in bytes.
     """
     header = to_c(model, dtype=dtype)
+    names = {"PREDICT": "model_predict_proba", "COUNT": "MODEL_N_CLASSES"}
+    if "MODEL_N_CLASSES" not in header:
+        names = {"PREDICT": "model_predict", "COUNT": "MODEL_N_TARGETS"}
+    defines = [f"-D{name}={value}" for name, value in names.items()]
     found = {"source": len(header)}
     with TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -121,11 +125,11 @@ def measure(model, X, dtype, *, n_calls, compiler):
         (folder / "program.c").write_text(PROGRAM.replace("ROWS", rows, 1))
         for option in ("O2", "Os"):
             made = folder / f"{option}.o"
-            command = [compiler, "-std=c99", f"-{option}", "-c", folder / "function.c", "-o", made]
-            subprocess.run(command, check=True)
+            command = [compiler, "-std=c99", *defines, f"-{option}", "-c", folder / "function.c"]
+            subprocess.run([*command, "-o", made], check=True)
             said = subprocess.run(["size", made], check=True, capture_output=True, text=True).stdout
             found[option] = sum(int(size) for size in said.splitlines()[1].split()[:3])
-        options = ["-std=c99", "-O2", f"-DCALLS={n_calls}"]
+        options = ["-std=c99", "-O2", *defines, f"-DCALLS={n_calls}"]
         program = folder / "program"
         subprocess.run([compiler, *options, f"{program}.c", "-o", program, "-lm"], check=True)
         said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
@@ -135,15 +139,16 @@ def measure(model, X, dtype, *, n_calls, compiler):
 
 def models(X, y, X_test, args):
     """Yield name, model and dtype."""
-    forest = make_pipeline(TableEncoder(), RandomForestClassifier(args.trees, random_state=0))
-    network = TwoLayerPGDClassifier(args.width, max_iter=10, random_state=0)
+    forest, boosting, _, network, distiller = kinds_of(y)
+    forest = make_pipeline(TableEncoder(), forest(args.trees, random_state=0))
+    network = network(args.width, max_iter=10, random_state=0)
     fixed = {"alpha": 0.5, "augmentation": None, "random_state": 0}
-    distilled = DistilledClassifier(forest, network, **fixed)
+    distilled = distiller(forest, network, **fixed)
     timed_fit(distilled, X, y)
     for dtype in ("float64", "float32", "int8"):
         yield "network, distilled", distilled, dtype
     levels, _ = categorical(X, X_test)
-    boosting = HistGradientBoostingClassifier(random_state=0)
+    boosting = boosting(random_state=0)
     timed_fit(boosting, levels, y)
     yield "HistGradientBoosting", boosting, "float32"
 

@@ -5,13 +5,14 @@
 A forest of 300 trees, HistGradientBoosting and LightGBM (if it is installed) are compared with the
 network that is distilled from the forest: behind a ColumnTransformer, with its own encoder, as
 compact models of float32 and int8 weights, in ONNX (if onnxruntime is installed) with an input for
-each column and with two inputs, and in C (if there is a compiler). "numbers" is a made table of 20
-columns. Each call gets a dict, another one each time. Estimators get a DataFrame of one row that is
-made of it, and onnxruntime gets arrays, which is part of the time. The booster of LightGBM gets the
-codes of its levels, and C a struct. Models take turns of 100 calls, so that a slow period of the
-machine affects all of them. Rows a second are those of a table of 20,000 rows, the median of five
-calls. The networks are trained for a few epochs only, because prediction takes the same time. The
-script prints Markdown.
+each column and with two inputs, and in C (if there is a compiler). On a table of numbers such as
+"diamonds" all of them are regressors. "numbers" is a made table of 20 columns and two classes. Each
+call gets a dict, another one each time. Estimators get a DataFrame of one row that is made of it,
+and onnxruntime gets arrays, which is part of the time. The booster of LightGBM gets the codes of
+its levels, and C a struct. Models take turns of 100 calls, so that a slow period of the machine
+affects all of them. Rows a second are those of a table of 20,000 rows, the median of five calls.
+The networks are trained for a few epochs only, because prediction takes the same time. The script
+prints Markdown.
 """
 
 import argparse
@@ -27,16 +28,27 @@ from _runs import environment, markdown, thread_limit, timed_fit
 from _tables import load_split, make_encoder
 from _teachers import categorical
 from sklearn.datasets import make_classification
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kd import DistilledClassifier, TableEncoder, TwoLayerPGDClassifier
+from sklearn_kd import (
+    DistilledClassifier,
+    DistilledRegressor,
+    TableEncoder,
+    TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
+)
 from sklearn_kd.export import compact, to_onnx
 
 try:
-    from lightgbm import LGBMClassifier
+    from lightgbm import LGBMClassifier, LGBMRegressor
 except ImportError:
-    LGBMClassifier = None
+    LGBMClassifier = LGBMRegressor = None
 try:
     import onnxruntime
 except ImportError:
@@ -60,13 +72,43 @@ def load(table, max_rows):
     return X[:max_rows], y[:max_rows], X[max_rows:].reset_index(drop=True)
 
 
+def kinds_of(y):
+    """Return the classes of forests, boosted trees, LightGBM, networks and distillation for y."""
+    if y.dtype == np.float64:
+        return (
+            RandomForestRegressor,
+            HistGradientBoostingRegressor,
+            LGBMRegressor,
+            TwoLayerPGDRegressor,
+            DistilledRegressor,
+        )
+    return (
+        RandomForestClassifier,
+        HistGradientBoostingClassifier,
+        LGBMClassifier,
+        TwoLayerPGDClassifier,
+        DistilledClassifier,
+    )
+
+
+def answer_of(model):
+    """Return the function of a model that predicts probabilities or, of a regressor, numbers."""
+    return getattr(model, "predict_proba", None) or model.predict
+
+
+def compact_calls(made):
+    """Return functions of a dict and of a table that predict by a compact model, and its bytes."""
+    one = getattr(made, "predict_proba_one", None) or made.predict_one
+    return one, answer_of(made), made.n_bytes_
+
+
 def frame_call(model, template):
     """Return a function of a dict that predicts a frame of one row."""
     dtypes = {name: dtype for name, dtype in template.dtypes.items() if dtype == "category"}
 
     def predict(row):
         frame = pd.DataFrame([row])
-        return model.predict_proba(frame.astype(dtypes) if dtypes else frame)
+        return answer_of(model)(frame.astype(dtypes) if dtypes else frame)
 
     return predict
 
@@ -95,40 +137,42 @@ def onnx_calls(model, *, by_column):
     columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
     types = {"tensor(double)": np.float64, "tensor(string)": object}
     inputs = [(each.name, types[each.type]) for each in session.get_inputs()]
+    outputs = [session.get_outputs()[-1].name]
 
     def predict(row):
         arrays = {
             name: np.array([[row[column] for column in columns[name]]], dtype=dtype)
             for name, dtype in inputs
         }
-        return session.run(["probabilities"], arrays)[0]
+        return session.run(outputs, arrays)[0]
 
     def predict_table(X):
         arrays = {name: X[columns[name]].to_numpy(dtype) for name, dtype in inputs}
-        return session.run(["probabilities"], arrays)[0]
+        return session.run(outputs, arrays)[0]
 
     return predict, predict_table, len(graph)
 
 
 def calls(X, y, X_test, args):
     """Return name to (function of a dict, function of a table or None, bytes of the model)."""
-    forest = make_pipeline(TableEncoder(), RandomForestClassifier(args.trees, random_state=0))
+    forest, boosting, lightgbm, network, distiller = kinds_of(y)
+    forest = make_pipeline(TableEncoder(), forest(args.trees, random_state=0))
     fixed = {"alpha": 0.5, "augmentation": None, "random_state": 0}
-    network = TwoLayerPGDClassifier(args.width, max_iter=10, random_state=0)
-    distilled = DistilledClassifier(forest, network, **fixed)
+    network = network(args.width, max_iter=10, random_state=0)
+    distilled = distiller(forest, network, **fixed)
     timed_fit(distilled, X, y)
     pipeline = make_pipeline(make_encoder(X), network.set_params(encoder=None))
     timed_fit(pipeline, X, y)
     levels, _ = categorical(X, X_test)
-    boosting = HistGradientBoostingClassifier(random_state=0)
+    boosting = boosting(random_state=0)
     timed_fit(boosting, levels, y)
     small = distilled.without_teacher(keep_history=False)
     found = {
         "forest": estimator_calls(distilled.teacher_, X),
         "HistGradientBoosting": estimator_calls(boosting, levels),
     }
-    if LGBMClassifier is not None:
-        lightgbm = LGBMClassifier(n_jobs=1, verbose=-1, random_state=0)
+    if lightgbm is not None:
+        lightgbm = lightgbm(n_jobs=1, verbose=-1, random_state=0)
         timed_fit(lightgbm, levels, y)
         n_bytes = len(lightgbm.booster_.model_to_string().encode())
         found["LightGBM"] = *estimator_calls(lightgbm, levels)[:2], n_bytes
@@ -136,21 +180,18 @@ def calls(X, y, X_test, args):
     found["ColumnTransformer, network"] = estimator_calls(pipeline, X)
     found["network, distilled"] = estimator_calls(small, X)
     for dtype in ("float32", "int8"):
-        made = compact(distilled, X_test, dtype=dtype, max_change=0.2)
-        found[f"compact, {dtype}"] = made.predict_proba_one, made.predict_proba, made.n_bytes_
+        made = compact(distilled, X_test, dtype=dtype, max_change=0.5)
+        found[f"compact, {dtype}"] = compact_calls(made)
     if onnxruntime is not None:
         found["ONNX"] = onnx_calls(distilled, by_column=True)
         found["ONNX, two inputs"] = onnx_calls(distilled, by_column=False)
-    made = compact(boosting)
-    found["HistGradientBoosting, compact"] = (
-        made.predict_proba_one, made.predict_proba, made.n_bytes_,
-    )  # fmt: skip
+    found["HistGradientBoosting, compact"] = compact_calls(compact(boosting))
     return found, distilled
 
 
 def estimator_calls(model, template):
     dtypes = {name: dtype for name, dtype in template.dtypes.items() if dtype == "category"}
-    return frame_call(model, template), lambda X: model.predict_proba(X.astype(dtypes)), size(model)
+    return frame_call(model, template), lambda X: answer_of(model)(X.astype(dtypes)), size(model)
 
 
 def size(model):

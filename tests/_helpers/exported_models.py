@@ -321,6 +321,16 @@ def expected_answers(model, X):
     return np.column_stack(parts)
 
 
+def one_answer(made, row):
+    """Return probabilities, or predictions and then quantiles, of a row by a compact model."""
+    if hasattr(made, "predict_proba_one"):
+        return made.predict_proba_one(row)
+    parts = [np.ravel(made.predict_one(row))]
+    if hasattr(made, "predict_quantiles_one"):
+        parts.append(made.predict_quantiles_one(row).ravel())
+    return np.concatenate(parts)
+
+
 def assert_answers_close(found, expected, tolerance, model):
     """Check answers: probabilities to a tolerance, numbers relative to the size of the targets.
 

@@ -58,6 +58,7 @@ from tests._helpers.exported_models import (
     network,
     new_rows,
     numbers,
+    one_answer,
     regressor,
     table,
     targets,
@@ -84,16 +85,6 @@ def assert_answers(model, made, X, tolerance):
     assert found.dtype == model.classes_.dtype
     np.testing.assert_array_equal(found[is_clear], model.predict(X)[is_clear])
     assert first == found[0]
-
-
-def one_answer(made, row):
-    """Return probabilities, or predictions and then quantiles, of a row."""
-    if hasattr(made, "predict_proba_one"):
-        return made.predict_proba_one(row)
-    parts = [np.ravel(made.predict_one(row))]
-    if hasattr(made, "predict_quantiles_one"):
-        parts.append(made.predict_quantiles_one(row).ravel())
-    return np.concatenate(parts)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")

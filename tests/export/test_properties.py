@@ -6,14 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings, strategies as st
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import is_regressor
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import TableEncoder
 from sklearn_kd.export import compact, to_onnx
 from sklearn_kd.export._onnx.readers import MISSING_TEXTS
-from tests._helpers.exported_models import network
+from tests._helpers.exported_models import (
+    QUANTILES,
+    expected_answers,
+    network,
+    one_answer,
+    regressor,
+)
 from tests._helpers.onnx_sessions import answers
 
 N_ROWS = 24
@@ -33,13 +40,19 @@ MODELS = {
     "tree": lambda: make_pipeline(TableEncoder(), DecisionTreeClassifier(random_state=0)),
     "network": network,
     "members": lambda: network(n_members=2),
+    "ridge": lambda: make_pipeline(TableEncoder(), Ridge()),
+    "regression tree": lambda: make_pipeline(TableEncoder(), DecisionTreeRegressor(random_state=0)),
+    "regressor": regressor,
+    "quantiles of members": lambda: regressor(**QUANTILES, n_members=2),
 }
+#: Units of the targets of regressors: scale and offset.
+UNITS = st.sampled_from([(1.0, 0.0), (1e9, 0.0), (1e-9, 0.0), (1.0, 1e9), (0.0, 5.0)])
 DTYPES = {"number": float, "whole": np.int64, "flag": bool, "text": object}
 
 
 @st.composite
 def tables(draw):
-    """Return training rows, their labels, and other rows with cells that these lack."""
+    """Return training rows, labels, units of targets, and rows with cells that these lack."""
     kinds = draw(st.lists(st.sampled_from(list(CELLS)), min_size=1, max_size=4))
     names = draw(
         st.lists(TEXTS.filter(bool), min_size=len(kinds), max_size=len(kinds), unique=True)
@@ -52,7 +65,7 @@ def tables(draw):
             picked = draw(st.lists(st.sampled_from(few), min_size=N_ROWS, max_size=N_ROWS))
             columns[name] = pd.Series(picked, dtype=DTYPES[kind])
         frames.append(pd.DataFrame(columns))
-    return frames[0], np.arange(N_ROWS) % draw(st.sampled_from([2, 3])), frames[1]
+    return frames[0], np.arange(N_ROWS) % draw(st.sampled_from([2, 3])), draw(UNITS), frames[1]
 
 
 @pytest.mark.slow
@@ -62,19 +75,27 @@ def test_files_of_any_table(name):
     @settings(max_examples=100, deadline=None)
     @given(tables())
     def check(parts):
-        X, y, new = parts
-        if name in ("linear", "tree"):  # which need a column
+        X, y, (scale, offset), new = parts
+        model = MODELS[name]()
+        if name in ("linear", "tree", "ridge", "regression tree"):  # which need a column
             assume(len(TableEncoder().fit(X).means_))
-        model = MODELS[name]().fit(X, y)
+        if is_regressor(model):
+            y = offset + scale * y
+        model.fit(X, y)
         rows = pd.concat([X, new], ignore_index=True)
-        expected = model.predict_proba(rows)
+        expected = expected_answers(model, rows)
+        bounds = {"rtol": 0, "atol": 1e-11}
+        if is_regressor(model):
+            bounds = {"rtol": 1e-14, "atol": 1e-11 * np.abs(expected - expected.mean()).max()}
         made = compact(model, dtype="float64")
         again = pickle.loads(pickle.dumps(made))
-        np.testing.assert_allclose(again.predict_proba(rows), expected, rtol=0, atol=1e-11)
-        one = [again.predict_proba_one(row) for row in rows.to_dict("records")]
-        np.testing.assert_allclose(one, expected, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(expected_answers(again, rows), expected, **bounds)
+        one = [one_answer(again, row) for row in rows.to_dict("records")]
+        np.testing.assert_allclose(one, expected, **bounds)
         if any(kind != "unused" for kind in made.kinds_):
             graph = to_onnx(model, dtype="float64", by_column=False)
-            np.testing.assert_allclose(answers(graph, rows)[1], expected, rtol=0, atol=1e-11)
+            found = answers(graph, rows)[not is_regressor(model) :]
+            found = np.column_stack(found)[:, : expected.shape[1]]
+            np.testing.assert_allclose(found, expected, **bounds)
 
     check()
