@@ -25,7 +25,9 @@ from sklearn_kd import (
     KernelTeacherRegressor,
     TwoLayerPGDRegressor,
 )
+from sklearn_kd.export import compact
 from sklearn_kd.inspection import (
+    CompressionCurveDisplay,
     DeferralDisplay,
     DistillationDisplay,
     DistillationReport,
@@ -536,6 +538,52 @@ def test_a_width_curve_is_that_of_single_fits(ax, is_pipeline, scoring):
     of_teacher = frame[frame["labels"] == "teacher"].sort_values("split")["score"]
     assert_allclose(of_teacher, expected, rtol=1e-9)
     assert ax.get_ylabel() == ("R2" if scoring is None else "Negative mean absolute error")
+
+
+def test_a_compression_curve_is_that_of_plain_fits():
+    X, y = table(80)
+    network = TwoLayerPGDRegressor(max_iter=15, n_init=1, encoder=None)
+    model = distiller(teacher=forest(), student=network, random_state=0)
+    cv = KFold(2)
+    students = {"tree": (DecisionTreeRegressor(), {"max_leaf_nodes": [3, 6]})}
+    axes = figure.Figure().subplots(1, 2)
+    display = CompressionCurveDisplay.from_estimator(
+        model, X, y, widths=[2, 4], students=students, cv=cv, tolerance=0, ax=axes
+    )
+    frame = display.frame
+    assert len(frame) == 2 * (4 + 4 + 1)
+    candidates = {("network", f"width={width}"): network for width in (2, 4)}
+    candidates |= {("tree", f"max_leaf_nodes={n}"): DecisionTreeRegressor() for n in (3, 6)}
+    for split, (train, test) in enumerate(cv.split(X)):
+        for (family, size), student in candidates.items():
+            name, value = size.split("=")
+            whole = clone(model).set_params(student=clone(student).set_params(**{name: int(value)}))
+            whole.fit(X[train], y[train])
+            hard = clone(whole.student).set_params(random_state=whole.student_.random_state)
+            hard.fit(X[train], y[train])
+            for labels, each in (("hard", hard), ("distilled", whole)):
+                own = frame[(frame["student"] == family) & (frame["size"] == size)]
+                line = own[(own["labels"] == labels) & (own["split"] == split)].iloc[0]
+                assert_allclose(line["score"], r2_score(y[test], each.predict(X[test])), rtol=1e-7)
+                assert_allclose(line["n_bytes"], compact(each).n_bytes_, atol=8)
+                assert line["microseconds"] > 0
+        teacher = frame[(frame["labels"] == "teacher") & (frame["split"] == split)].iloc[0]
+        assert_allclose(teacher["score"], r2_score(y[test], whole.teacher_.predict(X[test])))
+    assert axes[0].get_ylabel() == "R2"
+    best = display.table_.loc[display.table_["score"].idxmax()]
+    assert display.best_params_ == best[["student", "size", "labels"]].to_dict()
+
+
+@pytest.mark.slow
+def test_default_families_of_a_compression_curve_are_regressors():
+    X, y = table(60)
+    network = TwoLayerPGDRegressor(max_iter=15, n_init=1)
+    model = distiller(teacher=Ridge(), student=network)
+    axes = figure.Figure().subplots(1, 2)
+    display = CompressionCurveDisplay.from_estimator(model, X, y, widths=2, cv=2, ax=axes)
+    families = ["network", "boosted trees", "tree", "linear"]
+    assert display.frame["student"].unique().tolist() == [*families, "teacher"]
+    display.best_estimator_.fit(X, y)
 
 
 class WithIntervals(LinearRegression):
