@@ -43,7 +43,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         its own. None is ``TwoLayerPGDRegressor()``.
     alpha : float or "auto", default="auto"
         Weight of the teacher's numbers. Targets have the weight ``1 - alpha``. "auto" selects from
-        0, 0.5 and 1 on held-out rows, see Notes. A value above 1 extrapolates from the targets
+        0, 0.5 and 0.8 on held-out rows, see Notes. A value above 1 extrapolates from the targets
         beyond the teacher, against noise in the targets [1]_.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
