@@ -13,6 +13,7 @@ import argparse
 
 import numpy as np
 from _runs import environment, markdown, run_cells
+from _teachers import categorical
 from distilled_regression import TEACHERS, make_teacher
 from regression_tables import TABLES, load
 
@@ -36,6 +37,8 @@ def run(table, seed, teacher, widths, max_rows):
     n_train = min(max_rows, 2 * len(data.y_train) // 3)
     used = np.random.RandomState(seed).permutation(len(data.y_train))[: n_train + N_HELD_OUT]
     X, y = data.X_train.iloc[used].reset_index(drop=True), data.y_train[used]
+    if teacher == "boosting":
+        (X,) = categorical(X)
     split = np.arange(n_train), np.arange(n_train, len(y))
     rows = TrainingRows(X, y, None, None, {"teacher": {}, "student": {}}, None)
     spec = LabelingSpec(
