@@ -47,7 +47,8 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
 
     A subclass has the parameters of ``_parameter_constraints``, and
 
-    - ``_task_type``, the subclass of `Task` that says what is learned,
+    - ``_task_type``, the subclass of `Task` that says what is learned, or an object of it that has
+      no rows yet,
     - ``_default_teacher()`` and ``_default_student()``, the estimators that None stands for,
     - ``fit``, which passes its arguments to ``_distill``, and its predictions.
     """
@@ -69,9 +70,13 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         "verbose": ["verbose"],
     }
 
+    def _given_teacher(self):
+        """Return the teacher of the user as an estimator, None for the default."""
+        return self.teacher
+
     def _get_teacher(self):
         """Return the teacher to be cloned."""
-        return self._default_teacher() if self.teacher is None else self.teacher
+        return self._default_teacher() if self.teacher is None else self._given_teacher()
 
     def _get_student(self):
         """Return the student to be cloned."""
@@ -115,7 +120,10 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         """Return whether the teacher labels rows that the student has changed."""
         return False
 
-    def _attributes_of_task(self, student, data, training_set, selection):
+    def _check_rows_of_task(self, student, spec, rows):
+        """Raise further errors of the rows, before anything is fitted."""
+
+    def _attributes_of_task(self, student, data, training_set, selection, transfer):
         """Return further fitted attributes, see `fit_student`."""
         return {}
 
@@ -162,6 +170,7 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
             **self._labeling_options(),
         )
         rows = replace(rows, validation=check_before_fits(self, student, spec, rows, validation))
+        self._check_rows_of_task(student, spec, rows)
         for name, more in {"X_unlabeled": X_unlabeled, "X_val": validation["X_val"]}.items():
             warn_if_sliceable(more, num_samples(y), name)
         if teacher is not None:
@@ -172,7 +181,7 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
         # all attributes are set at once, so that a fit that fails or is interrupted changes nothing
         validate_data(self, X, skip_check_array=True)
-        for name in ("teacher_", "label_temperature_"):
+        for name in ("teacher_", "label_temperature_", "quantiles_", "quantile_shift_"):
             vars(self).pop(name, None)
         vars(self).update(fitted)
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)
@@ -233,7 +242,8 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
             MetadataRouter(owner=self)
             .add_self_request(self)
             .add(
-                teacher=without_own_requests(self.teacher, keeps_explicit=True), method_mapping=fit
+                teacher=without_own_requests(self._given_teacher(), keeps_explicit=True),
+                method_mapping=fit,
             )
             .add(student=without_own_requests(self._get_student()), method_mapping=fit)
             .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))

@@ -418,7 +418,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     def _relabels_augmented_rows(self):
         return self.augmented_labels == "recomputed"
 
-    def _attributes_of_task(self, student, data, training_set, selection):
+    def _attributes_of_task(self, student, data, training_set, selection, transfer):
         temperature = float(selection.setting.temperature)
         fitted = {
             "classes_": data.task.classes,

@@ -66,6 +66,8 @@ def resolve_estimators(est, *, needs_teacher):
     seeds = [int(seed) for seed in rng.randint(2**31 - 1, size=3)]
     teacher = est._get_teacher() if needs_teacher else None
     student = est._get_student()
+    if teacher is not None:
+        est._task_type.check_teacher(teacher)
     if est.random_state is not None:
         teacher = None if teacher is None else seeded(teacher, rng)
         student = seeded(student, rng)
@@ -190,7 +192,7 @@ def fit_student(est, ctx, student, labeled, selection, transfer):
         "n_augmented_": min(len(transfer_set), setting.n_augmented),
         "duplicate_fraction_": float(transfer_set.duplicate_fraction),
         "candidates_": selection.candidates,
-        **est._attributes_of_task(student, data, training_set, selection),
+        **est._attributes_of_task(student, data, training_set, selection, transfer),
     }
     if data.labels is not None:
         fitted["teacher_"] = data.labels.teacher

@@ -1,16 +1,34 @@
 """DistilledRegressor: a meta-estimator that fits a student on the numbers of a teacher."""
 
+import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._distillation.base import DistillerMixin
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._distillation.quantile_calibration import calibrated_shift, check_calibration
+from sklearn_kd._distillation.quantile_teacher import LevelRegressors
+from sklearn_kd._distillation.quantiles import (
+    QuantileTask,
+    learned_levels,
+    quantiles_of_student,
+)
 from sklearn_kd._distillation.regression import RegressionTask, numbers_of_student
 from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.shared_docs import shares_docs_of
-from sklearn_kd._utils.sklearn_compat import fit_context
+from sklearn_kd._utils.sklearn_compat import HasMethods, fit_context
 from sklearn_kd._utils.warnings import warning_scope
+
+
+def _has_quantiles(est):
+    if est.quantiles is None:
+        raise AttributeError(
+            "predict_quantiles needs quantiles: set them, such as (0.05, 0.5, 0.95), and call fit."
+        )
+    return True
 
 
 @shares_docs_of(DistilledClassifier)
@@ -36,7 +54,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         fitted, even if it is fitted already, which gives a
         :class:`~sklearn_kd.exceptions.FittedTeacherWarning`. Inside
         :class:`sklearn.frozen.FrozenEstimator` it is used as it is. None is
-        ``KernelTeacherRegressor()``.
+        ``KernelTeacherRegressor()``. With ``quantiles`` it is a teacher of quantiles, see there,
+        which may also be a dict.
     student : regressor, default=None
         Any regressor. It is cloned. If ``fit`` of it, or of a pipeline's last step, takes
         ``soft_targets`` and it has the parameter ``alpha``, the value of this regressor replaces
@@ -65,6 +84,20 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         splitter that tests later rows than it trains on.
     <augmentation>
     <n_augmented>
+    quantiles : array-like of float, default=None
+        Levels of the quantiles to predict, ascending between 0 and 1, such as (0.05, 0.5, 0.95).
+        The level 0.5, which is the prediction, is always learned too. The teacher predicts
+        quantiles then. It is
+
+        - an estimator with a method ``predict_quantiles(X, quantiles)``, such as
+          ``KernelTeacherRegressor()``, or ``predict_quantiles(X)`` and quantiles of its own that
+          contain these levels, such as a :class:`TwoLayerPGDRegressor`,
+        - an estimator whose ``predict`` takes ``quantiles``, such as forests of quantile-forest,
+        - a dict {q: regressor} with a regressor for each level and for 0.5, such as
+          ``HistGradientBoostingRegressor(loss="quantile", quantile=q)``.
+
+        The first two may be the last step of a pipeline. None predicts a number for each target.
+        See Notes.
     n_jobs : int, default=None
         Number of parallel fits in cross-fitting, and in the comparison of students. ``n_jobs`` of
         the teacher and of the student act inside each fit.
@@ -77,7 +110,13 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         The fitted student.
     teacher_ : regressor
         The teacher fitted on all rows, or the frozen teacher. Absent if ``soft_targets`` made it
-        unnecessary.
+        unnecessary. For a dict it is a regressor with a method ``predict_quantiles``, whose
+        ``regressors_`` are those of the dict, fitted.
+    quantiles_ : ndarray of shape (n_quantiles,)
+        Levels that `predict_quantiles` predicts. Available with ``quantiles``.
+    quantile_shift_ : ndarray of shape (n_levels,)
+        What is added to the student's quantiles, one for each level that it has learned: those of
+        ``quantiles`` and 0.5, ascending. In units of ``y``. Available with ``quantiles``.
     alpha_ : float
         The value used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
@@ -119,6 +158,26 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
 
     **Transfer rows** and unlabeled rows have the teacher's number as their target.
 
+    **Quantiles.** A student with ``soft_targets``, ``alpha``, ``loss``, ``quantiles`` and
+    ``predict_quantiles``, such as a :class:`TwoLayerPGDRegressor`, learns the quantiles of the
+    teacher with the weight ``alpha``, and those of the targets by the pinball loss with the weight
+    ``1 - alpha``. Its ``loss`` and ``quantiles`` are set. Any other student that takes several
+    targets is fitted on the teacher's quantiles alone, by its own loss, and ``alpha`` is 1. The
+    selection compares pinball losses, averaged over the levels. A transfer row has, besides the
+    teacher's quantiles, a target that is drawn from them. ``y`` has one target.
+
+    Students of quantiles are too sure on rows that they were not trained on. So the quantiles are
+    calibrated [2]_: for each of five folds, a teacher and a student are fitted without it and
+    predict it, as the selection has set them. Levels q and 1 - q are a pair with the scores
+    ``max(lower - y, y - upper)`` of all rows. They are shifted outwards, or inwards, by the
+    ``ceil((n + 1) * c)``-th smallest score, where the coverage c of the pair is 1 - 2q. Another
+    level is shifted by the same quantile of its own errors, with c = max(q, 1 - q). The median is
+    not shifted. A row counts by its weight, and copies of a row share a fold. The student of all
+    rows then has a coverage near to the nominal one on average over rows. There is no guarantee, as
+    a split of the rows would have, whose intervals are wider. Folds of a splitter in ``cv``, and of
+    ``groups``, are those that calibrate too. Rows that a frozen teacher was fitted on must not be
+    among the training rows: it would be too sure of them, and intervals would be too narrow.
+
     **Outliers.** Numbers of the teacher outside the range of ``y`` are set to its least or largest
     value. Kernels and linear models extrapolate, and a single number far away would decide the
     squared error. No label becomes worse by this for a target within the range.
@@ -136,7 +195,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     **Cost.** The teacher is fitted on all rows. If it has no out-of-sample values of its own, it
     is fitted five more times on 4/5 of the rows. The selection adds the same fits of the teacher on
     the rows that are not held out, and a fit of the student for each of targets alone, two values
-    of ``alpha``, and transfer rows.
+    of ``alpha``, and transfer rows. With ``quantiles``, the calibration takes as long as five fits
+    with fixed settings: the teacher is fitted 30 times more, on 4/5 of the rows and less, unless it
+    is frozen.
 
     **Metadata.** Without metadata routing, sample weights are passed to the last steps of
     pipelines only. The labels are made inside ``fit``, so that a search leaks nothing through the
@@ -146,6 +207,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     ----------
     .. [1] R. Das, S. Sanghavi (2023). Understanding self-distillation in the presence of label
        noise. arXiv:2301.13304.
+    .. [2] Y. Romano, E. Patterson, E. J. Candes (2019). Conformalized quantile regression.
+       arXiv:1905.03222.
 
     Examples
     --------
@@ -164,9 +227,12 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     """
 
     __module__ = "sklearn_kd"
-    _task_type = RegressionTask
 
-    _parameter_constraints: dict = {**DistillerMixin._parameter_constraints}
+    _parameter_constraints: dict = {
+        **DistillerMixin._parameter_constraints,
+        "teacher": [HasMethods(["fit"]), dict, None],
+        "quantiles": ["array-like", None],
+    }
 
     def __init__(  # noqa: PLR0913
         self,
@@ -177,6 +243,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         cv="auto",
         augmentation="auto",
         n_augmented="auto",
+        quantiles=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -187,6 +254,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         self.cv = cv
         self.augmentation = augmentation
         self.n_augmented = n_augmented
+        self.quantiles = quantiles
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -202,6 +270,20 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 
         return TwoLayerPGDRegressor()
+
+    @property
+    def _task_type(self):
+        if self.quantiles is None:
+            return RegressionTask
+        return QuantileTask.of_levels(learned_levels(self.quantiles))
+
+    def _given_teacher(self):
+        return LevelRegressors.of(self.teacher) if isinstance(self.teacher, dict) else self.teacher
+
+    def _check_rows_of_task(self, student, spec, rows):
+        if self.quantiles is not None:
+            spec.task.check_given(student, rows.given)
+            check_calibration(spec, rows)
 
     score = numpy_inputs(RegressorMixin.score)
 
@@ -236,7 +318,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             Weights of the rows, for teacher and student. A weight of zero means absence.
         soft_targets : array-like, same shape as y, default=None
             Numbers that replace the teacher's labels, in the units of ``y``. A row of NaN means
-            that the row has its target only.
+            that the row has its target only. With ``quantiles`` they are quantiles of shape
+            (n_samples, n_levels), for each of the levels and for 0.5, ascending.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
             More rows, for the teacher to label, in a container like that of X. Each has the mean
             weight of the training rows. They are not used if "auto" selects targets alone.
@@ -262,18 +345,31 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the teacher or the student is a classifier.
+            If the teacher or the student is a classifier, or the teacher predicts no quantiles and
+            ``quantiles`` are set.
         ValueError
             For targets that are no finite numbers, and for a teacher or a student that predicts
             NaN or infinity. Before anything is fitted: if all rows are in one group, if ``cv``
-            splits by groups and there are none, or if ``X_val`` has other features.
+            splits by groups and there are none, if ``X_val`` has other features, or if there are
+            fewer distinct rows than the coverage c of the widest pair of ``quantiles`` needs,
+            ``ceil(1 / (1 - c))``.
         """
+        if isinstance(self.teacher, dict) and self.quantiles is None:
+            raise ValueError(
+                "the teacher is a dict of regressors for quantiles, and quantiles=None: set "
+                "quantiles, or pass one regressor."
+            )
         given = FitArguments(X, y, sample_weight, soft_targets, groups, params)
         validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         return self._distill(given, X_unlabeled, validation)
 
-    def _attributes_of_task(self, student, data, training_set, selection):
-        return {"_n_targets": data.task.n_targets if data.task.is_column else None}
+    def _attributes_of_task(self, student, data, training_set, selection, transfer):
+        fitted = {"_n_targets": data.task.n_targets if data.task.is_column else None}
+        if self.quantiles is not None:
+            shift = calibrated_shift(student, data, selection.setting, transfer)
+            fitted |= {"quantiles_": check_levels(self.quantiles), "quantile_shift_": shift}
+            fitted["_student_mode"] = student.mode
+        return fitted
 
     def _adopt(self, fitted, student):
         super()._adopt(fitted, student)
@@ -281,7 +377,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
 
     @numpy_inputs
     def predict(self, X):
-        """Predict targets with the student.
+        """Predict targets with the student: the median with ``quantiles``.
 
         Parameters
         ----------
@@ -293,12 +389,46 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             As ``y`` was, in its units.
         """
         self._check_new_rows(X)
+        if hasattr(self, "quantiles_"):
+            levels, values = self._learned_quantiles(X)
+            return values[:, np.abs(levels - 0.5).argmin()]
         values = numbers_of_student(self.student_, X, self._n_targets or 1)
         return values[:, 0] if self._n_targets is None else values
+
+    @available_if(_has_quantiles)
+    @numpy_inputs
+    def predict_quantiles(self, X):
+        """Predict quantiles of the target of each row, which do not cross.
+
+        They are those of the student plus ``quantile_shift_``, sorted for each row. Available with
+        ``quantiles``.
+
+        Parameters
+        ----------
+        X : rows of shape (n_samples, n_features), as the student takes them
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples, n_quantiles)
+            In the order of ``quantiles_``, which ascends.
+        """
+        self._check_new_rows(X)
+        if not hasattr(self, "quantiles_"):
+            raise ValueError("the fit had quantiles=None: call fit again.")
+        levels, values = self._learned_quantiles(X)
+        return values[:, np.abs(levels[:, None] - self.quantiles_).argmin(axis=0)]
+
+    def _learned_quantiles(self, X):
+        """Return the levels that the student has learned, and its calibrated quantiles."""
+        levels = learned_levels(self.quantiles_)
+        values = quantiles_of_student(self.student_, self._student_mode, X, levels)
+        return levels, np.sort(values + self.quantile_shift_, axis=1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         parts = [self._get_teacher(), self._get_student()]
         parts = [get_tags(part) for part in parts if hasattr(part, "__sklearn_tags__")]
         tags.target_tags.multi_output = all(part.target_tags.multi_output for part in parts)
+        if self.quantiles is not None:
+            tags.target_tags.multi_output = False
         return tags

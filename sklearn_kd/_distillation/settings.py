@@ -46,7 +46,8 @@ def candidate_settings(est, student, transfer):
         soft.append(soft[0]._replace(n_augmented=transfer.n_rows))
     elif est.augmentation is not None:
         soft = [setting._replace(n_augmented=transfer.n_rows) for setting in soft]
-    hard = [DistillationSetting(0.0, 1.0, "hard")] if python_number(est.alpha) == "auto" else []
+    is_compared = python_number(est.alpha) == "auto" and est._task_type.learns_targets(student)
+    hard = [DistillationSetting(0.0, 1.0, "hard")] if is_compared else []
     return hard + soft
 
 

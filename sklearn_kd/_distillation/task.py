@@ -18,7 +18,8 @@ class Task(ABC):
     measures: tuple
     #: What precedes "gain" in ``candidates_`` for each of the measures.
     gain_prefixes: tuple
-    #: Attributes of a teacher that has labels of its rows from fits without them, by their source.
+    #: Attributes of a teacher that has labels of its rows from fits without them, by their source,
+    #: as far as there are such.
     own_labels: dict
 
     # Targets and given labels
@@ -84,6 +85,10 @@ class Task(ABC):
 
     def check_rows(self, est, student, y, weight):  # noqa: B027
         """Raise errors of the targets, with the parameters, before anything is fitted."""
+
+    @staticmethod  # noqa: B027
+    def check_teacher(teacher):
+        """Raise an error for an unfitted or frozen teacher that cannot give such labels."""
 
     @abstractmethod
     def check_groups(self, groups, y_encoded, purpose):
@@ -167,6 +172,11 @@ class Task(ABC):
     @abstractmethod
     def student_mode(student, est):
         """Return how labels reach a student, see `StudentSpec`, or raise an error."""
+
+    @staticmethod
+    def learns_targets(student):
+        """Return whether a student can be fitted on targets without a teacher."""
+        return True
 
     @staticmethod
     @abstractmethod

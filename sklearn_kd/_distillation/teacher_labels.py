@@ -193,7 +193,7 @@ def _fit_teacher(spec, rows, subtask):
     # a frozen last step is used as it is, and the steps before it are fitted
     is_fixed = isinstance(spec.teacher, FrozenEstimator)
     teacher = clone(spec.teacher)
-    has_own_labels = spec.uses("auto") and rows.groups is None
+    has_own_labels = spec.uses("auto") and rows.groups is None and "oob" in spec.task.own_labels
     has_oob = not spec.is_frozen and has_own_labels and enable_oob_score(teacher)
     with begin_subtask(subtask, None if is_fixed else teacher), warnings.catch_warnings():
         if has_oob:  # rows that were never out of bag are cross-fitted
@@ -261,7 +261,7 @@ def _own_labels(spec, rows, fitted, shape):
     teacher, attributes = fitted.teacher, fitted.task.own_labels
     if isinstance(spec.cv, str) and rows.groups is None:
         for source, is_switched_on in (("loo", True), ("oob", fitted.has_oob)):
-            if is_switched_on and hasattr(teacher, attributes[source]):
+            if is_switched_on and source in attributes and hasattr(teacher, attributes[source]):
                 return fitted.task.labels_of_own(teacher, attributes[source], len(rows)), source
     return np.full(shape, np.nan), "cv"
 

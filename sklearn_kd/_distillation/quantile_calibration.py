@@ -1,0 +1,92 @@
+"""Calibrate the quantiles of a student on predictions by students that have not seen the rows."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_kd._distillation.conformal import check_calibration_rows, conformal_shift
+from sklearn_kd._distillation.selection import without_fit_warnings
+from sklearn_kd._distillation.student_fit import StudentTrainer
+from sklearn_kd._distillation.teacher_labels import cross_fitting_folds
+from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
+from sklearn_kd._distillation.transfer_set import TransferSet
+from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.sklearn_compat import safe_indexing
+from sklearn_kd._utils.unique_rows import group_rows
+
+#: Folds of the students whose predictions calibrate the one on all rows.
+N_CALIBRATION_FOLDS = 5
+
+
+def calibration_folds(spec, rows):
+    """Return the training and test rows of each fold, copies of a row being on one side.
+
+    Folds of the user, and those of groups, are those that cross-fit the teacher.
+    """
+    if rows.folds is not None or rows.groups is not None:
+        folds = cross_fitting_folds(spec, rows)
+    else:
+        strata, group = spec.task.strata(rows.y), group_rows(rows.X)
+        fold = grouped_folds(group, strata, rows.weight_or_ones, N_CALIBRATION_FOLDS, spec.seed)
+        numbers = range(fold.max() + 1)
+        folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
+    return [(train, test) for train, test in folds if len(train) and len(test)]
+
+
+def check_calibration(spec, rows):
+    """Raise ValueError for fewer rows than the calibration needs, before anything is fitted."""
+    tested = [test for _, test in calibration_folds(spec, rows)]
+    tested = np.unique(np.concatenate([*tested, np.zeros(0, dtype=np.intp)]))
+    n_distinct = len(np.unique(group_rows(rows.X)[tested])) if len(tested) else 0
+    check_calibration_rows(spec.task.levels, n_distinct)
+
+
+def calibrated_shift(student, data, setting, transfer):
+    """Return what is added to the quantiles of a student that was fitted on all rows.
+
+    For each fold a teacher and a student are fitted without it, as on all rows, and the student
+    predicts it. Labels of a teacher that had seen the fold would tell the student about its
+    targets, and intervals would be too narrow (docs/results.md).
+
+    Parameters
+    ----------
+    student : StudentSpec
+    data : LabeledTrainingData
+    setting : DistillationSetting
+    transfer : TransferSpec
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_levels,)
+    """
+    levels, rows, spec = data.task.levels, data.rows, data.spec
+    if len(levels) == 1:  # the median
+        return np.zeros(1)
+    folds = calibration_folds(spec, rows)
+    if setting.source == "hard":
+        spec = replace(spec, teacher=None)
+    spec = replace(spec, checks_memorization=False)
+    with spec.lines.stage(f"calibration by {len(folds)} students"), without_fit_warnings():
+        quantiles = Parallel(n_jobs=spec.n_jobs)(
+            delayed(_held_out_quantiles)(student, spec, rows, setting, transfer, fold)
+            for fold in folds
+        )
+    tested = np.concatenate([test for _, test in folds])
+    n_distinct = len(np.unique(group_rows(rows.X)[tested]))
+    y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]
+    return conformal_shift(np.concatenate(quantiles), y, weight, levels, n_distinct)
+
+
+def _held_out_quantiles(student, spec, rows, setting, transfer, fold):
+    """Return quantiles of the test rows of a fold by a student of the training rows."""
+    train, test = fold
+    training, transfer_set = rows.take(train), TransferSet()
+    n_augmented = round(setting.n_augmented * len(train) / len(rows))
+    if n_augmented:
+        transfer_set = training.make_transfer_set(transfer, n_augmented, spec)
+    data = LabeledTrainingData.from_teacher(spec, training)
+    setting = setting._replace(n_augmented=n_augmented)
+    training_set = StudentTrainingSet.of(data, setting, transfer_set)
+    fitted = StudentTrainer(student.without_checkpoint(), data.task).fit(training_set)
+    return data.task.quantiles_of_student(fitted, student.mode, safe_indexing(rows.X, test))

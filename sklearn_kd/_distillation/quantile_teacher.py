@@ -1,0 +1,239 @@
+"""Teachers of quantiles: estimators that predict them, and one regressor for each level."""
+
+import inspect
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+
+from sklearn_kd._utils.responses import as_numbers
+from sklearn_kd._utils.sklearn_compat import routing_enabled
+from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, merge_tags
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import IgnoredSampleWeightWarning
+
+#: Difference of levels that counts as rounding.
+LEVEL_TOLERANCE = 1e-9
+#: What can be a teacher of quantiles.
+QUANTILE_TEACHERS = (
+    "a teacher of quantiles has a method predict_quantiles(X, quantiles), such as "
+    "KernelTeacherRegressor, or a method predict that takes quantiles, or is a dict {q: regressor} "
+    "with a regressor for each level"
+)
+
+
+def check_quantile_teacher(teacher, levels):
+    """Raise an error for an unfitted or frozen teacher that does not predict these quantiles.
+
+    Parameters
+    ----------
+    teacher : estimator
+        A dict of regressors is made one by `LevelRegressors.of`.
+    levels : ndarray of shape (n_levels,)
+
+    Raises
+    ------
+    TypeError
+        If it predicts no quantiles.
+    ValueError
+        If it predicts others.
+    """
+    last = _predictor(teacher)
+    name = type(last).__name__
+    if isinstance(last, LevelRegressors):
+        last.check(levels)
+    elif hasattr(last, "predict_quantiles"):
+        known = getattr(last, "quantiles_", getattr(last, "quantiles", None))
+        if "quantiles" not in _parameters(last.predict_quantiles) and known is not None:
+            _positions(known, levels, name)
+    elif "quantiles" not in _parameters(getattr(last, "predict", None)):
+        raise TypeError(
+            f"the teacher {name} predicts no quantiles, and those of the levels {levels.tolist()} "
+            f"are needed: {QUANTILE_TEACHERS}."
+        )
+
+
+def predict_quantiles(teacher, X, levels):
+    """Return quantiles that a fitted teacher predicts, (n_samples, n_levels), sorted in each row.
+
+    Parameters
+    ----------
+    teacher : estimator
+        Of which `check_quantile_teacher` has raised no error, fitted.
+    X : rows
+    levels : ndarray of shape (n_levels,)
+
+    Raises
+    ------
+    ValueError
+        If it predicts other levels, or what are no finite numbers.
+    """
+    if isinstance(teacher, FrozenEstimator):
+        return predict_quantiles(teacher.estimator, X, levels)
+    if isinstance(teacher, Pipeline):
+        # Pipeline has no predict_quantiles, and routes what its predict is given
+        if len(teacher.steps) > 1:
+            X = teacher[:-1].transform(X)
+        return predict_quantiles(teacher.steps[-1][1], X, levels)
+    name, asked = f"the teacher {type(teacher).__name__}", levels.tolist()
+    if not hasattr(teacher, "predict_quantiles"):
+        values, columns = teacher.predict(X, quantiles=asked), slice(None)
+    elif "quantiles" in _parameters(teacher.predict_quantiles):
+        values, columns = teacher.predict_quantiles(X, quantiles=asked), slice(None)
+    else:
+        columns = _positions(teacher.quantiles_, levels, type(teacher).__name__)
+        values = np.asarray(teacher.predict_quantiles(X))[:, columns]
+    return np.sort(as_numbers(values, X, len(levels), name), axis=1)
+
+
+class LevelRegressors(RegressorMixin, BaseEstimator):
+    """One regressor for each level of the quantiles.
+
+    Parameters
+    ----------
+    levels : tuple of float
+    regressors : list of regressor
+
+    Attributes
+    ----------
+    regressors_ : list of regressor
+        Fitted.
+    """
+
+    def __init__(self, levels, regressors):
+        self.levels = levels
+        self.regressors = regressors
+
+    @classmethod
+    def of(cls, regressors):
+        """Return the teacher that a dict of levels and regressors stands for.
+
+        It is frozen if all of the regressors are.
+        """
+        self = cls(tuple(regressors), list(regressors.values()))
+        if not regressors or not all(self._are_frozen()):
+            return self
+        self.regressors_ = self.regressors
+        return FrozenEstimator(self)
+
+    def _are_frozen(self):
+        return [isinstance(regressor, FrozenEstimator) for regressor in self.regressors]
+
+    def check(self, levels):
+        """Raise an error where there is no regressor for each of these levels."""
+        try:
+            known = np.array(self.levels, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"the keys of the dict of teachers are {[*self.levels]}, but {QUANTILE_TEACHERS}."
+            ) from error
+        _positions(known, levels, "dict of regressors")
+        for regressor in self.regressors:
+            if not (hasattr(regressor, "fit") and hasattr(regressor, "predict")):
+                raise TypeError(
+                    f"the dict of teachers contains {regressor!r}, which is no regressor."
+                )
+        are_frozen = self._are_frozen()
+        if any(are_frozen) and not all(are_frozen):
+            raise ValueError(
+                "some regressors in the dict of teachers are frozen, and others are not: freeze "
+                "all of them, or none."
+            )
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit a clone of each regressor."""
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        routed = process_routing(self, "fit", **params) if routing_enabled() else None
+        fitted = []
+        for level, regressor in self._named().items():
+            own = routed[level]["fit"] if routed else _taken(regressor, params, level)
+            fitted.append(clone(regressor).fit(X, y, **own))
+        self.regressors_ = fitted
+        return self
+
+    def predict_quantiles(self, X, quantiles):
+        """Return the predictions of the regressors of these levels, (n_samples, n_quantiles)."""
+        positions = _positions(self.levels, np.asarray(quantiles), "dict of regressors")
+        columns = []
+        for k in positions:
+            regressor = self.regressors_[k]
+            name = f"the teacher {type(last_step(regressor)).__name__}"
+            columns.append(as_numbers(regressor.predict(X), X, 1, name))
+        return np.concatenate(columns, axis=1)
+
+    def predict(self, X):
+        """Return the predictions of the level next to 1/2."""
+        return self.regressors_[int(np.argmin(np.abs(np.subtract(self.levels, 0.5))))].predict(X)
+
+    def _named(self):
+        """Return the unfitted regressors by names of their levels."""
+        return {
+            f"{level:g}": each for level, each in zip(self.levels, self.regressors, strict=True)
+        }
+
+    def get_params(self, deep=True):
+        """Return the parameters, and those of the regressors with their levels before the names."""
+        params = super().get_params(deep=False)
+        for name, regressor in self._named().items() if deep else ():
+            if not hasattr(regressor, "get_params"):
+                continue
+            params |= {f"{name}__{key}": value for key, value in regressor.get_params().items()}
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the regressors."""
+        named = self._named()
+        for key, value in params.items():
+            name, _, rest = key.partition("__")
+            if rest:
+                named[name].set_params(**{rest: value})
+            else:
+                setattr(self, name, value)
+        return self
+
+    def get_metadata_routing(self):
+        """Return the requests of the regressors."""
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(**self._named(), method_mapping=mapping)
+
+    def __sklearn_tags__(self):
+        estimators = [each for each in self.regressors if hasattr(each, "get_params")]
+        return merge_tags(super().__sklearn_tags__(), estimators)
+
+
+def _taken(regressor, params, level):
+    """Return the metadata that a regressor takes, without metadata routing."""
+    keys = {name: fit_parameter_key(regressor, name) for name in params}
+    if keys.get("sample_weight", "") is None:
+        warn_caller(
+            f"the teacher of the level {level}, a {type(last_step(regressor)).__name__}, takes no "
+            "sample_weight: its quantiles are those of rows without weights.",
+            IgnoredSampleWeightWarning,
+        )
+    return {key: params[name] for name, key in keys.items() if key is not None}
+
+
+def _predictor(teacher):
+    """Return the step of a teacher that predicts, without what freezes it."""
+    last = last_step(teacher)
+    return _predictor(last.estimator) if isinstance(last, FrozenEstimator) else last
+
+
+def _parameters(function):
+    """Return the names of the parameters of a function, none of what is no function."""
+    return inspect.signature(function).parameters if callable(function) else {}
+
+
+def _positions(known, levels, name):
+    """Return where levels are among the known ones, or raise ValueError."""
+    known = np.asarray(known, dtype=np.float64)
+    distance = np.abs(known[:, None] - levels)
+    if not len(known) or (distance.min(axis=0) > LEVEL_TOLERANCE).any():
+        raise ValueError(
+            f"the teacher, a {name}, has the quantiles {known.tolist()}, and those of the levels "
+            f"{levels.tolist()} are needed: 0.5, which is predicted, is always among them."
+        )
+    return distance.argmin(axis=0)
