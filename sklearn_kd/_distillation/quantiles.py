@@ -23,8 +23,8 @@ from sklearn_kd._utils.sub_estimators import (
 
 #: Difference of levels that counts as rounding.
 LEVEL_TOLERANCE = 1e-9
-#: The alpha that "auto" compares with 0, the targets alone. At 1 the pinball loss of students was 10
-#: % higher (docs/results.md).
+#: The alpha that "auto" compares with 0, the targets alone. At 1 pinball losses were higher
+#: (docs/results.md).
 ALPHA_TO_TRY = 0.5
 
 

@@ -63,7 +63,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     alpha : float or "auto", default="auto"
         Weight of the teacher's numbers. Targets have the weight ``1 - alpha``. "auto" selects from
         0, 0.5 and 0.8 on held-out rows, see Notes. A value above 1 extrapolates from the targets
-        beyond the teacher, against noise in the targets [1]_.
+        beyond the teacher, against noise in the targets [1]_. With ``quantiles`` it is at most 1,
+        and "auto" selects from 0 and 0.5.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
 
