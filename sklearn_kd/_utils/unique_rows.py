@@ -35,7 +35,8 @@ def is_small(X, limit):
 def group_rows(X):
     """Return for each row of any container the number of the distinct row that it equals.
 
-    The numbers depend on the distinct rows and not on their order. Rows that cannot be compared,
+    The numbers depend on the distinct rows, not on their order and, if all columns are numbers, not
+    on their container. Rows that cannot be compared,
     such as objects in an array, are all distinct.
     """
     return np.unique(_hash_rows(X), return_inverse=True)[1]
@@ -47,6 +48,8 @@ def _hash_rows(X):
         import pandas as pd
 
         X = as_pandas(X)
+        if is_dataframe(X) and all(_is_number(dtype) for dtype in X.dtypes):
+            return _hash_rows(X.to_numpy(np.float64))  # as the same rows in an array
         try:
             return pd.util.hash_pandas_object(X, index=False).to_numpy()
         except TypeError:  # cells that have no hash
@@ -63,6 +66,10 @@ def _hash_rows(X):
     if X.dtype.kind in "biuf" and X.ndim == 2:
         return _row_hashes(X.astype(np.float64) + 0.0)  # turns -0.0 into 0.0
     return np.arange(len(X))
+
+
+def _is_number(dtype):
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
 def _sortable(X):

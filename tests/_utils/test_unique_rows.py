@@ -1,9 +1,10 @@
 """Counting distinct rows by hashes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from sklearn_kd._utils.unique_rows import is_small
+from sklearn_kd._utils.unique_rows import group_rows, is_small
 
 
 def test_small_counts_distinct_rows():
@@ -33,3 +34,11 @@ def test_hashes_tell_distinct_rows_apart(make, dtype):
     X = np.tile(X, (3, 1))
     assert is_small(X, n)
     assert not is_small(X, n - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+def test_numbers_of_rows_are_those_of_the_same_rows_in_a_frame(dtype):
+    X = np.random.RandomState(0).randint(0, 2, size=(60, 4)).astype(dtype)
+    group = group_rows(X)
+    assert group.max() + 1 == len(np.unique(X, axis=0))
+    np.testing.assert_array_equal(group_rows(pd.DataFrame(X)), group)
