@@ -6,6 +6,7 @@ from sklearn.utils import column_or_1d
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._utils.labels import encode_labels, plain_labels
+from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.regression_targets import check_numbers
 from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.sub_estimators import kind_of, last_step
@@ -62,8 +63,9 @@ class ClassAnswers:
             )
 
     @staticmethod
-    def check_score(student, decide_by):
-        """Raise a ValueError for a student that lacks the score that decides."""
+    def check_score(distiller, decide_by):
+        """Raise an error for a student that cannot learn, or that lacks the score that decides."""
+        student = distiller._check_student()
         if decide_by in PROBABILITY_SCORES and not hasattr(student, "predict_proba"):
             raise ValueError(
                 f"decide_by={decide_by!r} needs a student with predict_proba, which "
@@ -72,7 +74,7 @@ class ClassAnswers:
             )
 
     @staticmethod
-    def scorer(y, weight):
+    def scorer(distiller, y, weight):
         """Return what scores models, given the labels and weights of all rows."""
         classes, y_encoded = encode_labels(y)
         return ClassScorer(classes, np.bincount(y_encoded, weights=weight))
@@ -149,13 +151,25 @@ class NumberAnswers:
             raise ValueError(f"fold {number} of cv has no training rows.")
 
     @staticmethod
-    def check_score(student, decide_by):
-        """Return nothing, since each student predicts numbers."""
+    def check_score(distiller, decide_by):
+        """Raise an error for a student that cannot learn, or that lacks the score that decides."""
+        student = distiller._check_student()
+        if distiller.quantiles is None:
+            if decide_by == "pinball_loss":
+                raise ValueError(
+                    "decide_by='pinball_loss' needs quantiles: set quantiles of the distiller."
+                )
+        elif distiller._task_type.student_mode(student, distiller) != "native":
+            raise ValueError(
+                f"the student {type(last_step(student)).__name__} has no loss of quantiles, so "
+                "that there is none on hard targets to compare with: take a TwoLayerPGDRegressor."
+            )
 
     @staticmethod
-    def scorer(y, weight):
+    def scorer(distiller, y, weight):
         """Return what scores models."""
-        return NumberScorer()
+        levels = distiller.quantiles
+        return NumberScorer(None if levels is None else check_levels(levels))
 
     @staticmethod
     def fixed_params(calibration):

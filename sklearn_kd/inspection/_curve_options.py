@@ -19,6 +19,11 @@ def refuse_auto(distiller, prefix=""):
                 f"{prefix}{name}='auto' is a search of its own for each student: set "
                 f"{prefix}{name}={value}, for example."
             )
+    if getattr(distiller, "quantiles", None) is not None:
+        raise ValueError(
+            f"{prefix}quantiles are calibrated by more fits of each student: set "
+            f"{prefix}quantiles=None, and compare quantiles by distillation_report."
+        )
     if distiller.alpha == 0:
         raise ValueError(
             f"{prefix}alpha=0 trains on hard labels alone: give soft labels a weight above 0."

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
@@ -307,7 +308,7 @@ def measure_folds(distiller, X, y, options):
     if not (isinstance(options.n_latency, str) and options.n_latency == "auto"):
         check_scalar(options.n_latency, "n_latency", Integral, min_val=1)
     answers = answers_of(distiller)
-    answers.check_score(distiller._check_student(), options.decide_by)
+    answers.check_score(distiller, options.decide_by)
     data, used = evaluation_rows(X, y, options.sample_weight, options.groups, answers)
     weight = None if data.weight is None else data.weight[used]
     rng = check_random_state(options.random_state)
@@ -317,7 +318,7 @@ def measure_folds(distiller, X, y, options):
     folds = evaluation_folds(options.cv, data, used, fold_seed, answers)
 
     partitions = Partitions.of(options.subgroups, data.X, data.y, answers.scores.difference.keys)
-    scorer = answers.scorer(data.y[used], weight)
+    scorer = answers.scorer(distiller, data.y[used], weight)
     fits = _Fits(distiller, data, scorer, partitions)
     start = time.perf_counter()
     lines, sums, kept = _fit_and_score_all(fits, folds, seeds, options)
@@ -454,18 +455,12 @@ def _fit_and_score(fits, fold, seed, *, keep_models):
     metadata = {name: value for name, value in metadata.items() if value is not None}
     seconds = {"teacher": np.nan}
     model, seconds["distilled"] = timed_fit_on_rows(model, data.X, data.y, train, metadata)
-    # "auto" has chosen a student on these rows
-    chosen = without_encoding(model.student_)
-    student = chosen if isinstance(model.student, str) else model._get_student()
-    hard_params = hard_label_fit_params(model, student, data.weight)
-    student = _same_seeds(student, chosen)
-    hard_params |= group_fit_params(student, data.groups)
-    student, seconds["hard"] = timed_fit_on_rows(student, data.X, data.y, train, hard_params)
+    hard, seconds["hard"] = _fit_on_hard_labels(fits, model, train, metadata)
 
     # what would be deployed
     models = {
         "teacher": without_history(model.teacher_),
-        "hard": without_history(student),
+        "hard": hard,
         "distilled": model.without_teacher(keep_history=False),
     }
     rows = data.take(test)
@@ -477,6 +472,32 @@ def _fit_and_score(fits, fold, seed, *, keep_models):
         line |= {"fit_seconds": seconds[name], "n_train": len(train), "n_test": len(test)}
     measured["distilled"] |= _settings(model)
     return measured, sums, models if keep_models else None, time.perf_counter() - start
+
+
+def _fit_on_hard_labels(fits, model, train, metadata):
+    """Return the student on hard labels, as it would be deployed, and the seconds of its fit.
+
+    ``model`` is the fitted distilled model. If its quantiles are calibrated, those of the student
+    are calibrated in the same way: it is the distilled model without a weight of the teacher.
+    """
+    data, chosen = fits.data, without_encoding(model.student_)
+    if getattr(model, "quantiles", None) is not None:
+        hard = clone(fits.distiller).set_params(
+            teacher=FrozenEstimator(model.teacher_),
+            student=_same_seeds(model._get_student(), chosen),
+            alpha=0.0,
+            augmentation=None,
+            random_state=model.random_state,
+        )
+        hard, seconds = timed_fit_on_rows(hard, data.X, data.y, train, metadata)
+        return hard.without_teacher(keep_history=False), seconds
+    # "auto" has chosen a student on these rows
+    student = chosen if isinstance(model.student, str) else model._get_student()
+    params = hard_label_fit_params(model, student, data.weight)
+    student = _same_seeds(student, chosen)
+    params |= group_fit_params(student, data.groups)
+    student, seconds = timed_fit_on_rows(student, data.X, data.y, train, params)
+    return without_history(student), seconds
 
 
 def _settings(model):

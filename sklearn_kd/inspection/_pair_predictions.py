@@ -6,6 +6,7 @@ from sklearn_kd._utils.responses import model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd.inspection._measurements import check_distiller
+from sklearn_kd.inspection._number_scores import median_of_teacher
 from sklearn_kd.inspection._predicted_numbers import predicted_numbers
 
 
@@ -58,6 +59,8 @@ def pair_probabilities(estimator, X):
 def pair_numbers(estimator, X):
     """Return what the teacher and the student of a distilled regressor predict."""
     shape = (num_samples(X),)
+    if hasattr(estimator, "quantiles_"):  # the prediction is the median
+        return median_of_teacher(estimator.teacher_, X), estimator.predict(X)
     names = {"teacher": estimator.teacher_, "student": estimator}
     return tuple(
         predicted_numbers(model, X, shape, f"the {role} {type(last_step(model)).__name__}")

@@ -13,7 +13,12 @@ from sklearn.datasets import make_friedman1
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_pinball_loss,
+    mean_squared_error,
+    r2_score,
+)
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -385,6 +390,64 @@ def test_a_display_of_an_estimator_is_that_of_its_report():
         assert axes[0].get_ylabel() == label
     axes = figure.Figure().subplots(1, 2)
     assert report.plot(axes).ax_[0].get_ylabel() == "RMSE (lower is better)"
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scores_of_quantiles_are_those_of_plain_fits():
+    X, y = table(150)
+    weight = np.random.RandomState(0).uniform(0.5, 1.5, 150)
+    network = TwoLayerPGDRegressor(8, max_iter=30, n_init=1, encoder=None)
+    levels = (0.1, 0.25, 0.9)
+    own = distiller(student=network, quantiles=levels)
+    cv = KFold(2, shuffle=True, random_state=0)
+    report = quick(None, None, X, y, distiller=own, cv=cv, sample_weight=weight)
+    frame, seed = report.frame, int(report.frame["seed"][0])
+    of_quantiles = ["pinball_loss", "coverage", "interval_width"]
+    assert frame.columns.tolist()[3:10] == ["r2", "rmse", "mae", *of_quantiles, "fidelity"]
+    for fold, (train, test) in enumerate(cv.split(X)):
+        params = {"sample_weight": weight[train]}
+        model = clone(own).set_params(random_state=seed).fit(X[train], y[train], **params)
+        teacher = model.teacher_.predict_quantiles(X[test], quantiles=[0.1, 0.25, 0.5, 0.9])
+        quantiles = {
+            "distilled": model.predict_quantiles(X[test]),
+            "teacher": teacher[:, [0, 1, 3]],
+        }
+        points = {"distilled": model.predict(X[test]), "teacher": teacher[:, 2]}
+        for name, values in quantiles.items():
+            line, w = line_of(frame, name, fold, seed), {"sample_weight": weight[test]}
+            pairs = zip(levels, values.T, strict=True)
+            losses = [mean_pinball_loss(y[test], q, alpha=level, **w) for level, q in pairs]
+            assert_allclose(line["pinball_loss"], np.mean(losses))
+            inside = (values[:, 0] <= y[test]) & (y[test] <= values[:, 2])
+            assert_allclose(line["coverage"], np.average(inside, weights=weight[test]))
+            width = np.average(np.ptp(values, axis=1), weights=weight[test])
+            assert_allclose(line["interval_width"], width)
+            assert_allclose(line["r2"], r2_score(y[test], points[name], **w))
+        # without a weight of the teacher, its labels have no effect
+        hard = clone(own).set_params(alpha=0.0, teacher=FrozenEstimator(model.teacher_))
+        seeded = clone(network).set_params(random_state=model.student_.random_state)
+        hard.set_params(student=seeded, random_state=seed).fit(X[train], y[train], **params)
+        line = line_of(frame, "hard", fold, seed)
+        assert_allclose(line["r2"], r2_score(y[test], hard.predict(X[test]), **w))
+        assert line["bytes"] == len(pickle.dumps(hard.without_teacher(keep_history=False)))
+    assert report.decide_by == "pinball_loss"
+    assert "changes the pinball loss of the student from" in report.verdict
+    fidelity = FidelityDisplay.from_estimator(model, X[test], ax=figure.Figure().subplots())
+    assert_allclose(fidelity.frame["teacher"], teacher[:, 2])
+    display = IntervalDisplay.from_estimator(model, X[test], y[test], ax=figure.Figure().subplots())
+    assert_allclose(display.coverage_, inside_of(quantiles["distilled"], y[test]).mean())
+    for each in (WidthCurveDisplay, CompressionCurveDisplay):
+        axes = figure.Figure().subplots(1, 2)
+        with pytest.raises(ValueError, match="quantiles are calibrated by more fits"):
+            each.from_estimator(own, X, y, ax=axes)
+    with pytest.raises(ValueError, match="needs quantiles: set quantiles of the distiller"):
+        quick(Ridge(), NeverFitted(), X, y, decide_by="pinball_loss")
+    with pytest.raises(ValueError, match="LinearRegression has no loss of quantiles"):
+        quick(None, LinearRegression(), X, y, distiller=clone(own).set_params(alpha=1.0))
+
+
+def inside_of(values, y):
+    return (values[:, 0] <= y) & (y <= values[:, -1])
 
 
 # Advice
