@@ -30,6 +30,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.predictions import fitted_predictor, predicts_columns
+from sklearn_kd._distillation.quantiles import learned_levels
 from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._networks.module.base import is_mlp
 from sklearn_kd._networks.module.classifier import ModuleClassifier
@@ -204,8 +205,15 @@ def _distilled(writer, model, columns):
 
 def _distilled_regressor(writer, model, columns):
     spec = writer.describe(model.student_, columns)
-    n_targets = spec["n_targets"] or 1
-    return {**spec, "n_targets": n_targets if predicts_columns(model) else None}
+    asked = getattr(model, "quantiles_", None)
+    if asked is None:
+        n_targets = spec["n_targets"] or 1
+        return {**spec, "n_targets": n_targets if predicts_columns(model) else None}
+    # a student that is no network has learned the quantiles as several targets
+    levels = learned_levels(asked)
+    student = {**spec, "n_targets": None, "quantiles": quantiles_of(levels)}
+    quantiles = quantiles_of(levels, asked)
+    return numbers_of(writer, student, np.ones(1), model.quantile_shift_[None], quantiles=quantiles)
 
 
 def _self_distilled(writer, model, columns):
@@ -371,8 +379,8 @@ def numbers_of(
     writer : ModelWriter
     values : dict
         Description of a model.
-    scale, offset : array-like of shape (n_targets,)
-        For the quantiles of a target they are the same.
+    scale, offset : array-like of shape (n_targets,) or (n_targets, n_quantiles)
+        One number is that of all quantiles of a target.
     n_targets : int, default=None
         None if predictions have one dimension.
     link : {"identity", "log", "log1p"}, default="identity"
@@ -383,7 +391,10 @@ def numbers_of(
     if link not in ("identity", "log", "log1p"):
         raise ExportError(f"a loss with the link {link}")
     n_levels = 1 if quantiles is None else len(quantiles["levels"])
-    scale, offset = (np.repeat(np.float64(each), n_levels) for each in (scale, offset))
+    scale, offset = (
+        np.repeat(each, n_levels) if np.ndim(each) < 2 else np.ravel(each)
+        for each in (np.float64(scale), np.float64(offset))
+    )
     return {
         "kind": "numbers",
         "models": [values],
@@ -395,12 +406,16 @@ def numbers_of(
     }
 
 
-def quantiles_of(levels):
-    """Return the description of the quantiles of a model, or None without levels."""
+def quantiles_of(levels, asked=None):
+    """Return the description of the quantiles of a model, or None without levels.
+
+    Those that are ``asked`` for are predicted, all of them by default.
+    """
     if levels is None:
         return None
-    asked = list(range(len(levels)))
-    return {"levels": levels.tolist(), "center": nearest_to_median(levels), "asked": asked}
+    asked = levels if asked is None else asked
+    places = [int(np.abs(levels - each).argmin()) for each in asked]
+    return {"levels": levels.tolist(), "center": nearest_to_median(levels), "asked": places}
 
 
 def unit_of(weights):

@@ -43,6 +43,7 @@ from sklearn_kd import (
     BatchedGridSearchCV,
     DistilledClassifier,
     DistilledRegressor,
+    KernelTeacherRegressor,
     ModuleClassifier,
     ModuleRegressor,
     SelfDistillClassifier,
@@ -213,9 +214,9 @@ MODELS = {
 
 
 def distilled_regressor(student, **params):
-    teacher = make_pipeline(TableEncoder(), Ridge())
-    fixed = {"alpha": 0.5, "augmentation": None, "random_state": 0}
-    return DistilledRegressor(teacher, student, **{**fixed, **params})
+    fixed = {"teacher": make_pipeline(TableEncoder(), Ridge()), "alpha": 0.5}
+    fixed |= {"augmentation": None, "random_state": 0}
+    return DistilledRegressor(student=student, **{**fixed, **params})
 
 
 QUANTILES = {"loss": "quantile", "quantiles": (0.05, 0.4, 0.6, 0.95)}
@@ -267,10 +268,20 @@ REGRESSORS = {
     "distilled forest of numbers": distilled_regressor(
         make_pipeline(TableEncoder(), RandomForestRegressor(3, random_state=0))
     ),
+    "distilled quantiles": distilled_regressor(
+        regressor(), teacher=KernelTeacherRegressor(), quantiles=(0.1, 0.4, 0.9)
+    ),
+    "distilled quantiles of a forest": distilled_regressor(
+        make_pipeline(TableEncoder(), RandomForestRegressor(3, random_state=0)),
+        teacher=KernelTeacherRegressor(),
+        quantiles=(0.1, 0.5, 0.9),
+        alpha=1.0,
+    ),
     "regression search": GridSearchCV(regressor(), {"width": [2, 4]}, cv=2),
 }
 #: Regressors that refuse several targets.
 SINGLE = {"huber", "poisson", "regression boosting", "gamma boosting"}
+SINGLE |= {"distilled quantiles", "distilled quantiles of a forest"}
 
 
 def fitted(name, n=2, kind="text"):
