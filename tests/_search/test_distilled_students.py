@@ -118,6 +118,9 @@ def test_batched_searches_over_regressors_name_all_that_is_auto():
     text = "alpha='auto', augmentation='auto' cannot be batched.*set alpha=0.5, augmentation=None"
     with pytest.raises(ValueError, match=text):
         BatchedGridSearchCV(model, {"student__width": [2, 4]}, cv=2).fit(X, y)
+    model = distilled_regressor(quantiles=(0.1, 0.9))
+    with pytest.raises(ValueError, match="set quantiles=None, or use GridSearchCV"):
+        BatchedGridSearchCV(model, {"student__width": [2, 4]}, cv=2).fit(X, y)
 
 
 #: The networks of these searches are trained for 25 epochs.
