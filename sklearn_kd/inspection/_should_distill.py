@@ -272,9 +272,9 @@ def should_distill(  # noqa: PLR0913
     Of 48 pairs of classifiers (a forest or gradient boosting; a network of 16 neurons or a tree of
     depth 6; 12 tables of at most 1,500 training rows), the rank correlation between ``recoverable``
     and the gain in log loss of a :class:`~sklearn_kd.DistilledClassifier` on test rows was 0.95,
-    and 0.69 among networks alone, with ``calibration=None``. Of 33 pairs with the decision "yes" 31 gained,
-    and 8 of the 15 "undecided" ones, which were all networks. These decisions were made without
-    ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy are
+    and 0.69 among networks alone, with ``calibration=None``. Of 33 pairs with the decision "yes" 31
+    gained, and 8 of the 15 "undecided" ones, which were all networks. These decisions were made
+    without ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy are
     mostly within their noise, and so are decisions by accuracy.
 
     The ``gain`` is measured on students that are fitted as a
