@@ -274,8 +274,8 @@ def should_distill(  # noqa: PLR0913
     and the gain in log loss of a :class:`~sklearn_kd.DistilledClassifier` on test rows was 0.95,
     and 0.69 among networks alone, with ``calibration=None``. Of 33 pairs with the decision "yes" 31
     gained, and 8 of the 15 "undecided" ones, which were all networks. These decisions were made
-    without ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy are
-    mostly within their noise, and so are decisions by accuracy.
+    without ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy
+    are mostly within their noise, and so are decisions by accuracy.
 
     The ``gain`` is measured on students that are fitted as a
     :class:`~sklearn_kd.DistilledClassifier` with this ``alpha``, ``temperature=1`` and
