@@ -44,14 +44,16 @@ def paired_levels(levels):
     return pairs, single
 
 
-def check_calibration_rows(levels, n_distinct):
+def check_calibration_rows(levels, n_distinct, n_samples):
     """Raise ValueError for fewer rows than the shift of these levels needs.
 
     Parameters
     ----------
     levels : ndarray of shape (n_levels,)
     n_distinct : int
-        Distinct rows.
+        Distinct rows among those that calibrate.
+    n_samples : int
+        Training rows, for the message.
     """
     pairs, single = paired_levels(levels)
     coverages = [levels[high] - levels[low] for low, high in pairs]
@@ -61,8 +63,8 @@ def check_calibration_rows(levels, n_distinct):
     if n_distinct < n_needed:
         raise ValueError(
             f"quantiles={levels.tolist()} have a coverage of up to {coverage:g}, whose calibration "
-            f"needs at least {n_needed} distinct training rows, and there are {n_distinct}: ask "
-            "for levels nearer to 1/2, or fit more rows."
+            f"needs at least {n_needed} distinct rows, and there are {n_distinct} "
+            f"(n_samples={n_samples}): ask for levels nearer to 1/2, or fit more rows."
         )
 
 

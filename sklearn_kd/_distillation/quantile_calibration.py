@@ -36,10 +36,11 @@ def calibration_folds(spec, rows):
 
 def check_calibration(spec, rows):
     """Raise ValueError for fewer rows than the calibration needs, before anything is fitted."""
-    tested = [test for _, test in calibration_folds(spec, rows)]
-    tested = np.unique(np.concatenate([*tested, np.zeros(0, dtype=np.intp)]))
-    n_distinct = len(np.unique(group_rows(rows.X)[tested])) if len(tested) else 0
-    check_calibration_rows(spec.task.levels, n_distinct)
+    if np.shape(rows.X)[1:] == (0,):
+        return  # the error of the fit says that there are no features
+    group, folds = group_rows(rows.X), calibration_folds(spec, rows)
+    tested = np.concatenate([test for _, test in folds]) if folds else np.arange(len(rows))
+    check_calibration_rows(spec.task.levels, len(np.unique(group[tested])), len(rows))
 
 
 def calibrated_shift(student, data, setting, transfer):

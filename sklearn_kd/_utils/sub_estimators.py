@@ -303,6 +303,9 @@ def takes_missing_cells(estimator):
         return takes_missing_cells(estimator.estimator)
     if isinstance(estimator, Pipeline):
         return _steps_take_missing_cells([step for _, step in estimator.steps])
+    if isinstance(getattr(estimator, "regressors", None), list):  # one for each level of quantiles
+        each = [takes_missing_cells(regressor) for regressor in estimator.regressors]
+        return False if False in each else None if None in each else True
     if not hasattr(estimator, "__sklearn_tags__"):
         return None
     tags = get_tags(estimator)
