@@ -11,10 +11,7 @@ Romano, Patterson and Candes (2019), "Conformalized quantile regression", arXiv:
 
 import numpy as np
 
-from sklearn_kd._utils.quantile_levels import COUNT_TOLERANCE, rows_needed
-
-#: Difference of levels that counts as rounding.
-LEVEL_TOLERANCE = 1e-9
+from sklearn_kd._utils.quantile_levels import COUNT_TOLERANCE, LEVEL_TOLERANCE, rows_needed
 
 
 def paired_levels(levels):
@@ -96,7 +93,7 @@ def conformal_shift(quantiles, y, weight, levels, n_distinct):
     for low, high in pairs:
         scores = np.maximum(quantiles[:, low] - y, y - quantiles[:, high])
         amount = _quantile(scores, weight, levels[high] - levels[low], n_distinct)
-        shift[low], shift[high] = -amount, amount
+        shift[low], shift[high] = 0.0 - amount, amount
     for k in single:
         sign = 1.0 if levels[k] > 0.5 else -1.0
         scores = sign * (y - quantiles[:, k])

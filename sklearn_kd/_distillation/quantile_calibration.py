@@ -22,7 +22,8 @@ N_CALIBRATION_FOLDS = 5
 def calibration_folds(spec, rows):
     """Return the training and test rows of each fold, copies of a row being on one side.
 
-    Folds of the user, and those of groups, are those that cross-fit the teacher.
+    Folds of the user, and those of groups, are those that cross-fit the teacher, without those
+    whose training rows no other fold could label.
     """
     if rows.folds is not None or rows.groups is not None:
         folds = cross_fitting_folds(spec, rows)
@@ -31,7 +32,11 @@ def calibration_folds(spec, rows):
         fold = grouped_folds(group, strata, rows.weight_or_ones, N_CALIBRATION_FOLDS, spec.seed)
         numbers = range(fold.max() + 1)
         folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
-    return [(train, test) for train, test in folds if len(train) and len(test)]
+    folds = [(np.sort(train), test) for train, test in folds if len(train) and len(test)]
+    are_given = spec.teacher is None or (rows.given is not None and not spec.keeps_fold_teachers)
+    if are_given or spec.is_frozen or spec.uses("in-sample"):
+        return folds
+    return [(train, test) for train, test in folds if rows.can_cross_fit_within(train)]
 
 
 def check_calibration(spec, rows):
@@ -39,6 +44,12 @@ def check_calibration(spec, rows):
     if np.shape(rows.X)[1:] == (0,):
         return  # the error of the fit says that there are no features
     group, folds = group_rows(rows.X), calibration_folds(spec, rows)
+    if not folds and (rows.folds is not None or rows.groups is not None):
+        raise ValueError(
+            "the calibration of quantiles fits teacher and student without each of the folds of "
+            "cv, or of groups, and the other folds label their training rows, of which none is "
+            "left: give at least three folds or groups."
+        )
     tested = np.concatenate([test for _, test in folds]) if folds else np.arange(len(rows))
     check_calibration_rows(spec.task.levels, len(np.unique(group[tested])), len(rows))
 

@@ -8,14 +8,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
+from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, merge_tags
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
-#: Difference of levels that counts as rounding.
-LEVEL_TOLERANCE = 1e-9
 #: What can be a teacher of quantiles.
 QUANTILE_TEACHERS = (
     "a teacher of quantiles has a method predict_quantiles(X, quantiles), such as "
@@ -55,36 +54,38 @@ def check_quantile_teacher(teacher, levels):
         )
 
 
-def predict_quantiles(teacher, X, levels):
-    """Return quantiles that a fitted teacher predicts, (n_samples, n_levels), sorted in each row.
+def predict_quantiles(estimator, X, levels, *, role="teacher"):
+    """Return quantiles that a fitted regressor predicts, (n_samples, n_levels), sorted in each row.
 
     Parameters
     ----------
-    teacher : estimator
+    estimator : estimator
         Of which `check_quantile_teacher` has raised no error, fitted.
     X : rows
     levels : ndarray of shape (n_levels,)
+    role : {"teacher", "student"}
+        What error messages call it.
 
     Raises
     ------
     ValueError
         If it predicts other levels, or what are no finite numbers.
     """
-    if isinstance(teacher, FrozenEstimator):
-        return predict_quantiles(teacher.estimator, X, levels)
-    if isinstance(teacher, Pipeline):
+    if isinstance(estimator, FrozenEstimator):
+        return predict_quantiles(estimator.estimator, X, levels, role=role)
+    if isinstance(estimator, Pipeline):
         # Pipeline has no predict_quantiles, and routes what its predict is given
-        if len(teacher.steps) > 1:
-            X = teacher[:-1].transform(X)
-        return predict_quantiles(teacher.steps[-1][1], X, levels)
-    name, asked = f"the teacher {type(teacher).__name__}", levels.tolist()
-    if not hasattr(teacher, "predict_quantiles"):
-        values, columns = teacher.predict(X, quantiles=asked), slice(None)
-    elif "quantiles" in _parameters(teacher.predict_quantiles):
-        values, columns = teacher.predict_quantiles(X, quantiles=asked), slice(None)
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        return predict_quantiles(estimator.steps[-1][1], X, levels, role=role)
+    name, asked = f"the {role} {type(estimator).__name__}", levels.tolist()
+    if not hasattr(estimator, "predict_quantiles"):
+        values, columns = estimator.predict(X, quantiles=asked), slice(None)
+    elif "quantiles" in _parameters(estimator.predict_quantiles):
+        values, columns = estimator.predict_quantiles(X, quantiles=asked), slice(None)
     else:
-        columns = _positions(teacher.quantiles_, levels, type(teacher).__name__)
-        values = np.asarray(teacher.predict_quantiles(X))[:, columns]
+        columns = _positions(estimator.quantiles_, levels, type(estimator).__name__)
+        values = np.asarray(estimator.predict_quantiles(X))[:, columns]
     return np.sort(as_numbers(values, X, len(levels), name), axis=1)
 
 
@@ -171,7 +172,8 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
     def _named(self):
         """Return the unfitted regressors by names of their levels."""
         return {
-            f"{level:g}": each for level, each in zip(self.levels, self.regressors, strict=True)
+            str(float(level)): each
+            for level, each in zip(self.levels, self.regressors, strict=True)
         }
 
     def get_params(self, deep=True):

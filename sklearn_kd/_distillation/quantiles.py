@@ -10,7 +10,7 @@ from sklearn_kd._distillation.regression import RegressionTask
 from sklearn_kd._distillation.settings import DistillationSetting
 from sklearn_kd._distillation.task import difference_in_words
 from sklearn_kd._utils.base import python_number
-from sklearn_kd._utils.quantile_levels import check_levels
+from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE, check_levels
 from sklearn_kd._utils.regression_targets import check_soft_numbers
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sub_estimators import (
@@ -21,8 +21,6 @@ from sklearn_kd._utils.sub_estimators import (
     refuse_samplers,
 )
 
-#: Difference of levels that counts as rounding.
-LEVEL_TOLERANCE = 1e-9
 #: The alpha that "auto" compares with 0, the targets alone. At 1 pinball losses were higher
 #: (docs/results.md).
 ALPHA_TO_TRY = 0.5
@@ -41,7 +39,7 @@ class QuantileTask(RegressionTask):
     """Quantiles of one target are learned from those of a teacher.
 
     Encoded targets are the numbers, (n_samples, 1). Labels are the quantiles, (n_samples,
-    n_levels), NaN in rows for which the user has given none.
+    n_levels), NaN in rows for which the user has given none, or that no fold tests.
 
     Attributes
     ----------
@@ -99,6 +97,10 @@ class QuantileTask(RegressionTask):
 
     def hard_labels(self, y_encoded):
         return np.repeat(y_encoded, len(self.levels), axis=1)
+
+    def labels_of_untested(self, y_encoded):
+        # NaN: a target in the place of each of its quantiles would draw them together
+        return np.full((len(y_encoded), len(self.levels)), np.nan)
 
     def harden(self, labels):
         """Return a number for each row, drawn from a distribution with the quantiles ``labels``.
@@ -208,6 +210,6 @@ def quantiles_of_student(student, mode, X, levels):
     ``mode`` is that of its `StudentSpec`.
     """
     if mode == "native":
-        return predict_quantiles(student, X, levels)
+        return predict_quantiles(student, X, levels, role="student")
     name = f"the student {type(last_step(student)).__name__}"
     return np.sort(as_numbers(student.predict(X), X, len(levels), name), axis=1)

@@ -165,7 +165,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     ``1 - alpha``. Its ``loss`` and ``quantiles`` are set. Any other student that takes several
     targets is fitted on the teacher's quantiles alone, by its own loss, and ``alpha`` is 1. The
     selection compares pinball losses, averaged over the levels. A transfer row has, besides the
-    teacher's quantiles, a target that is drawn from them. ``y`` has one target.
+    teacher's quantiles, a target that is drawn from them. A row that no fold of ``cv`` tests has
+    its target alone, and is left out for a student that learns from the teacher alone. ``y`` has
+    one target.
 
     Students of quantiles are too sure on rows that they were not trained on. So the quantiles are
     calibrated [2]_: for each of five folds, a teacher and a student are fitted without it and
@@ -176,7 +178,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     not shifted. A row counts by its weight, and copies of a row share a fold. The student of all
     rows then has a coverage near to the nominal one on average over rows. There is no guarantee, as
     a split of the rows would have, whose intervals are wider. Folds of a splitter in ``cv``, and of
-    ``groups``, are those that calibrate too. Rows that a frozen teacher was fitted on must not be
+    ``groups``, are those that calibrate too, if others can label the rows that they train on, which
+    the first one in time cannot. Rows that a frozen teacher was fitted on must not be
     among the training rows: it would be too sure of them, and intervals would be too narrow.
 
     **Outliers.** Numbers of the teacher outside the range of ``y`` are set to its least or largest
@@ -353,7 +356,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             NaN or infinity. Before anything is fitted: if all rows are in one group, if ``cv``
             splits by groups and there are none, if ``X_val`` has other features, or if there are
             fewer distinct rows than the coverage c of the widest pair of ``quantiles`` needs,
-            ``ceil(1 / (1 - c))``.
+            ``ceil(1 / (1 - c))``, or fewer than three folds or groups to calibrate them.
         """
         if isinstance(self.teacher, dict) and self.quantiles is None:
             raise ValueError(

@@ -409,9 +409,8 @@ def held_out_splits(rows, task, seed, is_joint):
         pairs = _stratified_splits(rows, group, y_encoded, seed, is_joint)
     else:  # the last fold of the user's splitter, which keeps groups or the future apart
         pairs = rows.folds[-1:]
-        folds = rows.take(np.sort(pairs[0][0])).folds
-        if not any(len(test) for _, test in folds):
-            return []  # a single split or two halves leave no fold to label the training part
+        if not rows.can_cross_fit_within(np.sort(pairs[0][0])):
+            return []  # no fold is left to label the training part
     splits = []
     for train, test in pairs:
         # rows of classes without training rows are not held out. They are left out of folds of the

@@ -31,7 +31,7 @@ def candidate_settings(est, student, transfer):
 
     Parameters
     ----------
-    est : DistilledClassifier
+    est : DistilledClassifier or DistilledRegressor
         Its parameters are read.
     student : StudentSpec
     transfer : TransferSpec

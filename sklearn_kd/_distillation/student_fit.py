@@ -168,8 +168,10 @@ class StudentTrainer:
     def _fit_mixed_targets(self, student, data, subtask):
         """Fit a student on ``alpha`` times the numbers of the teacher plus ``1 - alpha`` times y.
 
-        Under the squared error they have the gradient of the sum of both losses.
+        Under the squared error they have the gradient of the sum of both losses. Rows without
+        quantiles are left out.
         """
+        data = data.without_unlabeled_rows()
         y = self.task.decode(self.task.mix(data.soft_labels, data.y_encoded, data.alpha))
         self._request(student, data, "groups")
         return self._fit_rows(student, data, y, dict(data.params), subtask)

@@ -66,6 +66,10 @@ class Task(ABC):
     def hard_labels(self, y_encoded):
         """Return the labels that say what the targets do."""
 
+    def labels_of_untested(self, y_encoded):
+        """Return the labels of rows that the teacher cannot label without having seen them."""
+        return self.hard_labels(y_encoded)
+
     @abstractmethod
     def harden(self, labels):
         """Return the encoded targets of rows that have labels of the teacher alone."""

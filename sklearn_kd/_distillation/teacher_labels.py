@@ -232,7 +232,7 @@ def _in_sample_labels(spec, rows, fitted):
 def _out_of_sample_labels(spec, rows, fitted):
     """Label each row by fits that have not seen it: the teacher's own, then cross-fitting."""
     task, teacher = fitted.task, fitted.teacher
-    values = task.hard_labels(fitted.y_encoded)  # rows that no fold tests keep these
+    values = task.labels_of_untested(fitted.y_encoded)  # rows that no fold tests keep these
     own, source = _own_labels(spec, rows, fitted, values.shape)
     missing = np.isnan(own).any(axis=1)
     values[~missing] = own[~missing]

@@ -105,10 +105,6 @@ class TrainingRows:
 
     def take(self, part):
         """Return the rows at sorted positions, with the folds that can still train there."""
-        folds = self.folds
-        if folds is not None:
-            folds, y = renumbered_folds(folds, part, len(self)), self.y[part]
-            folds = [fold for fold in folds if varies(y[fold[0]])]
         groups = self.groups
         if groups is not None:
             groups = np.unique(groups[part], return_inverse=True)[1]
@@ -122,9 +118,25 @@ class TrainingRows:
                 key: check_method_params(self.X, params=params, indices=part)
                 for key, params in self.params.items()
             },
-            folds=folds,
+            folds=None if self.folds is None else self._folds_within(part),
             groups=groups,
         )
+
+    def _folds_within(self, part):
+        """Return the folds that can still train among the rows at sorted positions."""
+        folds, y = renumbered_folds(self.folds, part, len(self)), self.y[part]
+        if varies(y):
+            return [fold for fold in folds if varies(y[fold[0]])]
+        return [fold for fold in folds if len(fold[0])]  # a constant target has no others
+
+    def can_cross_fit_within(self, part):
+        """Return whether folds, or groups, can label some of the rows at sorted positions.
+
+        A single split, the first one in time and two halves leave no fold to do so.
+        """
+        if self.folds is not None:
+            return any(len(test) for _, test in self._folds_within(part))
+        return self.groups is None or len(np.unique(self.groups[part])) > 1
 
     def make_transfer_set(self, transfer, n_rows, spec):
         """Make transfer rows near the training rows and the unlabeled rows: `TransferSet`."""
@@ -397,6 +409,15 @@ class StudentTrainingSet(NamedTuple):
         weight = self.params.get("sample_weight")
         if weight is not None:
             validation["sample_weight_val"] = np.asarray(weight)[held]
+        return self._take(kept)._replace(validation=validation)
+
+    def without_unlabeled_rows(self):
+        """Return the set without rows whose labels are NaN, for students of labels alone."""
+        is_labeled = ~np.isnan(self.soft_labels).any(axis=1)
+        return self if is_labeled.all() else self._take(np.flatnonzero(is_labeled))
+
+    def _take(self, kept):
+        """Return the rows at sorted positions."""
         return self._replace(
             X=safe_indexing(self.X, kept),
             y=self.y[kept],
@@ -406,7 +427,6 @@ class StudentTrainingSet(NamedTuple):
             n_own=np.count_nonzero(kept < self.n_own),
             origin=None,
             groups=None if self.groups is None else self.groups[kept],
-            validation=validation,
         )
 
     def _rows_to_hold_out(self, fraction):

@@ -6,6 +6,8 @@ import numpy as np
 
 #: Rounding of 1 / (1 - coverage) that does not count as more than a whole number.
 COUNT_TOLERANCE = 1e-9
+#: Difference of levels that counts as rounding.
+LEVEL_TOLERANCE = 1e-9
 
 
 def check_levels(quantiles):

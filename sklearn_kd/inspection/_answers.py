@@ -197,5 +197,6 @@ def answers_of(distiller):
 
 def default_distiller(teacher, student):
     """Return an unfitted distiller for a teacher and a student, either of which may be None."""
-    kinds = [kind_of(each) for each in (teacher, student) if each is not None]
-    return DistilledRegressor() if "regressor" in kinds[:1] else DistilledClassifier()
+    kinds = (kind_of(each) for each in (teacher, student) if each is not None)
+    kind = next(filter(None, kinds), "classifier")  # some estimators do not say what they are
+    return DistilledRegressor() if kind == "regressor" else DistilledClassifier()

@@ -349,8 +349,12 @@ def test_shift_and_scale_of_y_are_units(student, factor, offset):
 def test_constant_targets(value, student):
     X, _ = fans(40)
     alpha, y = 0.5 if student is None else 1.0, np.full(40, value)
-    for teacher in (None, KernelTeacherRegressor(encoder=None)):
-        model = distilled(teacher, student, alpha=alpha).fit(X, y)
+    for teacher, cv in (
+        (None, "auto"),
+        (None, 3),
+        (KernelTeacherRegressor(encoder=None), "auto"),
+    ):
+        model = distilled(teacher, student, alpha=alpha, cv=cv).fit(X, y)
         assert_allclose(model.predict_quantiles(X), value, rtol=1e-12)
         assert_allclose(model.quantile_shift_, 0, atol=1e-12 * abs(value))
 
@@ -397,6 +401,36 @@ def test_groups_stay_together():
             assert not groups_of(rows) & groups_of(labeled[0])
 
 
+@pytest.mark.parametrize("student", [None, LinearRegression()], ids=["network", "lines"])
+def test_rows_that_no_fold_tests_have_no_quantiles(student):
+    X, y = fans(80)
+    rows, tested = np.arange(80), np.arange(48)
+    folds = [(np.setdiff1d(rows, test), test) for test in np.split(tested, 3)]
+    model = distilled(None, student, alpha=0.5 if student is None else 1.0, cv=folds).fit(X, y)
+    soft = np.full((80, 3), np.nan)
+    for train, test in folds:
+        teacher = FanTeacher().fit(X[train], y[train])
+        soft[test] = teacher.predict_quantiles(X[test], LEVELS).clip(y.min(), y.max())
+    if student is None:
+        alone = clone(model.student_).fit(X, y, soft_targets=soft)
+        assert_array_equal(model.student_.predict_quantiles(X), alone.predict_quantiles(X))
+    else:
+        alone = LinearRegression().fit(X[tested], soft[tested])
+        assert_allclose(model.student_.predict(X), alone.predict(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("student", [None, LinearRegression()], ids=["network", "lines"])
+def test_rows_in_time(student):
+    X, y = fans(120)
+    log, alpha = [], 0.5 if student is None else 1.0
+    distilled(FanTeacher(log), student, alpha=alpha, cv=TimeSeriesSplit(4)).fit(X, y)
+    position = {row: number for number, row in enumerate(X[:, 0].tolist())}
+    labeled = [(rows, more[0]) for kind, rows, *more in log if kind == "labels"]
+    assert len(labeled) > 4  # of the fit on all rows, and of those that calibrate
+    for rows, others in labeled:
+        assert max(map(position.get, rows)) < min(map(position.get, others))
+
+
 # Errors before any fit
 
 
@@ -419,10 +453,20 @@ def test_too_few_rows():
         distilled(NeverFitted()).fit(np.repeat(X, 9, axis=0), np.repeat(y, 9))
     with pytest.raises(ValueError, match="at least 20 distinct"):
         distilled(NeverFitted(), quantiles=(0.5, 0.95)).fit(*fans(19))
-    cv = [(np.arange(11), np.arange(11, 20))]  # 9 rows are tested
+    # 9 rows are tested
+    cv = [(np.setdiff1d(np.arange(20), test), test) for test in np.split(np.arange(9), 3)]
     with pytest.raises(ValueError, match=r"at least 10 distinct .* there are 9 "):
         distilled(NeverFitted(), cv=cv).fit(*fans(20))
     assert distilled(quantiles=(0.3, 0.7)).fit(X, y).predict_quantiles(X).shape == (9, 2)
+
+
+def test_folds_that_leave_none_to_label_the_others():
+    X, y = fans(60)
+    for cv in (2, [(np.arange(30), np.arange(30, 60))]):
+        with pytest.raises(ValueError, match="at least three folds or groups"):
+            distilled(NeverFitted(), cv=cv).fit(X, y)
+    with pytest.raises(ValueError, match="at least three folds or groups"):
+        distilled(NeverFitted()).fit(X, y, groups=np.arange(60) // 30)
 
 
 def test_other_errors():

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,7 @@ from sklearn_kd.inspection import (
     distillation_report,
     should_distill,
 )
+from sklearn_kd.inspection._answers import default_distiller
 from tests._helpers.data import blobs
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -256,6 +258,8 @@ def test_the_first_estimator_that_is_given_decides_the_kind():
             judge(Ridge(), RandomForestClassifier(), X, y)
         with pytest.raises(TypeError, match="is a regressor"):
             judge(RandomForestClassifier(), Ridge(), *blobs(60, 2))
+    untagged = SimpleNamespace(predict=None)  # does not say what it is
+    assert isinstance(default_distiller(untagged, Ridge()), DistilledRegressor)
 
 
 def test_errors_before_a_fit():
