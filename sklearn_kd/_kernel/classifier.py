@@ -283,7 +283,7 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
         with all_or_nothing(self):
             self._check_parameters()
             check_rows_are_flat(self, X)
-            refuse_label_indicator(self, y)
+            refuse_label_indicator(type(self).__name__, y)
             X, y = check_rows(self, X, y)
             weights = validate_sample_weight(sample_weight, X)
             kept = weights > 0

@@ -237,8 +237,8 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         return task(len(self.classes_))
 
     def _targets_as_given(self, y_encoded):
-        """Return the labels of encoded targets."""
-        return self.classes_[y_encoded]
+        """Return the labels of encoded targets, or the indicator of several labels."""
+        return y_encoded if learns_labels(self) else self.classes_[y_encoded]
 
     def decision_function(self, X):
         """Logits of the rows of X.
@@ -297,6 +297,11 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
             Columns in the order of ``classes_``.
         """
         return log_probabilities_from_logits(self._logits(X), are_labels=learns_labels(self))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):

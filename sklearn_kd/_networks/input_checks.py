@@ -9,10 +9,10 @@ from sklearn_kd._networks.resolve import are_almost_hard_labels, stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.label_indicators import (
-    check_label_indicator,
     check_label_indices,
     check_label_names,
     check_soft_label_indicator,
+    check_validation_indicator,
     is_label_indicator,
     learns_labels,
 )
@@ -328,13 +328,7 @@ def check_validation_classes(est, y_val, n_samples):
     Several labels are returned as an indicator, (n_samples, n_labels).
     """
     if learns_labels(est):
-        y_encoded = check_label_indicator(y_val, "y_val")
-        if y_encoded.shape != (n_samples, len(est.classes_)):
-            raise ValueError(
-                f"y_val has the shape {y_encoded.shape} for the {n_samples} rows of X_val and the "
-                f"{len(est.classes_)} labels of y: pass the columns of y for these rows."
-            )
-        return y_encoded
+        return check_validation_indicator(y_val, n_samples, len(est.classes_))
     return encode_labels(check_validation_labels(y_val, n_samples, est.classes_), est.classes_)[1]
 
 

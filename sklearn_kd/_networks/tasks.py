@@ -124,6 +124,10 @@ class MultilabelTask(_ProbabilityTask):
     _are_labels = True
     outputs_name = "logits"
 
+    @property
+    def _cross_entropy(self):
+        return losses.binary_cross_entropy
+
     def __str__(self):
         return f"{self.n_labels} labels"
 
@@ -131,10 +135,6 @@ class MultilabelTask(_ProbabilityTask):
     def output_counts(self):
         """Numbers of outputs that a module may have."""
         return (self.n_labels,)
-
-    @property
-    def _cross_entropy(self):
-        return losses.binary_cross_entropy
 
     @property
     def n_outputs(self):

@@ -386,7 +386,7 @@ class SelfDistillClassifier(
 
         ``validation_rows`` are the keyword arguments of `fit`.
         """
-        refuse_label_indicator(self, y)
+        refuse_label_indicator(type(self).__name__, y)
         network = self._network_to_train()
         ctx = self._init_callback_context(max_subtasks=2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -615,7 +615,7 @@ class SelfDistillClassifier(
         """
         X, y = indexable(X, y)
         index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
-        refuse_label_indicator(self, y)
+        refuse_label_indicator(type(self).__name__, y)
         check_no_missing_labels(y)
         y = check_y(plain_labels(y), estimator=self)
         if isinstance(cv, str) and cv == "in-sample":

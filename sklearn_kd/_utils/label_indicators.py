@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import entr
+from sklearn.utils import get_tags
 
 from sklearn_kd._utils.regression_targets import warn_if_misaligned
 from sklearn_kd._utils.validation import (
@@ -72,6 +73,27 @@ def check_label_indicator(y, name="y"):
     return np.asarray(y).astype(np.int64)
 
 
+def check_validation_indicator(y_val, n_samples, n_labels):
+    """Return the indicator of the labels of ``n_samples`` validation rows, or raise an error."""
+    y_val = check_label_indicator(y_val, "y_val")
+    if y_val.shape != (n_samples, n_labels):
+        raise ValueError(
+            f"y_val has the shape {y_val.shape} for the {n_samples} rows of X_val and the "
+            f"{n_labels} labels of y: pass the columns of y for these rows."
+        )
+    return y_val
+
+
+def takes_label_indicator(estimator):
+    """Return whether the tags of an estimator say that it takes an indicator of several labels."""
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return False
+    tags = get_tags(estimator)
+    if tags.target_tags.multi_output and tags.estimator_type == "classifier":
+        return True  # those that fit one classifier for each label have no other tag
+    return tags.classifier_tags is not None and tags.classifier_tags.multi_label
+
+
 def check_label_names(values, name, y):
     """Raise ValueError for two DataFrames of labels whose columns have different names."""
     if not (hasattr(values, "columns") and hasattr(y, "columns")):
@@ -137,13 +159,16 @@ def mean_label_entropy(Q, weights):
     return float(np.average((entr(Q) + entr(1 - Q)).mean(axis=1), weights=weights))
 
 
-def refuse_label_indicator(estimator, y):
-    """Raise ValueError for an indicator of several labels, which an estimator does not take."""
+#: What takes several labels, for messages.
+LEARNERS = "TwoLayerPGDClassifier, ModuleClassifier and DistilledClassifier learn several labels"
+
+
+def refuse_label_indicator(who, y):
+    """Raise ValueError for an indicator of several labels, which ``who`` does not take."""
     if is_label_indicator(y):
         raise ValueError(
-            f"{type(estimator).__name__} takes one label for each row, a y of shape (n_samples,), "
-            f"got an indicator of {np.shape(y)[1]} labels: TwoLayerPGDClassifier learns several "
-            "labels."
+            f"y is an indicator of {np.shape(y)[1]} labels, and {who} takes one label for each "
+            f"row, a y of shape (n_samples,). {LEARNERS}."
         )
 
 

@@ -16,7 +16,7 @@ SHARED = (
     *("verbose", "n_iter_", "best_iter_", "loss_curve_", "validation_loss_curve_"),
     *("n_features_in_", "feature_names_in_"),
 )
-OF_CLASSES = "temperature", "class_weight"
+OF_CLASSES = "temperature", "class_weight", "classes_", "multilabel_"
 OF_NUMBERS = "loss", "quantiles", "epsilon", "alpha", "quantiles_"
 CLASSIFIERS = TwoLayerPGDClassifier, ModuleClassifier
 REGRESSORS = TwoLayerPGDRegressor, ModuleRegressor
@@ -44,7 +44,7 @@ def test_shared_parameters_are_documented_alike(pair, name):
 @pytest.mark.parametrize("pair", [CLASSIFIERS, REGRESSORS])
 @pytest.mark.parametrize(
     "name",
-    ["sample_weight", "X_val", "sample_weight_val"],
+    ["y", "sample_weight", "soft_targets", "groups", "X_val", "y_val", "sample_weight_val"],
 )
 def test_shared_arguments_of_fit_are_documented_alike(pair, name):
     one, other = (documented(each.fit.__doc__)[name] for each in pair)

@@ -7,7 +7,6 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_kd import KernelTeacher
 from sklearn_kd._utils.label_indicators import (
     check_label_indicator,
     check_label_names,
@@ -130,6 +129,6 @@ def test_mean_entropy_of_labels():
 
 
 def test_an_estimator_of_one_label_names_those_of_several():
-    with pytest.raises(ValueError, match=r"KernelTeacher takes one label .* TwoLayerPGDClassifier"):
-        refuse_label_indicator(KernelTeacher(), Y)
-    refuse_label_indicator(KernelTeacher(), Y[:, 0])
+    with pytest.raises(ValueError, match=r"3 labels, and KernelTeacher takes one .* ModuleClas"):
+        refuse_label_indicator("KernelTeacher", Y)
+    refuse_label_indicator("KernelTeacher", Y[:, 0])

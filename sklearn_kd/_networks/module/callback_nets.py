@@ -1,4 +1,4 @@
-"""The skorch nets of classes and of numbers, which differ in what callbacks get from them.
+"""The skorch nets of one label, several labels and numbers, which give callbacks other answers.
 
 Callbacks of skorch ask their net for predictions and for the loss of a batch. Training itself has
 the loss of the problem, see `net`.
@@ -10,12 +10,13 @@ from sklearn.base import ClassifierMixin, RegressorMixin, is_regressor
 from skorch.utils import to_numpy
 
 from sklearn_kd._networks.module.net import ModuleNet
+from sklearn_kd._utils.label_indicators import learns_labels
 
 
 class ClassifierNet(ClassifierMixin, ModuleNet):
     """Net of a `ModuleClassifier`, whose predictions are labels and probabilities."""
 
-    criterion_class = torch.nn.NLLLoss
+    criterion_class: type[torch.nn.Module] = torch.nn.NLLLoss
     has_accuracy = True
 
     @property
@@ -46,6 +47,33 @@ class ClassifierNet(ClassifierMixin, ModuleNet):
         return int((predicted == to_numpy(labels)).sum())
 
 
+class MultilabelNet(ClassifierNet):
+    """Net of a `ModuleClassifier` of several labels, whose predictions are indicators."""
+
+    criterion_class = torch.nn.BCEWithLogitsLoss
+
+    @property
+    def classes_(self):
+        """Classes of each label, as scorers of scikit-learn recognize several labels."""
+        return [np.array([0, 1])] * len(self.plan.est.classes_)
+
+    def get_loss(self, y_pred, y_true, *args, **kwargs):
+        """Return the mean log loss over labels."""
+        logits = self._loss_layout(y_pred)[0].T
+        return self.criterion_(logits, torch.as_tensor(to_numpy(y_true)).to(logits))
+
+    def _predict_nonlinearity(self, outputs):
+        return self._loss_layout(outputs)[0].T.sigmoid()
+
+    def predict(self, X):
+        """Return the indicator of the labels, for callbacks that score."""
+        return (self.predict_proba(X) > 0.5).astype(np.int64)
+
+    def _n_right(self, outputs, labels):
+        predicted = to_numpy(self._loss_layout(outputs)[0].T > 0)
+        return int((predicted == to_numpy(labels)).all(axis=1).sum())
+
+
 class RegressorNet(RegressorMixin, ModuleNet):
     """Net of a `ModuleRegressor`, whose predictions are in the units of ``y``."""
 
@@ -67,4 +95,6 @@ class RegressorNet(RegressorMixin, ModuleNet):
 
 def net_class(est):
     """Return the kind of net that trains the module of an estimator."""
-    return RegressorNet if is_regressor(est) else ClassifierNet
+    if is_regressor(est):
+        return RegressorNet
+    return MultilabelNet if learns_labels(est) else ClassifierNet

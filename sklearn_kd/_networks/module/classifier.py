@@ -9,7 +9,6 @@ from sklearn_kd._networks.input_checks import check_loss
 from sklearn_kd._networks.module.base import ModuleNetworkMixin, without_nested
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import PublicEstimatorMixin
-from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 
 
@@ -170,6 +169,9 @@ class ModuleClassifier(
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels. With a DataFrame of soft targets they include labels that ``y`` lacks.
+        For several labels they are the indices of the columns of ``y``.
+    multilabel_ : bool
+        Whether ``y`` was an indicator of several labels.
     encoder_ : TableEncoder or None
         The fitted encoder.
     module_state_ : dict of str to ndarray
@@ -329,16 +331,20 @@ class ModuleClassifier(
             Dense, and without an ``encoder`` finite numbers. Images are flat rows, see
             ``image_shape``. Training computes in float32 for float32 X, else in float64.
 
-        y : array-like of shape (n_samples,)
-            Labels of at least two classes.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of at least two classes. Several columns of 0 and 1 are an indicator of several
+            labels, of which each row has any number.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative. A weight of zero equals absence, and only ratios matter.
 
-        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes) or \
+                (n_samples, n_labels), default=None
             A teacher's probabilities at temperature one: columns in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels, which may name
-            classes that ``y`` lacks. A row of NaN means that the row has its hard label only.
+            classes that ``y`` lacks. A row of NaN means that the row has its hard label only. For
+            several labels they are the probability of each column of ``y``, so that rows do not
+            sum to one.
 
         labeler : callable, default=None
             A teacher that computes new soft targets for each batch from its rows as
@@ -348,15 +354,16 @@ class ModuleClassifier(
 
         groups : array-like of shape (n_samples,), default=None
             Groups of rows that resemble each other, such as the visits of a patient. Early stopping
-            holds out whole groups, at least two of which each class needs. Without them, it holds
-            out rows whose near copies are trained on, and stops too late.
+            holds out whole groups, at least two of which each class needs, or all rows of several
+            labels. Without them, it holds out rows whose near copies are trained on, and stops too
+            late.
 
         X_val : array-like of shape (n_val, n_features), default=None
             Rows on which early stopping computes the validation loss. All rows of X are then
             trained on, and ``groups`` have no effect. A pipeline transforms them if it has
             ``transform_input=["X_val"]``.
 
-        y_val : array-like of shape (n_val,), default=None
+        y_val : array-like of shape (n_val,) or (n_val, n_labels), default=None
             Labels of ``X_val``, of the classes of ``y``. The validation loss is the cross-entropy
             of these labels, also with ``soft_targets``.
 
@@ -406,11 +413,6 @@ class ModuleClassifier(
                 advice="set weight_decay or early_stopping=True (partial_fit holds nothing out: "
                 "set weight_decay)",
             )
-
-    def _check_data(self, X, y, *args, **options):
-        """Return checked rows; several labels of a row are an error."""
-        refuse_label_indicator(self, y)
-        return super()._check_data(X, y, *args, **options)
 
     @numpy_inputs
     def _logits(self, X):

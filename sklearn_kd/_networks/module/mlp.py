@@ -6,6 +6,7 @@ from sklearn_kd._networks.encoded_layer import fold_layer
 from sklearn_kd._networks.fitted_cache import FittedCache
 from sklearn_kd._tables.encoder_step import check_new_rows, encoded_blocks
 from sklearn_kd._utils.base import PREDICT_BLOCK_BYTES
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.scaling import clip_far_rows
 
 #: Constant that ``torch.nn.BatchNorm1d`` adds to variances.
@@ -38,7 +39,7 @@ def dense_layers(state):
 
 
 def prediction_layers(state, classes=None):
-    """Return the `dense_layers` of a classifier, or of a regressor, which has no classes.
+    """Return the `dense_layers` of a classifier, or of numbers or several labels without classes.
 
     With two classes the last one has one output, the log-odds of the second class.
     """
@@ -53,7 +54,8 @@ def prediction_layers(state, classes=None):
 
 def _fitted_layers(est):
     """Return the layers of a fitted estimator, and the first one on raw rows or None."""
-    classes = getattr(est, "classes_", None)
+    # several labels have a logit each, also where there are two of them
+    classes = None if learns_labels(est) else getattr(est, "classes_", None)
     parts = est.module_state_, classes, est.encoder_, est.input_offset_, est.input_scale_
     return _LAYERS.get(est, parts, lambda: _make_layers(*parts))
 

@@ -34,8 +34,9 @@ from sklearn_kd._utils.device import (
     to_numpy,
     to_tensor,
 )
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.scaling import scale_inputs
-from sklearn_kd._utils.validation import check_probabilities
+from sklearn_kd._utils.validation import check_probabilities, check_unit_interval
 
 #: Steps for which `check` makes a schedule, some of which cannot be made for a single one.
 N_CHECKED_STEPS = 100
@@ -217,7 +218,8 @@ def _make_relabel(plan, tensors, labeler):
                 f"labeler must return probabilities of shape {(len(scaled), len(est.classes_))}, "
                 f"a column for each of classes_, got {soft.shape}."
             )
-        check_probabilities(soft, "what labeler returns")
+        check = check_unit_interval if learns_labels(est) else check_probabilities
+        check(soft, "what labeler returns")
         index = trained if batch is None else trained[batch.cpu().numpy()]
         y_encoded = tensors.data.y_encoded[index]
         return tensors.make_targets(y_encoded, soft, est.alpha, est.temperature).values

@@ -408,8 +408,3 @@ class TwoLayerPGDClassifier(
     def _logits(self, X):
         average = mean_label_prediction if learns_labels(self) else mean_prediction
         return predict_outputs(self, X, average)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
