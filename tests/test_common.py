@@ -132,6 +132,8 @@ class ExplicitSplits(DistilledClassifier):
 DISTILLED = [
     DistilledClassifier(logistic(), TwoLayerPGDClassifier(**LONGER)),
     DistilledClassifier(logistic(), logistic(), alpha=0.5, cv=2),
+    # which takes several labels
+    DistilledClassifier(DecisionTreeClassifier(max_depth=3), TwoLayerPGDClassifier(**LONGER), cv=2),
     DistilledClassifier(
         logistic(),
         TwoLayerPGDClassifier(**CHEAP, encoder=None),

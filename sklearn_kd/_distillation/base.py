@@ -82,6 +82,10 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         """Return the student to be cloned."""
         return self._default_student() if self.student is None else self.student
 
+    def _task_type_of(self, y):
+        """Return the task that the targets of a fit ask for."""
+        return self._task_type
+
     def _check_student(self):
         """Return the student to be cloned, or raise an error if it cannot learn the labels."""
         student = self._get_student()
@@ -147,13 +151,15 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         ctx = self._init_callback_context(max_subtasks=3)  # with that of "auto"
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         labels_more_rows = X_unlabeled is not None or self.augmentation not in (None, "auto")
+        task_type = self._task_type_of(y)
         estimators = resolve_estimators(
-            self, needs_teacher=given.soft_targets is None or labels_more_rows
+            self, task_type, needs_teacher=given.soft_targets is None or labels_more_rows
         )
         teacher, student = estimators.teacher, estimators.student
         is_frozen = isinstance(last_step(teacher), FrozenEstimator)
         rows, task = check_training_rows(
             self,
+            task_type,
             given._replace(params=given.params | validation),
             teacher=None if is_frozen else teacher,
             student=student.estimator,

@@ -1,19 +1,12 @@
 """Distillation of classifiers: class labels, probabilities of a teacher, log loss and accuracy."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sklearn_kd._distillation.predictions import StudentPredictor, wanted_shares
-from sklearn_kd._distillation.settings import (
-    ALPHA_TO_TRY,
-    TEMPERATURES_TO_TRY,
-    DistillationSetting,
-    honors_temperature,
-)
-from sklearn_kd._distillation.task import Task, difference_in_words
+from sklearn_kd._distillation.probabilities import LabelCalibration, ProbabilityTask
 from sklearn_kd._distillation.teacher_response import (
     as_probabilities,
     fill_missing_classes,
@@ -21,7 +14,6 @@ from sklearn_kd._distillation.teacher_response import (
     warn_if_classes_missing,
     warn_if_classes_missing_in_folds,
 )
-from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.calibration import (
     apply_decision_value_calibration,
     apply_teacher_temperature,
@@ -53,17 +45,8 @@ MIN_DISTANCE_FROM_HARD_LABELS = 0.01
 MIN_SUSPICIOUS_ACCURACY = 0.9
 
 
-class LabelCalibration(NamedTuple):
-    """Calibration of the probabilities of a teacher."""
-
-    #: Slope and offsets for a teacher that has decision values only.
-    decision: tuple | None = None
-    #: Temperature of probabilities, see `apply_teacher_temperature`.
-    temperature: float | None = None
-
-
 @dataclass(frozen=True)
-class ClassificationTask(Task):
+class ClassificationTask(ProbabilityTask):
     """Class labels are learned from probabilities of a teacher.
 
     Encoded targets are positions of labels in ``classes``. Labels have a column for each of these
@@ -77,11 +60,7 @@ class ClassificationTask(Task):
 
     classes: np.ndarray
 
-    kind = "classifier"
-    measures = ("log_loss", "is_wrong")
-    gain_prefixes = ("", "accuracy_")
-    own_labels = {"loo": "loo_proba_", "oob": "oob_decision_function_"}
-    error_name = "Brier score"
+    is_stratified = True
     # On four tables, with default settings, it was 3 to 13 for a forest (in theory 7 in large
     # samples, since a tree has seen 63 % of the rows) and 1 to 3 for logistic regression, but 5 and
     # 11 where that reproduced every label.
@@ -118,10 +97,6 @@ class ClassificationTask(Task):
 
     def mix(self, labels, y_encoded, alpha):
         return mix_labels(labels, y_encoded, alpha)
-
-    @staticmethod
-    def can_mix_before_fit(setting):
-        return setting.temperature == 1
 
     def apply_class_weight(self, class_weight, own_encoded, targets, weight):
         r"""Return labels and row weights of the loss :math:`-\sum_k v_k q_k \ln p_k`.
@@ -190,10 +165,6 @@ class ClassificationTask(Task):
         proba, decision = as_probabilities(values, are_labels, y_encoded, weight)
         return proba, None if decision is None else LabelCalibration(decision)
 
-    @staticmethod
-    def needs_calibration(teacher):
-        return not hasattr(teacher, "predict_proba")
-
     def calibrate(self, labels, calibration, teacher, y_encoded, weight):
         if calibration is not None:  # probabilities of decision values are calibrated as they are
             return labels, calibration
@@ -257,23 +228,6 @@ class ClassificationTask(Task):
         return student_mode(student, est.alpha, est.temperature)
 
     @staticmethod
-    def soft_settings(est, student):
-        alpha, temperature = python_number(est.alpha), python_number(est.temperature)
-        is_auto = alpha == "auto"
-        if is_auto:  # row expansion honors no other alpha at another temperature than 1
-            is_softened = student.mode == "expansion" and temperature not in ("auto", 1)
-            alpha = 1.0 if is_softened else ALPHA_TO_TRY
-        temperatures = [temperature]
-        if temperature == "auto":
-            is_fixed = is_auto or est.class_weight is not None
-            temperatures = [1.0] if is_fixed else TEMPERATURES_TO_TRY
-        return [
-            DistillationSetting(alpha, T, "soft")
-            for T in temperatures
-            if T == 1 or honors_temperature(student, alpha)
-        ]
-
-    @staticmethod
     def check_parameters(est, student):
         is_plain = est.class_weight is None and est.augmentation in (None, "auto")
         if est.alpha != "auto" and est.alpha > 1 and not is_plain:
@@ -308,21 +262,6 @@ class ClassificationTask(Task):
 
         return stops_early(student, labels, weights, SINGLE_ROWS)
 
-    @staticmethod
-    def loss_params(setting):
-        return {"alpha": setting.alpha, "temperature": setting.temperature}
-
-    @staticmethod
-    def loss_in_words(setting):
-        return f"alpha = {setting.alpha:g}, T = {setting.temperature:g}"
-
-    @staticmethod
-    def setting_columns(settings):
-        return {
-            "alpha": np.array([s.alpha for s in settings]),
-            "temperature": np.array([s.temperature for s in settings]),
-        }
-
     def soft_targets(self, labels, index):
         return pd.DataFrame(labels, columns=self.classes, index=index)
 
@@ -346,12 +285,3 @@ class ClassificationTask(Task):
     def losses_of_labels(self, labels, y_encoded, spec):
         has_proba = hasattr(spec.estimator, "predict_proba")
         return self.losses_of_proba(labels, y_encoded)["log_loss" if has_proba else "is_wrong"]
-
-    def gain_in_words(self, candidates, index, spec):
-        gain, error = candidates["accuracy_gain"][index], candidates["accuracy_gain_error"][index]
-        points = {"digits": 1, "unit": " points"}
-        words = [difference_in_words("an", "accuracy", 100 * gain, 100 * error, **points)]
-        if hasattr(spec.estimator, "predict_proba"):
-            gain, error = candidates["gain"][index], candidates["gain_error"][index]
-            words.insert(0, difference_in_words("a", "log loss", -gain, error, digits=3))
-        return words

@@ -7,10 +7,17 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._distillation.base import DistillerMixin, student_has
 from sklearn_kd._distillation.classification import ClassificationTask
+from sklearn_kd._distillation.multilabel import MultilabelTask, takes_soft_label_indicator
 from sklearn_kd._distillation.predictions import fitted_predictor, log_prior_shift
 from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.label_indicators import (
+    check_label_names,
+    is_label_indicator,
+    takes_label_indicator,
+)
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context, routing_enabled
+from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 
 
@@ -29,6 +36,8 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
 
     Any other student that takes ``sample_weight`` is fitted on weighted copies of each row, one
     per class. This row expansion gives the same loss for ``alpha=1`` or T = 1.
+
+    ``y`` may be an indicator of several labels of each row, see Notes.
 
     Parameters
     ----------
@@ -123,15 +132,18 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         n_classes - 1, it, or the last step of its pipeline, is fitted on these inside a classifier
         that predicts labels of ``y``, whose ``estimator_`` is the one fitted.
     classes_ : ndarray of shape (n_classes,)
-        Sorted labels of ``y``, of a frozen teacher and of labeled ``soft_targets``.
+        Sorted labels of ``y``, of a frozen teacher and of labeled ``soft_targets``. For several
+        labels of each row they are the indices of the columns of ``y``.
+    multilabel_ : bool
+        Whether ``y`` was an indicator of several labels.
     alpha_, temperature_ : float
         The values used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
         Source of the labels of the training rows. "hard" means that "auto" found no gain in soft
         labels. A :class:`~sklearn_kd.exceptions.NoGainWarning` is then raised.
-    label_temperature_ : float
+    label_temperature_ : float, or ndarray of shape (n_labels,)
         Temperature by which the labels were calibrated. Below 1 they were sharpened. Absent
-        without a teacher.
+        without a teacher. Each of several labels has its own.
     n_augmented_ : int
         Number of transfer rows that the student was fitted on.
     duplicate_fraction_ : float
@@ -217,6 +229,15 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     most probable ones keep it, and up to 5 classes drawn from the others have the remaining
     probability, in equal parts. Each class is drawn in proportion to its probability, so that the
     expectation of the loss is the same.
+
+    **Several labels.** If ``y`` has several columns of 0 and 1, each label is a problem of two
+    classes, and losses are means over the labels. The teacher is any classifier that takes such a
+    ``y`` (trees, forests, neighbors, networks, one-vs-rest, chains, ``MultiOutputClassifier`` of
+    any other, such as a :class:`KernelTeacher`), and its probabilities may be a list or an array.
+    The student is one whose ``fit`` takes ``soft_targets`` of shape (n_samples, n_labels). Row
+    expansion is not possible, since a copy of a row would need a weight for each label. Folds are
+    shuffled but not stratified, and ``accuracy_gain`` in ``candidates_`` is that of the share of
+    right labels. ``class_weight``, ``class_prior`` and ``student="auto"`` are errors.
 
     **Metadata.** Without metadata routing, sample weights are passed to the last steps of
     pipelines only. The labels are made inside ``fit``, so that a search leaks nothing through the
@@ -367,14 +388,16 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training rows, which teacher and student get as they are. Rows for pipelines, such as
             texts, may be in a list, a Series or an array of one dimension.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels. Several columns of 0 and 1 are an indicator of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for teacher and student. A weight of zero means absence.
-        soft_targets : array-like of shape (n_samples, n_classes) or DataFrame, default=None
+        soft_targets : array-like of shape (n_samples, n_classes) or (n_samples, n_labels), or \
+                DataFrame, default=None
             Probabilities at T = 1 that replace the teacher's labels: an array in the order of
             ``np.unique(y)``, or a DataFrame whose columns are class labels. A row of NaN means that
-            the row has its hard label only.
+            the row has its hard label only. For several labels they are the probability of each
+            column of ``y``.
         X_unlabeled : {array-like, sparse matrix, dataframe}, default=None
             More rows, for the teacher to label, in a container like that of X. Each has the mean
             weight of the training rows. If the loss has a hard term (``alpha`` other than 1), their
@@ -386,7 +409,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
             Rows that decide when the training of the student ends, if its ``fit`` takes ``X_val``.
             They are not trained on and get no labels of the teacher. In a pipeline, around this
             classifier or of the student, they need ``transform_input=["X_val"]``.
-        y_val : array-like of shape (n_val,), default=None
+        y_val : array-like of shape (n_val,) or (n_val, n_labels), default=None
             Class labels of ``X_val``.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of ``X_val``.
@@ -405,9 +428,14 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
             Before anything is fitted: if all rows of a class are in one group, if ``cv`` splits by
             groups and there are none, or if ``X_val`` has other features or classes.
         """
+        if is_label_indicator(y):
+            check_label_names(soft_targets, "soft_targets", y)
         given = FitArguments(X, y, sample_weight, soft_targets, groups, params)
         validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         return self._distill(given, X_unlabeled, validation)
+
+    def _task_type_of(self, y):
+        return MultilabelTask if is_label_indicator(y) else self._task_type
 
     def _labeling_options(self):
         return {"calibrate": self.calibration is not None, "class_weight": self.class_weight}
@@ -422,6 +450,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         temperature = float(selection.setting.temperature)
         fitted = {
             "classes_": data.task.classes,
+            "multilabel_": isinstance(data.task, MultilabelTask),
             "temperature_": temperature,
             "student_candidates_": selection.student_candidates,
             # exponent of the student's probabilities
@@ -429,8 +458,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
             "_log_prior": log_prior_shift(self.class_prior, data, training_set),
         }
         if data.labels is not None:
-            calibration = data.labels.calibration
-            fitted["label_temperature_"] = (calibration and calibration.temperature) or 1.0
+            fitted["label_temperature_"] = data.task.label_temperature(data.labels.calibration)
         return fitted
 
     @property
@@ -464,8 +492,8 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
-            Class labels.
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or an indicator of several labels.
         """
         return self._predictor(X).predict(X)
 
@@ -482,7 +510,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, n_classes)
+        proba : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             Columns in the order of ``classes_``.
         """
         return self._predictor(X).predict_proba(X)
@@ -498,7 +526,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        log_proba : ndarray of shape (n_samples, n_classes)
+        log_proba : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             Columns in the order of ``classes_``, -inf for a class that the student never saw.
         """
         return self._predictor(X).predict_log_proba(X)
@@ -515,7 +543,16 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            One value per row for two classes. A class that the student never saw has a value
-            below all others of its row.
+            One value per row for two classes, and one for each of several labels. A class that the
+            student never saw has a value below all others of its row.
         """
         return self._predictor(X).decision_function(X)
+
+    def __sklearn_tags__(self):
+        tags, is_auto = super().__sklearn_tags__(), isinstance(self.student, str)
+        tags.classifier_tags.multi_label = (
+            takes_label_indicator(last_step(self._get_teacher()))
+            and takes_soft_label_indicator(self._get_student())
+            and not is_auto
+        )
+        return tags

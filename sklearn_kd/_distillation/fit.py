@@ -50,12 +50,13 @@ class FitEstimators:
     transfer_seed: int
 
 
-def resolve_estimators(est, *, needs_teacher):
+def resolve_estimators(est, task_type, *, needs_teacher):
     """Return the teacher and the student with seeds, after checking that the student can learn.
 
     Parameters
     ----------
     est : DistilledClassifier or DistilledRegressor
+    task_type : subclass of Task, or an object of it that has no rows yet
     needs_teacher : bool
 
     Returns
@@ -67,14 +68,14 @@ def resolve_estimators(est, *, needs_teacher):
     teacher = est._get_teacher() if needs_teacher else None
     student = est._get_student()
     if teacher is not None:
-        est._task_type.check_teacher(teacher)
+        task_type.check_teacher(teacher)
     if est.random_state is not None:
         teacher = None if teacher is None else seeded(teacher, rng)
         student = seeded(student, rng)
     if teacher is not None:
-        refuse_other_kinds("teacher", teacher, est._task_type.kind)
-    student = StudentSpec.of(student, est._task_type.student_mode(student, est))
-    est._task_type.check_parameters(est, student)
+        refuse_other_kinds("teacher", teacher, task_type.kind)
+    student = StudentSpec.of(student, task_type.student_mode(student, est))
+    task_type.check_parameters(est, student)
     if est._makes_weights() and routing_enabled():
         # the weights are made here, so that nobody else can have requested them
         student = student.with_weight_request()
@@ -102,7 +103,7 @@ def resolve_auto(est, ctx, estimators, spec, rows):
     transfer = TransferSpec.for_rows(
         est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
     )
-    candidates = candidate_settings(est, student, transfer)
+    candidates = candidate_settings(est, spec.task, student, transfer)
     chooses_student, seed = isinstance(est.student, str), estimators.selection_seed
     is_compared = len(candidates) > 1 or chooses_student
     subtask = Subtask(ctx, "select-setting", est, rows.X, rows.y) if is_compared else None

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.labels import (
     align_columns,
     apply_temperature,
@@ -12,6 +13,8 @@ from sklearn_kd._utils.labels import (
 )
 from sklearn_kd._utils.responses import (
     as_decision_values,
+    as_label_columns,
+    as_label_proba,
     as_labels,
     as_log_proba,
     as_proba,
@@ -106,8 +109,48 @@ class StudentPredictor:
         return as_labels(self.student.predict(X), X, self.classes, self._name)
 
 
+class LabelPredictor:
+    """Predictions of a fitted student of several labels, in arrays of a column for each label.
+
+    Parameters
+    ----------
+    student : estimator
+    n_labels : int
+    """
+
+    def __init__(self, student, n_labels):
+        self.student, self.n_labels = student, n_labels
+        self._name = f"the student {type(last_step(student)).__name__}"
+
+    def predict_proba(self, X):
+        """Return the probability of each label."""
+        proba = self.student.predict_proba(X)
+        return as_label_proba(proba, X, self.n_labels, self.student, self._name)
+
+    def predict_log_proba(self, X):
+        """Return the logarithm of the probability of each label."""
+        if not hasattr(self.student, "predict_log_proba"):
+            with np.errstate(divide="ignore"):
+                return np.log(self.predict_proba(X))
+        return self._columns("predict_log_proba", X)
+
+    def decision_function(self, X):
+        """Return the decision value of each label."""
+        return self._columns("decision_function", X)
+
+    def predict(self, X):
+        """Return the indicator of the labels."""
+        return self._columns("predict", X).astype(np.int64)
+
+    def _columns(self, method, X):
+        values, name = getattr(self.student, method)(X), f"{method} of {self._name}"
+        return as_label_columns(values, X, self.n_labels, name)
+
+
 def fitted_predictor(est):
-    """Return the `StudentPredictor` of a fitted DistilledClassifier."""
+    """Return the predictor of a fitted DistilledClassifier."""
+    if learns_labels(est):
+        return LabelPredictor(est.student_, len(est.classes_))
     return StudentPredictor(est.student_, est.classes_, est._power, est._log_prior)
 
 

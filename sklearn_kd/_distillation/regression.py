@@ -96,10 +96,6 @@ class RegressionTask(Task):
         """Number of targets."""
         return len(self.scale)
 
-    @staticmethod
-    def strata(y):
-        return np.zeros(len(y), dtype=np.intp)
-
     def encode(self, y):
         return y.reshape(len(y), -1)
 
@@ -126,14 +122,6 @@ class RegressionTask(Task):
                 f"y has {self.n_targets} targets, and the student {student.name} predicts one: "
                 "wrap it in sklearn.multioutput.MultiOutputRegressor."
             )
-
-    def check_groups(self, groups, y_encoded, purpose):
-        if not self.can_hold_groups_out(groups, y_encoded):
-            raise ValueError(f"all rows are in one group, and two groups are needed: {purpose}.")
-
-    @staticmethod
-    def can_hold_groups_out(groups, y_encoded):
-        return len(np.unique(groups)) > 1
 
     def check_validation_targets(self, y_val, n_samples):
         y_val = check_numbers(y_val, "y_val")

@@ -23,7 +23,7 @@ class DistillationSetting(NamedTuple):
     n_augmented: int = 0
 
 
-def candidate_settings(est, student, transfer):
+def candidate_settings(est, task, student, transfer):
     """Return the settings that "auto" chooses from on held-out rows.
 
     Hard labels come first for ``alpha="auto"``, then soft labels, without transfer rows before with
@@ -33,6 +33,7 @@ def candidate_settings(est, student, transfer):
     ----------
     est : DistilledClassifier or DistilledRegressor
         Its parameters are read.
+    task : Task
     student : StudentSpec
     transfer : TransferSpec
 
@@ -41,12 +42,12 @@ def candidate_settings(est, student, transfer):
     list of DistillationSetting
         With numbers of transfer rows of a fit on all training rows.
     """
-    soft = est._task_type.soft_settings(est, student)
+    soft = task.soft_settings(est, student)
     if est.augmentation == "auto" and transfer.n_rows:
         soft.append(soft[0]._replace(n_augmented=transfer.n_rows))
     elif est.augmentation is not None:
         soft = [setting._replace(n_augmented=transfer.n_rows) for setting in soft]
-    is_compared = python_number(est.alpha) == "auto" and est._task_type.learns_targets(student)
+    is_compared = python_number(est.alpha) == "auto" and task.learns_targets(student)
     hard = [DistillationSetting(0.0, 1.0, "hard")] if is_compared else []
     return hard + soft
 

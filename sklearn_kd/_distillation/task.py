@@ -1,15 +1,17 @@
-"""The part of a distillation that depends on what is learned: classes or numbers."""
+"""The part of a distillation that depends on what is learned: one label, several, or numbers."""
 
 from abc import ABC, abstractmethod
+
+import numpy as np
 
 
 class Task(ABC):
     """What the targets ``y``, the labels of a teacher and the losses of a student are.
 
     A task is made of the checked targets of a fit (`of_rows`), and may grow by what a fitted
-    teacher knows (`with_teacher`). Targets are encoded (`encode`): class labels as codes, numbers
-    as they are. Labels, those of a teacher or hard ones, have a row for each sample, and a column
-    for each class or target.
+    teacher knows (`with_teacher`). Targets are encoded (`encode`): class labels as codes, several
+    labels and numbers as they are. Labels, those of a teacher or hard ones, have a row for each
+    sample, and a column for each class, label or target.
     """
 
     #: What the teacher and the student must be: "classifier" or "regressor".
@@ -21,6 +23,8 @@ class Task(ABC):
     #: Attributes of a teacher that has labels of its rows from fits without them, by their source,
     #: as far as there are such.
     own_labels: dict
+    #: Whether folds are stratified by class.
+    is_stratified = False
 
     # Targets and given labels
 
@@ -46,9 +50,9 @@ class Task(ABC):
         """
 
     @staticmethod
-    @abstractmethod
     def strata(y):
         """Return the number of the stratum of each row, by which folds are stratified."""
+        return np.zeros(len(y), dtype=np.intp)
 
     @abstractmethod
     def encode(self, y):
@@ -90,18 +94,15 @@ class Task(ABC):
     def check_rows(self, est, student, y, weight):  # noqa: B027
         """Raise errors of the targets, with the parameters, before anything is fitted."""
 
-    @staticmethod  # noqa: B027
-    def check_teacher(teacher):
-        """Raise an error for an unfitted or frozen teacher that cannot give such labels."""
-
-    @abstractmethod
     def check_groups(self, groups, y_encoded, purpose):
         """Raise ValueError if held-out groups would leave too few of them for training."""
+        if not self.can_hold_groups_out(groups, y_encoded):
+            raise ValueError(f"all rows are in one group, and two groups are needed: {purpose}.")
 
     @staticmethod
-    @abstractmethod
     def can_hold_groups_out(groups, y_encoded):
         """Return whether a student finds groups to hold out and others to train on."""
+        return len(np.unique(groups)) > 1
 
     @abstractmethod
     def check_validation_targets(self, y_val, n_samples):
@@ -129,6 +130,10 @@ class Task(ABC):
     def as_labels(self, values, are_labels, y_encoded, weight):
         """Return predictions as labels, and the calibration that was fitted for it, or None."""
 
+    @staticmethod  # noqa: B027
+    def check_teacher(teacher):
+        """Raise an error for an unfitted or frozen teacher that cannot give such labels."""
+
     @staticmethod
     def needs_calibration(teacher):
         """Return whether labels of a fitted teacher need a calibration on its training rows."""
@@ -141,6 +146,11 @@ class Task(ABC):
     @abstractmethod
     def predict_labels(self, teacher, X, calibration):
         """Return the labels that a fitted teacher gives to new rows."""
+
+    @staticmethod
+    def has_out_of_bag_labels(y):
+        """Return whether a teacher that has out-of-bag labels has them for these targets."""
+        return True
 
     @abstractmethod
     def labels_of_own(self, teacher, attribute, n_samples):

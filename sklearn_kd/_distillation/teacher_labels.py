@@ -194,6 +194,7 @@ def _fit_teacher(spec, rows, subtask):
     is_fixed = isinstance(spec.teacher, FrozenEstimator)
     teacher = clone(spec.teacher)
     has_own_labels = spec.uses("auto") and rows.groups is None and "oob" in spec.task.own_labels
+    has_own_labels &= spec.task.has_out_of_bag_labels(rows.y)
     has_oob = not spec.is_frozen and has_own_labels and enable_oob_score(teacher)
     with begin_subtask(subtask, None if is_fixed else teacher), warnings.catch_warnings():
         if has_oob:  # rows that were never out of bag are cross-fitted

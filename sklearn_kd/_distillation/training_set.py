@@ -170,12 +170,13 @@ def varies(y):
     return bool((y != y[:1]).any())
 
 
-def check_training_rows(est, given, *, teacher, student):
+def check_training_rows(est, task_type, given, *, teacher, student):
     """Validate the arguments of ``fit``.
 
     Parameters
     ----------
     est : DistilledClassifier or DistilledRegressor
+    task_type : subclass of Task, or an object of it that has no rows yet
     given : FitArguments
     teacher : estimator or None
         Unfitted. None where no teacher is fitted.
@@ -188,7 +189,6 @@ def check_training_rows(est, given, *, teacher, student):
         Of ``y`` and of ``soft_targets``.
     """
     X, y, sample_weight, soft_targets, groups, params = given
-    task_type = est._task_type
     check_row_order(soft_targets, X, y)
     X, y = indexable(X, task_type.check_targets(y, est))
     n_given = len(y)
@@ -214,10 +214,9 @@ def check_training_rows(est, given, *, teacher, student):
         groups = encode_groups(params["groups"], len(y))
         task.check_groups(groups, task.encode(y), GROUPS_PURPOSE)
     if not isinstance(est.cv, str):
-        is_classifier = task.kind == "classifier"
-        cv = group_splitter(est.cv, groups, is_classifier=is_classifier)
+        cv = group_splitter(est.cv, groups, is_classifier=task.is_stratified)
         split_params |= group_split_params(cv, params.get("groups"), split_params)
-        folds = user_folds(cv, X, y, kept, n_given, split_params, is_classifier=is_classifier)
+        folds = user_folds(cv, X, y, kept, n_given, split_params, is_classifier=task.is_stratified)
         warn_if_groups_are_divided(folds, groups)
     rows = TrainingRows(X, task.to_fit(y), sample_weight, Q, routed, folds, groups)
     return replace(rows, is_ordered=folds is not None and are_ordered(folds)), task

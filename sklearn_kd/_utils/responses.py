@@ -15,6 +15,7 @@ from sklearn_kd._utils.validation import (
     ROW_SUM_TOLERANCE,
     NotFiniteError,
     check_probabilities,
+    check_unit_interval,
 )
 
 #: Rows whose sum differs from one by more than this are divided by their sum, as the log loss of
@@ -145,6 +146,80 @@ def as_decision_values(values, X, classes, model, name):
     if len(classes) == 2 and np.shape(values) in ((n_samples,), (n_samples, 1)):
         return _floats(values).reshape(n_samples)
     return as_columns(values, n_samples, classes, name)
+
+
+def as_label_columns(values, X, n_labels, name):
+    """Return predictions of several labels as finite floats, or integers, (n_samples, n_labels).
+
+    Parameters
+    ----------
+    values : array-like, sparse matrix or DataFrame of shape (n_samples, n_labels)
+    X : rows
+        What was predicted.
+    n_labels : int
+    name : str
+        What the values are, for error messages.
+    """
+    if isinstance(values, list):
+        values = np.array(values)
+    values, shape = _floats(values), (num_samples(X), n_labels)
+    if values.shape != shape:
+        raise ValueError(
+            f"{name} has returned the shape {values.shape} for {shape[0]} rows and {n_labels} "
+            "labels; one column for each label is needed."
+        )
+    if np.isnan(values).any():
+        raise NotFiniteError(f"{name} has returned NaN.")
+    return values
+
+
+def as_label_proba(proba, X, n_labels, model, name):
+    """Return what a classifier has predicted as the probability of each of several labels.
+
+    Parameters
+    ----------
+    proba : array of shape (n_samples, n_labels), or list of n_labels arrays
+        Result of ``predict_proba``. Arrays of a list have a column for each class of a label, as
+        trees, neighbors and `MultiOutputClassifier` return them.
+    X : rows
+        What was predicted.
+    n_labels : int
+    model : classifier
+        Fitted. Its ``classes_`` have the classes of each label, where ``proba`` is a list.
+    name : str
+        How error messages call the classifier.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_labels)
+        In [0, 1], zero for a label that no row had which the classifier was fitted on.
+    """
+    if isinstance(proba, list) and np.ndim(proba[0]) == 2:
+        classes = getattr(model, "classes_", [[0, 1]] * len(proba))
+        proba = [
+            _probability_of_one(of_label, known, name)
+            for of_label, known in zip(proba, classes, strict=True)
+        ]
+        proba = np.column_stack(proba)
+    name = f"predict_proba of {name}"
+    proba = as_label_columns(proba, X, n_labels, name)
+    if proba.min(initial=0.0) < 0 or proba.max(initial=0.0) > 1:
+        check_unit_interval(proba, name, PREDICTED_ROW_SUM_TOLERANCE)
+        proba = np.clip(proba, 0.0, 1.0)
+    return proba
+
+
+def _probability_of_one(proba, known, name):
+    """Return the probability of the class 1, given that of the classes of one label."""
+    known = np.asarray(known)
+    if not np.isin(known, (0, 1)).all():
+        raise ValueError(
+            f"{name} knows the classes {known.tolist()} of a label, and an indicator of several "
+            "labels has 0 and 1."
+        )
+    column = np.flatnonzero(known == 1)
+    proba = _floats(proba)
+    return proba[:, column[0]] if len(column) else np.zeros(len(proba), dtype=proba.dtype)
 
 
 def as_numbers(values, X, n_targets, name, *, allow_nan=False):

@@ -85,9 +85,10 @@ def candidates_of(distiller, widths, students):
                 )
             whole = clone(distiller).set_params(student=clone(estimator).set_params(**params))
             try:
-                student = resolve_estimators(whole, needs_teacher=True).student.estimator
+                resolved = resolve_estimators(whole, whole._task_type, needs_teacher=True)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"student {family!r}: {error}") from error
+            student = resolved.student.estimator
             hard.append(Candidate(family, size, False, whole, student))
             distilled.append(Candidate(family, size, True, whole, student))
     return hard + distilled
