@@ -40,6 +40,7 @@ from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 from sklearn_kd._self_distillation.classifier import SelfDistillClassifier
 from sklearn_kd._tables.encoder import column_of
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.regression_targets import nearest_to_median
 from sklearn_kd._utils.sklearn_compat import (
     BaseSearchCV,
@@ -106,7 +107,7 @@ class ModelWriter:
         try:
             for kind, function in self._models.items():
                 if isinstance(model, kind) and is_known(model):
-                    if getattr(model, "multilabel_", False):
+                    if learns_labels(model):
                         raise ExportError(f"{type(model).__name__} predicts several labels")
                     return function(self, model, columns)
             raise ExportError(

@@ -5,6 +5,7 @@ from sklearn.utils import column_or_1d
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
 from sklearn_kd._distillation.regressor import DistilledRegressor
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.regression_targets import check_numbers
@@ -31,7 +32,8 @@ class ClassAnswers:
 
     @staticmethod
     def read(y):
-        """Return labels as an array of one dimension."""
+        """Return labels as an array of one dimension, which several labels of a row are not."""
+        refuse_label_indicator("sklearn_kd.inspection", y)
         return check_y(column_or_1d(plain_labels(y)))
 
     @staticmethod

@@ -8,6 +8,7 @@ from sklearn.utils import check_consistent_length, check_random_state, check_sca
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.gram import gram_matrix
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
 from sklearn_kd._utils.labels import encode_labels
 from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
@@ -172,6 +173,7 @@ class InformationDisplay:
         if ax is None:
             pyplot(cls.__name__)
         check_option(quantity, "quantity", _QUANTITIES)
+        refuse_label_indicator(cls.__name__, y)
         model = _check_label_corrector(estimator)
         check_consistent_length(X, y, *([] if y_clean is None else [y_clean]))
         check_scalar(every, "every", Integral, min_val=1)

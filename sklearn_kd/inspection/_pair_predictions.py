@@ -2,6 +2,7 @@
 
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.responses import model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
@@ -28,6 +29,11 @@ def check_pair(estimator, display):
     """
     check_distiller(estimator, "estimator")
     check_is_fitted(estimator)
+    if learns_labels(estimator):
+        raise ValueError(
+            f"the estimator predicts several labels for each row, and {display} takes one: "
+            f"compare each label by {display}.from_predictions."
+        )
     if not hasattr(estimator, "teacher_"):
         given = estimator.label_source_ == "given"
         predictions = "probabilities" if hasattr(estimator, "classes_") else "predictions"
