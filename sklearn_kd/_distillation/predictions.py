@@ -154,9 +154,9 @@ def fitted_predictor(est):
     return StudentPredictor(est.student_, est.classes_, est._power, est._log_prior)
 
 
-def predicts_columns(est):
-    """Return whether a fitted DistilledRegressor predicts an array of two dimensions."""
-    return est._n_targets is not None
+def n_target_columns(est):
+    """Return the number of columns that a fitted DistilledRegressor predicts, None without any."""
+    return est._n_targets
 
 
 def log_prior_shift(class_prior, data, training_set):

@@ -29,7 +29,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
-from sklearn_kd._distillation.predictions import fitted_predictor, predicts_columns
+from sklearn_kd._distillation.predictions import fitted_predictor, n_target_columns
 from sklearn_kd._distillation.quantiles import learned_levels
 from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._networks.module.base import is_mlp
@@ -208,8 +208,7 @@ def _distilled_regressor(writer, model, columns):
     spec = writer.describe(model.student_, columns)
     asked = getattr(model, "quantiles_", None)
     if asked is None:
-        n_targets = spec["n_targets"] or 1
-        return {**spec, "n_targets": n_targets if predicts_columns(model) else None}
+        return {**spec, "n_targets": n_target_columns(model)}
     # a student that is no network has learned the quantiles as several targets
     levels = learned_levels(asked)
     student = {**spec, "n_targets": None, "quantiles": quantiles_of(levels)}

@@ -17,10 +17,11 @@ from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegress
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_kd import (
     BatchedGridSearchCV,
@@ -360,6 +361,10 @@ CONVERTED_REGRESSORS = {
     "distilled boosting": distilled_regressor(
         GradientBoostingRegressor(n_estimators=3, random_state=0)
     ),
+    "distilled neighbors": distilled_regressor(KNeighborsRegressor(3)),
+    "pipeline of distilled tree": make_pipeline(
+        PCA(3), distilled_regressor(DecisionTreeRegressor(max_depth=3))
+    ),
     "kernel": make_pipeline(PCA(3), KernelTeacherRegressor()),
     "boosting": GradientBoostingRegressor(n_estimators=3, random_state=0),
     "linear": make_pipeline(PCA(3), Ridge()),
@@ -380,13 +385,26 @@ def test_regressors_that_skl2onnx_converts(name, n):
     X = np.random.RandomState(0).normal(size=(150, 4)).astype(np.float32).astype(np.float64)
     y = X @ np.arange(8).reshape(4, 2)[:, :n] + 5.0
     model = CONVERTED_REGRESSORS[name].fit(X, y if n > 1 else y[:, 0])
-    if "boosting" not in name:  # trees of skl2onnx have thresholds of float32
+    if (
+        "boosting" not in name and "tree" not in name
+    ):  # trees of skl2onnx have thresholds of float32
         found = answers(to_onnx(model, X, dtype="float64"), X)[0]
         np.testing.assert_allclose(found.ravel(), model.predict(X).ravel(), atol=1e-5)
     graph = to_onnx(model, X)
     found = answers(graph, X)[0]
     np.testing.assert_allclose(found.ravel(), model.predict(X).ravel(), rtol=1e-5, atol=1e-4)
-    assert [each.name for each in graph.graph.output] == ["variable"]
+    (output,) = graph.graph.output
+    assert output.name == "variable"
+    assert output.type.tensor_type.shape.dim[1].dim_value == n
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_quantiles_of_a_student_that_skl2onnx_converts():
+    X = np.random.RandomState(0).normal(size=(60, 4)).astype(np.float32).astype(np.float64)
+    options = {"teacher": KernelTeacherRegressor(), "quantiles": (0.1, 0.9), "alpha": 1.0}
+    model = distilled_regressor(KNeighborsRegressor(3), **options).fit(X, X[:, 0])
+    found = answers(to_onnx(model, X), X)
+    np.testing.assert_allclose(found[0][:, 0], model.predict(X), atol=1e-5)
 
 
 def test_encoded_tables_before_other_steps():

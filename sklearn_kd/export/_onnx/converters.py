@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._distillation.predictions import n_target_columns
 from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._kernel.classifier import KernelTeacher
 from sklearn_kd._kernel.regressor import KernelTeacherRegressor
@@ -235,14 +236,23 @@ def _classifier_types(operator):
 def _regressor_types(operator):
     """Set the type of the output of a regressor, for skl2onnx."""
     model, n_rows = operator.raw_operator, operator.inputs[0].get_first_dimension()
-    n_targets = np.size(getattr(_innermost(model), "target_scale_", 0.0))
-    operator.outputs[0].type = _number_type(operator)([n_rows, n_targets])
+    operator.outputs[0].type = _number_type(operator)([n_rows, _n_targets(model)])
 
 
-def _innermost(model):
-    """Return the regressor that a search or a distiller predicts with."""
-    inner = getattr(model, "best_estimator_", None) or getattr(model, "student_", None)
-    return last_step(model) if inner is None else _innermost(last_step(inner))
+def _n_targets(model):
+    """Return the number of targets of a fitted regressor."""
+    model = _without_searches(model)
+    if isinstance(model, DistilledRegressor):
+        return n_target_columns(model) or 1
+    if hasattr(model, "target_scale_"):
+        return np.size(model.target_scale_)
+    return getattr(model, "n_outputs_", 1)
+
+
+def _without_searches(model):
+    """Return the last step of a fitted model, or of what a search has found."""
+    model = last_step(model)
+    return _without_searches(model.best_estimator_) if hasattr(model, "best_estimator_") else model
 
 
 def _encoder_types(operator):
@@ -342,7 +352,9 @@ def _sub_model(scope, operator):
         spec = {"kind": "given", "tensor": inner.outputs[-1].full_name}
         if not is_of_numbers:
             return {**spec, "n_classes": len(model.classes_)}
-        n = getattr(last_step(model), "n_outputs_", 1)
+        outer = _without_searches(operator.raw_operator)
+        n = _n_targets(outer if isinstance(outer, DistilledRegressor) else model)
+        n *= np.size(getattr(outer, "quantile_shift_", 0.0))  # targets of a student of quantiles
         return numbers_of(
             writer, spec, np.ones(n), np.zeros(n), n_targets=n if n > 1 else None
         )  # fmt: skip
