@@ -356,7 +356,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             NaN or infinity. Before anything is fitted: if all rows are in one group, if ``cv``
             splits by groups and there are none, if ``X_val`` has other features, or if there are
             fewer distinct rows than the coverage c of the widest pair of ``quantiles`` needs,
-            ``ceil(1 / (1 - c))``, or fewer than three folds or groups to calibrate them.
+            ``ceil(1 / (1 - c))``, or fewer than three folds or groups to calibrate them. The
+            default teacher needs twice as many in each of its fits, of which the smallest have
+            64 % of the rows.
         """
         if isinstance(self.teacher, dict) and self.quantiles is None:
             raise ValueError(

@@ -44,9 +44,8 @@ class NumberLosses:
 
     def predict(self, role, model, parts, rows):
         """Return the predictions of a fitted model for pairs of test and training rows."""
-        name = (
-            f"the {'teacher' if role == 'teacher' else 'student'} {type(last_step(model)).__name__}"
-        )
+        role = "teacher" if role == "teacher" else "student"  # also of a distilled one
+        name = f"the {role} {type(last_step(model)).__name__}"
         return tuple(
             predicted_numbers(model, part, self.y[numbers].shape, name)
             for part, numbers in zip(parts, rows, strict=True)

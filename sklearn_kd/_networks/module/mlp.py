@@ -45,9 +45,8 @@ def prediction_layers(state, classes=None):
     """
     layers = dense_layers(state)
     weights, bias = layers[-1]
-    if (
-        classes is not None and len(classes) == 2 and weights.shape[1] == 2
-    ):  # a logit for each class
+    has_two_classes = classes is not None and len(classes) == 2
+    if has_two_classes and weights.shape[1] == 2:  # a logit for each class
         layers[-1] = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
     return layers
 
