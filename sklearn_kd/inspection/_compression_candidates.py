@@ -5,6 +5,7 @@ from typing import Any
 
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
+from sklearn.utils import get_tags
 
 from sklearn_kd._distillation.fit import resolve_estimators
 from sklearn_kd._utils.sklearn_compat import routing_enabled
@@ -54,7 +55,7 @@ class Candidate:
         return ", ".join(filter(None, [self.family, self.size, f"{self.key[-1]} labels"]))
 
 
-def candidates_of(distiller, widths, students):
+def candidates_of(distiller, widths, students, n_targets=1):
     """Return the candidates, those on hard labels first.
 
     Parameters
@@ -63,6 +64,8 @@ def candidates_of(distiller, widths, students):
         With a seed. Its parameters are numbers.
     widths, students
         As in :meth:`~sklearn_kd.inspection.CompressionCurveDisplay.from_estimator`.
+    n_targets : int, default=1
+        Columns of y.
 
     Returns
     -------
@@ -74,7 +77,8 @@ def candidates_of(distiller, widths, students):
         For options that are invalid, and for students that cannot learn the labels.
     """
     hard, distilled = [], []
-    for family, (estimator, grid) in _families(distiller, widths, students).items():
+    families = _families(distiller, widths, students, n_targets)
+    for family, (estimator, grid) in families.items():
         grid = list(ParameterGrid(grid))
         sizes = _sizes(grid)
         for params, size in zip(grid, sizes, strict=True):
@@ -94,7 +98,7 @@ def candidates_of(distiller, widths, students):
     return hard + distilled
 
 
-def _families(distiller, widths, students):
+def _families(distiller, widths, students, n_targets):
     """Return the student and the grid of each family by its name."""
     own = distiller._get_student()
     if widths is None:
@@ -112,7 +116,7 @@ def _families(distiller, widths, students):
     if isinstance(students, str):
         if students != "auto":
             raise ValueError(f"students must be 'auto', a dict or None, got {students!r}.")
-        return families | _default_families(answers_of(distiller).kind)
+        return families | _default_families(answers_of(distiller).kind, n_targets)
     if not isinstance(students, dict):
         raise TypeError(f"students must be 'auto', a dict or None, got {type(students).__name__}.")
     for family, value in students.items():
@@ -131,7 +135,7 @@ def _families(distiller, widths, students):
     return families
 
 
-def _default_families(kind):
+def _default_families(kind, n_targets):
     from sklearn.pipeline import Pipeline
 
     from sklearn_kd._tables.encoder import TableEncoder
@@ -144,6 +148,12 @@ def _default_families(kind):
         "tree": (numbers, tree, TREE),
         "linear": (TableEncoder(), linear, {}),
     }
+    if n_targets > 1:
+        families = {
+            family: parts
+            for family, parts in families.items()
+            if get_tags(parts[1]).target_tags.multi_output
+        }
     if routing_enabled():  # nobody else can request weights for what is made here
         for encoder, last, _ in families.values():
             encoder.set_fit_request(sample_weight=False)  # as without metadata routing

@@ -199,7 +199,8 @@ class CompressionCurveDisplay:
             - "linear": ``LogisticRegression``,
 
             or the regressors of these kinds, with ``Ridge``, each behind a
-            :class:`~sklearn_kd.TableEncoder`. None adds no others.
+            :class:`~sklearn_kd.TableEncoder`. For several targets there are no boosted trees, which
+            predict one. None adds no others.
         max_bytes, max_microseconds : float, default=None
             Budget of the compact file, and of the median time in which it predicts a raw row here.
         tolerance : float or str, default="1 se"
@@ -286,7 +287,8 @@ class CompressionCurveDisplay:
         estimator = clone(estimator)
         if estimator.random_state is None:
             estimator.set_params(random_state=seed)
-        candidates = candidates_of(estimator, widths, students)
+        n_targets = data.y.shape[1] if data.y.ndim > 1 else 1
+        candidates = candidates_of(estimator, widths, students, n_targets)
         check_readable("teacher", estimator._get_teacher(), data.X)
         for each in candidates:
             check_readable(f"student {each.family!r},", each.student, data.X)

@@ -44,6 +44,7 @@ from sklearn_kd.inspection import (
     should_distill,
 )
 from sklearn_kd.inspection._answers import default_distiller
+from sklearn_kd.inspection._compression_candidates import candidates_of
 from tests._helpers.data import blobs
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -651,6 +652,12 @@ def test_default_families_of_a_compression_curve_are_regressors():
     families = ["network", "boosted trees", "tree", "linear"]
     assert display.frame["student"].unique().tolist() == [*families, "teacher"]
     display.best_estimator_.fit(X, y)
+
+
+def test_default_families_of_several_targets_take_them():
+    model = distiller(teacher=Ridge(), student=TwoLayerPGDRegressor(), random_state=0)
+    found = candidates_of(model, [2], "auto", n_targets=2)
+    assert {each.family for each in found} == {"network", "tree", "linear"}
 
 
 class WithIntervals(LinearRegression):
