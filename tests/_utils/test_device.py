@@ -227,7 +227,7 @@ def test_small_predictions_take_one_thread(monkeypatch):
     # an MLP would predict in NumPy
     fitted = [ModuleClassifier(Small, max_epochs=1).fit(X, y), KernelTeacher().fit(X, y)]
     for estimator, (owner, name) in zip(
-        fitted, [(build, "to_logits"), (kernels, "cross")], strict=True
+        fitted, [(build, "to_loss_layout"), (kernels, "cross")], strict=True
     ):
         with seen_threads(monkeypatch, owner, name) as seen:
             estimator.predict(X)
