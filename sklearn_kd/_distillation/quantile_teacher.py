@@ -1,6 +1,7 @@
 """Teachers of quantiles: estimators that predict them, and one regressor for each level."""
 
 import inspect
+from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
@@ -8,10 +9,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
+from sklearn_kd._distillation.regression import predicted_quantile
 from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sklearn_compat import routing_enabled
-from sklearn_kd._utils.sub_estimators import fit_parameter_key, last_step, merge_tags
+from sklearn_kd._utils.sub_estimators import (
+    fit_parameter_key,
+    last_step,
+    merge_tags,
+    refuse_other_kinds,
+)
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import IgnoredSampleWeightWarning
 
@@ -44,8 +51,15 @@ def check_quantile_teacher(teacher, levels):
     if isinstance(last, LevelRegressors):
         last.check(levels)
     elif hasattr(last, "predict_quantiles"):
-        known = getattr(last, "quantiles_", getattr(last, "quantiles", None))
-        if "quantiles" not in _parameters(last.predict_quantiles) and known is not None:
+        known = _own_quantiles(last)
+        if "quantiles" in _parameters(last.predict_quantiles):
+            return
+        if _needs_more_than_rows(last.predict_quantiles):
+            raise TypeError(
+                f"predict_quantiles of the teacher {name} has no parameter called quantiles: "
+                f"{QUANTILE_TEACHERS}."
+            )
+        if known is not None:
             _positions(known, levels, name)
     elif "quantiles" not in _parameters(getattr(last, "predict", None)):
         raise TypeError(
@@ -84,7 +98,13 @@ def predict_quantiles(estimator, X, levels, *, role="teacher"):
     elif "quantiles" in _parameters(estimator.predict_quantiles):
         values, columns = estimator.predict_quantiles(X, quantiles=asked), slice(None)
     else:
-        columns = _positions(estimator.quantiles_, levels, type(estimator).__name__)
+        known = _own_quantiles(estimator)
+        if known is None:
+            raise TypeError(
+                f"{name} has no quantiles_, the levels that its predict_quantiles(X) predicts, and "
+                f"no quantiles: {QUANTILE_TEACHERS}."
+            )
+        columns = _positions(known, levels, type(estimator).__name__)
         values = np.asarray(estimator.predict_quantiles(X))[:, columns]
     return np.sort(as_numbers(values, X, len(levels), name), axis=1)
 
@@ -124,18 +144,14 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
 
     def check(self, levels):
         """Raise an error where there is no regressor for each of these levels."""
-        try:
-            known = np.array(self.levels, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        if not all(isinstance(level, Real) for level in self.levels):
             raise TypeError(
                 f"the keys of the dict of teachers are {[*self.levels]}, but {QUANTILE_TEACHERS}."
-            ) from error
-        _positions(known, levels, "dict of regressors")
+            )
         for regressor in self.regressors:
-            if not (hasattr(regressor, "fit") and hasattr(regressor, "predict")):
-                raise TypeError(
-                    f"the dict of teachers contains {regressor!r}, which is no regressor."
-                )
+            _check_regressor(regressor)
+        for k in _positions(self.levels, levels, "dict of regressors"):
+            _check_level(self.levels[k], self.regressors[k])
         are_frozen = self._are_frozen()
         if any(are_frozen) and not all(are_frozen):
             raise ValueError(
@@ -172,7 +188,7 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
     def _named(self):
         """Return the unfitted regressors by names of their levels."""
         return {
-            str(float(level)): each
+            str(float(level)) if isinstance(level, Real) else str(level): each
             for level, each in zip(self.levels, self.regressors, strict=True)
         }
 
@@ -180,7 +196,7 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
         """Return the parameters, and those of the regressors with their levels before the names."""
         params = super().get_params(deep=False)
         for name, regressor in self._named().items() if deep else ():
-            if not hasattr(regressor, "get_params"):
+            if isinstance(regressor, type) or not hasattr(regressor, "get_params"):
                 continue
             params |= {f"{name}__{key}": value for key, value in regressor.get_params().items()}
         return params
@@ -202,8 +218,28 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
         return MetadataRouter(owner=self).add(**self._named(), method_mapping=mapping)
 
     def __sklearn_tags__(self):
-        estimators = [each for each in self.regressors if hasattr(each, "get_params")]
+        estimators = [each for each in self.regressors if not isinstance(each, type)]
         return merge_tags(super().__sklearn_tags__(), estimators)
+
+
+def _check_regressor(regressor):
+    is_estimator = not isinstance(regressor, type)
+    if not (is_estimator and hasattr(regressor, "fit") and hasattr(regressor, "predict")):
+        raise TypeError(f"the dict of teachers contains {regressor!r}, which is no regressor.")
+    refuse_other_kinds("teacher", regressor, "regressor")
+
+
+def _check_level(level, regressor):
+    """Raise ValueError for a regressor that is known to predict another quantile than its key."""
+    last = _predictor(regressor)
+    if not hasattr(last, "get_params") or "quantiles" in last.get_params(deep=False):
+        return
+    predicted = predicted_quantile(last)
+    if predicted is not None and abs(predicted - level) > LEVEL_TOLERANCE:
+        raise ValueError(
+            f"the dict of teachers has the key {level:g} for a {type(last).__name__} that predicts "
+            f"the quantile {predicted:g}: give each level the regressor of its quantile."
+        )
 
 
 def _taken(regressor, params, level):
@@ -227,6 +263,18 @@ def _predictor(teacher):
 def _parameters(function):
     """Return the names of the parameters of a function, none of what is no function."""
     return inspect.signature(function).parameters if callable(function) else {}
+
+
+def _needs_more_than_rows(function):
+    """Return whether a method needs more arguments than the rows."""
+    parameters = list(_parameters(function).values())[1:]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return any(each.default is each.empty and each.kind not in variadic for each in parameters)
+
+
+def _own_quantiles(estimator):
+    """Return the levels that an estimator predicts on its own, None if it does not say."""
+    return getattr(estimator, "quantiles_", getattr(estimator, "quantiles", None))
 
 
 def _positions(known, levels, name):

@@ -361,7 +361,7 @@ def merge_tags(tags, parts):
         setattr(tags.input_tags, name, all(getattr(part.input_tags, name) for part in parts))
     tags.input_tags.positive_only = any(part.input_tags.positive_only for part in parts)
     for part in parts:
-        if part.classifier_tags is not None:
+        if None not in (tags.classifier_tags, part.classifier_tags):
             tags.classifier_tags.multi_class &= part.classifier_tags.multi_class
     tags.non_deterministic = any(part.non_deterministic for part in parts)
     return tags

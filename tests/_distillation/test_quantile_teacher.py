@@ -6,14 +6,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, QuantileRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import KernelTeacherRegressor, TwoLayerPGDRegressor
+from sklearn_kd import DistilledRegressor, KernelTeacherRegressor, TwoLayerPGDRegressor
 from sklearn_kd._distillation.quantile_teacher import (
     LevelRegressors,
     check_quantile_teacher,
@@ -201,8 +206,58 @@ def test_dicts_that_are_errors():
         as_quantile_teacher({}, LEVELS)
     with pytest.raises(TypeError, match="keys of the dict of teachers are"):
         as_quantile_teacher({"low": LinearRegression()}, LEVELS)
-    with pytest.raises(TypeError, match="'line', which is no regressor"):
-        as_quantile_teacher({0.5: "line"}, LEVELS[1:2])
+    for other in ("line", LinearRegression):  # a class is no estimator
+        with pytest.raises(TypeError, match="which is no regressor"):
+            DistilledRegressor({0.5: other}, quantiles=(0.5,)).fit(*rows())
+    with pytest.raises(TypeError, match=r"keys of the dict of teachers are \['0.5'\]"):
+        DistilledRegressor({"0.5": LinearRegression()}, quantiles=(0.5,)).fit(*rows())
+    with pytest.raises(TypeError, match="RandomForestClassifier is a classifier"):
+        DistilledRegressor({0.5: RandomForestClassifier()}, quantiles=(0.5,)).fit(*rows())
+
+
+@pytest.mark.parametrize(
+    "regressor",
+    [
+        GradientBoostingRegressor(loss="quantile", alpha=0.9),
+        HistGradientBoostingRegressor(loss="absolute_error"),
+        make_pipeline(StandardScaler(), QuantileRegressor(quantile=0.2)),
+    ],
+    ids=str,
+)
+def test_a_regressor_of_another_quantile_than_its_level(regressor):
+    with pytest.raises(ValueError, match=r"has the key 0.1 for a .* that predicts the quantile 0"):
+        as_quantile_teacher({**boosted(), 0.1: regressor}, LEVELS)
+
+
+class OwnLevels(WithMethod):
+    """A regressor that says in ``quantiles`` alone which levels it predicts."""
+
+    def __init__(self, quantiles=(0.1, 0.5, 0.9)):
+        self.quantiles = quantiles
+
+    def predict_quantiles(self, X):
+        """Predict the quantiles of the levels."""
+        return super().predict_quantiles(X, self.quantiles)
+
+
+def test_levels_of_a_teacher_of_another_package():
+    X, y = rows()
+    teacher = as_quantile_teacher(OwnLevels(), LEVELS).fit(X, y)
+    expected = predict_quantiles(WithMethod().fit(X, y), X, LEVELS)
+    assert_array_equal(predict_quantiles(teacher, X, LEVELS), expected)
+
+    class OtherName(WithMethod):
+        def predict_quantiles(self, X, levels):
+            return super().predict_quantiles(X, levels)
+
+    class NoLevels(WithMethod):
+        def predict_quantiles(self, X):
+            return super().predict_quantiles(X, LEVELS)
+
+    with pytest.raises(TypeError, match="OtherName has no parameter called quantiles: a teacher"):
+        as_quantile_teacher(OtherName(), LEVELS)
+    with pytest.raises(TypeError, match="NoLevels has no quantiles_"):
+        predict_quantiles(as_quantile_teacher(NoLevels(), LEVELS).fit(X, y), X, LEVELS)
 
 
 def test_predictions_that_are_errors():
