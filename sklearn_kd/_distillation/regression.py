@@ -69,6 +69,11 @@ class RegressionTask(Task):
                 f"{type(est).__name__} requires y to be passed, but the target y is None."
             )
         y = check_numbers(y, "y", allow_nan=True)
+        if len(y) == 0:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape={y.shape}) while a minimum of 1 is required "
+                f"by {type(est).__name__}."
+            )
         n_missing = np.isnan(y).reshape(len(y), -1).any(axis=1).sum()
         if n_missing:
             raise ValueError(

@@ -36,6 +36,7 @@ def check_numbers(values, name, *, allow_nan=False, max_dimensions=2):
     """
     if sp.issparse(values):
         raise TypeError(f"Sparse data was passed for {name}: pass {name}.toarray().")
+    _refuse_dates(values, name)
     if hasattr(values, "iloc"):  # pandas, with missing cells of nullable columns
         values = _pandas_numbers(values, name)
     values = np.asarray(values)
@@ -52,6 +53,17 @@ def check_numbers(values, name, *, allow_nan=False, max_dimensions=2):
         )
     assert_all_finite(values[~np.isnan(values)] if allow_nan else values, input_name=name)
     return values
+
+
+def _refuse_dates(values, name):
+    """Raise ValueError for dates and durations, whose numbers are in an arbitrary unit."""
+    dtypes = values.dtypes if getattr(values, "ndim", 1) == 2 and hasattr(values, "iloc") else []
+    kinds = {getattr(each, "kind", None) for each in [getattr(values, "dtype", None), *dtypes]}
+    if kinds & {"M", "m"}:
+        raise ValueError(
+            f"{name} must be numbers for a regression, and contains dates or durations: pass them "
+            "in a unit of your choice, such as (y - y.min()).dt.days."
+        )
 
 
 def _pandas_numbers(values, name):

@@ -322,7 +322,7 @@ def _warn_if_misaligned(Q, y_encoded):
 
 def check_row_order(soft_targets, X, y):
     """Raise ValueError if soft targets have the index of X or y in another order."""
-    if not (hasattr(soft_targets, "columns") and hasattr(soft_targets, "index")):
+    if not hasattr(soft_targets, "iloc"):  # a DataFrame, or a Series of numbers
         return
     index = soft_targets.index
     for name, other in (("X", X), ("y", y)):

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin, clone
@@ -430,11 +431,19 @@ class TestErrors:
             (np.append(np.arange(119.0), np.inf), "infinity"),
             (np.arange(120) * 1j, "Complex"),
             (np.zeros((120, 2, 2)), "shape"),
+            (np.zeros(0), r"0 sample\(s\) .* required by DistilledRegressor"),
         ],
     )
     def test_targets_that_are_no_numbers(self, y, match):
         with pytest.raises(ValueError, match=match):
-            DistilledRegressor(Ridge(), Ridge()).fit(data()[0], y)
+            DistilledRegressor(Ridge(), Ridge()).fit(data()[0][: len(y)], y)
+
+    def test_soft_targets_with_the_index_of_another_order(self):
+        X, y = data()
+        X, soft = pd.DataFrame(X), pd.Series(y)[::-1]
+        for fit in (DistilledRegressor(Ridge(), Ridge()).fit, TwoLayerPGDRegressor().fit):
+            with pytest.raises(ValueError, match="soft_targets has the index of X in another"):
+                fit(X, y, soft_targets=soft)
 
     def test_one_group(self):
         X, y = data()

@@ -35,6 +35,26 @@ def test_numbers_of_any_container_are_float64(values):
     assert_array_equal(found, np.asarray(values, dtype=float))
 
 
+DATES = pd.Series(pd.date_range("2020-01-01", periods=3))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        DATES,
+        DATES.dt.tz_localize("UTC"),
+        DATES - DATES[0],
+        pd.DatetimeIndex(DATES),
+        DATES.to_numpy(),
+        pd.DataFrame({"number": [1, 2, 3], "date": DATES}),
+    ],
+    ids=["dates", "zone", "durations", "index", "array", "frame"],
+)
+def test_dates_and_durations_have_no_unit(values):
+    with pytest.raises(ValueError, match=r"y must be numbers .* contains dates or durations"):
+        check_numbers(values, "y")
+
+
 def test_what_is_no_number():
     with pytest.raises(TypeError, match=r"pass y.toarray\(\)"):
         check_numbers(sp.csr_array(np.eye(2)), "y")
