@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingRegressor,
@@ -149,6 +150,14 @@ def test_parameters_of_the_regressors():
     assert teacher.regressors[0].random_state is None
 
 
+def test_levels_that_are_close_have_a_regressor_each():
+    levels = (0.5, 0.9999991, 0.9999992)
+    constants = [DummyRegressor(strategy="constant", constant=k) for k in (0, 1, 2)]
+    teacher = LevelRegressors(levels, constants)
+    X, y = rows()
+    assert_array_equal(teacher.fit(X, y).predict_quantiles(X[:1], levels), [[0, 1, 2]])
+
+
 def test_weights_reach_each_regressor():
     X, y = rows()
     weights = np.random.RandomState(0).randint(1, 3, size=60).astype(float)
@@ -275,3 +284,5 @@ def test_predictions_that_are_errors():
         predict_quantiles(OtherShape().fit(X, y), X, LEVELS)
     with pytest.raises(ValueError, match="NaN or infinity"):
         predict_quantiles(Infinite().fit(X, y), X, LEVELS)
+    with pytest.raises(ValueError, match="the student Infinite"):
+        predict_quantiles(Infinite().fit(X, y), X, LEVELS, role="student")
