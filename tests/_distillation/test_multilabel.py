@@ -235,6 +235,7 @@ def test_a_student_gets_the_loss_and_the_labels():
     assert alone.predict_proba(X).shape == seeded.predict_proba(X).shape
 
 
+@pytest.mark.slow
 def test_a_distilled_student_is_better_than_one_of_hard_labels():
     X, Y = make_multilabel_classification(2300, n_classes=4, n_labels=2, random_state=2)
     train, test = slice(300), slice(300, 2300)

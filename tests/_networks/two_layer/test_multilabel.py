@@ -88,6 +88,7 @@ def test_shapes_are_those_of_scikit_learn():
     assert network().fit(X, Y).predict_proba(X).dtype == np.float32
 
 
+@pytest.mark.slow
 def test_it_is_as_good_as_the_network_of_scikit_learn():
     X, Y = make_multilabel_classification(800, n_classes=4, n_labels=2, random_state=1)
     train, test = slice(400), slice(400, 800)
