@@ -43,6 +43,8 @@ def check_calibration(spec, rows):
     """Raise ValueError for fewer rows than the calibration needs, before anything is fitted."""
     if np.shape(rows.X)[1:] == (0,):
         return  # the error of the fit says that there are no features
+    if len(spec.task.levels) == 1:
+        return  # the median, which is not calibrated
     group, folds = group_rows(rows.X), calibration_folds(spec, rows)
     if not folds and (rows.folds is not None or rows.groups is not None):
         raise ValueError(

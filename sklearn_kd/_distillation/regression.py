@@ -53,6 +53,7 @@ class RegressionTask(Task):
     is_column: bool
 
     kind = "regressor"
+    hard_name = "targets alone"
     measures = ("loss",)
     gain_prefixes = ("",)
     own_labels = {"loo": "loo_prediction_", "oob": "oob_prediction_"}

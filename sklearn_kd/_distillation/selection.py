@@ -460,11 +460,12 @@ def warn_no_gain(candidates, trials):
     """Warn that "auto" has selected hard labels, with the differences of the best soft labels."""
     is_soft = (candidates["label_source"] != "hard") & np.isfinite(candidates["gain"])
     best = np.argmax(np.where(is_soft, candidates["gain"], -np.inf))
-    differences = trials[0].data.task.gain_in_words(candidates, best, trials[0].student)
+    task = trials[0].data.task
+    differences = task.gain_in_words(candidates, best, trials[0].student)
     n_held_out = sum(len(trial.held_out) for trial in trials)
     warn_caller(
         f"on {n_held_out} held-out rows, the best student on the teacher's labels had "
-        f"{' and '.join(differences)}, compared with the student on hard labels. Hard labels are "
-        "used. Set alpha to a number to distill anyway.",
+        f"{' and '.join(differences)}, compared with the student on {task.hard_name}. "
+        f"{task.hard_name.capitalize()} are used. Set alpha to a number to distill anyway.",
         NoGainWarning,
     )

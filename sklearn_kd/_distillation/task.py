@@ -23,6 +23,8 @@ class Task(ABC):
     #: Attributes of a teacher that has labels of its rows from fits without them, by their source,
     #: as far as there are such.
     own_labels: dict
+    #: What a student without a teacher learns, in words.
+    hard_name = "hard labels"
     #: Whether folds are stratified by class.
     is_stratified = False
 

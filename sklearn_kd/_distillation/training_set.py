@@ -279,7 +279,7 @@ class LabeledTrainingData:
     def describe(self, setting):
         """Return the words for a setting in printed lines."""
         if setting.source == "hard":
-            return "hard labels"
+            return self.task.hard_name
         words = f"labels {self.source_of(setting)!r}, {self.task.loss_in_words(setting)}"
         return words + (f", {setting.n_augmented} transfer rows" if setting.n_augmented else "")
 

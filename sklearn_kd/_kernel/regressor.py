@@ -324,6 +324,8 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
         differ the coverage is approximately that of rows drawn in proportion to them.
         """
         check_scalar(coverage, "coverage", Real, min_val=0, max_val=1, include_boundaries="neither")
+        if np.isnan(coverage):
+            raise ValueError("coverage must be between 0 and 1, got nan.")
         X = self._encode_new_rows(X)
         what = f"intervals of coverage {coverage:g}"
         self._require_distinct_rows(what, coverage, "lower coverage")

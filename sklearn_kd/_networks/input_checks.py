@@ -228,7 +228,7 @@ def check_regression_data(
     elif y.shape[1:] != np.shape(est.target_scale_):
         raise ValueError(
             f"y has the shape {y.shape}, but the fit that training continues was given targets of "
-            f"shape (n_samples, *{np.shape(est.target_scale_)})."
+            f"shape ({', '.join(['n_samples', *map(str, np.shape(est.target_scale_))])})."
         )
     units = est.target_offset_, est.target_scale_
     soft = None if soft is None else standardize_targets(soft, *units)

@@ -1,5 +1,6 @@
 """Predictions of a fitted distilled model and of its teacher on the same rows."""
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.label_indicators import learns_labels
@@ -67,6 +68,12 @@ def pair_numbers(estimator, X):
     shape = (num_samples(X),)
     if hasattr(estimator, "quantiles_"):  # the prediction is the median
         return median_of_teacher(estimator.teacher_, X), estimator.predict(X)
+    n_targets = np.shape(estimator.predict(X))[1:]
+    if n_targets > (1,):
+        raise ValueError(
+            f"the estimator predicts {n_targets[0]} targets, and the display shows one: pass the "
+            "predictions of a target to from_predictions."
+        )
     names = {"teacher": estimator.teacher_, "student": estimator}
     return tuple(
         predicted_numbers(model, X, shape, f"the {role} {type(last_step(model)).__name__}")

@@ -467,6 +467,8 @@ def test_folds_that_leave_none_to_label_the_others():
             distilled(NeverFitted(), cv=cv).fit(X, y)
     with pytest.raises(ValueError, match="at least three folds or groups"):
         distilled(NeverFitted()).fit(X, y, groups=np.arange(60) // 30)
+    # the median alone is not calibrated
+    assert distilled(quantiles=(0.5,), cv=2).fit(X, y).quantile_shift_.tolist() == [0]
 
 
 def test_other_errors():

@@ -329,7 +329,9 @@ class TestWeights:
 class TestChoice:
     def test_targets_alone_are_among_the_candidates(self):
         X, y = data(400)
-        with pytest.warns(NoGainWarning, match=r"mean squared error \(in units.*higher"):
+        with pytest.warns(
+            NoGainWarning, match=r"mean squared error \(in units.*higher.*Targets alone are"
+        ):
             model = DistilledRegressor(DummyRegressor(), Ridge(1e-6), random_state=0).fit(X, y)
         assert (model.alpha_, model.label_source_, model.n_augmented_) == (0.0, "hard", 0)
         found = model.candidates_

@@ -429,7 +429,7 @@ def test_intervals_grow_with_coverage():
     model = KernelTeacherRegressor().fit(X, y)
     widths = [np.diff(model.predict_interval(X, c)).mean() for c in (0.5, 0.8, 0.9, 0.98)]
     assert widths == sorted(widths)
-    for bad in (0, 1, 1.5, "0.9"):
+    for bad in (0, 1, 1.5, "0.9", np.nan):
         with pytest.raises((ValueError, TypeError), match="coverage"):
             model.predict_interval(X, bad)
 

@@ -571,6 +571,9 @@ def test_fidelity_of_a_regressor(ax):
         ValueError, match=r"no teacher_ to compare with.*or the predictions of both"
     ):
         FidelityDisplay.from_estimator(model.without_teacher(), X, ax=ax)
+    two = distiller(teacher=Ridge(), student=tree()).fit(X, np.column_stack([y, X]))
+    with pytest.raises(ValueError, match=rf"predicts {X.shape[1] + 1} targets.*from_predictions"):
+        FidelityDisplay.from_estimator(two, X, ax=ax)
     with pytest.raises(TypeError, match=r"DeferralDisplay .* a DistilledRegressor does not have"):
         DeferralDisplay.from_estimator(model, X, y, ax=ax)
 
