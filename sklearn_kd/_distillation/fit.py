@@ -25,6 +25,7 @@ from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
     last_step,
     refuse_other_kinds,
+    refuse_unfit_student,
     seeded,
     takes_missing_cells,
 )
@@ -75,6 +76,7 @@ def resolve_estimators(est, task_type, *, needs_teacher):
     if teacher is not None:
         refuse_other_kinds("teacher", teacher, task_type.kind)
     student = StudentSpec.of(student, task_type.student_mode(student, est))
+    refuse_unfit_student(student.last_step)
     task_type.check_parameters(est, student)
     if est._makes_weights() and routing_enabled():
         # the weights are made here, so that nobody else can have requested them

@@ -40,6 +40,7 @@ def check_numbers(values, name, *, allow_nan=False, max_dimensions=2):
     if hasattr(values, "iloc"):  # pandas, with missing cells of nullable columns
         values = _pandas_numbers(values, name)
     values = np.asarray(values)
+    _refuse_dates(values, name)  # such as those of polars
     if np.iscomplexobj(values):
         raise ValueError(f"Complex data not supported: {name} must be real numbers.")
     try:

@@ -528,6 +528,17 @@ def refuse_other_kinds(role, estimator, wanted="classifier"):
         )
 
 
+def refuse_unfit_student(student):
+    """Raise an error for a student that learns nothing, or whose predictions nobody can get."""
+    last = last_step(student)
+    if isinstance(last, FrozenEstimator):
+        raise ValueError(
+            "the student is a FrozenEstimator, which learns nothing: pass the estimator in it."
+        )
+    if not _predicts(last):
+        raise TypeError(f"the student {type(last).__name__} has no predict.")
+
+
 def kind_of(estimator):
     """Return "classifier", "regressor" and so on for the last step, None if it does not say."""
     last = last_step(estimator)

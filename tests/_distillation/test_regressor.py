@@ -447,6 +447,19 @@ class TestErrors:
             with pytest.raises(ValueError, match="soft_targets has the index of X in another"):
                 fit(X, y, soft_targets=soft)
 
+    def test_students_that_learn_or_predict_nothing(self):
+        X, y = data()
+        frozen = make_pipeline(StandardScaler(), FrozenEstimator(Ridge().fit(X, y)))
+        with pytest.raises(ValueError, match="FrozenEstimator, which learns nothing"):
+            DistilledRegressor(Ridge(), frozen).fit(X, y)
+
+        class Silent(BaseEstimator):
+            def fit(self, X, y):
+                return self
+
+        with pytest.raises(TypeError, match="student Silent has no predict"):
+            DistilledRegressor(Ridge(), Silent()).fit(X, y)
+
     def test_one_group(self):
         X, y = data()
         with pytest.raises(ValueError, match="all rows are in one group, and two groups"):

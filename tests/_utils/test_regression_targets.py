@@ -46,9 +46,10 @@ DATES = pd.Series(pd.date_range("2020-01-01", periods=3))
         DATES - DATES[0],
         pd.DatetimeIndex(DATES),
         DATES.to_numpy(),
+        list(DATES.to_numpy()),
         pd.DataFrame({"number": [1, 2, 3], "date": DATES}),
     ],
-    ids=["dates", "zone", "durations", "index", "array", "frame"],
+    ids=["dates", "zone", "durations", "index", "array", "list", "frame"],
 )
 def test_dates_and_durations_have_no_unit(values):
     with pytest.raises(ValueError, match=r"y must be numbers .* contains dates or durations"):
