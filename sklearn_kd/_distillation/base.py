@@ -1,6 +1,7 @@
 """What DistilledClassifier and DistilledRegressor share: parameters, fit, routing and tags."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -108,7 +109,18 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         Returns
         -------
         self : estimator
+
+        Raises
+        ------
+        ValueError
+            For parameters of a teacher that is a dict of regressors.
         """
+        nested = [name for name in params if name.startswith("teacher__")]
+        if nested and isinstance(params.get("teacher", self.teacher), Mapping):
+            raise ValueError(
+                f"{nested[0]!r} cannot be set, since the teacher is a dict of regressors: set "
+                "teacher to a dict of regressors that have the parameter."
+            )
         defaults = {"teacher": self._default_teacher, "student": self._default_student}
         return super().set_params(**with_default_estimators(params, self, defaults))
 

@@ -12,6 +12,7 @@ from sklearn_kd._utils.regression_targets import (
     check_numbers,
     check_soft_numbers,
     fit_target_units,
+    nearest_to_median,
 )
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sub_estimators import (
@@ -249,8 +250,11 @@ def predicted_quantile(estimator):
     """
     params = estimator.get_params(deep=False)
     losses = [params.get(name) for name in ("loss", "criterion")]
+    if "quantile" in losses and "quantiles" in params:  # a network, of several levels
+        levels = np.array([0.5] if params["quantiles"] is None else params["quantiles"])
+        return float(levels[nearest_to_median(levels)])
     if "quantile" in losses or type(estimator).__name__ == "QuantileRegressor":
-        level = params.get("quantile", params.get("alpha") if "quantiles" not in params else None)
+        level = params.get("quantile", params.get("alpha"))
         return 0.5 if level is None else float(level)
     robust = ("absolute_error", "huber", "epsilon_insensitive")
     return 0.5 if any(loss in robust for loss in losses if isinstance(loss, str)) else None

@@ -281,7 +281,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     """
     n_samples, folds = len(rows), cross_fitting_folds(spec, rows)
     if not isinstance(spec.cv, str):
-        _check_tested_rows(folds, n_samples)
+        _check_tested_rows(folds, n_samples, spec.task.hard_name)
     elif rows.groups is None:
         fitted.task.warn_if_untestable(fitted.y_encoded, wanted)
     folds = [(train, test[wanted[test]]) for train, test in folds]
@@ -346,18 +346,18 @@ def _fit_and_predict(teacher, rows, fold, task, *, keeps_teacher=False):
     return *predictions, teacher if keeps_teacher else None
 
 
-def _check_tested_rows(folds, n_samples):
+def _check_tested_rows(folds, n_samples, hard_name):
     """Raise an error for folds that test no row, and warn where they test few."""
     tested = len(np.unique(np.concatenate([[], *(test for _, test in folds)]))) / n_samples
     if tested == 0:
         raise ValueError(
-            "cv tests no row, so that every row would keep its hard label: give folds that "
-            "test each row, or cv='auto'."
+            f"cv tests no row, so that all rows would be learned from {hard_name}: give "
+            "folds that test each row, or cv='auto'."
         )
     if tested < MIN_TESTED_FRACTION:
         warn_caller(
-            f"the folds of cv test {tested:.0%} of the rows; the others keep their hard labels. "
-            "Give folds that test each row, or cv='auto'.",
+            f"the folds of cv test {tested:.0%} of the rows; the others are learned "
+            f"from {hard_name}. Give folds that test each row, or cv='auto'.",
             UntestedRowsWarning,
         )
 

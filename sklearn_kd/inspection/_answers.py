@@ -1,5 +1,7 @@
 """What models answer, classes or numbers, and what follows for reports, advice and displays."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn.utils import column_or_1d
 
@@ -199,6 +201,11 @@ def answers_of(distiller):
 
 def default_distiller(teacher, student):
     """Return an unfitted distiller for a teacher and a student, either of which may be None."""
+    if isinstance(teacher, Mapping):
+        raise TypeError(
+            "a dict of regressors teaches quantiles, which should_distill does not compare: give "
+            "distillation_report distiller=DistilledRegressor(teacher, student, quantiles=...)."
+        )
     kinds = (kind_of(each) for each in (teacher, student) if each is not None)
     kind = next(filter(None, kinds), "classifier")  # some estimators do not say what they are
     return DistilledRegressor() if kind == "regressor" else DistilledClassifier()

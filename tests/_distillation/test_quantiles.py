@@ -181,6 +181,12 @@ def test_another_fit_without_quantiles():
         model.set_params(quantiles=LEVELS).predict_quantiles(X)
 
 
+def test_parameters_of_a_dict_of_teachers_cannot_be_set():
+    teacher = {level: GradientBoostingRegressor(loss="quantile", alpha=level) for level in LEVELS}
+    with pytest.raises(ValueError, match=r"teacher__max_depth.*a dict of regressors"):
+        DistilledRegressor(teacher, quantiles=LEVELS).set_params(teacher__max_depth=2)
+
+
 # Labels and losses
 
 

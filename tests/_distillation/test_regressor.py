@@ -265,6 +265,8 @@ class TestUnits:
             (TwoLayerPGDRegressor(), None),
             (TwoLayerPGDRegressor(loss="huber"), 0.5),
             (TwoLayerPGDRegressor(loss="quantile", quantiles=(0.1, 0.5)), 0.5),
+            (TwoLayerPGDRegressor(loss="quantile", quantiles=(0.1, 0.8, 0.9)), 0.8),
+            (TwoLayerPGDRegressor(loss="quantile"), 0.5),
             (HistGradientBoostingRegressor(loss="absolute_error"), 0.5),
             (HistGradientBoostingRegressor(loss="quantile", quantile=0.9), 0.9),
             (GradientBoostingRegressor(loss="quantile", alpha=0.2), 0.2),

@@ -259,6 +259,8 @@ def test_the_first_estimator_that_is_given_decides_the_kind():
             judge(Ridge(), RandomForestClassifier(), X, y)
         with pytest.raises(TypeError, match="is a regressor"):
             judge(RandomForestClassifier(), Ridge(), *blobs(60, 2))
+        with pytest.raises(TypeError, match="a dict of regressors teaches quantiles"):
+            judge({0.1: Ridge(), 0.9: Ridge()}, Ridge(), X, y)
     untagged = SimpleNamespace(predict=None)  # does not say what it is
     assert isinstance(default_distiller(untagged, Ridge()), DistilledRegressor)
 
