@@ -74,6 +74,8 @@ STUDENTS = [
 REGRESSORS = [
     TwoLayerPGDRegressor(**LONGER),
     TwoLayerPGDRegressor(**LONGER, loss="huber", radius=20.0, output_layer="fixed", encoder=None),
+]
+SLOW_REGRESSORS = [
     TwoLayerPGDRegressor(
         **LONGER, loss="quantile", quantiles=(0.1, 0.5, 0.9), n_members=2, encoder=None
     ),
@@ -100,7 +102,6 @@ MODULES = [
     ModuleClassifier(
         MLP, module_params={"width": 8, "depth": 1}, encoder="auto", early_stopping=False, **QUICK
     ),
-    ModuleRegressor(OneHidden, **QUICK, loss="huber"),
     ModuleRegressor(OneHidden, **QUICK, loss="quantile", quantiles=(0.1, 0.5, 0.9)),
     ModuleRegressor(
         MLP, module_params={"width": 8, "depth": 1}, encoder="auto", early_stopping=False, **QUICK
@@ -184,6 +185,8 @@ SLOW = [
     TwoLayerPGDRegressor(),
     ModuleClassifier(SmallModule),
     ModuleRegressor(OneHidden),
+    ModuleRegressor(OneHidden, **QUICK, loss="huber"),
+    *SLOW_REGRESSORS,
     *DISTILLED_MODULES,
     DistilledClassifier(logistic()),
     DistilledRegressor(),

@@ -62,9 +62,9 @@ def test_scores_are_those_of_grid_search(load, batch_size, optimizer):
     assert_same_search(estimator, grid, (X[some], y[some]), cv=2)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("nesterov", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_size", [None, 64])
-@pytest.mark.parametrize("n_targets", [None, 2])
+@pytest.mark.parametrize("n_targets", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_scores_of_regressors_are_those_of_grid_search(n_targets, batch_size, optimizer):
     grid = {"width": [2, 6], "radius": [1.0, None], "random_state": [0, 1]}
     estimator = regressor(max_iter=20, batch_size=batch_size, optimizer=optimizer)

@@ -180,7 +180,7 @@ def test_groups_without_routing_are_for_the_splitter_as_in_grid_search():
 
 
 @SHORT
-@pytest.mark.parametrize("is_routed", [False, True])
+@pytest.mark.parametrize("is_routed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_validation_rows_reach_the_students_as_they_are(is_routed):
     X, y, _ = grouped_table()
     X_val, y_val = overlapping(50, seed=1)
@@ -218,6 +218,7 @@ def test_rows_in_time_are_held_out_as_in_grid_search():
 
 
 @SHORT
+@pytest.mark.slow
 def test_rows_in_time_are_held_out_for_hard_labels_as_in_grid_search():
     X, y, _ = grouped_table()
     grid = {"alpha": [0.0, 0.5, 1.0, 1.5], "student__early_stopping": ["auto", True, False]}

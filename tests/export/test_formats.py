@@ -164,6 +164,7 @@ def line(name, model, X):
     return f"| {name} | {' | '.join(written(write) for write in files)} |"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_of_the_guide():
     rng = np.random.RandomState(0)

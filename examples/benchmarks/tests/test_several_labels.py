@@ -24,6 +24,7 @@ def test_scores_are_means_over_labels(several_labels, rng):
     assert several_labels.scores(0.8 * Y + 0.1, Y)["accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_and_its_report(several_labels, capsys):
     row = several_labels.run("made", 0, [4], 10, 150)
     assert row["n_train"] == 150

@@ -137,6 +137,7 @@ def test_a_step_is_the_gradient_of_the_mean_loss_over_labels(options):
         assert_allclose((before - after) / step, gradient, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_with_fixed_hidden_neurons_each_label_is_a_logistic_regression():
     X, Y, _ = labels(150)
     model = network(
