@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.model_selection import StratifiedKFold
+from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
@@ -36,6 +36,7 @@ from sklearn_kd import (
 from sklearn_kd.modules import MLP
 from tests._helpers.data import blobs
 from tests._helpers.estimators import DecisionOnly, SoftmaxStudent
+from tests._helpers.quantiles import FanTeacher
 
 CHEAP = {"width": 8, "n_init": 1, "max_iter": 40}
 LONGER = {**CHEAP, "max_iter": 100}
@@ -156,6 +157,27 @@ DISTILLED_REGRESSORS = [
     DistilledRegressor(LinearRegression(), LinearRegression(), alpha=0.5, cv=2),
     DistilledRegressor(RandomForestRegressor(8), SVR(), alpha=0.5, augmentation=None),
 ]
+# fixed settings and few folds, since each fit is calibrated by one more for each fold
+QUARTILES = {
+    "quantiles": (0.25, 0.75),
+    "augmentation": None,
+    "cv": KFold(3, shuffle=True, random_state=0),
+}
+QUANTILE_STUDENT = TwoLayerPGDRegressor(
+    8,
+    n_init=1,
+    max_iter=25,
+    learning_rate=1.0,
+    momentum=0.9,
+    early_stopping=False,
+    encoder=None,
+)
+DISTILLED_QUANTILES = [DistilledRegressor(FanTeacher(), QUANTILE_STUDENT, alpha=0.5, **QUARTILES)]
+LEVEL_TEACHERS = {q: QuantileRegressor(quantile=q, alpha=0) for q in (0.25, 0.5, 0.75)}
+SLOW_QUANTILES = [
+    DistilledRegressor(LEVEL_TEACHERS, QUANTILE_STUDENT, **QUARTILES),
+    DistilledRegressor(LEVEL_TEACHERS, DecisionTreeRegressor(max_leaf_nodes=8), **QUARTILES),
+]
 
 QUICKEST = {"learning_rate": 0.1, "max_epochs": 30}
 DISTILLED_MODULES = [
@@ -191,6 +213,7 @@ SLOW = [
     DistilledClassifier(logistic()),
     DistilledRegressor(),
     DistilledRegressor(RandomForestRegressor(20), TwoLayerPGDRegressor(**LONGER)),
+    *SLOW_QUANTILES,
     ExplicitSplits(logistic(), TwoLayerPGDClassifier(**LONGER)),
     DistilledClassifier(logistic(), SoftmaxStudent(l2=1e-3), temperature=2.0),
     DistilledClassifier(DecisionTreeClassifier(max_depth=4), logistic(), cv=2),
@@ -219,6 +242,9 @@ def expected_failures(estimator):
         reason = "a bootstrap draws rows: k copies of a row are not a weight of k"
     elif isinstance(teacher, Pipeline):
         reason = "as in scikit-learn, the scaler of a pipeline gets no weights without routing"
+    elif estimator is SLOW_QUANTILES[-1]:
+        reason = "it sets alpha to 0.01, and a tree learns quantiles of the teacher alone"
+        return {"check_regressors_train": reason}
     else:
         return {}
     return {f"{check}dense_data": reason, f"{check}sparse_data": reason}
@@ -229,7 +255,15 @@ NO_GAIN = pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarnin
 
 @NO_GAIN
 @parametrize_with_checks(
-    [*STUDENTS, *REGRESSORS, *MODULES, *DISTILLED, *DISTILLED_REGRESSORS, *BOOTSTRAPPED],
+    [
+        *STUDENTS,
+        *REGRESSORS,
+        *MODULES,
+        *DISTILLED,
+        *DISTILLED_REGRESSORS,
+        *DISTILLED_QUANTILES,
+        *BOOTSTRAPPED,
+    ],
     expected_failed_checks=expected_failures,
 )
 def test_check_estimator(estimator, check):
