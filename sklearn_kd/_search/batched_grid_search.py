@@ -11,6 +11,8 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._search.candidates import Candidate
 from sklearn_kd._search.prefitted import SCORE_NEEDED, PrefittedGridSearch
@@ -25,6 +27,7 @@ from sklearn_kd._utils.sklearn_compat import (
     num_samples,
     raise_for_params,
     routing_enabled,
+    search_estimator_has,
 )
 from sklearn_kd._utils.sub_estimators import cells_taken
 
@@ -258,6 +261,25 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         search.fit(X, y, **params)
         self._take_results(search, scorers[0])
         return self
+
+    @available_if(search_estimator_has("predict_quantiles"))
+    def predict_quantiles(self, X):
+        """Call ``predict_quantiles`` of the best estimator.
+
+        Available with ``refit``, for a regressor with ``loss="quantile"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, as the estimator takes them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
+            Quantiles of the targets, in the order of ``best_estimator_.quantiles_``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict_quantiles(X)
 
     def __sklearn_tags__(self):
         tags, inner = super().__sklearn_tags__(), cells_taken(self.estimator)

@@ -4,7 +4,10 @@ from sklearn._loss.link import IdentityLink, LogLink
 from sklearn.base import _fit_context as fit_context
 from sklearn.linear_model._base import LinearModel as LinearModel
 from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
-from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
+from sklearn.model_selection._search import (
+    BaseSearchCV as BaseSearchCV,
+    _search_estimator_has as search_estimator_has,
+)
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import (
     _raise_for_params as raise_for_params,

@@ -12,7 +12,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -247,6 +247,25 @@ def test_a_class_in_a_single_group_is_an_error_of_fits_that_hold_groups_out():
             scores.append(search.cv_results_["mean_test_score"])
     np.testing.assert_allclose(scores[1], scores[0])
     assert np.isnan(scores[0]).tolist() == [False, False, True, True, False, False]
+
+
+def test_quantiles_are_those_of_the_best_estimator():
+    X, y = numbers()
+    levels = {"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)}
+    search = batched(regressor(**levels), WIDTHS)
+    with pytest.raises(NotFittedError):
+        search.predict_quantiles(X)
+    quantiles = search.fit(X, y).predict_quantiles(X)
+    np.testing.assert_array_equal(quantiles, search.best_estimator_.predict_quantiles(X))
+    np.testing.assert_array_equal(quantiles[:, 1], search.predict(X))
+    for without in (
+        batched(regressor(), WIDTHS),
+        batched(regressor(**levels), WIDTHS, refit=False),
+    ):
+        assert not hasattr(without.fit(X, y), "predict_quantiles")
+    with pytest.raises(AttributeError, match="no attribute 'predict_quantiles'") as error:
+        without.predict_quantiles(X)
+    assert "refit=False" in str(error.value.__cause__)
 
 
 def test_groups_and_weights_of_regressors():
