@@ -222,6 +222,11 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
         return merge_tags(super().__sklearn_tags__(), estimators)
 
 
+def stands_for_dict(estimator):
+    """Return whether an estimator is what a dict of regressors was made into."""
+    return isinstance(_predictor(estimator), LevelRegressors)
+
+
 def _check_regressor(regressor):
     is_estimator = not isinstance(regressor, type)
     if not (is_estimator and hasattr(regressor, "fit") and hasattr(regressor, "predict")):

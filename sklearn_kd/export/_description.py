@@ -7,6 +7,7 @@ import sklearn
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._distillation.quantile_teacher import stands_for_dict
 from sklearn_kd._utils.saved_state import PACKAGE
 from sklearn_kd.export._columns import ExportError, raw_columns
 from sklearn_kd.export._models import ModelWriter
@@ -70,6 +71,11 @@ def parts_of(answer):
 
 def first_with_features(model):
     """Return a model, or the first step of a pipeline that says what columns it has."""
+    if stands_for_dict(model):
+        raise ExportError(
+            "a dict of regressors for quantiles has no file of its own: write them one by one, as "
+            "regressors_ of the fitted teacher has them."
+        )
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
     for each in (model, *steps):
         if hasattr(each, "n_features_in_"):

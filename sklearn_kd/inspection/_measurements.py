@@ -20,6 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
+from sklearn_kd._distillation.quantile_teacher import stands_for_dict
 from sklearn_kd._distillation.regressor import DistilledRegressor
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
 from sklearn_kd._utils.encoded_labels import without_encoding
@@ -76,9 +77,11 @@ def model_bytes(model):
     try:
         return len(pickle.dumps(model))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
+        is_dict = stands_for_dict(model)
+        name = "the dict of regressors" if is_dict else type(last_step(model)).__name__
         raise TypeError(
-            f"{type(last_step(model)).__name__} cannot be pickled, so that its size is unknown "
-            f"({error}). Replace lambdas and local functions and classes by importable ones."
+            f"{name} cannot be pickled, so that its size is unknown ({error}). Replace lambdas and "
+            "local functions and classes by importable ones."
         ) from error
 
 

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.datasets import make_friedman1
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, QuantileRegressor, Ridge
 from sklearn.metrics import (
     mean_absolute_error,
     mean_pinball_loss,
@@ -45,6 +45,7 @@ from sklearn_kd.inspection import (
 )
 from sklearn_kd.inspection._answers import default_distiller
 from sklearn_kd.inspection._compression_candidates import candidates_of
+from sklearn_kd.inspection._measurements import model_bytes
 from tests._helpers.data import blobs
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -451,6 +452,26 @@ def test_scores_of_quantiles_are_those_of_plain_fits():
         quick(Ridge(), NeverFitted(), X, y, decide_by="pinball_loss")
     with pytest.raises(ValueError, match="LinearRegression has no loss of quantiles"):
         quick(None, LinearRegression(), X, y, distiller=clone(own).set_params(alpha=1.0))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_dict_of_teachers_is_called_so():
+    X, y = table()
+    levels = (0.25, 0.5, 0.75)
+    teachers = {q: QuantileRegressor(quantile=q, alpha=0) for q in levels}
+    student = TwoLayerPGDRegressor(4, max_iter=100, n_init=1, encoder=None)
+    own = distiller(teacher=teachers, student=student, quantiles=levels)
+    report = quick(None, None, X, y, distiller=own)
+    assert "There is no compact file of the teacher: a dict of regressors" in report.verdict
+    assert "LevelRegressors" not in repr(report) + report._repr_html_()
+    frozen = {q: FrozenEstimator(each.fit(X, y)) for q, each in teachers.items()}
+    for teacher in (teachers, frozen):
+        fitted = clone(own).set_params(teacher=teacher).fit(X, y).teacher_
+        with pytest.raises(ValueError, match="write them one by one"):
+            compact(fitted)
+    fitted.estimator.regressors_[0].callback_ = lambda: None
+    with pytest.raises(TypeError, match="the dict of regressors cannot be pickled"):
+        model_bytes(fitted)
 
 
 def inside_of(values, y):
