@@ -9,10 +9,11 @@ object, and a list of objects are many rows:
 
     curl -d '{"age": 39, "job": "cook"}' http://127.0.0.1:8000/predict
 
-A row that the model does not take gives the status 400 with the error, which names the column. The
-service is bounded: in the number of connections that it answers at once (others get the status
-503), in the bytes of a request, in the seconds that it waits for one, and in the seconds that a
-connection lives.
+The answer has the label and the probabilities of a classifier, or the prediction of a regressor,
+with its quantiles and their levels if it has learned them. A row that the model does not take gives
+the status 400 with the error, which names the column. The service is bounded: in the number of
+connections that it answers at once (others get the status 503), in the bytes of a request, in the
+seconds that it waits for one, and in the seconds that a connection lives.
 
 Without a folder, the script distills a forest on a table that is bundled with scikit-learn, starts
 the service in another process and sends rows from several threads. Each answer says in the header
@@ -54,6 +55,22 @@ class RefusedError(Exception):
     def __init__(self, status, message):
         super().__init__(message)
         self.status = status
+
+
+def answers_of(model, rows, is_one):
+    """Return what JSON can hold of the answers of a model to one row, or to several."""
+    one = "_one" if is_one else ""
+    if hasattr(model, "classes_"):
+        proba = getattr(model, f"predict_proba{one}")(rows)
+        labels = model.classes_[proba.argmax(axis=-1)].tolist()
+        return {"label" if is_one else "labels": labels, "probabilities": proba.tolist()}
+    found = getattr(model, f"predict{one}")(rows)
+    found = found if isinstance(found, float) else found.tolist()  # several rows or targets
+    answer = {"prediction" if is_one else "predictions": found}
+    if hasattr(model, "quantiles_"):
+        quantiles = getattr(model, f"predict_quantiles{one}")(rows)
+        answer |= {"levels": model.quantiles_.tolist(), "quantiles": quantiles.tolist()}
+    return answer
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -111,15 +128,10 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(400, "the body is an object of cells by column, or a list of them")
         read = time.perf_counter()
         try:
-            model = self.server.model
-            proba = model.predict_proba_one(rows)[None] if is_one else model.predict_proba(rows)
+            answer = answers_of(self.server.model, rows, is_one)
         except (TypeError, ValueError) as error:  # of a cell or a name, which it names
             raise RefusedError(400, str(error)) from error
-        labels = model.classes_[proba.argmax(axis=1)].tolist()
         done = time.perf_counter()
-        answer = {"labels": labels, "probabilities": proba.tolist()}
-        if is_one:
-            answer = {"label": labels[0], "probabilities": answer["probabilities"][0]}
         return answer, {"json": read - start, "model": done - read}
 
     def _send(self, status, answer, times=None, *, close=False):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import column_or_1d
 
 from sklearn_kd._distillation.quantile_teacher import check_quantile_teacher, predict_quantiles
-from sklearn_kd._distillation.regression import RegressionTask
+from sklearn_kd._distillation.regression import RegressionTask, takes_several_targets
 from sklearn_kd._distillation.settings import DistillationSetting
 from sklearn_kd._distillation.task import difference_in_words
 from sklearn_kd._utils.base import python_number
@@ -15,7 +15,6 @@ from sklearn_kd._utils.regression_targets import check_soft_numbers
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sub_estimators import (
     fit_parameter_key,
-    is_plain,
     last_step,
     refuse_other_kinds,
     refuse_samplers,
@@ -117,9 +116,8 @@ class QuantileTask(RegressionTask):
         return drawn[:, None]
 
     def check_rows(self, est, student, y, weight):
-        n_levels, last = len(self.levels), student.last_step
-        takes_several = not is_plain(last) or get_tags(last).target_tags.multi_output
-        if student.mode == "targets" and n_levels > 1 and not takes_several:
+        n_levels = len(self.levels)
+        if student.mode == "targets" and n_levels > 1 and not takes_several_targets(student):
             raise ValueError(
                 f"the student {student.name} predicts one number, and there are {n_levels} levels "
                 "of quantiles: wrap it in sklearn.multioutput.MultiOutputRegressor."

@@ -123,8 +123,7 @@ class RegressionTask(Task):
         return labels if alpha == 1 else alpha * labels + (1 - alpha) * y_encoded
 
     def check_rows(self, est, student, y, weight):
-        last = student.last_step
-        if self.n_targets > 1 and is_plain(last) and not get_tags(last).target_tags.multi_output:
+        if self.n_targets > 1 and not takes_several_targets(student):
             raise ValueError(
                 f"y has {self.n_targets} targets, and the student {student.name} predicts one: "
                 "wrap it in sklearn.multioutput.MultiOutputRegressor."
@@ -240,6 +239,12 @@ class RegressionTask(Task):
             name = "mean pinball loss (in units of the standard deviation of y)"
         gain, error = candidates["gain"][index], candidates["gain_error"][index]
         return [difference_in_words("a", name, -gain, error, digits=4)]
+
+
+def takes_several_targets(student):
+    """Return whether the student of a `StudentSpec` can be fitted on several targets."""
+    last = student.last_step
+    return not is_plain(last) or get_tags(last).target_tags.multi_output
 
 
 def predicted_quantile(estimator):

@@ -8,6 +8,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils import get_tags
 
 from sklearn_kd._distillation.fit import resolve_estimators
+from sklearn_kd._distillation.regression import takes_several_targets
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import step_parameter
 from sklearn_kd.inspection._answers import answers_of
@@ -92,6 +93,12 @@ def candidates_of(distiller, widths, students, n_targets=1):
                 resolved = resolve_estimators(whole, whole._task_type, needs_teacher=True)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"student {family!r}: {error}") from error
+            if n_targets > 1 and not takes_several_targets(resolved.student):
+                raise ValueError(
+                    f"y has {n_targets} targets, and the student {family!r}, "
+                    f"{resolved.student.name}, predicts one: leave it out, or take one that "
+                    "predicts several, such as a DecisionTreeRegressor."
+                )
             student = resolved.student.estimator
             hard.append(Candidate(family, size, False, whole, student))
             distilled.append(Candidate(family, size, True, whole, student))

@@ -32,9 +32,10 @@ def example():
 
 
 @contextmanager
-def served(example, **limits):
+def served(example, model=None, **limits):
     """Yield the service of a model, which runs in a thread."""
-    with example.Service(compact(fitted("network")), **limits) as service:
+    model = fitted("network") if model is None else model
+    with example.Service(compact(model), **limits) as service:
         thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -68,6 +69,29 @@ def test_answers_are_those_of_the_model(example):
         lines, seconds = example.measured(service.server_address[1], ROWS, 3, 5, 2)
         assert len(lines) == 15
         assert 0 < max(line["model"] for line in lines) < seconds
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("name", ["linear regression", "quantiles"])
+def test_answers_of_regressors(example, name, n_targets):
+    model = fitted(name, n_targets, "numbers")
+    with served(example, model) as service, connected(service) as connection:
+        own = service.model
+        expected = {"prediction": own.predict(ROWS)}
+        if name == "quantiles":
+            expected["quantiles"] = own.predict_quantiles(ROWS)
+        status, answer, _ = example.ask(connection, ROWS)
+        one_status, one, _ = example.ask(connection, ROWS[0])
+        assert (status, one_status) == (200, 200)
+        for found in (answer, one):
+            levels = found.pop("levels", None)
+            assert levels == (own.quantiles_.tolist() if name == "quantiles" else None)
+        answer["prediction"] = answer.pop("predictions")
+        assert set(answer) == set(one) == set(expected)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(answer[key], values)
+            np.testing.assert_allclose(one[key], values[0], rtol=1e-12)
+        assert isinstance(one["prediction"], float) == (n_targets == 1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import BaggingRegressor, GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -396,6 +396,17 @@ def test_regressors_that_skl2onnx_converts(name, n):
     (output,) = graph.graph.output
     assert output.name == "variable"
     assert output.type.tensor_type.shape.dim[1].dim_value == n
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_several_targets_that_skl2onnx_does_not_convert():
+    X = np.random.RandomState(0).normal(size=(30, 4))
+    model = BaggingRegressor(Ridge(), 2, random_state=0).fit(X, X[:, :2])
+    with pytest.raises(ValueError, match=r"60 rows of .* for 30 rows: .* model for each target"):
+        to_onnx(model, X)
+    single = model.fit(X, X[:, 0])
+    found = answers(to_onnx(single, X), X)[0]
+    np.testing.assert_allclose(found[:, 0], single.predict(X), atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -11,7 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.datasets import make_friedman1
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, QuantileRegressor, Ridge
 from sklearn.metrics import (
@@ -684,6 +688,19 @@ def test_default_families_of_several_targets_take_them():
     model = distiller(teacher=Ridge(), student=TwoLayerPGDRegressor(), random_state=0)
     found = candidates_of(model, [2], "auto", n_targets=2)
     assert {each.family for each in found} == {"network", "tree", "linear"}
+
+
+def test_families_of_the_user_take_several_targets():
+    X, y = table()
+    y = np.stack([y, -y], axis=1)
+    families = {"boosted": HistGradientBoostingRegressor(max_iter=3), "tree": tree()}
+    model = distiller(teacher=Ridge(), student=tree())
+    options = {"widths": None, "cv": 2}
+    with pytest.raises(ValueError, match=r"the student 'boosted', HistGradient.* predicts one"):
+        CompressionCurveDisplay.from_estimator(model, X, y, students=families, **options)
+    del families["boosted"]
+    display = CompressionCurveDisplay.from_estimator(model, X, y, students=families, **options)
+    assert set(display.frame["student"]) == {"student", "tree", "teacher"}
 
 
 class WithIntervals(LinearRegression):

@@ -265,6 +265,8 @@ def _check_answers(graph, model, X, tolerance, spec=None, arrays=None):
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         found = _answers(session, inputs, _rows_of_a_block(graph), expected.shape[1:])
+    except ExportError:
+        raise
     except Exception as error:  # of many classes of onnxruntime
         raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
     largest, bound = largest_change(found, expected), tolerance
@@ -293,6 +295,14 @@ def _answers(session, inputs, size, shape):
     for start in range(0, n_rows, size):
         rows = {name: each[start : start + size] for name, each in inputs.items()}
         parts = session.run(names, rows)
+        n_asked = len(next(iter(rows.values())))
+        for name, each in zip(names, parts, strict=True):
+            if len(each) != n_asked:
+                raise ExportError(
+                    f"the graph has {len(each)} rows of the output {name!r} for {n_asked} rows: "
+                    "skl2onnx does not convert this model of several targets, as a "
+                    "BaggingRegressor. Write a model for each target."
+                )
         if len(shape) > 1:
             parts = [each.reshape(len(each), shape[0], -1) for each in parts]
         found.append(np.concatenate(parts, axis=-1))
