@@ -10,10 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kd._distillation.quantile_teacher import stands_for_dict
 from sklearn_kd._utils.saved_state import PACKAGE
 from sklearn_kd.export._columns import ExportError, raw_columns
-from sklearn_kd.export._models import ModelWriter
+from sklearn_kd.export._models import MODELS
+from sklearn_kd.export._writer import ModelWriter
 
 
-def describe_model(model, dtype, target, models=None):
+def describe_model(model, dtype, target, models=MODELS):
     """Return the description of a fitted model on raw columns, and its arrays.
 
     Parameters
@@ -23,8 +24,8 @@ def describe_model(model, dtype, target, models=None):
         Of the weights.
     target : str
         What is written, for the message of an error.
-    models : dict, default=None
-        Functions that describe a model, by its class, in place of those of ``MODELS``.
+    models : dict, default=MODELS
+        Functions that describe a model, by its class.
 
     Returns
     -------

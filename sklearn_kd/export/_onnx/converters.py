@@ -23,7 +23,6 @@ from sklearn_kd.export._description import (
     label_spec,
     package_versions,
 )
-from sklearn_kd.export._models import ModelWriter, first_layer, numbers_of
 from sklearn_kd.export._onnx.answer import write_answer, write_numbers
 from sklearn_kd.export._onnx.graph import (
     CODES,
@@ -45,6 +44,7 @@ from sklearn_kd.export._onnx.graph import (
 from sklearn_kd.export._onnx.models import ONNX_MODELS
 from sklearn_kd.export._onnx.readers import Readers
 from sklearn_kd.export._onnx.rows import as_table, is_text
+from sklearn_kd.export._writer import ModelWriter, first_layer, numbers_of
 
 CLASSIFIERS = (
     BatchedGridSearchCV,
@@ -297,7 +297,7 @@ def _convert_regressor(scope, operator, container):
 def _convert_encoder(scope, operator, container):
     """Add the nodes of a TableEncoder to the graph of skl2onnx."""
     graph, columns = _open_graph(scope, operator, container)
-    writer = ModelWriter(ROUND["float64"])
+    writer = ModelWriter(ROUND["float64"], ONNX_MODELS)
     features = after_step(operator.raw_operator, raw_columns(len(columns.places)))
     layer = first_layer(writer, features, np.eye(len(features)), np.zeros(len(features)))
     readers = Readers(graph, columns, writer.arrays)

@@ -14,8 +14,8 @@ from sklearn_kd._networks.module.base import is_mlp
 from sklearn_kd._networks.module.classifier import ModuleClassifier
 from sklearn_kd._networks.module.regressor import ModuleRegressor
 from sklearn_kd.export._columns import ExportError
-from sklearn_kd.export._models import (
-    MODELS,
+from sklearn_kd.export._models import MODELS
+from sklearn_kd.export._writer import (
     first_layer,
     network_inputs,
     network_numbers,
@@ -159,6 +159,7 @@ def _silent_exporter():
 
 #: Functions that describe the models, by their class.
 ONNX_MODELS = {
+    **MODELS,
     KernelTeacher: _kernel_teacher,
     KernelTeacherRegressor: _kernel_regressor,
     ModuleClassifier: _module,
