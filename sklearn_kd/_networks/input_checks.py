@@ -223,7 +223,9 @@ def check_regression_data(
     else:
         X = fit_encoder(est, X, weights, reset=reset)
     if reset:
-        units = fit_target_units(y, weights, X.dtype, is_first=varies_later)
+        # errors of other losses count linearly, so that outliers must not decide the unit either
+        is_robust = est.loss != "squared_error"
+        units = fit_target_units(y, weights, X.dtype, is_robust=is_robust, is_first=varies_later)
         est.target_offset_, est.target_scale_ = units
     elif y.shape[1:] != np.shape(est.target_scale_):
         raise ValueError(

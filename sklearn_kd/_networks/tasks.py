@@ -17,6 +17,10 @@ from sklearn_kd._utils.device import to_tensor
 #: in units of the loss (`LossTargets`). One row far from the others would otherwise end training in
 #: its first epochs: the data set electricity has prices at 100 standard deviations.
 MAX_EXCESS_LOSS = math.log(1000.0)
+#: Largest loss at the output zero that counts in a score of Huber or pinball losses, whose robust
+#: unit may be less than an outlier by any factor. Outputs do not reach such targets, so that a
+#: larger loss would only hide the differences of other rows in the rounding of a sum.
+MAX_START_LOSS = 1e4
 
 
 @dataclass
@@ -164,7 +168,7 @@ class RegressionTask:
     n_targets : int
     loss : {"squared_error", "huber", "quantile"}
     epsilon : float
-        Of the Huber loss.
+        Of the Huber loss, in standardized units.
     levels : tuple of float
         Quantiles that are learned, as many outputs for each target. Empty for other losses.
     """
@@ -232,6 +236,8 @@ class RegressionTask:
                 values = torch.cat([soft, given])[None]
                 loss = losses.WeightedSum(loss, alpha)
         zeros = torch.zeros(len(y), dtype=given.dtype, device=device)
-        # more than the loss of the mean of all targets, so that rows of extreme targets count
-        of_mean, _ = loss(given.new_zeros(1, self.n_outputs, len(y)), values)
-        return LossTargets(values, loss, zeros, of_mean[0] + MAX_EXCESS_LOSS)
+        # more than the loss of the output zero, so that rows of extreme targets count
+        at_start, _ = loss(given.new_zeros(1, self.n_outputs, len(y)), values)
+        if self.loss != "squared_error":
+            at_start.clamp_(max=MAX_START_LOSS)
+        return LossTargets(values, loss, zeros, at_start[0] + MAX_EXCESS_LOSS)

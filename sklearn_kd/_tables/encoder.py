@@ -13,7 +13,6 @@ from sklearn_kd._tables.cells import Levels, read_cells
 from sklearn_kd._tables.columns import iter_columns
 from sklearn_kd._tables.piecewise import TablePlan, encode_cells, fold_plan, locate_cells
 from sklearn_kd._tables.quantiles import (
-    SHARE_TOLERANCE,
     distinct_values,
     extreme_values,
     group_ties,
@@ -33,6 +32,7 @@ from sklearn_kd._utils.sklearn_compat import (
     safe_indexing,
 )
 from sklearn_kd._utils.validation import rescale_weights, validate_sample_weight
+from sklearn_kd._utils.weighted_quantiles import SHARE_TOLERANCE
 
 #: Pieces of a numeric column. 16 did as well as 8.
 DEFAULT_N_BINS = 8

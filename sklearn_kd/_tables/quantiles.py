@@ -2,8 +2,8 @@
 
 import numpy as np
 
-#: Difference of shares of the total weight that is a rounding error.
-SHARE_TOLERANCE = 1e-10
+from sklearn_kd._utils.weighted_quantiles import SHARE_TOLERANCE, weighted_quantiles
+
 #: Largest size of a number. Larger ones count as this one, so that no difference overflows.
 MAX_NUMBER = np.finfo(np.float64).max / 8
 #: Least width of a piece. Narrower ones are merged, so that its inverse does not overflow.
@@ -13,10 +13,8 @@ MIN_WIDTH = np.finfo(np.float64).tiny
 def quantile_edges(values, shares, n_bins):
     """Return the edges of at most ``n_bins`` pieces that have equal weights.
 
-    These are the quantiles 0, 1 / n_bins, ..., 1 of the averaged inverse of the weighted
-    distribution function, with ties merged: where the function reaches a level exactly between two
-    values, the quantile is their mean. A column of at most ``n_bins + 1`` distinct values has an
-    edge at each.
+    These are the quantiles 0, 1 / n_bins, ..., 1 as of `weighted_quantiles`, with ties merged. A
+    column of at most ``n_bins + 1`` distinct values has an edge at each.
 
     Parameters
     ----------
@@ -35,13 +33,7 @@ def quantile_edges(values, shares, n_bins):
     if len(values) <= n_bins + 1:
         edges = values
     else:
-        # with a tolerance, since sums of weights and of copies of rows round differently
-        cumulated = np.cumsum(shares)
-        levels = np.arange(1, n_bins) / n_bins
-        first = np.searchsorted(cumulated, levels - SHARE_TOLERANCE)
-        last = np.searchsorted(cumulated, levels + SHARE_TOLERANCE, side="right")
-        top = len(values) - 1
-        inner = (values[np.minimum(first, top)] + values[np.minimum(last, top)]) / 2
+        inner = weighted_quantiles(values, shares, np.arange(1, n_bins) / n_bins)
         edges = np.concatenate([values[:1], inner, values[-1:]])
     wide = np.diff(edges) >= MIN_WIDTH
     edges = edges[np.append(True, wide)] if len(edges) else edges

@@ -4,13 +4,25 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import assert_all_finite
 
-from sklearn_kd._utils.scaling import mean_and_deviation
+from sklearn_kd._utils.scaling import mean_and_deviation, warn_if_digits_are_lost
 from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd._utils.weighted_quantiles import weighted_quantiles
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 #: Spacing of standardized targets. Targets in other units differ by rounding, which training would
 #: magnify. They are the same numbers on this grid, which is far finer than any noise.
 SPACING = 2.0**-32
+#: Largest size of a standardized target. A robust unit may be smaller by any factor than a target
+#: far away, whose number must be finite in float32. No network predicts as much.
+MAX_STANDARDIZED = 2.0**96
+#: Share of the weight whose distances from the median count in full in a robust unit. Targets
+#: further away count as the last of these. docs/results.md compares it with .9, .98 and the
+#: interquartile range.
+CORE_SHARE = 0.95
+#: Root mean square of the limited distances of a normal distribution of standard deviation one:
+#: with its quantile c of (1 + CORE_SHARE) / 2 and density p, the square is
+#: CORE_SHARE - 2 c p(c) + (1 - CORE_SHARE) c ** 2.
+NORMAL_CORE_DEVIATION = 0.95549593261882
 #: Share of the largest number of a dtype that targets may reach, so that predictions are finite.
 MAX_TARGET_SHARE = 2.0**-40
 #: Standard deviations of the correlation of unrelated numbers, above which that of soft targets and
@@ -213,8 +225,14 @@ def _warn_if_quantiles_are_misaligned(soft, y, levels):
         )
 
 
-def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
-    """Return the weighted mean and standard deviation of each target.
+def fit_target_units(y, weights, dtype=np.float64, *, is_robust=False, is_first=False):
+    """Return the offset and the unit of each target, by which it is standardized.
+
+    They are its weighted mean and standard deviation, or robust estimates of both: the weighted
+    median, and the root of the weighted mean square of the distances from it, where large ones are
+    limited to their weighted quantile of level .95, as in Winsor's variance. It is divided by its
+    value for a normal distribution, so that it estimates the standard deviation there. Where most
+    targets are equal, the limit is at least the median distance of those that are not.
 
     Parameters
     ----------
@@ -223,6 +241,9 @@ def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
         Positive.
     dtype : numpy dtype, default=float64
         That predictions have.
+    is_robust : bool, default=False
+        Whether targets far from the others, of less than a twentieth of the weight, have next to no
+        influence.
     is_first : bool, default=False
         Whether this is the first of several batches, so that a constant target may vary later.
 
@@ -235,6 +256,11 @@ def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
     ------
     ValueError
         If the targets are too large, or their deviations too small, for ``dtype``.
+
+    Warns
+    -----
+    PrecisionWarning
+        If the scale of a target is less than 1000 times the spacing of numbers at its offset.
     """
     columns, limits = y.reshape(len(y), -1), np.finfo(dtype)
     largest = np.abs(columns).max()
@@ -243,7 +269,8 @@ def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
             f"y has values up to {largest:.3g}, too large for predictions in {np.dtype(dtype)}: "
             "divide y by a constant."
         )
-    offset, scale = mean_and_deviation(columns, weights, "y")
+    fit_units = _median_and_core_deviation if is_robust else mean_and_deviation
+    offset, scale = fit_units(columns, weights, "y")
     is_tiny = (columns.max(axis=0) > columns.min(axis=0)) & (scale < 2 * limits.tiny)
     if is_tiny.any():
         raise ValueError(
@@ -256,17 +283,48 @@ def fit_target_units(y, weights, dtype=np.float64, *, is_first=False):
     return (float(offset[0]), float(scale[0])) if y.ndim == 1 else (offset, scale)
 
 
+def _median_and_core_deviation(columns, weights, name):
+    """Return the weighted median and a robust deviation of each column, see `fit_target_units`."""
+    shares = weights / weights.sum()
+    units = np.array([_robust_units(column, shares) for column in columns.T])
+    offset, scale = units.reshape(-1, 2).T
+    varies = columns.max(axis=0) > columns.min(axis=0)
+    warn_if_digits_are_lost(columns.dtype, offset, scale, varies, name)
+    return offset, scale
+
+
+def _robust_units(values, shares):
+    center = _quantile(values, shares, 0.5)
+    distance = np.abs(values - center)
+    is_apart = distance > 0
+    if not is_apart.any():
+        return center, 0.0
+    # of many equal targets and a few others, a quantile may be a distance that is next to none
+    typical = _quantile(distance[is_apart], shares[is_apart] / shares[is_apart].sum(), 0.5)
+    limit = max(_quantile(distance, shares, CORE_SHARE), typical)
+    limited = np.minimum(distance / limit, 1.0)  # so that no square overflows or underflows
+    return center, limit * np.sqrt(shares @ limited**2) / NORMAL_CORE_DEVIATION
+
+
+def _quantile(values, shares, level):
+    order = np.argsort(values)
+    return weighted_quantiles(values[order], shares[order], np.array([level]))[0]
+
+
 def standardize_targets(y, offset, scale):
     """Return (y - offset) / scale as (n_samples, n_targets), in multiples of 2**-32.
 
-    The result for a constant target, whose scale is zero, is zero. Quantiles keep their last
+    The result for a constant target, whose scale is zero, is zero. Sizes above 2**96 become 2**96,
+    which is beyond any prediction and finite in float32. Quantiles keep their last
     dimension, (n_samples, n_targets, n_levels), and their NaN.
     """
     scale = np.asarray(scale)
     if y.ndim == 3:
         offset, scale = np.reshape(offset, (-1, 1)), scale.reshape(-1, 1)
-    values = (y - offset) / np.where(scale > 0, scale, 1.0)
+    with np.errstate(over="ignore"):
+        values = (y - offset) / np.where(scale > 0, scale, 1.0)
     values = np.where((scale > 0) | np.isnan(values), values, 0.0)
+    np.clip(values, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=values)
     values = values if y.ndim == 3 else values.reshape(len(y), -1)
     return np.round(values / SPACING) * SPACING
 

@@ -50,7 +50,7 @@ def mean_and_deviation(X, weights, name="X"):
     low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
     offset, spread = _mean_and_spread(X, share, low, high)
     varies = (high > low) & (spread > 0)
-    _warn_if_digits_are_lost(X.dtype, offset, spread, varies, name)
+    warn_if_digits_are_lost(X.dtype, offset, spread, varies, name)
     # an exactly constant column must come out as exactly zero when it is centered
     return np.where(varies, offset, low), np.where(varies, spread, 0.0)
 
@@ -73,7 +73,8 @@ def _mean_and_spread(X, share, low, high):
     return offset + rest * peak, peak * np.sqrt(np.maximum(square - rest * rest, 0.0))
 
 
-def _warn_if_digits_are_lost(dtype, offset, spread, varies, name):
+def warn_if_digits_are_lost(dtype, offset, spread, varies, name):
+    """Raise a PrecisionWarning for varying columns of a small spread, as `fit_scaling` does."""
     spacing = np.finfo(dtype).eps * np.abs(offset)
     lost = np.flatnonzero(varies & (spread < MIN_SPREAD_SPACINGS * spacing))
     if len(lost):

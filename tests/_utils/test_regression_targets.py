@@ -14,7 +14,8 @@ from sklearn_kd._utils.regression_targets import (
     fit_target_units,
     standardize_targets,
 )
-from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
+from sklearn_kd.exceptions import PrecisionWarning, SoftTargetsAlignmentWarning
+from tests._helpers.regressor import expected_units
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,62 @@ def test_units_of_constant_targets():
     assert fit_target_units(np.full(3, -0.1), weights, is_first=True) == (-0.1, 0.1)
     assert fit_target_units(np.zeros(3), weights, is_first=True) == (0.0, 1.0)
     assert_array_equal(standardize_targets(np.array([0.1, 5.0]), 0.1, 0.0), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("factor", [1.0, -1e-9, 1e9, 1e200, 1e-200])
+def test_robust_units_are_weighted_and_equal_copies(factor):
+    rng = np.random.RandomState(0)
+    y, counts = rng.standard_t(2, size=(60, 2)), rng.randint(1, 4, size=60)
+    offset, scale = fit_target_units(factor * y, 0.1 * counts, is_robust=True)
+    copies = rng.permutation(np.repeat(y, counts, axis=0))
+    median, deviation = expected_units(copies, "huber")
+    assert_allclose(offset / factor, median, rtol=1e-15)
+    assert_allclose(scale / abs(factor), deviation, rtol=1e-13)
+    of_copies = fit_target_units(factor * copies, np.ones(len(copies)), is_robust=True)
+    assert_array_equal(offset, of_copies[0])
+    assert_allclose(scale, of_copies[1], rtol=1e-13)
+    shifted = fit_target_units(y + 1e3, 7.0 * counts, is_robust=True)
+    assert_allclose(shifted[0], offset / factor + 1e3, rtol=1e-13)
+    assert_allclose(shifted[1], scale / abs(factor), rtol=1e-9)
+
+
+def test_robust_units_at_a_level_between_two_values():
+    # in sums of weights of .1 the half is reached a rounding error too early or too late
+    for n in range(2, 200, 2):
+        offset, _ = fit_target_units(np.arange(float(n)), np.full(n, 0.1), is_robust=True)
+        assert offset == (n - 1) / 2
+
+
+def test_robust_units_estimate_the_deviation_of_a_normal_distribution():
+    y = norm.ppf((np.arange(10_000) + 0.5) / 10_000)
+    assert_allclose(fit_target_units(y, np.ones(10_000), is_robust=True), (0, 1), atol=1e-3)
+    y[::100] = 1e30  # one of a hundred
+    offset, scale = fit_target_units(y, np.ones(10_000), is_robust=True)
+    assert abs(offset) < 0.02
+    assert 1 < scale < 1.1
+    z = standardize_targets(np.r_[y, np.finfo(float).max / 8], offset, scale * 1e-200)
+    assert np.isfinite(z.astype(np.float32)).all()
+
+
+def test_robust_units_where_most_targets_are_equal():
+    weights = np.ones(100)
+    y = np.zeros(100)
+    assert fit_target_units(y + 0.1, weights, is_robust=True) == (0.1, 0.0)
+    assert fit_target_units(y, weights, is_robust=True, is_first=True) == (0.0, 1.0)
+    y[:9] = [1, 2, 3, 4, 5, 6, 7, 8, 1e9]  # the quantile of level .95 is 4.5, the median 5
+    square = (1 + 4 + 9 + 16 + 5 * 25) / 100 / 0.9554959**2
+    assert_allclose(fit_target_units(y, weights, is_robust=True), (0, square**0.5), rtol=1e-6)
+    y[3:9] = 0.0  # quantile 0, median 2
+    square = (1 + 4 + 4) / 100 / 0.9554959**2
+    assert_allclose(fit_target_units(y, weights, is_robust=True), (0, square**0.5), rtol=1e-6)
+
+
+def test_robust_units_that_lose_digits():
+    y = 1e12 + 1e-3 * np.arange(10)
+    with pytest.warns(PrecisionWarning, match="columns 0 of y vary by less"):
+        fit_target_units(y, np.ones(10), is_robust=True)
+    with pytest.raises(ValueError, match="too little for predictions in float32"):
+        fit_target_units(1e-39 * np.arange(10.0), np.ones(10), np.float32, is_robust=True)
 
 
 def test_soft_numbers_and_their_order():

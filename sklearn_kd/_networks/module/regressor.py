@@ -21,9 +21,9 @@ class ModuleRegressor(
 
     It is to numbers what :class:`ModuleClassifier` is to classes, with the same training: sample
     weights, ``soft_targets``, early stopping, rows that stay on the device.
-    Targets are standardized inside by their weighted mean and standard deviation, so that
-    their shift and scale change the units of the predictions and nothing else. With several targets
-    the module has an output for each of them, and the loss is their mean.
+    Targets are standardized inside (``target_offset_``, ``target_scale_``), so that their shift and
+    scale change the units of the predictions and nothing else. With several targets the module has
+    an output for each of them, and the loss is their mean.
 
     Parameters
     ----------
@@ -38,19 +38,20 @@ class ModuleRegressor(
         generators, which are seeded for the fit and restored after it.
 
     loss : {"squared_error", "huber", "quantile"}, default="squared_error"
-        Loss of the standardized targets. "squared_error" predicts the mean, and "huber" does so
-        with less weight for rows far from it. "quantile" is the pinball loss and predicts
-        ``quantiles`` [2]_.
+        Loss of the standardized targets. "squared_error" predicts the mean, and a single target far
+        from the others can decide it. "huber" is between the mean and the median, and "quantile"
+        is the pinball loss and predicts ``quantiles`` [2]_; a few targets change both little,
+        however far they are.
 
     quantiles : array-like of float, default=None
         Levels of the quantiles that ``loss="quantile"`` predicts, ascending between 0 and 1, such
         as (0.05, 0.5, 0.95). None is the median alone. Other losses need None.
 
     epsilon : float > 0, default=1.35
-        Error, in standard deviations of the target, above which "huber" is linear. It is not in
-        units of the deviation of the errors, as that of
+        Error, in units of ``target_scale_``, a robust standard deviation of the target, above which
+        "huber" is linear. It is not in units of the deviation of the errors, as that of
         :class:`~sklearn.linear_model.HuberRegressor` is: a network that predicts well has small
-        errors, for which smaller values are robust.
+        errors, for which smaller values are more robust.
 
     <module_params>
 
@@ -127,9 +128,11 @@ class ModuleRegressor(
     Attributes
     ----------
     target_offset_, target_scale_ : float, or ndarray of float64 of shape (n_targets,)
-        Weighted mean and standard deviation of the targets. A float if ``y`` has one dimension. The
-        scale of a constant target is zero, and its predictions are the constant. With
-        ``warm_start=True`` it is the absolute value of the constant, since later targets may vary.
+        Offset and unit of the targets, a float if ``y`` has one dimension: the weighted mean and
+        standard deviation under "squared_error", else the weighted median and the robust deviation
+        of :class:`TwoLayerPGDRegressor`. The scale of a constant target is zero, and its
+        predictions are the constant. With ``warm_start=True`` it is the absolute value of the
+        constant, since later targets may vary.
     quantiles_ : ndarray of shape (n_quantiles,) or None
         Levels of the quantiles. None for other losses.
     <encoder_>
@@ -144,8 +147,8 @@ class ModuleRegressor(
         before the step. Squared errors are halved.
     validation_loss_curve_ : list of float or None
         Loss of the same kind on the validation rows after each epoch. The loss of a row counts at
-        most 6.9 above that of the mean of all targets, so that no single row decides. None without
-        early stopping.
+        most 6.9 above that of ``target_offset_``, and under "huber" and "quantile" at most 10007,
+        so that no single row decides. None without early stopping.
     <termination_condition_>
     <n_features_in_>
     <feature_names_in_>

@@ -23,7 +23,13 @@ from sklearn_kd import (
     TwoLayerPGDRegressor,
 )
 from tests._helpers.estimators import Recorder, fitted_names
-from tests._helpers.regressor import ALL_LOSSES, LEVELS, RegressorContract, numbers
+from tests._helpers.regressor import (
+    ALL_LOSSES,
+    LEVELS,
+    RegressorContract,
+    expected_units,
+    numbers,
+)
 
 FAST = {"encoder": None, "width": 8, "max_iter": 40, "n_init": 1, "random_state": 0}
 
@@ -53,7 +59,7 @@ def test_the_prediction_is_that_of_the_formula(options, n_targets, n_members):
         A = (model.output_weights_[r] if n_members > 1 else model.output_weights_).reshape(8, -1)
         outputs.append(np.maximum(inputs * signs @ model.hidden_weights_.T, 0) @ A / np.sqrt(8))
     outputs = np.mean(outputs, axis=0)
-    mean, deviation = np.mean(y, axis=0), np.std(y, axis=0)
+    mean, deviation = expected_units(y, model.loss)
     assert_allclose(model.target_offset_, mean)
     assert_allclose(model.target_scale_, deviation)
     if "quantiles" in options:
