@@ -325,7 +325,9 @@ def compare(trials, measure, settings):
 def select_best(trials, settings):
     """Select the soft labels of the least loss, or hard labels where these are better by enough.
 
-    Temperatures other than 1 are selected where they are better by enough than the best one at 1.
+    Hard labels that are better by enough than a setting in a measure are so, too, than settings
+    that are worse than it in this measure, whose differences may only be less certain. Temperatures
+    other than 1 are selected where they are better by enough than the best one at 1.
 
     Parameters
     ----------
@@ -344,12 +346,14 @@ def select_best(trials, settings):
     allowed = is_soft & np.isfinite(loss)
     if not allowed.any():
         _raise_why_all_failed(trials)
-    allowed &= _are_worth_their_temperature(trials, settings, loss)
+    fitted = allowed
+    allowed = fitted & _are_worth_their_temperature(trials, settings, loss)
     if not is_soft[0] and np.isfinite(loss[0]):
         margin = _margin_of_hard_labels(trials, loss[0])
-        with np.errstate(invalid="ignore"):
-            for _, gain, error in compared.values():
-                allowed &= gain >= -margin * error - ROUNDING
+        for _, gain, error in compared.values():
+            with np.errstate(invalid="ignore"):  # an infinite error
+                is_worse = fitted & ~(gain >= -margin * error - ROUNDING)
+            allowed = allowed & (gain > gain[is_worse].max(initial=-np.inf))
     chosen = int(np.where(allowed, loss, np.inf).argmin()) if allowed.any() else 0
     candidates = {
         **data.task.setting_columns(settings),

@@ -1,6 +1,7 @@
 """Selection of "auto" parameters on held-out rows."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation.classification import ClassificationTask
+from sklearn_kd._distillation.selection import Losses, select_best
+from sklearn_kd._distillation.settings import DistillationSetting
 from sklearn_kd._distillation.task import difference_in_words
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd.exceptions import NoGainWarning, TransferRowsWarning
@@ -74,6 +78,70 @@ def test_automatic_temperature_of_a_native_student_with_weights_and_more_rows():
 @pytest.fixture(autouse=True)
 def empty_log():
     LOG.clear()
+
+
+# ---- the rule, on losses made by hand
+
+#: Rows of a trial, half of which have a loss above the mean and half of which have one below it.
+SIGN = np.tile([1.0, -1.0], 50)
+
+
+def candidate(loss, error, accuracy_loss=0.0):
+    """Losses of each row whose difference from hard labels has this mean and standard error."""
+    spread = SIGN * error * np.sqrt(len(SIGN) - 1)
+    return {"log_loss": 1 + loss + spread, "is_wrong": 0.5 + accuracy_loss + 0 * SIGN}
+
+
+def chosen_of(soft, loss_of_teacher=0.0):
+    """Number of the setting that is chosen of hard labels, 0, and soft ones, from 1 on."""
+    settings = [DistillationSetting(0.0, 1.0, "hard")]
+    settings += [DistillationSetting(0.5, 1.0, "soft", k) for k in range(len(soft))]
+    values = [candidate(0.0, 0.0), *soft]
+    task = ClassificationTask.of_rows(np.array([0, 1]), None, None)
+    trial = SimpleNamespace(
+        data=SimpleNamespace(task=task, source_of=lambda setting: setting.source),
+        weight=np.ones(len(SIGN)),
+        group=np.arange(len(SIGN)),
+        losses={s: Losses(v) for s, v in zip(settings, values, strict=True)},
+        losses_of_teacher=lambda: np.full(len(SIGN), loss_of_teacher),
+    )
+    result = select_best([trial], settings)
+    assert result.candidates["chosen"].sum() == 1
+    assert_allclose(result.candidates["loss"], [v["log_loss"].mean() for v in values])
+    return settings.index(result.setting)
+
+
+@pytest.mark.parametrize(
+    ("soft", "expected"),
+    [
+        # soft labels are chosen unless hard ones are better by two standard errors
+        ([candidate(0.1, 0.06)], 1),
+        ([candidate(0.1, 0.04)], 0),
+        ([candidate(-0.1, 0.01)], 1),
+        # of these the least loss
+        ([candidate(0.1, 0.06), candidate(0.09, 0.06)], 2),
+        ([candidate(0.1, 0.04), candidate(0.09, 0.06)], 2),
+        # a worse setting is not chosen because its loss is less certain
+        ([candidate(0.1, 0.04), candidate(0.3, 0.6)], 0),
+        ([candidate(0.3, 0.6), candidate(0.1, 0.04)], 0),
+        ([candidate(0.1, 0.04), candidate(0.3, 0.6), candidate(-0.01, 0.1)], 3),
+        # in a measure that is worse alone: labels of a higher loss and accuracy are chosen
+        ([candidate(-0.2, 0.01, 0.05), candidate(-0.1, 0.01)], 2),
+        ([candidate(-0.2, 0.01, 0.05), candidate(-0.1, 0.01, 0.06)], 0),
+        # a fit that has failed says nothing about others
+        ([candidate(np.inf, 0.0), candidate(0.1, 0.06)], 2),
+        ([candidate(np.inf, 0.0), candidate(0.1, 0.04)], 0),
+    ],
+)
+def test_the_rule_for_hard_labels(soft, expected):
+    assert chosen_of(soft) == expected
+
+
+def test_hard_labels_need_less_evidence_against_a_teacher_of_more_loss():
+    soft = [candidate(0.1, 0.15)]
+    assert chosen_of(soft, loss_of_teacher=0.9) == 1
+    assert chosen_of(soft, loss_of_teacher=1.1) == 0
+    assert chosen_of([*soft, candidate(0.2, 0.5)], loss_of_teacher=1.1) == 0
 
 
 # ---- the candidates
