@@ -19,7 +19,11 @@ from sklearn_kd._utils.calibration import (
     apply_teacher_temperature,
     fit_teacher_temperature,
 )
-from sklearn_kd._utils.groups import check_groups_of_classes, each_class_has_groups
+from sklearn_kd._utils.groups import (
+    check_groups_of_classes,
+    each_class_has_groups,
+    groups_of_classes,
+)
 from sklearn_kd._utils.labels import (
     align_columns,
     check_no_missing_labels,
@@ -201,14 +205,14 @@ class ClassificationTask(ProbabilityTask):
     def warn_if_missing_in_folds(self, values):
         warn_if_classes_missing_in_folds(values, self.classes)
 
-    def warn_if_untestable(self, y_encoded, wanted):
-        counts = np.bincount(y_encoded, minlength=len(self.classes))
+    def warn_if_untestable(self, y_encoded, wanted, distinct_row):
+        counts = groups_of_classes(distinct_row, y_encoded, len(self.classes))
         single = np.unique(y_encoded[wanted & (counts[y_encoded] == 1)])
         if len(single):
             warn_caller(
-                f"the classes {self.classes[single].tolist()} have one row each: a teacher that "
-                "labels it without having been fitted on it cannot know its class. Those rows keep "
-                "their hard labels.",
+                f"the classes {self.classes[single].tolist()} have one distinct row each: a "
+                "teacher that labels it without having been fitted on it cannot know its class. "
+                "Those rows keep their hard labels.",
                 MissingClassWarning,
             )
 

@@ -162,15 +162,16 @@ class MultilabelTask(ProbabilityTask):
         values[~is_missing] = np.clip(labeled, 0, 1)
         return values
 
-    def warn_if_untestable(self, y_encoded, wanted):
+    def warn_if_untestable(self, y_encoded, wanted, distinct_row):
         for value, without in ((1, ""), (0, "out")):
-            single = (y_encoded == value).sum(axis=0) == 1
-            rows = (y_encoded == value) & single & wanted[:, None]
+            has_value = y_encoded == value
+            single = np.array([len(np.unique(distinct_row[has])) == 1 for has in has_value.T])
+            rows = has_value & single & wanted[:, None]
             if rows.any():
                 warn_caller(
-                    f"the labels {np.flatnonzero(rows.any(axis=0)).tolist()} have one row with"
-                    f"{without} them each: a teacher that labels it without having been fitted on "
-                    "it cannot know that there are such rows.",
+                    f"the labels {np.flatnonzero(rows.any(axis=0)).tolist()} have one distinct row "
+                    f"with{without} them each: a teacher that labels it without having been fitted "
+                    "on it cannot know that there are such rows.",
                     MissingClassWarning,
                 )
 

@@ -13,7 +13,6 @@ from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTr
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.sklearn_compat import safe_indexing
-from sklearn_kd._utils.unique_rows import group_rows
 
 #: Folds of the students whose predictions calibrate the one on all rows.
 N_CALIBRATION_FOLDS = 5
@@ -28,7 +27,7 @@ def calibration_folds(spec, rows):
     if rows.folds is not None or rows.groups is not None:
         folds = cross_fitting_folds(spec, rows)
     else:
-        strata, group = spec.task.strata(rows.y), group_rows(rows.X)
+        strata, group = spec.task.strata(rows.y), rows.distinct_row
         fold = grouped_folds(group, strata, rows.weight_or_ones, N_CALIBRATION_FOLDS, spec.seed)
         numbers = range(fold.max() + 1)
         folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
@@ -45,7 +44,7 @@ def check_calibration(spec, rows):
         return  # the error of the fit says that there are no features
     if len(spec.task.levels) == 1:
         return  # the median, which is not calibrated
-    group, folds = group_rows(rows.X), calibration_folds(spec, rows)
+    group, folds = rows.distinct_row, calibration_folds(spec, rows)
     if not folds and (rows.folds is not None or rows.groups is not None):
         raise ValueError(
             "the calibration of quantiles fits teacher and student without each of the folds of "
@@ -87,7 +86,7 @@ def calibrated_shift(student, data, setting, transfer):
             for fold in folds
         )
     tested = np.concatenate([test for _, test in folds])
-    n_distinct = len(np.unique(group_rows(rows.X)[tested]))
+    n_distinct = len(np.unique(rows.distinct_row[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]
     return conformal_shift(np.concatenate(quantiles), y, weight, levels, n_distinct)
 

@@ -22,7 +22,6 @@ from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.paired import paired_means
-from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd._utils.validation import NotFiniteError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import (
@@ -203,7 +202,7 @@ def _observations(held_out):
     """Return the number of the observation that each row belongs to: its group, or equal rows."""
     groups = held_out.groups
     # a single group, as of LeaveOneGroupOut, has no standard error
-    return group_rows(held_out.X) if groups is None or not groups.any() else groups
+    return held_out.distinct_row if groups is None or not groups.any() else groups
 
 
 def _fit_or_error(trainer, training_set):
@@ -404,7 +403,7 @@ def _margin_of_hard_labels(trials, loss_of_hard_labels):
 def held_out_splits(rows, task, seed, is_joint):
     """Return (train, test) positions of each trial, an empty list if there are too few rows."""
     y_encoded = task.strata(rows.y)
-    group = group_rows(rows.X)
+    group = rows.distinct_row
     if group.max() + 1 < MIN_DISTINCT_ROWS:
         return []
     if rows.folds is None and rows.groups is not None:

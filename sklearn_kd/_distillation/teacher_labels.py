@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._utils.callbacks import StageLines, begin_subtask
 from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.encoded_labels import fit_on_labels
-from sklearn_kd._utils.folds import stratified_folds
+from sklearn_kd._utils.folds import distinct_row_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
@@ -283,7 +283,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     if not isinstance(spec.cv, str):
         _check_tested_rows(folds, n_samples, spec.task.hard_name)
     elif rows.groups is None:
-        fitted.task.warn_if_untestable(fitted.y_encoded, wanted)
+        fitted.task.warn_if_untestable(fitted.y_encoded, wanted, rows.distinct_row)
     folds = [(train, test[wanted[test]]) for train, test in folds]
     folds = [(train, test) for train, test in folds if len(test)]
     if not folds:
@@ -315,17 +315,15 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
 def cross_fitting_folds(spec, rows):
     """Return the training and test rows of each fold that labels rows out of sample.
 
-    Those of ``cv="auto"`` keep groups together and train on every stratum.
+    Those of ``cv="auto"`` keep groups, or copies of a row, together and train on every stratum.
     """
     if not isinstance(spec.cv, str):
         return rows.folds
-    strata = spec.task.strata(rows.y)
+    strata, weight, n_folds = spec.task.strata(rows.y), rows.weight_or_ones, N_CROSS_FITTING_FOLDS
     if rows.groups is None:
-        return stratified_folds(strata, N_CROSS_FITTING_FOLDS, spec.seed)
+        return distinct_row_folds(rows.distinct_row, strata, weight, n_folds, spec.seed)
     rng = np.random.RandomState(spec.seed)
-    fold = held_out_group_folds(
-        rows.groups, strata, rows.weight_or_ones, N_CROSS_FITTING_FOLDS, rng
-    )
+    fold = held_out_group_folds(rows.groups, strata, weight, n_folds, rng)
     numbers = range(0 if fold is None else fold.max() + 1)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
 

@@ -1,6 +1,7 @@
 """Training data of the student: original rows, labels of a teacher and synthetic rows."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from sklearn_kd._utils.sklearn_compat import (
     safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import route_fit
+from sklearn_kd._utils.unique_rows import group_rows
 from sklearn_kd._utils.validation import (
     check_column,
     check_row_order,
@@ -102,6 +104,11 @@ class TrainingRows:
     def weight_or_ones(self):
         """Weight of each row, one where none are given."""
         return np.ones(len(self)) if self.weight is None else self.weight
+
+    @cached_property
+    def distinct_row(self):
+        """Number of the distinct row that each row equals, see `group_rows`."""
+        return group_rows(self.X)
 
     def take(self, part):
         """Return the rows at sorted positions, with the folds that can still train there."""

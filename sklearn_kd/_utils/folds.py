@@ -68,14 +68,18 @@ def unique_row_folds(class_weight_sums, n_folds, rng):
     n_folds = min(n_folds, len(class_weight_sums))
     if n_folds < 2:
         return None
-    stratum = (
-        class_weight_sums > class_weight_sums.max(axis=1, keepdims=True) * (1 - 1e-9)
-    ).argmax(axis=1)
+    stratum = _class_of_most_weight(class_weight_sums)
     order = rng.permutation(len(class_weight_sums))
     order = order[np.argsort(stratum[order], kind="stable")]
     fold = np.empty(len(class_weight_sums), dtype=np.intp)
     fold[order] = np.arange(len(class_weight_sums)) % n_folds
     return fold
+
+
+def _class_of_most_weight(class_weight_sums):
+    """Return the class of each distinct row, the first one where sums are equal up to rounding."""
+    largest = class_weight_sums.max(axis=1, keepdims=True)
+    return (class_weight_sums > largest * (1 - 1e-9)).argmax(axis=1)
 
 
 def random_rows(y_encoded, fraction, rng):
@@ -123,6 +127,45 @@ def stratified_folds(y_encoded, n_splits, seed):
         warnings.filterwarnings("ignore", "The least populated class")
         parts = list(splitter.split(np.zeros(len(eligible)), y_encoded[eligible]))
     return [(np.sort(np.append(eligible[train], single)), eligible[test]) for train, test in parts]
+
+
+def distinct_row_folds(group, y_encoded, weights, n_splits, seed):
+    """Return `stratified_folds` of distinct rows: copies of a row are tested together.
+
+    They depend on the order in which distinct rows first occur, so that a weight of k equals k
+    copies of a row if these do not change it. Rows without copies have `stratified_folds`, whatever
+    their weights are.
+
+    Parameters
+    ----------
+    group : ndarray of int of shape (n_samples,)
+        Number of the distinct row that each row equals, as `group_rows` returns it.
+    y_encoded : ndarray of int of shape (n_samples,)
+    weights : ndarray of shape (n_samples,)
+        Positive. A distinct row of several classes counts as one of the class of most weight.
+    n_splits, seed
+        As for `stratified_folds`.
+    """
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    if len(first) == len(group):
+        return stratified_folds(y_encoded, n_splits, seed)
+    number = np.empty(len(first), dtype=np.intp)
+    number[np.argsort(first)] = np.arange(len(first))
+    group = number[group]
+    class_weight_sums = np.zeros((len(first), y_encoded.max() + 1))
+    np.add.at(class_weight_sums, (group, y_encoded), weights)
+    fold = np.full(len(first), -1)  # of rows that are never tested
+    folds = stratified_folds(_class_of_most_weight(class_weight_sums), n_splits, seed)
+    for k, (_, test) in enumerate(folds):
+        fold[test] = k
+    for k in range(len(folds)):
+        # a class may have rows of other classes' strata alone
+        trained = np.unique(y_encoded[fold[group] != k])
+        is_lost = (fold[group] == k) & ~np.isin(y_encoded, trained)
+        fold[group[is_lost]] = -1
+    fold = fold[group]
+    folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(len(folds))]
+    return [(train, test) for train, test in folds if len(test)]
 
 
 def split_rows(cv, X, y, split_params, n_samples=None, *, is_classifier=True):

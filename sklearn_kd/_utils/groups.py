@@ -49,7 +49,7 @@ def check_groups_of_classes(group, y_encoded, classes, purpose):
     purpose : str
         What divides the groups, and what else can be done, for the message.
     """
-    few = classes[_groups_of_classes(group, y_encoded, len(classes)) == 1]
+    few = classes[groups_of_classes(group, y_encoded, len(classes)) == 1]
     if len(few):
         raise ValueError(
             f"all rows of the classes {few.tolist()} are in one group each, and each class needs "
@@ -59,10 +59,10 @@ def check_groups_of_classes(group, y_encoded, classes, purpose):
 
 def each_class_has_groups(group, y_encoded):
     """Return whether each class that occurs has rows in two groups, so that one can be held out."""
-    return not (_groups_of_classes(group, y_encoded, y_encoded.max() + 1) == 1).any()
+    return not (groups_of_classes(group, y_encoded, y_encoded.max() + 1) == 1).any()
 
 
-def _groups_of_classes(group, y_encoded, n_classes):
+def groups_of_classes(group, y_encoded, n_classes):
     """Return the number of groups that have rows of each class."""
     pairs = np.unique(np.stack([group, y_encoded]), axis=1)
     return np.bincount(pairs[1], minlength=n_classes)

@@ -165,7 +165,7 @@ def test_a_label_of_one_row_warns():
     X, Y = rows()
     Y[:, 1] = 0
     Y[7, 1] = 1
-    with pytest.warns(MissingClassWarning, match=r"the labels \[1\] have one row with them"):
+    with pytest.warns(MissingClassWarning, match=r"\[1\] have one distinct row with them"):
         labels_of(tree(), X, Y)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_friedman1
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
@@ -26,7 +27,7 @@ from sklearn.model_selection import GroupKFold, TimeSeriesSplit, cross_val_predi
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
@@ -38,6 +39,7 @@ from sklearn_kd import (
 )
 from sklearn_kd._distillation.regression import RegressionTask, predicted_quantile
 from sklearn_kd._distillation.student_fit import StudentSpec
+from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd.exceptions import InSampleLabelsWarning, NoGainWarning
 
 FIXED = {"alpha": 1.0, "augmentation": None, "random_state": 0}
@@ -326,6 +328,50 @@ class TestWeights:
             for name in ("loss", "gain", "gain_error"):
                 expected = copied.candidates_[name]
                 assert_allclose(weighted.candidates_[name], expected, rtol=1e-6, atol=1e-12)
+
+    @pytest.mark.parametrize("is_frame", [False, True])
+    @pytest.mark.parametrize(
+        "student", [Ridge(1e-3), TwoLayerPGDRegressor(8, max_iter=30, n_init=1)]
+    )
+    def test_a_weight_of_k_equals_k_copies_under_a_teacher_that_is_cross_fitted(
+        self, student, is_frame
+    ):
+        rng = np.random.default_rng(0)
+        X, y = data(150)
+        k = rng.integers(0, 4, len(y))
+        # the first copies are in the order of the rows
+        index = np.append(np.repeat(np.arange(len(y)), np.minimum(k, 2)), np.flatnonzero(k == 3))
+        alpha = "auto" if isinstance(student, Ridge) else 0.5
+        model = DistilledRegressor(Ridge(), student, **{**FIXED, "alpha": alpha})
+        if is_frame:
+            X = pd.DataFrame(X).add_prefix("x").assign(color=rng.choice(["red", "blue"], len(y)))
+            encoder = make_column_transformer(
+                (OrdinalEncoder(), ["color"]), remainder="passthrough"
+            )
+            model.teacher = make_pipeline(encoder, Ridge())
+            if not hasattr(student, "encoder"):
+                model.student = make_pipeline(encoder, student)
+        weighted = clone(model).fit(X, y, sample_weight=k.astype(float))
+        copied = clone(model).fit(safe_indexing(X, index), y[index])
+        assert weighted.label_source_ == copied.label_source_ == "cv"
+        assert weighted.alpha_ == copied.alpha_
+        assert_allclose(weighted.predict(X), copied.predict(X), rtol=1e-7, atol=1e-9)
+
+    @pytest.mark.parametrize("is_frame", [False, True])
+    def test_no_label_comes_from_a_fit_that_has_seen_a_copy(self, is_frame):
+        rng = np.random.default_rng(0)
+        X, y = np.repeat(rng.normal(size=(60, 2)), 3, axis=0), rng.normal(size=180)
+        teacher, student = KNeighborsRegressor(1), Recording()
+        if is_frame:
+            X = pd.DataFrame(X).assign(text=np.repeat([f"row {i}" for i in range(60)], 3))
+            X.columns = ["a", "b", "text"]
+            numbers = make_column_transformer(("passthrough", ["a", "b"]))
+            teacher, student = make_pipeline(numbers, teacher), make_pipeline(numbers, student)
+        model = DistilledRegressor(teacher, student, **{**FIXED, "alpha": 1.0}).fit(X, y)
+        labels = (model.student_[-1] if is_frame else model.student_).targets_.reshape(60, 3)
+        # the nearest row is another one, and the same one for all copies
+        assert_array_equal(labels, labels[:, [0, 0, 0]])
+        assert not (labels[:, :1] == y.reshape(60, 3)).any()
 
 
 class TestChoice:

@@ -1,10 +1,14 @@
 """Selection on held-out rows with sample weights and in any order of rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 
 from sklearn_kd import DistilledClassifier, KernelTeacher
 from tests._helpers.estimators import LeaveOneOut
@@ -22,13 +26,24 @@ def weighted_and_copied(student, teacher, times, **params):
 
 
 TIMES = {"two": np.full(150, 2), "some": np.random.default_rng(0).integers(1, 4, size=150)}
-BY_THEMSELVES = {"loo": LeaveOneOut(C=0.1), "kernel": KernelTeacher()}
+BY_THEMSELVES = {
+    "loo": LeaveOneOut(C=0.1),
+    "kernel": KernelTeacher(),
+    "cross-fitted": LogisticRegression(tol=1e-10, max_iter=2000),
+}
 
 
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize(
     ("student", "teacher"),
-    [("expansion", "loo"), ("native", "loo"), ("network", "loo"), ("network", "kernel")],
+    [
+        ("expansion", "loo"),
+        ("native", "loo"),
+        ("network", "loo"),
+        ("network", "kernel"),
+        ("expansion", "cross-fitted"),
+        ("network", "cross-fitted"),
+    ],
 )
 def test_a_weight_of_k_is_k_copies(student, teacher, times):
     weighted, copied, X = weighted_and_copied(
@@ -38,6 +53,21 @@ def test_a_weight_of_k_is_k_copies(student, teacher, times):
     for name in ("loss", "gain", "accuracy_gain"):
         assert_allclose(weighted.candidates_[name], copied.candidates_[name], rtol=1e-5, atol=1e-7)
     assert_allclose(weighted.predict_proba(X), copied.predict_proba(X), atol=1e-6)
+
+
+def test_a_weight_of_k_is_k_copies_in_a_table_of_several_types():
+    X, y = overlapping(150)
+    rng = np.random.default_rng(0)
+    k, color = rng.integers(0, 4, size=150), rng.choice(["red", "blue"], size=150)
+    frame = pd.DataFrame(X).add_prefix("x").assign(color=color)
+    encoder = make_column_transformer((OrdinalEncoder(), ["color"]), remainder="passthrough")
+    part = make_pipeline(encoder, LogisticRegression(tol=1e-10, max_iter=2000))
+    model = DistilledClassifier(part, part, alpha=0.5, augmentation=None, random_state=0)
+    weighted = clone(model).fit(frame, y, sample_weight=k)
+    copies = np.repeat(np.arange(150), k)
+    copied = clone(model).fit(frame.iloc[copies], y[copies])
+    assert weighted.label_source_ == copied.label_source_ == "cv"
+    assert_allclose(weighted.predict_proba(frame), copied.predict_proba(frame), atol=1e-7)
 
 
 @pytest.mark.parametrize("times", TIMES)

@@ -120,7 +120,7 @@ def test_auto_folds_never_miss_a_class():
     np.testing.assert_array_equal(np.sort(np.concatenate([t for _, t in folds])), np.arange(60))
     labels_of(LogisticRegression(), X, y)  # without a warning
     y[0] = 4
-    with pytest.warns(MissingClassWarning, match="one row each"):
+    with pytest.warns(MissingClassWarning, match="one distinct row each"):
         labels = labels_of(LogisticRegression(), X, y)
     np.testing.assert_array_equal(labels.values[:2], np.eye(5)[[4, 3]])
 

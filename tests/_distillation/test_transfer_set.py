@@ -273,7 +273,7 @@ def test_a_class_of_one_row_with_transfer_rows():
     X, y = blobs(90, 2, spread=3.0)
     y[0] = 2
     model = fixed(LogisticRegression(), Recording(l2=1e-3), alpha=0.5, augmentation="munge")
-    with pytest.warns(MissingClassWarning, match="one row each"):
+    with pytest.warns(MissingClassWarning, match="one distinct row each"):
         model.fit(X, y)
     assert_allclose(model.student_.received_[0], np.eye(3)[2])  # kept as it is
     assert_allclose(model.student_.received_.sum(axis=1), 1)

@@ -14,10 +14,12 @@ from sklearn.model_selection import (
 from sklearn_kd._utils.folds import (
     are_ordered,
     content_folds,
+    distinct_row_folds,
     group_split_params,
     group_splitter,
     random_rows,
     split_rows,
+    stratified_folds,
     user_folds,
     warn_if_groups_are_divided,
 )
@@ -101,6 +103,45 @@ def test_a_row_is_held_out_where_there_are_two():
         assert held.sum() == 1
         assert np.array(y_encoded)[held] == 0  # the largest class
     assert not random_rows(np.array([2, 0, 1]), 0.5, rng).any()
+
+
+def assert_same_folds(found, expected):
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+@given(seed=st.integers(0, 2**16))
+def test_folds_of_distinct_rows_are_those_without_copies(seed):
+    rng = np.random.RandomState(seed)
+    n = rng.randint(2, 60)
+    group, y_encoded = rng.permutation(n), rng.randint(3, size=n)
+    single = stratified_folds(y_encoded, 5, seed)
+    assert_same_folds(distinct_row_folds(group, y_encoded, rng.uniform(size=n), 5, seed), single)
+    copies = np.repeat(np.arange(n), rng.randint(1, 4, size=n))
+    copies = np.append(copies, rng.randint(n, size=20))  # anywhere after the first one
+    found = distinct_row_folds(group[copies], y_encoded[copies], np.ones(len(copies)), 5, seed)
+    expected = [(np.isin(copies, train), np.isin(copies, test)) for train, test in single]
+    assert_same_folds(found, [tuple(map(np.flatnonzero, each)) for each in expected])
+
+
+@given(seed=st.integers(0, 2**16))
+def test_folds_of_distinct_rows_with_several_classes(seed):
+    rng = np.random.RandomState(seed)
+    group, y_encoded = rng.randint(12, size=40), rng.randint(4, size=40)
+    weights = rng.randint(1, 4, size=40)
+    folds = distinct_row_folds(group, y_encoded, weights, 3, seed)
+    tested = np.concatenate([[], *(test for _, test in folds)])
+    assert len(np.unique(tested)) == len(tested)
+    for train, test in folds:
+        np.testing.assert_array_equal(np.union1d(train, test), np.arange(40))
+        assert not np.isin(group[train], group[test]).any()
+        assert set(y_encoded[train]) == set(y_encoded)
+    copies = np.repeat(np.arange(40), weights)
+    found = distinct_row_folds(group[copies], y_encoded[copies], np.ones(len(copies)), 3, seed)
+    expected = [(np.isin(copies, train), np.isin(copies, test)) for train, test in folds]
+    assert_same_folds(found, [tuple(map(np.flatnonzero, each)) for each in expected])
 
 
 def test_random_rows_are_random():
