@@ -1,6 +1,9 @@
 """Calibrate the quantiles of a student on predictions by students that have not seen the rows."""
 
+import math
+from bisect import bisect_left
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
@@ -8,11 +11,20 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn_kd._distillation.conformal import check_calibration_rows, conformal_shift
 from sklearn_kd._distillation.selection import without_fit_warnings
 from sklearn_kd._distillation.student_fit import StudentTrainer
-from sklearn_kd._distillation.teacher_labels import cross_fitting_folds
-from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
+from sklearn_kd._distillation.teacher_labels import (
+    cross_fitting_folds,
+    fewest_rows_of_a_fit,
+    rows_needed_by_teacher,
+)
+from sklearn_kd._distillation.training_set import (
+    LabeledTrainingData,
+    StudentTrainingSet,
+    TrainingRows,
+)
 from sklearn_kd._distillation.transfer_set import TransferSet
-from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.folds import grouped_folds, split_rows
 from sklearn_kd._utils.sklearn_compat import safe_indexing
+from sklearn_kd._utils.sub_estimators import last_step
 
 #: Folds of the students whose predictions calibrate the one on all rows.
 N_CALIBRATION_FOLDS = 5
@@ -39,11 +51,12 @@ def calibration_folds(spec, rows):
 
 
 def check_calibration(spec, rows):
-    """Raise ValueError for fewer rows than the calibration needs, before anything is fitted."""
+    """Raise ValueError for fewer rows than teacher and calibration need, before any fit."""
     if np.shape(rows.X)[1:] == (0,):
         return  # the error of the fit says that there are no features
-    if len(spec.task.levels) == 1:
-        return  # the median, which is not calibrated
+    if len(spec.task.levels) == 1:  # the median, which is not calibrated
+        _check_rows_of_teacher(spec, rows)
+        return
     group, folds = rows.distinct_row, calibration_folds(spec, rows)
     if not folds and (rows.folds is not None or rows.groups is not None):
         raise ValueError(
@@ -51,8 +64,53 @@ def check_calibration(spec, rows):
             "cv, or of groups, and the other folds label their training rows, of which none is "
             "left: give at least three folds or groups."
         )
+    _check_rows_of_teacher(spec, rows)
     tested = np.concatenate([test for _, test in folds]) if folds else np.arange(len(rows))
     check_calibration_rows(spec.task.levels, len(np.unique(group[tested])), len(rows))
+
+
+def _check_rows_of_teacher(spec, rows):
+    """Raise ValueError where a fit of the teacher has fewer distinct rows than it needs."""
+    n_needed = rows_needed_by_teacher(spec)
+    if n_needed == 1:
+        return
+    n_distinct, fewest = len(np.unique(rows.distinct_row)), _fewest_rows_of_all_fits(spec, rows)
+    if fewest >= n_needed:
+        return
+    if rows.groups is None and (spec.cv is None or isinstance(spec.cv, str | Integral)):
+        numbers = range(n_distinct + 1, n_distinct + 100 * n_needed)
+        found = bisect_left(
+            numbers,
+            n_needed,
+            key=lambda n_rows: _fewest_rows_of_all_fits(spec, _any_rows(spec, rows, n_rows)),
+        )
+        enough = f"{numbers[found]}"
+    else:  # other folds have the shares of the rows that they have here
+        enough = f"about {math.ceil(n_distinct * n_needed / fewest)}"
+    name = type(last_step(spec.teacher)).__name__
+    raise ValueError(
+        f"quantiles={spec.task.levels.tolist()} need at least {n_needed} distinct rows in each fit "
+        f"of the teacher {name}, and the smallest of those that cross-fit and calibrate has "
+        f"{fewest} of the {n_distinct} distinct rows (n_samples={len(rows)}): fit {enough} "
+        "distinct rows or more, ask for levels nearer to 1/2, or pass another teacher of quantiles."
+    )
+
+
+def _fewest_rows_of_all_fits(spec, rows):
+    """Return the distinct rows of the smallest fit of the teacher, for labels or calibration."""
+    folds = [] if len(spec.task.levels) == 1 else calibration_folds(spec, rows)
+    parts = [rows, *(rows.take(train) for train, _ in folds)]
+    return min(fewest_rows_of_a_fit(spec, part) for part in parts)
+
+
+def _any_rows(spec, rows, n_rows):
+    """Return this many distinct rows in folds like those of other rows."""
+    X, y = np.arange(float(n_rows))[:, None], np.zeros(n_rows)
+    folds = rows.folds
+    if folds is not None:
+        folds = split_rows(spec.cv, X, y, {}, is_classifier=False)
+    given = None if rows.given is None else X
+    return TrainingRows(X, y, None, given, {}, folds)
 
 
 def calibrated_shift(student, data, setting, transfer):

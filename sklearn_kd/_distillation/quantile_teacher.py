@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklearn_kd._distillation.regression import predicted_quantile
-from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE
+from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE, furthest_level, rows_needed
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sklearn_compat import routing_enabled
 from sklearn_kd._utils.sub_estimators import (
@@ -66,6 +66,21 @@ def check_quantile_teacher(teacher, levels):
             f"the teacher {name} predicts no quantiles, and those of the levels {levels.tolist()} "
             f"are needed: {QUANTILE_TEACHERS}."
         )
+
+
+def distinct_rows_needed(teacher, levels):
+    """Return the distinct rows that each fit of an unfitted teacher needs, one if that is unknown.
+
+    Parameters
+    ----------
+    teacher : estimator
+        Of which `check_quantile_teacher` has raised no error.
+    levels : ndarray of shape (n_levels,)
+    """
+    from sklearn_kd._kernel.regressor import KernelTeacherRegressor
+
+    is_kernel = isinstance(_predictor(teacher), KernelTeacherRegressor)
+    return rows_needed(furthest_level(levels)) if is_kernel else 1
 
 
 def predict_quantiles(estimator, X, levels, *, role="teacher"):

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from sklearn_kd._distillation.quantile_teacher import check_quantile_teacher, predict_quantiles
+from sklearn_kd._distillation.quantile_teacher import (
+    check_quantile_teacher,
+    distinct_rows_needed,
+    predict_quantiles,
+)
 from sklearn_kd._distillation.regression import RegressionTask, takes_several_targets
 from sklearn_kd._distillation.settings import DistillationSetting
 from sklearn_kd._distillation.task import difference_in_words
@@ -90,6 +94,9 @@ class QuantileTask(RegressionTask):
 
     def check_teacher(self, teacher):
         check_quantile_teacher(teacher, self.levels)
+
+    def distinct_rows_needed(self, teacher):
+        return distinct_rows_needed(teacher, self.levels)
 
     def decode(self, y_encoded):
         return y_encoded[:, 0] if y_encoded.shape[1] == 1 else y_encoded

@@ -153,9 +153,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     ``alpha=0.5``. If ``cv`` is a splitter or an iterable of
     splits, the last split says which rows are held out.
 
-    Nothing is held out from fewer than 100 distinct rows, if all targets are equal, or if ``cv``
-    leaves no fold to label the other rows (a single split, two halves). "auto" is then
-    ``alpha=0.5`` and no transfer rows.
+    Nothing is held out from fewer than 100 distinct rows, if all targets are equal, if ``cv``
+    leaves no fold to label the other rows (a single split, two halves), or if these were too few
+    for the quantiles of a :class:`KernelTeacherRegressor`. "auto" is then ``alpha=0.5`` and no
+    transfer rows.
 
     **Transfer rows** and unlabeled rows have the teacher's number as their target.
 
@@ -356,9 +357,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             NaN or infinity. Before anything is fitted: if all rows are in one group, if ``cv``
             splits by groups and there are none, if ``X_val`` has other features, or if there are
             fewer distinct rows than the coverage c of the widest pair of ``quantiles`` needs,
-            ``ceil(1 / (1 - c))``, or fewer than three folds or groups to calibrate them. The
-            default teacher needs twice as many in each of its fits, of which the smallest have
-            64 % of the rows.
+            ``ceil(1 / (1 - c))``, or fewer than three folds or groups to calibrate them. A
+            :class:`KernelTeacherRegressor` needs twice as many in each of its fits, of which the
+            smallest have 64 % of the rows with ``cv="auto"``.
         """
         if isinstance(self.teacher, dict) and self.quantiles is None:
             raise ValueError(

@@ -11,7 +11,11 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
-from sklearn_kd._distillation.teacher_labels import N_CROSS_FITTING_FOLDS
+from sklearn_kd._distillation.teacher_labels import (
+    N_CROSS_FITTING_FOLDS,
+    fewest_rows_of_a_fit,
+    rows_needed_by_teacher,
+)
 from sklearn_kd._distillation.training_set import (
     LabeledTrainingData,
     StudentTrainingSet,
@@ -269,11 +273,19 @@ def held_out_trials(student, spec, rows, transfer, n_transfer_rows, seed):
     student = student.without_checkpoint()
     spec = replace(spec, checks_memorization=False)
     splits = held_out_splits(rows, spec.task, seed, student.is_joint)
+    if not all(_can_label(spec, rows, train) for train, _ in splits):
+        return []
     with without_fit_warnings():
         return [
             HeldOutTrial.on_split(student, spec, rows, split, transfer, n_transfer_rows)
             for split in splits
         ]
+
+
+def _can_label(spec, rows, part):
+    """Return whether each fit that labels the rows at some positions has as many as it needs."""
+    n_needed = rows_needed_by_teacher(spec)
+    return n_needed == 1 or fewest_rows_of_a_fit(spec, rows.take(part)) >= n_needed
 
 
 def _default_setting(settings):

@@ -136,6 +136,10 @@ class Task(ABC):
     def check_teacher(teacher):
         """Raise an error for an unfitted or frozen teacher that cannot give such labels."""
 
+    def distinct_rows_needed(self, teacher):
+        """Return the least number of distinct rows of each fit of an unfitted teacher."""
+        return 1
+
     @staticmethod
     def needs_calibration(teacher):
         """Return whether labels of a fitted teacher need a calibration on its training rows."""

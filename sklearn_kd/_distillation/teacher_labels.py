@@ -328,6 +328,31 @@ def cross_fitting_folds(spec, rows):
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
 
 
+def rows_needed_by_teacher(spec):
+    """Return the least number of distinct rows of each fit of the teacher, one without fits."""
+    if spec.teacher is None or spec.is_frozen:
+        return 1
+    return spec.task.distinct_rows_needed(spec.teacher)
+
+
+def fewest_rows_of_a_fit(spec, rows):
+    """Return the distinct rows of the smallest fit of the teacher whose predictions label rows.
+
+    They are those of cross-fitting, and of the fit on all rows if there is none.
+
+    Parameters
+    ----------
+    spec : LabelingSpec
+        With a teacher without labels of its own.
+    rows : TrainingRows
+    """
+    is_cross_fitted = not spec.is_frozen and not spec.uses("in-sample")
+    is_cross_fitted &= rows.given is None or spec.keeps_fold_teachers
+    folds = cross_fitting_folds(spec, rows) if is_cross_fitted else []
+    parts = [train for train, test in folds if len(test)] or [slice(None)]
+    return min(len(np.unique(rows.distinct_row[part])) for part in parts)
+
+
 def _fit_and_predict(teacher, rows, fold, task, *, keeps_teacher=False):
     """Fit a teacher on the training rows of a fold, and predict the test rows.
 

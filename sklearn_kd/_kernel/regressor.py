@@ -12,7 +12,7 @@ from sklearn_kd._kernel.targets import merge_targets
 from sklearn_kd._tables.encoder_step import check_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import FittedRegressorMixin, all_or_nothing
-from sklearn_kd._utils.quantile_levels import check_levels, rows_needed
+from sklearn_kd._utils.quantile_levels import check_levels, furthest_level, rows_needed
 from sklearn_kd._utils.regression_targets import fit_target_units
 from sklearn_kd._utils.shared_docs import shares_docs_of
 from sklearn_kd._utils.sklearn_compat import fit_context
@@ -374,8 +374,8 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
         """
         levels = check_levels(quantiles)
         X = self._encode_new_rows(X)
-        what, share = f"quantiles={levels.tolist()}", np.maximum(levels, 1 - levels).max()
-        self._require_distinct_rows(what, float(share), "ask for levels nearer to 1/2")
+        what, remedy = f"quantiles={levels.tolist()}", "ask for levels nearer to 1/2"
+        self._require_distinct_rows(what, furthest_level(levels), remedy)
         from sklearn_kd._kernel.intervals import predict_quantile_values
 
         rows, fit = self._rows(X), self._standardized_fit()

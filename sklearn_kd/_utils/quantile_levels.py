@@ -31,6 +31,11 @@ def check_levels(quantiles):
     return levels
 
 
+def furthest_level(levels):
+    """Return the larger of q and 1 - q for the level q that is furthest from 1/2."""
+    return float(np.maximum(levels, 1 - levels).max())
+
+
 def rows_needed(coverage):
     """Return the least number of rows of which a share of 1 - ``coverage`` is a row."""
     return math.ceil(1 / (1 - coverage) - COUNT_TOLERANCE)

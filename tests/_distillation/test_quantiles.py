@@ -1,6 +1,7 @@
 """Quantiles of DistilledRegressor: labels, losses, calibration, coverage and errors."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -464,6 +465,77 @@ def test_too_few_rows():
     with pytest.raises(ValueError, match=r"at least 10 distinct .* there are 9 "):
         distilled(NeverFitted(), cv=cv).fit(*fans(20))
     assert distilled(quantiles=(0.3, 0.7)).fit(X, y).predict_quantiles(X).shape == (9, 2)
+
+
+class NeverFittedKernel(KernelTeacherRegressor):
+    def fit(self, X, y, sample_weight=None):
+        raise ReachedFit(len(X))
+
+
+class ReachedFit(Exception):
+    """Raised by a fit, with its number of rows."""
+
+
+NEEDS = {
+    "auto": (32, {}),
+    "in-sample": (25, {"cv": "in-sample"}),
+    "three folds": (60, {"cv": 3}),
+    "five folds": (34, {"cv": None}),
+    "splitter": (40, {"cv": KFold(4)}),
+    "in time": (84, {"cv": TimeSeriesSplit(4)}),
+    "groups": (35, {"groups": 3}),
+    "80 %": (17, {"quantiles": (0.1, 0.9)}),
+    "99 %": (157, {"quantiles": (0.01, 0.99)}),
+    "median": (3, {"quantiles": (0.5,)}),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.InSampleLabelsWarning")
+@pytest.mark.parametrize("name", NEEDS)
+def test_rows_that_the_default_teacher_needs(name):
+    n_needed, options = NEEDS[name]
+    options = {"quantiles": LEVELS, **options}
+    size = options.pop("groups", None)
+
+    def fit(n_samples, teacher, copies=1):
+        X, y = (np.repeat(each, copies, axis=0) for each in fans(n_samples))
+        groups = None if size is None else np.repeat(np.arange(n_samples) // size, copies)
+        model = distilled(teacher, LinearRegression(), **{**options, "alpha": 1.0})
+        return model.fit(X, y, groups=groups)
+
+    quantiles = options["quantiles"]
+    assert fit(n_needed, KernelTeacherRegressor()).quantiles_.shape == (len(quantiles),)
+    message = (
+        r"at least \d+ distinct rows in each fit of the teacher NeverFittedKernel.* has \d+ of the "
+        rf"{n_needed - 1} distinct rows \(n_samples={n_needed - 1}\): fit (about )?(\d+)"
+    )
+    with pytest.raises(ValueError, match=message) as raised:
+        fit(n_needed - 1, make_pipeline(StandardScaler(), NeverFittedKernel()))
+    about, advised = re.search(message, str(raised.value)).groups()
+    if about is None:
+        assert int(advised) == n_needed
+    else:
+        assert n_needed <= int(advised) <= 1.1 * n_needed
+    with pytest.raises(ReachedFit):
+        fit(n_needed, NeverFittedKernel())
+    if "cv" not in options:  # copies are in one fold
+        with pytest.raises(ValueError, match=f"{n_needed - 1} distinct rows .*n_samples="):
+            fit(n_needed - 1, NeverFittedKernel(), copies=3)
+
+
+@pytest.mark.parametrize(
+    ("student", "n_compared"), [(network(), 166), (MultiOutputRegressor(SVR()), 497)]
+)
+def test_nothing_is_compared_where_the_default_teacher_had_too_few_rows(student, n_compared):
+    model = DistilledRegressor(None, student, quantiles=(0.01, 0.99), random_state=0)
+    model.fit(*fans(157))  # without an error of a fit on less than 100 rows
+    assert model.candidates_ is None
+    assert (model.label_source_, model.n_augmented_) == ("cv", 0)
+    model.set_params(teacher=NeverFittedKernel())
+    for n_samples, is_compared in ((n_compared - 1, False), (n_compared, True)):
+        with pytest.raises(ReachedFit) as raised:
+            model.fit(*fans(n_samples))
+        assert (raised.value.args[0] < n_samples) == is_compared
 
 
 def test_folds_that_leave_none_to_label_the_others():
