@@ -205,8 +205,8 @@ class ClassificationTask(ProbabilityTask):
     def warn_if_missing_in_folds(self, values):
         warn_if_classes_missing_in_folds(values, self.classes)
 
-    def warn_if_untestable(self, y_encoded, wanted, distinct_row):
-        counts = groups_of_classes(distinct_row, y_encoded, len(self.classes))
+    def warn_if_untestable(self, y_encoded, wanted, copy_group):
+        counts = groups_of_classes(copy_group, y_encoded, len(self.classes))
         single = np.unique(y_encoded[wanted & (counts[y_encoded] == 1)])
         if len(single):
             warn_caller(

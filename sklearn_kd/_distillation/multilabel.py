@@ -162,10 +162,10 @@ class MultilabelTask(ProbabilityTask):
         values[~is_missing] = np.clip(labeled, 0, 1)
         return values
 
-    def warn_if_untestable(self, y_encoded, wanted, distinct_row):
+    def warn_if_untestable(self, y_encoded, wanted, copy_group):
         for value, without in ((1, ""), (0, "out")):
             has_value = y_encoded == value
-            single = np.array([len(np.unique(distinct_row[has])) == 1 for has in has_value.T])
+            single = np.array([len(np.unique(copy_group[has])) == 1 for has in has_value.T])
             rows = has_value & single & wanted[:, None]
             if rows.any():
                 warn_caller(

@@ -168,10 +168,10 @@ class Task(ABC):
     def warn_if_missing_in_folds(self, values):  # noqa: B027
         """Warn where the teachers of some folds cannot give some labels."""
 
-    def warn_if_untestable(self, y_encoded, wanted, distinct_row):  # noqa: B027
+    def warn_if_untestable(self, y_encoded, wanted, copy_group):  # noqa: B027
         """Warn about rows in the mask ``wanted`` that no fit without them can label.
 
-        ``distinct_row`` is the number of the distinct row that each row equals.
+        ``copy_group`` is the number of the rows that count as copies of each row.
         """
 
     # Memorization of the rows by a teacher that labels them

@@ -283,7 +283,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     if not isinstance(spec.cv, str):
         _check_tested_rows(folds, n_samples, spec.task.hard_name)
     elif rows.groups is None:
-        fitted.task.warn_if_untestable(fitted.y_encoded, wanted, rows.distinct_row)
+        fitted.task.warn_if_untestable(fitted.y_encoded, wanted, rows.copy_group)
     folds = [(train, test[wanted[test]]) for train, test in folds]
     folds = [(train, test) for train, test in folds if len(test)]
     if not folds:
@@ -321,7 +321,7 @@ def cross_fitting_folds(spec, rows):
         return rows.folds
     strata, weight, n_folds = spec.task.strata(rows.y), rows.weight_or_ones, N_CROSS_FITTING_FOLDS
     if rows.groups is None:
-        return distinct_row_folds(rows.distinct_row, strata, weight, n_folds, spec.seed)
+        return distinct_row_folds(rows.copy_group, strata, weight, n_folds, spec.seed)
     rng = np.random.RandomState(spec.seed)
     fold = held_out_group_folds(rows.groups, strata, weight, n_folds, rng)
     numbers = range(0 if fold is None else fold.max() + 1)

@@ -36,7 +36,7 @@ from sklearn_kd._utils.sklearn_compat import (
     safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import route_fit
-from sklearn_kd._utils.unique_rows import group_rows
+from sklearn_kd._utils.unique_rows import copy_groups, group_rows
 from sklearn_kd._utils.validation import (
     check_column,
     check_row_order,
@@ -109,6 +109,11 @@ class TrainingRows:
     def distinct_row(self):
         """Number of the distinct row that each row equals, see `group_rows`."""
         return group_rows(self.X)
+
+    @property
+    def copy_group(self):
+        """Number of the rows that count as copies of each row, see `copy_groups`."""
+        return copy_groups(self.distinct_row)
 
     def take(self, part):
         """Return the rows at sorted positions, with the folds that can still train there."""

@@ -139,7 +139,7 @@ def distinct_row_folds(group, y_encoded, weights, n_splits, seed):
     Parameters
     ----------
     group : ndarray of int of shape (n_samples,)
-        Number of the distinct row that each row equals, as `group_rows` returns it.
+        Number of the distinct row that each row equals, as `copy_groups` returns it.
     y_encoded : ndarray of int of shape (n_samples,)
     weights : ndarray of shape (n_samples,)
         Positive. A distinct row of several classes counts as one of the class of most weight.

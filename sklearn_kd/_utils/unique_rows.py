@@ -7,6 +7,11 @@ import scipy.sparse as sp
 
 from sklearn_kd._utils.containers import as_pandas, is_dataframe, is_series
 
+#: Fewer distinct rows than this, with more copies than this on average, are combinations of
+#: categories. With copies in the same fold, students of up to 48 of them in 600 rows had a log loss
+#: up to .22 higher, and those of 108 and more the same within .01 (docs/results.md).
+FEW_DISTINCT_ROWS, MANY_COPIES = 100, 5
+
 
 def _row_hashes(X):
     """Return a 64-bit hash of the bytes of each row."""
@@ -40,6 +45,23 @@ def group_rows(X):
     such as objects in an array, are all distinct.
     """
     return np.unique(_hash_rows(X), return_inverse=True)[1]
+
+
+def copy_groups(group):
+    """Return for each row the number of the rows that count as its copies, for cross-fitting.
+
+    They are the rows that equal it. Where few distinct rows occur often, equal rows are different
+    observations of the same categories, of which each is on its own: without all of them a teacher
+    would not know these categories.
+
+    Parameters
+    ----------
+    group : ndarray of int of shape (n_samples,)
+        What `group_rows` has returned.
+    """
+    n_distinct = group.max() + 1
+    is_repeated = n_distinct < FEW_DISTINCT_ROWS and len(group) > MANY_COPIES * n_distinct
+    return np.arange(len(group)) if is_repeated else group
 
 
 def _hash_rows(X):

@@ -125,6 +125,17 @@ def test_auto_folds_never_miss_a_class():
     np.testing.assert_array_equal(labels.values[:2], np.eye(5)[[4, 3]])
 
 
+def test_copies_are_labeled_by_teachers_that_have_not_seen_them():
+    rng = np.random.RandomState(0)
+    X, y = np.repeat(rng.normal(size=(40, 2)), 3, axis=0), rng.randint(2, size=120)
+    values = labels_of(KNeighborsClassifier(1), X, y).values.reshape(40, 3, 2)
+    np.testing.assert_array_equal(values, values[:, [0, 0, 0]])
+    # rows of four combinations are no copies: teachers have seen the others
+    X = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (30, 1))
+    labels = labels_of(DecisionTreeClassifier(), X, X[:, 0] ^ X[:, 1])
+    np.testing.assert_array_equal(labels.values.argmax(axis=1), X[:, 0] ^ X[:, 1])
+
+
 def test_rows_that_no_fold_tests_keep_hard_labels_and_repeats_are_averaged():
     X, y = three_classes()
     cv = TimeSeriesSplit(3)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_kd._utils.unique_rows import group_rows, is_small
+from sklearn_kd._utils.unique_rows import copy_groups, group_rows, is_small
 
 
 def test_small_counts_distinct_rows():
@@ -42,3 +42,12 @@ def test_numbers_of_rows_are_those_of_the_same_rows_in_a_frame(dtype):
     group = group_rows(X)
     assert group.max() + 1 == len(np.unique(X, axis=0))
     np.testing.assert_array_equal(group_rows(pd.DataFrame(X)), group)
+
+
+@pytest.mark.parametrize(
+    ("n_distinct", "times", "are_kept"), [(99, 5, True), (99, 6, False), (100, 6, True)]
+)
+def test_equal_rows_are_no_copies_where_few_occur_often(n_distinct, times, are_kept):
+    group = np.tile(np.arange(n_distinct), times)
+    expected = group if are_kept else np.arange(len(group))
+    np.testing.assert_array_equal(copy_groups(group), expected)
