@@ -36,7 +36,13 @@ from sklearn_kd._utils.validation import validate_sample_weight
 
 
 def _ends_by_design(est):
-    """Return whether "auto" has chosen a schedule without early stopping."""
+    """Return whether no epoch more would help, as far as is known.
+
+    It is so where "auto" has chosen a schedule without early stopping, and where all targets are
+    constant, which any weights predict.
+    """
+    if not np.any(getattr(est, "target_scale_", 1.0)):
+        return True
     schedule = (getattr(est, name, None) for name in ("max_iter", "max_epochs", "scheduler"))
     is_chosen = est.early_stopping == "auto" and "auto" in schedule
     return is_chosen and est.validation_loss_curve_ is None

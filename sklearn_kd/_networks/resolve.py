@@ -5,7 +5,9 @@ from scipy.special import entr
 
 from sklearn_kd._utils.folds import random_rows
 from sklearn_kd._utils.groups import random_groups
-from sklearn_kd._utils.label_indicators import mean_label_entropy
+from sklearn_kd._utils.label_indicators import learns_labels, mean_label_entropy
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import EarlyStoppingWarning
 
 #: Rows of a minibatch under batch_size="auto".
 BATCH_SIZE = 128
@@ -68,6 +70,22 @@ def stops_early(est, soft, weights, validation, are_almost_hard=are_almost_hard)
     if soft is None or validation.has_rows or not 0 < est.alpha <= 1:
         return True
     return are_almost_hard(soft, weights)
+
+
+def warn_of_no_row_to_hold_out(est, n_epochs, of_classes):
+    """Warn that early stopping has no row to hold out.
+
+    ``of_classes`` says when this is so although X has two distinct rows, which is where rows have
+    one class each.
+    """
+    reason = "X has one distinct row"
+    if hasattr(est, "classes_") and not learns_labels(est):
+        reason += f", or {of_classes}"
+    warn_caller(
+        f"early_stopping={est.early_stopping!r} has no row to hold out ({reason}): training goes "
+        f"on for {n_epochs} epochs. Pass more rows, or set early_stopping=False.",
+        EarlyStoppingWarning,
+    )
 
 
 def resolve_scaling(est, data, fit_scaling, *, resume):

@@ -85,6 +85,7 @@ def warn_if_digits_are_lost(dtype, offset, spread, varies, name):
             "size, so most of their digits are lost: subtract a constant from them, or "
             "pass float64.",
             PrecisionWarning,
+            once=True,
         )
 
 

@@ -13,7 +13,11 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import r2_score
 
-from sklearn_kd.exceptions import PrecisionWarning, SoftTargetsAlignmentWarning
+from sklearn_kd.exceptions import (
+    EarlyStoppingWarning,
+    PrecisionWarning,
+    SoftTargetsAlignmentWarning,
+)
 from tests._helpers.estimators import fitted_names
 from tests._helpers.two_layer import assert_same_state, state_of
 
@@ -98,13 +102,24 @@ class RegressorContract:
     @pytest.mark.parametrize("value", [0.0, -3.5, 1e9, 1e-9, 1e290])
     def test_a_constant_target_is_predicted_exactly(self, options, value):
         X, _ = numbers(30)
-        model = self.regressor(**options).fit(X, np.full(30, value))
+        model = self.regressor(**options)
+        with warnings.catch_warnings():  # nothing to improve
+            warnings.simplefilter("error", ConvergenceWarning)
+            model.fit(X, np.full(30, value))
         assert_array_equal(model.predict(X), value)
         assert model.target_scale_ == 0
         both = np.c_[np.full(30, value), X[:, 0]]
         assert_array_equal(self.regressor(**options).fit(X, both).predict(X)[:, 0], value)
         single = self.regressor(**options, early_stopping=False).fit(X[:1], [value])
         assert_array_equal(single.predict(X), value)
+
+    def test_early_stopping_of_one_row_is_told_in_words_of_numbers(self):
+        X, y = numbers(1)
+        with pytest.warns(EarlyStoppingWarning) as caught:
+            self.regressor(early_stopping=True).fit(X, y)
+        (text,) = {str(each.message) for each in caught}
+        assert "(X has one distinct row): training goes on for" in text
+        assert "class" not in text
 
     @ALL_LOSSES
     def test_heavy_tails_are_learned(self, options):

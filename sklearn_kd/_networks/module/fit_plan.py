@@ -17,12 +17,11 @@ from sklearn_kd._networks.resolve import (
     resolve_scaling,
     sample_validation_rows,
     stops_early,
+    warn_of_no_row_to_hold_out,
 )
 from sklearn_kd._utils.device import resolve_device
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.scaling import mean_and_deviation
-from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import EarlyStoppingWarning
 
 #: Epochs under max_epochs="auto" in full batch, where an epoch is one step, and in minibatches.
 FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
@@ -184,12 +183,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
     if stops and not data.validation.has_rows:
         validation_mask = select_validation_rows(est, data, batch_size is None, seeds.validation)
         if validation_mask is None:
-            warn_caller(
-                f"early_stopping={est.early_stopping!r} has no row to hold out (X has one distinct "
-                f"row, or each class one row): training goes on for {n_epochs} epochs. Pass more "
-                "rows, or set early_stopping=False.",
-                EarlyStoppingWarning,
-            )
+            warn_of_no_row_to_hold_out(est, n_epochs, "each class one row")
     return ModuleFitPlan(
         est=est,
         n_epochs=1 if partial else n_epochs,

@@ -11,6 +11,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd._core.network import problem
+from sklearn_kd._networks.resolve import warn_of_no_row_to_hold_out
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_parameters
 from sklearn_kd._networks.two_layer.members import signs_of_columns, signs_of_inputs
@@ -18,7 +19,7 @@ from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import DivergenceError, EarlyStoppingWarning
+from sklearn_kd.exceptions import DivergenceError
 
 #: What to do where memory does not suffice.
 MEMORY_ADVICE = "set a smaller batch_size, width or n_init"
@@ -217,12 +218,7 @@ def check_held_out_rows(plan, soft):
             f"alpha={est.alpha} is above 1, where the loss has no least value, and early stopping "
             "has no row to hold out: set a finite radius, or pass more rows."
         )
-    warn_caller(
-        f"early_stopping={est.early_stopping!r} has no row to hold out (X has one distinct row, or "
-        f"each class one row in minibatches): training goes on for {plan.n_epochs} epochs. Pass "
-        "more rows, or set early_stopping=False.",
-        EarlyStoppingWarning,
-    )
+    warn_of_no_row_to_hold_out(est, plan.n_epochs, "each class one row in minibatches")
 
 
 def fit(est, rows, *, partial=False, resume=False, correction=None):
