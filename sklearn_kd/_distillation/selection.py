@@ -22,6 +22,7 @@ from sklearn_kd._distillation.training_set import (
     varies,
 )
 from sklearn_kd._distillation.transfer_set import TransferSet
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
@@ -195,7 +196,7 @@ class HeldOutTrial:
             with suppress(NotFiniteError):  # labels of other candidates may do better
                 return Losses(
                     task.losses_of_student(
-                        student, self.student, setting, self.held_out.X, self.y_encoded
+                        student, self.student, setting, own_copy(self.held_out.X), self.y_encoded
                     )
                 )
         worst = np.full(len(self.y_encoded), np.inf)

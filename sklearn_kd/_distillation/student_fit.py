@@ -15,6 +15,7 @@ from sklearn_kd._distillation.row_expansion import (
     switch_off_validation_split,
 )
 from sklearn_kd._utils.callbacks import begin_subtask
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.labels import apply_temperature, class_factors, mix_labels
 from sklearn_kd._utils.protocols import trains_jointly
@@ -122,6 +123,9 @@ class StudentTrainer:
         ``subtask`` is the `Subtask` of the callbacks that the fit belongs to, if any.
         """
         student, data = clone(self.spec.estimator), self._with_held_out_rows(training_set)
+        # other students are fitted on the same rows
+        own = {name: own_copy(getattr(data, name)) for name in ("X", "y", "soft_labels")}
+        data = data._replace(**own)
         if self.spec.mode == "expansion":
             return self._fit_expanded(student, data, subtask)
         if self.spec.mode == "targets":

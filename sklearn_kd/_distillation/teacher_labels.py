@@ -10,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._utils.callbacks import StageLines, begin_subtask
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.folds import distinct_row_folds
@@ -107,7 +108,7 @@ class TeacherLabels:
 
     def predict_labels(self, X):
         """Return labels by the fitted teacher of rows it was not fitted on."""
-        return self.task.predict_labels(self.teacher, X, self.calibration)
+        return self.task.predict_labels(self.teacher, own_copy(X), self.calibration)
 
     def predict_transfer_labels(self, X, origin):
         """Return labels of transfer rows, by teachers that have not seen their origin.
@@ -201,7 +202,8 @@ def _fit_teacher(spec, rows, subtask):
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
             warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
         if not is_fixed:
-            teacher = fit_on_labels(teacher, rows.X, rows.y, rows.params["teacher"])
+            X, y = own_copy(rows.X), own_copy(rows.y)
+            teacher = fit_on_labels(teacher, X, y, rows.params["teacher"])
     return teacher, has_oob
 
 
@@ -222,7 +224,7 @@ def _in_sample_labels(spec, rows, fitted):
     source, who = (
         ("frozen", "the frozen teacher") if spec.is_frozen else ("in-sample", "the teacher")
     )
-    values, are_labels = fitted.task.predictions(fitted.teacher, rows.X)
+    values, are_labels = fitted.task.predictions(fitted.teacher, own_copy(rows.X))
     fitted.task.warn_if_missing(values, who)
     labels, calibration = fitted.as_labels(values, are_labels)
     if spec.checks_memorization and not spec.is_frozen:
@@ -246,7 +248,7 @@ def _out_of_sample_labels(spec, rows, fitted):
         is_out_of_sample |= is_tested
     if calibration is None and task.needs_calibration(teacher):
         # nothing was cross-fitted: other rows are labeled by a calibration on the training rows
-        _, calibration = fitted.as_labels(*task.predictions(teacher, rows.X))
+        _, calibration = fitted.as_labels(*task.predictions(teacher, own_copy(rows.X)))
     labels = TeacherLabels(values, task, source, teacher, calibration, fold_teachers)
     if spec.calibrate:
         labels = labels.with_calibration(fitted.y_encoded, fitted.weight, is_out_of_sample)

@@ -10,6 +10,18 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
 
+def own_copy(rows):
+    """Return a copy of rows or targets for an estimator, which may write into it.
+
+    Containers that cannot be written to are returned as they are.
+    """
+    if isinstance(rows, np.ndarray):
+        return rows.copy(order="K")
+    if isinstance(rows, list) or sp.issparse(rows) or hasattr(rows, "iloc"):
+        return rows.copy()
+    return rows
+
+
 def warn_if_sliceable(rows, n_samples, name):
     """Warn if a search would take other rows for metadata of the rows that it slices."""
     if rows is not None and num_samples(rows) == n_samples:

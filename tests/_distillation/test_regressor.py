@@ -374,6 +374,52 @@ class TestWeights:
         assert not (labels[:, :1] == y.reshape(60, 3)).any()
 
 
+class Scribbler(Ridge):
+    """Writes into the rows and targets that it is given."""
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(np.array(X), np.array(y), sample_weight)
+        scribble(X)
+        y *= 2
+        return self
+
+    def predict(self, X):
+        values = super().predict(np.array(X))
+        scribble(X)
+        return values
+
+
+def scribble(X):
+    if hasattr(X, "iloc"):
+        X.iloc[:, :] = 7.0
+    else:
+        X[:] = 7.0
+
+
+class TestEstimatorsThatWriteIntoRows:
+    @pytest.mark.parametrize("is_frame", [False, True])
+    @pytest.mark.parametrize("cv", ["auto", "in-sample", 3])
+    @pytest.mark.parametrize("alpha", ["auto", 0.5])
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.InSampleLabelsWarning")
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+    def test_the_results_are_those_of_others(self, alpha, cv, is_frame):
+        X, y = data(150)
+        X = pd.DataFrame(X) if is_frame else X
+        kept, more = X.copy(), X[:40] + 0.1
+        model = DistilledRegressor(Ridge(), Ridge(), **{**FIXED, "alpha": alpha, "cv": cv})
+        expected = clone(model).fit(X, y, X_unlabeled=more)
+        found = clone(model).set_params(teacher=Scribbler(), student=Scribbler())
+        target = y.copy()
+        found.fit(X, y, X_unlabeled=more)
+        assert_array_equal(X, kept)
+        assert_array_equal(more, kept[:40] + 0.1)
+        assert_array_equal(y, target)
+        assert_allclose(found.student_.coef_, expected.student_.coef_, rtol=1e-12)
+        assert_allclose(found.teacher_.coef_, expected.teacher_.coef_, rtol=1e-12)
+        if alpha == "auto":
+            assert_allclose(found.candidates_["loss"], expected.candidates_["loss"], rtol=1e-10)
+
+
 class TestChoice:
     def test_targets_alone_are_among_the_candidates(self):
         X, y = data(400)
