@@ -87,6 +87,10 @@ def _hash_rows(X):
         return np.arange(len(X))
     if X.dtype.kind in "biuf" and X.ndim == 2:
         return _row_hashes(X.astype(np.float64) + 0.0)  # turns -0.0 into 0.0
+    if X.ndim == 1 and all(isinstance(text, str) for text in X):
+        import pandas as pd
+
+        return _hash_rows(pd.Series(X, dtype=object))
     return np.arange(len(X))
 
 

@@ -44,6 +44,16 @@ def test_numbers_of_rows_are_those_of_the_same_rows_in_a_frame(dtype):
     np.testing.assert_array_equal(group_rows(pd.DataFrame(X)), group)
 
 
+def test_texts_are_compared_in_any_container():
+    texts = ["a b", "b", "a b", "c", "b"]
+    made = [texts, tuple(texts), np.array(texts), np.array(texts, dtype=object), pd.Series(texts)]
+    for rows in (*made, pd.Series(texts, dtype="category")):
+        group = group_rows(rows)
+        assert group[0] == group[2]
+        assert group[1] == group[4]
+        assert len(set(group)) == 3
+
+
 @pytest.mark.parametrize(
     ("n_distinct", "times", "are_kept"), [(99, 3, True), (99, 4, False), (100, 4, True)]
 )
