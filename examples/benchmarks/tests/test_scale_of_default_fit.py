@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 
 @pytest.fixture
@@ -15,17 +15,26 @@ def scale(monkeypatch):
     module = importlib.import_module("scale_of_default_fit")
     monkeypatch.setattr(module, "N_TEST_ROWS", 100)
     monkeypatch.setattr(module, "N_ROWS_OF_CLASSES", 60)
-    short = functools.partial(HistGradientBoostingClassifier, max_iter=3)
-    monkeypatch.setattr(module, "HistGradientBoostingClassifier", short)
+    for kind in (HistGradientBoostingClassifier, HistGradientBoostingRegressor):
+        monkeypatch.setattr(module, kind.__name__, functools.partial(kind, max_iter=3))
     yield module
     for name in ("scale_of_default_fit", "_tables", "_runs"):
         sys.modules.pop(name, None)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "sizes"), [("fit", [150]), ("rows", [50, 100]), ("classes", [3])])
-def test_each_size_has_a_line(scale, what, sizes, capsys):
-    scale.main(["--threads", "1", what, *map(str, sizes)])
+@pytest.mark.parametrize(
+    ("what", "sizes", "options"),
+    [
+        ("fit", [150], []),
+        ("fit", [100, 150], ["--kinds", "regressor", "--columns", "6"]),
+        ("columns", [8], ["--kinds", "regressor", "--rows", "120", "--teacher", "kernel"]),
+        ("rows", [50, 100], []),
+        ("classes", [3], []),
+    ],
+)
+def test_each_size_has_a_line(scale, what, sizes, options, capsys):
+    scale.main(["--threads", "1", what, *map(str, sizes), *options])
     header, rule, *lines = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("|")
     ]
