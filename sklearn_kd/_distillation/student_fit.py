@@ -244,7 +244,7 @@ class StudentTrainer:
         validation = training_sets[0].validation
         student, preprocessing = clone(self.spec.estimator), None
         if isinstance(student, Pipeline) and len(student.steps) > 1:
-            preprocessing, X = fit_preprocessing(student, X, y, params)
+            preprocessing, X = fit_preprocessing(student, own_copy(X), own_copy(y), params)
             validation = transform_validation(preprocessing, validation)
         template, networks, targets, encoded = last_step(student), [], [], None
         # all candidates share a seed, so that they differ in their labels alone

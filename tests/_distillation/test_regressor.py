@@ -419,6 +419,22 @@ class TestEstimatorsThatWriteIntoRows:
         if alpha == "auto":
             assert_allclose(found.candidates_["loss"], expected.candidates_["loss"], rtol=1e-10)
 
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+    def test_steps_in_front_of_networks_that_train_jointly(self):
+        X, y = data(150)
+        kept = X.copy()
+
+        def fitted(*, copy):
+            scaler = StandardScaler(copy=copy)
+            student = make_pipeline(scaler, TwoLayerPGDRegressor(8, max_iter=20, n_init=1))
+            model = DistilledRegressor(make_pipeline(scaler, Ridge()), student, random_state=0)
+            return model.fit(X, y, sample_weight=np.ones(len(y)))
+
+        expected, found = fitted(copy=True), fitted(copy=False)
+        assert_array_equal(X, kept)
+        assert_array_equal(found.candidates_["loss"], expected.candidates_["loss"])
+        assert_array_equal(found.predict(X.copy()), expected.predict(X))
+
 
 class TestChoice:
     def test_targets_alone_are_among_the_candidates(self):
