@@ -61,8 +61,9 @@ def check_calibration(spec, rows):
     if not folds and (rows.folds is not None or rows.groups is not None):
         raise ValueError(
             "the calibration of quantiles fits teacher and student without each of the folds of "
-            "cv, or of groups, and the other folds label their training rows, of which none is "
-            "left: give at least three folds or groups."
+            "cv, or of groups, on rows that the other folds must label, and none can: give at "
+            "least three folds or groups, and shuffle folds of rows that are sorted by y, since "
+            "no fold is used whose training targets are all equal."
         )
     _check_rows_of_teacher(spec, rows)
     tested = np.concatenate([test for _, test in folds]) if folds else np.arange(len(rows))

@@ -545,6 +545,9 @@ def test_folds_that_leave_none_to_label_the_others():
             distilled(NeverFitted(), cv=cv).fit(X, y)
     with pytest.raises(ValueError, match="at least three folds or groups"):
         distilled(NeverFitted()).fit(X, y, groups=np.arange(60) // 30)
+    # each of these folds has one target, so that each fit on a single one is of equal targets
+    with pytest.raises(ValueError, match="shuffle folds of rows that are sorted by y"):
+        distilled(NeverFitted(), cv=3).fit(X, np.arange(60) // 20)
     # the median alone is not calibrated
     assert distilled(quantiles=(0.5,), cv=2).fit(X, y).quantile_shift_.tolist() == [0]
 
