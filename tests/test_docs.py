@@ -42,9 +42,11 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
     df = df.assign(region=rng.choice(["north", "south"], 400), plan=rng.choice([1, 2], 400))
     is_flipped = rng.random(400) < 0.1
     y = np.asarray((df.x0 * df.x1 > 0) ^ (df.region == "north") ^ is_flipped).astype(int)
+    price = np.exp(df.x0 + (df.region == "north") + rng.normal(scale=0.2, size=400))
     df.loc[::3, "region"] = None
     X = df.filter(like="x").to_numpy()
-    namespace = {"__name__": "__docs__", "X": X, "y": y, "df": df, "teacher": GaussianNB()}
+    namespace = {"__name__": "__docs__", "X": X, "y": y, "df": df, "price": price}
+    namespace["teacher"] = GaussianNB()
     for block in blocks:
         line = text[: block.start(1)].count("\n")
         code = "\n" * line + block[1]  # tracebacks show the line of the document
