@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from sklearn_kd._distillation.regression import predicted_quantile
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.quantile_levels import LEVEL_TOLERANCE, furthest_level, rows_needed
 from sklearn_kd._utils.responses import as_numbers
 from sklearn_kd._utils.sklearn_compat import routing_enabled
@@ -182,7 +183,8 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
         fitted = []
         for level, regressor in self._named().items():
             own = routed[level]["fit"] if routed else _taken(regressor, params, level)
-            fitted.append(clone(regressor).fit(X, y, **own))
+            # others are fitted on the same rows, into which a regressor may write
+            fitted.append(clone(regressor).fit(own_copy(X), own_copy(y), **own))
         self.regressors_ = fitted
         return self
 
@@ -193,7 +195,7 @@ class LevelRegressors(RegressorMixin, BaseEstimator):
         for k in positions:
             regressor = self.regressors_[k]
             name = f"the teacher {type(last_step(regressor)).__name__}"
-            columns.append(as_numbers(regressor.predict(X), X, 1, name))
+            columns.append(as_numbers(regressor.predict(own_copy(X)), X, 1, name))
         return np.concatenate(columns, axis=1)
 
     def predict(self, X):

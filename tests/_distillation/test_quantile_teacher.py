@@ -1,6 +1,7 @@
 """Teachers of quantiles of three kinds, in pipelines, frozen and in a dict."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
@@ -136,6 +137,26 @@ def test_a_regressor_for_each_level():
     assert_array_equal(fitted.predict(X), expected[1])
     assert not hasattr(given[0.1], "estimators_")
     assert predict_quantiles(fitted, X, LEVELS[2:]).shape == (60, 1)
+
+
+@pytest.mark.parametrize("is_frame", [False, True])
+def test_regressors_that_write_into_the_rows_do_not_change_those_of_others(is_frame):
+    X, y = rows()
+    X = 3.0 * X + 5.0
+    X = pd.DataFrame(X) if is_frame else X
+    kept = X.copy()
+
+    def fitted(*, copy):
+        scaled = {q: make_pipeline(StandardScaler(copy=copy), each) for q, each in lines.items()}
+        return as_quantile_teacher(scaled, LEVELS).fit(X, y)
+
+    lines = {q: QuantileRegressor(quantile=q, alpha=0) for q in LEVELS.tolist()}
+    found, expected = fitted(copy=False), fitted(copy=True)
+    for levels in (LEVELS, LEVELS[2:]):
+        assert_array_equal(
+            predict_quantiles(found, X, levels), predict_quantiles(expected, X, levels)
+        )
+    assert_array_equal(X, kept)
 
 
 def test_parameters_of_the_regressors():
