@@ -1,9 +1,7 @@
 """Calibrate the quantiles of a student on predictions by students that have not seen the rows."""
 
 import math
-from bisect import bisect_left
 from dataclasses import replace
-from numbers import Integral
 
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
@@ -16,13 +14,9 @@ from sklearn_kd._distillation.teacher_labels import (
     fewest_rows_of_a_fit,
     rows_needed_by_teacher,
 )
-from sklearn_kd._distillation.training_set import (
-    LabeledTrainingData,
-    StudentTrainingSet,
-    TrainingRows,
-)
+from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
-from sklearn_kd._utils.folds import grouped_folds, split_rows
+from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 
@@ -78,21 +72,12 @@ def _check_rows_of_teacher(spec, rows):
     n_distinct, fewest = len(np.unique(rows.distinct_row)), _fewest_rows_of_all_fits(spec, rows)
     if fewest >= n_needed:
         return
-    if rows.groups is None and (spec.cv is None or isinstance(spec.cv, str | Integral)):
-        numbers = range(n_distinct + 1, n_distinct + 100 * n_needed)
-        found = bisect_left(
-            numbers,
-            n_needed,
-            key=lambda n_rows: _fewest_rows_of_all_fits(spec, _any_rows(spec, rows, n_rows)),
-        )
-        enough = f"{numbers[found]}"
-    else:  # other folds have the shares of the rows that they have here
-        enough = f"about {math.ceil(n_distinct * n_needed / fewest)}"
+    enough = math.ceil(n_distinct * n_needed / fewest)  # folds of more rows have similar shares
     name = type(last_step(spec.teacher)).__name__
     raise ValueError(
         f"quantiles={spec.task.levels.tolist()} need at least {n_needed} distinct rows in each fit "
         f"of the teacher {name}, and the smallest of those that cross-fit and calibrate has "
-        f"{fewest} of the {n_distinct} distinct rows (n_samples={len(rows)}): fit {enough} "
+        f"{fewest} of the {n_distinct} distinct rows (n_samples={len(rows)}): fit about {enough} "
         "distinct rows or more, ask for levels nearer to 1/2, or pass another teacher of quantiles."
     )
 
@@ -102,16 +87,6 @@ def _fewest_rows_of_all_fits(spec, rows):
     folds = [] if len(spec.task.levels) == 1 else calibration_folds(spec, rows)
     parts = [rows, *(rows.take(train) for train, _ in folds)]
     return min(fewest_rows_of_a_fit(spec, part) for part in parts)
-
-
-def _any_rows(spec, rows, n_rows):
-    """Return this many distinct rows in folds like those of other rows."""
-    X, y = np.arange(float(n_rows))[:, None], np.zeros(n_rows)
-    folds = rows.folds
-    if folds is not None:
-        folds = split_rows(spec.cv, X, y, {}, is_classifier=False)
-    given = None if rows.given is None else X
-    return TrainingRows(X, y, None, given, {}, folds)
 
 
 def calibrated_shift(student, data, setting, transfer):

@@ -337,9 +337,9 @@ def compare(trials, measure, settings):
 def select_best(trials, settings):
     """Select the soft labels of the least loss, or hard labels where these are better by enough.
 
-    Hard labels that are better by enough than a setting in a measure are so, too, than settings
-    that are worse than it in this measure, whose differences may only be less certain. Temperatures
-    other than 1 are selected where they are better by enough than the best one at 1.
+    A setting that is worse in a measure than one that hard labels beat by enough is not selected
+    either, since its difference may only be less certain. Temperatures other than 1 are selected
+    where they are better by enough than the best one at 1.
 
     Parameters
     ----------

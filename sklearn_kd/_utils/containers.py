@@ -13,7 +13,7 @@ from sklearn_kd.exceptions import TransferRowsWarning
 def own_copy(rows):
     """Return a copy of rows or targets for an estimator, which may write into it.
 
-    Containers that cannot be written to are returned as they are.
+    Containers of other libraries, into which no estimator writes, are returned as they are.
     """
     if isinstance(rows, np.ndarray):
         return rows.copy(order="K")

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn_kd._utils.containers import as_pandas, is_dataframe, is_series
 
 #: Fewer distinct rows than this, with more copies than this on average, are combinations of
-#: categories. With copies in the same fold, students of up to 48 of them in 600 rows had a log loss
+#: categories. With copies in the same fold, students of up to 44 of them in 600 rows had a log loss
 #: up to .22 higher, and those of 108 and more the same within .01 (docs/results.md).
 FEW_DISTINCT_ROWS, MANY_COPIES = 100, 3
 
