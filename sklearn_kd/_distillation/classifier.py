@@ -71,7 +71,8 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         - "auto": the teacher's own leave-one-out (``loo_proba_``) or out-of-bag labels, if it has
           them. Out-of-bag scoring is switched on in the clone of a teacher that bootstraps. Rows
           that were never out of bag, and all rows of other teachers, are cross-fitted on five
-          shuffled stratified folds, copies of a row in the same one.
+          shuffled stratified folds, copies of a row in the same one unless few distinct rows occur
+          often.
         - None or an int, a splitter, an iterable of splits: cross-fitting on these folds, as in
           :func:`sklearn.model_selection.check_cv`. A row that is tested twice gets the mean of its
           labels. A row that no fold tests keeps its hard label, and a warning is given if those

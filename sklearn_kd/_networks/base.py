@@ -36,9 +36,9 @@ from sklearn_kd._utils.validation import validate_sample_weight
 
 
 def _ends_by_design(est):
-    """Return whether no epoch more would help, as far as is known.
+    """Return whether more epochs are not expected to help.
 
-    It is so where "auto" has chosen a schedule without early stopping, and where all targets are
+    This is so where "auto" has chosen a schedule without early stopping, and where all targets are
     constant, which any weights predict.
     """
     if not np.any(getattr(est, "target_scale_", 1.0)):

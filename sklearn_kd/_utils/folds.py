@@ -159,7 +159,7 @@ def distinct_row_folds(group, y_encoded, weights, n_splits, seed):
     for k, (_, test) in enumerate(folds):
         fold[test] = k
     for k in range(len(folds)):
-        # a class may have rows of other classes' strata alone
+        # a class that has the most weight in no distinct row has no stratum to divide
         trained = np.unique(y_encoded[fold[group] != k])
         is_lost = (fold[group] == k) & ~np.isin(y_encoded, trained)
         fold[group[is_lost]] = -1
