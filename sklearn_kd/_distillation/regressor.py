@@ -100,8 +100,8 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         The first two may be the last step of a pipeline. None predicts a number for each target.
         See Notes.
     n_jobs : int, default=None
-        Number of parallel fits in cross-fitting, and in the comparison of students. ``n_jobs`` of
-        the teacher and of the student act inside each fit.
+        Number of parallel fits in cross-fitting, in the comparison of students, and in the
+        calibration of quantiles. ``n_jobs`` of the teacher and of the student act inside each fit.
     <random_state>
     <verbose>
 

@@ -319,6 +319,21 @@ def test_weights_are_copies():
     assert_allclose(scaled.quantile_shift_, weighted.quantile_shift_, rtol=1e-9)
 
 
+@pytest.mark.parametrize("student", [None, LinearRegression()], ids=["network", "lines"])
+def test_weights_are_copies_for_teachers_too(student):
+    X, y = fans(60)
+    counts = np.random.RandomState(0).randint(0, 4, size=60)
+    # the first copies are in the order of the rows
+    index = np.repeat(np.arange(60), np.minimum(counts, 2))
+    index = np.append(index, np.flatnonzero(counts == 3))
+    alpha = 0.5 if student is None else 1.0
+    model = distilled(KernelTeacherRegressor(ridge=0.3, encoder=None), student, alpha=alpha)
+    weighted = clone(model).fit(X, y, sample_weight=counts)
+    repeated = clone(model).fit(X[index], y[index])
+    assert_allclose(repeated.quantile_shift_, weighted.quantile_shift_, rtol=1e-7)
+    assert_allclose(repeated.predict_quantiles(X), weighted.predict_quantiles(X), rtol=1e-7)
+
+
 def test_folds_keep_copies_together_and_depend_on_rows_alone():
     X, y = fans(50)
     index = np.random.RandomState(1).permutation(np.repeat(np.arange(50), 3))
