@@ -276,8 +276,8 @@ def should_distill(  # noqa: PLR0913
     gained, and 8 of the 15 "undecided" ones, which were all networks. These decisions were made
     without ``gain``. For calibrated labels the correlations were 0.94 and 0.62. Gains in accuracy
     are mostly within their noise, and so are decisions by accuracy. Of 48 pairs of regressors the
-    rank correlation of ``gain`` with the measured gain was 0.78. It was about twice the measured
-    one, and 25 of the 29 pairs with "yes" and 6 of the 19 "undecided" ones gained.
+    rank correlation of ``gain`` with the measured gain was 0.78, and ``gain`` was about twice as
+    large. Of the 29 pairs with "yes" 25 gained, and 6 of the 19 "undecided" ones.
 
     The ``gain`` is measured on students that are fitted as a
     :class:`~sklearn_kd.DistilledClassifier` with this ``alpha``, ``temperature=1`` and

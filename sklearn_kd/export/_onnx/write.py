@@ -300,8 +300,8 @@ def _answers(session, inputs, size, shape):
             if len(each) != n_asked:
                 raise ExportError(
                     f"the graph has {len(each)} rows of the output {name!r} for {n_asked} rows: "
-                    "skl2onnx does not convert this model of several targets, as a "
-                    "BaggingRegressor. Write a model for each target."
+                    "skl2onnx does not convert this model of several targets (a BaggingRegressor "
+                    "is such a model): write a model for each target."
                 )
         if len(shape) > 1:
             parts = [each.reshape(len(each), shape[0], -1) for each in parts]
