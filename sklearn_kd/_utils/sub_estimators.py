@@ -11,6 +11,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_objec
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_kd._utils.base import python_number
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.protocols import Distiller
 from sklearn_kd._utils.sklearn_compat import VisualBlock, num_samples, routing_enabled
 from sklearn_kd._utils.warnings import warn_caller
@@ -454,7 +455,8 @@ def transform_validation(head, validation):
     """Return validation rows as fitted steps before the last one transform them."""
     if "X_val" not in validation:
         return validation
-    return {**validation, "X_val": head.transform(validation["X_val"])}
+    # other fits have the same validation rows, into which a step may write
+    return {**validation, "X_val": head.transform(own_copy(validation["X_val"]))}
 
 
 def fit_preprocessing(student, X, y, params):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_friedman1
@@ -433,6 +434,28 @@ class TestEstimatorsThatWriteIntoRows:
         expected, found = fitted(copy=True), fitted(copy=False)
         assert_array_equal(X, kept)
         assert_array_equal(found.candidates_["loss"], expected.candidates_["loss"])
+        assert_array_equal(found.predict(X.copy()), expected.predict(X))
+
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+    @pytest.mark.parametrize("alpha", ["auto", 0.5])
+    def test_validation_rows(self, alpha):
+        X, y = data(200)
+        (X, X_val), (y, y_val) = (np.split(each, [150]) for each in (3 * X + 5, y))
+        kept = X_val.copy()
+        network = TwoLayerPGDRegressor(8, max_iter=20, n_init=1, early_stopping=True)
+
+        def fitted(*, copy):
+            student = make_pipeline(
+                StandardScaler(copy=copy),
+                network.set_fit_request(X_val=True, y_val=True),
+                transform_input=["X_val"],
+            )
+            model = DistilledRegressor(Ridge(), student, **{**FIXED, "alpha": alpha})
+            return model.fit(X, y, X_val=X_val, y_val=y_val)
+
+        with config_context(enable_metadata_routing=True):
+            expected, found = fitted(copy=True), fitted(copy=False)
+        assert_array_equal(X_val, kept)
         assert_array_equal(found.predict(X.copy()), expected.predict(X))
 
 
