@@ -7,6 +7,7 @@ prediction of a teacher or a student that is not known to be one of this package
 import numpy as np
 import scipy.sparse as sp
 
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.sklearn_compat import num_samples
 from sklearn_kd._utils.sub_estimators import last_step
@@ -350,5 +351,6 @@ def model_probabilities(model, X, classes, *, name=None):
     """
     known = np.asarray(getattr(model, "classes_", classes))
     name = name or type(last_step(model)).__name__
-    proba = as_proba(model.predict_proba(X), X, known, name, np.float64)
+    # other models predict the same rows, into which a step may write
+    proba = as_proba(model.predict_proba(own_copy(X)), X, known, name, np.float64)
     return align_columns(proba, known, classes)

@@ -12,6 +12,7 @@ from sklearn_kd._utils.calibration import (
     fit_decision_value_calibration,
     fit_teacher_temperature,
 )
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.labels import align_columns, encode_labels, merge_classes
 from sklearn_kd._utils.losses import log_losses
 from sklearn_kd._utils.responses import as_labels, model_probabilities
@@ -97,12 +98,12 @@ class ClassLosses:
         known = merge_classes(self.classes, model) if hasattr(model, "classes_") else self.classes
         is_wrong, values, is_proba = (), (None, None), True
         if self.decide_by == "accuracy":
-            labels = [as_labels(model.predict(part), part, known, name) for part in parts]
+            labels = [as_labels(model.predict(own_copy(part)), part, known, name) for part in parts]
             is_wrong = tuple(
                 label != self.y[part] for label, part in zip(labels, rows, strict=True)
             )
         if role == "teacher":
-            predictions = [teacher_predictions(model, part, known) for part in parts]
+            predictions = [teacher_predictions(model, own_copy(part), known) for part in parts]
             values, is_proba = tuple(each for each, _ in predictions), predictions[0][1]
         elif hasattr(model, "predict_proba"):
             name = f"the student {name}"

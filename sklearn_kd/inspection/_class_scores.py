@@ -9,6 +9,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.responses import as_labels, model_probabilities
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd.metrics import agreement_score, expected_calibration_error, fidelity_score
@@ -55,7 +56,9 @@ class ClassScorer:
         # a distilled model may know more than y has
         classes = np.union1d(self.classes, models["distilled"].classes_)
         labels = {
-            name: as_labels(model.predict(data.X), data.X, classes, type(last_step(model)).__name__)
+            name: as_labels(
+                model.predict(own_copy(data.X)), data.X, classes, type(last_step(model)).__name__
+            )
             for name, model in models.items()
         }
         proba = {

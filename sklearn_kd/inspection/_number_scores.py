@@ -9,6 +9,7 @@ from sklearn.metrics import (
 )
 
 from sklearn_kd._distillation.quantile_teacher import predict_quantiles
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd.inspection._predicted_numbers import predicted_numbers
 
@@ -70,8 +71,9 @@ class NumberScorer:
         if self.levels is None:
             return {}
         others = {name: model for name, model in models.items() if name != "teacher"}
-        found = {name: model.predict_quantiles(data.X) for name, model in others.items()}
-        return {"teacher": predict_quantiles(models["teacher"], data.X, self.levels), **found}
+        found = {name: model.predict_quantiles(own_copy(data.X)) for name, model in others.items()}
+        of_teacher = predict_quantiles(models["teacher"], own_copy(data.X), self.levels)
+        return {"teacher": of_teacher, **found}
 
     def _quantile_scores(self, data, quantiles):
         if quantiles is None:
@@ -92,7 +94,7 @@ class NumberScorer:
 
 def median_of_teacher(teacher, X):
     """Return the median that a fitted teacher of quantiles predicts."""
-    return predict_quantiles(teacher, X, np.array([0.5]))[:, 0]
+    return predict_quantiles(teacher, own_copy(X), np.array([0.5]))[:, 0]
 
 
 def r2(y, predicted, weight):

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.responses import model_probabilities
 from sklearn_kd._utils.sklearn_compat import num_samples
@@ -67,8 +68,8 @@ def pair_numbers(estimator, X):
     """Return what the teacher and the student of a distilled regressor predict."""
     shape = (num_samples(X),)
     if hasattr(estimator, "quantiles_"):  # the prediction is the median
-        return median_of_teacher(estimator.teacher_, X), estimator.predict(X)
-    n_targets = np.shape(estimator.predict(X))[1:]
+        return median_of_teacher(estimator.teacher_, X), estimator.predict(own_copy(X))
+    n_targets = np.shape(estimator.predict(own_copy(X)))[1:]
     if n_targets > (1,):
         raise ValueError(
             f"the estimator predicts {n_targets[0]} targets, and the display shows one: pass the "

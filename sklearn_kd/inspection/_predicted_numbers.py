@@ -1,5 +1,6 @@
 """Numbers that a fitted regressor predicts, in the shape of the targets."""
 
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.responses import as_numbers
 
 
@@ -17,4 +18,5 @@ def predicted_numbers(model, X, shape, name):
         How error messages call the model.
     """
     n_targets = shape[1] if len(shape) > 1 else 1
-    return as_numbers(model.predict(X), X, n_targets, name).reshape(shape)
+    # other models predict the same rows, into which a step may write
+    return as_numbers(model.predict(own_copy(X)), X, n_targets, name).reshape(shape)

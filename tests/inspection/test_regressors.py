@@ -17,7 +17,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, QuantileRegressor, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor, Ridge
 from sklearn.metrics import (
     mean_absolute_error,
     mean_pinball_loss,
@@ -155,6 +155,43 @@ def test_lines_are_those_of_plain_fits(n_targets, weighted):
     error = (hard.predict(X[test]) - y[test]).reshape(len(test), -1)
     expected = np.average(np.abs(error).mean(axis=1), weights=held_out)
     assert_allclose(line_of(frame, "hard", fold, seed)["mae"], expected)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "quantiles", "classes"])
+def test_models_that_write_into_the_rows_do_not_change_the_scores_of_others(kind):
+    X, y = table(60)
+    X = 3 * X + 5
+    kept = X.copy()
+
+    def measured(*, copy):
+        def scaled(model):
+            return make_pipeline(StandardScaler(copy=copy), model)
+
+        teacher, student = scaled(Ridge()), scaled(LinearRegression())
+        own = distiller(cv=2)
+        if kind == "quantiles":
+            levels = (0.25, 0.5, 0.75)
+            teacher = {q: scaled(QuantileRegressor(quantile=q, alpha=0)) for q in levels}
+            student = scaled(TwoLayerPGDRegressor(4, max_iter=5, early_stopping=False))
+            own = distiller(quantiles=levels)
+        if kind == "classes":
+            teacher, student = scaled(LogisticRegression()), scaled(LogisticRegression(C=0.1))
+            own = DistilledClassifier(**FIXED)
+        target = y > np.median(y) if kind == "classes" else y
+        report = quick(teacher, student, X, target, distiller=own, random_state=0)
+        found = [report.frame.drop(columns=[*SPEED, "bytes"])]
+        if kind != "quantiles":
+            found.append(should_distill(teacher, student, X, target, random_state=0).recoverable)
+        model = clone(own).set_params(teacher=teacher, student=student, random_state=0)
+        model.fit(X, target)
+        display = FidelityDisplay.from_estimator(model, X, ax=figure.Figure().subplots())
+        return [*found, display.frame]
+
+    expected, found = measured(copy=True), measured(copy=False)
+    assert_array_equal(X, kept)
+    for ours, plain in ((found[0], expected[0]), (found[-1], expected[-1])):
+        assert_frame_equal(ours, plain)
+    assert found[1:-1] == expected[1:-1]
 
 
 def test_a_number_of_folds_is_shuffled_and_reproducible():
