@@ -95,8 +95,9 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
 
     Notes
     -----
-    Targets are standardized by their weighted mean and deviation. So a shift or a scale of y
-    changes only the units of the results. A constant target is predicted as it is.
+    Targets are standardized by their weighted mean and standard deviation. So a shift or a scale of
+    y changes only the units of the results. A constant target is predicted as it is. Errors are
+    squared, so that a single target far from the others can decide a fit.
 
     Equal rows are merged, adding their weights and averaging their targets. So leave-one-out leaves
     out a distinct row, and a weight of k equals k copies. Values, intervals and the choice of the
