@@ -41,14 +41,14 @@ def paired_levels(levels):
     return pairs, single
 
 
-def check_calibration_rows(levels, n_distinct, n_samples):
+def check_calibration_rows(levels, n_observations, n_samples):
     """Raise ValueError for fewer rows than the shift of these levels needs.
 
     Parameters
     ----------
     levels : ndarray of shape (n_levels,)
-    n_distinct : int
-        Distinct rows among those that calibrate.
+    n_observations : int
+        Rows that calibrate, without copies.
     n_samples : int
         Training rows, for the message.
     """
@@ -57,15 +57,15 @@ def check_calibration_rows(levels, n_distinct, n_samples):
     coverages += [max(levels[k], 1 - levels[k]) for k in single]
     coverage = max(coverages, default=0.0)
     n_needed = rows_needed(coverage)
-    if n_distinct < n_needed:
+    if n_observations < n_needed:
         raise ValueError(
             f"quantiles={levels.tolist()} have a coverage of up to {coverage:g}, whose calibration "
-            f"needs at least {n_needed} distinct rows, and there are {n_distinct} "
+            f"needs at least {n_needed} rows, not counting copies, and there are {n_observations} "
             f"(n_samples={n_samples}): ask for levels nearer to 1/2, or fit more rows."
         )
 
 
-def conformal_shift(quantiles, y, weight, levels, n_distinct):
+def conformal_shift(quantiles, y, weight, levels, n_observations):
     """Return what is to be added to the quantiles of new rows.
 
     Parameters
@@ -78,9 +78,9 @@ def conformal_shift(quantiles, y, weight, levels, n_distinct):
         Their weights. Positive.
     levels : ndarray of shape (n_levels,)
         Ascending.
-    n_distinct : int
-        Distinct rows among them, of whose mean weight the new row is. So a weight of k equals k
-        copies.
+    n_observations : int
+        Number of them without copies. The new row has the mean weight of these, so that a weight of
+        k equals k copies.
 
     Returns
     -------
@@ -92,17 +92,17 @@ def conformal_shift(quantiles, y, weight, levels, n_distinct):
     pairs, single = paired_levels(levels)
     for low, high in pairs:
         scores = np.maximum(quantiles[:, low] - y, y - quantiles[:, high])
-        amount = _quantile(scores, weight, levels[high] - levels[low], n_distinct)
+        amount = _quantile(scores, weight, levels[high] - levels[low], n_observations)
         shift[low], shift[high] = 0.0 - amount, amount
     for k in single:
         sign = 1.0 if levels[k] > 0.5 else -1.0
         scores = sign * (y - quantiles[:, k])
         coverage = max(levels[k], 1 - levels[k])
-        shift[k] = sign * _quantile(scores, weight, coverage, n_distinct)
+        shift[k] = sign * _quantile(scores, weight, coverage, n_observations)
     return shift
 
 
-def _quantile(scores, weight, coverage, n_distinct):
+def _quantile(scores, weight, coverage, n_observations):
     """Return the least score up to which the weights have a share of the coverage.
 
     With weights of one this is the ceil((n + 1) coverage)-th smallest of n scores: the new row is
@@ -110,5 +110,5 @@ def _quantile(scores, weight, coverage, n_distinct):
     """
     order = np.argsort(scores, kind="stable")
     share = np.cumsum(weight[order]) / weight.sum()
-    wanted = coverage * (1 + 1 / n_distinct) * (1 - COUNT_TOLERANCE)
+    wanted = coverage * (1 + 1 / n_observations) * (1 - COUNT_TOLERANCE)
     return scores[order[min(np.searchsorted(share, wanted), len(scores) - 1)]]

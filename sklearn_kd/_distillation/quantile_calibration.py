@@ -33,8 +33,8 @@ def calibration_folds(spec, rows):
     if rows.folds is not None or rows.groups is not None:
         folds = cross_fitting_folds(spec, rows)
     else:
-        strata, group = spec.task.strata(rows.y), rows.distinct_row
-        fold = grouped_folds(group, strata, rows.weight_or_ones, N_CALIBRATION_FOLDS, spec.seed)
+        strata, weight = spec.task.strata(rows.y), rows.weight_or_ones
+        fold = grouped_folds(rows.observation, strata, weight, N_CALIBRATION_FOLDS, spec.seed)
         numbers = range(fold.max() + 1)
         folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
     folds = [(np.sort(train), test) for train, test in folds if len(train) and len(test)]
@@ -51,7 +51,7 @@ def check_calibration(spec, rows):
     if len(spec.task.levels) == 1:  # the median, which is not calibrated
         _check_rows_of_teacher(spec, rows)
         return
-    group, folds = rows.distinct_row, calibration_folds(spec, rows)
+    folds = calibration_folds(spec, rows)
     if not folds and (rows.folds is not None or rows.groups is not None):
         raise ValueError(
             "the calibration of quantiles fits teacher and student without each of the folds of "
@@ -61,7 +61,8 @@ def check_calibration(spec, rows):
         )
     _check_rows_of_teacher(spec, rows)
     tested = np.concatenate([test for _, test in folds]) if folds else np.arange(len(rows))
-    check_calibration_rows(spec.task.levels, len(np.unique(group[tested])), len(rows))
+    n_tested = len(np.unique(rows.observation[tested]))
+    check_calibration_rows(spec.task.levels, n_tested, len(rows))
 
 
 def _check_rows_of_teacher(spec, rows):
@@ -120,9 +121,9 @@ def calibrated_shift(student, data, setting, transfer):
             for fold in folds
         )
     tested = np.concatenate([test for _, test in folds])
-    n_distinct = len(np.unique(rows.distinct_row[tested]))
+    n_tested = len(np.unique(rows.observation[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]
-    return conformal_shift(np.concatenate(quantiles), y, weight, levels, n_distinct)
+    return conformal_shift(np.concatenate(quantiles), y, weight, levels, n_tested)
 
 
 def _held_out_quantiles(student, spec, rows, setting, transfer, fold):

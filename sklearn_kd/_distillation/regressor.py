@@ -356,11 +356,11 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
             For targets that are no finite numbers, and for a teacher or a student that predicts
             NaN or infinity. Before anything is fitted: if all rows are in one group, if ``cv``
             splits by groups and there are none, if ``X_val`` has other features, or if there are
-            fewer distinct rows than the coverage c of the widest pair of ``quantiles`` needs,
-            ``ceil(1 / (1 - c))``, or no folds or groups to calibrate them: at least three are
-            needed, whose training targets vary. A :class:`KernelTeacherRegressor` needs twice as
-            many distinct rows in each of its fits, of which the smallest have 64 % of the rows with
-            ``cv="auto"``.
+            fewer rows than the coverage c of the widest pair of ``quantiles`` needs, which is
+            ``ceil(1 / (1 - c))`` without copies, or no folds or groups to calibrate them: at least
+            three are needed, whose training targets vary. A :class:`KernelTeacherRegressor` needs
+            twice as many distinct rows in each of its fits, of which the smallest have 64 % of the
+            rows with ``cv="auto"``.
         """
         if isinstance(self.teacher, dict) and self.quantiles is None:
             raise ValueError(

@@ -115,6 +115,11 @@ class TrainingRows:
         """Number of the rows that count as copies of each row, see `copy_groups`."""
         return copy_groups(self.distinct_row)
 
+    @cached_property
+    def observation(self):
+        """`copy_group` for calibration, where equal rows of equal targets may be copies."""
+        return copy_groups(self.distinct_row, self.y)
+
     def take(self, part):
         """Return the rows at sorted positions, with the folds that can still train there."""
         groups = self.groups

@@ -47,8 +47,8 @@ def group_rows(X):
     return np.unique(_hash_rows(X), return_inverse=True)[1]
 
 
-def copy_groups(group):
-    """Return for each row the number of the rows that count as its copies, for cross-fitting.
+def copy_groups(group, targets=None):
+    """Return for each row the number of the rows that count as its copies, for folds.
 
     They are the rows that equal it. Where few distinct rows occur often, equal rows are different
     observations of the same categories, of which each is on its own: without all of them a teacher
@@ -58,9 +58,15 @@ def copy_groups(group):
     ----------
     group : ndarray of int of shape (n_samples,)
         What `group_rows` has returned.
+    targets : ndarray of shape (n_samples,) or (n_samples, n_targets), default=None
+        Where equal rows have the same targets throughout, they are copies, however many there are.
+        A prediction by a fit that has seen a copy of the row calibrates nothing.
     """
     n_distinct = group.max() + 1
     is_repeated = n_distinct < FEW_DISTINCT_ROWS and len(group) > MANY_COPIES * n_distinct
+    if is_repeated and targets is not None:
+        pairs = np.unique(np.column_stack([group, targets]), axis=0)
+        is_repeated = len(pairs) > n_distinct
     return np.arange(len(group)) if is_repeated else group
 
 

@@ -101,9 +101,9 @@ def test_coverage_of_new_rows():
 def test_fewer_rows_than_a_coverage_needs():
     check_calibration_rows(np.array([0.05, 0.5, 0.95]), 10, 12)
     with pytest.raises(
-        ValueError, match=r"up to 0\.9, .*at least 10 distinct .*are 9 \(n_samples=12\):"
+        ValueError, match=r"up to 0\.9, .*at least 10 rows, .*are 9 \(n_samples=12\):"
     ):
         check_calibration_rows(np.array([0.05, 0.5, 0.95]), 9, 12)
-    with pytest.raises(ValueError, match="at least 20 distinct"):
+    with pytest.raises(ValueError, match="at least 20 rows, "):
         check_calibration_rows(np.array([0.05, 0.5]), 19, 19)
     check_calibration_rows(np.array([0.5]), 1, 1)

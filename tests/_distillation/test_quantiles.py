@@ -469,17 +469,27 @@ class NeverFitted(RegressorMixin, BaseEstimator):
 
 def test_too_few_rows():
     X, y = fans(9)
-    with pytest.raises(ValueError, match=r"up to 0\.9, .* at least 10 distinct .* there are 9 "):
+    with pytest.raises(ValueError, match=r"up to 0\.9, .* at least 10 rows, .* there are 9 "):
         distilled(NeverFitted()).fit(X, y)
-    with pytest.raises(ValueError, match="at least 10 distinct"):
+    with pytest.raises(ValueError, match="at least 10 rows, not counting copies, and there are 9 "):
         distilled(NeverFitted()).fit(np.repeat(X, 9, axis=0), np.repeat(y, 9))
-    with pytest.raises(ValueError, match="at least 20 distinct"):
+    with pytest.raises(ValueError, match="at least 20 rows, not"):
         distilled(NeverFitted(), quantiles=(0.5, 0.95)).fit(*fans(19))
     # 9 rows are tested
     cv = [(np.setdiff1d(np.arange(20), test), test) for test in np.split(np.arange(9), 3)]
-    with pytest.raises(ValueError, match=r"at least 10 distinct .* there are 9 "):
+    with pytest.raises(ValueError, match=r"at least 10 rows, .* there are 9 "):
         distilled(NeverFitted(), cv=cv).fit(*fans(20))
     assert distilled(quantiles=(0.3, 0.7)).fit(X, y).predict_quantiles(X).shape == (9, 2)
+
+
+@pytest.mark.parametrize("copies", [4, 9])
+def test_copies_of_few_rows_are_not_counted(copies):
+    X, y = fans(12)
+    soft, index = fan_quantiles(X), np.repeat(np.arange(12), copies)
+    model = distilled(None, LinearRegression(), alpha=1.0)
+    weighted = clone(model).fit(X, y, sample_weight=np.full(12, copies), soft_targets=soft)
+    repeated = clone(model).fit(X[index], y[index], soft_targets=soft[index])
+    assert_allclose(repeated.quantile_shift_, weighted.quantile_shift_, rtol=1e-9)
 
 
 class NeverFittedKernel(KernelTeacherRegressor):
@@ -619,6 +629,33 @@ def test_coverage_where_the_noise_depends_on_the_row():
         plain.append(np.mean((low <= y[100:]) & (y[100:] <= high)))
     assert np.mean(covered) == pytest.approx(0.9, abs=0.03)
     assert np.mean(plain) < np.mean(covered)
+
+
+def combinations(n, seed=0):
+    """Return rows of eight combinations of categories, and targets whose noise depends on them."""
+    rng = np.random.RandomState(seed)
+    X = rng.randint(0, 2, size=(n, 3)).astype(float)
+    return X, 2 * X[:, 1] + np.exp(X[:, 0]) * rng.normal(size=n)
+
+
+def test_rows_of_few_combinations_are_observations_of_their_own():
+    X, y = combinations(60)
+    soft = 2 * X[:, 1:2] + [[-1.0, 0.0, 1.2]]  # which lines learn exactly in each fold
+    model = distilled(None, LinearRegression(), alpha=1.0).fit(X, y, soft_targets=soft)
+    scores = np.sort(np.maximum(soft[:, 0] - y, y - soft[:, 2]))
+    assert_allclose(model.quantile_shift_[2], scores[int(np.ceil(0.9 * 61)) - 1], rtol=1e-9)
+    # there are eight of them, and the kernel leaves out all rows of one
+    with pytest.raises(ValueError, match=r"at least 20 distinct .* has 8 of the 8 distinct"):
+        distilled(NeverFittedKernel()).fit(X, y)
+
+
+def test_coverage_of_few_combinations():
+    covered = []
+    for seed in range(10):
+        X, y = combinations(1500, seed)
+        model = distilled(None, DecisionTreeRegressor(), alpha=1.0).fit(X[:150], y[:150])
+        covered.append(coverage_of(model, X[150:], y[150:]))
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.slow

@@ -61,3 +61,11 @@ def test_equal_rows_are_no_copies_where_few_occur_often(n_distinct, times, are_k
     group = np.tile(np.arange(n_distinct), times)
     expected = group if are_kept else np.arange(len(group))
     np.testing.assert_array_equal(copy_groups(group), expected)
+
+
+def test_equal_rows_of_equal_targets_are_copies_in_calibration():
+    group, y = np.tile(np.arange(8), 5), np.tile(np.arange(8.0) ** 2, 5)
+    np.testing.assert_array_equal(copy_groups(group, y), group)
+    np.testing.assert_array_equal(copy_groups(group, np.column_stack([y, -y])), group)
+    other = np.where(np.arange(40) == 11, -1, y)
+    np.testing.assert_array_equal(copy_groups(group, other), np.arange(40))
