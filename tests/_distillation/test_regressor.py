@@ -23,7 +23,7 @@ from sklearn.linear_model import (
     QuantileRegressor,
     Ridge,
 )
-from sklearn.metrics import mean_pinball_loss, mean_squared_error
+from sklearn.metrics import mean_pinball_loss, mean_squared_error, r2_score
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit, cross_val_predict
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import KNeighborsRegressor
@@ -313,6 +313,96 @@ class TestShapes:
         with pytest.raises(ValueError, match=r"2 targets.*student Hist.*MultiOutputRegressor"):
             model.fit(X, np.column_stack([y, y]))
         assert not hasattr(model, "student_")
+
+
+def several_targets(n=150):
+    X, y = data(n)
+    return X, np.column_stack([y, 50 * X[:, 0] * X[:, 1] - 3, 1e3 * (X[:, 2] - y)])
+
+
+class TestSeveralTargets:
+    STUDENTS = (
+        TwoLayerPGDRegressor(8, max_iter=30, n_init=1),
+        TwoLayerPGDRegressor(8, loss="huber", max_iter=30, n_init=1),
+        LinearRegression(),
+    )
+
+    @pytest.mark.parametrize("teacher", [None, Ridge()])
+    @pytest.mark.parametrize("student", STUDENTS)
+    def test_a_weight_of_k_equals_k_copies(self, teacher, student):
+        X, Y = several_targets()
+        k = np.random.default_rng(0).integers(0, 4, len(Y))
+        # the first copies are in the order of the rows
+        index = np.append(np.repeat(np.arange(len(Y)), np.minimum(k, 2)), np.flatnonzero(k == 3))
+        alpha = "auto" if isinstance(student, LinearRegression) else 0.5
+        model = DistilledRegressor(teacher, student, **{**FIXED, "alpha": alpha})
+        weighted = clone(model).fit(X, Y, sample_weight=k.astype(float))
+        copied = clone(model).fit(X[index], Y[index])
+        assert weighted.alpha_ == copied.alpha_
+        differences = np.abs(weighted.predict(X) - copied.predict(X)).max(axis=0)
+        assert_allclose(differences / Y.std(axis=0), 0, atol=1e-9)
+
+    @pytest.mark.parametrize("alpha", ["auto", 0.5])
+    @pytest.mark.parametrize("student", STUDENTS)
+    def test_shift_and_scale_of_each_target_change_its_unit_alone(self, student, alpha):
+        X, Y = several_targets()
+        scale, shift = np.array([1e9, 1e-9, 2.5]), np.array([0.0, 0.0, 3e3])
+        model = DistilledRegressor(student=student, alpha=alpha, random_state=0)
+        first = clone(model).fit(X, Y)
+        second = clone(model).fit(X, scale * Y + shift)
+        differences = np.abs((second.predict(X) - shift) / scale - first.predict(X)).max(axis=0)
+        assert_allclose(differences / Y.std(axis=0), 0, atol=1e-6)
+        assert second.alpha_ == first.alpha_
+        assert_allclose(second.candidates_["loss"], first.candidates_["loss"], rtol=1e-6)
+
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+    @pytest.mark.parametrize("constant", [0.0, -7e9])
+    @pytest.mark.parametrize("student", STUDENTS)
+    def test_a_constant_is_predicted_beside_others(self, student, constant):
+        X, Y = several_targets()
+        Y[:, 1] = constant
+        model = DistilledRegressor(student=student, random_state=0).fit(X, Y)
+        assert_allclose(model.predict(X)[:, 1], constant, rtol=1e-12, atol=1e-12)
+        for k in (0, 2):
+            assert r2_score(Y[:, k], model.predict(X)[:, k]) > 0.6
+        if isinstance(student, LinearRegression):
+            fixed = clone(model).set_params(alpha=0.5, augmentation=None)
+            expected = clone(fixed).fit(X, Y[:, [0, 2]]).predict(X)
+            assert_allclose(fixed.fit(X, Y).predict(X)[:, [0, 2]], expected, rtol=1e-6, atol=1e-6)
+
+
+class TestHeavyTails:
+    NETWORK = TwoLayerPGDRegressor(8, max_iter=200, n_init=1)
+
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.parametrize("noise", ["t", "outlier"])
+    @pytest.mark.parametrize(
+        ("teacher", "student"),
+        [
+            (None, NETWORK),
+            (None, clone(NETWORK).set_params(loss="huber")),
+            (Ridge(), clone(NETWORK).set_params(loss="quantile")),
+            (RandomForestRegressor(30), DecisionTreeRegressor(min_samples_leaf=3)),
+        ],
+        ids=["squared", "huber", "median", "tree"],
+    )
+    def test_errors_are_about_those_of_the_student_alone_or_less(self, teacher, student, noise):
+        ratios = []
+        for seed in range(2):
+            X, truth = data(500, seed=seed, noise=0.0)
+            rng = np.random.RandomState(seed)
+            y = truth + (rng.standard_t(1.5, 500) if noise == "t" else rng.normal(size=500))
+            if noise == "outlier":
+                y[7] = 1e6
+            model = DistilledRegressor(teacher, student, random_state=0).fit(X[:200], y[:200])
+            alone = clone(student).set_params(random_state=0).fit(X[:200], y[:200])
+            errors = [np.abs(m.predict(X[200:]) - truth[200:]) for m in (model, alone)]
+            assert np.isfinite(errors[0]).all()
+            ratios.append(np.median(errors[0]) / np.median(errors[1]))
+            if noise == "outlier" and getattr(student, "loss", "") in ("huber", "quantile"):
+                assert np.median(errors[0]) < 1.5  # one wrong target does not decide
+        assert np.prod(ratios) ** 0.5 < 1.2
 
 
 class TestWeights:
