@@ -102,9 +102,8 @@ def resolve_auto(est, ctx, estimators, spec, rows):
     transfer : TransferSpec
     """
     student = estimators.student
-    transfer = TransferSpec.for_rows(
-        est, rows, has_teacher=spec.teacher is not None, seed=estimators.transfer_seed
-    )
+    has_teacher, seed = spec.teacher is not None, estimators.transfer_seed
+    transfer = TransferSpec.for_rows(est, spec.task, rows, has_teacher=has_teacher, seed=seed)
     candidates = candidate_settings(est, spec.task, student, transfer)
     chooses_student, seed = isinstance(est.student, str), estimators.selection_seed
     is_compared = len(candidates) > 1 or chooses_student

@@ -54,6 +54,7 @@ class QuantileTask(RegressionTask):
 
     #: Quantiles of the rows of a teacher are cross-fitted.
     own_labels = {}
+    transfer_rows_per_row = 3  # the student is fitted again without each fold, to be calibrated
 
     @classmethod
     def of_levels(cls, levels):

@@ -84,7 +84,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         rows belong to groups, pass ``groups`` to ``fit``. If rows are ordered in time, pass a
         splitter that tests later rows than it trains on.
     <augmentation>
-    <n_augmented>
+    n_augmented : int or "auto", default="auto"
+        Number of transfer rows. "auto" is ten times the number of rows of X, or three times with
+        ``quantiles``, at most 100,000. The number does not depend on weights, so that with transfer
+        rows a weight of k does not equal k copies.
     quantiles : array-like of float, default=None
         Levels of the quantiles to predict, ascending between 0 and 1, such as (0.05, 0.5, 0.95).
         The level 0.5, which is the prediction, is always learned too. The teacher predicts

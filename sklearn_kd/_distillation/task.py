@@ -25,6 +25,8 @@ class Task(ABC):
     own_labels: dict
     #: What a student without a teacher learns, in words.
     hard_name = "hard labels"
+    #: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
+    transfer_rows_per_row = 3
     #: Whether folds are stratified by class.
     is_stratified = False
 

@@ -13,9 +13,8 @@ from sklearn_kd._utils.validation import TooFewRowsError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import TransferRowsWarning
 
-#: Number of transfer rows of ``n_augmented="auto"``, in multiples of the training rows.
-TRANSFER_ROWS_PER_TRAINING_ROW = 3
-#: Largest number of them. Time and memory would otherwise grow beyond those of the other rows.
+#: Largest number of transfer rows of ``n_augmented="auto"``. Time and memory would otherwise grow
+#: beyond those of the other rows.
 MAX_AUTOMATIC_TRANSFER_ROWS = 100_000
 #: Rows that are drawn to find out whether a table has combinations of values that it lacks.
 N_SAMPLED_ROWS = 200
@@ -72,11 +71,11 @@ class TransferSpec:
     obstacle: Exception | None = None
 
     @classmethod
-    def for_rows(cls, est, rows, *, has_teacher, seed):
+    def for_rows(cls, est, task, rows, *, has_teacher, seed):
         """Resolve "auto" of the parameters of a distiller on its training rows."""
         n_rows = python_number(est.n_augmented)
         if n_rows == "auto":
-            n_rows = TRANSFER_ROWS_PER_TRAINING_ROW * len(rows)
+            n_rows = task.transfer_rows_per_row * len(rows)
             n_rows = min(n_rows, MAX_AUTOMATIC_TRANSFER_ROWS)
         spec = cls(est.augmentation, n_rows, seed)
         if est.augmentation is None:

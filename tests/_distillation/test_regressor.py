@@ -223,6 +223,7 @@ class TestOutliers:
 
 
 class TestUnits:
+    @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.NoGainWarning")
     @pytest.mark.parametrize(("scale", "shift"), [(1e9, 0.0), (1e-9, 0.0), (2.5, 3e3)])
     @pytest.mark.parametrize("student", [TwoLayerPGDRegressor(8, max_iter=30), LinearRegression()])
     def test_shift_and_scale_change_the_units_alone(self, student, scale, shift):
