@@ -26,12 +26,10 @@ from sklearn_kd._distillation.teacher_labels import LabelingSpec
 from sklearn_kd._distillation.training_set import TrainingRows
 from sklearn_kd._distillation.transfer_set import TransferSpec
 
-ALPHAS = (0.5, 0.8, 1.0)
-N_TRANSFER = 3  # rows per training row, as "auto" has
 N_HELD_OUT = 2000
 
 
-def run(table, seed, teacher, widths, max_rows):
+def run(table, seed, teacher, widths, max_rows, alphas, transfer_rows):
     """Return the held-out loss of each setting for each width of the student."""
     data = load(table, seed, None)
     n_train = min(max_rows, 2 * len(data.y_train) // 3)
@@ -44,9 +42,9 @@ def run(table, seed, teacher, widths, max_rows):
     spec = LabelingSpec(
         make_teacher(teacher, 100, seed), RegressionTask.of_rows(y, None, None), seed=seed
     )
-    n_transfer = round(N_TRANSFER * len(y))  # reduced to the share of the training rows
+    n_transfer = round(transfer_rows * len(y))  # reduced to the share of the training rows
     settings = {"hard": DistillationSetting(0.0, 1.0, "hard")}
-    for alpha in ALPHAS:
+    for alpha in alphas:
         settings[f"{alpha}"] = DistillationSetting(alpha, 1.0, "soft")
         settings[f"{alpha}, transfer rows"] = DistillationSetting(alpha, 1.0, "soft", n_transfer)
     transfer, trial, result = TransferSpec("auto", n_transfer, seed), None, {}
@@ -69,11 +67,13 @@ def main():
     parser.add_argument("--teachers", nargs="+", default=TEACHERS, choices=TEACHERS)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.5, 0.8, 1.0])
+    parser.add_argument("--transfer-rows", type=int, default=10, help="for each training row")
     parser.add_argument("--max-rows", type=int, default=1000, help="training rows to keep")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", help="file of finished cells")
     args = parser.parse_args()
-    shared = {"widths": args.widths, "max_rows": args.max_rows}
+    shared = {name: vars(args)[name] for name in ("widths", "max_rows", "alphas", "transfer_rows")}
     cells = [
         {"table": table, "seed": seed, "teacher": teacher, **shared}
         for seed in range(args.seeds)
