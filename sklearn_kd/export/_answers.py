@@ -62,7 +62,8 @@ def tolerated_change(tolerance, expected, spec=None, arrays=None):
 
     Numbers have the size of the deviations of predictions, and that of the scale of the model,
     which for a network is the deviation of the targets: a network that has learned little adds
-    numbers of this size, which are rounded, although their sums hardly vary.
+    numbers of this size, which are rounded, although their sums hardly vary. An exponential
+    multiplies this rounding by its slope, which is its value.
 
     Parameters
     ----------
@@ -75,11 +76,12 @@ def tolerated_change(tolerance, expected, spec=None, arrays=None):
     """
     if expected.ndim == 2:
         return tolerance
-    size, unit = 1.0, deviation(expected)
+    size, unit, largest = 1.0, deviation(expected), np.abs(expected).max(axis=(0, 2))
     if spec is not None:
         scale = _scale(spec, arrays).reshape(len(unit), -1).max(axis=1)
-        size = np.maximum(scale / unit, 1.0)
-    rounding = _rounding(expected) * np.abs(expected).max(axis=(0, 2)) / unit
+        slope = {"identity": 1.0, "log": largest, "log1p": largest + 1.0}[spec["link"]]
+        size = np.maximum(scale * slope / unit, 1.0)
+    rounding = _rounding(expected) * largest / unit
     return float((tolerance * size + rounding).max())
 
 
@@ -88,11 +90,11 @@ def _rounding(expected):
 
 
 def _scale(spec, arrays):
-    """Return the factor of each value of a model of numbers, 0 if it is no factor."""
+    """Return the factor of each value of a model of numbers, before its link."""
     inner, scale = spec["models"][0], arrays[spec["scale"]]
-    if spec["link"] != "identity":
-        return 0 * scale
-    return scale * (_scale(inner, arrays) if inner["kind"] == "numbers" else 1.0)
+    if inner["kind"] != "numbers":
+        return scale
+    return scale * (_scale(inner, arrays) if inner["link"] == "identity" else 0.0)
 
 
 def name_of_answer(answers):

@@ -43,6 +43,7 @@ from sklearn_kd import (
     KernelTeacherRegressor,
     ModuleClassifier,
     TableEncoder,
+    TwoLayerPGDRegressor,
 )
 from sklearn_kd.export import CompactModel, _compact_model, compact
 from sklearn_kd.modules import MLP
@@ -716,3 +717,16 @@ assert "numpy.ma" not in sys.modules and "tempfile" not in sys.modules  # which 
     assert output.returncode == 0, output.stderr
     expected = getattr(model, method)(pd.DataFrame([row]))[0]
     np.testing.assert_allclose(json.loads(output.stdout), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("func", "inverse_func"), [(np.log, np.exp), (np.log1p, np.expm1)])
+def test_rounding_is_allowed_what_an_exponential_makes_of_it(func, inverse_func):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 3))
+    y = np.exp(2 * X[:, 0] + rng.normal(size=150) * (1 + np.abs(X[:, 1])))
+    for seed in range(3):
+        network = TwoLayerPGDRegressor(8, max_iter=60, n_init=1, random_state=seed)
+        model = TransformedTargetRegressor(network, func=func, inverse_func=inverse_func)
+        expected = model.fit(X, y).predict(X)
+        found = compact(model, X).predict(X)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
