@@ -18,12 +18,11 @@ def shift(images, size, generator):
     n, _, height, width = images.shape
     size = int(size)
     moves = torch.randint(-size, size + 1, (2, n, 1), generator=generator, device=images.device)
-    rows, columns = (
-        (torch.arange(length, device=images.device) + move).clamp_(0, length - 1)
-        for length, move in zip((height, width), moves, strict=True)
-    )
-    each = torch.arange(n, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    rows, columns = size + moves.squeeze(2)
+    # windows of the enlarged images, which are copied once, when they are chosen
+    enlarged = functional.pad(images, (size,) * 4, mode="replicate")
+    windows = enlarged.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(n, device=images.device), :, rows, columns]
 
 
 def crop(images, size, generator):
@@ -41,7 +40,8 @@ def crop(images, size, generator):
 def flip(images, share, generator):
     """Mirror each image from left to right with probability ``share``."""
     draw = torch.rand(len(images), generator=generator, device=images.device)
-    return torch.where((draw < share)[:, None, None, None], images.flip(-1), images)
+    mirrored = (draw < share).nonzero().squeeze(1)
+    return images.index_copy(0, mirrored, images.index_select(0, mirrored).flip(-1))
 
 
 def noise(batch, size, generator):
