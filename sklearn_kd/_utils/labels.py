@@ -6,11 +6,11 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 
-def encode_labels(y, classes=None):
+def encode_labels(y, classes=None, *, name="y"):
     """Return the sorted labels and the index of the label of each row.
 
     ``classes`` (sorted) may include labels that do not occur in y. A label of y that is not among
-    them is an error.
+    them is an error, which calls it ``name``.
     """
     check_classification_targets(y)
     present, y_encoded = np.unique(y, return_inverse=True)
@@ -20,8 +20,8 @@ def encode_labels(y, classes=None):
     unknown = np.setdiff1d(present, classes)
     if len(unknown):
         raise ValueError(
-            f"y contains labels {unknown.tolist()} that are not among the classes "
-            f"{classes.tolist()}; name every label that y can take."
+            f"{name} contains labels {unknown.tolist()} that are not among the classes "
+            f"{classes.tolist()}; name every label that {name} can take."
         )
     return classes, np.searchsorted(classes, present)[y_encoded]
 

@@ -7,7 +7,7 @@ from sklearn_kd.datasets._images import (
     fetch_mnist,
     select_classes,
 )
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd.datasets._label_noise import add_label_noise, votes_to_soft_targets
 from sklearn_kd.datasets._transfer_rows import make_transfer_rows
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "fetch_mnist",
     "make_transfer_rows",
     "select_classes",
+    "votes_to_soft_targets",
 ]

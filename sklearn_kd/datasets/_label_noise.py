@@ -1,11 +1,20 @@
-"""Label noise of four kinds for experiments."""
+"""Label noise of five kinds for experiments, and soft targets of several annotators."""
+
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.utils import Bunch, check_random_state
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import (
+    Bunch,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    check_scalar,
+)
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.labels import encode_labels, plain_labels
@@ -18,11 +27,14 @@ _LABEL_NOISE = {
     "pair": (("rate",), ()),
     "class-conditional": (("transition",), ()),
     "feature-dependent": (("rate", "X"), ("estimator",)),
+    "annotators": (("rate",), ("X", "n_annotators")),
 }
+#: Annotators of "annotators" where the user gives no number.
+N_ANNOTATORS = 3
 
 
 @numpy_inputs
-def add_label_noise(
+def add_label_noise(  # noqa: PLR0913
     y,
     rate=None,
     *,
@@ -31,6 +43,7 @@ def add_label_noise(
     transition=None,
     X=None,
     estimator=None,
+    n_annotators=None,
     random_state=None,
 ):
     r"""Return a copy of y with wrong labels, and which rows have them.
@@ -49,6 +62,10 @@ def add_label_noise(
         - "class-conditional": the label of each row is drawn from ``transition``.
         - "feature-dependent": a row gets the most probable other class. Rows near the boundary of
           the two classes are more likely to be drawn, see Notes.
+        - "annotators": several annotators label all rows, each of them a share ``rate`` wrongly,
+          and the label of a row is the one with the most votes. All but the last give any other
+          class to rows drawn at random. The last one takes each class for the next one in a part
+          of the table.
     include_true : bool, default=False
         Only for "symmetric". If True, the rows drawn get any class, including their own, so that on
         average ``rate * (1 - 1 / n_classes)`` of all labels are wrong. Papers use both definitions.
@@ -56,13 +73,17 @@ def add_label_noise(
         Only for "class-conditional". P(given class | true class) with a row for each true class, in
         the order of ``np.unique(y)``.
     X : array-like of shape (n_samples, n_features), default=None
-        Only for "feature-dependent". Features of the rows. X is not changed.
+        Only for "feature-dependent" and "annotators", which reads numbers. Features of the rows. X
+        is not changed. The part of the table in which the last annotator is wrong is a half-space
+        of random direction in the standardized columns. Without X it is a block of adjacent rows.
     estimator : classifier with ``predict_proba``, default=None
         Only for "feature-dependent". Its cross-validated probabilities (three folds) determine
         which class a row resembles. The default is
         :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis` with shrinkage, which
         takes 15 seconds for 60,000 rows of 784 features. If class boundaries are not planes use
         another classifier, such as a forest, with its own ``random_state``.
+    n_annotators : int, default=None
+        Only for "annotators". None is three.
     random_state : int, RandomState instance or None, default=None
         Seed. With the same seed, a higher ``rate`` keeps the wrong labels of a lower one.
 
@@ -75,6 +96,8 @@ def add_label_noise(
         ``transition`` : ndarray of shape (n_classes, n_classes), the observed share of the rows of
         each true class (row) that have each given class (column).
         ``classes`` : ndarray of shape (n_classes,), the classes of rows and columns.
+        ``votes`` : ndarray of shape (n_samples, n_annotators), the label that each annotator gave.
+        Only for "annotators".
 
     Raises
     ------
@@ -111,7 +134,7 @@ def add_label_noise(
            [0.19, 0.  , 0.81]])
     """
     settings = {"rate": rate, "include_true": include_true or None, "transition": transition}
-    settings |= {"X": X, "estimator": estimator}
+    settings |= {"X": X, "estimator": estimator, "n_annotators": n_annotators}
     check_option(kind, "kind", _LABEL_NOISE)
     needed, optional = _LABEL_NOISE[kind]
     for name, value in settings.items():
@@ -127,8 +150,12 @@ def add_label_noise(
         raise ValueError(f"y must have at least two classes, got only {classes.tolist()}.")
     rng = check_random_state(random_state)
 
+    votes = None
     if kind == "class-conditional":
         given = _draw_given(y_encoded, n_classes, transition, rng)
+    elif kind == "annotators":
+        votes = _draw_votes(y_encoded, n_classes, rate, n_annotators, X, rng)
+        given = _most_votes(votes, n_classes, rng)
     else:
         weights = np.ones(n_samples)
         if kind == "feature-dependent":
@@ -140,18 +167,108 @@ def add_label_noise(
             other = (y_encoded + steps) % n_classes
         # the rows with the smallest exponential times are a weighted sample without replacement
         times = rng.standard_exponential(n_samples) / weights
-        rows = np.argsort(times, kind="stable")[: round(rate * n_samples)]
-        given = y_encoded.copy()
-        given[rows] = other[rows]
+        given = _replace_first(y_encoded, other, times, rate)
 
     is_wrong = given != y_encoded
     return Bunch(
+        **({} if votes is None else {"votes": classes[votes]}),
         y=classes[given],
         is_wrong=is_wrong,
         rate=float(is_wrong.mean()),
         transition=confusion_matrix(y_encoded, given, normalize="true"),
         classes=classes,
     )
+
+
+def _replace_first(y_encoded, other, times, rate):
+    """Return the classes with those of the rows with the smallest times replaced by others."""
+    rows = np.argsort(times, kind="stable")[: round(rate * len(y_encoded))]
+    given = y_encoded.copy()
+    given[rows] = other[rows]
+    return given
+
+
+def _draw_votes(y_encoded, n_classes, rate, n_annotators, X, rng):
+    """Return the classes that annotators give, an array of shape (n_samples, n_annotators)."""
+    n_annotators = N_ANNOTATORS if n_annotators is None else n_annotators
+    check_scalar(n_annotators, "n_annotators", Integral, min_val=1)
+    n_samples, votes = len(y_encoded), []
+    for _ in range(n_annotators - 1):
+        other = (y_encoded + rng.randint(1, n_classes, n_samples)) % n_classes
+        votes.append(_replace_first(y_encoded, other, rng.random(n_samples), rate))
+    if X is None:
+        places = (np.arange(n_samples) - rng.randint(n_samples)) % n_samples
+    else:
+        X = check_array(X)
+        check_consistent_length(X, y_encoded)
+        places = StandardScaler().fit_transform(X) @ rng.normal(size=X.shape[1])
+    votes.append(_replace_first(y_encoded, (y_encoded + 1) % n_classes, places, rate))
+    return np.stack(votes, axis=1)
+
+
+def _most_votes(votes, n_classes, rng):
+    """Return the class with the most votes in each row, one of them at random in a tie."""
+    counts = (votes[:, :, None] == np.arange(n_classes)).sum(axis=1)
+    return (counts + rng.random(counts.shape)).argmax(axis=1)
+
+
+def votes_to_soft_targets(votes, classes=None):
+    """Return the shares of the annotators of each row that gave each label, as soft targets.
+
+    Pass them as ``soft_targets`` of a network, with the labels that most annotators gave as ``y``.
+    A network learns from them on which rows the annotators disagree [1]_.
+
+    Parameters
+    ----------
+    votes : array-like or DataFrame of shape (n_samples, n_annotators)
+        Labels by row and annotator. None or NaN where an annotator has not seen a row.
+    classes : array-like of shape (n_classes,), default=None
+        Labels of the columns in ascending order, such as ``np.unique(y)``. The default is the
+        labels that occur in ``votes``.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples, n_classes)
+        Each row sums to one. A row without a vote is NaN, which means that it has no soft targets.
+
+    Raises
+    ------
+    ValueError
+        If votes has no label, or one that is not among the classes, or if the classes are not in
+        ascending order.
+
+    References
+    ----------
+    .. [1] Peterson, Battleday, Griffiths and Russakovsky, "Human uncertainty makes classification
+       more robust", ICCV 2019, arXiv:1908.07086.
+
+    Examples
+    --------
+    >>> from sklearn_kd.datasets import votes_to_soft_targets
+    >>> votes_to_soft_targets([["cat", "cat", "dog", "owl"], ["dog", None, None, None]])
+    array([[0.5 , 0.25, 0.25],
+           [0.  , 1.  , 0.  ]])
+    """
+    import pandas as pd  # slow to import, so not at the top
+
+    # lists as objects, since NumPy would make the string "None" of None beside strings
+    votes = np.asarray(votes, dtype=None if hasattr(votes, "__array__") else object)
+    if votes.ndim != 2:
+        raise ValueError(
+            "votes must have the shape (n_samples, n_annotators), a column for each annotator, got "
+            f"{votes.shape}."
+        )
+    is_given = ~pd.isna(votes)
+    if not is_given.any():
+        raise ValueError("votes has no label: each annotator's labels are a column of it.")
+    if classes is not None and not np.array_equal(classes, np.unique(classes)):
+        raise ValueError(f"classes must be distinct and in ascending order, got {classes}.")
+    labels = np.array(votes[is_given].tolist())  # objects in the dtype of their own
+    classes, codes = encode_labels(labels, classes, name="votes")
+    counts = np.zeros((len(votes), len(classes)))
+    np.add.at(counts, (np.nonzero(is_given)[0], codes), 1.0)
+    with np.errstate(invalid="ignore"):
+        return counts / counts.sum(axis=1, keepdims=True)
 
 
 def _draw_given(y_encoded, n_classes, transition, rng):

@@ -6,9 +6,11 @@ import pytest
 from scipy.stats import chisquare
 from sklearn.datasets import make_circles
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_kd.datasets._label_noise import add_label_noise
+from sklearn_kd import TwoLayerPGDClassifier
+from sklearn_kd.datasets import add_label_noise, votes_to_soft_targets
 
 N_CLASSES = 4
 Y = np.random.default_rng(0).integers(0, N_CLASSES, 8000)
@@ -33,10 +35,13 @@ def every_kind(X, y):
         "pair": {"rate": 0.3, "kind": "pair"},
         "class-conditional": {"transition": even, "kind": "class-conditional"},
         "feature-dependent": {"rate": 0.3, "X": X, "kind": "feature-dependent"},
+        "annotators": {"rate": 0.4, "kind": "annotators"},
     }
 
 
-@pytest.fixture(params=["symmetric", "pair", "class-conditional", "feature-dependent"])
+@pytest.fixture(
+    params=["symmetric", "pair", "class-conditional", "feature-dependent", "annotators"]
+)
 def kind(request):
     return request.param
 
@@ -284,3 +289,117 @@ def test_a_boundary_that_is_no_plane_needs_another_estimator():
 def test_errors_say_what_to_do(y, options, match):
     with pytest.raises(ValueError, match=match):
         add_label_noise(y, **options)
+
+
+# --- several annotators ---
+
+
+@pytest.mark.parametrize("n_annotators", [1, 2, 3, 5])
+def test_each_annotator_is_wrong_in_the_rate_of_the_rows(n_annotators):
+    noisy = add_label_noise(
+        Y, 0.3, kind="annotators", n_annotators=n_annotators, X=Y[:, None] * 0.0, random_state=0
+    )
+    assert noisy.votes.shape == (len(Y), n_annotators)
+    wrong = noisy.votes != Y[:, None]
+    np.testing.assert_allclose(wrong.mean(axis=0), [0.3] * n_annotators)
+    # the last one takes each class for the next one
+    last = noisy.votes[wrong[:, -1], -1]
+    np.testing.assert_array_equal(last, (Y[wrong[:, -1]] + 1) % N_CLASSES)
+    for votes, is_wrong in zip(noisy.votes.T[:-1], wrong.T[:-1], strict=True):
+        # the others give any other class, in rows that have nothing to do with each other
+        steps = (votes[is_wrong] - Y[is_wrong]) % N_CLASSES
+        assert chisquare(np.bincount(steps, minlength=N_CLASSES)[1:]).pvalue > 1e-3
+        both = (is_wrong & wrong[:, -1]).mean()
+        assert both == pytest.approx(0.09, abs=0.02)
+
+
+def test_the_label_of_a_row_has_the_most_votes_and_ties_are_drawn():
+    noisy = add_label_noise(Y, 0.4, kind="annotators", n_annotators=3, random_state=0)
+    counts = (noisy.votes[:, :, None] == np.arange(N_CLASSES)).sum(axis=1)
+    own = counts[np.arange(len(Y)), noisy.y]
+    np.testing.assert_array_equal(own, counts.max(axis=1))
+    tied = counts.max(axis=1) == 1
+    assert tied.sum() > 100
+    places = (noisy.votes[tied] == noisy.y[tied, None]).argmax(axis=1)
+    assert chisquare(np.bincount(places, minlength=3)).pvalue > 1e-3
+
+
+def test_the_last_annotator_is_wrong_in_a_part_of_the_table():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(len(Y), 3)) * [1, 100, 0.01] + 5
+    noisy = add_label_noise(Y, 0.3, kind="annotators", X=X, random_state=0)
+    is_wrong = noisy.votes[:, -1] != Y
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    standardized = (X - X.mean(axis=0)) / X.std(axis=0)
+    assert model.fit(standardized, is_wrong).score(standardized, is_wrong) > 0.99  # a half-space
+    others = noisy.votes[:, 0] != Y
+    assert model.fit(standardized, others).score(standardized, others) < 0.72
+    in_order = add_label_noise(Y, 0.3, kind="annotators", random_state=0)
+    is_wrong = np.flatnonzero(in_order.votes[:, -1] != Y)
+    assert (np.diff(is_wrong) > 1).sum() <= 1  # one block, which may begin again at the top
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_annotators": 0}, ValueError, "n_annotators == 0, must be >= 1"),
+        ({"n_annotators": 2.5}, TypeError, "n_annotators must be an instance of"),
+        ({"X": np.ones((3, 2))}, ValueError, "inconsistent numbers of samples"),
+        ({"kind": "pair", "n_annotators": 2}, ValueError, "'pair' does not use n_annotators"),
+    ],
+)
+def test_errors_of_annotators(options, error, message):
+    with pytest.raises(error, match=message):
+        add_label_noise(Y, 0.1, **{"kind": "annotators", **options})
+
+
+def test_votes_become_shares():
+    rng = np.random.default_rng(0)
+    votes = rng.integers(0, 3, (50, 4)) * 2 + 1
+    soft = votes_to_soft_targets(votes)
+    expected = [[np.mean(row == label) for label in (1, 3, 5)] for row in votes]
+    np.testing.assert_allclose(soft, expected, rtol=1e-15)
+    with_another = votes_to_soft_targets(votes, classes=[1, 2, 3, 5])
+    np.testing.assert_array_equal(with_another[:, [0, 2, 3]], soft)
+    assert not with_another[:, 1].any()
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        [["b", "a"], ["b", None], [None, None]],
+        np.array([["b", "a"], ["b", None], [None, None]], dtype=object),
+        pd.DataFrame({"first": ["b", "b", None], "second": ["a", None, None]}),
+        pd.DataFrame({"first": ["b", "b", None], "second": ["a", None, None]}, dtype="category"),
+        pd.DataFrame({"first": [2, 2, np.nan], "second": [1, np.nan, np.nan]}),
+        pd.DataFrame({"first": [2, 2, None], "second": [1, None, None]}, dtype="Int64"),
+        pd.DataFrame({"first": [True, True, None], "second": [False, None, None]}, dtype="boolean"),
+    ],
+    ids=["list", "object", "strings", "categories", "NaN", "nullable", "boolean"],
+)
+def test_missing_votes_do_not_count(votes):
+    expected = [[0.5, 0.5], [0, 1], [np.nan, np.nan]]
+    np.testing.assert_array_equal(votes_to_soft_targets(votes), expected)
+
+
+@pytest.mark.parametrize(
+    ("votes", "classes", "message"),
+    [
+        ([1, 2], None, r"shape \(n_samples, n_annotators\).*got \(2,\)"),
+        ([[None, None]], None, "votes has no label"),
+        ([["a", "b"]], ["a", "c"], r"votes contains labels \['b'\] that are not among the classes"),
+        ([["a", "b"]], ["b", "a"], "must be distinct and in ascending order"),
+        ([["a", "b"]], ["a", "a", "b"], "must be distinct and in ascending order"),
+    ],
+)
+def test_votes_that_cannot_be_read(votes, classes, message):
+    with pytest.raises(ValueError, match=message):
+        votes_to_soft_targets(votes, classes)
+
+
+def test_a_network_learns_from_votes():
+    X, y = two_blobs(600, distance=3.0)
+    noisy = add_label_noise(y, 0.3, kind="annotators", n_annotators=5, X=X, random_state=0)
+    student = TwoLayerPGDClassifier(8, max_iter=100, n_init=1, random_state=0)
+    student.fit(X, noisy.y, soft_targets=votes_to_soft_targets(noisy.votes))
+    assert student.score(X, y) > 0.9
