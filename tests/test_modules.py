@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_kd.modules import MLP, VGG, ResNet, SmallCNN
+from sklearn_kd.modules import MLP, VGG, FastCNN, ResNet, SmallCNN
 
 IMAGES = [(1, 28, 28), (3, 32, 32), (1, 8, 8)]
 #: Small ones of each kind, with every option on.
@@ -17,6 +17,7 @@ SMALL = {
     "vgg 8+3": (VGG, {"width": 2, "n_conv": 8, "n_dense": 3}),
     "vgg without batch norm": (VGG, {"width": 2, "n_conv": 8, "batch_norm": False}),
     "resnet": (ResNet, {"width": 2, "depth": 1, "dropout": 0.3}),
+    "fast": (FastCNN, {"width": 2, "mirror": True}),
 }
 
 
@@ -160,7 +161,7 @@ def test_vgg_pools_as_long_as_there_is_something_to_pool():
         assert kinds.count(nn.Linear) == 1
 
 
-@pytest.mark.parametrize("kind", [MLP, SmallCNN, VGG, ResNet])
+@pytest.mark.parametrize("kind", [MLP, SmallCNN, VGG, ResNet, FastCNN])
 def test_width_multiplies_the_channels(kind):
     def widths(width):
         with torch.device("meta"):
@@ -178,7 +179,7 @@ def test_width_multiplies_the_channels(kind):
 
 @pytest.mark.parametrize(
     ("kind", "params", "per_depth"),
-    [(MLP, {}, 1), (SmallCNN, {}, 1), (VGG, {}, 1), (ResNet, {}, 6)],
+    [(MLP, {}, 1), (SmallCNN, {}, 1), (VGG, {}, 1), (ResNet, {}, 6), (FastCNN, {}, 2)],
 )
 def test_depth_adds_layers(kind, params, per_depth):
     def n_layers(depth):
@@ -207,13 +208,18 @@ def test_a_seed_decides_the_weights(small):
     state, same, other = (small(seed=seed).state_dict() for seed in (0, 0, 1))
     for name, value in state.items():
         assert torch.equal(value, same[name]), name
-    weights = [name for name, value in state.items() if value.ndim > 1]
+    drawn = small()
+    weights = [name for name, value in drawn.named_parameters() if value.ndim > 1]
+    if isinstance(drawn, FastCNN):  # convolutions that do not widen begin with the identity
+        weights = [name for name in weights if state[name].shape[0] > state[name].shape[1]]
     assert weights
     assert not any(torch.equal(state[name], other[name]) for name in weights)
 
 
 def test_nothing_is_drawn_in_use_and_dropout_is_in_training(small):
     network = small()
+    if isinstance(network, FastCNN):
+        pytest.skip("it has no dropout")
     x = images(8, (3, 32, 32))
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -279,7 +285,7 @@ def test_state_is_numbers_and_loads_again(small):
     state = network.state_dict()
     for name, value in state.items():
         # torch counts the batches of batch normalization in integers
-        assert value.is_floating_point() or name.endswith("num_batches_tracked"), name
+        assert value.is_floating_point() or name.endswith(("num_batches_tracked", "is_fitted"))
     copy = small(seed=1)
     copy.load_state_dict({name: torch.from_numpy(v.numpy().copy()) for name, v in state.items()})
     x = images(4, (3, 32, 32), seed=1)
@@ -335,7 +341,7 @@ def test_resnet_by_hand():
     torch.testing.assert_close(network(x), expected)
 
 
-@pytest.mark.parametrize("kind", [SmallCNN, VGG, ResNet])
+@pytest.mark.parametrize("kind", [SmallCNN, VGG, ResNet, FastCNN])
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
 def test_flat_rows_are_an_error_that_says_what_to_set(kind, shape):
     match = rf"{kind.__name__} takes images.*image_shape=\(channels, height, width\).*MLP"
@@ -357,6 +363,7 @@ def test_inputs_of_another_shape_are_an_error(small):
         (SmallCNN, (1, 32, 7), {}, r"32 x 7 pixels .* 2 times, not depth=3; set depth to at most"),
         (SmallCNN, (1, 1, 8), {}, "use MLP"),
         (ResNet, (1, 3, 8), {}, "3 x 8 pixels do not allow; use MLP"),
+        (FastCNN, (1, 1, 8), {}, "at least 2 x 2 pixels, got 1 x 8: use MLP"),
         (VGG, (1, 8, 8), {"n_conv": 9}, "1 to 8 or one of 10, 13 and 16, got 9"),
         (VGG, (1, 8, 8), {"depth": 11, "n_conv": 2}, "leave 8 convolutions, but n_conv=2"),
         (VGG, (1, 8, 8), {"depth": 3}, "depth == 3, must be >= 4"),
@@ -379,7 +386,7 @@ def test_a_width_that_is_no_integer_is_an_error():
         SmallCNN(n_outputs=2, input_shape=(1, 8, 8), width=4.0)
 
 
-@pytest.mark.parametrize("kind", [SmallCNN, VGG, ResNet])
+@pytest.mark.parametrize("kind", [SmallCNN, VGG, ResNet, FastCNN])
 def test_learns_where_the_object_is(kind):
     """A bright square left or right of the middle: no column of pixels is enough."""
     generator = torch.Generator().manual_seed(0)
@@ -391,7 +398,8 @@ def test_learns_where_the_object_is(kind):
         x[row, 0, top : top + 2, left : left + 2] += 1.5
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        network = kind(n_outputs=1, input_shape=(1, 8, 8), width=4, dropout=0.0)
+        options = {} if kind is FastCNN else {"dropout": 0.0}
+        network = kind(n_outputs=1, input_shape=(1, 8, 8), width=4, **options)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(60):
         loss = nn.functional.binary_cross_entropy_with_logits(network(x)[:, 0], y.float())
@@ -399,3 +407,55 @@ def test_learns_where_the_object_is(kind):
         loss.backward()
         optimizer.step()
     assert loss < 0.1
+
+
+def test_the_first_layer_of_fast_cnn_whitens_the_first_training_batch():
+    network = FastCNN(n_outputs=2, input_shape=(3, 12, 10), width=2).double()
+    first = network.layers[0]
+    x = images(40, (3, 12, 10)).double()
+    x = x + x.roll(1, dims=2) + 2 * x[:, [1, 2, 0]] + 5
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.eval()(x)  # a prediction does not fit it
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    network.train()(x)
+    outputs = first(x)
+    assert outputs.shape == (40, 24, 11, 9)
+    torch.testing.assert_close(outputs[:, :12], -outputs[:, 12:])
+    flat = outputs[:, :12].transpose(0, 1).flatten(1)
+    covariance = np.cov(flat.detach().numpy(), ddof=0)
+    # an eigenvalue v leaves a variance v / (v + eps)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-9)
+    assert 0.9 < np.diag(covariance).min() < np.diag(covariance).max() < 1
+    fitted = first.filters.clone()
+    network(3 * x)
+    assert torch.equal(first.filters, fitted)
+    assert "layers.0.bias" in dict(network.named_parameters())
+    assert "layers.0.filters" not in dict(network.named_parameters())
+
+
+def test_fast_cnn_averages_the_logits_of_mirror_images():
+    plain, mirrored = (
+        FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=2, mirror=each) for each in (False, True)
+    )
+    x = images(6, (1, 8, 8))
+    plain.train()(x)
+    mirrored.load_state_dict(plain.state_dict())
+    both = plain.eval(), mirrored.eval()
+    expected = (both[0](x) + both[0](x.flip(-1))) / 2
+    torch.testing.assert_close(both[1](x), expected)
+    assert not torch.equal(both[1](x), both[0](x))
+    mirrored.train(), plain.train()
+    torch.testing.assert_close(mirrored(x), plain(x))
+
+
+def test_fast_cnn_begins_with_the_identity():
+    network = FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=4, depth=1)
+    second = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)][1]
+    x = images(2, (4, 6, 6))
+    torch.testing.assert_close(second(x), x)
+
+
+def test_fast_cnn_has_two_million_weights():
+    n_weights = count(FastCNN, n_outputs=10, input_shape=(3, 32, 32))
+    convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
+    assert n_weights == convolutions + 24 + 2 * (2 * 64 + 4 * 256) + 256 * 10 + 10
