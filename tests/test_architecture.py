@@ -57,6 +57,7 @@ IMPORT_TORCH = {
     "_networks.module.fit_plan",
     "_networks.module.image_augmentation",
     "_networks.module.net",
+    "_networks.module.precision",
     "_networks.module.training",
     "_self_distillation.corrected_targets",
 }

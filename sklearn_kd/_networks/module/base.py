@@ -66,7 +66,7 @@ class ModuleNetworkMixin:
         "image_shape": [tuple, list, None],
         "input_scaling": ["boolean"],
         "augmentation": [str, list, tuple, dict, callable, None],
-        "mixed_precision": ["boolean", StrOptions({"bfloat16", "float16"})],
+        "mixed_precision": ["boolean", StrOptions({"auto", "bfloat16", "float16"})],
         "callbacks": [list, tuple, None],
         "checkpoint_path": [str, PathLike, None],
         "warm_start": ["boolean"],

@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from torch.nn.parameter import UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from sklearn_kd._networks.fitted_cache import FittedCache
@@ -98,7 +99,19 @@ def build(est, shape, dtype, device):
     module = factory(**{**params, **(est.module_params or {})})
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must make a torch.nn.Module, made a {type(module).__name__}.")
-    return module.to(device=device, dtype=dtype)
+    module.to(device=device, dtype=dtype)
+    for weight in module.parameters():
+        if not isinstance(weight, UninitializedParameter):  # of a lazy layer
+            weight.data = channels_last(weight.data)
+    return module
+
+
+def channels_last(tensor):
+    """Return images, or weights of convolutions, with the numbers of a pixel side by side.
+
+    Convolutions are faster so, on a CPU and on CUDA. Other tensors are returned as they are.
+    """
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 class _LastSigmoid(TorchFunctionMode):
@@ -283,6 +296,7 @@ def predict_outputs(est, table):
                 scaled = scale_inputs(block, est.input_offset_, est.input_scale_, intercept=False)
                 rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
                 stop = start + len(block)
-                outputs[start:stop] = to_loss_layout(module(rows), n_outputs)[0].T.cpu().numpy()
+                found = to_loss_layout(module(channels_last(rows)), n_outputs)[0]
+                outputs[start:stop] = found.T.cpu().numpy()
                 start = stop
     return outputs[:, 0] if n_outputs == 1 else outputs

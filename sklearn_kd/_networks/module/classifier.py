@@ -128,8 +128,14 @@ class ModuleClassifier(
         a batch, which is a tensor of scaled rows on the device, and the ``torch.Generator`` to
         draw from, to a batch.
 
-    mixed_precision : bool, "bfloat16" or "float16", default=False
-        Half precision in which the module computes, on CUDA with float32 rows. True is "bfloat16".
+    mixed_precision : bool, "auto", "bfloat16" or "float16", default=False
+        Half precision in which the module computes in training, with float32 rows. Weights and the
+        loss stay in float32, and predictions are computed in float32. True is "bfloat16", which is
+        slow on processors without instructions for it. "auto" takes "bfloat16" where the device
+        has them and the module has a convolution, or a dense layer of at least 65,536 weights,
+        and the precision of the rows otherwise. It is worth setting for images: convolutions are
+        1.2 to 1.9 times faster on a CPU with AVX512-BF16, and more on one with AMX.
+        "float16" needs CUDA.
 
     callbacks : list or None, default=None
         Callbacks of skorch: classes, instances (which are copied) or pairs (name, instance). They
@@ -189,6 +195,9 @@ class ModuleClassifier(
     validation_loss_curve_ : list of float or None
         Loss of the same kind on the validation rows after each epoch, or the cross-entropy of
         ``y_val``. None without early stopping.
+    precision_ : str
+        Number format in which the module computed in training: "float32", "float64", "bfloat16" or
+        "float16".
     termination_condition_ : str
         Why training ended: "max_epochs", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int

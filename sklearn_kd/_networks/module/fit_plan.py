@@ -19,7 +19,6 @@ from sklearn_kd._networks.resolve import (
     stops_early,
     warn_of_no_row_to_hold_out,
 )
-from sklearn_kd._utils.device import resolve_device
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.scaling import mean_and_deviation
 
@@ -30,7 +29,6 @@ FULL_BATCH_EPOCHS, MINIBATCH_EPOCHS = 1000, 100
 SOFT_FULL_BATCH_EPOCHS, SOFT_MINIBATCH_EPOCHS = 300, (64, 30)
 MIN_SOFT_STEPS, MAX_SOFT_STEPS = 3000, 10_000
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-PRECISIONS = {True: torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Seeds(NamedTuple):
@@ -69,7 +67,6 @@ class ModuleFitPlan:
     uses_validation_rows: bool  # those of the user
     scheduler: object  # as the parameter, but never "auto"
     augment: object  # function of a batch and a generator, or None
-    precision: torch.dtype | None
 
     def make_optimizer(self, parameters):
         """Make the optimizer from ``optimizer``, ``learning_rate`` and ``weight_decay``."""
@@ -175,7 +172,6 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         n_epochs = soft_epochs(len(data.X), batch_size)
     if est.max_epochs != "auto":
         n_epochs = int(est.max_epochs)
-    precision = _precision(est, data.X.dtype)
     offset, scale = resolve_scaling(
         est, data, lambda data: fit_standardization(data, est.image_shape), resume=resume
     )
@@ -196,21 +192,7 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
         uses_validation_rows=data.validation.has_rows,
         scheduler=None if est.scheduler == "auto" and partial else resolve_scheduler(est, data),
         augment=make_augmentation(est.augmentation, est.image_shape),
-        precision=precision,
     )
-
-
-def _precision(est, dtype):
-    """Return the dtype that the module computes in under ``mixed_precision``, or None."""
-    if not est.mixed_precision:
-        return None
-    if resolve_device(est.device).type != "cuda" or dtype != np.float32:
-        raise ValueError(
-            f"mixed_precision={est.mixed_precision!r} needs a CUDA device and float32 rows; "
-            f"device={est.device!r} and X is {dtype}: set mixed_precision=False, or pass "
-            "X.astype('float32') with device='cuda'."
-        )
-    return PRECISIONS[est.mixed_precision]
 
 
 def fit_standardization(data, image_shape):

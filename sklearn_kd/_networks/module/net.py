@@ -29,7 +29,8 @@ from skorch.dataset import Dataset
 from sklearn_kd._core.network.losses import Loss
 from sklearn_kd._core.network.step_size import divergence_threshold
 from sklearn_kd._core.network.targets import Fixed
-from sklearn_kd._networks.module.build import rows_in_a_block, to_loss_layout
+from sklearn_kd._networks.module.build import channels_last, rows_in_a_block, to_loss_layout
+from sklearn_kd._networks.module.precision import autocast
 from sklearn_kd.exceptions import DivergenceError
 
 #: Methods of a callback that are called for each batch.
@@ -158,6 +159,8 @@ class ModuleNet(skorch.NeuralNet):
     module : torch.nn.Module
     problem : Problem
     plan : ModuleFitPlan
+    precision : torch.dtype
+        Of the multiplications of the module.
     callbacks : list
         Callbacks of skorch, or pairs (name, callback).
     device : torch.device
@@ -177,7 +180,7 @@ class ModuleNet(skorch.NeuralNet):
     #: Whether the share of right predictions is recorded for callbacks.
     has_accuracy = False
 
-    def __init__(self, module, problem, plan, callbacks, device):
+    def __init__(self, module, problem, plan, precision, callbacks, device):
         super().__init__(
             module,
             criterion=self.criterion_class,
@@ -188,13 +191,13 @@ class ModuleNet(skorch.NeuralNet):
             verbose=0,
             device=device,
         )
-        self.problem, self.plan = problem, plan
+        self.problem, self.plan, self.precision = problem, plan, precision
         self.order_generator = torch.Generator().manual_seed(plan.seeds.order)
         self.augmentation_generator = torch.Generator(device).manual_seed(plan.seeds.augmentation)
         self.reason = self.interrupt = None
         self.losses, self.scores, self.best_values = [], [], {}
         self.best_state, self.best_score, self.best_epoch = None, math.inf, 0
-        self.scaler = torch.amp.GradScaler(enabled=plan.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(enabled=precision == torch.float16)
 
     # initialization by skorch
 
@@ -242,10 +245,9 @@ class ModuleNet(skorch.NeuralNet):
 
     def infer(self, x, **fit_params):
         """Return the outputs of the module."""
-        if self.plan.precision is None:
-            return self.module_(x)
-        with torch.autocast("cuda", dtype=self.plan.precision):
-            return self.module_(x)
+        rows = self.problem.rows.X
+        with autocast(rows.device, self.precision, rows.dtype):
+            return self.module_(channels_last(x))
 
     def evaluation_step(self, batch, training=False):
         """Return the outputs for a callback, which may pass NumPy arrays."""

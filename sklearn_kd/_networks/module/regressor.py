@@ -141,6 +141,7 @@ class ModuleRegressor(
         The module gets ``(x - input_offset_) / input_scale_``. Zeros and ones without scaling. With
         an encoder x is an encoded row. A prediction is ``target_offset_ + target_scale_ * output``.
     <n_iter_>
+    <precision_>
     <best_iter_>
     loss_curve_ : list of float
         Training loss of each epoch, in standardized units: the mean over its steps of the loss

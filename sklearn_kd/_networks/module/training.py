@@ -25,10 +25,12 @@ from sklearn_kd._networks.module.fit_plan import (
     resolve_scheduler,
 )
 from sklearn_kd._networks.module.net import Batches, Problem, RowsDataset
+from sklearn_kd._networks.module.precision import resolve_precision
 from sklearn_kd._networks.training_data import TrainingTensors
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import (
     check_budget,
+    dtype_name,
     resolve_device,
     thread_scope,
     to_numpy,
@@ -80,11 +82,12 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
         problem = _make_problem(plan, data, shape, labeler, correction)
         module = build(est, shape, problem.rows.X.dtype, device)
         check_outputs(est, module, problem.rows.X, warns=not resume)
+        precision = resolve_precision(est, module, problem.rows.X.dtype, device)
         if resume:
             load(module, est.module_state_)
         reporter = EpochReporter(est, plan.n_epochs, data.X_given, data.y)
         callbacks = [*map(_copy_callback, est.callbacks or ())]
-        net = net_class(est)(module, problem, plan, callbacks, device)
+        net = net_class(est)(module, problem, plan, precision, callbacks, device)
         attributes = functools.partial(_attributes, est, plan, net)
         net.initialize()
         if resume and partial:
@@ -113,6 +116,7 @@ def check(est, data):
         rows = to_tensor(first).to(device).view(-1, *shape)
         module = build(est, shape, rows.dtype, device)
         check_outputs(est, module, rows, warns=True)
+        resolve_precision(est, module, rows.dtype, device)
         plan.make_schedule(plan.make_optimizer(module.parameters()), n_batches=N_CHECKED_STEPS)
 
 
@@ -276,6 +280,7 @@ def _store(est, plan, net, partial):
         [s - problem.validation_min_loss for s in net.scores] if has_validation else None
     )
     est.termination_condition_ = net.reason
+    est.precision_ = dtype_name(net.precision)
     est._n_fits = getattr(est, "_n_fits", 0) + 1
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call continues from here
