@@ -183,6 +183,7 @@ def longest_chain(top_level=True):
     return max((chain(name) for name in graph), key=len)
 
 
+@pytest.mark.slow  # a fresh interpreter for each module
 def test_imports_have_no_circle():
     assert longest_chain()
 

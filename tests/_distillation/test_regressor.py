@@ -372,6 +372,7 @@ class TestSeveralTargets:
             assert_allclose(fixed.fit(X, Y).predict(X)[:, [0, 2]], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 class TestHeavyTails:
     NETWORK = TwoLayerPGDRegressor(8, max_iter=200, n_init=1)
 

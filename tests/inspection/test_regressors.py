@@ -157,7 +157,9 @@ def test_lines_are_those_of_plain_fits(n_targets, weighted):
     assert_allclose(line_of(frame, "hard", fold, seed)["mae"], expected)
 
 
-@pytest.mark.parametrize("kind", ["numbers", "quantiles", "classes"])
+@pytest.mark.parametrize(
+    "kind", ["numbers", pytest.param("quantiles", marks=pytest.mark.slow), "classes"]
+)
 def test_models_that_write_into_the_rows_do_not_change_the_scores_of_others(kind):
     X, y = table(60)
     X = 3 * X + 5
