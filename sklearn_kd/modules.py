@@ -77,6 +77,9 @@ class _Network(nn.Module):
                 f"{type(self).__name__} was built for inputs of shape (n, {wanted}), got "
                 f"{tuple(x.shape)}."
             )
+        return self._logits(x)
+
+    def _logits(self, x):
         return self.layers(x)
 
 
@@ -557,18 +560,8 @@ class FastCNN(_Network):
                 layer.reset_parameters()
                 nn.init.dirac_(layer.weight.data[: layer.in_channels])
 
-    def forward(self, x):
-        """Compute logits.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n, *input_shape)
-
-        Returns
-        -------
-        logits : Tensor of shape (n, n_outputs)
-        """
-        logits = super().forward(x)
+    def _logits(self, x):
+        logits = self.layers(x)
         if self.mirror and not self.training:
-            logits = (logits + super().forward(x.flip(-1))) / 2
+            logits = (logits + self.layers(x.flip(-1))) / 2
         return logits

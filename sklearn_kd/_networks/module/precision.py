@@ -46,7 +46,7 @@ def _computes_bfloat16(device):
     if device.type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not before torch 2.10
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.6
     return any(capabilities.get(name) for name in NATIVE_BFLOAT16)
 
 
