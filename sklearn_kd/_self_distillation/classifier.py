@@ -5,14 +5,13 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
 from sklearn_kd._self_distillation.label_quality import (
-    cross_validated_label_quality,
     estimate_noise_rate,
     posterior_label_probabilities,
     predictions_without_label_influence,
@@ -28,7 +27,7 @@ from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.label_indicators import refuse_label_indicator
-from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
+from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.protocols import SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import (
     HasMethods,
@@ -98,6 +97,7 @@ class SelfDistillClassifier(
     PublicEstimatorMixin,
     CallbackSupportMixin,
     MetaEstimatorMixin,
+    LabelErrorsMixin,
     FittedClassifierMixin,
     BaseEstimator,
 ):
@@ -571,81 +571,6 @@ class SelfDistillClassifier(
                 f"have these labels: the estimator alone may do better; {advice}.",
                 ClassCollapseWarning,
             )
-
-    @numpy_inputs
-    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
-        """Rank the rows by the probability of their labels, lowest first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows as the estimator takes them.
-        y : array-like of shape (n_samples,)
-            Labels, some of which are wrong.
-        cv : "in-sample", None, int, splitter or iterable of splits, default=None
-            Which network predicts a row.
-
-            - None or an int: a copy of this classifier that is fitted without the row, on
-              stratified and shuffled folds. None is five folds. No `fit` is needed before.
-            - A splitter or splits: copies that are fitted on these folds, which have to test each
-              row once.
-            - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
-              rows and labels of `fit` in the same order, and looks at the labels only.
-        groups : array-like of shape (n_samples,), default=None
-            Groups of rows that resemble each other. With None or an int, the folds keep them
-            together, and a splitter gets them. The copies are fitted with the groups of their rows,
-            of which early stopping needs two for each class.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the fits of the copies.
-
-        Returns
-        -------
-        errors : DataFrame of shape (n_samples, 4)
-            All rows, the most suspicious first, with the columns ``row`` (position in X),
-            ``given_label``, ``suggested_label`` (the most probable one) and ``label_quality`` (the
-            probability of the given label, in [0, 1]). Its index is that of X if X is a DataFrame
-            of pandas, otherwise that of y if y is a Series, as where a pipeline has transformed X
-            into an array. A share of about ``noise_rate_`` of the labels is wrong.
-
-        Raises
-        ------
-        ValueError
-            For folds that do not test each row once, for too few groups of a class, and for
-            "in-sample" with other labels than those of `fit`, with groups or with weights.
-        """
-        X, y = indexable(X, y)
-        index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
-        refuse_label_indicator(type(self).__name__, y)
-        check_no_missing_labels(y)
-        y = check_y(plain_labels(y), estimator=self)
-        if isinstance(cv, str) and cv == "in-sample":
-            require_fitted(self)
-            validate_data(self, X, reset=False, skip_check_array=True)
-            if groups is not None or sample_weight is not None:
-                raise ValueError(
-                    "groups and sample_weight are for the copies of cv: leave them out with "
-                    "cv='in-sample', where nothing is fitted."
-                )
-            if not np.array_equal(y, self._training_labels_):
-                raise ValueError(
-                    "cv='in-sample' needs the rows and labels that fit was given, and y is not "
-                    "those labels: pass them, or set cv=None."
-                )
-            suggested, quality = self.classes_[self._suggested_codes_], self.label_quality_
-        else:
-            rng = check_random_state(self.random_state)
-            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
-            suggested, quality = cross_validated_label_quality(self, X, y, cv, **more)
-        order = np.argsort(quality, kind="stable")
-        return pd.DataFrame(
-            {
-                "row": order,
-                "given_label": y[order],
-                "suggested_label": suggested[order],
-                "label_quality": quality[order],
-            },
-            index=None if index is None else index[order],
-        )
 
     @numpy_inputs
     def decision_function(self, X):

@@ -1,0 +1,225 @@
+"""Rank the rows of a table by the probability that their labels are right."""
+
+import itertools
+import time
+import warnings
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.utils import check_random_state, indexable
+from sklearn.utils.validation import validate_data
+
+from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.base import require_fitted
+from sklearn_kd._utils.cross_fit import cross_fit
+from sklearn_kd._utils.folds import split_rows, stratified_folds, warn_if_groups_are_divided
+from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups, group_folds
+from sklearn_kd._utils.label_indicators import refuse_label_indicator
+from sklearn_kd._utils.labels import (
+    align_columns,
+    check_no_missing_labels,
+    encode_labels,
+    plain_labels,
+)
+from sklearn_kd._utils.sklearn_compat import check_y
+from sklearn_kd._utils.validation import check_column, validate_sample_weight
+from sklearn_kd._utils.warnings import warn_caller, warning_scope
+from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
+
+
+class LabelErrorsMixin:
+    """Mixin of `SelfDistillClassifier`: which labels are suspicious.
+
+    It reads the attributes ``label_quality_``, ``_suggested_codes_`` and ``_training_labels_``.
+    """
+
+    @numpy_inputs
+    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
+        """Rank the rows by the probability of their labels, lowest first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows as the estimator takes them.
+        y : array-like of shape (n_samples,)
+            Labels, some of which are wrong.
+        cv : "in-sample", None, int, splitter or iterable of splits, default=None
+            Which network predicts a row.
+
+            - None or an int: a copy of this classifier that is fitted without the row, on
+              stratified and shuffled folds. None is five folds. No `fit` is needed before.
+            - A splitter or splits: copies that are fitted on these folds, which have to test each
+              row once.
+            - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
+              rows and labels of `fit` in the same order, and looks at the labels only.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that resemble each other. With None or an int, the folds keep them
+            together, and a splitter gets them. The copies are fitted with the groups of their rows,
+            of which early stopping needs two for each class.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the fits of the copies.
+
+        Returns
+        -------
+        errors : DataFrame of shape (n_samples, 4)
+            All rows, the most suspicious first, with the columns ``row`` (position in X),
+            ``given_label``, ``suggested_label`` (the most probable one) and ``label_quality`` (the
+            probability of the given label, in [0, 1]). Its index is that of X if X is a DataFrame
+            of pandas, otherwise that of y if y is a Series, as where a pipeline has transformed X
+            into an array. A share of about ``noise_rate_`` of the labels is wrong.
+
+        Raises
+        ------
+        ValueError
+            For folds that do not test each row once, for too few groups of a class, and for
+            "in-sample" with other labels than those of `fit`, with groups or with weights.
+        """
+        X, y = indexable(X, y)
+        index = next((rows.index for rows in (X, y) if hasattr(rows, "iloc")), None)
+        refuse_label_indicator(type(self).__name__, y)
+        check_no_missing_labels(y)
+        y = check_y(plain_labels(y), estimator=self)
+        if isinstance(cv, str) and cv == "in-sample":
+            require_fitted(self)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            if groups is not None or sample_weight is not None:
+                raise ValueError(
+                    "groups and sample_weight are for the copies of cv: leave them out with "
+                    "cv='in-sample', where nothing is fitted."
+                )
+            if not np.array_equal(y, self._training_labels_):
+                raise ValueError(
+                    "cv='in-sample' needs the rows and labels that fit was given, and y is not "
+                    "those labels: pass them, or set cv=None."
+                )
+            suggested, quality = self.classes_[self._suggested_codes_], self.label_quality_
+        else:
+            rng = check_random_state(self.random_state)
+            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
+            suggested, quality = _cross_validated_label_quality(self, X, y, cv, **more)
+        order = np.argsort(quality, kind="stable")
+        return pd.DataFrame(
+            {
+                "row": order,
+                "given_label": y[order],
+                "suggested_label": suggested[order],
+                "label_quality": quality[order],
+            },
+            index=None if index is None else index[order],
+        )
+
+
+def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight, rng):
+    """Estimate the quality of each label by a classifier that was fitted without this row.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Cloned for each fold.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+    cv : int, splitter, iterable of splits or None
+        None: five stratified folds.
+    groups : array-like of shape (n_samples,) or None
+        For the folds, and for early stopping of the copies.
+    sample_weight : array-like of shape (n_samples,) or None
+    rng : numpy.random.RandomState
+
+    Returns
+    -------
+    suggested : ndarray of shape (n_samples,)
+        Most probable labels.
+    quality : ndarray of shape (n_samples,)
+        Probabilities of the given labels.
+    """
+    classes, y_encoded = encode_labels(y)
+    weights = validate_sample_weight(sample_weight, X)
+    group = None if groups is None else encode_groups(groups, len(y))
+    if cv is None or isinstance(cv, Integral):
+        folds = _own_folds(y_encoded, weights, classes, group, cv, rng)
+    elif isinstance(cv, str):
+        raise ValueError(
+            f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
+        )
+    else:
+        split_params = {} if groups is None else {"groups": check_column(groups, "groups")}
+        folds = split_rows(cv, X, y, split_params)
+    tests = np.concatenate([np.arange(0), *(test for _, test in folds)])
+    n_tests = np.bincount(tests, minlength=len(y))
+    unknown = (np.bincount(y_encoded)[y_encoded] == 1) & (n_tests == 0)
+    if not folds or (n_tests[~unknown] != 1).any():
+        raise ValueError(
+            f"cv tests {np.count_nonzero(n_tests == 1)} of the {len(y)} rows once, and others "
+            "never or more often: give folds that test each row once, or cv=None."
+        )
+    fit_params = {"sample_weight": weights}
+    if group is not None:
+        fit_params["groups"] = group
+        warn_if_groups_are_divided(folds, group)
+        _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes)
+    start, n_fitted = time.perf_counter(), itertools.count(1)
+
+    def predict(fitted, X_test):
+        if classifier.verbose:
+            print(
+                f"[SelfDistillClassifier] label errors: fit {next(n_fitted)} of {len(folds)}, "
+                f"{time.perf_counter() - start:.1f} s",
+                flush=True,
+            )
+        return fitted.predict_proba(X_test), fitted.classes_
+
+    proba = np.zeros((len(y), len(classes)))
+    with warnings.catch_warnings(), warning_scope():
+        # both describe the classifier of a fold, and its probabilities are used all the same
+        warnings.simplefilter("ignore", ClassCollapseWarning)
+        warnings.simplefilter("ignore", CleanLabelsWarning)
+        predictions = cross_fit(
+            clone(classifier).set_params(verbose=0),
+            X,
+            y,
+            folds,
+            predict,
+            fit_params=fit_params,
+            rng=rng,
+        )
+    for (_, test), (predicted, known) in zip(folds, predictions, strict=True):
+        proba[test] = align_columns(predicted, known, classes)
+        unknown[test] |= ~np.isin(y[test], known)
+    if unknown.any():
+        warn_caller(
+            f"no other row has the label of {unknown.sum()} rows, of the classes "
+            f"{np.unique(y[unknown]).tolist()}, where it could have been learned: these labels "
+            "count as right.",
+            MissingClassWarning,
+        )
+        proba[unknown] = np.eye(len(classes))[y_encoded[unknown]]
+    return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]
+
+
+def _own_folds(y_encoded, weights, classes, group, cv, rng):
+    """Return the folds of a number of folds (None: 5), which keep groups together."""
+    n_folds = 5 if cv is None else int(cv)
+    if n_folds < 2:
+        raise ValueError(f"cv={cv!r} is not a number of folds: pass at least 2, or cv=None.")
+    if group is None:
+        return stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
+    purpose = "a network predicts groups that it has not seen. Pass rows of more groups"
+    check_groups_of_classes(group, y_encoded, classes, purpose)
+    fold = group_folds(group, y_encoded, weights, n_folds, rng)
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
+
+
+def _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes):
+    """Raise ValueError if early stopping of a fold would not have two groups of a class."""
+    if not classifier._get_estimator().early_stopping:
+        return
+    purpose = (
+        "early stopping holds groups out, of those that a fold leaves for training. Pass rows of "
+        "more groups, set early_stopping=False on the estimator, or pass splits of your own as cv "
+        "and no groups"
+    )
+    for train, _ in folds:
+        train = train[weights[train] > 0]
+        check_groups_of_classes(group[train], y_encoded[train], classes, purpose)
