@@ -1,6 +1,5 @@
 """Rank the rows of a table by the probability that their labels are right."""
 
-import itertools
 import time
 import warnings
 from numbers import Integral
@@ -8,11 +7,13 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.callback import with_callbacks
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import require_fitted
+from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.cross_fit import cross_fit
 from sklearn_kd._utils.folds import split_rows, stratified_folds, warn_if_groups_are_divided
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups, group_folds
@@ -24,6 +25,7 @@ from sklearn_kd._utils.labels import (
     plain_labels,
 )
 from sklearn_kd._utils.sklearn_compat import check_y
+from sklearn_kd._utils.sub_estimators import seeded
 from sklearn_kd._utils.validation import check_column, validate_sample_weight
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning, MissingClassWarning
@@ -36,7 +38,8 @@ class LabelErrorsMixin:
     """
 
     @numpy_inputs
-    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None):
+    @with_callbacks
+    def find_label_errors(self, X, y, *, cv=None, groups=None, sample_weight=None, n_jobs=None):
         """Rank the rows by the probability of their labels, lowest first.
 
         Parameters
@@ -60,6 +63,9 @@ class LabelErrorsMixin:
             of which early stopping needs two for each class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the fits of the copies.
+        n_jobs : int, default=None
+            Number of copies that are fitted in parallel, in processes. The result is the same for
+            any number. Raise it where a fit does not use all cores by itself, as on few rows.
 
         Returns
         -------
@@ -97,7 +103,7 @@ class LabelErrorsMixin:
             suggested, quality = self.classes_[self._suggested_codes_], self.label_quality_
         else:
             rng = check_random_state(self.random_state)
-            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng}
+            more = {"groups": groups, "sample_weight": sample_weight, "rng": rng, "n_jobs": n_jobs}
             suggested, quality = _cross_validated_label_quality(self, X, y, cv, **more)
         order = np.argsort(quality, kind="stable")
         return pd.DataFrame(
@@ -111,7 +117,7 @@ class LabelErrorsMixin:
         )
 
 
-def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight, rng):
+def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weight, rng, n_jobs):
     """Estimate the quality of each label by a classifier that was fitted without this row.
 
     Parameters
@@ -126,6 +132,7 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
         For the folds, and for early stopping of the copies.
     sample_weight : array-like of shape (n_samples,) or None
     rng : numpy.random.RandomState
+    n_jobs : int or None
 
     Returns
     -------
@@ -135,10 +142,10 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
         Probabilities of the given labels.
     """
     classes, y_encoded = encode_labels(y)
-    weights = validate_sample_weight(sample_weight, X)
+    fit_params = {"sample_weight": validate_sample_weight(sample_weight, X)}
     group = None if groups is None else encode_groups(groups, len(y))
     if cv is None or isinstance(cv, Integral):
-        folds = _own_folds(y_encoded, weights, classes, group, cv, rng)
+        folds = _own_folds(y_encoded, fit_params["sample_weight"], classes, group, cv, rng)
     elif isinstance(cv, str):
         raise ValueError(
             f"cv={cv!r} is not known: give 'in-sample', None, a number of folds or a splitter."
@@ -154,36 +161,12 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
             f"cv tests {np.count_nonzero(n_tests == 1)} of the {len(y)} rows once, and others "
             "never or more often: give folds that test each row once, or cv=None."
         )
-    fit_params = {"sample_weight": weights}
     if group is not None:
         fit_params["groups"] = group
         warn_if_groups_are_divided(folds, group)
-        _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes)
-    start, n_fitted = time.perf_counter(), itertools.count(1)
-
-    def predict(fitted, X_test):
-        if classifier.verbose:
-            print(
-                f"[SelfDistillClassifier] label errors: fit {next(n_fitted)} of {len(folds)}, "
-                f"{time.perf_counter() - start:.1f} s",
-                flush=True,
-            )
-        return fitted.predict_proba(X_test), fitted.classes_
-
+        _check_groups_of_folds(classifier, folds, fit_params, y_encoded, classes)
     proba = np.zeros((len(y), len(classes)))
-    with warnings.catch_warnings(), warning_scope():
-        # both describe the classifier of a fold, and its probabilities are used all the same
-        warnings.simplefilter("ignore", ClassCollapseWarning)
-        warnings.simplefilter("ignore", CleanLabelsWarning)
-        predictions = cross_fit(
-            clone(classifier).set_params(verbose=0),
-            X,
-            y,
-            folds,
-            predict,
-            fit_params=fit_params,
-            rng=rng,
-        )
+    predictions = _predictions_of_folds(classifier, X, y, folds, fit_params, rng, n_jobs)
     for (_, test), (predicted, known) in zip(folds, predictions, strict=True):
         proba[test] = align_columns(predicted, known, classes)
         unknown[test] |= ~np.isin(y[test], known)
@@ -196,6 +179,51 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
         )
         proba[unknown] = np.eye(len(classes))[y_encoded[unknown]]
     return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]
+
+
+def _predictions_of_folds(classifier, X, y, folds, fit_params, rng, n_jobs):
+    """Fit a copy of the classifier on each fold, and report the progress.
+
+    Returns
+    -------
+    list of (ndarray of shape (n_test, n_known), ndarray of shape (n_known,))
+        Probabilities of the test rows of each fold, and their classes.
+    """
+    context = classifier._init_callback_context("find-label-errors", max_subtasks=len(folds))
+    context.call_on_fit_task_begin(estimator=classifier, X=X, y=y)
+    subtasks = [Subtask(context, "fit-fold", classifier, X, y) for _ in folds]
+    copy = clone(classifier).set_params(verbose=0)
+    copy.set_callbacks()  # the subtasks pass on those that are meant for estimators inside
+    start, predictions = time.perf_counter(), []
+    with warnings.catch_warnings(), warning_scope():
+        # both describe the classifier of a fold, and its probabilities are used all the same
+        warnings.simplefilter("ignore", ClassCollapseWarning)
+        warnings.simplefilter("ignore", CleanLabelsWarning)
+        for made in cross_fit(
+            [seeded(copy, rng) for _ in folds],
+            X,
+            y,
+            folds,
+            _probabilities_and_classes,
+            fit_params=fit_params,
+            n_jobs=n_jobs,
+            subtasks=subtasks,
+        ):
+            predictions.append(made)
+            if classifier.verbose:
+                n_done, seconds = len(predictions), time.perf_counter() - start
+                left = seconds * (len(folds) - n_done) / n_done
+                print(
+                    f"[SelfDistillClassifier] label errors: fit {n_done} of {len(folds)}, "
+                    f"{seconds:.1f} s, about {left:.0f} s left",
+                    flush=True,
+                )
+    context.call_on_fit_task_end(estimator=classifier, X=X, y=y)
+    return predictions
+
+
+def _probabilities_and_classes(fitted, X):
+    return fitted.predict_proba(X), fitted.classes_
 
 
 def _own_folds(y_encoded, weights, classes, group, cv, rng):
@@ -211,7 +239,7 @@ def _own_folds(y_encoded, weights, classes, group, cv, rng):
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
 
 
-def _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes):
+def _check_groups_of_folds(classifier, folds, fit_params, y_encoded, classes):
     """Raise ValueError if early stopping of a fold would not have two groups of a class."""
     if not classifier._get_estimator().early_stopping:
         return
@@ -220,6 +248,7 @@ def _check_groups_of_folds(classifier, folds, group, y_encoded, weights, classes
         "more groups, set early_stopping=False on the estimator, or pass splits of your own as cv "
         "and no groups"
     )
+    group, weights = fit_params["groups"], fit_params["sample_weight"]
     for train, _ in folds:
         train = train[weights[train] > 0]
         check_groups_of_classes(group[train], y_encoded[train], classes, purpose)

@@ -1,12 +1,12 @@
-"""Fit clones of an estimator on the training rows of folds and apply them to the test rows."""
+"""Fit estimators on the training rows of folds and apply them to the test rows."""
 
 import time
 
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
-from sklearn_kd._utils.sub_estimators import seeded
 
 
 def fit_on_rows(estimator, X, y, rows, fit_params):
@@ -37,34 +37,43 @@ def timed_fit_on_rows(estimator, X, y, rows, fit_params):
     return estimator, time.perf_counter() - start
 
 
-def cross_fit(estimator, X, y, folds, predict, *, fit_params, rng):
-    """Fit a clone on the training rows of each fold and predict its test rows.
+def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subtasks=None):
+    """Fit an estimator on the training rows of each fold and predict its test rows.
 
     Parameters
     ----------
-    estimator : estimator
-        Unfitted. It is cloned for each fold.
+    estimators : list of estimator
+        One for each fold, unfitted and with its seeds. The results then do not depend on
+        ``n_jobs``.
     X, y : array-like or DataFrame
     folds : list of (train, test)
         Arrays of row numbers.
     predict : callable
-        Called as ``predict(fitted, X_test)``.
+        Called as ``predict(fitted, X_test)``. With several processes it has to be a function of a
+        module.
     fit_params : dict
         Metadata of all rows for ``fit``.
-    rng : numpy.random.RandomState
-        Seeds each ``random_state`` that is None, differently for each fold.
+    n_jobs : int, default=None
+        Number of parallel fits.
+    subtasks : list of `Subtask`, default=None
+        What callbacks get of each fit.
 
     Returns
     -------
-    list
-        What ``predict`` returned for each fold.
+    generator
+        What ``predict`` returned for each fold, in their order and as soon as it is known.
     """
-    return Parallel()(
-        delayed(_fit_fold)(seeded(estimator, rng), X, y, fold, predict, fit_params)
-        for fold in folds
+    subtasks = [None] * len(folds) if subtasks is None else subtasks
+    return Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_fit_fold)(estimator, X, y, fold, predict, fit_params, subtask)
+        for estimator, fold, subtask in zip(estimators, folds, subtasks, strict=True)
     )
 
 
-def _fit_fold(estimator, X, y, fold, predict, fit_params):
+def _fit_fold(estimator, X, y, fold, predict, fit_params, subtask):
     train, test = fold
-    return predict(fit_on_rows(estimator, X, y, train, fit_params), safe_indexing(X, test))
+    with begin_subtask(subtask, estimator):
+        fitted = fit_on_rows(estimator, X, y, train, fit_params)
+    if subtask is not None:
+        subtask.end()
+    return predict(fitted, safe_indexing(X, test))

@@ -2,6 +2,7 @@
 
 import copy
 
+import joblib
 import pytest
 import skorch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -187,6 +188,43 @@ def test_no_callback_state_is_left_on_the_network(kind, early_stopping, error):
     assert watches.set_up == watches.torn_down != []
     for estimator in watches.set_up:
         assert callback_state(estimator) == {"_skl_callbacks"}
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_callbacks_see_each_fit_of_label_errors(n_jobs):
+    X, y, _ = noisy_blobs()
+
+    class ListensToAll(Listens):
+        max_propagation_depth = None
+
+        def setup(self, estimator, context):
+            self.begun.append("setup")
+
+        def teardown(self, estimator, context):
+            self.begun.append("teardown")
+
+    of_one, of_all = Listens(), ListensToAll()
+    network = cheap(early_stopping=False, max_iter=2)
+    model = SelfDistillClassifier(network, random_state=0).set_callbacks(of_one, of_all)
+    with joblib.parallel_config("threading"):
+        errors = model.find_label_errors(X, y, cv=3, n_jobs=n_jobs)
+    assert errors.equals(clone(model).set_callbacks().find_label_errors(X, y, cv=3))
+    assert of_one.begun == ["find-label-errors"] + 3 * ["fit-fold"]
+    assert of_all.begun[:2] == ["setup", "find-label-errors"]
+    assert of_all.begun[-1] == "teardown"
+    assert of_all.begun.count("setup") == of_all.begun.count("teardown") == 1
+    assert of_all.begun.count("fit") == 3 + 3  # of the copies and of their networks
+    assert callback_state(model) == {"_skl_callbacks"}
+    for error in (None, RuntimeError):
+        watches = Propagates(error and error())
+        model.set_callbacks(watches)
+        if error is None:
+            model.find_label_errors(X, y, cv=3)
+        else:
+            with pytest.raises(error):
+                model.find_label_errors(X, y, cv=3)
+        assert watches.set_up == watches.torn_down == [model]
+        assert callback_state(model) == {"_skl_callbacks"}
 
 
 @pytest.mark.parametrize("which", ["first", "second"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -123,6 +124,28 @@ def test_folds_depend_on_the_seed():
     )
     assert first.equals(same)
     assert not first.equals(other)
+
+
+@pytest.mark.parametrize(
+    ("form", "backend"),
+    [
+        ("default", "threading"),
+        # the generator of random numbers of torch, which modules draw from, is that of a process
+        pytest.param("module", "loky", marks=pytest.mark.slow),
+    ],
+)
+def test_any_number_of_parallel_fits_gives_the_same_bits(form, backend):
+    X, y, _ = noisy_blobs()
+    X, y = pd.DataFrame(X).add_prefix("x"), np.array(["cat", "dog", "owl"])[y]
+    metadata = {"sample_weight": np.linspace(0.3, 2, 90), "groups": np.arange(90) // 2}
+    model = clone(FORMS[form]).set_params(estimator__random_state=None)
+    answers = []
+    for n_jobs in (None, 2, 3):
+        model.set_params(random_state=np.random.RandomState(3))
+        with parallel_config(backend):
+            answers.append(model.find_label_errors(X, y, cv=3, n_jobs=n_jobs, **metadata))
+    assert answers[0].equals(answers[1])
+    assert answers[0].equals(answers[2])
 
 
 def test_folds_that_leave_rows_out():

@@ -176,3 +176,4 @@ def test_verbose_label_errors_print_each_fit(capsys):
     assert [line.split(",")[0] for line in lines] == [
         f"[SelfDistillClassifier] label errors: fit {number} of 3" for number in (1, 2, 3)
     ]
+    assert lines[-1].endswith("about 0 s left")
