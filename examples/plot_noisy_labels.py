@@ -9,8 +9,8 @@ replaced by the other class, so that the wrong labels are known. The test labels
 1. A network is trained on these labels, and the same network is trained in a
    `SelfDistillClassifier`, which trusts its own predictions more than a label that many similar
    rows contradict.
-2. `find_label_errors` ranks the rows by how suspicious their labels are, each evaluated by networks
-   that have not seen it. In practice one inspects such a list from the top.
+2. `find_label_errors` ranks the rows by how suspicious their labels are, by networks that are each
+   trained without a fifth of the rows. In practice one inspects such a list from the top.
 
 The script takes under a minute on two cores and writes ``noisy_labels.png`` into the current
 folder.
@@ -84,8 +84,9 @@ def main():
     print(f"\nEstimated share of wrong labels: {model.noise_rate_:.2f}, ", end="")
     print(f"the true one: {noisy.rate:.2f}\n")
 
-    # Five copies of the model are fitted, each without a fifth of the rows, and evaluate the rows
-    # that they have not seen. cv="in-sample" would use the model fitted above at no cost.
+    # Five copies of the model are fitted, each without a fifth of the rows. The label of a row is
+    # evaluated by the copy without it and by the others. cv="in-sample" would use the model fitted
+    # above at no cost.
     errors = model.find_label_errors(X_train, noisy.y)
     errors["truly wrong"] = noisy.is_wrong[errors["row"]]
     errors["mean radius"] = X_train["mean radius"].to_numpy()[errors["row"]].round(1)

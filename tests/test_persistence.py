@@ -315,7 +315,8 @@ def test_state_of_a_self_distilled_network_is_numpy():
     plain = (np.ndarray, int, float, str, list)
     for kind in ("self-distilled", "two generations", "self-distilled module"):
         model, _ = fitted(kind)
-        state = {name: vars(model)[name] for name in fitted_names(model) - {"estimator_"}}
+        networks = {"estimator_", "first_generation_"}
+        state = {name: vars(model)[name] for name in fitted_names(model) - networks}
         assert "refined_targets_" in state
         for name, value in state.items():
             assert isinstance(value, plain), name

@@ -3,13 +3,16 @@
     pip install cleanlab  # the other method; without it: --peers none
     SKLEARN_KD_DATA=... python examples/benchmarks/label_errors.py --json label_errors.jsonl
 
-In an exact share ``--rates`` of the rows, the label is replaced by that of another class, where
-each other class is equally likely. Every method gets the same rows, labels and seed and the same
-network, ``TwoLayerPGDClassifier(width)``, and ranks the rows by how suspicious their labels are:
+In an exact share ``--rates`` of the rows, the label is replaced by that of another class: by any,
+where each is equally likely ("symmetric"), by the next one ("pair"), or by the one that the row
+resembles most, near the class boundaries ("feature-dependent"). Every method gets the same rows,
+labels and seed and the same network, ``TwoLayerPGDClassifier(width)``, and ranks the rows by how
+suspicious their labels are:
 
 - self-distilled: ``label_quality_`` of a fitted ``SelfDistillClassifier``. The network has early
   stopping and is therefore trained twice, the second time on labels that the first corrected.
-- self-distilled, out of sample: its ``find_label_errors(X, y)``, five folds of the same.
+- self-distilled, cross-validated: its ``find_label_errors(X, y)``, with copies of the same that are
+  fitted without one of five folds each.
 - self-distilled, no early stopping: one network, which corrects its labels in every step, and the
   mean probability of the given label over the epochs.
 - loss: the loss of the given label under the network that was fitted on it, with and without early
@@ -57,10 +60,11 @@ TABLES = (
     "adult",
 )
 MNIST = "mnist"
+KINDS = ("symmetric", "pair", "feature-dependent")
 
 METHODS = {
     "self": "self-distilled",
-    "self_cv": "self-distilled, out of sample",
+    "self_cv": "self-distilled, cross-validated",
     "self_long": "self-distilled, no early stopping",
     "loss": "loss",
     "loss_long": "loss, no early stopping",
@@ -124,10 +128,11 @@ def suspicion(method, X, y, *, width, seed):
     return scores
 
 
-def run(table, rate, seed, method, width, n_rows):
+def run(table, kind, rate, seed, method, width, n_rows):
     """Rank the rows of one noisy table by one method, and score the ranking."""
     X, y = load(table, seed, n_rows)
-    noisy = add_label_noise(y, rate, random_state=seed)
+    rows = {"X": X} if kind == "feature-dependent" else {}
+    noisy = add_label_noise(y, rate, kind=kind, random_state=seed, **rows)
     global_state = np.random.get_state()  # cleanlab sets its seed
     if method == PEER:
         import cleanlab.classification  # noqa: F401  # not part of its time
@@ -150,9 +155,9 @@ def run(table, rate, seed, method, width, n_rows):
 
 
 def comparable(results, methods):
-    """Return results of the tables, rates and seeds that every method has, as a DataFrame."""
+    """Return results of the noisy tables that every method has, as a DataFrame."""
     frame = pd.DataFrame(results)
-    n_methods = frame.groupby(["table", "rate", "seed"]).method.transform("nunique")
+    n_methods = frame.groupby(["table", "kind", "rate", "seed"]).method.transform("nunique")
     return frame[n_methods == len(methods)]
 
 
@@ -214,21 +219,22 @@ def per_table(frame, methods):
 
 
 def report(frame, methods):
-    """Print the tables of every noise rate, with a separate summary for MNIST."""
-    for rate, mine in frame.groupby("rate"):
+    """Print the tables of every kind and rate of noise, with a separate summary for MNIST."""
+    for (kind, rate), mine in frame.groupby(["kind", "rate"], sort=False):
         images = mine.table == MNIST
         for title, part in {"tables": mine[~images], "MNIST": mine[images]}.items():
             if len(part):
                 count = f"{part.table.nunique()} {title}" if title == "tables" else title
-                print(f"\n#### {rate:.0%} of the labels wrong: {count}\n")
+                print(f"\n#### {rate:.0%} of the labels wrong, {kind}: {count}\n")
                 print(summary(part, methods))
-        print(f"\n##### {rate:.0%}, table by table\n")
+        print(f"\n##### {rate:.0%}, {kind}, table by table\n")
         print(per_table(mine, methods))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", default=[*TABLES, MNIST], metavar="NAME")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.2, 0.4])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
@@ -249,15 +255,17 @@ def main():
     cells = [
         {
             "table": table,
+            "kind": kind,
             "rate": rate,
             "seed": seed,
             "method": method,
             "width": args.width,
             "n_rows": args.mnist_rows if table == MNIST else args.max_rows,
         }
-        for table in args.tables
-        for seed in range(args.seeds)
+        for kind in args.kinds
         for rate in args.rates
+        for seed in range(args.seeds)
+        for table in args.tables
         for method in methods
     ]
     results = run_cells(cells, run, jobs=args.jobs, path=args.json)

@@ -178,6 +178,9 @@ class SelfDistillClassifier(
         Sorted labels.
     estimator_ : estimator
         The fitted network.
+    first_generation_ : estimator or None
+        The network whose predictions made the targets of ``estimator_``. None where one network
+        was trained, or the first one was kept.
     refined_targets_ : ndarray of shape (n_samples, n_classes)
         Probabilities of the true classes, usable as ``soft_targets`` of any student. They are
         proportional to the product of the predictions of ``estimator_`` without the influence of
@@ -258,6 +261,7 @@ class SelfDistillClassifier(
 
     __module__ = "sklearn_kd"
     _history = (
+        "first_generation_",
         "label_quality_",
         "loss_curve_",
         "refined_targets_",
@@ -517,6 +521,7 @@ class SelfDistillClassifier(
         ]
         curve = np.full(network.n_iter_, weight)
         fitted = self._fitted_attributes(network, rows, curve, np.mean(confidence, axis=0))
+        fitted["first_generation_"] = first
         task.end(fitted)
         return fitted
 
@@ -546,6 +551,7 @@ class SelfDistillClassifier(
         self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
         return {
             "estimator_": network,
+            "first_generation_": None,
             "classes_": classes,
             "refined_targets_": posterior_label_probabilities(adjusted, given, rate),
             "label_quality_": np.clip(confidence, 0, 1),

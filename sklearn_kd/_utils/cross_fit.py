@@ -1,4 +1,4 @@
-"""Fit estimators on the training rows of folds and apply them to the test rows."""
+"""Fit estimators on the training rows of folds and apply them."""
 
 import time
 
@@ -38,7 +38,7 @@ def timed_fit_on_rows(estimator, X, y, rows, fit_params):
 
 
 def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subtasks=None):
-    """Fit an estimator on the training rows of each fold and predict its test rows.
+    """Fit an estimator on the training rows of each fold and predict all rows.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subt
     folds : list of (train, test)
         Arrays of row numbers.
     predict : callable
-        Called as ``predict(fitted, X_test)``. With several processes it has to be a function of a
+        Called as ``predict(fitted, X)``. With several processes it has to be a function of a
         module.
     fit_params : dict
         Metadata of all rows for ``fit``.
@@ -65,15 +65,14 @@ def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subt
     """
     subtasks = [None] * len(folds) if subtasks is None else subtasks
     return Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_fit_fold)(estimator, X, y, fold, predict, fit_params, subtask)
-        for estimator, fold, subtask in zip(estimators, folds, subtasks, strict=True)
+        delayed(_fit_fold)(estimator, X, y, train, predict, fit_params, subtask)
+        for estimator, (train, _), subtask in zip(estimators, folds, subtasks, strict=True)
     )
 
 
-def _fit_fold(estimator, X, y, fold, predict, fit_params, subtask):
-    train, test = fold
+def _fit_fold(estimator, X, y, train, predict, fit_params, subtask):
     with begin_subtask(subtask, estimator):
         fitted = fit_on_rows(estimator, X, y, train, fit_params)
     if subtask is not None:
         subtask.end()
-    return predict(fitted, safe_indexing(X, test))
+    return predict(fitted, X)

@@ -6,6 +6,7 @@ from sklearn_kd.inspection._distillation_display import DistillationDisplay
 from sklearn_kd.inspection._fidelity_display import FidelityDisplay
 from sklearn_kd.inspection._information_display import InformationDisplay
 from sklearn_kd.inspection._interval_display import IntervalDisplay
+from sklearn_kd.inspection._label_error_display import LabelErrorDisplay
 from sklearn_kd.inspection._report import DistillationReport, distillation_report
 from sklearn_kd.inspection._should_distill import (
     DistillationAdvice,
@@ -26,6 +27,7 @@ __all__ = [
     "FidelityDisplay",
     "InformationDisplay",
     "IntervalDisplay",
+    "LabelErrorDisplay",
     "WidthCurveDisplay",
     "distillation_report",
     "should_distill",
