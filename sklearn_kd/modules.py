@@ -3,6 +3,7 @@
 Importing this module imports torch. ``import sklearn_kd`` does not import it.
 """
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -469,14 +470,35 @@ class _Whitening(nn.Module):
         return nn.functional.conv2d(x, torch.cat([self.filters, -self.filters]), self.bias)
 
 
+class _ShiftNorm(nn.BatchNorm2d):
+    """Batch normalization with a trained bias and no scale.
+
+    The bias is a multiple of its parameter, so that SGD changes it by the square of this multiple
+    faster than the other weights, 64 times as in the recipe of `FastCNN`. The running statistics
+    follow the last three batches, since the weights change fast at large steps.
+    """
+
+    BIAS_UNIT = 8.0
+
+    def __init__(self, n_channels):
+        super().__init__(n_channels, momentum=0.4)
+        self.register_parameter("weight", None)
+
+    def forward(self, x):
+        return nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, None, self.BIAS_UNIT * self.bias,
+            self.training, self.momentum, self.eps,
+        )  # fmt: skip
+
+
 class FastCNN(_Network):
     """Convolutional network that learns small images in few epochs, after Jordan (2024).
 
     A 2 x 2 convolution whitens the image [1]_. Then come ``depth`` stages of convolution, 2 x 2
     max-pooling, batch normalization, GELU, convolution, batch normalization and GELU, the maximum
-    over the remaining pixels, and the output layer. The default has 64, 256 and 256 channels and
-    two million weights. It is meant for 5 to 20 epochs of SGD with Nesterov momentum and a
-    one-cycle schedule, see Examples.
+    over the remaining pixels, and the output layer, divided by half the square root of the number
+    of its inputs. The default has 64, 256 and 256 channels and two million weights. It is meant for
+    5 to 20 epochs of SGD with Nesterov momentum and a one-cycle schedule, see Notes and Examples.
 
     Parameters
     ----------
@@ -504,6 +526,11 @@ class FastCNN(_Network):
     are part of its state, and are not trained. In training the network needs two rows in each
     batch.
 
+    The learning rate of [1]_ is 0.75 for batches of 512 rows, and proportional to their size, with
+    momentum 0.85, a weight decay of 0.0013 and label smoothing of 0.2. There the biases of the
+    batch normalizations learn 64 times as fast as the other weights. Here they are a multiple of
+    their parameters, so that one learning rate has the same effect.
+
     References
     ----------
     .. [1] Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498, section 3.
@@ -521,7 +548,7 @@ class FastCNN(_Network):
     ...     image_shape=(1, 8, 8),
     ...     optimizer="sgd",
     ...     learning_rate=0.1,
-    ...     optimizer_params={"momentum": 0.9, "nesterov": True},
+    ...     optimizer_params={"momentum": 0.85, "nesterov": True},
     ...     weight_decay=1e-3,
     ...     scheduler="one-cycle",
     ...     max_epochs=8,
@@ -549,19 +576,21 @@ class FastCNN(_Network):
             if side > 1:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2
-            layers += [nn.BatchNorm2d(n_out), nn.GELU()]
-            layers += [_convolution(n_out, n_out), nn.BatchNorm2d(n_out), nn.GELU()]
+            layers += [_ShiftNorm(n_out), nn.GELU()]
+            layers += [_convolution(n_out, n_out), _ShiftNorm(n_out), nn.GELU()]
             n_in = n_out
         layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
         super().__init__(shape, [*layers, nn.Linear(n_in, _count(n_outputs, "n_outputs"))])
         self.mirror = mirror
+        # all channels are largest where they are most active, so that their sum would be too large
+        self.output_divisor = math.sqrt(n_in) / 2
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):  # the first outputs are the inputs
                 layer.reset_parameters()
                 nn.init.dirac_(layer.weight.data[: layer.in_channels])
 
     def _logits(self, x):
-        logits = self.layers(x)
+        outputs = self.layers(x)
         if self.mirror and not self.training:
-            logits = (logits + self.layers(x.flip(-1))) / 2
-        return logits
+            outputs = (outputs + self.layers(x.flip(-1))) / 2
+        return outputs / self.output_divisor

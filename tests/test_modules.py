@@ -460,4 +460,4 @@ def test_fast_cnn_begins_with_the_identity():
 def test_fast_cnn_has_two_million_weights():
     n_weights = count(FastCNN, n_outputs=10, input_shape=(3, 32, 32))
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
-    assert n_weights == convolutions + 24 + 2 * (2 * 64 + 4 * 256) + 256 * 10 + 10
+    assert n_weights == convolutions + 24 + (2 * 64 + 4 * 256) + 256 * 10 + 10

@@ -297,6 +297,7 @@ def predict_outputs(est, table):
                 rows = to_tensor(scaled).to(device, dtype).view(len(block), *shape)
                 stop = start + len(block)
                 found = to_loss_layout(module(channels_last(rows)), n_outputs)[0]
-                outputs[start:stop] = found.T.cpu().numpy()
+                # in a torch.autocast of the user it is not of the dtype of the weights
+                outputs[start:stop] = found.T.to("cpu", dtype).numpy()
                 start = stop
     return outputs[:, 0] if n_outputs == 1 else outputs

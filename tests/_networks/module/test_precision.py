@@ -44,6 +44,17 @@ def test_bfloat16_learns_as_much_as_float32():
     assert np.abs(half.predict_proba(X) - full.predict_proba(X)).max() > 0
 
 
+def test_predictions_in_an_autocast_of_the_user_are_float32():
+    X, y = digits()
+    fitted = cnn(max_epochs=2).fit(X, y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = fitted.predict_proba(X)
+    full = fitted.predict_proba(X)
+    assert half.dtype == full.dtype == np.float32
+    np.testing.assert_allclose(half, full, atol=0.05)
+    assert np.abs(half - full).max() > 0
+
+
 def test_training_in_bfloat16_is_deterministic_and_resumes_to_the_bit(tmp_path):
     X, y = digits()
     whole = cnn(mixed_precision=True).fit(X, y)
