@@ -25,9 +25,9 @@ class LabelErrorDisplay:
 
     Each row is shown with its position in X, or its index if X is a DataFrame of pandas, its given
     label, the label that the model suggests, and the quality of the given label. Rows are in the
-    order of
-    :meth:`~sklearn_kd.SelfDistillClassifier.find_label_errors`, the most suspicious first. A page
-    has ``n_rows`` of them, and ``plot(start=20)`` shows the next one without any further fit.
+    order of :meth:`~sklearn_kd.SelfDistillClassifier.find_label_errors`, the most suspicious first.
+    A page has ``n_rows`` of them, and ``plot(start=20)`` shows the next one without any further
+    fit.
 
     Use :meth:`from_estimator` or :meth:`from_errors` to create a display. The constructor takes the
     frame of an existing display.
@@ -35,7 +35,7 @@ class LabelErrorDisplay:
     Parameters
     ----------
     frame : DataFrame of shape (n_samples, 4)
-        The result of ``find_label_errors``, or some of its lines.
+        The result of ``find_label_errors``, or some of its lines. Further columns have no effect.
     X : array-like or dataframe of shape (n_samples, n_features)
         The rows, in the order to which the column ``row`` of the frame refers. They need not be
         those that a model was fitted on: the raw rows of a pipeline are easier to read.
@@ -197,7 +197,7 @@ class LabelErrorDisplay:
         Returns
         -------
         page : DataFrame of shape (n_rows, 4 + n_columns)
-            Lines of ``frame``, and beside them columns of X.
+            Lines of ``frame`` with its four columns, and beside them columns of X.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class LabelErrorDisplay:
 
         check_columns(self.frame, COLUMNS)
         _check_page(n_rows, start, len(self.frame))
-        lines = self.frame.iloc[start : start + n_rows]
+        lines = self.frame[COLUMNS].iloc[start : start + n_rows]
         cells = _cells(self._rows(lines), columns)
         return pd.concat([lines, cells.set_axis(lines.index)], axis=1)
 
@@ -295,7 +295,8 @@ class LabelErrorDisplay:
             each.set_axis_off()
         names = self._names(lines["row"].to_numpy())
         for each, image, name, line in zip(axes, images, names, lines.itertuples(), strict=False):
-            each.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            pixels = image if image.shape[2] == 3 else image[..., 0]
+            each.imshow(pixels, cmap="gray", vmin=0, vmax=1)
             each.set_title(
                 f"row {name}\ngiven {line.given_label}\nsuggested {line.suggested_label}\n"
                 f"quality {line.label_quality:.2g}",
@@ -311,8 +312,11 @@ class LabelErrorDisplay:
             title += f", {N_COLUMNS} of {n_cells} columns"
             page = page.iloc[:, : len(COLUMNS) + N_COLUMNS]
         heads = ["row", "given", "suggested", "quality", *page.columns[len(COLUMNS) :]]
-        page = page.assign(row=self._names(page["row"].to_numpy()))
-        cells = [[_cell(value) for value in line] for line in page.itertuples(index=False)]
+        names = self._names(page.iloc[:, 0].to_numpy())  # X may have a column "row" too
+        cells = [
+            [_cell(value) for value in (name, *line[1:])]
+            for name, line in zip(names, page.itertuples(index=False, name=None), strict=True)
+        ]
         if ax is None:
             size = (len(heads) * WIDTH_OF_CELL, (len(page) + 3) * LINE_HEIGHT)
             options = {"figsize": size, "layout": "constrained"}

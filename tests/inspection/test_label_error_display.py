@@ -92,7 +92,7 @@ def test_an_image_without_contrast_is_drawn(ax):
 @pytest.mark.parametrize("kind", ["pandas", "polars", "array", "sparse", "list"])
 def test_a_table_has_the_cells_of_its_rows(kind, ax):
     numbers = np.random.RandomState(0).normal(size=(9, 3))
-    frame = pd.DataFrame(numbers, columns=["a", "b", "c"])
+    frame = pd.DataFrame(numbers, columns=["row", "b", "c"])
     if kind in ("pandas", "polars"):
         frame["d"] = ["several words\nthat are longer than a cell"] * 9
     index = np.array([f"patient {k}" for k in range(9)]) if kind == "pandas" else None
@@ -103,13 +103,13 @@ def test_a_table_has_the_cells_of_its_rows(kind, ax):
         "sparse": lambda: csr_array(numbers),
         "list": numbers.tolist,
     }[kind]()
-    errors = ranking(9, index)
+    errors = ranking(9, index)[ERRORS[::-1]].assign(more=0.5)
     display = LabelErrorDisplay.from_errors(errors, X, n_rows=4, start=2, ax=ax)
     page = display.page(n_rows=4, start=2)
-    assert_frame_equal(page[ERRORS], errors[2:6], check_column_type=False)
+    assert_frame_equal(page.iloc[:, :4], errors[ERRORS][2:6], check_column_type=False)
     row = errors["row"][2:6]
     assert_allclose(page.iloc[:, 4:7].to_numpy(dtype=float), numbers[row])
-    names = ["a", "b", "c", "d"] if kind in ("pandas", "polars") else [0, 1, 2]
+    names = ["row", "b", "c", "d"] if kind in ("pandas", "polars") else [0, 1, 2]
     assert page.columns[4:].tolist() == names
     heads, *lines = cells_of(display)
     assert heads == ["row", "given", "suggested", "quality", *map(str, names)]
