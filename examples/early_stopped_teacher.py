@@ -101,6 +101,7 @@ def make_teacher(options, shape, checkpoint_path):
         scheduler_params={"milestones": milestones, "gamma": 0.2},
         batch_size=128,
         early_stopping=False,
+        mixed_precision="auto",
         checkpoint_path=checkpoint_path,
         device=options.device,
         random_state=0,
@@ -117,6 +118,7 @@ def make_student(options, shape):
         max_epochs=options.student_epochs,
         batch_size=128,
         early_stopping=False,
+        mixed_precision="auto",
         device=options.device,
     )
 

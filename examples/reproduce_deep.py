@@ -1,7 +1,7 @@
 """Reproduce Figure 1 of the paper on soft and hard labels: deep networks on noisy images.
 
     SKLEARN_KD_DATA=... python examples/reproduce_deep.py            # reduced, for two cores
-    SKLEARN_KD_DATA=... python examples/reproduce_deep.py --full     # size of the paper, for a GPU
+    SKLEARN_KD_DATA=... python examples/reproduce_deep.py --full --results deep.jsonl
 
 Mandal, Lin and Srikant, "A Theoretical Analysis of Soft-Label vs Hard-Label Training in Neural
 Networks", arXiv:2412.09579, section 4. The data are cats and dogs of CIFAR-10 with Gaussian noise
@@ -12,8 +12,10 @@ stopping on held-out rows. The paper does not specify its noise levels, temperat
 penalty, which are arguments here. The VGG of this package has batch normalization, and dropout in
 its dense layers.
 
-- ``--full``: 64 channels in the first layer, all 12,000 images, split into 80 % for training, 10 %
-  for early stopping and 10 % for testing, at most 100 epochs, patience 20, 10 runs.
+- ``--full``: the size of the paper, 64 channels in the first layer, all 12,000 images, split into
+  80 % for training, 10 % for early stopping and 10 % for testing, at most 100 epochs, patience 20.
+  There are 5 runs instead of 10. ``--results`` names a file of finished runs, to continue after an
+  interruption.
 - The reduced setting has the same images and split, 8 channels in the teacher and 4 in the student,
   12 epochs with a step size that rises and falls ("one-cycle"), 4 runs and fewer levels of noise.
   It takes at most 25 minutes on two cores. The student is narrower than the teacher as well,
@@ -27,7 +29,9 @@ written if matplotlib is installed.
 """
 
 import argparse
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,7 +46,7 @@ from sklearn_kd.datasets import add_gaussian_noise, fetch_cifar10, select_classe
 from sklearn_kd.modules import VGG
 
 FULL = {"width": 64, "student_width": 64, "rows": 12_000, "epochs": 100, "patience": 20}
-FULL |= {"runs": 10, "jobs": 1, "scheduler": None, "learning_rate": 1e-3}
+FULL |= {"runs": 5, "jobs": 1, "scheduler": None, "learning_rate": 1e-3}
 REDUCED = {"width": 8, "student_width": 4, "rows": 12_000, "epochs": 12, "patience": 12}
 REDUCED |= {"runs": 4, "jobs": 2, "scheduler": "one-cycle", "learning_rate": 3e-3}
 NOISE = [0.0, 0.1, 0.2, 0.4], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
@@ -76,6 +80,7 @@ def network(layers, width, image_shape, args, seed):
         weight_decay=args.weight_decay,
         max_epochs=args.epochs,
         n_iter_no_change=args.patience,
+        mixed_precision="auto",
         validation_fraction=1 / 9,  # of the nine tenths that are not used for testing
         random_state=seed,
         device=args.device,
@@ -84,6 +89,13 @@ def network(layers, width, image_shape, args, seed):
 
 def run(X, y, image_shape, noise, seed, args):
     """Return the accuracy of teacher and students on the test rows of one run."""
+    settings = {*REDUCED, "temperature", "weight_decay"} - {"runs", "jobs"}
+    cell = {"noise": noise, "seed": seed, **{name: getattr(args, name) for name in settings}}
+    if args.results is not None and Path(args.results).is_file():
+        for line in Path(args.results).read_text().splitlines():
+            finished, result = json.loads(line)
+            if finished == cell:
+                return result
     start = time.perf_counter()
     n_rows = min(args.rows, len(X))
     chosen, rest = train_test_split(
@@ -109,7 +121,11 @@ def run(X, y, image_shape, noise, seed, args):
     words = ", ".join(f"{name} {100 * score:.1f} %" for name, score in scores.items())
     seconds = time.perf_counter() - start
     print(f"noise {noise}, run {seed}: {words}, {seconds:.0f} s", flush=True)
-    return {"noise": noise, "run": seed, **scores}
+    result = {"noise": noise, "run": seed, **scores}
+    if args.results is not None:
+        with open(args.results, "a") as file:
+            file.write(json.dumps([cell, result]) + "\n")
+    return result
 
 
 def table(frame):
@@ -155,6 +171,7 @@ def main():
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--results", metavar="FILE", help="finished runs, to go on from")
     parser.add_argument("--picture", default="soft_vs_hard_deep.png")
     args = parser.parse_args()
     for name, value in (FULL if args.full else REDUCED).items():
