@@ -473,9 +473,9 @@ class _Whitening(nn.Module):
 class _ShiftNorm(nn.BatchNorm2d):
     """Batch normalization with a trained bias and no scale.
 
-    The bias is a multiple of its parameter, so that SGD changes it by the square of this multiple
-    faster than the other weights, 64 times as in the recipe of `FastCNN`. The running statistics
-    follow the last three batches, since the weights change fast at large steps.
+    The bias is a multiple of its parameter. SGD then changes it as if its learning rate were larger
+    by the square of this multiple: 64 times as large, as in the recipe of `FastCNN`. The running
+    statistics change faster than by default, as the weights do at large learning rates.
     """
 
     BIAS_UNIT = 8.0
@@ -582,7 +582,7 @@ class FastCNN(_Network):
         layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
         super().__init__(shape, [*layers, nn.Linear(n_in, _count(n_outputs, "n_outputs"))])
         self.mirror = mirror
-        # all channels are largest where they are most active, so that their sum would be too large
+        # the recipe divides by 9, for 256 inputs
         self.output_divisor = math.sqrt(n_in) / 2
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):  # the first outputs are the inputs
