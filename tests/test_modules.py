@@ -461,3 +461,26 @@ def test_fast_cnn_has_two_million_weights():
     n_weights = count(FastCNN, n_outputs=10, input_shape=(3, 32, 32))
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     assert n_weights == convolutions + 24 + (2 * 64 + 4 * 256) + 256 * 10 + 10
+
+
+def test_sgd_changes_the_biases_of_fast_cnn_64_times_as_fast():
+    network = FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=2, depth=1)
+    norm = next(layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+    x = images(8, (2, 5, 5))
+    assert {name for name, _ in norm.named_parameters()} == {"bias"}
+
+    def bias():  # that is added to the normalized channels, whose mean is zero
+        return norm.train()(x).mean(dim=(0, 2, 3))
+
+    before = bias().detach()
+    bias().sum().backward()  # its gradient in each bias that is added is one
+    torch.optim.SGD(norm.parameters(), lr=0.01).step()
+    torch.testing.assert_close(bias(), before - 64 * 0.01)
+
+
+def test_the_outputs_of_fast_cnn_are_divided_by_half_the_root_of_their_inputs():
+    network = FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=4, depth=2)
+    x = images(6, (1, 8, 8))
+    network.train()(x)
+    network.eval()
+    torch.testing.assert_close(network(x), network.layers(x) / 2)  # of 16 inputs
