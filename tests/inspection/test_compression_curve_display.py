@@ -573,13 +573,10 @@ def test_without_matplotlib_the_error_comes_first(monkeypatch):
 
 
 def test_a_new_figure_has_its_legend_below_the_panels():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    with plt.rc_context({"backend": "Agg"}):
-        display = CompressionCurveDisplay(frame=made_up(), max_bytes=300).plot()
-        display.figure_.canvas.draw()
-        (legend,) = display.figure_.legends
-        assert legend.get_window_extent().y1 <= display.ax_[0].get_window_extent().y0
-        width = display.figure_.get_window_extent().width
-        assert legend.get_window_extent().x0 >= 0
-        assert legend.get_window_extent().x1 <= width
-        plt.close("all")
+    display = CompressionCurveDisplay(frame=made_up(), max_bytes=300).plot()
+    display.figure_.canvas.draw()
+    (legend,) = display.figure_.legends
+    assert legend.get_window_extent().y1 <= display.ax_[0].get_window_extent().y0
+    width = display.figure_.get_window_extent().width
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= width

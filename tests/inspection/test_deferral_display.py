@@ -124,14 +124,11 @@ def test_what_is_drawn(ax):
 
 
 def test_the_legend_of_a_new_figure_is_below_it():
-    import matplotlib.pyplot as plt
-
     P, Q, y, _ = probabilities()
     display = DeferralDisplay.from_predictions(P, Q, y, costs=(1, 2))
     display.figure_.canvas.draw()
     (legend,) = display.figure_.legends
     assert legend.get_window_extent().y1 <= display.ax_.get_window_extent().y0
-    plt.close(display.figure_)
 
 
 def frame_of(**columns):

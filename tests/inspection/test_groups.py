@@ -83,7 +83,6 @@ def test_a_report_on_groups_sees_a_teacher_that_memorizes_them():
 
 
 def test_a_display_takes_groups(log):
-    pytest.importorskip("matplotlib")
     X, y, groups = visits()
     model = fixed(GaussianNB(), GroupRecorder())
     display = DistillationDisplay.from_estimator(model, X, y, cv=3, groups=groups, n_latency=2)
@@ -95,7 +94,6 @@ def test_a_display_takes_groups(log):
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.SoftTargetsAlignmentWarning")
 @pytest.mark.parametrize("is_routed", [False, True])
 def test_a_width_curve_takes_groups(is_routed):
-    pytest.importorskip("matplotlib")
     X, y, groups = visits()
     model = fixed(GaussianNB(), student())
     with config_context(enable_metadata_routing=is_routed):

@@ -215,14 +215,11 @@ def test_artists_show_the_frame(ax):
 
 
 def test_a_new_figure_is_made():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    with plt.rc_context({"backend": "Agg"}):
-        X, y, _ = table()
-        display = InformationDisplay.from_estimator(distilled(), X, y, quantity="gain")
-        assert display.ax_ in display.figure_.axes
-        first = display.figure_
-        assert display.plot().figure_ is not first
-        plt.close("all")
+    X, y, _ = table()
+    display = InformationDisplay.from_estimator(distilled(), X, y, quantity="gain")
+    assert display.ax_ in display.figure_.axes
+    first = display.figure_
+    assert display.plot().figure_ is not first
 
 
 def forbid_fits(monkeypatch):

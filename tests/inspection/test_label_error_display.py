@@ -163,13 +163,9 @@ def test_the_shape_of_images_is_that_of_the_module(ax):
 
 
 def test_without_an_axes_there_is_a_new_figure():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    with plt.rc_context():
-        plt.switch_backend("agg")
-        for options in ({"image_shape": SHAPE}, {}):
-            display = LabelErrorDisplay.from_errors(ranking(), IMAGES, **options)
-            display.figure_.draw_without_rendering()
-            plt.close(display.figure_)
+    for options in ({"image_shape": SHAPE}, {}):
+        display = LabelErrorDisplay.from_errors(ranking(), IMAGES, **options)
+        display.figure_.draw_without_rendering()
 
 
 @pytest.mark.parametrize(

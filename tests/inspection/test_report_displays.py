@@ -42,17 +42,6 @@ def ax():
     return figure.Figure().subplots()
 
 
-@pytest.fixture
-def closing():
-    """Draw on figures of pyplot, without a window."""
-    plt = pytest.importorskip("matplotlib.pyplot")
-    backend = plt.get_backend()
-    plt.switch_backend("agg")
-    yield plt
-    plt.close("all")
-    plt.switch_backend(backend)
-
-
 def table(n_classes=3, n=90):
     X, y_encoded = blobs(n, n_classes, spread=3.0)
     return X, np.array(["ant", "bee", "cat"])[y_encoded]
@@ -123,7 +112,7 @@ def test_markers_are_means_and_bars_are_corrected_standard_errors(axes, score):
     ],
 )
 @pytest.mark.parametrize("column", ["bytes", "latency_p50_ms"])
-def test_ticks_are_few_plain_numbers_that_do_not_overlap(closing, column, sizes, ticks):
+def test_ticks_are_few_plain_numbers_that_do_not_overlap(column, sizes, ticks):
     frame = frame_of()
     for model, size in zip(("teacher", "hard", "distilled"), sizes, strict=True):
         frame.loc[frame["model"] == model, column] = size
@@ -144,7 +133,7 @@ def test_students_of_one_size_are_drawn_apart(axes):
     assert_allclose(pixels[1] - pixels[0], 8 / 72 * axes[0].figure.dpi)
 
 
-def test_compact_files_are_hollow_markers_at_the_score_of_their_model(axes, closing):
+def test_compact_files_are_hollow_markers_at_the_score_of_their_model(axes):
     frame = frame_of()
     assert DistillationDisplay(frame=frame).plot(axes).compact_ == []
     is_written = frame["model"] != "teacher"
@@ -171,7 +160,7 @@ def test_compact_files_are_hollow_markers_at_the_score_of_their_model(axes, clos
     assert f"{smallest:,.0f}" in [tick.get_text() for tick in display.ax_[0].get_xticklabels()]
 
 
-def test_axes_may_be_none_one_or_two(ax, closing):
+def test_axes_may_be_none_one_or_two(ax):
     display = DistillationDisplay(frame=frame_of())
     assert display.plot() is display
     first, second = display.ax_
@@ -316,7 +305,7 @@ def test_bins_are_means_of_their_rows(ax):
     assert only.bins_["upper"].tolist() == [0.5]
 
 
-def test_a_copy_agrees_and_the_legend_is_off_the_points(closing):
+def test_a_copy_agrees_and_the_legend_is_off_the_points():
     P = np.random.RandomState(0).dirichlet([1, 1], size=50)
     display = FidelityDisplay.from_predictions(P, P)
     assert len(display.points_) == 1

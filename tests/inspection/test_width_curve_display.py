@@ -216,15 +216,12 @@ def test_artists_show_the_frame(ax):
 
 
 def test_one_seed_has_no_band_and_a_new_figure_is_made():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    with plt.rc_context({"backend": "Agg"}):
-        X, y = table()
-        display = WidthCurveDisplay.from_estimator(distilled(), X, y, widths=[2], seeds=1, cv=2)
-        assert display.fill_between_ is None
-        assert display.ax_ in display.figure_.axes
-        first = display.figure_
-        assert display.plot().figure_ is not first
-        plt.close("all")
+    X, y = table()
+    display = WidthCurveDisplay.from_estimator(distilled(), X, y, widths=[2], seeds=1, cv=2)
+    assert display.fill_between_ is None
+    assert display.ax_ in display.figure_.axes
+    first = display.figure_
+    assert display.plot().figure_ is not first
 
 
 def test_frames_of_two_runs_make_one_picture(ax):
