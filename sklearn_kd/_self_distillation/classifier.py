@@ -1,6 +1,8 @@
 """SelfDistillClassifier, a network that corrects wrong labels while it is trained on them."""
 
 import copy
+import math
+from dataclasses import replace
 from numbers import Real
 from typing import NamedTuple
 
@@ -10,9 +12,15 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._self_distillation.bayes_targets import (
+    MIN_HELD_OUT_ROWS,
+    N_FOLDS,
+    bayes_targets,
+)
 from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
 from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
+    geometric_mean,
     posterior_label_probabilities,
     predictions_without_label_influence,
 )
@@ -36,6 +44,7 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
     num_samples,
+    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -53,6 +62,13 @@ from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 MIN_PREDICTION_WEIGHT = 0.1
 #: Estimated share of wrong labels below which the labels count as clean.
 MAX_CLEAN_NOISE_RATE = 0.05
+#: Numbers of rows from which on the default network has twice as many neurons.
+WIDER_FROM = (5_000, 20_000)
+#: Length of the training by early-learning regularization where that of the network is "auto":
+#: fewest epochs and steps, most epochs, and rows of a step.
+MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS, BATCH_SIZE = 30, 3000, 500, 128
+#: Defaults of the parameters of Algorithm 1.
+ALGORITHM_1 = {"target": "hard", "strength": 1.0, "memory": "auto", "warm_up": 0.05}
 
 
 class SelfDistillationRows(NamedTuple):
@@ -80,17 +96,46 @@ class SelfDistillationRows(NamedTuple):
         """Return keyword arguments of ``_fit_targets``."""
         return {"X_given": self.X, "validation": self.validation}
 
+    def part(self, chosen):
+        """Return some of the rows of positive weight, of which ``chosen`` is a mask."""
+        kept = np.flatnonzero(self.is_kept)[chosen]
+        validation = self.validation
+        if validation.group is not None:
+            group = np.unique(validation.group[chosen], return_inverse=True)[1]
+            validation = replace(validation, group=group)
+        return SelfDistillationRows(
+            safe_indexing(self.X, kept),
+            self.y[kept],
+            self.sample_weight[kept],
+            self.X_checked[chosen],
+            self.y_encoded[chosen],
+            self.weights[chosen],
+            validation,
+        )
+
     def label_indicators(self, classes):
         """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
         return self.y[:, None] == classes
 
 
-def _default_estimator():
+def _default_estimator(n_rows=0):
     """Return the network of ``estimator=None``, which is imported when it is needed."""
     from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 
+    n_doublings = sum(n_rows >= limit for limit in WIDER_FROM)
     # the start of the theory, which predicts no class before it has learned one
-    return TwoLayerPGDClassifier(width=256, init="symmetric", weight_decay=0.0)
+    return TwoLayerPGDClassifier(width=256 * 2**n_doublings, init="symmetric")
+
+
+def _set_early_learning_schedule(network, n_rows):
+    """Let a network train by early-learning regularization, to its last epoch."""
+    network.early_stopping = False
+    if network.batch_size == "auto":
+        network.batch_size = BATCH_SIZE
+    n_epochs = math.ceil(MIN_STEPS * BATCH_SIZE / n_rows)
+    for name in ("max_iter", "max_epochs"):
+        if getattr(network, name, None) == "auto":
+            setattr(network, name, min(max(MIN_EPOCHS, n_epochs), MAX_EPOCHS))
 
 
 class SelfDistillClassifier(
@@ -103,58 +148,70 @@ class SelfDistillClassifier(
 ):
     r"""Network that corrects wrong labels by its own predictions and says which labels are wrong.
 
-    The target of a row is
+    With K classes, a noise rate :math:`\rho`, and a prediction q of a row with the given label y,
+    the target of class k is by Bayes' rule proportional to
 
-    .. math:: \hat y_t = \alpha_t\, y + (1 - \alpha_t)\, h(f_t(x)),
+    .. math:: q_k\, P(y \mid k), \qquad P(k \mid k) = 1 - \rho, \quad
+        P(y \mid k) = \frac{\rho}{K - 1} \text{ for } y \neq k.
 
-    the given label mixed with a prediction of the network (Algorithm 1 of [1]_). A network learns
-    what many rows have in common first. Its predictions are then trusted more than a label that
-    contradicts them. Neither clean rows nor a teacher nor the noise rate are needed.
+    The predictions are those of copies of the network that have not seen the label, and the noise
+    rate is estimated with them. Neither clean rows nor a teacher nor the noise rate are needed.
+    Rules that correct labels within a single training are available by ``schedule``.
 
     Parameters
     ----------
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
         The network, which is cloned. A wide network learns what rows have in common before it
-        memorizes single labels. None is
-        ``TwoLayerPGDClassifier(width=256, init="symmetric", weight_decay=0)``. Pass it to search
+        memorizes single labels. None is ``TwoLayerPGDClassifier(width, init="symmetric")`` with a
+        width of 256, of 512 from 5,000 rows on and of 1024 from 20,000 rows on. Pass it to search
         over its parameters.
 
     target : {"hard", "soft"}, default="hard"
-        The function h: the indicator of the most probable class, or the probabilities sharpened by
-        ``target_temperature``.
+        The function h of Algorithm 1 (see ``schedule``): the indicator of the most probable class,
+        or the probabilities sharpened by ``target_temperature``.
 
     target_temperature : float > 0, default=0.5
         For ``target="soft"`` h is softmax(f / target_temperature). At 1 and without memory the
         targets only shorten the steps.
 
     strength : float >= 0, default=1.0
-        Factor of the ``schedule``. Zero corrects nothing. Raise it where more labels are wrong.
-        With ``memory=None`` a prediction outlives a wrong label only at a weight above one half.
-        The schedule "chance-corrected" with strength 1 reaches that weight up to a noise rate of
-        ``(K - 1) / (2 K)`` for K classes of equal size: 0.25 for two classes, 0.45 for ten. The
-        factor is lambda in [1]_, where it is 1 up to a noise rate of 0.4 and 1.5 beyond, for
-        "accuracy".
+        Factor of the weight of predictions in Algorithm 1, lambda in [1]_, where it is 1 up to a
+        noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing. With
+        "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong.
 
-    schedule : {"chance-corrected", "accuracy", "annealed"} or callable, default="chance-corrected"
-        The weight of the predictions, :math:`1 - \alpha_t`, before it is multiplied by
-        ``strength`` and clipped to [0, 1].
+    schedule : {"auto", "early-learning", "chance-corrected", "accuracy", "annealed"} or callable, \
+            default="auto"
+        How labels are corrected.
 
-        - "chance-corrected": ``max(0, (accuracy - prior) / (1 - prior))``, where accuracy is that
-          of the predictions against the given labels in the batch and prior is the share of the
-          largest class.
-        - "accuracy": the accuracy itself, as in [1]_. Predictions of a rare class vanish with it,
-          since guessing the largest class is accurate.
-        - "annealed": the share of the training that is over, as in [2]_.
-        - A callable maps ``(step, accuracy, prior)`` to a number. With "previous-generation" it is
-          called once, with step 0.
+        - "auto": by Bayes' rule. The rows are divided into 5 folds, and the rows of each are
+          predicted by a network that is trained on the others: plainly, or by "early-learning"
+          without early stopping if this predicts the labels of the first fold better by more than
+          two standard errors. A network is then trained on the targets of all rows. This costs
+          about six fits. It is the same as "chance-corrected" for an estimator without early
+          stopping, with fewer than 200 rows, and where ``target``, ``strength``, ``memory`` or
+          ``warm_up`` is not at its default.
+        - "early-learning": the gradient of early-learning regularization [3]_ within one training.
+          For images and other data whose classes hardly overlap, where one fit is expensive. Rare
+          classes, and rows where classes overlap, are lost.
+        - The others are those of Algorithm 1 of [1]_. The target is
+          :math:`\alpha_t\, y + (1 - \alpha_t)\, h(f_t(x))`, and the schedule is the weight of the
+          predictions, :math:`1 - \alpha_t`, before it is multiplied by ``strength`` and clipped to
+          [0, 1]. "chance-corrected" is ``max(0, (accuracy - prior) / (1 - prior))``, where accuracy
+          is that of the predictions against the given labels in the batch and prior is the share of
+          the largest class. "accuracy" is the accuracy itself, as in [1]_. Predictions of a rare
+          class vanish with it, since guessing the largest class is accurate. "annealed" is the
+          share of the training that is over, as in [2]_. A callable maps ``(step, accuracy,
+          prior)`` to a number. With "previous-generation" it is called once, with step 0.
 
     memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
             default="auto"
-        Which prediction of a row is mixed with its label.
+        Which prediction of a row is mixed with its label in Algorithm 1.
 
         - None: the prediction of the same forward pass, as in [1]_.
         - "previous-epoch": the prediction of the epoch before [2]_.
-        - A number: a running mean over the epochs with this decay [3]_.
+        - A number: a running mean over the epochs with this decay. "early-learning" always has such
+          a mean. Its decay is 0.7 for up to 30 epochs and ``0.7 ** (30 / n_epochs)`` for more,
+          unless it is set here.
         - "previous-generation": the prediction of a plainly trained network, which makes the
           targets of a second network [4]_, at the cost of a second fit. If the weight of the
           predictions would be below 0.1, the first network is kept.
@@ -163,14 +220,16 @@ class SelfDistillClassifier(
           within it could act.
 
     warm_up : float in [0, 1), default=0.05
-        Share of the epochs before the first correction. The predictions of an untrained network
-        are arbitrary, and their mistakes would persist. Not used with "previous-generation".
+        Share of the epochs before the first correction of Algorithm 1. The predictions of an
+        untrained network are arbitrary, and their mistakes would persist. Not used with
+        "previous-generation".
 
     random_state : int, RandomState instance or None, default=None
         Seed of the network and of the folds of `find_label_errors`.
 
     verbose : int, default=0
-        Above zero: print the estimated noise rate, and each fit of `find_label_errors`.
+        Above zero: print the fits of "auto", the estimated noise rate, and each fit of
+        `find_label_errors`.
 
     Attributes
     ----------
@@ -179,28 +238,32 @@ class SelfDistillClassifier(
     estimator_ : estimator
         The fitted network.
     first_generation_ : estimator or None
-        The network whose predictions made the targets of ``estimator_``. None where one network
-        was trained, or the first one was kept.
+        The network whose predictions made the targets of ``estimator_``, with
+        "previous-generation". None where one network was trained, or the first one was kept, and
+        with "auto", where there are several.
     refined_targets_ : ndarray of shape (n_samples, n_classes)
-        Probabilities of the true classes, usable as ``soft_targets`` of any student. They are
-        proportional to the product of the predictions of ``estimator_`` without the influence of
-        the given labels and of the probability of the given label if k is the true class:
-        ``1 - noise_rate_`` for k itself, ``noise_rate_ / (n_classes - 1)`` for another class. If
-        ``estimator_`` has learned its targets, the share of the given label is subtracted from its
-        probabilities, else they are squared.
+        Probabilities of the true classes, usable as ``soft_targets`` of any student. With "auto"
+        they are the geometric mean of the targets of ``estimator_`` and of its predictions.
+        Otherwise they are proportional to the product of the predictions of ``estimator_`` without
+        the influence of the given labels and of the probability of the given label if k is the true
+        class: ``1 - noise_rate_`` for k itself, ``noise_rate_ / (n_classes - 1)`` for another
+        class. If ``estimator_`` has learned its targets, the share of the given label is subtracted
+        from its probabilities, else they are squared.
     label_quality_ : ndarray of shape (n_samples,)
-        Probability of the given label, which is low for labels that are suspected to be wrong. It
-        is the mean over two generations, or the mean over the epochs, which stays low even where a
-        wrong label is memorized in the end. If the first generation was kept, or rows were held out
-        from a single one, it is the probability of ``estimator_``. The probabilities are in-sample;
-        see `find_label_errors`.
+        Probability of the given label, which is low for labels that are suspected to be wrong.
+        With "auto" it is that of ``estimator_``. Otherwise it is the mean over two generations, or
+        the mean over the epochs, which stays low even where a wrong label is memorized in the end.
+        If the first generation was kept, or rows were held out from a single one, it is the
+        probability of ``estimator_``. The probabilities are in-sample; see `find_label_errors`.
     noise_rate_ : float
-        Estimated share of wrong labels: those that ``estimator_`` contradicts at least as
-        confidently as it predicts, on average, the rows with the label that it suggests [5]_. Rows
-        near a boundary count too, so that the estimate is not zero for clean labels of classes
-        that overlap.
+        Estimated share of wrong labels. With "auto" it is that of the largest likelihood of the
+        given labels, and at least 0.003. Otherwise it is the share of the labels that
+        ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
+        the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
+        is not zero for clean labels of classes that overlap.
     weight_curve_ : ndarray of shape (n_iter_,)
-        Mean of :math:`1 - \alpha_t` in each epoch. Zeros if the first generation was kept.
+        Mean share of the targets in each epoch that is not that of the given label, or
+        :math:`1 - \alpha_t`. Zeros if the first generation was kept.
     n_iter_ : int
         Number of epochs of ``estimator_``.
     loss_curve_ : list of float
@@ -275,7 +338,10 @@ class SelfDistillClassifier(
         "target": [StrOptions({"hard", "soft"})],
         "target_temperature": [Interval(Real, 0, None, closed="neither")],
         "strength": [Interval(Real, 0, None, closed="left")],
-        "schedule": [StrOptions({"chance-corrected", "accuracy", "annealed"}), callable],
+        "schedule": [
+            StrOptions({"auto", "early-learning", "chance-corrected", "accuracy", "annealed"}),
+            callable,
+        ],
         "memory": [
             StrOptions({"auto", "previous-epoch", "previous-generation"}),
             Interval(Real, 0, 1, closed="neither"),
@@ -293,7 +359,7 @@ class SelfDistillClassifier(
         target="hard",
         target_temperature=0.5,
         strength=1.0,
-        schedule="chance-corrected",
+        schedule="auto",
         memory="auto",
         warm_up=0.05,
         random_state=None,
@@ -391,8 +457,8 @@ class SelfDistillClassifier(
         ``validation_rows`` are the keyword arguments of `fit`.
         """
         refuse_label_indicator(type(self).__name__, y)
-        network = self._network_to_train()
-        ctx = self._init_callback_context(max_subtasks=2)
+        network = self._network_to_train(num_samples(X))
+        ctx = self._init_callback_context(max_subtasks=N_FOLDS + 2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         with all_or_nothing(self):
             *checked, _ = network._check_data(X, y, sample_weight, None)
@@ -403,12 +469,16 @@ class SelfDistillClassifier(
             sample_weight = validate_sample_weight(sample_weight, X)
             y_checked = check_y(plain_labels(y), estimator=self)
             rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)
-            if self._trains_two_generations(network):
+            if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
+                network.set_params(early_stopping=True)
+            if self._uses_bayes_rule(network, len(rows.y_encoded)):
+                fitted = self._fit_on_bayes_targets(network, rows, ctx)
+            elif self._trains_two_generations(network):
                 fitted = self._fit_two_generations(network, rows, ctx)
             else:
                 fitted = self._fit_one_generation(network, rows, ctx, recorder)
-            if network.early_stopping:  # the loss on corrected labels always falls
-                warn_if_improving(fitted["estimator_"])
+            if fitted["estimator_"].validation_loss_curve_ is not None:
+                warn_if_improving(fitted["estimator_"])  # that on corrected labels always falls
             validate_data(self, X, skip_check_array=True)
             vars(self).update(fitted)
             ctx.call_on_fit_task_end(
@@ -421,9 +491,10 @@ class SelfDistillClassifier(
             )
         return self
 
-    def _network_to_train(self):
+    def _network_to_train(self, n_rows):
         """Return a clone of the network with a seed, after a check that it can be trained here."""
-        network = seeded(self._get_estimator(), check_random_state(self.random_state))
+        network = _default_estimator(n_rows) if self.estimator is None else self.estimator
+        network = seeded(network, check_random_state(self.random_state))
         if not (isinstance(network, SoftTargetStudent) and is_classifier(network)):
             raise TypeError(
                 "estimator must be a TwoLayerPGDClassifier or a ModuleClassifier, got a "
@@ -438,8 +509,6 @@ class SelfDistillClassifier(
                 f"n_members={network.n_members} cannot be used where labels are corrected, which "
                 "is by the answer of one network: set n_members=1 on the estimator."
             )
-        if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
-            network.set_params(early_stopping=True)
         if isinstance(network.random_state, np.random.RandomState):
             # a number, so that both generations hold the same rows out
             seed = int(network.random_state.randint(2**31 - 1))
@@ -451,11 +520,20 @@ class SelfDistillClassifier(
             )
         return network
 
+    def _uses_bayes_rule(self, network, n_rows):
+        """Return whether labels are corrected by Bayes' rule rather than by Algorithm 1."""
+        is_default = all(getattr(self, name) == value for name, value in ALGORITHM_1.items())
+        stops_early = bool(network.early_stopping)
+        return (
+            self.schedule == "auto" and is_default and stops_early and n_rows >= MIN_HELD_OUT_ROWS
+        )
+
     def _trains_two_generations(self, network):
         """Return whether the predictions of a first network make the targets of a second one."""
         if self.memory != "auto":
             return self.memory == "previous-generation"
-        return bool(network.early_stopping) and self.schedule in ("chance-corrected", "accuracy")
+        stops_early = bool(getattr(network, "early_stopping", False))
+        return stops_early and self.schedule in ("auto", "chance-corrected", "accuracy")
 
     def _fit_one_generation(self, network, rows, ctx, recorder):
         """Train a network that makes its targets in each step, and return fitted attributes."""
@@ -474,7 +552,9 @@ class SelfDistillClassifier(
             proba = network.predict_proba(rows.X).astype(np.float64)
             confidence = (proba * rows.label_indicators(network.classes_)).sum(axis=1)
             confidence[rows.is_kept] = correction.mean_confidence()
-        weight = None if network.early_stopping else curve[-1:].sum()
+        weight = curve[-1:].sum()
+        if network.early_stopping or self.schedule == "early-learning":
+            weight = None
         fitted = self._fitted_attributes(network, rows, curve, confidence, weight)
         task.end(fitted)
         if fitted["noise_rate_"] < MAX_CLEAN_NOISE_RATE and curve.max(initial=0.0) > 0:
@@ -525,7 +605,43 @@ class SelfDistillClassifier(
         task.end(fitted)
         return fitted
 
-    def _fitted_attributes(self, network, rows, curve, confidence=None, weight=None):
+    def _fit_on_bayes_targets(self, network, rows, ctx):
+        """Train a network on targets by others, see `bayes_targets`, and return attributes."""
+        from sklearn_kd._self_distillation.corrected_targets import early_learning
+
+        def train(part, factor):
+            first, options = copy.copy(network), part.options  # with its checks and callbacks
+            if factor is not None:
+                options["correction"] = early_learning(factor)
+                _set_early_learning_schedule(first, len(part.y_encoded))
+            if self.verbose:
+                how = "plainly" if factor is None else "by early-learning regularization"
+                print(f"[SelfDistillClassifier] {len(part.y):,} rows are learned {how}")
+            task = Subtask(ctx, "fit-first-generation", self, part.X, part.y)
+            with task.begin(first):
+                first._fit_targets(*part.training_set(None), **options)
+            task.end()
+            return first
+
+        found = bayes_targets(rows, len(network.classes_), network.random_state, train)
+        network.set_params(alpha=1.0, temperature=1.0)
+        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
+        with task.begin(network):
+            network._fit_targets(*rows.training_set(found.targets), **rows.options)
+        given = rows.label_indicators(network.classes_)
+        share = np.average(1 - found.targets[given[rows.is_kept]], weights=rows.weights)
+        curve = np.full(network.n_iter_, share)
+        fitted = self._fitted_attributes(network, rows, curve, noise_rate=found.noise_rate)
+        proba = network.predict_proba(rows.X).astype(np.float64)
+        refined = posterior_label_probabilities(proba, given, found.noise_rate)
+        refined[rows.is_kept] = geometric_mean(found.targets, proba[rows.is_kept])
+        fitted["refined_targets_"] = refined
+        task.end(fitted)
+        return fitted
+
+    def _fitted_attributes(
+        self, network, rows, curve, confidence=None, weight=None, noise_rate=None
+    ):
         """Return the fitted attributes.
 
         Parameters
@@ -539,14 +655,17 @@ class SelfDistillClassifier(
             Probabilities of the given labels. None: those of the network.
         weight : float, default=None
             As in `predictions_without_label_influence`.
+        noise_rate : float, default=None
+            None: estimated from the predictions of the network for its training rows.
         """
         classes, given = network.classes_, rows.label_indicators(network.classes_)
         proba = network.predict_proba(rows.X).astype(np.float64)
         if confidence is None:
             confidence = (proba * given).sum(axis=1)
-        kept, adjusted = rows.is_kept, proba.copy()
+        kept, adjusted, rate = rows.is_kept, proba.copy(), noise_rate
         adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-        rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
+        if rate is None:
+            rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
         suggested = proba.argmax(axis=1)
         self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
         return {

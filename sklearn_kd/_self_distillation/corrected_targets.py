@@ -10,6 +10,17 @@ from sklearn_kd._core.network import self_distillation
 from sklearn_kd._utils.device import to_numpy
 
 
+def early_learning(factor):
+    """Return the correction of a network by early-learning regularization.
+
+    ``factor`` is lambda of `self_distillation.EarlyLearning`.
+    """
+    strength = factor / self_distillation.EARLY_LEARNING_FACTOR
+    return self_distillation.CorrectionSpec(
+        self_distillation.hardmax, "early-learning", strength, warm_up=0.0, memory=None
+    )
+
+
 class LabelCorrection:
     """Correction of the labels of one fit: what the network needs, and what it has done.
 
@@ -31,7 +42,7 @@ class LabelCorrection:
             label_function = self_distillation.Softmax(float(est.target_temperature))
         self.spec = self_distillation.CorrectionSpec(
             label_function,
-            est.schedule,
+            "chance-corrected" if est.schedule == "auto" else est.schedule,
             est.strength,
             est.warm_up,
             None if est.memory == "auto" else est.memory,

@@ -55,8 +55,9 @@ class LabelErrorsMixin:
             - None or an int: copies of this classifier that are fitted on the training rows of
               stratified and shuffled folds. The probabilities are the geometric mean of those of
               the copy that has not seen the row and of the mean of those that have, where those of
-              a copy with two generations are the mean of both. None is five folds. No `fit` is
-              needed before.
+              a copy with two generations are the mean of both. None is five folds. With
+              ``schedule="auto"`` the copies have "chance-corrected", since other copies have not
+              seen the rows of a fold. No `fit` is needed before.
             - A splitter or splits: copies that are fitted on these folds, which have to test each
               row once.
             - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
@@ -236,6 +237,9 @@ def _predictions_of_folds(classifier, X, y, folds, fit_params, rng, n_jobs):
     context.call_on_fit_task_begin(estimator=classifier, X=X, y=y)
     subtasks = [Subtask(context, "fit-fold", classifier, X, y) for _ in folds]
     copy = clone(classifier).set_params(verbose=0)
+    if copy.schedule == "auto":
+        # other copies have not seen the rows of a fold, which need not be divided once more
+        copy.set_params(schedule="chance-corrected")
     copy.set_callbacks()  # the subtasks pass on those that are meant for estimators inside
     start, predictions = time.perf_counter(), []
     with warnings.catch_warnings(), warning_scope():

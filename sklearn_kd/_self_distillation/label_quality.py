@@ -1,7 +1,9 @@
 """Estimate how many labels are wrong, and the probabilities of the true labels."""
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy.special import rel_entr
+from scipy.special import rel_entr, softmax
 
 #: Power of the probabilities of a network that has not learned its targets. Such a network leans
 #: toward the labels that it was trained on, which would count twice. With two generations of 256
@@ -11,6 +13,15 @@ from scipy.special import rel_entr
 UNLEARNED_TARGETS_POWER = 2
 #: Mean divergence from the targets, in units of ln(n_classes), up to which they count as learned.
 MAX_LEARNED_DIVERGENCE = 0.1
+#: Grid of `fit_noise_model`.
+INVERSE_TEMPERATURES = np.geomspace(0.1, 8.0, 33)
+N_NOISE_RATES = 61
+#: Smallest noise rate of a `NoiseModel`. With none at all, a label could never be corrected.
+MIN_NOISE_RATE = 0.003
+#: Smallest likelihood of a label that counts, so that a single row does not decide the model.
+MIN_LIKELIHOOD = 1e-6
+#: Difference of mean losses that is more than rounding.
+LOSS_TOLERANCE = 1e-12
 
 
 def predictions_without_label_influence(proba, given, weight):
@@ -105,3 +116,66 @@ def posterior_label_probabilities(proba, given, noise_rate):
     total = joint.sum(axis=1, keepdims=True)
     # where both the label and a prediction against it are certain, the label is kept
     return np.where(total > 0, joint / np.where(total > 0, total, 1.0), given)
+
+
+def geometric_mean(first, second):
+    """Return the normalized geometric mean of probabilities, arrays (n_samples, n_classes)."""
+    mean = np.sqrt(first * second) + np.finfo(np.float64).tiny
+    return mean / mean.sum(axis=1, keepdims=True)
+
+
+class NoiseModel(NamedTuple):
+    """How the labels of rows arise from predictions that have not seen them."""
+
+    inverse_temperature: float
+    noise_rate: float  # at least MIN_NOISE_RATE
+    loss: float  # mean logarithmic loss of the given labels
+
+    def sharpened(self, log_proba):
+        """Return predictions of the true classes, (n_samples, n_classes)."""
+        return softmax(self.inverse_temperature * log_proba, axis=1)
+
+    def row_losses(self, log_proba, y_encoded):
+        """Return the logarithmic loss of each given label, (n_samples,)."""
+        own = self.sharpened(log_proba)[np.arange(len(y_encoded)), y_encoded]
+        other = self.noise_rate / (log_proba.shape[1] - 1)
+        return -np.log(np.clip(other + (1 - self.noise_rate - other) * own, MIN_LIKELIHOOD, None))
+
+
+def fit_noise_model(log_proba, y_encoded, weights):
+    r"""Fit a temperature and a noise rate to labels that the predictions have not seen.
+
+    The probability of the given label y of a row is
+    :math:`(1 - \rho)\, q_y + \rho\, (1 - q_y) / (K - 1)`, where the probabilities q of the true
+    classes are those predicted, to the power of the inverse temperature and normalized. A network
+    that is trained on wrong labels predicts the labels as given, and so is less certain of the true
+    class than it should be. Rows where it is most certain tell the noise rate from that.
+
+    Parameters
+    ----------
+    log_proba : ndarray of shape (n_samples, n_classes)
+        Logarithms of predictions of networks that were not trained on these rows.
+    y_encoded : ndarray of int of shape (n_samples,)
+        Given labels.
+    weights : ndarray of shape (n_samples,)
+        Positive.
+
+    Returns
+    -------
+    NoiseModel
+        Of the largest weighted likelihood on a grid.
+    """
+    n_classes = log_proba.shape[1]
+    rows = np.arange(len(y_encoded))
+    rates = np.linspace(0.0, (n_classes - 1) / n_classes, N_NOISE_RATES)
+    best, weights = NoiseModel(1.0, MIN_NOISE_RATE, np.inf), weights / weights.sum()
+    for inverse_temperature in INVERSE_TEMPERATURES:
+        own = softmax(inverse_temperature * log_proba, axis=1)[rows, y_encoded]
+        for rate in rates:
+            other = rate / (n_classes - 1)
+            likelihood = np.clip(other + (1 - rate - other) * own, MIN_LIKELIHOOD, None)
+            loss = -weights @ np.log(likelihood)
+            if loss < best.loss - LOSS_TOLERANCE:
+                rate_ = max(float(rate), MIN_NOISE_RATE)
+                best = NoiseModel(float(inverse_temperature), rate_, float(loss))
+    return best

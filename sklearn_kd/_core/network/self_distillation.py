@@ -11,6 +11,14 @@ from torch import Tensor
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import Fixed
 
+#: Factor of the pull of `EarlyLearning` with strength 1, lambda of ELR for CIFAR-10.
+EARLY_LEARNING_FACTOR = 3.0
+#: Decay of the memory of `EarlyLearning` in each epoch of a training of 30 epochs. In longer ones
+#: the memory reaches back the same share of the training.
+EARLY_LEARNING_DECAY, DECAY_EPOCHS = 0.7, 30
+#: Smallest remembered probability, and smallest disagreement by which the pull is divided.
+TINY_PROBABILITY = 1e-4
+
 
 def hardmax(logits: Tensor) -> Tensor:
     """Return one for the largest output of each row and zero for others, the shape of the logits.
@@ -257,6 +265,99 @@ class SelfDistilled:
         return part
 
 
+class EarlyLearning:
+    r"""Targets whose cross-entropy has the gradient of early-learning regularization (ELR).
+
+    ELR adds :math:`\lambda \ln(1 - \langle t, p \rangle)` to the cross-entropy of the labels y,
+    where p are the predictions and t is their running mean over the epochs,
+    :math:`t \leftarrow \beta t + (1 - \beta) p`, which starts at zero (Liu et al.,
+    arXiv:2007.00151, equations 6 and 9). The gradient of both in the logits is p minus
+
+    .. math:: y + \frac{\lambda}{1 - \langle t, p \rangle}\,
+        p \circ (t - \langle t, p \rangle).
+
+    These numbers sum to one, and are the targets. They may be negative or above one. A row whose
+    memory agrees with its label is learned faster, and a label that the memory contradicts is not
+    learned.
+
+    Parameters
+    ----------
+    labels : Fixed
+        y, the given labels, (1, outputs, n_rows).
+    decay : float
+        beta, of an epoch.
+    strength : float
+        lambda.
+    row_weights : Tensor
+        (students or 1, n_rows or 1), weights of the rows. Rows of weight zero, which a student
+        holds out, keep their labels.
+    watch, record : callable, optional
+        As for `SelfDistilled`.
+    """
+
+    def __init__(
+        self,
+        labels: Fixed,
+        decay: float,
+        strength: float,
+        row_weights: Tensor,
+        watch: Callable[[Tensor, Tensor, Tensor | None], None] | None = None,
+        record: Callable[[Tensor, Tensor, Tensor | None, int], None] | None = None,
+    ) -> None:
+        self.labels, self.decay, self.strength = labels, decay, strength
+        self.row_weights, self.watch, self.record = row_weights, watch, record
+        self.memory: Tensor | None = None  # (students, rows, classes)
+        #: mean share of the targets that is not the given label's, of each step, (students,)
+        self.weights: list[Tensor] = []
+
+    def __call__(self, logits: Tensor, rows: Tensor | None, step: int) -> Tensor:
+        """Return the targets of some rows."""
+        labels = self.labels(logits, rows, step)
+        if self.watch is not None:
+            self.watch(logits, labels, rows)
+        p, given = Softmax(1.0)(logits), labels
+        if logits.shape[1] == 1:  # both classes have a probability
+            p, given = torch.cat([1 - p, p], dim=1), torch.cat([1 - labels, labels], dim=1)
+        if self.memory is None:
+            shape = len(p), self.labels.values.shape[2], p.shape[1]
+            self.memory = p.new_zeros(shape)
+        index = slice(None) if rows is None else rows
+        kept = p.clamp(TINY_PROBABILITY, 1 - TINY_PROBABILITY)
+        mean = torch.lerp(kept, self.memory[:, index].mT, self.decay)
+        self.memory[:, index] = mean.mT
+        agreement = (mean * p).sum(dim=1, keepdim=True)
+        pull = p * (mean - agreement) / (1 - agreement).clamp_min(TINY_PROBABILITY)
+        trained = self.row_weights
+        if rows is not None and trained.shape[1] > 1:
+            trained = trained[:, rows]
+        targets = given + self.strength * pull * (trained > 0)[:, None]
+        self.weights.append(self._share_of_others(targets, given, trained))
+        if logits.shape[1] == 1:
+            targets = targets[:, 1:]
+        if self.record is not None:
+            self.record(logits, targets, rows, step)
+        return targets
+
+    @staticmethod
+    def _share_of_others(targets: Tensor, given: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted mean share of the targets that is not that of the given label."""
+        share = (1 - (targets * given).sum(dim=1)).clamp(0, 1)
+        weights = weights.expand_as(share)
+        return (share * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def take(self, students: Tensor) -> "EarlyLearning":
+        """Return the rule of some students."""
+        part = copy.copy(self)
+        for name in ("watch", "record"):
+            setattr(part, name, take(getattr(self, name), students))
+        if self.memory is not None:
+            part.memory = self.memory[students]
+        if len(self.row_weights) > 1:
+            part.row_weights = self.row_weights[students]
+        part.weights = [weight[students] for weight in self.weights]
+        return part
+
+
 class Recorder(Protocol):
     """An observer of the targets in each step of a training."""
 
@@ -275,19 +376,21 @@ class CorrectionSpec:
     """
 
     label_function: Callable[[Tensor], Tensor]
-    schedule: str | Callable[[int, float, float], float]  # see `WeightSchedule`
+    #: "early-learning" for `EarlyLearning`, otherwise see `WeightSchedule`
+    schedule: str | Callable[[int, float, float], float]
     strength: float
     warm_up: float  # share of the steps in which labels are not corrected
-    #: "previous-epoch", the decay of a moving average, or None: predictions of the same pass
+    #: "previous-epoch", the decay of a moving average, or None: predictions of the same pass, and
+    #: with "early-learning" the decay of `EarlyLearning` by the number of epochs
     memory: str | float | None
     recorder: Recorder | None = None
-    rule: SelfDistilled | None = None
+    rule: SelfDistilled | EarlyLearning | None = None
     n_batches: int = 1  # steps of an epoch
     student: int = 0  # index of the network that is kept, among those side by side
 
     def make_rule(
         self, labels: Fixed, weights: Tensor, n_epochs: int, n_batches: int
-    ) -> SelfDistilled:
+    ) -> SelfDistilled | EarlyLearning:
         """Return the rule of targets of a training, or of an attempt at one.
 
         Parameters
@@ -302,6 +405,17 @@ class CorrectionSpec:
             Steps of an epoch.
         """
         n_rows, n_steps, memory = labels.values.shape[2], n_epochs * n_batches, None
+        self.n_batches = n_batches
+        if self.recorder is not None:
+            self.recorder.begin(n_rows, n_batches)
+        if self.schedule == "early-learning":
+            decay = EARLY_LEARNING_DECAY ** (DECAY_EPOCHS / max(n_epochs, DECAY_EPOCHS))
+            if self.memory is not None:
+                decay = float(self.memory)
+            factor = EARLY_LEARNING_FACTOR * self.strength
+            observers = Confidence(n_rows), self.recorder
+            self.rule = EarlyLearning(labels, decay, factor, weights, *observers)
+            return self.rule
         if self.memory == "previous-epoch":
             memory = Memory(n_rows, 0.0, lags=True)
         elif self.memory is not None:
@@ -309,9 +423,6 @@ class CorrectionSpec:
         prior = largest_class_share(labels.values, weights)
         schedule = self.weight_schedule(prior, n_steps, n_warm_up_steps=self.warm_up * n_steps)
         corrected = weights > 0  # rows that early stopping holds out are scored as they are given
-        self.n_batches = n_batches
-        if self.recorder is not None:
-            self.recorder.begin(n_rows, n_batches)
         self.rule = SelfDistilled(
             labels,
             self.label_function,
@@ -331,7 +442,8 @@ class CorrectionSpec:
 
     def needed_bytes(self, n_students: int, n_rows: int, n_outputs: int, itemsize: int) -> int:
         """Return about how many bytes the rule keeps for all rows."""
-        n_arrays = 1 + n_outputs * (self.memory is not None)
+        remembers = self.memory is not None or self.schedule == "early-learning"
+        n_arrays = 1 + n_outputs * remembers
         return itemsize * n_students * n_rows * n_arrays
 
 

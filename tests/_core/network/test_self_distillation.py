@@ -13,6 +13,7 @@ from sklearn_kd._core.network.self_distillation import (
     Accuracy,
     Confidence,
     CorrectionSpec,
+    EarlyLearning,
     Memory,
     SelfDistilled,
     Softmax,
@@ -419,3 +420,49 @@ def test_the_largest_class_by_weight():
     assert_allclose(one, [5 / 6, 2 / 3])
     three = largest_class_share(tensor(np.eye(3)[:, [0, 1, 2, 0]][None]), weights)
     assert_allclose(three, [4 / 6, 2 / 3])
+
+
+# Early-learning regularization
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4])
+def test_early_learning_targets_have_the_gradient_of_the_loss(n_outputs, rng):
+    """Cross-entropy plus lambda ln(1 - <t, p>), by automatic differentiation."""
+    decay, strength, n_rows = 0.7, 3.0, 6
+    given_ = draw_labels(rng, n_outputs, n_rows)
+    weights = tensor([[1, 2, 0.5, 1, 0, 1], [1, 1, 1, 1, 1, 1]])
+    rule = EarlyLearning(Fixed(tensor(given_[None])), decay, strength, weights)
+    memory = torch.zeros(2, max(2, n_outputs), n_rows, dtype=torch.float64)
+    for step in range(6):
+        rows = torch.arange(3) + 3 * (step % 2)
+        logits = tensor(rng.normal(size=(2, n_outputs, 3))).requires_grad_()
+        y = tensor(given_[:, rows])
+        p = torch.softmax(logits, dim=1)
+        if n_outputs == 1:
+            p = torch.cat([1 - torch.sigmoid(logits), torch.sigmoid(logits)], dim=1)
+            y = torch.cat([1 - y, y])
+        memory[:, :, rows] = decay * memory[:, :, rows] + (1 - decay) * p.detach()
+        agreement = (memory[:, :, rows] * p).sum(dim=1)
+        entropy = -(y * p.log()).sum(dim=1)
+        pulled = strength * (1 - agreement).log() * (weights[:, rows] > 0)
+        (gradient,) = torch.autograd.grad((entropy + pulled).sum(), logits)
+        targets = rule(logits.detach(), rows, step)
+        assert_allclose(Softmax(1.0)(logits.detach()) - targets, gradient, atol=1e-9)
+    assert len(rule.weights) == 6
+    assert torch.stack(rule.weights).min() >= 0
+    last = rule.take(torch.tensor([1]))
+    logits = tensor(rng.normal(size=(2, n_outputs, n_rows)))
+    assert_allclose(last(logits[1:], None, 6), rule(logits, None, 6)[1:], rtol=1e-12)
+
+
+def test_early_learning_reaches_back_the_same_share_of_a_long_training():
+    labels = Fixed(tensor(np.eye(3)[None]))
+    for n_epochs, memory, decay in [
+        (10, None, 0.7),
+        (30, None, 0.7),
+        (60, None, 0.7**0.5),
+        (60, 0.5, 0.5),
+    ]:
+        spec = CorrectionSpec(hardmax, "early-learning", 2.0, warm_up=0.0, memory=memory)
+        rule = spec.make_rule(labels, torch.ones(1, 1), n_epochs, 1)
+        assert (rule.decay, rule.strength) == (pytest.approx(decay), 6.0)
