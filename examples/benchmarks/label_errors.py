@@ -9,8 +9,8 @@ resembles most, near the class boundaries ("feature-dependent"). Every method ge
 labels and seed and the same network, ``TwoLayerPGDClassifier(width)``, and ranks the rows by how
 suspicious their labels are:
 
-- self-distilled: ``label_quality_`` of a fitted ``SelfDistillClassifier``. The network has early
-  stopping and is therefore trained twice, the second time on labels that the first corrected.
+- self-distilled: ``label_quality_`` of a fitted ``SelfDistillClassifier`` with its defaults. The
+  network has early stopping, and its targets are made by others that have not seen the labels.
 - self-distilled, cross-validated: its ``find_label_errors(X, y)``, with copies of the same that are
   fitted without one of five folds each.
 - self-distilled, no early stopping: one network, which corrects its labels in every step, and the

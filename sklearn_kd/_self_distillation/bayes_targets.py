@@ -6,19 +6,21 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sklearn_kd._self_distillation.label_quality import (
-    NoiseModel,
+    MIN_NOISE_RATE,
     fit_noise_model,
+    is_clearly_positive,
     posterior_label_probabilities,
 )
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.sklearn_compat import safe_indexing
+from sklearn_kd._utils.unique_rows import merge_rows
 
 #: Folds of the networks that predict rows without their labels. With 3 in place of 5, accuracy on
 #: letter with 20 and 40 % wrong labels was .3 and 1.4 points lower.
 N_FOLDS = 5
-#: Number of rows from which on they are divided into folds. The networks of fewer rows are too
-#: different from one that has seen all.
+#: Number of different rows from which on they are divided into folds. The networks of fewer rows
+#: are too different from one that has seen all.
 MIN_HELD_OUT_ROWS = 200
 #: Constants of `early_learning_factor`.
 PULL_MARGIN, MAX_FACTOR = 1.5, 7.0
@@ -34,15 +36,23 @@ class BayesTargets(NamedTuple):
 def early_learning_factor(noise_rate, n_classes):
     r"""Return lambda of early-learning regularization for a noise rate.
 
-    A prediction p of a class, with the other probabilities equal, outweighs another given label
-    where its margin over them, :math:`u = p - (1 - p) / (K - 1)`, exceeds :math:`1 / (\lambda - 1)`
-    (see `EarlyLearning`, with a memory equal to p). A network that has not yet memorized single
-    labels predicts the true class of certain rows with the margin
+    Although another label is given, the logit of a predicted class rises where the margin of its
+    probability p over the others, if these are equal, :math:`u = p - (1 - p) / (K - 1)`, exceeds
+    :math:`1 / (\lambda - 1)` (see `EarlyLearning`, with a memory equal to p). A network that has
+    not yet memorized single labels predicts the true class of certain rows with the margin
     :math:`1 - \rho K / (K - 1)`. With :math:`\lambda = 1 + 1.5 / (1 - \rho K / (K - 1))`, two
     thirds of this margin are enough.
     """
     margin = 1 - noise_rate * n_classes / (n_classes - 1)
     return min(MAX_FACTOR, 1 + PULL_MARGIN / max(margin, 1e-9))
+
+
+def independent_rows(rows):
+    """Return a number for each row of positive weight, which rows of a group or copies share."""
+    if rows.validation.group is not None:
+        return rows.validation.group
+    flat = rows.X_checked.reshape(len(rows.X_checked), -1)
+    return merge_rows(flat, rows.y_encoded, rows.weights).group
 
 
 def bayes_targets(rows, n_classes, random_state, train):
@@ -66,23 +76,33 @@ def bayes_targets(rows, n_classes, random_state, train):
     -------
     BayesTargets
     """
-    fold = held_out_folds(rows, random_state)
-    predictions = HeldOutPredictions(rows, fold, n_classes, train)
-    given = np.eye(n_classes, dtype=bool)[rows.y_encoded]
-    targets = given.astype(np.float64)
-    predictions.add(0)
-    if not predictions.known.any():  # no row can be held out: the labels as they are
-        return BayesTargets(targets, 0.0)
-    factor = early_learning_factor(predictions.noise_model().noise_rate, n_classes)
-    regularized = HeldOutPredictions(rows, fold, n_classes, train, factor)
-    regularized.add(0)
-    if regularized.is_better_than(predictions):
-        predictions = regularized
+    fold, group = held_out_folds(rows, random_state), independent_rows(rows)
+    weights = rows.sample_weight[rows.is_kept]
+
+    def fitted_model(log_proba):
+        """Return which rows have a prediction, and the model of their noise."""
+        known = np.isfinite(log_proba[:, 0])
+        given = rows.y_encoded[known], weights[known], group[known]
+        return known, fit_noise_model(log_proba[known], *given)
+
+    targets = np.eye(n_classes)[rows.y_encoded]
+    plain = predict_fold(0, rows, fold, n_classes, train, None)
+    if np.isnan(plain).all():  # no row can be held out: the labels as they are
+        return BayesTargets(targets, MIN_NOISE_RATE)
+    known, model = fitted_model(plain)
+    factor = early_learning_factor(model.noise_rate, n_classes)
+    regularized = predict_fold(0, rows, fold, n_classes, train, factor)
+    gain = model.row_losses - fitted_model(regularized)[1].row_losses
+    log_proba = plain
+    if is_clearly_positive(gain, weights[known], group[known]):
+        log_proba = regularized
+    factor = None if log_proba is plain else factor
     for number in range(1, N_FOLDS):
-        predictions.add(number)
-    model, known = predictions.noise_model(), predictions.known
-    predicted = model.sharpened(predictions.log_proba[known])
-    targets[known] = posterior_label_probabilities(predicted, given[known], model.noise_rate)
+        predicted = predict_fold(number, rows, fold, n_classes, train, factor)
+        log_proba = np.where(fold[:, None] == number, predicted, log_proba)
+    known, model = fitted_model(log_proba)
+    predicted, given = model.sharpened(log_proba[known]), targets[known] > 0
+    targets[known] = posterior_label_probabilities(predicted, given, model.noise_rate)
     return BayesTargets(targets, model.noise_rate)
 
 
@@ -97,52 +117,19 @@ def held_out_folds(rows, random_state):
     return np.full(len(rows.y_encoded), -1) if fold is None else fold
 
 
-class HeldOutPredictions:
-    """Log-probabilities by networks that were trained without the row.
+def predict_fold(number, rows, fold, n_classes, train, factor):
+    """Return log-probabilities of the rows of a fold by a network that was trained on the others.
 
-    Attributes
-    ----------
-    log_proba : ndarray of shape (n_kept, n_classes)
-        Of the rows of positive weight. NaN for a row of a fold that was not added, or whose class
-        no network of its fold could learn.
+    Returns
+    -------
+    ndarray of shape (n_kept, n_classes)
+        NaN for other rows, for those whose class the network could not learn, and for all where the
+        others have one class.
     """
-
-    def __init__(self, rows, fold, n_classes, train, factor=None):
-        self.rows, self.fold, self.train, self.factor = rows, fold, train, factor
-        self.weights = rows.sample_weight[rows.is_kept]
-        self.log_proba = np.full((len(rows.y_encoded), n_classes), np.nan)
-
-    def add(self, number):
-        """Predict the rows of a fold, if there is one, and if the others have two classes."""
-        test = self.fold == number
-        part = self.rows.part(~test)
-        if not test.any() or len(np.unique(part.y_encoded)) < 2:
-            return
-        X_test = safe_indexing(self.rows.X, np.flatnonzero(self.rows.is_kept)[test])
-        self.log_proba[test] = self.train(part, self.factor).predict_log_proba(X_test)
-        self.log_proba[test & ~np.isin(self.rows.y_encoded, part.y_encoded)] = np.nan
-
-    @property
-    def known(self):
-        """Return which rows were predicted."""
-        return np.isfinite(self.log_proba[:, 0])
-
-    def is_better_than(self, other):
-        """Return whether the given labels are predicted better, by more than two standard errors.
-
-        Equal rows count as one, with the sum of their weights.
-        """
-        known = self.known & other.known
-        y, weights = self.rows.y_encoded[known], self.weights[known]
-        losses = [each.noise_model().row_losses(each.log_proba[known], y) for each in (self, other)]
-        gain = losses[1] - losses[0]
-        _, row = np.unique(np.column_stack([*losses, y]), axis=0, return_inverse=True)
-        mean = np.average(gain, weights=weights)
-        of_rows = np.bincount(row, weights * (gain - mean))
-        return mean > 2 * np.sqrt(np.sum(of_rows**2)) / weights.sum()
-
-    def noise_model(self) -> NoiseModel:
-        """Return the model of the noise of the rows that were predicted."""
-        known = self.known
-        y, weights = self.rows.y_encoded[known], self.weights[known]
-        return fit_noise_model(self.log_proba[known], y, weights)
+    log_proba, test = np.full((len(fold), n_classes), np.nan), fold == number
+    learned = np.unique(rows.y_encoded[~test])
+    if test.any() and len(learned) > 1:
+        X_test = safe_indexing(rows.X, np.flatnonzero(rows.is_kept)[test])
+        log_proba[test] = train(rows.part(~test), factor).predict_log_proba(X_test)
+        log_proba[test & ~np.isin(rows.y_encoded, learned)] = np.nan
+    return log_proba

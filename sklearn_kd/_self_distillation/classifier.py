@@ -16,6 +16,7 @@ from sklearn_kd._self_distillation.bayes_targets import (
     MIN_HELD_OUT_ROWS,
     N_FOLDS,
     bayes_targets,
+    independent_rows,
 )
 from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
 from sklearn_kd._self_distillation.label_quality import (
@@ -65,8 +66,10 @@ MAX_CLEAN_NOISE_RATE = 0.05
 #: Numbers of rows from which on the default network has twice as many neurons.
 WIDER_FROM = (5_000, 20_000)
 #: Length of the training by early-learning regularization where that of the network is "auto":
-#: fewest epochs and steps, most epochs, and rows of a step.
+#: fewest epochs, fewest steps up to the most epochs, and rows of a step.
 MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS, BATCH_SIZE = 30, 3000, 500, 128
+#: Values of ``memory`` that "early-learning" cannot use.
+EARLIER_PREDICTIONS = ("previous-epoch", "previous-generation")
 #: Defaults of the parameters of Algorithm 1.
 ALGORITHM_1 = {"target": "hard", "strength": 1.0, "memory": "auto", "warm_up": 0.05}
 
@@ -132,7 +135,7 @@ def _set_early_learning_schedule(network, n_rows):
     network.early_stopping = False
     if network.batch_size == "auto":
         network.batch_size = BATCH_SIZE
-    n_epochs = math.ceil(MIN_STEPS * BATCH_SIZE / n_rows)
+    n_epochs = math.ceil(MIN_STEPS * (network.batch_size or n_rows) / n_rows)
     for name in ("max_iter", "max_epochs"):
         if getattr(network, name, None) == "auto":
             setattr(network, name, min(max(MIN_EPOCHS, n_epochs), MAX_EPOCHS))
@@ -177,7 +180,8 @@ class SelfDistillClassifier(
     strength : float >= 0, default=1.0
         Factor of the weight of predictions in Algorithm 1, lambda in [1]_, where it is 1 up to a
         noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing. With
-        "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong.
+        "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong. Any
+        value but 1 selects Algorithm 1 under ``schedule="auto"``.
 
     schedule : {"auto", "early-learning", "chance-corrected", "accuracy", "annealed"} or callable, \
             default="auto"
@@ -187,11 +191,12 @@ class SelfDistillClassifier(
           predicted by a network that is trained on the others: plainly, or by "early-learning"
           without early stopping if this predicts the labels of the first fold better by more than
           two standard errors. A network is then trained on the targets of all rows. This costs
-          about six fits. It is the same as "chance-corrected" for an estimator without early
-          stopping, with fewer than 200 rows, and where ``target``, ``strength``, ``memory`` or
-          ``warm_up`` is not at its default.
+          about six fits, some of which may be longer. It is the same as "chance-corrected" for an
+          estimator without early stopping, with fewer than 200 different rows (or groups), and
+          where ``target``, ``strength``, ``memory`` or ``warm_up`` is not at its default.
         - "early-learning": the gradient of early-learning regularization [3]_ within one training.
-          For images and other data whose classes hardly overlap, where one fit is expensive. Rare
+          For images and other data whose classes hardly overlap, where one fit is expensive, and
+          for networks without early stopping, which would end the training before it acts. Rare
           classes, and rows where classes overlap, are lost.
         - The others are those of Algorithm 1 of [1]_. The target is
           :math:`\alpha_t\, y + (1 - \alpha_t)\, h(f_t(x))`, and the schedule is the weight of the
@@ -225,7 +230,7 @@ class SelfDistillClassifier(
         "previous-generation".
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the network and of the folds of `find_label_errors`.
+        Seed of the network, and of the folds of "auto" and of `find_label_errors`.
 
     verbose : int, default=0
         Above zero: print the fits of "auto", the estimated noise rate, and each fit of
@@ -247,8 +252,9 @@ class SelfDistillClassifier(
         Otherwise they are proportional to the product of the predictions of ``estimator_`` without
         the influence of the given labels and of the probability of the given label if k is the true
         class: ``1 - noise_rate_`` for k itself, ``noise_rate_ / (n_classes - 1)`` for another
-        class. If ``estimator_`` has learned its targets, the share of the given label is subtracted
-        from its probabilities, else they are squared.
+        class, as they are with "auto" for rows of weight zero. If ``estimator_`` has learned its
+        targets, the share of the given label is subtracted from its probabilities, else they are
+        squared.
     label_quality_ : ndarray of shape (n_samples,)
         Probability of the given label, which is low for labels that are suspected to be wrong.
         With "auto" it is that of ``estimator_``. Otherwise it is the mean over two generations, or
@@ -257,7 +263,8 @@ class SelfDistillClassifier(
         probability of ``estimator_``. The probabilities are in-sample; see `find_label_errors`.
     noise_rate_ : float
         Estimated share of wrong labels. With "auto" it is that of the largest likelihood of the
-        given labels, and at least 0.003. Otherwise it is the share of the labels that
+        given labels, or 0.003 if these are not clearly better predicted with a larger one, as on
+        few rows and where no row is certain. Otherwise it is the share of the labels that
         ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
         the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
         is not zero for clean labels of classes that overlap.
@@ -418,8 +425,8 @@ class SelfDistillClassifier(
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows. A weight of zero equals absence.
         groups : array-like of shape (n_samples,), default=None
-            Groups of rows that resemble each other, which early stopping of the estimator holds out
-            as a whole, as in `TwoLayerPGDClassifier.fit`.
+            Groups of rows that resemble each other, which early stopping of the estimator and the
+            folds of "auto" hold out as a whole, as in `TwoLayerPGDClassifier.fit`.
         X_val : array-like of shape (n_val, n_features), default=None
             Rows on which early stopping computes the validation loss, in place of held-out rows.
             They have no part in ``noise_rate_``, ``label_quality_`` and ``refined_targets_``.
@@ -457,7 +464,13 @@ class SelfDistillClassifier(
         ``validation_rows`` are the keyword arguments of `fit`.
         """
         refuse_label_indicator(type(self).__name__, y)
-        network = self._network_to_train(num_samples(X))
+        if self.schedule == "early-learning" and self.memory in EARLIER_PREDICTIONS:
+            raise ValueError(
+                f"schedule='early-learning' remembers predictions as a running mean, which "
+                f"memory={self.memory!r} is not: set memory='auto', or the decay, as in memory=0.7."
+            )
+        sample_weight = validate_sample_weight(sample_weight, X)
+        network = self._network_to_train(np.count_nonzero(sample_weight))
         ctx = self._init_callback_context(max_subtasks=N_FOLDS + 2)
         ctx.call_on_fit_task_begin(estimator=self, X=X, y=y)
         with all_or_nothing(self):
@@ -466,19 +479,19 @@ class SelfDistillClassifier(
                 network._check_validation(X, checked[1], sample_weight, **validation_rows)
             )
             warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
-            sample_weight = validate_sample_weight(sample_weight, X)
             y_checked = check_y(plain_labels(y), estimator=self)
             rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)
             if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
                 network.set_params(early_stopping=True)
-            if self._uses_bayes_rule(network, len(rows.y_encoded)):
+            if self._uses_bayes_rule(network, rows):
                 fitted = self._fit_on_bayes_targets(network, rows, ctx)
             elif self._trains_two_generations(network):
                 fitted = self._fit_two_generations(network, rows, ctx)
             else:
                 fitted = self._fit_one_generation(network, rows, ctx, recorder)
             if fitted["estimator_"].validation_loss_curve_ is not None:
-                warn_if_improving(fitted["estimator_"])  # that on corrected labels always falls
+                # without validation rows the loss is that on corrected labels, which always falls
+                warn_if_improving(fitted["estimator_"])
             validate_data(self, X, skip_check_array=True)
             vars(self).update(fitted)
             ctx.call_on_fit_task_end(
@@ -520,19 +533,18 @@ class SelfDistillClassifier(
             )
         return network
 
-    def _uses_bayes_rule(self, network, n_rows):
+    def _uses_bayes_rule(self, network, rows):
         """Return whether labels are corrected by Bayes' rule rather than by Algorithm 1."""
         is_default = all(getattr(self, name) == value for name, value in ALGORITHM_1.items())
-        stops_early = bool(network.early_stopping)
-        return (
-            self.schedule == "auto" and is_default and stops_early and n_rows >= MIN_HELD_OUT_ROWS
-        )
+        if self.schedule != "auto" or not (is_default and network.early_stopping):
+            return False
+        return len(np.unique(independent_rows(rows))) >= MIN_HELD_OUT_ROWS
 
     def _trains_two_generations(self, network):
         """Return whether the predictions of a first network make the targets of a second one."""
         if self.memory != "auto":
             return self.memory == "previous-generation"
-        stops_early = bool(getattr(network, "early_stopping", False))
+        stops_early = bool(network.early_stopping)
         return stops_early and self.schedule in ("auto", "chance-corrected", "accuracy")
 
     def _fit_one_generation(self, network, rows, ctx, recorder):
@@ -689,7 +701,9 @@ class SelfDistillClassifier(
         is_absent[suggested] = False
         if is_absent.any():
             advice = "lower strength"
-            if self.schedule == "accuracy":
+            if self.schedule == "auto":
+                advice = "set schedule='chance-corrected'"
+            elif self.schedule in ("accuracy", "early-learning"):
                 advice += ", or set schedule='chance-corrected'"
             warn_caller(
                 f"the classes {classes[is_absent].tolist()} are predicted for no row, though rows "

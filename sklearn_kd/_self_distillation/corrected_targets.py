@@ -9,15 +9,17 @@ import torch
 from sklearn_kd._core.network import self_distillation
 from sklearn_kd._utils.device import to_numpy
 
+#: Lambda of ``schedule="early-learning"`` with strength 1, that of ELR for CIFAR-10.
+EARLY_LEARNING_FACTOR = 3.0
+
 
 def early_learning(factor):
     """Return the correction of a network by early-learning regularization.
 
     ``factor`` is lambda of `self_distillation.EarlyLearning`.
     """
-    strength = factor / self_distillation.EARLY_LEARNING_FACTOR
     return self_distillation.CorrectionSpec(
-        self_distillation.hardmax, "early-learning", strength, warm_up=0.0, memory=None
+        self_distillation.hardmax, "early-learning", factor, warm_up=0.0, memory=None
     )
 
 
@@ -43,7 +45,7 @@ class LabelCorrection:
         self.spec = self_distillation.CorrectionSpec(
             label_function,
             "chance-corrected" if est.schedule == "auto" else est.schedule,
-            est.strength,
+            est.strength * (EARLY_LEARNING_FACTOR if est.schedule == "early-learning" else 1),
             est.warm_up,
             None if est.memory == "auto" else est.memory,
             recorder,

@@ -20,8 +20,8 @@ N_NOISE_RATES = 61
 MIN_NOISE_RATE = 0.003
 #: Smallest likelihood of a label that counts, so that a single row does not decide the model.
 MIN_LIKELIHOOD = 1e-6
-#: Difference of mean losses that is more than rounding.
-LOSS_TOLERANCE = 1e-12
+#: Standard errors from which on a gain is clear.
+N_STANDARD_ERRORS = 2
 
 
 def predictions_without_label_influence(proba, given, weight):
@@ -129,27 +129,23 @@ class NoiseModel(NamedTuple):
 
     inverse_temperature: float
     noise_rate: float  # at least MIN_NOISE_RATE
-    loss: float  # mean logarithmic loss of the given labels
+    row_losses: np.ndarray  # logarithmic losses of the given labels to which it was fitted
 
     def sharpened(self, log_proba):
         """Return predictions of the true classes, (n_samples, n_classes)."""
         return softmax(self.inverse_temperature * log_proba, axis=1)
 
-    def row_losses(self, log_proba, y_encoded):
-        """Return the logarithmic loss of each given label, (n_samples,)."""
-        own = self.sharpened(log_proba)[np.arange(len(y_encoded)), y_encoded]
-        other = self.noise_rate / (log_proba.shape[1] - 1)
-        return -np.log(np.clip(other + (1 - self.noise_rate - other) * own, MIN_LIKELIHOOD, None))
 
-
-def fit_noise_model(log_proba, y_encoded, weights):
+def fit_noise_model(log_proba, y_encoded, weights, group):
     r"""Fit a temperature and a noise rate to labels that the predictions have not seen.
 
     The probability of the given label y of a row is
     :math:`(1 - \rho)\, q_y + \rho\, (1 - q_y) / (K - 1)`, where the probabilities q of the true
     classes are those predicted, to the power of the inverse temperature and normalized. A network
     that is trained on wrong labels predicts the labels as given, and so is less certain of the true
-    class than it should be. Rows where it is most certain tell the noise rate from that.
+    class than it should be. Rows where it is most certain tell the noise rate from that. Where no
+    row is certain, labels of classes that overlap look the same as wrong labels. They count as
+    right then: without a gain of more than two standard errors, the noise rate is the smallest.
 
     Parameters
     ----------
@@ -159,6 +155,8 @@ def fit_noise_model(log_proba, y_encoded, weights):
         Given labels.
     weights : ndarray of shape (n_samples,)
         Positive.
+    group : ndarray of int of shape (n_samples,)
+        See `is_clearly_positive`.
 
     Returns
     -------
@@ -167,15 +165,33 @@ def fit_noise_model(log_proba, y_encoded, weights):
     """
     n_classes = log_proba.shape[1]
     rows = np.arange(len(y_encoded))
-    rates = np.linspace(0.0, (n_classes - 1) / n_classes, N_NOISE_RATES)
-    best, weights = NoiseModel(1.0, MIN_NOISE_RATE, np.inf), weights / weights.sum()
+    rates = np.linspace(MIN_NOISE_RATE, (n_classes - 1) / n_classes, N_NOISE_RATES)
+    best = {}  # by whether the labels count as right
     for inverse_temperature in INVERSE_TEMPERATURES:
         own = softmax(inverse_temperature * log_proba, axis=1)[rows, y_encoded]
         for rate in rates:
             other = rate / (n_classes - 1)
-            likelihood = np.clip(other + (1 - rate - other) * own, MIN_LIKELIHOOD, None)
-            loss = -weights @ np.log(likelihood)
-            if loss < best.loss - LOSS_TOLERANCE:
-                rate_ = max(float(rate), MIN_NOISE_RATE)
-                best = NoiseModel(float(inverse_temperature), rate_, float(loss))
-    return best
+            losses = -np.log(np.clip(other + (1 - rate - other) * own, MIN_LIKELIHOOD, None))
+            loss, is_clean = weights @ losses, rate == MIN_NOISE_RATE
+            if is_clean not in best or loss < best[is_clean][0]:
+                best[is_clean] = (
+                    loss,
+                    NoiseModel(float(inverse_temperature), float(rate), losses),
+                )
+    clean, noisy = best[True][1], best[False][1]
+    gain = clean.row_losses - noisy.row_losses
+    return noisy if is_clearly_positive(gain, weights, group) else clean
+
+
+def is_clearly_positive(gain, weights, group):
+    """Return whether the weighted mean of gains of rows exceeds two standard errors.
+
+    Parameters
+    ----------
+    gain, weights : ndarray of shape (n_samples,)
+    group : ndarray of int of shape (n_samples,)
+        Rows that are not independent, such as copies of one row, count as one.
+    """
+    mean = np.average(gain, weights=weights)
+    of_groups = np.bincount(group, weights * (gain - mean))
+    return mean * weights.sum() > N_STANDARD_ERRORS * np.sqrt(np.sum(of_groups**2))

@@ -113,9 +113,9 @@ class InformationDisplay:
         Parameters
         ----------
         estimator : SelfDistillClassifier
-            It is cloned. Its targets must change in training, while
-            ``memory="previous-generation"`` makes them once. ``memory="auto"`` is the same for a
-            network with early stopping.
+            It is cloned. Its targets must change in training, while those of
+            ``memory="previous-generation"`` and of Bayes' rule are made once. With "auto" of
+            ``schedule`` and ``memory`` they change for a network without early stopping.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows. The kernel takes them as given, as in
             :func:`~sklearn_kd.theory.information_ratio`, while most networks scale their inputs.
@@ -350,7 +350,7 @@ def _check_label_corrector(estimator):
     if isinstance(network, SoftTargetStudent) and estimator._trains_two_generations(network):
         raise ValueError(
             "memory='previous-generation', and memory='auto' for a network with early stopping, "
-            "makes the targets once, so that nothing changes in training: set memory=None, and "
-            "early_stopping=False of the network."
+            "makes the targets once, as schedule='auto' does, so that nothing changes in training: "
+            "set memory=None, and early_stopping=False of the network."
         )
     return estimator

@@ -13,13 +13,12 @@ from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd._networks.input_checks import ValidationSource
 from sklearn_kd._self_distillation.bayes_targets import (
     N_FOLDS,
-    HeldOutPredictions,
     bayes_targets,
     early_learning_factor,
     held_out_folds,
 )
 from sklearn_kd._self_distillation.classifier import SelfDistillationRows
-from sklearn_kd._self_distillation.label_quality import fit_noise_model
+from sklearn_kd._self_distillation.label_quality import fit_noise_model, is_clearly_positive
 from sklearn_kd.datasets import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.digits import DIGITS, TRUTH, long_network
@@ -33,7 +32,7 @@ def test_the_noise_model_is_found(rate):
     log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
     truth = (log_proba - np.log(rng.exponential(size=log_proba.shape))).argmax(axis=1)
     noisy = add_label_noise(truth, rate, random_state=0).y
-    model = fit_noise_model(0.5 * log_proba, noisy, np.ones(4000))
+    model = fit_noise_model(0.5 * log_proba, noisy, np.ones(4000), np.arange(4000))
     assert model.noise_rate == pytest.approx(rate, abs=0.02)
     assert model.inverse_temperature == pytest.approx(2, rel=0.15)
 
@@ -77,7 +76,8 @@ def test_rows_are_predicted_without_their_labels_by_the_better_networks(better):
     for number in range(1, N_FOLDS):
         assert_array_equal(train.parts[number + 1][0], rows.X[fold != number])
     assert found.noise_rate == pytest.approx(0.2, abs=0.03)
-    model = fit_noise_model(np.log(softmax(rows.X, axis=1)), rows.y, np.ones(2000))
+    log_proba = np.log(softmax(rows.X, axis=1))
+    model = fit_noise_model(log_proba, rows.y, np.ones(2000), np.arange(2000))
     joint = softmax(model.inverse_temperature * rows.X, axis=1)
     joint *= np.where(rows.label_indicators(range(3)), 1 - model.noise_rate, model.noise_rate / 2)
     assert_allclose(found.targets, joint / joint.sum(axis=1, keepdims=True), atol=1e-9)
@@ -100,7 +100,7 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     )
     found = bayes_targets(rows, 2, 0, None)
     assert_array_equal(found.targets, np.eye(2)[y])
-    assert found.noise_rate == 0
+    assert found.noise_rate == 0.003
 
 
 def test_the_pull_grows_with_the_noise():
@@ -170,16 +170,52 @@ def test_held_out_predictions_repair_digits_and_keep_the_log_loss():
         assert right.mean() > plain.score(DIGITS[train], TRUTH[train]) - 0.005
 
 
-def test_a_small_advantage_of_early_learning_does_not_count():
-    rows = some_rows(250)
-    plain, regularized = (HeldOutPredictions(rows, held_out_folds(rows, 0), 3, None) for _ in "ab")
-    log_proba = np.log(softmax(rows.X, axis=1))
-    for share, expected in [(0.02, False), (1.0, True)]:
-        regularized.log_proba = log_proba
-        plain.log_proba = np.where(
-            np.arange(250)[:, None] < 250 * share, log_proba[:, ::-1], log_proba
-        )
-        assert regularized.is_better_than(plain) == expected
-        assert not plain.is_better_than(regularized)
-    regularized.weights = plain.weights = np.full(250, 64.0)
-    assert regularized.is_better_than(plain)
+def test_gains_count_by_their_standard_error():
+    gain, weights, each = np.r_[np.full(90, -0.5), np.full(160, 1.0)], np.ones(250), np.arange(250)
+    assert is_clearly_positive(gain, weights, each)
+    assert is_clearly_positive(gain, 64.0 * weights, each)
+    assert not is_clearly_positive(-gain, weights, each)
+    gain -= gain.mean() - 1.9 * gain.std() / 250**0.5
+    assert not is_clearly_positive(gain, weights, each)
+    # rows of a group, and copies of a row, are no further evidence
+    assert not is_clearly_positive(np.repeat(gain, 4), np.ones(1000), each.repeat(4))
+    assert not is_clearly_positive(gain, 4.0 * weights, each)
+    assert is_clearly_positive(np.repeat(gain, 4), np.ones(1000), np.arange(1000))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
+@pytest.mark.parametrize("signal", [0.0, 0.6])
+def test_classes_that_overlap_are_not_noise(signal):
+    """Clean labels of a rare class that no row shows with certainty."""
+    rng = np.random.RandomState(1)
+    X = rng.normal(size=(300, 3))
+    y = (signal * X[:, 0] + rng.logistic(size=300) > 1.4).astype(int)
+    network = TwoLayerPGDClassifier(8, max_iter=100, n_init=1, encoder=None, random_state=0)
+    model = SelfDistillClassifier(network, random_state=0).fit(X, y)
+    plain = clone(network).fit(X, y)
+    assert model.noise_rate_ == 0.003
+    assert model.predict_proba(X)[:, 1].mean() == pytest.approx(y.mean(), abs=0.05)
+    test = rng.normal(size=(2000, 3))
+    y_test = (signal * test[:, 0] + rng.logistic(size=2000) > 1.4).astype(int)
+    losses = [log_loss(y_test, each.predict_proba(test)) for each in (model, plain)]
+    assert losses[0] < losses[1] + 0.01
+
+
+@pytest.mark.parametrize("memory", ["previous-epoch", "previous-generation"])
+def test_early_learning_needs_a_running_mean(memory):
+    model = SelfDistillClassifier(long_network(), schedule="early-learning", memory=memory)
+    with pytest.raises(ValueError, match=f"memory='{memory}' is not: set memory='auto'"):
+        model.fit(DIGITS, TRUTH)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
+@pytest.mark.parametrize("kind", ["copies", "absent"])
+def test_weights_count_neither_as_rows_nor_for_the_width(kind):
+    X, y = blobs(150, n_classes=3, spread=2.0)
+    network = TwoLayerPGDClassifier(4, max_iter=40, n_init=1, encoder=None, random_state=0)
+    model, w = SelfDistillClassifier(network), np.full(150, 2.0)
+    others = np.arange(300) % 150
+    other_weights = None if kind == "copies" else np.repeat([2.0, 0.0], 150)
+    weighted = clone(model).fit(X, y, sample_weight=w)
+    repeated = clone(model).fit(X[others], y[others], sample_weight=other_weights)
+    assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-7)

@@ -11,8 +11,6 @@ from torch import Tensor
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.targets import Fixed
 
-#: Factor of the pull of `EarlyLearning` with strength 1, lambda of ELR for CIFAR-10.
-EARLY_LEARNING_FACTOR = 3.0
 #: Decay of the memory of `EarlyLearning` in each epoch of a training of 30 epochs. In longer ones
 #: the memory reaches back the same share of the training.
 EARLY_LEARNING_DECAY, DECAY_EPOCHS = 0.7, 30
@@ -271,7 +269,8 @@ class EarlyLearning:
     ELR adds :math:`\lambda \ln(1 - \langle t, p \rangle)` to the cross-entropy of the labels y,
     where p are the predictions and t is their running mean over the epochs,
     :math:`t \leftarrow \beta t + (1 - \beta) p`, which starts at zero (Liu et al.,
-    arXiv:2007.00151, equations 6 and 9). The gradient of both in the logits is p minus
+    arXiv:2007.00151, equations 6 and 9), with p clipped to [0.0001, 0.9999] as in their code. The
+    gradient of both in the logits is p minus
 
     .. math:: y + \frac{\lambda}{1 - \langle t, p \rangle}\,
         p \circ (t - \langle t, p \rangle).
@@ -378,7 +377,7 @@ class CorrectionSpec:
     label_function: Callable[[Tensor], Tensor]
     #: "early-learning" for `EarlyLearning`, otherwise see `WeightSchedule`
     schedule: str | Callable[[int, float, float], float]
-    strength: float
+    strength: float  # with "early-learning" lambda of `EarlyLearning`
     warm_up: float  # share of the steps in which labels are not corrected
     #: "previous-epoch", the decay of a moving average, or None: predictions of the same pass, and
     #: with "early-learning" the decay of `EarlyLearning` by the number of epochs
@@ -412,9 +411,8 @@ class CorrectionSpec:
             decay = EARLY_LEARNING_DECAY ** (DECAY_EPOCHS / max(n_epochs, DECAY_EPOCHS))
             if self.memory is not None:
                 decay = float(self.memory)
-            factor = EARLY_LEARNING_FACTOR * self.strength
             observers = Confidence(n_rows), self.recorder
-            self.rule = EarlyLearning(labels, decay, factor, weights, *observers)
+            self.rule = EarlyLearning(labels, decay, self.strength, weights, *observers)
             return self.rule
         if self.memory == "previous-epoch":
             memory = Memory(n_rows, 0.0, lags=True)
@@ -442,8 +440,9 @@ class CorrectionSpec:
 
     def needed_bytes(self, n_students: int, n_rows: int, n_outputs: int, itemsize: int) -> int:
         """Return about how many bytes the rule keeps for all rows."""
-        remembers = self.memory is not None or self.schedule == "early-learning"
-        n_arrays = 1 + n_outputs * remembers
+        n_arrays = 1 + n_outputs * (self.memory is not None)
+        if self.schedule == "early-learning":
+            n_arrays = 1 + max(2, n_outputs)  # both classes of one output
         return itemsize * n_students * n_rows * n_arrays
 
 

@@ -465,4 +465,4 @@ def test_early_learning_reaches_back_the_same_share_of_a_long_training():
     ]:
         spec = CorrectionSpec(hardmax, "early-learning", 2.0, warm_up=0.0, memory=memory)
         rule = spec.make_rule(labels, torch.ones(1, 1), n_epochs, 1)
-        assert (rule.decay, rule.strength) == (pytest.approx(decay), 6.0)
+        assert (rule.decay, rule.strength) == (pytest.approx(decay), 2.0)
