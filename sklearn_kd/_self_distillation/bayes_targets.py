@@ -27,7 +27,7 @@ PULL_MARGIN, MAX_FACTOR = 1.5, 7.0
 
 
 class BayesTargets(NamedTuple):
-    """Targets of the rows of positive weight, and the noise rate that they were computed with."""
+    """Targets of the rows of positive weight, and the likeliest noise rate."""
 
     targets: np.ndarray  # (n_kept, n_classes), probabilities of the true classes
     noise_rate: float
@@ -103,7 +103,7 @@ def bayes_targets(rows, n_classes, random_state, train):
     known, model = fitted_model(log_proba)
     predicted, given = model.sharpened(log_proba[known]), targets[known] > 0
     targets[known] = posterior_label_probabilities(predicted, given, model.noise_rate)
-    return BayesTargets(targets, model.noise_rate)
+    return BayesTargets(targets, model.likeliest_rate)
 
 
 def held_out_folds(rows, random_state):

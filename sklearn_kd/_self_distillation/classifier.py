@@ -263,8 +263,9 @@ class SelfDistillClassifier(
         probability of ``estimator_``. The probabilities are in-sample; see `find_label_errors`.
     noise_rate_ : float
         Estimated share of wrong labels. With "auto" it is that of the largest likelihood of the
-        given labels, or 0.003 if these are not clearly better predicted with a larger one, as on
-        few rows and where no row is certain. Otherwise it is the share of the labels that
+        given labels, at least 0.003. If it predicts them better than none by less than two
+        standard errors, as on few rows and where classes overlap everywhere, it is uncertain, and
+        the targets are made as if no label were wrong. Otherwise it is the share of the labels that
         ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
         the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
         is not zero for clean labels of classes that overlap.

@@ -128,7 +128,8 @@ class NoiseModel(NamedTuple):
     """How the labels of rows arise from predictions that have not seen them."""
 
     inverse_temperature: float
-    noise_rate: float  # at least MIN_NOISE_RATE
+    noise_rate: float  # MIN_NOISE_RATE if no larger one is clearly better
+    likeliest_rate: float  # of the largest likelihood, even if that is not clear
     row_losses: np.ndarray  # logarithmic losses of the given labels to which it was fitted
 
     def sharpened(self, log_proba):
@@ -145,7 +146,8 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     that is trained on wrong labels predicts the labels as given, and so is less certain of the true
     class than it should be. Rows where it is most certain tell the noise rate from that. Where no
     row is certain, labels of classes that overlap look the same as wrong labels. They count as
-    right then: without a gain of more than two standard errors, the noise rate is the smallest.
+    right then: without a gain of more than two standard errors, `NoiseModel.noise_rate` is the
+    smallest.
 
     Parameters
     ----------
@@ -176,11 +178,14 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
             if is_clean not in best or loss < best[is_clean][0]:
                 best[is_clean] = (
                     loss,
-                    NoiseModel(float(inverse_temperature), float(rate), losses),
+                    NoiseModel(float(inverse_temperature), float(rate), float(rate), losses),
                 )
     clean, noisy = best[True][1], best[False][1]
     gain = clean.row_losses - noisy.row_losses
-    return noisy if is_clearly_positive(gain, weights, group) else clean
+    if is_clearly_positive(gain, weights, group):
+        return noisy
+    likeliest = noisy if best[False][0] < best[True][0] else clean
+    return clean._replace(likeliest_rate=likeliest.noise_rate)
 
 
 def is_clearly_positive(gain, weights, group):
