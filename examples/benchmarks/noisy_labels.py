@@ -6,8 +6,9 @@ All methods train the same network, the ReLU network of ``TwoLayerPGDClassifier`
 output layer, in the same loop, with the same initialization, Adam steps along a half cosine,
 minibatches of 128 rows in the same order, and number of epochs. They only differ in their targets
 and loss. A seed determines the initialization, the order of the rows, the rows (with ``--n-rows``)
-and the noise. In an exact share ``--rates`` of the training rows, another class is drawn. Test
-labels are clean.
+and the noise. An exact share ``--rates`` of the training rows gets another class: any one, or with
+``--kind`` the next one ("pair") or the one that a linear classifier takes it for
+("feature-dependent"). Test labels are clean.
 
 - plain: cross-entropy. label smoothing: 0.1.
 - plain, early-stopped: 90 % of the rows are used for training, for all epochs. The weights of the
@@ -64,6 +65,7 @@ from sklearn_kd.datasets import add_label_noise, fetch_fashion_mnist, fetch_mnis
 FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
 #: lambda of Algorithm 1 in the paper at these noise rates. MNIST uses that of CIFAR-10.
 PAPER_RATES = [0.0, 0.2, 0.4, 0.6, 0.8]
+KINDS = "symmetric", "pair", "feature-dependent"
 PAPER_STRENGTHS = {"mnist": [1.0, 1.0, 1.0, 1.5, 1.5], "fashion": [0.6, 1.0, 1.0, 1.4, 1.6]}
 #: Share of the training rows that early stopping holds out.
 HELD_OUT = 0.1
@@ -234,7 +236,7 @@ def run_estimator(X, given, is_wrong, images, *, width, epochs, seed):
     }
 
 
-def run(data, rate, seed, method, n_rows, width, epochs, **settings):
+def run(data, rate, seed, method, n_rows, width, epochs, kind="symmetric", **settings):
     """Run one fit and return its lines of the table."""
     images = FETCH[data]()
     n_classes = len(images.target_names)
@@ -242,7 +244,8 @@ def run(data, rate, seed, method, n_rows, width, epochs, **settings):
     training_seed = random.randint(2**31 - 1)
     rows = random.permutation(len(images.X_train))[:n_rows]
     X, y = images.X_train[rows], images.y_train[rows]
-    noisy = add_label_noise(y, rate, random_state=random)
+    features = {"X": X} if kind == "feature-dependent" else {}
+    noisy = add_label_noise(y, rate, kind=kind, random_state=random, **features)
     given, is_wrong = noisy.y, noisy.is_wrong
     if method == "estimator":
         size = {"width": width, "epochs": epochs, "seed": training_seed}
@@ -337,6 +340,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", choices=FETCH, default=list(FETCH))
     parser.add_argument("--rates", type=float, nargs="+", default=PAPER_RATES)
+    parser.add_argument("--kind", choices=KINDS, default=KINDS[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n-rows", type=int, help="training rows, drawn by seed (default: all)")
     parser.add_argument("--width", type=int, default=1024)
@@ -354,6 +358,7 @@ def main():
             "data": data,
             "rate": rate,
             "seed": seed,
+            "kind": args.kind,
             "method": method,
             "n_rows": args.n_rows,
             "width": args.width,
@@ -379,7 +384,7 @@ def main():
     if args.out is not None:
         lines.to_csv(args.out, index=False)
     for (data, rate), mine in lines.groupby(["data", "rate"], sort=False):
-        print(f"\n{data}, {rate:.0%} of the labels wrong\n")
+        print(f"\n{data}, {rate:.0%} of the labels wrong, {args.kind}\n")
         print(table(mine))
 
 

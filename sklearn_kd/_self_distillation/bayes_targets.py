@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_kd._self_distillation.label_quality import (
+from sklearn_kd._self_distillation.noise_model import (
     MIN_NOISE_RATE,
     fit_noise_model,
     is_clearly_positive,
-    posterior_label_probabilities,
+    symmetric_transition,
 )
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.groups import held_out_group_folds
@@ -27,24 +27,26 @@ PULL_MARGIN, MAX_FACTOR = 1.5, 7.0
 
 
 class BayesTargets(NamedTuple):
-    """Targets of the rows of positive weight, and the likeliest noise rate."""
+    """Targets of the rows of positive weight, and what is known of the noise."""
 
     targets: np.ndarray  # (n_kept, n_classes), probabilities of the true classes
-    noise_rate: float
+    noise_rate: float  # the likeliest one
+    transition: np.ndarray  # (n_classes, n_classes), of the targets
 
 
-def early_learning_factor(noise_rate, n_classes):
-    r"""Return lambda of early-learning regularization for a noise rate.
+def early_learning_factor(transition):
+    r"""Return lambda of early-learning regularization for P(given label | true class).
 
     Although another label is given, the logit of a predicted class rises where the margin of its
     probability p over the others, if these are equal, :math:`u = p - (1 - p) / (K - 1)`, exceeds
     :math:`1 / (\lambda - 1)` (see `EarlyLearning`, with a memory equal to p). A network that has
-    not yet memorized single labels predicts the true class of certain rows with the margin
-    :math:`1 - \rho K / (K - 1)`. With :math:`\lambda = 1 + 1.5 / (1 - \rho K / (K - 1))`, two
-    thirds of this margin are enough.
+    not yet memorized single labels predicts the true class of certain rows with the margin m of its
+    own label over the others in the matrix, :math:`1 - \rho K / (K - 1)` for symmetric noise. With
+    :math:`\lambda = 1 + 1.5 / m`, two thirds of this margin are enough.
     """
-    margin = 1 - noise_rate * n_classes / (n_classes - 1)
-    return min(MAX_FACTOR, 1 + PULL_MARGIN / max(margin, 1e-9))
+    own = transition.diagonal()
+    margin = np.mean(own - (transition - np.diag(own)).max(axis=1))
+    return float(min(MAX_FACTOR, 1 + PULL_MARGIN / max(margin, 1e-9)))
 
 
 def independent_rows(rows):
@@ -59,7 +61,7 @@ def bayes_targets(rows, n_classes, random_state, train):
     """Return targets for all rows by networks that have not seen their labels.
 
     The networks are trained plainly, or by early-learning regularization if this predicts the
-    labels of the first fold clearly better, since it harms classes that overlap. A noise rate and a
+    labels of the first fold clearly better, since it harms classes that overlap. The noise and a
     temperature are fitted to the given labels.
 
     Parameters
@@ -88,9 +90,10 @@ def bayes_targets(rows, n_classes, random_state, train):
     targets = np.eye(n_classes)[rows.y_encoded]
     plain = predict_fold(0, rows, fold, n_classes, train, None)
     if np.isnan(plain).all():  # no row can be held out: the labels as they are
-        return BayesTargets(targets, MIN_NOISE_RATE)
+        transition = symmetric_transition(MIN_NOISE_RATE, n_classes)
+        return BayesTargets(targets, MIN_NOISE_RATE, transition)
     known, model = fitted_model(plain)
-    factor = early_learning_factor(model.noise_rate, n_classes)
+    factor = early_learning_factor(model.transition)
     regularized = predict_fold(0, rows, fold, n_classes, train, factor)
     gain = model.row_losses - fitted_model(regularized)[1].row_losses
     log_proba = plain
@@ -101,9 +104,8 @@ def bayes_targets(rows, n_classes, random_state, train):
         predicted = predict_fold(number, rows, fold, n_classes, train, factor)
         log_proba = np.where(fold[:, None] == number, predicted, log_proba)
     known, model = fitted_model(log_proba)
-    predicted, given = model.sharpened(log_proba[known]), targets[known] > 0
-    targets[known] = posterior_label_probabilities(predicted, given, model.noise_rate)
-    return BayesTargets(targets, model.likeliest_rate)
+    targets[known] = model.posterior(log_proba[known], targets[known] > 0)
+    return BayesTargets(targets, model.likeliest_rate, model.transition)
 
 
 def held_out_folds(rows, random_state):

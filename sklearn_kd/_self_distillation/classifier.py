@@ -22,8 +22,11 @@ from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
 from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
     geometric_mean,
-    posterior_label_probabilities,
     predictions_without_label_influence,
+)
+from sklearn_kd._self_distillation.noise_model import (
+    posterior_label_probabilities,
+    symmetric_transition,
 )
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
@@ -151,15 +154,17 @@ class SelfDistillClassifier(
 ):
     r"""Network that corrects wrong labels by its own predictions and says which labels are wrong.
 
-    With K classes, a noise rate :math:`\rho`, and a prediction q of a row with the given label y,
-    the target of class k is by Bayes' rule proportional to
+    For a prediction q of a row with the given label y, the target of class k is by Bayes' rule
+    proportional to :math:`q_k\, P(y \mid k)`. The predictions are those of copies of the network
+    that have not seen the label. The probability of a label in a class is estimated with them, for
+    a noise rate :math:`\rho` and K classes as
 
-    .. math:: q_k\, P(y \mid k), \qquad P(k \mid k) = 1 - \rho, \quad
-        P(y \mid k) = \frac{\rho}{K - 1} \text{ for } y \neq k.
+    .. math:: P(k \mid k) = 1 - \rho, \qquad
+        P(y \mid k) = \frac{\rho}{K - 1} \text{ for } y \neq k,
 
-    The predictions are those of copies of the network that have not seen the label, and the noise
-    rate is estimated with them. Neither clean rows nor a teacher nor the noise rate are needed.
-    Rules that correct labels within a single training are available by ``schedule``.
+    or as any matrix, where the given labels clearly show one, as if one class is taken for another.
+    Neither clean rows nor a teacher nor the noise rate are needed. Rules that correct labels within
+    a single training are available by ``schedule``.
 
     Parameters
     ----------
@@ -249,12 +254,11 @@ class SelfDistillClassifier(
     refined_targets_ : ndarray of shape (n_samples, n_classes)
         Probabilities of the true classes, usable as ``soft_targets`` of any student. With "auto"
         they are the geometric mean of the targets of ``estimator_`` and of its predictions.
-        Otherwise they are proportional to the product of the predictions of ``estimator_`` without
-        the influence of the given labels and of the probability of the given label if k is the true
-        class: ``1 - noise_rate_`` for k itself, ``noise_rate_ / (n_classes - 1)`` for another
-        class, as they are with "auto" for rows of weight zero. If ``estimator_`` has learned its
-        targets, the share of the given label is subtracted from its probabilities, else they are
-        squared.
+        For rows of weight zero, and otherwise, they follow Bayes' rule for the predictions of
+        ``estimator_``. Without "auto" the noise is symmetric with the rate ``noise_rate_``, and the
+        influence of the given labels is taken out of the predictions: if ``estimator_`` has learned
+        its targets, the share of the given label is subtracted from its probabilities, else they
+        are squared.
     label_quality_ : ndarray of shape (n_samples,)
         Probability of the given label, which is low for labels that are suspected to be wrong.
         With "auto" it is that of ``estimator_``. Otherwise it is the mean over two generations, or
@@ -265,7 +269,9 @@ class SelfDistillClassifier(
         Estimated share of wrong labels. With "auto" it is that of the largest likelihood of the
         given labels, at least 0.003. If it predicts them better than none by less than two
         standard errors, as on few rows and where classes overlap everywhere, it is uncertain, and
-        the targets are made as if no label were wrong. Otherwise it is the share of the labels that
+        the targets are made as if no label were wrong. Wrong labels that depend on the true class
+        are found by five standard errors, which takes some hundreds of rows of each class.
+        Otherwise it is the share of the labels that
         ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
         the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
         is not zero for clean labels of classes that overlap.
@@ -646,7 +652,7 @@ class SelfDistillClassifier(
         curve = np.full(network.n_iter_, share)
         fitted = self._fitted_attributes(network, rows, curve, noise_rate=found.noise_rate)
         proba = network.predict_proba(rows.X).astype(np.float64)
-        refined = posterior_label_probabilities(proba, given, found.noise_rate)
+        refined = posterior_label_probabilities(proba, given, found.transition)
         refined[rows.is_kept] = geometric_mean(found.targets, proba[rows.is_kept])
         fitted["refined_targets_"] = refined
         task.end(fitted)
@@ -681,11 +687,12 @@ class SelfDistillClassifier(
             rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
         suggested = proba.argmax(axis=1)
         self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
+        transition = symmetric_transition(rate, len(classes))
         return {
             "estimator_": network,
             "first_generation_": None,
             "classes_": classes,
-            "refined_targets_": posterior_label_probabilities(adjusted, given, rate),
+            "refined_targets_": posterior_label_probabilities(adjusted, given, transition),
             "label_quality_": np.clip(confidence, 0, 1),
             "noise_rate_": rate,
             "weight_curve_": curve,

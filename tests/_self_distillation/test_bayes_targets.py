@@ -18,24 +18,10 @@ from sklearn_kd._self_distillation.bayes_targets import (
     held_out_folds,
 )
 from sklearn_kd._self_distillation.classifier import SelfDistillationRows
-from sklearn_kd._self_distillation.label_quality import fit_noise_model, is_clearly_positive
+from sklearn_kd._self_distillation.noise_model import fit_noise_model, symmetric_transition
 from sklearn_kd.datasets import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.digits import DIGITS, TRUTH, long_network
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.2, 0.4])
-def test_the_noise_model_is_found(rate):
-    """Of predictions that are too uncertain, since they were learned from wrong labels."""
-    rng = np.random.default_rng(0)
-    log_proba = np.log(rng.dirichlet([0.1, 0.1, 0.1], size=4000) + 1e-9)
-    log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
-    truth = (log_proba - np.log(rng.exponential(size=log_proba.shape))).argmax(axis=1)
-    noisy = add_label_noise(truth, rate, random_state=0).y
-    model = fit_noise_model(0.5 * log_proba, noisy, np.ones(4000), np.arange(4000))
-    assert model.noise_rate == pytest.approx(rate, abs=0.02)
-    assert model.likeliest_rate == pytest.approx(rate, abs=0.02)
-    assert model.inverse_temperature == pytest.approx(2, rel=0.15)
 
 
 def some_rows(n, n_classes=3, group=None, seed=0):
@@ -79,9 +65,9 @@ def test_rows_are_predicted_without_their_labels_by_the_better_networks(better):
     assert found.noise_rate == pytest.approx(0.2, abs=0.03)
     log_proba = np.log(softmax(rows.X, axis=1))
     model = fit_noise_model(log_proba, rows.y, np.ones(2000), np.arange(2000))
-    joint = softmax(model.inverse_temperature * rows.X, axis=1)
-    joint *= np.where(rows.label_indicators(range(3)), 1 - model.noise_rate, model.noise_rate / 2)
-    assert_allclose(found.targets, joint / joint.sum(axis=1, keepdims=True), atol=1e-9)
+    assert_array_equal(found.transition, model.transition)
+    targets = model.posterior(log_proba, rows.label_indicators(range(3)))
+    assert_allclose(found.targets, targets, atol=1e-9)
 
 
 def test_groups_are_held_out_as_a_whole():
@@ -102,12 +88,17 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     found = bayes_targets(rows, 2, 0, None)
     assert_array_equal(found.targets, np.eye(2)[y])
     assert found.noise_rate == 0.003
+    assert_array_equal(found.transition, symmetric_transition(0.003, 2))
 
 
 def test_the_pull_grows_with_the_noise():
-    assert early_learning_factor(0.0, 10) == pytest.approx(2.5)
-    assert early_learning_factor(0.45, 10) == early_learning_factor(0.25, 2) == pytest.approx(4)
-    assert early_learning_factor(0.9, 10) == 7
+    assert early_learning_factor(np.eye(10)) == pytest.approx(2.5)
+    for rate, n_classes in [(0.45, 10), (0.25, 2)]:
+        transition = symmetric_transition(rate, n_classes)
+        assert early_learning_factor(transition) == pytest.approx(4)
+    assert early_learning_factor(symmetric_transition(0.9, 10)) == 7
+    pairs = 0.75 * np.eye(4) + 0.25 * np.roll(np.eye(4), 1, axis=1)
+    assert early_learning_factor(pairs) == pytest.approx(4)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
@@ -169,19 +160,6 @@ def test_held_out_predictions_repair_digits_and_keep_the_log_loss():
         right = model.refined_targets_.argmax(axis=1) == TRUTH[train]
         assert right.mean() > 0.9
         assert right.mean() > plain.score(DIGITS[train], TRUTH[train]) - 0.005
-
-
-def test_gains_count_by_their_standard_error():
-    gain, weights, each = np.r_[np.full(90, -0.5), np.full(160, 1.0)], np.ones(250), np.arange(250)
-    assert is_clearly_positive(gain, weights, each)
-    assert is_clearly_positive(gain, 64.0 * weights, each)
-    assert not is_clearly_positive(-gain, weights, each)
-    gain -= gain.mean() - 1.9 * gain.std() / 250**0.5
-    assert not is_clearly_positive(gain, weights, each)
-    # rows of a group, and copies of a row, are no further evidence
-    assert not is_clearly_positive(np.repeat(gain, 4), np.ones(1000), each.repeat(4))
-    assert not is_clearly_positive(gain, 4.0 * weights, each)
-    assert is_clearly_positive(np.repeat(gain, 4), np.ones(1000), np.arange(1000))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")

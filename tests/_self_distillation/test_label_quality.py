@@ -12,7 +12,6 @@ from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
-    posterior_label_probabilities,
     predictions_without_label_influence,
 )
 from sklearn_kd.datasets._label_noise import add_label_noise
@@ -73,17 +72,6 @@ def test_beliefs_are_what_is_left_without_the_label():
     unsure = np.tile([0.4, 0.3, 0.3], (4, 1))
     squares = unsure**2 / (unsure**2).sum(axis=1, keepdims=True)
     assert_allclose(predictions_without_label_influence(unsure, given, 0.6), squares)
-
-
-def test_refined_labels_are_bayes_rule():
-    proba = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6]])
-    given = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]) == 1
-    refined = posterior_label_probabilities(proba, given, 0.2)
-    assert_allclose(refined[0], np.array([0.05, 0.24, 0.02]) / 0.31)
-    assert_allclose(refined[1], [0.9, 0.1, 0.0])  # the label has no probability: any other
-    assert_allclose(refined[2], proba[2])  # a label that is no class tells nothing
-    # without noise the label stands, also against a prediction without doubt
-    assert_allclose(posterior_label_probabilities(proba, given, 0.0)[:2], given[:2])
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])

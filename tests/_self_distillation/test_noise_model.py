@@ -1,0 +1,98 @@
+"""How the given labels arise from the true classes."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+
+from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd._self_distillation.noise_model import (
+    fit_noise_model,
+    is_clearly_positive,
+    posterior_label_probabilities,
+    symmetric_transition,
+)
+from sklearn_kd.datasets import add_label_noise
+
+
+def predictions_and_truth(n_classes, n=4000):
+    """Log-probabilities, and true classes that are drawn from them."""
+    rng = np.random.default_rng(0)
+    log_proba = np.log(rng.dirichlet(np.full(n_classes, 0.1), size=n) + 1e-9)
+    log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
+    return log_proba, (log_proba - np.log(rng.exponential(size=log_proba.shape))).argmax(axis=1)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.4])
+def test_the_noise_model_is_found(rate):
+    """Of predictions that are too uncertain, since they were learned from wrong labels."""
+    log_proba, truth = predictions_and_truth(3)
+    noisy = add_label_noise(truth, rate, random_state=0).y
+    model = fit_noise_model(0.5 * log_proba, noisy, np.ones(4000), np.arange(4000))
+    assert_allclose(model.transition, symmetric_transition(rate, 3), atol=0.02)
+    assert model.likeliest_rate == pytest.approx(rate, abs=0.02)
+    assert model.inverse_temperature == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("weight", [1.0, 0.01])
+def test_any_transition_between_classes_is_found(n_classes, weight):
+    log_proba, truth = predictions_and_truth(n_classes)
+    transition = np.eye(n_classes)
+    transition[0, :2] = 0.6, 0.4
+    transition[-1, -2:] = 0.1, 0.9
+    noisy = add_label_noise(truth, kind="class-conditional", transition=transition, random_state=0)
+    model = fit_noise_model(0.5 * log_proba, noisy.y, np.full(4000, weight), np.arange(4000))
+    assert_allclose(model.transition, noisy.transition, atol=0.04)
+    assert model.likeliest_rate == pytest.approx(noisy.rate, abs=0.02)
+    given = np.eye(n_classes)[noisy.y] == 1
+    right = model.posterior(0.5 * log_proba, given).argmax(axis=1) == truth
+    assert right.mean() > np.mean(noisy.y == truth) + 0.5 * noisy.rate
+
+
+def test_a_matrix_needs_more_rows_than_it_has_parameters():
+    log_proba, truth = predictions_and_truth(20, n=300)
+    noisy = add_label_noise(truth, 0.3, random_state=0).y
+    model = fit_noise_model(log_proba, noisy, np.ones(300), np.arange(300))
+    assert len(np.unique(model.transition.round(12))) == 2
+
+
+def test_labels_of_the_next_class_are_repaired():
+    """A share of each class has the label of the next one."""
+    X, y = make_classification(
+        3000, 10, n_informative=8, n_redundant=0, n_classes=4, class_sep=2.5, random_state=0
+    )
+    noisy = add_label_noise(y, 0.3, kind="pair", random_state=0)
+    network = TwoLayerPGDClassifier(32, max_iter=100, n_init=1, encoder=None, random_state=0)
+    model = SelfDistillClassifier(network, random_state=0).fit(X, noisy.y)
+    assert model.noise_rate_ == pytest.approx(0.3, abs=0.03)
+    assert model.score(X, y) > clone(network).fit(X, noisy.y).score(X, y) + 0.02
+    assert np.mean(model.refined_targets_.argmax(axis=1) == y) > 0.98
+
+
+def test_refined_labels_are_bayes_rule():
+    proba = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6]])
+    given = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]) == 1
+    refined = posterior_label_probabilities(proba, given, symmetric_transition(0.2, 3))
+    assert_allclose(refined[0], np.array([0.05, 0.24, 0.02]) / 0.31)
+    assert_allclose(refined[1], [0.9, 0.1, 0.0])  # the label has no probability: any other
+    assert_allclose(refined[2], proba[2])  # a label that is no class tells nothing
+    pairs = [[0.8, 0.2, 0], [0, 0.8, 0.2], [0.2, 0, 0.8]]  # class 2 is given to rows of class 1
+    refined = posterior_label_probabilities(proba, given, np.array(pairs))
+    assert_allclose(refined[:2], [np.array([0.1, 0.24, 0]) / 0.34, [0, 1, 0]])
+    # without noise the label stands, also against a prediction without doubt
+    assert_allclose(posterior_label_probabilities(proba, given, np.eye(3))[:2], given[:2])
+
+
+def test_gains_count_by_their_standard_error():
+    gain, weights, each = np.r_[np.full(90, -0.5), np.full(160, 1.0)], np.ones(250), np.arange(250)
+    assert is_clearly_positive(gain, weights, each)
+    assert is_clearly_positive(gain, 64.0 * weights, each)
+    assert not is_clearly_positive(-gain, weights, each)
+    gain -= gain.mean() - 1.9 * gain.std() / 250**0.5
+    assert not is_clearly_positive(gain, weights, each)
+    # rows of a group, and copies of a row, are no further evidence
+    assert not is_clearly_positive(np.repeat(gain, 4), np.ones(1000), each.repeat(4))
+    assert not is_clearly_positive(gain, 4.0 * weights, each)
+    assert is_clearly_positive(np.repeat(gain, 4), np.ones(1000), np.arange(1000))
