@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.conformal import check_calibration_rows, conformal_shift
 from sklearn_kd._distillation.selection import without_fit_warnings
@@ -17,6 +16,7 @@ from sklearn_kd._distillation.teacher_labels import (
 from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 
@@ -116,10 +116,8 @@ def calibrated_shift(student, data, setting, transfer):
         spec = replace(spec, teacher=None)
     spec = replace(spec, checks_memorization=False)
     with spec.lines.stage(f"calibration by {len(folds)} students"), without_fit_warnings():
-        quantiles = Parallel(n_jobs=spec.n_jobs)(
-            delayed(_held_out_quantiles)(student, spec, rows, setting, transfer, fold)
-            for fold in folds
-        )
+        tasks = ((student, spec, rows, setting, transfer, fold) for fold in folds)
+        quantiles = list(parallel_results(_held_out_quantiles, tasks, spec.n_jobs))
     tested = np.concatenate([test for _, test in folds])
     n_tested = len(np.unique(rows.observation[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS, DistillationSetting
 from sklearn_kd._distillation.student_fit import StudentSpec, StudentTrainer
@@ -27,6 +26,7 @@ from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.paired import paired_means
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.validation import NotFiniteError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import (
@@ -132,10 +132,8 @@ class HeldOutTrial:
         """
         trainer = StudentTrainer(self.student, self.data.task)
         if not self.student.is_joint:
-            # as a generator, so that each candidate has a line
-            fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-                delayed(_fit_or_error)(trainer, self._training_set(setting)) for setting in settings
-            )
+            tasks = ((trainer, self._training_set(setting)) for setting in settings)
+            fits = parallel_results(_fit_or_error, tasks, n_jobs)
             for setting in settings:
                 with self._line([setting]):
                     self._keep_losses([setting], [next(fits)])

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._utils.callbacks import StageLines, begin_subtask
 from sklearn_kd._utils.containers import own_copy
@@ -15,6 +14,7 @@ from sklearn_kd._utils.cross_fit import fit_on_rows
 from sklearn_kd._utils.encoded_labels import fit_on_labels
 from sklearn_kd._utils.folds import distinct_row_folds
 from sklearn_kd._utils.groups import held_out_group_folds
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.warnings import warn_caller
@@ -290,13 +290,11 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     folds = [(train, test) for train, test in folds if len(test)]
     if not folds:
         return np.zeros((n_samples, 1)), np.zeros(n_samples, dtype=bool), None, []
-    predictions = Parallel(n_jobs=spec.n_jobs)(
-        # not the spec, whose unlabeled rows would be copied into each worker
-        delayed(_fit_and_predict)(
-            clone(spec.teacher), rows, fold, fitted.task, keeps_teacher=spec.keeps_fold_teachers
-        )
-        for fold in folds
+    # not the spec, whose unlabeled rows would be copied into each worker
+    tasks = (
+        (clone(spec.teacher), rows, fold, fitted.task, spec.keeps_fold_teachers) for fold in folds
     )
+    predictions = list(parallel_results(_fit_and_predict, tasks, spec.n_jobs))
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
     fitted.task.warn_if_missing_in_folds(values)
@@ -355,7 +353,7 @@ def fewest_rows_of_a_fit(spec, rows):
     return min(len(np.unique(rows.distinct_row[part])) for part in parts)
 
 
-def _fit_and_predict(teacher, rows, fold, task, *, keeps_teacher=False):
+def _fit_and_predict(teacher, rows, fold, task, keeps_teacher):
     """Fit a teacher on the training rows of a fold, and predict the test rows.
 
     Returns
@@ -401,7 +399,7 @@ def _warn_if_memorized(spec, rows, fitted, labels):
         if not is_suspicious or not folds:
             return
         test = folds[0][1]
-        *predictions, _ = _fit_and_predict(clone(spec.teacher), rows, folds[0], task)
+        *predictions, _ = _fit_and_predict(clone(spec.teacher), rows, folds[0], task, False)
         outside_labels, _ = fitted.as_labels(*predictions, test)
         inside = np.average(task.squared_errors(labels, y_encoded), weights=weight)
         outside = np.average(

@@ -93,8 +93,13 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         over widths. The initial weights differ all the same. The networks have the same
         distribution as alone, but not the same weights.
     max_memory : float or None, default=None
-        Memory in GiB that a batch of networks may take. None means what is free. Less memory means
-        smaller batches with the same results up to rounding.
+        Memory in GiB that a batch of networks may take, in each process. None means what is free.
+        Less memory means smaller batches with the same results up to rounding.
+    n_jobs : int or None, default=None
+        Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
+        or a cluster. They share the splits and, if the estimator is a network alone, the candidates
+        of a split in groups of up to 16. Results are equal for any number. None means 1, and -1 all
+        processors. More than one pays from searches of some seconds on.
 
     Attributes
     ----------
@@ -153,7 +158,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         **{
             name: constraint
             for name, constraint in GridSearchCV._parameter_constraints.items()
-            if name not in ("n_jobs", "pre_dispatch")
+            if name != "pre_dispatch"
         },
         "halving_factor": [Interval(Real, 1, None, closed="neither"), None],
         "share_minibatches": ["boolean"],
@@ -174,8 +179,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         halving_factor=None,
         share_minibatches=False,
         max_memory=None,
+        n_jobs=None,
     ):
-        # there is no n_jobs, since the matrix products are parallel by the threads of torch
         self.estimator = estimator
         self.param_grid = param_grid
         self.scoring = scoring
@@ -187,6 +192,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.halving_factor = halving_factor
         self.share_minibatches = share_minibatches
         self.max_memory = max_memory
+        self.n_jobs = n_jobs
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=False)
@@ -242,8 +248,10 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             "limit": math.inf if self.max_memory is None else float(self.max_memory) * 2**30,
             "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
         }
-        report = functools.partial(self._report, time.perf_counter(), len(splits))
-        fits = SearchFits(self.estimator, candidates, X, y, fit_params, splits, report, options)
+        report = functools.partial(_report, self.verbose, time.perf_counter(), len(splits))
+        fits = SearchFits(
+            self.estimator, candidates, X, y, fit_params, splits, report, options, self.n_jobs
+        )
         search = PrefittedGridSearch(
             self.param_grid,
             fits=fits,
@@ -323,11 +331,6 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         )
         return [factor ** -float(n) for n in reversed(range(n_rounds))]
 
-    def _report(self, start, n_splits, number, level, message):
-        if self.verbose >= level:
-            seconds = time.perf_counter() - start
-            print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")
-
     @numpy_inputs
     def score(self, X, y=None, **params):
         """Return the score of the best estimator, as GridSearchCV does.
@@ -348,3 +351,10 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         """
         raise_for_params(params, self, "score")
         return super().score(X, y, **params)
+
+
+def _report(verbose, start, n_splits, number, level, message):
+    """Print a message on a split. The function also works in another process."""
+    if verbose >= level:
+        seconds = time.perf_counter() - start
+        print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")

@@ -272,16 +272,16 @@ class Candidate:
         distiller._validate_params()
         distiller._check_student()
 
-    def student_to_train(self, recording, draw_seed):
+    def student_to_train(self, recording, seed):
         """Return the student of this candidate, ready for joint training, and its random state.
 
         Parameters
         ----------
         recording : RecordingStudent
             Fitted.
-        draw_seed : callable
-            Returns the seed of students without a random state. After the training the student has
-            to get back the random state that is returned.
+        seed : int or None
+            Of students without a random state. After the training the student has to get back the
+            random state that is returned.
 
         Returns
         -------
@@ -303,9 +303,10 @@ class Candidate:
         if unfitted.random_state is not None:
             student = joint_student(unfitted, params, checked)
             return student, student.random_state
-        seed = recording.random_state  # of a distiller with a seed
-        params["random_state"] = draw_seed() if seed is None else seed
-        return joint_student(unfitted, params, checked), seed
+        # a distiller with a seed has drawn one for its student
+        of_distiller = recording.random_state
+        params["random_state"] = seed if of_distiller is None else of_distiller
+        return joint_student(unfitted, params, checked), of_distiller
 
     def assemble(self, prefitted, student):
         """Return this candidate fitted, of what precedes the student and of the student."""

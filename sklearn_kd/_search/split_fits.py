@@ -2,15 +2,23 @@
 
 import copy
 import functools
+import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from sklearn_kd._search.candidates import candidate_name, training_set_key
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
-from sklearn_kd._utils.sub_estimators import innermost_student
+from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
+
+#: Largest number of candidates whose networks share matrix products. Of more of them the time of
+#: each falls little further, and processes share the training by such numbers of candidates.
+MAX_STACKED = 16
 
 
 @dataclass
@@ -19,73 +27,76 @@ class _Group:
 
     prefitted: Any  # fitted estimator with a `RecordingStudent` at its end
     shared_seconds: float  # of fitting it, for each candidate
-    entries: list  # of (candidate, student)
+    entries: list  # of (number of the candidate, student)
     joint_training: Any
 
 
 class SplitFits:
     """Fits of candidates on the training rows of one split.
 
+    Several of these may divide the networks of a split among processes. All of them fit what
+    precedes the students, and check all candidates.
+
     Parameters
     ----------
+    candidates : list of Candidate
+    seed : int or None
+        Of students without one.
     report : callable
         Called with a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
     """
 
-    def __init__(self, report, options):
+    def __init__(self, candidates, seed, report, options):
+        self.candidates, self.seed = candidates, seed
         self.report, self.options = report, options
         self.outcomes, self.groups = {}, []
 
-    def prepare(self, candidates, X, y, fit_params):
+    def prepare(self, X, y, fit_params):
         """Fit what precedes the students, and set their joint training up.
 
         Parameters
         ----------
-        candidates : list of Candidate
         X, y : array-like
             Training rows.
         fit_params : dict
             Metadata of these rows.
         """
         by_key = {}
-        for candidate in candidates:
-            by_key.setdefault(candidate.preprocessing_key, []).append(candidate)
+        for number, candidate in enumerate(self.candidates):
+            by_key.setdefault(candidate.preprocessing_key, []).append(number)
+        for numbers in by_key.values():
+            self._prepare_group(numbers, X, y, fit_params)
 
-        @functools.cache
-        def draw_seed():  # one for all candidates without a seed, drawn if there are such
-            return int(check_random_state(None).randint(2**31 - 1))
-
-        for group in by_key.values():
-            self._prepare_group(group, X, y, fit_params, draw_seed)
-
-    def _prepare_group(self, candidates, X, y, fit_params, draw_seed):
+    def _prepare_group(self, numbers, X, y, fit_params):
         """Fit what precedes the students of some candidates that share it."""
         start = time.perf_counter()
         try:
-            prefitted = candidates[0].fit_preprocessing(X, y, fit_params)
+            prefitted = self.candidates[numbers[0]].fit_preprocessing(X, y, fit_params)
         except Exception as error:  # each of the candidates alone would have raised it
-            self.outcomes |= dict.fromkeys(candidates, (error, 0.0))
+            self.outcomes |= dict.fromkeys(numbers, (error, 0.0))
             return
         recording = innermost_student(prefitted, fitted=True)
-        shared_seconds = (time.perf_counter() - start) / len(candidates)
+        shared_seconds = (time.perf_counter() - start) / len(numbers)
         by_training_set = {}
-        for candidate in candidates:
+        for number in numbers:
             try:
-                student, random_state = candidate.student_to_train(recording, draw_seed)
+                student, random_state = self.candidates[number].student_to_train(
+                    recording, self.seed
+                )
             except Exception as error:
-                self.outcomes[candidate] = error, shared_seconds
+                self.outcomes[number] = error, shared_seconds
             else:
-                entry = candidate, student, random_state
+                entry = number, student, random_state
                 by_training_set.setdefault(training_set_key(student), []).append(entry)
         for entries in by_training_set.values():
-            candidates, students, random_states = zip(*entries, strict=True)
+            numbers, students, random_states = zip(*entries, strict=True)
             _, training_set = recording.training_set(students[0])
             joint_training = students[0]._fit_jointly(students, **training_set, **self.options)
             for student, random_state in zip(students, random_states, strict=True):
                 student.random_state = random_state
-            entries = list(zip(candidates, students, strict=True))
+            entries = list(zip(numbers, students, strict=True))
             self.groups.append(_Group(prefitted, shared_seconds, entries, joint_training))
 
     def advance(self, share, kept):
@@ -94,34 +105,75 @@ class SplitFits:
         Parameters
         ----------
         share : float
-        kept : list of Candidate
-            To be trained on; the training of the others ends.
+        kept : list of int
+            Numbers of the candidates to be trained on; the training of the others ends.
 
         Returns
         -------
-        list of (estimator or Exception, float)
-            For each candidate in ``kept`` the fitted estimator, as far as it is trained, or the
-            error of its fit, and the seconds of its fit so far.
+        dict
+            By the number of each candidate in ``kept`` that is trained here: the fitted estimator,
+            as far as it is trained, or the error of its fit, and the seconds of its fit so far.
         """
         wanted = set(kept)
         for group in self.groups:
-            numbers = [n for n, (candidate, _) in enumerate(group.entries) if candidate in wanted]
-            group.joint_training.keep(set(numbers))
+            places = [n for n, (number, _) in enumerate(group.entries) if number in wanted]
+            group.joint_training.keep(set(places))
             for done, size, total in group.joint_training.advance_by_stack(share):
                 self.report(2, f"{done} of {total} done, {size} begin")
-            for number in numbers:
-                candidate, student = group.entries[number]
-                fit = group.joint_training.fits[number]
+            for place in places:
+                number, student = group.entries[place]
+                fit = group.joint_training.fits[place]
+                if fit.is_elsewhere:
+                    continue
                 # a copy, since a scorer may keep the model while the student trains on
+                candidate = self.candidates[number]
                 result = fit.error or candidate.assemble(group.prefitted, copy.copy(student))
-                self.outcomes[candidate] = result, group.shared_seconds + fit.seconds
-        for candidate in kept:
-            error = self.outcomes[candidate][0]
-            end = f"failed ({type(error).__name__})" if isinstance(error, Exception) else "trained"
-            self.report(2, f"{candidate_name(candidate.params)}: {end}")
-        reached = "" if share == 1 else f", to {share:.0%} of their epochs"
-        self.report(1, f"{len(kept)} fits{reached}")
-        return [self.outcomes[candidate] for candidate in kept]
+                self.outcomes[number] = result, group.shared_seconds + fit.seconds
+        return {number: self.outcomes[number] for number in kept if number in self.outcomes}
+
+
+class _TrainingRows(NamedTuple):
+    """Training rows of a split, which are copied where they are needed."""
+
+    estimator: Any
+    X: Any
+    y: Any
+    fit_params: dict
+    train: np.ndarray
+
+    def take(self):
+        """Return the arguments of `SplitFits.prepare`."""
+        X, y = safe_split(self.estimator, self.X, self.y, self.train)
+        return X, y, check_method_params(self.X, params=self.fit_params, indices=self.train)
+
+
+def _advance(fits, rows, share, kept, raises):
+    """Train the networks of some `SplitFits`, here or in another process.
+
+    Parameters
+    ----------
+    fits : SplitFits
+    rows : _TrainingRows or None
+        None for fits that have paused.
+    share, kept
+        As for `SplitFits.advance`.
+    raises : bool
+        Whether to raise the error of a fit that fails.
+
+    Returns
+    -------
+    fits : SplitFits or None
+        Those that have paused, None if all are trained.
+    outcomes : dict
+        As `SplitFits.advance` returns it.
+    """
+    if rows is not None:
+        fits.prepare(*rows.take())
+    outcomes = fits.advance(share, kept)
+    for result, _ in outcomes.values():
+        if raises and isinstance(result, Exception):
+            raise result
+    return fits if share < 1 else None, outcomes
 
 
 class SearchFits:
@@ -142,13 +194,14 @@ class SearchFits:
         Called with the number of a split from 1, a verbosity and a message.
     options : dict
         Options of `JointStudent._fit_jointly`.
+    n_jobs : int or None
     """
 
-    def __init__(self, estimator, candidates, X, y, fit_params, splits, report, options):
+    def __init__(self, estimator, candidates, X, y, fit_params, splits, report, options, n_jobs):  # noqa: PLR0913
         self.estimator, self.candidates = estimator, candidates
         self.X, self.y, self.fit_params, self.splits = X, y, fit_params, splits
-        self.report, self.options = report, options
-        self._paused = {}
+        self.report, self.options, self.n_jobs = report, options, n_jobs
+        self._tasks = None  # of each part of each split: number of the split, fits, their rows
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -163,24 +216,42 @@ class SearchFits:
 
         Returns
         -------
-        list of list
-            For each split what `SplitFits.advance` returns.
+        list of list of (estimator or Exception, float)
+            For each split and each candidate in ``kept`` what `SplitFits.advance` returns.
         """
-        fits = []
-        for number in range(len(self.splits)):
-            split = self._paused.pop(number, None) or self._begin(number)
-            fits.append(split.advance(share, [self.candidates[index] for index in kept]))
-            if share < 1:
-                self._paused[number] = split
-            for result, _ in fits[-1]:
-                if raises and isinstance(result, Exception):
-                    raise result
-        return fits
+        tasks = self._new_tasks() if self._tasks is None else self._tasks
+        calls = ((fits, rows, share, kept, raises) for _, fits, rows in tasks)
+        results = parallel_results(_advance, calls, self.n_jobs)
+        outcomes, self._tasks = [{} for _ in self.splits], []
+        for (split, *_), (fits, found) in zip(tasks, results, strict=True):
+            self._tasks.append((split, fits, None))
+            outcomes[split] |= found
+            if len(outcomes[split]) == len(kept):
+                self._report_split(split, share, kept, outcomes[split])
+        return [[found[number] for number in kept] for found in outcomes]
 
-    def _begin(self, number):
-        split = SplitFits(functools.partial(self.report, number + 1), self.options)
-        train, _ = self.splits[number]
-        X, y = safe_split(self.estimator, self.X, self.y, train)
-        params = check_method_params(self.X, params=self.fit_params, indices=train)
-        split.prepare(self.candidates, X, y, params)
-        return split
+    def _new_tasks(self):
+        """Return the number of the split, the fits and their rows, of each part of each split."""
+        n_parts = 1
+        if effective_n_jobs(self.n_jobs) > 1 and len(list(estimator_path(self.estimator))) == 1:
+            # what precedes a student may take long, and is not fitted again for each part
+            n_parts = math.ceil(len(self.candidates) / MAX_STACKED)
+        students = [innermost_student(candidate.estimator) for candidate in self.candidates]
+        tasks, needs_seed = [], any(student.random_state is None for student in students)
+        for split, (train, _) in enumerate(self.splits):
+            seed = int(check_random_state(None).randint(2**31 - 1)) if needs_seed else None
+            report = functools.partial(self.report, split + 1)
+            rows = _TrainingRows(self.estimator, self.X, self.y, self.fit_params, train)
+            for part in range(n_parts):
+                options = self.options | {"max_stacked": MAX_STACKED, "part": (part, n_parts)}
+                tasks.append((split, SplitFits(self.candidates, seed, report, options), rows))
+        return tasks
+
+    def _report_split(self, split, share, kept, outcomes):
+        """Report how the fits of a split have ended."""
+        for number in kept:
+            error = outcomes[number][0]
+            end = f"failed ({type(error).__name__})" if isinstance(error, Exception) else "trained"
+            self.report(split + 1, 2, f"{candidate_name(self.candidates[number].params)}: {end}")
+        reached = "" if share == 1 else f", to {share:.0%} of their epochs"
+        self.report(split + 1, 1, f"{len(kept)} fits{reached}")

@@ -2,10 +2,9 @@
 
 import time
 
-from sklearn.utils.parallel import Parallel, delayed
-
 from sklearn_kd._utils.callbacks import begin_subtask
 from sklearn_kd._utils.encoded_labels import fit_on_labels
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_indexing
 
 
@@ -60,14 +59,15 @@ def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subt
 
     Returns
     -------
-    generator
+    iterator
         What ``predict`` returned for each fold, in their order and as soon as it is known.
     """
     subtasks = [None] * len(folds) if subtasks is None else subtasks
-    return Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_fit_fold)(estimator, X, y, train, predict, fit_params, subtask)
+    tasks = (
+        (estimator, X, y, train, predict, fit_params, subtask)
         for estimator, (train, _), subtask in zip(estimators, folds, subtasks, strict=True)
     )
+    return parallel_results(_fit_fold, tasks, n_jobs)
 
 
 def _fit_fold(estimator, X, y, train, predict, fit_params, subtask):

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.row_times import median_microseconds, raw_rows
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
 from sklearn_kd._utils.sub_estimators import group_fit_params, last_step
@@ -88,9 +88,7 @@ class CompressionFits:
     def _run(self, tasks, function, words):
         """Return what a function returns for each task, and print how far it is."""
         start, results = time.perf_counter(), []
-        made = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(function)(*task) for task in tasks
-        )
+        made = parallel_results(function, tasks, self.n_jobs)
         n_per_line = max(1, len(tasks) // len(self.folds), effective_n_jobs(self.n_jobs))
         for n_done, result in enumerate(made, start=1):
             results.append(result)

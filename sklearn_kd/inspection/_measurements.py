@@ -16,7 +16,6 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, check_scalar, indexable
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.random import sample_without_replacement
 
 from sklearn_kd._distillation.classifier import DistilledClassifier
@@ -31,6 +30,7 @@ from sklearn_kd._utils.folds import (
 )
 from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.paired import paired_means
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.row_times import N_TIMED_ROWS, median_microseconds, raw_rows
 from sklearn_kd._utils.saved_state import without_history
 from sklearn_kd._utils.sklearn_compat import num_samples, routing_enabled, safe_indexing
@@ -408,10 +408,8 @@ def _fit_and_score_all(fits, folds, seeds, options):
         Number of the fold, models by name, and those of ``lines`` that belong to them.
     """
     tasks = [(fold, seed) for fold in range(len(folds)) for seed in seeds]
-    results = Parallel(n_jobs=options.n_jobs, return_as="generator")(
-        delayed(_fit_and_score)(fits, folds[fold], seed, keep_models=seed == seeds[0])
-        for fold, seed in tasks
-    )
+    calls = ((fits, folds[fold], seed, seed == seeds[0]) for fold, seed in tasks)
+    results = parallel_results(_fit_and_score, calls, options.n_jobs)
     lines, sums, kept = [], [], []
     n_parallel, seconds = effective_n_jobs(options.n_jobs), 0.0
     results = zip(tasks, results, strict=True)
@@ -450,7 +448,7 @@ def _measure_speed(models, lines, X, n_latency, budget, method):
         line |= compact_costs(model, line["bytes"], X, n_latency, budget, method)
 
 
-def _fit_and_score(fits, fold, seed, *, keep_models):
+def _fit_and_score(fits, fold, seed, keep_models):
     """Return measures and sums on one fold and seed, the models if kept, and seconds."""
     start, (train, test), data = time.perf_counter(), fold, fits.data
     model = clone(fits.distiller).set_params(random_state=seed)

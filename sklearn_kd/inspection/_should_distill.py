@@ -9,13 +9,13 @@ from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, check_scalar, indexable
-from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_kd._distillation.teacher_labels import enable_oob_score
 from sklearn_kd._tables.readable import check_readable
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.groups import encode_groups
 from sklearn_kd._utils.paired import paired_means
+from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.sub_estimators import last_step, refuse_other_kinds, seeded
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
@@ -362,13 +362,12 @@ def should_distill(  # noqa: PLR0913
 
     # The students come first, so that their errors are raised before a teacher takes its time.
     models = {"student": student, "teacher": teacher}
-    fits = Parallel(n_jobs=n_jobs)(
-        delayed(fit_and_predict)(
-            role, model, data, fold, params[role], losses_of, number if verbose else None
-        )
+    tasks = (
+        (role, model, data, fold, params[role], losses_of, number if verbose else None)
         for role, model in models.items()
         for number, fold in enumerate(folds)
     )
+    fits = list(parallel_results(fit_and_predict, tasks, n_jobs))
     fits = {"student": fits[: len(folds)], "teacher": fits[len(folds) :]}
     predicted = ([fit.predicted for fit in fits[role]] for role in models)
     losses = losses_of.of_folds(*predicted, folds)
@@ -381,12 +380,11 @@ def should_distill(  # noqa: PLR0913
         metadata = {"sample_weight": None if sample_weight is None else data.weight}
         metadata = {**metadata, "groups": data.groups}
         metadata = {name: values for name, values in metadata.items() if values is not None}
-        distilled = Parallel(n_jobs=n_jobs)(
-            delayed(fit_distilled)(
-                distiller, data, fold, metadata, losses_of, number if verbose else None
-            )
+        tasks = (
+            (distiller, data, fold, metadata, losses_of, number if verbose else None)
             for number, fold in enumerate(folds)
         )
+        distilled = list(parallel_results(fit_distilled, tasks, n_jobs))
         losses = with_distilled_students(losses, distilled, folds, losses_of)
         estimates["gain"] = _gain(losses, folds, data, confidence)
     frame = _fold_frame(fits, losses, folds, data.weight)

@@ -35,6 +35,7 @@ class FitOutcome:
 
     error: Exception | None = None  # what a fit alone would have raised
     seconds: float = 0.0  # its share of the training time, by neurons and epochs
+    is_elsewhere: bool = False  # whether another part of the fits trains it
 
 
 class JointTraining:
@@ -56,6 +57,11 @@ class JointTraining:
     n_paused : int, default=0
         Number of such objects that wait at the same time for `advance` to be called again. Each
         keeps all its networks. 0: `advance` is called once.
+    max_stacked : int, default=None
+        Largest number of fits in a stack. None: as many as the cache has room for.
+    part : tuple of int, default=(0, 1)
+        Number of this part of the fits and number of parts. Each checks all fits and trains some of
+        the stacks, whose fits do not depend on the number of parts.
 
     Attributes
     ----------
@@ -71,12 +77,15 @@ class JointTraining:
         share_minibatches=False,
         limit=math.inf,
         n_paused=0,
+        max_stacked=None,
+        part=(0, 1),
     ):
         self.fits = [FitOutcome() for _ in students]
         self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
         self._groups = self._plan_fits(students, rows, share_minibatches)
         if self.pauses:
             self._check_paused_memory(n_paused)
+        self._stack(max_stacked, *part)
 
     def _plan_fits(self, students, rows, share_minibatches):
         """Return the fits that can be trained, as a list of `_CompatibleFits`."""
@@ -107,7 +116,7 @@ class JointTraining:
             check_budget(own + shared, CPU, advice, limit=self.limit)
             key = data_key, plan.key, plan.n_epochs if self.pauses else None
             group = groups.setdefault(key, _CompatibleFits(data, device, shared))
-            group.new.append(_PlannedFit(number, plan))
+            group.fits.append(_PlannedFit(number, plan))
             group.n_bytes += own
         return list(groups.values())
 
@@ -121,6 +130,18 @@ class JointTraining:
             check_budget(n_paused * n_bytes, device, advice)
             advice = f"{advice}, or raise max_memory"
             check_budget(n_paused * n_bytes, CPU, advice, limit=self.limit)
+
+    def _stack(self, max_stacked, number, n_parts):
+        """Put the fits into stacks, and keep those of this part."""
+        n_stacks = 0
+        for group in self._groups:
+            for stack in _stacks(group.fits, group.data, max_stacked):
+                if n_stacks % n_parts == number:
+                    group.stacks.append(stack)
+                else:
+                    for fit in stack:
+                        self.fits[fit.number].is_elsewhere = True
+                n_stacks += 1
 
     def advance(self, share=1.0):
         """Train up to a share of the epochs of each fit, and store the results so far."""
@@ -137,7 +158,7 @@ class JointTraining:
         """
         n_done = 0
         n_total = sum(
-            len(group.new) + sum(len(chunk.fits) for chunk in group.paused)
+            sum(map(len, group.stacks)) + sum(len(chunk.fits) for chunk in group.paused)
             for group in self._groups
         )
         for group in self._groups:
@@ -146,7 +167,8 @@ class JointTraining:
                 yield n_done, n_starting, n_total
                 retried = chunk.advance(share, self.fits)
                 n_done, n_total = n_done + n_starting, n_total + len(retried)
-                group.new += retried
+                if retried:
+                    group.stacks.insert(0, retried)
                 if chunk.fits:
                     group.paused.append(chunk)
                 del chunk  # which may have much memory, before the next is made
@@ -157,7 +179,7 @@ class JointTraining:
             for chunk in group.paused:
                 chunk.keep(numbers)
             group.paused = [chunk for chunk in group.paused if chunk.fits]
-        self._groups = [group for group in self._groups if group.paused or group.new]
+        self._groups = [group for group in self._groups if group.paused or group.stacks]
 
 
 def _weighted_data(est, rows):
@@ -180,23 +202,24 @@ class _CompatibleFits:
     data: TrainingData
     device: torch.device
     n_bytes: int  # that the rows and all networks need
-    new: list = field(default_factory=list)  # of _PlannedFit, not begun
+    fits: list = field(default_factory=list)  # of _PlannedFit
+    stacks: list = field(default_factory=list)  # of lists of those that are not begun
     paused: list = field(default_factory=list)  # of _StackChunk
     tensors: TrainingTensors | None = None  # kept while chunks are paused
 
     def chunks(self, dtype, limit, pauses):
         """Yield the chunks to train: paused ones, new ones, and those to be tried again.
 
-        Before the caller takes the next chunk, it adds the fits to be tried again to ``new``, and
-        the chunk to ``paused`` if it has paused.
+        Before the caller takes the next chunk, it adds the fits to be tried again to ``stacks`` as
+        a stack of their own, and the chunk to ``paused`` if it has paused.
         """
         paused, self.paused = self.paused, []
         yield from paused
-        while self.new:
+        while self.stacks:
+            stack = self.stacks.pop(0)
             if self.tensors is None:
-                self.tensors = TrainingTensors.from_plan(self.data, self.new[0].plan, dtype)
-            new, self.new = self.new, []
-            for fits in _split_by_memory(new, self.data, self.tensors.device, limit):
+                self.tensors = TrainingTensors.from_plan(self.data, stack[0].plan, dtype)
+            for fits in _split_by_memory(stack, self.data, self.tensors.device, limit):
                 yield _StackChunk(fits, self.tensors, pauses)
         if not self.paused:
             self.tensors = None
@@ -301,20 +324,29 @@ class _StackChunk:
             del self.fits[index]
 
 
-def _split_by_memory(fits, data, device, limit):
-    """Yield lists of fits, each for one stack within cache and memory, with at least one fit."""
+def _stacks(fits, data, max_stacked):
+    """Yield lists of fits for one stack each, which depend on the fits and the data alone."""
     # fits of equal loss and width are neighbors, which share single products
-    chunk, plans = [], []
-    for fit in sorted(fits, key=lambda fit: (fit.plan.loss_key, fit.plan.est.width)):
-        plans = [*plans, fit.plan]
-        own, shared = needed_bytes(plans, data)
-        free = min(available_bytes(device), limit) - shared
-        if chunk and (_step_bytes(plans, data) > MAX_STEP_BYTES or own > free):
+    fits = sorted(fits, key=lambda fit: (fit.plan.loss_key, fit.plan.est.width))
+    n_left = math.ceil(len(fits) / (max_stacked or len(fits)))
+    while fits:
+        size = math.ceil(len(fits) / max(n_left, 1))
+        while size > 1 and _step_bytes([fit.plan for fit in fits[:size]], data) > MAX_STEP_BYTES:
+            size -= 1
+        yield fits[:size]
+        fits, n_left = fits[size:], n_left - 1
+
+
+def _split_by_memory(stack, data, device, limit):
+    """Yield lists of the fits of a stack that memory has room for, each of at least one fit."""
+    chunk = []
+    for fit in stack:
+        own, shared = needed_bytes([each.plan for each in [*chunk, fit]], data)
+        if chunk and own > min(available_bytes(device), limit) - shared:
             yield chunk
-            chunk, plans = [], [fit.plan]
+            chunk = []
         chunk.append(fit)
-    if chunk:
-        yield chunk
+    yield chunk
 
 
 def _step_bytes(plans, data):

@@ -1,0 +1,99 @@
+"""Searches by several processes or threads."""
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.exceptions import FitFailedWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tests._helpers.searches import batched, distilled, student, table
+
+#: 18 candidates, more than share their products.
+GRID = {"radius": [0.1, 1.0, None], "random_state": [0, 1], "width": [2, 4, 8]}
+
+
+def assert_equal_searches(search, expected):
+    for name, values in expected.cv_results_.items():
+        if not name.endswith("_time"):
+            np.testing.assert_array_equal(search.cv_results_[name], values, err_msg=name)
+    X, _ = table()
+    np.testing.assert_array_equal(search.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("factor", [None, 3])
+@pytest.mark.parametrize(
+    ("backend", "n_jobs"),
+    [("loky", 2), ("threading", 3), pytest.param("multiprocessing", 3, marks=pytest.mark.slow)],
+)
+def test_results_do_not_depend_on_the_number_of_processes(backend, n_jobs, factor):
+    X, y = table()
+    options = {"grid": GRID, "halving_factor": factor, "scoring": "neg_log_loss", "cv": 2}
+    estimator = student(batch_size=32)
+    expected = batched(estimator, **options).fit(X, y)
+    with joblib.parallel_config(backend):
+        search = batched(estimator, n_jobs=n_jobs, **options).fit(X, y)
+    assert_equal_searches(search, expected)
+
+
+def test_the_number_of_processes_may_come_from_the_context():
+    X, y = table()
+    expected = batched(grid=GRID).fit(X, y)
+    with joblib.parallel_config("threading", n_jobs=2):
+        assert_equal_searches(batched(grid=GRID).fit(X, y), expected)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        (distilled(), {"teacher__C": [0.1, 1.0], "student__width": [2, 4], "alpha": [0.5, 1.0]}),
+        (
+            make_pipeline(StandardScaler(), student()),
+            {"twolayerpgdclassifier__width": [2, 4], "standardscaler__with_mean": [True, False]},
+        ),
+    ],
+    ids=["distiller", "pipeline"],
+)
+def test_what_precedes_the_student_is_fitted_in_each_process(estimator, grid):
+    X, y = table()
+    with joblib.parallel_config("threading"):
+        search = batched(estimator, grid, n_jobs=2).fit(X, y)
+    assert_equal_searches(search, batched(estimator, grid).fit(X, y))
+
+
+def test_candidates_of_a_split_share_a_seed_in_all_processes():
+    X, y = table()
+    equal = {"width": [4] * 20}
+    with joblib.parallel_config("threading"):
+        search = batched(
+            student(random_state=None), equal, scoring="neg_log_loss", n_jobs=2, refit=False
+        ).fit(X, y)
+    scores = np.array([search.cv_results_[f"split{split}_test_score"] for split in range(3)])
+    np.testing.assert_allclose(scores, np.broadcast_to(scores[:, :1], scores.shape), atol=1e-9)
+
+
+def test_errors_in_other_processes_are_those_of_the_fits():
+    X, y = table()
+    options = {"scoring": "neg_log_loss", "cv": 2, "n_jobs": 2, "grid": {"width": [2, 4, 5]}}
+    with (
+        pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search = batched(refit=False, **options).fit(X, y)
+    np.testing.assert_array_equal(
+        np.isnan(search.cv_results_["mean_test_score"]), [False, False, True]
+    )
+    with pytest.raises(ValueError, match="even"):
+        batched(error_score="raise", **options).fit(X, y)
+    with pytest.raises(MemoryError, match="raise max_memory"):
+        batched(max_memory=1e-9, **options).fit(X, y)
+
+
+def test_each_split_is_reported_once(capsys):
+    X, y = table()
+    with joblib.parallel_config("threading"):
+        batched(grid=GRID, verbose=1, n_jobs=2).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"[BatchedGridSearchCV] split {number}/3: 18 fits" for number in (1, 2, 3)
+    ]
