@@ -1,5 +1,6 @@
 """The fits of a batched grid search: all candidates on the training rows of each split."""
 
+import collections
 import copy
 import functools
 import math
@@ -170,6 +171,8 @@ def _advance(fits, rows, share, kept, raises):
     if rows is not None:
         fits.prepare(*rows.take())
     outcomes = fits.advance(share, kept)
+    if share == 1:
+        fits.groups = []  # and with them the training rows, before those of the next split are read
     for result, _ in outcomes.values():
         if raises and isinstance(result, Exception):
             raise result
@@ -223,10 +226,12 @@ class SearchFits:
         calls = ((fits, rows, share, kept, raises) for _, fits, rows in tasks)
         results = parallel_results(_advance, calls, self.n_jobs)
         outcomes, self._tasks = [{} for _ in self.splits], []
+        n_left = collections.Counter(split for split, *_ in tasks)
         for (split, *_), (fits, found) in zip(tasks, results, strict=True):
             self._tasks.append((split, fits, None))
             outcomes[split] |= found
-            if len(outcomes[split]) == len(kept):
+            n_left[split] -= 1
+            if not n_left[split]:
                 self._report_split(split, share, kept, outcomes[split])
         return [[found[number] for number in kept] for found in outcomes]
 

@@ -1,5 +1,7 @@
 """Searches by several processes or threads."""
 
+import weakref
+
 import joblib
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_kd._search.split_fits import SplitFits
 from tests._helpers.searches import batched, distilled, student, table
 
 #: 18 candidates, more than share their products.
@@ -97,3 +100,17 @@ def test_each_split_is_reported_once(capsys):
     assert [line.split(",")[0] for line in lines] == [
         f"[BatchedGridSearchCV] split {number}/3: 18 fits" for number in (1, 2, 3)
     ]
+
+
+def test_training_rows_of_a_split_are_freed_before_the_next(monkeypatch):
+    alive, references = [], []
+    prepare = SplitFits.prepare
+
+    def counted(self, *args):
+        alive.append(sum(each() is not None for each in references))
+        prepare(self, *args)
+        references.extend(weakref.ref(group.joint_training) for group in self.groups)
+
+    monkeypatch.setattr(SplitFits, "prepare", counted)
+    batched(grid=GRID, n_jobs=1).fit(*table())
+    assert alive == [0, 0, 0]
