@@ -98,8 +98,10 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     n_jobs : int or None, default=None
         Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
         or a cluster. They share the splits and, if the estimator is a network alone, the candidates
-        of a split in groups of up to 16. Results are equal for any number. None means 1, and -1 all
-        processors. More than one pays from searches of some seconds on.
+        of a split in groups of up to 16, for each of which the rows are encoded again. Results are
+        equal for any number as long as each step has one thread, as those of small networks do.
+        Larger steps take the threads that a process has, and results are then equal up to rounding.
+        None means 1, and -1 all processors. More than one pays from searches of some seconds on.
 
     Attributes
     ----------
@@ -248,7 +250,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             "limit": math.inf if self.max_memory is None else float(self.max_memory) * 2**30,
             "n_paused": len(splits) if len(epoch_shares) > 1 else 0,
         }
-        report = functools.partial(_report, self.verbose, time.perf_counter(), len(splits))
+        report = functools.partial(_report, self.verbose, time.time(), len(splits))
         fits = SearchFits(
             self.estimator, candidates, X, y, fit_params, splits, report, options, self.n_jobs
         )
@@ -356,5 +358,5 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 def _report(verbose, start, n_splits, number, level, message):
     """Print a message on a split. The function also works in another process."""
     if verbose >= level:
-        seconds = time.perf_counter() - start
+        seconds = time.time() - start
         print(f"[BatchedGridSearchCV] split {number}/{n_splits}: {message}, {seconds:.1f} s")

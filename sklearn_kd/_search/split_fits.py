@@ -4,6 +4,7 @@ import collections
 import copy
 import functools
 import math
+import pickle
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -148,7 +149,16 @@ class _TrainingRows(NamedTuple):
         return X, y, check_method_params(self.X, params=self.fit_params, indices=self.train)
 
 
-def _advance(fits, rows, share, kept, raises):
+def _sendable(error):
+    """Return an error that another process can read, with the message of the given one."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # such as of a class whose arguments are not those of Exception
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _advance(fits, rows, share, kept, raises, is_sent):
     """Train the networks of some `SplitFits`, here or in another process.
 
     Parameters
@@ -160,6 +170,8 @@ def _advance(fits, rows, share, kept, raises):
         As for `SplitFits.advance`.
     raises : bool
         Whether to raise the error of a fit that fails.
+    is_sent : bool
+        Whether the results may go to another process.
 
     Returns
     -------
@@ -173,6 +185,11 @@ def _advance(fits, rows, share, kept, raises):
     outcomes = fits.advance(share, kept)
     if share == 1:
         fits.groups = []  # and with them the training rows, before those of the next split are read
+    if is_sent:
+        outcomes = {
+            number: (_sendable(result) if isinstance(result, Exception) else result, seconds)
+            for number, (result, seconds) in outcomes.items()
+        }
     for result, _ in outcomes.values():
         if raises and isinstance(result, Exception):
             raise result
@@ -223,7 +240,8 @@ class SearchFits:
             For each split and each candidate in ``kept`` what `SplitFits.advance` returns.
         """
         tasks = self._new_tasks() if self._tasks is None else self._tasks
-        calls = ((fits, rows, share, kept, raises) for _, fits, rows in tasks)
+        is_sent = effective_n_jobs(self.n_jobs) > 1
+        calls = ((fits, rows, share, kept, raises, is_sent) for _, fits, rows in tasks)
         results = parallel_results(_advance, calls, self.n_jobs)
         outcomes, self._tasks = [{} for _ in self.splits], []
         n_left = collections.Counter(split for split, *_ in tasks)

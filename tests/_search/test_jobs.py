@@ -5,10 +5,12 @@ import weakref
 import joblib
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_kd._networks.two_layer import joint_training
 from sklearn_kd._search.split_fits import SplitFits
 from tests._helpers.searches import batched, distilled, student, table
 
@@ -114,3 +116,54 @@ def test_training_rows_of_a_split_are_freed_before_the_next(monkeypatch):
     monkeypatch.setattr(SplitFits, "prepare", counted)
     batched(grid=GRID, n_jobs=1).fit(*table())
     assert alive == [0, 0, 0]
+
+
+class TwoArgumentsError(Exception):
+    """An error that pickle cannot restore."""
+
+    def __init__(self, what, where):
+        super().__init__(f"{what} in {where}")
+
+
+class Failing(TransformerMixin, BaseEstimator):
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    def fit(self, X, y=None):
+        if self.fails:
+            raise TwoArgumentsError("a fault", "a step")
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_errors_that_cannot_be_sent_keep_their_message():
+    X, y = table()
+    estimator = make_pipeline(Failing(), student())
+    options = {"grid": {"failing__fails": [False, True]}, "cv": 2, "n_jobs": 2}
+    with (
+        pytest.warns(FitFailedWarning, match="TwoArgumentsError: a fault in a step"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search = batched(estimator, **options).fit(X, y)
+    assert search.best_params_ == {"failing__fails": False}
+    with pytest.raises(RuntimeError, match="a fault in a step"):
+        batched(estimator, error_score="raise", **options).fit(X, y)
+
+
+def test_no_stack_has_more_fits_than_it_may(monkeypatch):
+    X, y = table()
+    sizes, train = [], joint_training.JointTraining.advance_by_stack
+
+    def recorded(self, share=1.0):
+        for done, size, total in train(self, share):
+            sizes.append(size)
+            yield done, size, total
+
+    monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", recorded)
+    monkeypatch.setattr(joint_training, "MAX_STEP_BYTES", 60 * 100 * 8)  # of 3 networks of width 16
+    batched(grid={"alpha": [0.5, 1.0], "width": [2] * 15 + [16] * 15}, cv=2, refit=False).fit(X, y)
+    assert sum(sizes) == 2 * 60
+    assert max(sizes) <= 16
+    assert min(sizes) < 5

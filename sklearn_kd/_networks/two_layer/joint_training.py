@@ -142,6 +142,7 @@ class JointTraining:
                     for fit in stack:
                         self.fits[fit.number].is_elsewhere = True
                 n_stacks += 1
+            group.fits = []  # those of this part are in the stacks
 
     def advance(self, share=1.0):
         """Train up to a share of the epochs of each fit, and store the results so far."""
@@ -328,13 +329,16 @@ def _stacks(fits, data, max_stacked):
     """Yield lists of fits for one stack each, which depend on the fits and the data alone."""
     # fits of equal loss and width are neighbors, which share single products
     fits = sorted(fits, key=lambda fit: (fit.plan.loss_key, fit.plan.est.width))
-    n_left = math.ceil(len(fits) / (max_stacked or len(fits)))
     while fits:
-        size = math.ceil(len(fits) / max(n_left, 1))
-        while size > 1 and _step_bytes([fit.plan for fit in fits[:size]], data) > MAX_STEP_BYTES:
-            size -= 1
+        n_stacks = math.ceil(len(fits) / (max_stacked or len(fits)))
+        size, n_bytes = 0, 0
+        for fit in fits[: math.ceil(len(fits) / n_stacks)]:
+            n_bytes += _step_bytes([fit.plan], data)
+            if size and n_bytes > MAX_STEP_BYTES:
+                break
+            size += 1
         yield fits[:size]
-        fits, n_left = fits[size:], n_left - 1
+        fits = fits[size:]
 
 
 def _split_by_memory(stack, data, device, limit):
