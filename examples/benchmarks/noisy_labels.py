@@ -65,8 +65,9 @@ from sklearn_kd.datasets import add_label_noise, fetch_fashion_mnist, fetch_mnis
 FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
 #: lambda of Algorithm 1 in the paper at these noise rates. MNIST uses that of CIFAR-10.
 PAPER_RATES = [0.0, 0.2, 0.4, 0.6, 0.8]
-KINDS = "symmetric", "pair", "feature-dependent"
 PAPER_STRENGTHS = {"mnist": [1.0, 1.0, 1.0, 1.5, 1.5], "fashion": [0.6, 1.0, 1.0, 1.4, 1.6]}
+#: Kinds of noise.
+KINDS = "symmetric", "pair", "feature-dependent"
 #: Share of the training rows that early stopping holds out.
 HELD_OUT = 0.1
 #: Rows of a forward pass in scoring.

@@ -203,7 +203,7 @@ class _CompatibleFits:
     data: TrainingData
     device: torch.device
     n_bytes: int  # that the rows and all networks need
-    fits: list = field(default_factory=list)  # of _PlannedFit
+    fits: list = field(default_factory=list)  # of _PlannedFit, not in stacks yet
     stacks: list = field(default_factory=list)  # of lists of those that are not begun
     paused: list = field(default_factory=list)  # of _StackChunk
     tensors: TrainingTensors | None = None  # kept while chunks are paused
