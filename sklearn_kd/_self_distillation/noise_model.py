@@ -1,5 +1,6 @@
 """How given labels arise from the true classes, fitted to predictions that have not seen them."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -149,26 +150,43 @@ def _fit_transition(log_proba, y_encoded, weights, prior):
     prior : ndarray of shape (n_classes, n_classes)
         Matrix of ``N_PRIOR_ROWS`` more rows of each class.
     """
-    given = np.eye(log_proba.shape[1])[y_encoded]
+    # Rows in the order of their labels: products with the rows of one label take time linear in the
+    # number of classes, those with a matrix of indicators of labels quadratic.
+    order = np.argsort(y_encoded, kind="stable")
+    log_proba, weights = log_proba[order], weights[order]
+    bounds = np.searchsorted(y_encoded[order], np.arange(log_proba.shape[1] + 1))
+    rows_of_labels = [slice(*pair) for pair in pairwise(bounds)]
     prior = N_PRIOR_ROWS * prior
 
     def normalized(counts):
         return counts / counts.sum(axis=1, keepdims=True)
 
+    def sums_by_label(row_weights, values):
+        """Return the weighted sums of the values of the rows of each label, as columns."""
+        sums = [row_weights[rows] @ values[rows] for rows in rows_of_labels]
+        return np.stack(sums, axis=1)
+
+    def likelihoods(proba, transition):
+        products = [proba[rows] @ transition[:, k] for k, rows in enumerate(rows_of_labels)]
+        return np.concatenate(products)
+
     def maximized(inverse_temperature, transition, n_iter):
-        """Return the weighted loss, the model, and where to go on."""
+        """Return the weighted loss and the model."""
         proba = softmax(inverse_temperature * log_proba, axis=1)
         for _ in range(n_iter):
-            posterior = posterior_label_probabilities(proba, given > 0, transition)
-            transition = normalized((weights[:, None] * posterior).T @ given + prior)
-        likelihood = (proba * (given @ transition.T)).sum(axis=1)
-        losses = -np.log(np.clip(likelihood, MIN_LIKELIHOOD, None))
-        own = posterior_label_probabilities(proba, given > 0, transition)[given > 0]
-        rate = 1 - np.average(own, weights=weights)
-        return weights @ losses, NoiseModel(inverse_temperature, transition, rate, losses)
+            # the posterior of class k is proba_k P(label | k) / likelihood of the label
+            row_weights = weights / likelihoods(proba, transition)
+            transition = normalized(transition * sums_by_label(row_weights, proba) + prior)
+        likelihood = likelihoods(proba, transition)
+        losses = np.empty_like(likelihood)
+        losses[order] = -np.log(np.clip(likelihood, MIN_LIKELIHOOD, None))
+        counts = transition * sums_by_label(weights / likelihood, proba)
+        rate = 1 - counts.trace() / weights.sum()
+        model = NoiseModel(inverse_temperature, transition, rate, losses)
+        return weights @ losses[order], model
 
     predicted = np.eye(log_proba.shape[1])[log_proba.argmax(axis=1)]
-    start = normalized((weights[:, None] * predicted).T @ given + prior)
+    start = normalized(sums_by_label(weights, predicted) + prior)
     tried = [maximized(float(each), start, N_ITERATIONS) for each in INVERSE_TEMPERATURES[::2]]
     best = min(tried, key=lambda pair: pair[0])[1]
     return maximized(best.inverse_temperature, best.transition, N_FINAL_ITERATIONS)[1]
