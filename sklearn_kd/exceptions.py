@@ -13,6 +13,7 @@ __all__ = [
     "NoGainWarning",
     "PrecisionWarning",
     "ProbabilityOutputWarning",
+    "SmallBatchWarning",
     "SoftTargetsAlignmentWarning",
     "TransferRowsWarning",
     "UntestedRowsWarning",
@@ -68,6 +69,10 @@ class PrecisionWarning(UserWarning):
 
 class ProbabilityOutputWarning(UserWarning):
     """A module returns probabilities where it should return logits, so that it trains badly."""
+
+
+class SmallBatchWarning(UserWarning):
+    """Few rows of a first batch decide how all later rows are encoded and scaled."""
 
 
 class SoftTargetsAlignmentWarning(UserWarning):

@@ -4,11 +4,13 @@ from numbers import Real
 
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
 
 from sklearn_kd._distillation.base import DistillerMixin, student_has
 from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._distillation.multilabel import MultilabelTask, takes_soft_label_indicator
 from sklearn_kd._distillation.predictions import fitted_predictor, log_prior_shift
+from sklearn_kd._distillation.stream import fit_batch, learns_streams, new_student
 from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.label_indicators import (
@@ -434,6 +436,94 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         given = FitArguments(X, y, sample_weight, soft_targets, groups, params)
         validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         return self._distill(given, X_unlabeled, validation)
+
+    @available_if(learns_streams)
+    @numpy_inputs
+    @fit_context(prefer_skip_nested_validation=False)
+    @warning_scope()
+    def warm_up(self, X, sample_weight=None):
+        """Fit the encoder and the input scaling of the student, which `partial_fit` then uses.
+
+        Available with a frozen teacher. See the method of the student, such as
+        :meth:`TwoLayerPGDClassifier.warm_up`.
+
+        Parameters
+        ----------
+        X : rows of shape (n_samples, n_features)
+            Rows that are like those of all batches, some thousands or more.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            Not fitted yet.
+
+        Raises
+        ------
+        ValueError
+            After a fit, and for rows that the student does not take.
+        """
+        if hasattr(self, "student_"):
+            raise ValueError(
+                "DistilledClassifier is fitted, and the weights of its student depend on the "
+                "encoder and on the scaling of the inputs: call warm_up before the first "
+                "partial_fit, for example on a clone."
+            )
+        self._warm_student = new_student(self).warm_up(X, sample_weight)
+        return self
+
+    @available_if(learns_streams)
+    @numpy_inputs
+    @fit_context(prefer_skip_nested_validation=False)
+    @warning_scope()
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None, soft_targets=None):
+        """Label a batch of rows with the frozen teacher, and train the student on it for one epoch.
+
+        Available if the teacher is a fitted classifier inside
+        :class:`sklearn.frozen.FrozenEstimator`, with a student whose ``partial_fit`` takes
+        ``soft_targets``. Rows of a stream or of a file that does not fit into memory need no labels
+        and are seen once. "auto" is 1 for ``alpha`` and for ``temperature``, and means no transfer
+        rows, since nothing is held out. After `fit`, training continues with its student.
+
+        Parameters
+        ----------
+        X : rows of shape (n_samples, n_features), as teacher and student take them
+
+        y : array-like of shape (n_samples,), default=None
+            Labels, which an ``alpha`` other than 1 needs.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will ever be, apart from those that the teacher knows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None
+            Probabilities at T = 1 in place of those of the teacher. The columns of an array are in
+            the order of ``classes_``.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The fitted classifier. `predict` may be called between batches.
+
+        Raises
+        ------
+        TypeError
+            For a student without such a ``partial_fit``, and for a teacher without
+            ``predict_proba``.
+        ValueError
+            For parameters that need all rows at once, and as for the student.
+
+        Warns
+        -----
+        SmallBatchWarning
+            In the first call with less than 1,000 rows, without `warm_up`.
+        """
+        is_first = not hasattr(self, "student_")
+        fitted = fit_batch(self, X, y, classes, sample_weight, soft_targets)
+        validate_data(self, X, reset=is_first, skip_check_array=True)
+        vars(self).pop("_warm_student", None)
+        vars(self).update(fitted)
+        return self
 
     def _task_type_of(self, y):
         return MultilabelTask if is_label_indicator(y) else self._task_type

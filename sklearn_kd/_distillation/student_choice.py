@@ -79,11 +79,10 @@ def _boosted_trees(network, rows, n_classes):
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     from sklearn_kd._tables.encoder import TableEncoder
-    from sklearn_kd._tables.encoder_step import new_encoder
+    from sklearn_kd._tables.encoder_step import fitted_encoder
 
     n_outputs = 1 if n_classes == 2 else n_classes
-    fitted_encoder = new_encoder(network.encoder).fit(rows.X, sample_weight=rows.weight)
-    n_encoded = len(fitted_encoder.means_)
+    n_encoded = len(fitted_encoder(network.encoder, rows.X, rows.weight).means_)
     bytes_of_network = 4 * network.width * (n_encoded + 1 + n_outputs)
     bytes_of_round = n_outputs * ((N_LEAVES - 1) * BYTES_OF_SPLIT + N_LEAVES * BYTES_OF_LEAF)
     trees = HistGradientBoostingClassifier(

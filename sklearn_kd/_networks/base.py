@@ -15,7 +15,13 @@ from sklearn_kd._networks.input_checks import (
     check_validation_classes,
     check_validation_numbers,
     check_validation_source,
+    fit_inputs,
+    forget_inputs,
+    most_probable_labels,
+    predicted_numbers,
+    warn_of_small_batch,
 )
+from sklearn_kd._networks.resolve import is_warmed_up
 from sklearn_kd._tables.encoder_step import set_encoder_tags
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
@@ -70,6 +76,7 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
       cannot be held out.
     - ``_targets_as_given(y_encoded)`` returns targets as ``y`` has them.
     - ``_learning_task()`` returns a task of `tasks`.
+    - ``_fit_input_scaling(X, weights)`` returns the offset and the scale of encoded rows.
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     """
 
@@ -87,6 +94,50 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
             "sample_weight_val": sample_weight_val,
         }
         return self._fit_rows(X, y, sample_weight, soft_targets, **options)
+
+    @numpy_inputs
+    @fit_context(prefer_skip_nested_validation=True)
+    def warm_up(self, X, sample_weight=None):
+        """Fit the encoder and the scaling of the inputs, which `partial_fit` then uses.
+
+        Without it they follow from the rows of the first batch. They never change afterwards, since
+        the weights that are trained depend on them. `fit` fits both anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that are like those of all batches, some thousands or more.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows.
+
+        Returns
+        -------
+        self : estimator
+            Not fitted yet. It has ``encoder_``, ``input_offset_`` and ``input_scale_``.
+
+        Raises
+        ------
+        ValueError
+            After a fit, and for rows that `fit` would not take.
+        """
+        if self.__sklearn_is_fitted__():
+            raise ValueError(
+                f"{type(self).__name__} is fitted, and its weights depend on the encoder and on "
+                "the scaling of the inputs: call warm_up before the first partial_fit, for example "
+                "on a clone."
+            )
+        with all_or_nothing(self):
+            fit_inputs(self, X, sample_weight)
+        return self
+
+    def _fit_batch(self, X, y, sample_weight, soft_targets, known=None):
+        """Train for one epoch, see ``partial_fit``; ``known`` is that of `_fit_rows`."""
+        resume = self.__sklearn_is_fitted__()
+        if not resume and not is_warmed_up(self):
+            warn_of_small_batch(self, X)
+        rows = X, y, sample_weight, soft_targets
+        return self._fit_rows(*rows, partial=True, resume=resume, known=known)
 
     def _fit_rows(
         self,
@@ -107,6 +158,8 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
         be, and ``validation_rows`` are those of `_check_validation`.
         """
         with all_or_nothing(self):
+            if not partial and is_warmed_up(self):
+                forget_inputs(self)
             given = X, y, sample_weight, soft_targets
             rows = self._check_data(*given, reset=not resume, partial=partial, **known or {})
             if validation_rows is not None:
@@ -187,11 +240,11 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None, soft_targets=None):
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch of rows, continuing from the fitted weights.
 
-        The first call must name all labels, and its rows determine the encoding and the scaling of
-        the inputs.
+        The first call must name all labels. Its rows determine the encoding and the scaling of the
+        inputs, unless `warm_up` has done so before.
         Nothing is held out for early stopping. See the Notes of the class for the parameters that
         act differently here.
 
@@ -199,11 +252,14 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         ----------
         X : array-like of shape (n_samples, n_features)
 
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            None with ``alpha=1`` and ``soft_targets`` for every row, which are then all that is
+            learned, as for rows that only a teacher has labeled. Several labels need ``y``.
 
         classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be. The first call needs them. For several labels they are
-            the indices of the columns of y, ``np.arange(n_labels)``.
+            All labels there will ever be. The first call needs them, except with ``soft_targets``
+            in a DataFrame and without y. For several labels they are the indices of the columns of
+            y, ``np.arange(n_labels)``.
 
         sample_weight : array-like of shape (n_samples,), default=None
             As in `fit`.
@@ -219,12 +275,18 @@ class NetworkClassifierMixin(NetworkMixin, FittedClassifierMixin):
         Raises
         ------
         ValueError
-            For missing or different ``classes``, for ``class_weight="balanced"``, and as in `fit`.
+            For missing or different ``classes``, for ``class_weight="balanced"``, for a missing
+            ``y`` that has a part in the loss, and as in `fit`.
+
+        Warns
+        -----
+        SmallBatchWarning
+            In the first call with less than 1,000 rows, without `warm_up`.
         """
-        resume = self.__sklearn_is_fitted__()
-        classes = check_partial_classes(self, classes)
-        options = {"partial": True, "resume": resume, "known": {"classes": classes}}
-        return self._fit_rows(X, y, sample_weight, soft_targets, **options)
+        if y is None:
+            y, classes = most_probable_labels(self, soft_targets, classes)
+        known = {"classes": check_partial_classes(self, classes)}
+        return self._fit_batch(X, y, sample_weight, soft_targets, known=known)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, classes=None, *, partial=False, **options
@@ -323,11 +385,11 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
 
     @numpy_inputs
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, soft_targets=None):
+    def partial_fit(self, X, y=None, sample_weight=None, soft_targets=None):
         """Train for one epoch on a batch of rows, continuing from the fitted weights.
 
-        The rows of the first call determine the encoding and the scaling of the inputs, and the
-        units of the targets.
+        The rows of the first call determine the units of the targets, and the encoding and the
+        scaling of the inputs, unless `warm_up` has done so before.
         Nothing is held out for early stopping. See the Notes of the class for the parameters that
         act differently here.
 
@@ -335,7 +397,9 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         ----------
         X : array-like of shape (n_samples, n_features)
 
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+            None with ``alpha=1`` and ``soft_targets`` for every row, which are then all that is
+            learned, as for rows that only a teacher has labeled.
 
         sample_weight : array-like of shape (n_samples,), default=None
             As in `fit`.
@@ -350,11 +414,16 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         Raises
         ------
         ValueError
-            For another number of targets or other quantiles than in the first call, and as in
-            `fit`.
+            For another number of targets or other quantiles than in the first call, for a missing
+            ``y`` that has a part in the loss, and as in `fit`.
+
+        Warns
+        -----
+        SmallBatchWarning
+            In the first call with less than 1,000 rows, without `warm_up`.
         """
-        resume = self.__sklearn_is_fitted__()
-        return self._fit_rows(X, y, sample_weight, soft_targets, partial=True, resume=resume)
+        y = predicted_numbers(self, soft_targets) if y is None else y
+        return self._fit_batch(X, y, sample_weight, soft_targets)
 
     def _check_data(
         self, X, y, sample_weight, soft_targets, *, partial=False, reset=True, **options

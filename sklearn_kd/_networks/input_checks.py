@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._networks.resolve import are_almost_hard_labels, stops_early
+from sklearn_kd._networks.resolve import are_almost_hard_labels, is_warmed_up, stops_early
 from sklearn_kd._tables.encoder_step import check_rows, encode_table, fit_encoder, read_rows
 from sklearn_kd._utils.groups import check_groups_of_classes, encode_groups
 from sklearn_kd._utils.label_indicators import (
@@ -22,19 +22,27 @@ from sklearn_kd._utils.regression_targets import (
     check_numbers,
     check_soft_numbers,
     fit_target_units,
+    nearest_to_median,
     standardize_targets,
 )
 from sklearn_kd._utils.sklearn_compat import num_features, num_samples, safe_indexing
 from sklearn_kd._utils.validation import (
+    NotFiniteError,
     check_row_order,
     check_rows_are_flat,
     check_soft_targets,
     check_validation_labels,
     check_validation_pair,
     check_validation_rows_are_used,
+    column_labels,
+    frame_values,
+    is_labeled,
+    missing_rows,
     rescale_weights,
     validate_sample_weight,
 )
+from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import SmallBatchWarning
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class ValidationSource:
         return replace(self, weights=weigh_classes(est, self.y_encoded, self.weights))
 
 
+#: Rows of a first batch below which a warning recommends ``warm_up``.
+MIN_FIRST_ROWS = 1000
 #: Rows are held out one by one.
 SINGLE_ROWS = ValidationSource()
 #: What helps where validation rows are not those that a pipeline passes to a network.
@@ -94,7 +104,8 @@ def check_training_data(
     classes : ndarray of shape (n_classes,), optional
         All labels, sorted, where they are known.
     reset : bool
-        Whether to set the features and the encoder, or to use those of the earlier fit.
+        Whether to set the features and the encoder, unless there are those of ``warm_up``, or to
+        use those of the earlier fit.
     encoded : (encoder, ndarray), optional
         The fitted encoder and the rows that the same check of another estimator has led to.
 
@@ -108,9 +119,10 @@ def check_training_data(
     """
     has_labels = is_label_indicator(y)
     _check_kind_of_labels(est, y, has_labels, reset=reset)
+    resets_inputs = reset and not is_warmed_up(est)
     kind = "labels" if has_labels else "classes"
     X, given, weights = _checked_rows(
-        est, X, y, sample_weight, soft_targets, reset=reset, kind=kind
+        est, X, y, sample_weight, soft_targets, reset=resets_inputs, kind=kind
     )
     soft, labels = None, classes
     if has_labels:
@@ -133,7 +145,7 @@ def check_training_data(
     if encoded is not None:
         est.encoder_, X = encoded
     else:  # with the weights of the rows alone: those of the classes belong to the loss
-        X = fit_encoder(est, X, weights, reset=reset)
+        X = fit_encoder(est, X, weights, reset=resets_inputs)
     return X, y_encoded, weighted, soft
 
 
@@ -206,8 +218,9 @@ def check_regression_data(
         In the same units. Quantiles of a teacher have the shape (n_samples, n_targets, n_levels),
         with NaN in the rows without soft targets.
     """
+    resets_inputs = reset and not is_warmed_up(est)
     X, y, weights = _checked_rows(
-        est, X, y, sample_weight, soft_targets, reset=reset, kind="numbers"
+        est, X, y, sample_weight, soft_targets, reset=resets_inputs, kind="numbers"
     )
     soft = None
     if soft_targets is not None:
@@ -221,7 +234,7 @@ def check_regression_data(
     if encoded is not None:
         est.encoder_, X = encoded
     else:
-        X = fit_encoder(est, X, weights, reset=reset)
+        X = fit_encoder(est, X, weights, reset=resets_inputs)
     if reset:
         # errors of other losses count linearly, so that outliers must not decide the unit either
         is_robust = est.loss != "squared_error"
@@ -391,6 +404,101 @@ def weigh_classes(est, y_encoded, weights):
             "each: set class_weight=None for several labels, or weigh rows by sample_weight."
         )
     return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
+
+
+def fit_inputs(est, X, sample_weight):
+    """Set the features, the encoder and the scaling of the inputs, before there are targets."""
+    check_rows_are_flat(est, X)
+    table = read_rows(est, X, est.encoder)
+    validate_data(est, X, skip_check_array=True)
+    weights = _checked_weights(sample_weight, table)
+    kept = weights > 0
+    table, weights = safe_indexing(table, np.flatnonzero(kept)), weights[kept]
+    rows = fit_encoder(est, table, weights)
+    est.input_offset_, est.input_scale_ = est._fit_input_scaling(rows, weights)
+
+
+def forget_inputs(est):
+    """Remove what `fit_inputs` has set, apart from the features."""
+    for name in ("encoder_", "input_offset_", "input_scale_"):
+        del est.__dict__[name]
+
+
+def warn_of_small_batch(est, X):
+    """Warn where few rows of a first batch decide the encoding and the scaling of the inputs."""
+    n_rows = num_samples(X)
+    if n_rows < MIN_FIRST_ROWS and (est.encoder is not None or est.input_scaling):
+        warn_caller(
+            f"the encoder and the scaling of the inputs follow from the {n_rows} rows of the first "
+            f"batch and never change: call warm_up(X) before, with {MIN_FIRST_ROWS} rows or more "
+            "that are like all later ones.",
+            SmallBatchWarning,
+        )
+
+
+def most_probable_labels(est, soft_targets, classes):
+    """Return labels and classes for a call of `partial_fit` without y.
+
+    The labels have no part in the loss. Raises ValueError where they would have one.
+    """
+    check_learns_soft_targets(est, soft_targets)
+    if getattr(est, "class_weight", None) is not None:
+        raise ValueError(
+            f"class_weight={est.class_weight!r} weighs the classes of y: pass y, or set "
+            "class_weight=None and weigh the rows by sample_weight."
+        )
+    if est.__sklearn_is_fitted__():
+        if learns_labels(est):
+            raise ValueError(
+                "y can be left out for one label of each row: pass an indicator of several labels, "
+                "such as (soft_targets > 0.5).astype(int)."
+            )
+        classes = est.classes_ if classes is None else classes
+    elif classes is None and not is_labeled(soft_targets):
+        raise ValueError(
+            "the first call to partial_fit needs all labels: pass classes, or soft_targets as a "
+            "DataFrame whose columns are the class labels."
+        )
+    known = None if classes is None else _sorted_classes(classes)
+    columns, values = known, soft_targets
+    if is_labeled(soft_targets):
+        columns, values = column_labels(soft_targets, known), frame_values(soft_targets)
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != len(columns):
+        raise ValueError(
+            f"soft_targets must have a column for each of the {len(columns)} classes "
+            f"{columns.tolist()}, got the shape {values.shape}."
+        )
+    is_missing = missing_rows(values)
+    if is_missing.any():
+        raise NotFiniteError(
+            f"row {is_missing.argmax()} of soft_targets is NaN, and without y it has no label "
+            "either: leave it out, or pass y."
+        )
+    # the probabilities themselves are checked with those labels
+    return columns[values.argmax(axis=1)], columns if known is None else known
+
+
+def predicted_numbers(est, soft_targets):
+    """Return the targets for a call of `partial_fit` without y, which have no part in the loss."""
+    check_learns_soft_targets(est, soft_targets)
+    levels = check_quantiles(est)
+    max_dimensions = 2 if levels is None else 3
+    soft = check_numbers(soft_targets, "soft_targets", max_dimensions=max_dimensions)
+    if levels is not None and soft.ndim > 1 and soft.shape[-1] == len(levels):
+        return soft[..., nearest_to_median(levels)]
+    return soft
+
+
+def check_learns_soft_targets(est, soft_targets):
+    """Raise ValueError for `partial_fit` without y where it would have a part in the loss."""
+    if soft_targets is None:
+        raise ValueError("partial_fit needs the targets y, or soft_targets in their place.")
+    if est.alpha != 1:
+        raise ValueError(
+            f"alpha={est.alpha} gives y the weight 1 - alpha in the loss: pass y, or set alpha=1 "
+            "to learn soft_targets alone."
+        )
 
 
 def check_partial_classes(est, classes):

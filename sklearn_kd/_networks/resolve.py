@@ -88,7 +88,12 @@ def warn_of_no_row_to_hold_out(est, n_epochs, of_classes):
     )
 
 
-def resolve_scaling(est, data, fit_scaling, *, resume):
+def is_warmed_up(est):
+    """Return whether an estimator that is not fitted has an encoder and a scaling of its inputs."""
+    return "input_scale_" in vars(est) and not est.__sklearn_is_fitted__()
+
+
+def resolve_scaling(est, data, fit_scaling, *, partial, resume):
     """Return the offset and the scale of the columns.
 
     Parameters
@@ -97,10 +102,13 @@ def resolve_scaling(est, data, fit_scaling, *, resume):
     data : TrainingData
     fit_scaling : callable
         Returns the offset and the scale that suit ``data``. It is called where they are needed.
+    partial : bool
+        Whether this is a call of `partial_fit`, for which ``warm_up`` may have fitted them before.
     resume : bool
         Whether training continues from fitted weights, whose scaling is kept.
     """
-    if resume:
+    has_scaling = partial and "input_scale_" in vars(est)
+    if resume or (has_scaling and est.input_scaling):
         return est.input_offset_, est.input_scale_
     if est.input_scaling:
         return fit_scaling(data)

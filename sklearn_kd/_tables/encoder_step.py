@@ -3,6 +3,7 @@
 import joblib
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
@@ -11,21 +12,43 @@ from sklearn_kd._utils.label_indicators import check_label_indicator
 from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
 from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.regression_targets import check_numbers
-from sklearn_kd._utils.sklearn_compat import check_n_features, check_y
+from sklearn_kd._utils.sklearn_compat import check_feature_names, check_n_features, check_y
 
 #: dtypes that estimators compute in.
 FLOATS = [np.float64, np.float32]
 
 
-def new_encoder(encoder):
-    """Return the unfitted encoder that a value of the parameter stands for, or None."""
-    return TableEncoder() if isinstance(encoder, str) else encoder and clone(encoder)
+def fitted_encoder(encoder, X, sample_weight=None):
+    """Return the encoder that a value of the parameter stands for, fitted unless it is frozen.
+
+    Raises
+    ------
+    ValueError
+        For a frozen estimator that is no fitted `TableEncoder`.
+    """
+    if isinstance(encoder, FrozenEstimator):
+        encoder = encoder.estimator
+        if not (isinstance(encoder, TableEncoder) and encoder.__sklearn_is_fitted__()):
+            raise ValueError(
+                f"encoder=FrozenEstimator({encoder!r}) is used as it is, but this is no fitted "
+                "TableEncoder: pass FrozenEstimator(TableEncoder().fit(X))."
+            )
+        return encoder
+    return _new_encoder(encoder).fit(X, sample_weight=sample_weight)
+
+
+def _new_encoder(encoder):
+    return TableEncoder() if isinstance(encoder, str) else clone(encoder)
 
 
 def encoder_key(encoder):
     """Return something hashable that is equal for encoders which encode the same rows equally."""
-    encoder = new_encoder(encoder)
-    return encoder and (type(encoder), joblib.hash(encoder.get_params()))
+    if encoder is None:
+        return None
+    if isinstance(encoder, FrozenEstimator):
+        return FrozenEstimator, joblib.hash(encoder.estimator)
+    encoder = _new_encoder(encoder)
+    return type(encoder), joblib.hash(encoder.get_params())
 
 
 def check_rows(est, X, y, *, reset=True, kind="classes"):
@@ -102,7 +125,9 @@ def read_rows(est, X, encoder, name="X"):
 
 def _check_same_encoder(est):
     """Raise ValueError where the fitted encoder does not have the present parameters."""
-    if encoder_key(est.encoder) != encoder_key(est.encoder_):
+    is_frozen = isinstance(est.encoder, FrozenEstimator)
+    before = FrozenEstimator(est.encoder_) if is_frozen else est.encoder_
+    if encoder_key(est.encoder) != encoder_key(before):
         raise ValueError(
             f"encoder={est.encoder!r}, but {type(est).__name__} continues a fit with "
             f"{est.encoder_!r}: set encoder={est.encoder_!r}, or call fit."
@@ -128,11 +153,11 @@ def fit_encoder(est, X, sample_weight=None, *, reset=True):
     ndarray of shape (n_samples, n_encoded), float32 or float64
     """
     if reset:
-        est.encoder_ = new_encoder(est.encoder)
-    if est.encoder_ is None:
-        return X
-    if reset:
-        est.encoder_.fit(X, sample_weight=sample_weight)
+        est.encoder_ = None
+        if est.encoder is not None:
+            est.encoder_ = fitted_encoder(est.encoder, X, sample_weight)
+            check_n_features(est.encoder_, X, reset=False)
+            check_feature_names(est.encoder_, X, reset=False)
     return encode_table(est, X)
 
 

@@ -156,9 +156,9 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     """
     known = classes
     classes, y_encoded = encode_labels(y, known)
-    labeled = hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
+    labeled = is_labeled(soft_targets)
     if labeled:
-        columns = _column_labels(soft_targets, classes)
+        columns = column_labels(soft_targets, classes)
         _check_column_labels(columns, np.unique(y), known)
         soft_targets = frame_values(soft_targets)
     soft_targets = np.asarray(soft_targets)
@@ -198,16 +198,24 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     return Q, classes
 
 
-def _column_labels(frame, classes):
+def is_labeled(soft_targets):
+    """Return whether soft targets are a DataFrame, whose columns name the classes."""
+    return hasattr(soft_targets, "columns") and hasattr(soft_targets, "to_numpy")
+
+
+def column_labels(frame, classes=None):
     """Return the class labels that the columns of a DataFrame have as their names.
 
-    Columns of other libraries than pandas are named by strings, such as "0" for the class 0.
+    Columns of other libraries than pandas are named by strings, such as "0" for the class 0, which
+    the dtype of ``classes`` tells from the class "0".
     """
     columns = frame.columns
     if hasattr(frame, "iloc"):
         # numbers and booleans in an Index of objects
         return np.asarray(getattr(columns, "infer_objects", lambda: columns)())
     columns = np.asarray(columns)
+    if classes is None:
+        return columns
     if classes.dtype.kind == "b":
         named = {"true": True, "false": False}
         values = [named.get(name.lower(), name) for name in columns.tolist()]

@@ -5,6 +5,8 @@ from inspect import signature
 from numbers import Integral, Real
 from os import PathLike
 
+from sklearn.frozen import FrozenEstimator
+
 from sklearn_kd._networks.module import mlp
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import check_new_rows, with_a_column
@@ -62,7 +64,7 @@ class ModuleNetworkMixin:
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "encoder": [StrOptions({"auto"}), TableEncoder, None],
+        "encoder": [StrOptions({"auto"}), TableEncoder, FrozenEstimator, None],
         "image_shape": [tuple, list, None],
         "input_scaling": ["boolean"],
         "augmentation": [str, list, tuple, dict, callable, None],
@@ -162,6 +164,12 @@ class ModuleNetworkMixin:
         if not validation.has_rows:
             return validation
         return replace(validation, X=with_a_column(validation.X))
+
+    def _fit_input_scaling(self, X, weights):
+        """Return the offset and the scale of the columns of encoded rows."""
+        from sklearn_kd._networks.module.fit_plan import fit_standardization
+
+        return fit_standardization(with_a_column(X), weights, self.image_shape)
 
     def _check_fit(self, X, y_encoded, weights):
         """Raise the errors of parameters and of the module, whose outputs are looked at."""

@@ -107,10 +107,11 @@ class ModuleClassifier(
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the sample weights are multiplied according to ``y``.
 
-    encoder : None, "auto" or TableEncoder, default=None
+    encoder : None, "auto", TableEncoder or FrozenEstimator, default=None
         What turns raw rows into the columns that the module gets. "auto" is a
-        :class:`TableEncoder`, with which X may be a DataFrame with strings and missing cells. None
-        takes X as an array of numbers. It cannot be used with ``image_shape``.
+        :class:`TableEncoder`, with which X may be a DataFrame with strings and missing cells. A
+        fitted one inside :class:`sklearn.frozen.FrozenEstimator` is used as it is. None takes X as
+        an array of numbers. It cannot be used with ``image_shape``.
 
     image_shape : tuple (channels, height, width) or None, default=None
         Shape of the images as which the module gets the rows. None passes flat rows.

@@ -173,7 +173,11 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
     if est.max_epochs != "auto":
         n_epochs = int(est.max_epochs)
     offset, scale = resolve_scaling(
-        est, data, lambda data: fit_standardization(data, est.image_shape), resume=resume
+        est,
+        data,
+        lambda data: fit_standardization(data.X, data.weights, est.image_shape),
+        partial=partial,
+        resume=resume,
     )
     validation_mask = None
     if stops and not data.validation.has_rows:
@@ -195,17 +199,17 @@ def resolve_parameters(est, data, seeds, *, partial, resume):
     )
 
 
-def fit_standardization(data, image_shape):
+def fit_standardization(X, weights, image_shape):
     """Return the weighted mean and standard deviation of each column or channel of images.
 
     A standard deviation of zero is replaced by one.
     """
-    offset, spread = mean_and_deviation(data.X, data.weights)
+    offset, spread = mean_and_deviation(X, weights)
     if image_shape is not None:
         n_channels = image_shape[0]
         means, spreads = (each.reshape(n_channels, -1) for each in (offset, spread))
         variance = (spreads**2).mean(axis=1) + means.var(axis=1)
-        size = data.X.shape[1] // n_channels
+        size = X.shape[1] // n_channels
         offset, spread = np.repeat([means.mean(axis=1), np.sqrt(variance)], size, axis=1)
     return offset, np.where(spread > 0, spread, 1.0)
 

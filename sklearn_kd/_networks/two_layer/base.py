@@ -2,8 +2,11 @@
 
 from numbers import Integral, Real
 
+from sklearn.frozen import FrozenEstimator
+
 from sklearn_kd._networks.input_checks import SINGLE_ROWS
 from sklearn_kd._tables.encoder import TableEncoder
+from sklearn_kd._utils.scaling import fit_scaling
 from sklearn_kd._utils.sklearn_compat import Interval, StrOptions
 
 
@@ -29,7 +32,7 @@ class TwoLayerNetworkMixin:
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "encoder": [StrOptions({"auto"}), TableEncoder, None],
+        "encoder": [StrOptions({"auto"}), TableEncoder, FrozenEstimator, None],
         "input_scaling": ["boolean"],
         "input_intercept": ["boolean"],
         "random_state": ["random_state"],
@@ -43,6 +46,10 @@ class TwoLayerNetworkMixin:
             raise ValueError(
                 f"width must be even (half of the neurons get the opposite sign), got {self.width}."
             )
+
+    def _fit_input_scaling(self, X, weights):
+        """Return the offset and the scale of the columns of encoded rows."""
+        return fit_scaling(X, weights)
 
     def _train(self, rows, **options):
         from sklearn_kd._networks.two_layer import training

@@ -141,11 +141,12 @@ class TwoLayerPGDClassifier(
         a fifth of ``max_iter``, at least 10. If ``max_iter`` is "auto" too, it takes 400 in full
         batch, and the number that gives 2000 steps in minibatches.
 
-    encoder : "auto", TableEncoder or None, default="auto"
+    encoder : "auto", TableEncoder, FrozenEstimator or None, default="auto"
         How raw rows become numbers. "auto" is ``TableEncoder()``, and an encoder with other
         parameters is cloned: DataFrames with strings, categories and missing cells go straight into
         `fit` and `predict`, and the network sees thresholds and bends of each column. It is fitted
-        on the rows of positive weight, with ``sample_weight``. None takes finite numbers as they
+        on the rows of positive weight, with ``sample_weight``. A fitted encoder inside
+        :class:`sklearn.frozen.FrozenEstimator` is used as it is. None takes finite numbers as they
         are, which is the setting of the theory and suits rows that have been prepared.
 
     input_scaling : bool, default=True

@@ -203,7 +203,9 @@ def resolve_parameters(est, data, soft=None, *, partial=False, resume=False, lik
     order_seed, fold_seed = (int(seed) for seed in random.randint(2**31 - 1, size=2))
     if like is not None and batch_size is not None:
         order_seed, fold_seed = like.order_seed, like.fold_seed
-    offset, scale = resolve_scaling(est, data, lambda data: data.scaling, resume=resume)
+    offset, scale = resolve_scaling(
+        est, data, lambda data: data.scaling, partial=partial, resume=resume
+    )
     plan = FitPlan(
         est=est,
         n_epochs=n_epochs,
