@@ -71,7 +71,8 @@ def read(path, batch_rows):
     """Yield the batches of a Parquet file as DataFrames."""
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches(batch_rows):
+    # what is read ahead would be kept until the whole file is read
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_rows):
         yield batch.to_pandas()
 
 

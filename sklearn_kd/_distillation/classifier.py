@@ -181,7 +181,8 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     above that of hard labels. Temperatures other than 1 must be better than T = 1 by a number of
     standard errors, too. The candidates of a TwoLayerPGDClassifier train jointly, on three quarters
     of the rows. Other students are fitted one by one on a quarter of the rows. If ``cv`` is a
-    splitter or an iterable of splits, the last split says which rows are held out.
+    splitter or an iterable of splits, the last split says which rows are held out. Of large tables
+    a sample of 75,000 training rows and 25,000 held-out rows is used.
 
     Nothing is held out from fewer than 100 distinct rows, or if ``cv`` leaves no fold to label the
     other rows (a single split, two halves). "auto" is then ``alpha=0.5``, T = 1 and no transfer

@@ -22,7 +22,7 @@ from sklearn_kd._distillation.training_set import (
 )
 from sklearn_kd._distillation.transfer_set import TransferSet
 from sklearn_kd._utils.containers import own_copy
-from sklearn_kd._utils.folds import grouped_folds
+from sklearn_kd._utils.folds import grouped_folds, random_rows
 from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.paired import paired_means
@@ -39,6 +39,9 @@ from sklearn_kd.exceptions import (
 #: Rows are divided into four folds. Jointly trained networks use three of them for training, other
 #: students, which are fitted one after the other, use one. The others are held out.
 N_SELECTION_FOLDS, N_JOINT_TRAINING_FOLDS, N_SINGLE_TRAINING_FOLDS = 4, 3, 1
+#: Most rows of a trial: to train on, and held out. More would hardly change what is chosen, and the
+#: time of a fit to many rows should be that of the teacher (docs/results.md).
+MAX_TRAINING_ROWS, MAX_HELD_OUT_ROWS = 75_000, 25_000
 #: Distinct rows up to which jointly trained networks are compared on two folds, since one says
 #: little.
 MAX_ROWS_OF_TWO_TRIALS = 1000
@@ -432,10 +435,20 @@ def held_out_splits(rows, task, seed, is_joint):
         is_lost = ~np.isin(y_encoded[test], y_encoded[train])
         if rows.folds is None and rows.groups is None:
             train = np.sort(np.append(train, test[is_lost]))
-        test = test[~is_lost]
+        test = _sample(test[~is_lost], MAX_HELD_OUT_ROWS, y_encoded, seed)
+        train = _sample(train, MAX_TRAINING_ROWS, y_encoded, seed)
         if len(test) and varies(rows.y[train]):
             splits.append((train, test))
     return splits
+
+
+def _sample(positions, limit, strata, seed):
+    """Return at most about ``limit`` of some positions of rows, with each stratum among them."""
+    if len(positions) <= limit:
+        return positions
+    number = np.unique(strata[positions], return_inverse=True)[1]
+    is_left_out = random_rows(number, 1 - limit / len(positions), np.random.RandomState(seed))
+    return positions[~is_left_out]
 
 
 def _stratified_splits(rows, group, y_encoded, seed, is_joint):

@@ -80,6 +80,8 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
     - ``_train(rows, *, partial, resume)`` trains on `CheckedRows` of positive weight.
     """
 
+    #: Whether training reads `EncodedRows` in place of an array.
+    _reads_rows_lazily = False
     #: Fitted attributes that encoded targets are in the order or in the units of.
     _target_attributes: tuple = ()
 

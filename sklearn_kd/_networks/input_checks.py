@@ -145,7 +145,7 @@ def check_training_data(
     if encoded is not None:
         est.encoder_, X = encoded
     else:  # with the weights of the rows alone: those of the classes belong to the loss
-        X = fit_encoder(est, X, weights, reset=resets_inputs)
+        X = fit_encoder(est, X, weights, reset=resets_inputs, lazily=est._reads_rows_lazily)
     return X, y_encoded, weighted, soft
 
 
@@ -234,7 +234,7 @@ def check_regression_data(
     if encoded is not None:
         est.encoder_, X = encoded
     else:
-        X = fit_encoder(est, X, weights, reset=resets_inputs)
+        X = fit_encoder(est, X, weights, reset=resets_inputs, lazily=est._reads_rows_lazily)
     if reset:
         # errors of other losses count linearly, so that outliers must not decide the unit either
         is_robust = est.loss != "squared_error"
@@ -414,7 +414,7 @@ def fit_inputs(est, X, sample_weight):
     weights = _checked_weights(sample_weight, table)
     kept = weights > 0
     table, weights = safe_indexing(table, np.flatnonzero(kept)), weights[kept]
-    rows = fit_encoder(est, table, weights)
+    rows = fit_encoder(est, table, weights, lazily=est._reads_rows_lazily)
     est.input_offset_, est.input_scale_ = est._fit_input_scaling(rows, weights)
 
 

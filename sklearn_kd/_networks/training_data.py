@@ -1,5 +1,6 @@
 """Training data of the networks: checked arrays, and tensors on a device."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,15 +10,19 @@ import torch
 from sklearn_kd._core.network import problem, targets
 from sklearn_kd._core.network.segments import Segment
 from sklearn_kd._networks.input_checks import SINGLE_ROWS, ValidationSource
+from sklearn_kd._tables.encoded_rows import EncodedRows
 from sklearn_kd._utils.device import resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.folds import content_folds
 from sklearn_kd._utils.groups import held_out_group_folds
+from sklearn_kd._utils.memory import free_bytes
 from sklearn_kd._utils.scaling import fit_scaling, scale_inputs
 from sklearn_kd._utils.unique_rows import is_small
 from sklearn_kd._utils.validation import rescale_weights
 
 #: Number of distinct rows up to which "auto" trains in full batch.
 MAX_FULL_BATCH_ROWS = 1000
+#: Share of the free memory that the inputs may take, before they are made batch by batch.
+MAX_MEMORY_SHARE = 0.25
 #: Folds of the cross-validated early stopping.
 N_VALIDATION_FOLDS = 5
 
@@ -101,6 +106,58 @@ class TrainingData:
         return self._folds[seed]
 
 
+def are_read_lazily(X, batch_size, device):
+    """Return whether training makes the inputs of these rows batch by batch.
+
+    They are equal to those made at once, which takes less time where memory has room for them.
+    """
+    if not isinstance(X, EncodedRows) or batch_size is None or device.type != "cpu":
+        return False
+    return math.prod(X.shape) * X.dtype.itemsize > MAX_MEMORY_SHARE * free_bytes()
+
+
+class LazyInputs:
+    """Scaled inputs of rows that are encoded batch by batch, see `problem.Inputs`.
+
+    Parameters
+    ----------
+    rows : EncodedRows
+    scaling : dict
+        Arguments of `scale_inputs`.
+    dtype : numpy dtype
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, rows, scaling, dtype):
+        self._rows, self._scaling, self._dtype = rows, scaling, dtype
+
+    @property
+    def shape(self):
+        """Shape of the inputs, (rows, inputs)."""
+        n_rows, n_encoded = self._rows.shape
+        return n_rows, n_encoded + bool(self._scaling["intercept"])
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, rows):
+        """Return some inputs, given a slice of rows."""
+        scaled = scale_inputs(self._rows[rows], **self._scaling)
+        return to_tensor(scaled, dtype=self._dtype, device=self.device)
+
+    def index_select(self, dim, index):
+        """Return the inputs of the rows at some positions; ``dim`` is zero."""
+        return self[index.numpy()]
+
+
+def _part(X, mask):
+    """Return rows of an array or of `EncodedRows`, given a mask or a slice of all rows."""
+    if isinstance(X, EncodedRows):
+        return X if isinstance(mask, slice) else X.take(np.flatnonzero(mask))
+    return X[mask]
+
+
 class TrainingTensors:
     """Scaled inputs, targets and weights on a device, of the fits that share them.
 
@@ -113,12 +170,12 @@ class TrainingTensors:
     data : TrainingData
     dtype : numpy dtype
     device : torch.device
-    offset, scale : ndarray of shape (n_features,)
-        Scaling of the columns.
-    intercept : bool
-        Whether a column of ones is added.
+    scaling : dict
+        Arguments of `scale_inputs`.
     validation_mask : ndarray of bool of shape (n_samples,), or None
         Rows that are held out. None: all rows are trained on.
+    batch_size : int, optional
+        Rows of a batch, if the inputs may be made batch by batch.
     uses_validation_rows : bool
         Whether the validation rows of the user are the part "validation".
 
@@ -134,15 +191,13 @@ class TrainingTensors:
         *,
         dtype,
         device,
-        offset,
-        scale,
-        intercept,
+        scaling,
         validation_mask,
+        batch_size=None,
         uses_validation_rows=False,
     ):
         self.data, self.dtype, self.device = data, dtype, device
-        scaled = scale_inputs(data.X, offset, scale, intercept=intercept)
-        inputs = to_tensor(scaled, dtype=dtype, device=device)
+        self._scaling, self._batch_size = scaling, batch_size
         self.index, masks = {"training": slice(None)}, {"training": slice(None)}
         if validation_mask is not None:
             masks = {"training": ~validation_mask, "validation": validation_mask}
@@ -150,15 +205,21 @@ class TrainingTensors:
                 self.index[name] = torch.from_numpy(np.flatnonzero(mask)).to(device)
         #: weights of the rows of each part, (rows,) in float64, with sum one
         self.share = {name: _share(data.weights[mask]) for name, mask in masks.items()}
-        self.inputs = {name: inputs[index] for name, index in self.index.items()}
+        self.inputs = {name: self._scaled(_part(data.X, mask)) for name, mask in masks.items()}
         self._targets, self.hard_targets = {}, None
         if uses_validation_rows:
             given = data.validation
-            scaled = scale_inputs(given.X, offset, scale, intercept=intercept)
-            self.inputs["validation"] = to_tensor(scaled, dtype=dtype, device=device)
+            self.inputs["validation"] = self._scaled(given.X)
             self.share["validation"] = _share(given.weights)
             self.index["validation"] = slice(None)
             self.hard_targets = self.make_targets(given.y_encoded, None, 1.0, 1.0)
+
+    def _scaled(self, X):
+        """Return scaled rows, as a tensor or as `LazyInputs`."""
+        if are_read_lazily(X, self._batch_size, self.device):
+            return LazyInputs(X, self._scaling, self.dtype)
+        scaled = scale_inputs(X, **self._scaling)
+        return to_tensor(scaled, dtype=self.dtype, device=self.device)
 
     @classmethod
     def from_plan(cls, data, plan, dtype):
@@ -167,11 +228,14 @@ class TrainingTensors:
             data,
             dtype=dtype,
             device=resolve_device(plan.est.device),
-            offset=plan.offset,
-            scale=plan.scale,
-            intercept=plan.est.input_intercept,
+            scaling={
+                "offset": plan.offset,
+                "scale": plan.scale,
+                "intercept": plan.est.input_intercept,
+            },
             validation_mask=plan.validation_mask,
             uses_validation_rows=plan.uses_validation_rows,
+            batch_size=plan.batch_size,
         )
 
     def __len__(self):

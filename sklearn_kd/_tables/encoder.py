@@ -277,7 +277,7 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
         if rows is not None:
             return rows
         X = self._check_rows(X, reset=False)
-        return *read_table(plan, X), _dtype_of(X)
+        return *read_table(plan, X), dtype_of_encoded(X)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the encoded columns.
@@ -392,7 +392,7 @@ def _array_of_lists(X):
     return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
 
 
-def _dtype_of(X):
+def dtype_of_encoded(X):
     """Return the dtype of encoded rows."""
     dtypes = set(X.dtypes) if hasattr(X, "iloc") else {X.dtype}
     return np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
@@ -437,7 +437,7 @@ def check_table(estimator, X, name="X"):
 
 def encode_blocks(encoder, X, n_rows):
     """Yield the encoded rows, as `encode` returns them, in blocks of ``n_rows`` rows."""
-    plan, dtype = encoder._plan, _dtype_of(X)
+    plan, dtype = encoder._plan, dtype_of_encoded(X)
     numbers, codes = read_table(plan, X)
     for start in range(0, len(X), n_rows):
         rows = slice(start, start + n_rows)
@@ -494,7 +494,7 @@ def encode(encoder, X):
     -------
     ndarray of shape (n, n_encoded)
     """
-    return encode_cells(encoder._plan, *read_table(encoder._plan, X), _dtype_of(X))
+    return encode_cells(encoder._plan, *read_table(encoder._plan, X), dtype_of_encoded(X))
 
 
 def locate_few_rows(encoder, X):

@@ -1,5 +1,7 @@
 """First step of estimators with an ``encoder``: from the rows of the user to an array."""
 
+import math
+
 import joblib
 import numpy as np
 from sklearn.base import clone
@@ -7,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
+from sklearn_kd._tables.encoded_rows import EncodedRows
 from sklearn_kd._tables.encoder import TableEncoder, check_table, encode, encode_blocks
 from sklearn_kd._utils.label_indicators import check_label_indicator
 from sklearn_kd._utils.labels import check_no_missing_labels, plain_labels
@@ -14,6 +17,8 @@ from sklearn_kd._utils.memory import check_encoded_rows
 from sklearn_kd._utils.regression_targets import check_numbers
 from sklearn_kd._utils.sklearn_compat import check_feature_names, check_n_features, check_y
 
+#: Bytes of encoded rows from which on they are encoded where they are read, if possible.
+MIN_LAZY_BYTES = 2**26
 #: dtypes that estimators compute in.
 FLOATS = [np.float64, np.float32]
 
@@ -134,7 +139,7 @@ def _check_same_encoder(est):
         )
 
 
-def fit_encoder(est, X, sample_weight=None, *, reset=True):
+def fit_encoder(est, X, sample_weight=None, *, reset=True, lazily=False):
     """Set ``encoder_``, fitted on rows that `check_rows` has checked, and return the encoded rows.
 
     Without an encoder ``encoder_`` is None, and the rows are returned as they are.
@@ -147,10 +152,12 @@ def fit_encoder(est, X, sample_weight=None, *, reset=True):
     sample_weight : ndarray of shape (n_samples,), optional
     reset : bool, default=True
         Whether to fit the encoder, or to use that of the earlier fit.
+    lazily : bool, default=False
+        Whether rows that take much memory may be `EncodedRows`.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_encoded), float32 or float64
+    ndarray or EncodedRows of shape (n_samples, n_encoded), float32 or float64
     """
     if reset:
         est.encoder_ = None
@@ -158,6 +165,10 @@ def fit_encoder(est, X, sample_weight=None, *, reset=True):
             est.encoder_ = fitted_encoder(est.encoder, X, sample_weight)
             check_n_features(est.encoder_, X, reset=False)
             check_feature_names(est.encoder_, X, reset=False)
+    if est.encoder_ is not None and lazily:
+        shape = len(X), len(est.encoder_.means_)
+        if math.prod(shape) * encoded_itemsize(X) >= MIN_LAZY_BYTES:
+            return EncodedRows(est.encoder_, X)
     return encode_table(est, X)
 
 

@@ -28,6 +28,7 @@ class EpochReporter:
         self.context = estimator._init_callback_context(max_subtasks=-(-n_epochs // self.block))
         self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
         self.task, self.n_reported = None, 0
+        self.last_line = 0, time.perf_counter()  # epochs that it names, and when it was printed
         self.has_callbacks = bool(getattr(estimator, "_skl_callbacks", None))
         if self.has_callbacks:
             self._begin()
@@ -57,8 +58,12 @@ class EpochReporter:
         """
         if self.estimator.verbose:
             tail = "" if validation_loss is None else f", held-out loss {validation_loss:.5f}"
-            name = type(self.estimator).__name__
-            print(f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss:.5f}{tail}")
+            name, left = type(self.estimator).__name__, self._seconds_left(epoch)
+            print(
+                f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss:.5f}{tail}, at most "
+                f"{left:.1f} s left",
+                flush=True,
+            )
         if not self.has_callbacks or epoch <= self.n_reported:
             return False
         self.n_reported = epoch
@@ -66,6 +71,13 @@ class EpochReporter:
         if epoch < self.n_epochs and not stop:
             self._begin()
         return bool(stop)
+
+    def _seconds_left(self, epoch):
+        """Return the time that the other epochs take if all of them are as long as the last."""
+        (before, start), now = self.last_line, time.perf_counter()
+        self.last_line = epoch, now
+        n_timed = epoch - before if epoch > before else epoch  # training may have started again
+        return (now - start) / n_timed * (self.n_epochs - epoch)
 
     def _end(self, attributes):
         task, self.task = self.task, None

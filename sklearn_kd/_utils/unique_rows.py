@@ -112,13 +112,13 @@ def _sortable(X):
     """
     if X.shape[1] == 0:  # rows without columns are equal, and bytes of no length do not sort
         X = np.zeros((len(X), 1))
-    unsigned = f"u{X.itemsize}"
-    sign = np.dtype(unsigned).type(1 << (8 * X.itemsize - 1))
+    unsigned = f"u{X.dtype.itemsize}"
+    sign = np.dtype(unsigned).type(1 << (8 * X.dtype.itemsize - 1))
     ordered = np.empty(X.shape, dtype=f">{unsigned}")
     for start in range(0, len(X), 1024):  # in blocks, to avoid five copies of X
         bits = (np.ascontiguousarray(X[start : start + 1024]) + 0.0).view(unsigned)  # -0.0 to 0.0
         ordered[start : start + 1024] = np.where(bits & sign, ~bits, bits | sign)
-    return ordered.view(f"V{X.itemsize * X.shape[1]}")[:, 0]
+    return ordered.view(f"V{X.dtype.itemsize * X.shape[1]}")[:, 0]
 
 
 def copies_among(X, kept):

@@ -22,6 +22,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_kd import DistilledClassifier, TwoLayerPGDClassifier
+from sklearn_kd._distillation import selection
 from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._distillation.selection import Losses, select_best
 from sklearn_kd._distillation.settings import DistillationSetting
@@ -543,3 +544,33 @@ def test_a_teacher_is_fitted_once_more_to_see_whether_it_memorizes():
     assert model.candidates_ is not None
     sizes = [len(seen) // X.shape[1] for kind, seen, *_ in LOG if kind == "teacher"]
     assert sizes == [40, 160, 128]  # in the trial, on all rows, without a fifth of them
+
+
+# ---- large tables
+
+
+@pytest.mark.parametrize("cv", ["auto", 3])
+def test_trials_take_a_sample_of_many_rows(monkeypatch, cv):
+    monkeypatch.setattr(selection, "MAX_TRAINING_ROWS", 90)
+    monkeypatch.setattr(selection, "MAX_HELD_OUT_ROWS", 40)
+    X, y = overlapping(600)
+    y[:3] = 2  # a rare class must not be lost
+    teacher = RecordingTeacher()
+    model = DistilledClassifier(
+        teacher, LogisticRegression(), cv=cv, augmentation=None, random_state=0
+    )
+    splits = []
+    real = selection.held_out_splits
+
+    def recorded(*args):
+        splits.extend(real(*args))
+        return splits
+
+    monkeypatch.setattr(selection, "held_out_splits", recorded)
+    quietly(model, X, y)
+    assert splits
+    for train, test in splits:
+        assert 85 <= len(train) <= 95
+        assert 35 <= len(test) <= 45
+        assert not np.intersect1d(train, test).size
+        assert set(y[train]) == {0, 1, 2}

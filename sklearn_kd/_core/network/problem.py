@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -47,13 +48,32 @@ class Students:
         return Students(widths, *weights, signs)
 
 
+class Inputs(Protocol):
+    """Inputs of rows that are made where they are read, in place of a tensor (rows, inputs)."""
+
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def __getitem__(self, rows: slice) -> Tensor: ...
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor: ...
+
+
 @dataclass
 class WeightedRows:
     """Rows to learn from or to score on."""
 
-    inputs: Tensor  # (rows, inputs)
+    inputs: Tensor | Inputs  # (rows, inputs); in full batch a tensor
     rule: TargetRule
     weights: Tensor  # (students or 1, rows), with sum one; (1, 1) where all weights are equal
+
+    def select_inputs(self, index: Tensor, out: Tensor) -> Tensor:
+        """Return the inputs of some rows, those of a tensor in memory that is there for them."""
+        if isinstance(self.inputs, Tensor):
+            return torch.index_select(self.inputs, 0, index, out=out)
+        return self.inputs.index_select(0, index)
 
     def take(self, students: Tensor) -> "WeightedRows":
         """Return the same rows with the targets and weights of some students."""

@@ -283,18 +283,18 @@ class TrainingState:
         inputs, weights = self.rows.inputs, self.rows.weights
         n_rows = inputs.shape[0]
         if self.full_batch:
-            losses = self._step(inputs, weights, None)
+            losses = self._step(inputs[:], weights, None)
         else:
             order = torch.randperm(n_rows, generator=self.config.generator).to(inputs.device)
-            losses = inputs.new_zeros(len(self.students))
+            losses = self.gradient.new_zeros(len(self.students))
             for batch in order.tensor_split(self.n_batches):
                 n_batch = len(batch)
                 if n_batch not in self.buffers:
                     # the batch estimates the weighted mean over all rows
-                    buffer = inputs.new_empty(n_batch, inputs.shape[1])
+                    buffer = self.gradient.new_empty(n_batch, inputs.shape[1])
                     self.buffers[n_batch] = buffer, weights * (n_rows / n_batch)
                 buffer, batch_weights = self.buffers[n_batch]
-                gathered = torch.index_select(inputs, 0, batch, out=buffer)
+                gathered = self.rows.select_inputs(batch, buffer)
                 if not self.is_uniform:
                     batch_weights = batch_weights.index_select(1, batch)
                 losses += self._step(gathered, batch_weights, batch)

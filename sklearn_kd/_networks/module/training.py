@@ -170,9 +170,7 @@ def _make_problem(plan, data, shape, labeler, correction):
         data,
         dtype=data.X.dtype,
         device=resolve_device(est.device),
-        offset=plan.offset,
-        scale=plan.scale,
-        intercept=False,
+        scaling={"offset": plan.offset, "scale": plan.scale, "intercept": False},
         validation_mask=plan.validation_mask,
         uses_validation_rows=plan.uses_validation_rows,
     )

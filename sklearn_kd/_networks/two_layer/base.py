@@ -13,6 +13,7 @@ from sklearn_kd._utils.sklearn_compat import Interval, StrOptions
 class TwoLayerNetworkMixin:
     """Parameters of a two-layer network, and its training."""
 
+    _reads_rows_lazily = True
     _history = ("initial_weights_", "loss_curve_", "validation_loss_curve_")
 
     _parameter_constraints: dict = {

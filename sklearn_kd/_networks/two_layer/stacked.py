@@ -76,11 +76,12 @@ class StackedNetworks:
     def _initial_students(self):
         inputs, n_outputs = self.rows.inputs["training"], self.rows.data.n_outputs
         drawn = [w for plan in self.plans for w in _draw(plan, inputs.shape[1], n_outputs)]
-        hidden, output = (torch.cat([w[i] for w in drawn]).to(inputs) for i in (0, 1))
+        like = to_tensor(np.empty(0), dtype=self.rows.dtype, device=self.rows.device)
+        hidden, output = (torch.cat([w[i] for w in drawn]).to(like) for i in (0, 1))
         widths = [plan.est.width for plan in self.plans for _ in range(plan.n_students)]
         signs = None
         if self.plans[0].n_members > 1:  # all have as many
-            signs = torch.stack([w[2] for w in drawn]).to(inputs)
+            signs = torch.stack([w[2] for w in drawn]).to(like)
         return problem.Students(widths, hidden, output, hidden.clone(), signs)
 
     def _per_student(self, values, dtype=None):

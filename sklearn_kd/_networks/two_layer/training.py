@@ -12,10 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_kd._core.network import problem
 from sklearn_kd._networks.resolve import warn_of_no_row_to_hold_out
-from sklearn_kd._networks.training_data import TrainingTensors
+from sklearn_kd._networks.training_data import TrainingTensors, are_read_lazily
 from sklearn_kd._networks.two_layer.fit_plan import optimizer_kind, resolve_parameters
 from sklearn_kd._networks.two_layer.members import signs_of_columns, signs_of_inputs
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
+from sklearn_kd._tables.encoded_rows import EncodedRows
 from sklearn_kd._utils.callbacks import EpochReporter
 from sklearn_kd._utils.device import check_budget, resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.warnings import warn_caller
@@ -171,7 +172,10 @@ def needed_bytes(plans, data, *, copies=False):
     numbers += (ACTIVATION_ARRAYS * n_neurons + LOGIT_ARRAYS * n_logits) * n_members * step_rows
     if plans[0].fold is not None:  # weights of each row in each network, to train and to score
         numbers += 2 * n_rows * n_networks
-    return itemsize * numbers, itemsize * 2 * (n_rows + data.validation.n_rows) * n_inputs
+    n_arrays = 1 if isinstance(data.X, EncodedRows) else 2
+    n_arrays -= are_read_lazily(data.X, plans[0].batch_size, resolve_device(plans[0].est.device))
+    shared = itemsize * n_inputs * (n_arrays * n_rows + 2 * data.validation.n_rows)
+    return itemsize * numbers, shared
 
 
 def divergence_error(est, diverged):
