@@ -6,9 +6,6 @@ from sklearn_kd._tables.encoder import dtype_of_encoded
 from sklearn_kd._tables.piecewise import encode_cells
 from sklearn_kd._tables.table_rows import read_table
 
-#: Rows that are encoded at once where all of them are read.
-BLOCK_ROWS = 2048
-
 
 class EncodedRows:
     """Encoded rows of which only the cells are kept, a number or the code of a level each.
@@ -52,14 +49,3 @@ class EncodedRows:
         part._plan, part.dtype = self._plan, self.dtype
         part._numbers, part._codes = self._numbers[positions], self._codes[positions]
         return part
-
-    def min(self, axis):
-        """Return the least value of each column, with ``axis`` zero."""
-        return np.min([block.min(axis=axis) for block in self._blocks()], axis=axis)
-
-    def max(self, axis):
-        """Return the largest value of each column, with ``axis`` zero."""
-        return np.max([block.max(axis=axis) for block in self._blocks()], axis=axis)
-
-    def _blocks(self):
-        return (self[start : start + BLOCK_ROWS] for start in range(0, len(self), BLOCK_ROWS))

@@ -7,6 +7,10 @@ from sklearn_kd.exceptions import PrecisionWarning
 
 #: Rows of a block, so that float64 intermediates of a float32 X stay in the cache.
 BLOCK_ROWS = 256
+#: Rows, spread over all of them, whose mean is a first estimate of that of all rows.
+N_PILOT_ROWS = 256
+#: Standard deviations that it may be off, and least standard deviation whose square is accurate.
+MAX_PILOT_ERROR, MIN_SPREAD = 8.0, 1e-140
 #: Number of spacings of its numbers below which the spread of a column causes a warning.
 MIN_SPREAD_SPACINGS = 1e3
 
@@ -47,16 +51,41 @@ def mean_and_deviation(X, weights, name="X"):
     is what the message calls ``X``.
     """
     share = weights / weights.sum()
-    low, high = (edge.astype(np.float64) for edge in (X.min(axis=0), X.max(axis=0)))
-    offset, spread = _mean_and_spread(X, share, low, high)
+    low, high, offset, spread = _statistics(X, share)
     varies = (high > low) & (spread > 0)
     warn_if_digits_are_lost(X.dtype, offset, spread, varies, name)
     # an exactly constant column must come out as exactly zero when it is centered
     return np.where(varies, offset, low), np.where(varies, spread, 0.0)
 
 
+def _statistics(X, share):
+    """Return least and largest value, weighted mean and standard deviation of the columns.
+
+    X is read once where the mean of a few rows is near that of all, and numbers are neither so
+    large nor so small that their squares are lost.
+    """
+    low, high = np.full((2, X.shape[1]), np.nan)
+    rest, square = np.zeros((2, X.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pilot = X[:: max(1, len(X) // N_PILOT_ROWS)].mean(axis=0, dtype=np.float64)
+        for start in range(0, len(X), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            rows = X[block]
+            low, high = np.fmin(low, rows.min(axis=0)), np.fmax(high, rows.max(axis=0))
+            centered = rows - pilot
+            rest += share[block] @ centered
+            centered *= centered
+            square += share[block] @ centered
+        spread = np.sqrt(np.maximum(square - rest * rest, 0.0))
+        is_accurate = (np.abs(rest) <= MAX_PILOT_ERROR * spread) & (spread > MIN_SPREAD)
+        is_accurate &= np.isfinite(spread)
+    if not (is_accurate | (low == high)).all():
+        return low, high, *_mean_and_spread(X, share, low, high)
+    return low, high, pilot + rest, spread
+
+
 def _mean_and_spread(X, share, low, high):
-    """Return the weighted mean and standard deviation of the columns, in float64."""
+    """Return the weighted mean and standard deviation of the columns in two passes over X."""
     offset = np.zeros(X.shape[1])
     for start in range(0, len(X), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)

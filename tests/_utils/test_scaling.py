@@ -85,3 +85,27 @@ def test_lost_digits_are_told(dtype, shift):
     with pytest.warns(PrecisionWarning, match=r"columns 1 vary.*subtract"):
         fit_scaling(X.astype(dtype), np.ones(100))
     fit_scaling(X.astype(dtype)[:, [0, 2]], np.ones(100))  # no warning
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.r_[np.zeros(1000), 1.0],  # no row of the first estimate differs from zero
+        np.r_[np.full(512, 1e12), np.random.RandomState(0).normal(size=500) + 1e6],
+        np.random.RandomState(0).normal(size=1000) * 1e200,
+        np.random.RandomState(0).normal(size=1000) * 1e-200,
+        1.7e308 * np.linspace(-1, 1, 1000),
+        np.sort(np.random.RandomState(0).standard_cauchy(size=5000)),
+    ],
+    ids=["rare", "steps", "huge", "tiny", "largest", "sorted"],
+)
+def test_statistics_of_numbers_that_a_single_pass_does_not_suit(column):
+    X = np.c_[np.random.RandomState(1).normal(size=len(column)), column]
+    w = np.random.RandomState(2).uniform(0.5, 2, size=len(column))
+    mean, deviation = mean_and_deviation(X, w)
+    exact = X.astype(np.longdouble)
+    expected = np.average(exact, weights=w, axis=0)
+    spread = np.sqrt(np.average((exact - expected) ** 2, weights=w, axis=0))
+    error = np.abs(mean - expected.astype(float))
+    assert (error <= 1e-12 * np.maximum(np.abs(mean), spread)).all()
+    np.testing.assert_allclose(deviation, spread.astype(float), rtol=1e-9)
