@@ -15,6 +15,7 @@ from sklearn_kd._distillation.teacher_labels import (
 )
 from sklearn_kd._distillation.training_set import LabeledTrainingData, StudentTrainingSet
 from sklearn_kd._distillation.transfer_set import TransferSet
+from sklearn_kd._utils.callbacks import StageLines
 from sklearn_kd._utils.folds import grouped_folds
 from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import safe_indexing
@@ -114,10 +115,11 @@ def calibrated_shift(student, data, setting, transfer):
     folds = calibration_folds(spec, rows)
     if setting.source == "hard":
         spec = replace(spec, teacher=None)
-    spec = replace(spec, checks_memorization=False)
+    quiet = replace(spec, checks_memorization=False, lines=StageLines())
     with spec.lines.stage(f"calibration by {len(folds)} students"), without_fit_warnings():
-        tasks = ((student, spec, rows, setting, transfer, fold) for fold in folds)
-        quantiles = list(parallel_results(_held_out_quantiles, tasks, spec.n_jobs))
+        tasks = ((student, quiet, rows, setting, transfer, fold) for fold in folds)
+        results = parallel_results(_held_out_quantiles, tasks, spec.n_jobs)
+        quantiles = list(spec.lines.followed(results, len(folds)))
     tested = np.concatenate([test for _, test in folds])
     n_tested = len(np.unique(rows.observation[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]

@@ -294,7 +294,8 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     tasks = (
         (clone(spec.teacher), rows, fold, fitted.task, spec.keeps_fold_teachers) for fold in folds
     )
-    predictions = list(parallel_results(_fit_and_predict, tasks, spec.n_jobs))
+    results = parallel_results(_fit_and_predict, tasks, spec.n_jobs)
+    predictions = list(spec.lines.followed(results, len(folds)))
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
     fitted.task.warn_if_missing_in_folds(values)

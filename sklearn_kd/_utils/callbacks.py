@@ -3,6 +3,9 @@
 import time
 from contextlib import contextmanager, nullcontext
 
+#: Seconds of a task from which on the progress of a stage is printed after each of them.
+MIN_SECONDS_OF_STEP = 0.5
+
 
 class EpochReporter:
     """Reports training to callbacks and to the terminal, after each block of epochs.
@@ -97,7 +100,8 @@ class EpochReporter:
 class StageLines:
     """Prints one line for each stage of a fit, if ``verbose`` of the estimator asks for it.
 
-    The line says what runs as soon as a stage begins, and how long it took when it ends.
+    The line says what runs as soon as a stage begins, how much of it is done and how long the rest
+    may take, and how long it took when it ends.
 
     Parameters
     ----------
@@ -125,6 +129,17 @@ class StageLines:
             yield details
         finally:
             print(*details, f"{time.perf_counter() - start:.1f} s", sep=", ", flush=True)
+
+    def followed(self, results, n_results):
+        """Yield the results of equal tasks, and print after each how many of them there are."""
+        start = time.perf_counter()
+        for n_done, result in enumerate(results, start=1):
+            seconds = time.perf_counter() - start
+            if self.is_on and n_done < n_results and seconds >= MIN_SECONDS_OF_STEP * n_done:
+                left = seconds / n_done * (n_results - n_done)
+                text = f"{n_done} of {n_results} done, about {left:.0f} s left ... "
+                print(text, end="", flush=True)
+            yield result
 
 
 class Subtask:

@@ -168,6 +168,16 @@ def test_a_line_is_printed_when_its_stage_begins(capsys):
     assert seen == ["[DistilledClassifier] labels of the teacher ... ", "", ""]
 
 
+def test_a_long_stage_prints_how_much_of_it_is_done(capsys, monkeypatch):
+    monkeypatch.setattr("sklearn_kd._utils.callbacks.MIN_SECONDS_OF_STEP", 0.0)
+    X, y = three_classes()
+    distil(LogisticRegression(), LogisticRegression(), verbose=1, cv=3).fit(X, y)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert re.search(r"1 of 3 done, about \d+ s left \.\.\. 2 of 3 done, .* 'cv', \d+\.\d s$", line)
+    distil(LogisticRegression(), LogisticRegression(), cv=3).fit(X, y)
+    assert not capsys.readouterr().out
+
+
 def test_tags_are_those_of_both():
     tags = distil(LogisticRegression(), LogisticRegression()).__sklearn_tags__()
     assert tags.input_tags.sparse
