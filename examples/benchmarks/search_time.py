@@ -1,6 +1,7 @@
 """Compare the time per model of a batched search with that of one fit after the other.
 
     SKLEARN_KD_DATA=... python examples/benchmarks/search_time.py --threads 2
+    SKLEARN_KD_DATA=... python examples/benchmarks/search_time.py --jobs 1 2 --busy 0 1
 
 Every method is a whole search with its scoring and without the refit. All methods are measured in
 one run, on the same float32 rows, folds, epochs and minibatches, without early stopping. A model is
@@ -16,6 +17,9 @@ On a table with numbers to predict these are ``TwoLayerPGDRegressor`` with the c
 predictions of boosted trees as soft targets, widths x alphas x restarts, and ``MLPRegressor``.
 
 The last two have ``n_jobs`` equal to ``--threads`` and one thread per fit, which is best for them.
+With ``--jobs`` all methods have one thread and each of these numbers as ``n_jobs``, after a first
+search that starts the processes. ``--busy`` does it beside as many other processes that never rest.
+"covertype" is made: 54 columns, 44 of them indicators, and seven classes.
 With ``--sweep`` the number of candidates and the width vary, with a single restart and fold each.
 ``--floor`` times a step of all candidates of one split, as the difference between two numbers of
 epochs, and compares it with the two products with the rows that are unavoidable. The script prints
@@ -23,13 +27,17 @@ Markdown.
 """
 
 import argparse
+import itertools
+import multiprocessing
 import time
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from _runs import environment, markdown, thread_limit
 from _tables import REGRESSION, load_encoded
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, cross_val_predict
@@ -44,8 +52,22 @@ ALPHAS = [0.0, 0.5, 1.0]
 RESTARTS = 4
 
 
+def like_covertype(n_rows=50_000):
+    """Return ten columns of numbers and two sets of indicators, and labels of seven classes."""
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(n_rows, 10))
+    area, soil = rng.integers(4, size=n_rows), rng.integers(40, size=n_rows)
+    X = np.hstack([numbers, np.eye(4)[area], np.eye(40)[soil]]).astype(np.float32)
+    hidden = np.maximum(X @ rng.normal(size=(54, 30)), 0)
+    scores = hidden @ rng.normal(size=(30, 7)) + 2 * rng.gumbel(size=(n_rows, 7))
+    return X, scores.argmax(axis=1)
+
+
 def load(name, max_rows):
     """Return rows in float32 and labels."""
+    if name == "covertype":
+        X, y = like_covertype()
+        return X[:max_rows], y[:max_rows]
     data = fetch_mnist() if name == "mnist" else load_encoded(name, 0, dtype=np.float32)
     X, y = data.X_train, data.y_train
     if name != "mnist":
@@ -87,7 +109,7 @@ def seconds_of(search, X, y, **params):
     return time.perf_counter() - start
 
 
-def searches(methods, grid, restarts, cv, epochs, batch_size, n_jobs):
+def searches(methods, grid, restarts, cv, epochs, batch_size, n_jobs, by_processes):
     """Yield name, number of models for each split, search, and threads."""
     kinds = (TwoLayerPGDClassifier, MLPClassifier)
     if "alpha" in grid:
@@ -96,7 +118,9 @@ def searches(methods, grid, restarts, cv, epochs, batch_size, n_jobs):
     if "batched" in methods:
         network = student(epochs, batch_size, kinds[0], n_init=restarts)
         search = BatchedGridSearchCV(network, grid, cv=cv, refit=False)
-        yield "batched", n_models, search, n_jobs
+        if by_processes:
+            search.set_params(n_jobs=n_jobs)
+        yield "batched", n_models, search, 1 if by_processes else n_jobs
     if "one by one" in methods:
         network = student(epochs, batch_size, kinds[0], n_init=restarts)
         search = GridSearchCV(network, grid, cv=cv, refit=False, n_jobs=n_jobs)
@@ -111,14 +135,18 @@ def searches(methods, grid, restarts, cv, epochs, batch_size, n_jobs):
         yield kinds[1].__name__, len(widths) * restarts, search, 1
 
 
-def measure(title, data, args, grid, restarts, cv):
+def measure(title, data, args, grid, restarts, cv, n_jobs):
     """Return lines of the table for one comparison of the methods on (X, y, more of ``fit``)."""
     X, y, more = data
     n_splits, rows, per_model = (cv if isinstance(cv, int) else len(cv)), [], {}
-    for name, n_models, search, threads in searches(
-        args.methods, grid, restarts, cv, args.epochs, args.batch_size, args.threads
-    ):
+    by_processes = args.jobs is not None
+    options = restarts, cv, args.epochs, args.batch_size, n_jobs, by_processes
+    for name, n_models, search, threads in searches(args.methods, grid, *options):
         with thread_limit(threads):
+            if by_processes and n_jobs > 1:  # its processes start in another search
+                part = slice(2000)
+                few = {name: value[part] for name, value in more.items()}
+                seconds_of(clone(search), X[part], y[part], **({} if name[:3] == "MLP" else few))
             seconds = seconds_of(search, X, y, **({} if name.startswith("MLP") else more))
         per_model[name] = seconds / (n_models * n_splits)
         rows.append((name, n_models * n_splits, seconds))
@@ -128,6 +156,25 @@ def measure(title, data, args, grid, restarts, cv):
         + [f"{per_model[name] / per_model['batched']:.1f}" if "batched" in per_model else ""]
         for name, n_models, seconds in rows
     ]
+
+
+def spin():
+    """Never rest."""
+    while True:
+        pass
+
+
+@contextmanager
+def busy_processes(number):
+    """Return a context in which so many other processes never rest."""
+    processes = [multiprocessing.Process(target=spin, daemon=True) for _ in range(number)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def floor(title, X, y, args):
@@ -166,6 +213,8 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--max-rows", type=int)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, nargs="+", help="in place of threads")
+    parser.add_argument("--busy", type=int, nargs="+", default=[0], help="other busy processes")
     methods = ["batched", "one by one", "MLPClassifier"]
     parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
     parser.add_argument("--sweep", action="store_true")
@@ -185,7 +234,10 @@ def main():
             if name in REGRESSION:
                 grid = {"width": WIDTHS, "alpha": ALPHAS}
             data = X, y, soft_targets(name, X, y)
-            lines += measure(title, data, args, grid, RESTARTS, 5)
+            for busy, n_jobs in itertools.product(args.busy, args.jobs or [args.threads]):
+                what = f"{title}, n_jobs={n_jobs}, {busy} busy" if args.jobs else title
+                with busy_processes(busy):
+                    lines += measure(what, data, args, grid, RESTARTS, 5, n_jobs)
             continue
         half = [(np.arange(0, len(X), 2), np.arange(1, len(X), 2))]
         for width in args.widths:
@@ -194,7 +246,7 @@ def main():
                 what = f"{title}, {count} of width {width}"
                 # MLPClassifier has no radius, and restarts take as long
                 grid = {"width": [width], "radius": radii}
-                lines += measure(what, (X, y, {}), args, grid, 1, half)
+                lines += measure(what, (X, y, {}), args, grid, 1, half, args.threads)
     print(environment(f"{args.threads} thread(s)"))
     print(f"{args.epochs} epochs, minibatches of {args.batch_size}, float32.\n")
     header = ["data", "method", "models", "s", "ms per model", "this / batched"]
