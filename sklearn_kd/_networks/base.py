@@ -4,10 +4,17 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.metaestimators import available_if
 
+from sklearn_kd._networks.batches import (
+    check_partial_classes,
+    fit_inputs,
+    forget_inputs,
+    most_probable_labels,
+    predicted_numbers,
+    warn_of_small_batch,
+)
 from sklearn_kd._networks.input_checks import (
     SINGLE_ROWS,
     check_groups_to_hold_out,
-    check_partial_classes,
     check_quantiles,
     check_regression_data,
     check_training_data,
@@ -15,11 +22,6 @@ from sklearn_kd._networks.input_checks import (
     check_validation_classes,
     check_validation_numbers,
     check_validation_source,
-    fit_inputs,
-    forget_inputs,
-    most_probable_labels,
-    predicted_numbers,
-    warn_of_small_batch,
 )
 from sklearn_kd._networks.resolve import is_warmed_up
 from sklearn_kd._tables.encoder_step import set_encoder_tags

@@ -22,27 +22,19 @@ from sklearn_kd._utils.regression_targets import (
     check_numbers,
     check_soft_numbers,
     fit_target_units,
-    nearest_to_median,
     standardize_targets,
 )
 from sklearn_kd._utils.sklearn_compat import num_features, num_samples, safe_indexing
 from sklearn_kd._utils.validation import (
-    NotFiniteError,
     check_row_order,
     check_rows_are_flat,
     check_soft_targets,
     check_validation_labels,
     check_validation_pair,
     check_validation_rows_are_used,
-    column_labels,
-    frame_values,
-    is_labeled,
-    missing_rows,
     rescale_weights,
     validate_sample_weight,
 )
-from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import SmallBatchWarning
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,6 @@ class ValidationSource:
         return replace(self, weights=weigh_classes(est, self.y_encoded, self.weights))
 
 
-#: Rows of a first batch below which a warning recommends ``warm_up``.
-MIN_FIRST_ROWS = 1000
 #: Rows are held out one by one.
 SINGLE_ROWS = ValidationSource()
 #: What helps where validation rows are not those that a pipeline passes to a network.
@@ -180,7 +170,7 @@ def _checked_rows(est, X, y, sample_weight, soft_targets, **options):
     check_rows_are_flat(est, X)
     check_row_order(soft_targets, X, y)
     X, y = check_rows(est, X, y, **options)
-    return X, y, _checked_weights(sample_weight, X)
+    return X, y, checked_weights(sample_weight, X)
 
 
 def _of_positive_weight(X, y, weights, soft):
@@ -250,7 +240,7 @@ def check_regression_data(
     return X, standardize_targets(y, *units), weights, soft
 
 
-def _checked_weights(sample_weight, X):
+def checked_weights(sample_weight, X):
     return rescale_weights(validate_sample_weight(sample_weight, X))
 
 
@@ -286,7 +276,7 @@ def check_validation_source(
     """
     group = None
     if groups is not None:
-        kept = _checked_weights(sample_weight, X) > 0
+        kept = checked_weights(sample_weight, X) > 0
         group = np.unique(encode_groups(groups, len(kept))[kept], return_inverse=True)[1]
     if X_val is not None or y_val is not None or sample_weight_val is not None:
         return _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets)
@@ -383,7 +373,7 @@ def _check_validation_rows(est, X_val, y_val, sample_weight_val, encode_targets)
             f"sample_weight_val has {num_samples(sample_weight_val)} entries for the {len(X)} rows "
             "of X_val."
         )
-    weights = _checked_weights(sample_weight_val, X)
+    weights = checked_weights(sample_weight_val, X)
     kept = weights > 0
     return ValidationSource(None, X[kept], y_encoded[kept], weights[kept])
 
@@ -404,127 +394,6 @@ def weigh_classes(est, y_encoded, weights):
             "each: set class_weight=None for several labels, or weigh rows by sample_weight."
         )
     return weights * class_factors(est.class_weight, est.classes_, y_encoded, weights)
-
-
-def fit_inputs(est, X, sample_weight):
-    """Set the features, the encoder and the scaling of the inputs, before there are targets."""
-    check_rows_are_flat(est, X)
-    table = read_rows(est, X, est.encoder)
-    validate_data(est, X, skip_check_array=True)
-    weights = _checked_weights(sample_weight, table)
-    kept = weights > 0
-    table, weights = safe_indexing(table, np.flatnonzero(kept)), weights[kept]
-    rows = fit_encoder(est, table, weights, lazily=est._reads_rows_lazily)
-    est.input_offset_, est.input_scale_ = est._fit_input_scaling(rows, weights)
-
-
-def forget_inputs(est):
-    """Remove what `fit_inputs` has set, apart from the features."""
-    for name in ("encoder_", "input_offset_", "input_scale_"):
-        del est.__dict__[name]
-
-
-def warn_of_small_batch(est, X):
-    """Warn where few rows of a first batch decide the encoding and the scaling of the inputs."""
-    n_rows = num_samples(X)
-    if n_rows < MIN_FIRST_ROWS and (est.encoder is not None or est.input_scaling):
-        warn_caller(
-            f"the encoder and the scaling of the inputs follow from the {n_rows} rows of the first "
-            f"batch and never change: call warm_up(X) before, with {MIN_FIRST_ROWS} rows or more "
-            "that are like all later ones.",
-            SmallBatchWarning,
-        )
-
-
-def most_probable_labels(est, soft_targets, classes):
-    """Return labels and classes for a call of `partial_fit` without y.
-
-    The labels have no part in the loss. Raises ValueError where they would have one.
-    """
-    check_learns_soft_targets(est, soft_targets)
-    if getattr(est, "class_weight", None) is not None:
-        raise ValueError(
-            f"class_weight={est.class_weight!r} weighs the classes of y: pass y, or set "
-            "class_weight=None and weigh the rows by sample_weight."
-        )
-    if est.__sklearn_is_fitted__():
-        if learns_labels(est):
-            raise ValueError(
-                "y can be left out for one label of each row: pass an indicator of several labels, "
-                "such as (soft_targets > 0.5).astype(int)."
-            )
-        classes = est.classes_ if classes is None else classes
-    elif classes is None and not is_labeled(soft_targets):
-        raise ValueError(
-            "the first call to partial_fit needs all labels: pass classes, or soft_targets as a "
-            "DataFrame whose columns are the class labels."
-        )
-    known = None if classes is None else _sorted_classes(classes)
-    columns, values = known, soft_targets
-    if is_labeled(soft_targets):
-        columns, values = column_labels(soft_targets, known), frame_values(soft_targets)
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(columns):
-        raise ValueError(
-            f"soft_targets must have a column for each of the {len(columns)} classes "
-            f"{columns.tolist()}, got the shape {values.shape}."
-        )
-    is_missing = missing_rows(values)
-    if is_missing.any():
-        raise NotFiniteError(
-            f"row {is_missing.argmax()} of soft_targets is NaN, and without y it has no label "
-            "either: leave it out, or pass y."
-        )
-    # the probabilities themselves are checked with those labels
-    return columns[values.argmax(axis=1)], columns if known is None else known
-
-
-def predicted_numbers(est, soft_targets):
-    """Return the targets for a call of `partial_fit` without y, which have no part in the loss."""
-    check_learns_soft_targets(est, soft_targets)
-    levels = check_quantiles(est)
-    max_dimensions = 2 if levels is None else 3
-    soft = check_numbers(soft_targets, "soft_targets", max_dimensions=max_dimensions)
-    if levels is not None and soft.ndim > 1 and soft.shape[-1] == len(levels):
-        return soft[..., nearest_to_median(levels)]
-    return soft
-
-
-def check_learns_soft_targets(est, soft_targets):
-    """Raise ValueError for `partial_fit` without y where it would have a part in the loss."""
-    if soft_targets is None:
-        raise ValueError("partial_fit needs the targets y, or soft_targets in their place.")
-    if est.alpha != 1:
-        raise ValueError(
-            f"alpha={est.alpha} gives y the weight 1 - alpha in the loss: pass y, or set alpha=1 "
-            "to learn soft_targets alone."
-        )
-
-
-def check_partial_classes(est, classes):
-    """Return the sorted labels for a call of `partial_fit`, or raise ValueError."""
-    if est.class_weight == "balanced":
-        raise ValueError(
-            "class_weight='balanced' needs all rows at once: pass a dict to partial_fit."
-        )
-    if not est.__sklearn_is_fitted__():
-        if classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        return _sorted_classes(classes)
-    classes = None if classes is None else _sorted_classes(classes)
-    if classes is not None and not np.array_equal(classes, est.classes_):
-        raise ValueError(
-            f"classes={classes.tolist()} is not what the first call to "
-            f"partial_fit was given: {est.classes_.tolist()}."
-        )
-    return est.classes_
-
-
-def _sorted_classes(classes):
-    """Return sorted labels. An indicator stands for the indices of its labels."""
-    if is_label_indicator(classes):
-        return np.arange(np.shape(classes)[1])
-    return np.unique(classes)
 
 
 def check_quantiles(est):
