@@ -1,12 +1,15 @@
 """Searches by several processes or threads."""
 
+import pickle
 import weakref
 
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ParallelBackendBase
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -46,6 +49,51 @@ def test_the_number_of_processes_may_come_from_the_context():
     expected = batched(grid=GRID).fit(X, y)
     with joblib.parallel_config("threading", n_jobs=2):
         assert_equal_searches(batched(grid=GRID).fit(X, y), expected)
+
+
+class CopyingBackend(ParallelBackendBase):
+    """Calls a copy of each task, whatever ``n_jobs`` is, as the backend of dask does."""
+
+    def effective_n_jobs(self, n_jobs):
+        return 2
+
+    def submit(self, func, callback=None):
+        result = pickle.loads(pickle.dumps(func))()
+        callback(result)
+        return result
+
+    def retrieve_result(self, out, timeout=None):
+        return out
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1])
+@pytest.mark.parametrize("factor", [None, 3])
+def test_fits_are_scored_where_they_wait(factor, n_jobs):
+    X, y = table()
+    options = {"grid": GRID, "halving_factor": factor, "scoring": "neg_log_loss", "cv": 2}
+    expected = batched(**options).fit(X, y)
+    with joblib.parallel_config(CopyingBackend()):
+        search = batched(n_jobs=n_jobs, **options).fit(X, y)
+    assert_equal_searches(search, expected)
+
+
+class BackendOfFit(LogisticRegression):
+    """Teacher that records the backend of joblib that its fit finds."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.backend_ = type(joblib.parallel.get_active_backend()[0]).__name__
+        return super().fit(X, y, sample_weight)
+
+
+def test_the_refit_finds_the_backend_of_the_caller():
+    X, y = table()
+    outside = type(joblib.parallel.get_active_backend()[0]).__name__
+    with joblib.parallel_config("threading"):
+        search = batched(distilled(BackendOfFit()), {"alpha": [0.5, 1.0]}).fit(X, y)
+    assert search.best_estimator_.teacher_.backend_ == "ThreadingBackend"
+    with pytest.raises(ValueError, match="even"):
+        batched(grid={"width": [5]}, error_score="raise").fit(X, y)
+    assert type(joblib.parallel.get_active_backend()[0]).__name__ == outside
 
 
 @pytest.mark.parametrize(
