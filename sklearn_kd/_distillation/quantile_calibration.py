@@ -1,5 +1,6 @@
 """Calibrate the quantiles of a student on predictions by students that have not seen the rows."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -116,8 +117,11 @@ def calibrated_shift(student, data, setting, transfer):
         spec = replace(spec, teacher=None)
     spec = replace(spec, checks_memorization=False)
     with spec.lines.stage(f"calibration by {len(folds)} students"), without_fit_warnings():
-        tasks = ((student, spec, rows, setting, transfer, fold) for fold in folds)
-        quantiles = list(parallel_results(_held_out_quantiles, tasks, spec.n_jobs))
+        held_out_quantiles = functools.partial(
+            _held_out_quantiles, student, spec, rows, setting, transfer
+        )
+        tasks = ((fold,) for fold in folds)
+        quantiles = list(parallel_results(held_out_quantiles, tasks, spec.n_jobs))
     tested = np.concatenate([test for _, test in folds])
     n_tested = len(np.unique(rows.observation[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]

@@ -1,12 +1,10 @@
 """Searches by several processes or threads."""
 
-import pickle
 import weakref
 
 import joblib
 import numpy as np
 import pytest
-from joblib.parallel import ParallelBackendBase
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -15,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._networks.two_layer import joint_training
 from sklearn_kd._search.split_fits import SplitFits
+from tests._helpers.backends import CopyingBackend
 from tests._helpers.searches import batched, distilled, student, table
 
 #: 18 candidates, more than share their products.
@@ -49,21 +48,6 @@ def test_the_number_of_processes_may_come_from_the_context():
     expected = batched(grid=GRID).fit(X, y)
     with joblib.parallel_config("threading", n_jobs=2):
         assert_equal_searches(batched(grid=GRID).fit(X, y), expected)
-
-
-class CopyingBackend(ParallelBackendBase):
-    """Calls a copy of each task, whatever ``n_jobs`` is, as the backend of dask does."""
-
-    def effective_n_jobs(self, n_jobs):
-        return 2
-
-    def submit(self, func, callback=None):
-        result = pickle.loads(pickle.dumps(func))()
-        callback(result)
-        return result
-
-    def retrieve_result(self, out, timeout=None):
-        return out
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1])
