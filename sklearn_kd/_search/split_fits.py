@@ -21,6 +21,10 @@ from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
 #: each falls little further, and processes share the training by such numbers of candidates.
 MAX_STACKED = 16
 
+#: Tasks for each process, if there are so many stacks. More would share the time more evenly, but
+#: each task encodes the rows of its split and checks all candidates.
+TASKS_PER_PROCESS = 4
+
 
 @dataclass
 class _Group:
@@ -259,10 +263,13 @@ class SearchFits:
 
     def _new_tasks(self):
         """Return the number of the split and the fits, of each part of each split."""
-        n_parts = 1
-        if effective_n_jobs(self.n_jobs) > 1 and len(list(estimator_path(self.estimator))) == 1:
+        n_parts, n_processes = 1, effective_n_jobs(self.n_jobs)
+        if n_processes > 1 and len(list(estimator_path(self.estimator))) == 1:
             # what precedes a student may take long, and is not fitted again for each part
-            n_parts = math.ceil(len(self.candidates) / MAX_STACKED)
+            n_parts = min(
+                math.ceil(len(self.candidates) / MAX_STACKED),
+                math.ceil(TASKS_PER_PROCESS * n_processes / len(self.splits)),
+            )
         students = [innermost_student(candidate.estimator) for candidate in self.candidates]
         tasks, needs_seed = [], any(student.random_state is None for student in students)
         for split in range(len(self.splits)):
