@@ -6,8 +6,17 @@ import sys
 from joblib.parallel import ParallelBackendBase
 
 
+def read_only_copy(value):
+    """Return a copy by pickle whose arrays are read-only."""
+    buffers = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(each.raw()) for each in buffers])
+
+
 class CopyingBackend(ParallelBackendBase):
     """Calls a copy of each task, whatever ``n_jobs`` is, as the backend of dask does.
+
+    Arrays arrive read-only, as with the backend of ray.
 
     Attributes
     ----------
@@ -27,7 +36,7 @@ class CopyingBackend(ParallelBackendBase):
         for _, arguments, _ in func.items:
             sent = [each for each in arguments if sys.getsizeof(each) <= 1000]
             self.task_bytes.append(len(pickle.dumps(sent)))
-        result = pickle.loads(pickle.dumps(func))()
+        result = read_only_copy(read_only_copy(func)())
         callback(result)
         return result
 
