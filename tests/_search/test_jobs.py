@@ -61,6 +61,18 @@ def test_fits_are_scored_where_they_wait(factor, n_jobs):
     assert_equal_searches(search, expected)
 
 
+def test_tasks_are_few_for_many_candidates():
+    X, y = table()
+    grid, backend = {"width": [2] * 100}, CopyingBackend()
+    estimator = student(max_iter=2)
+    expected = batched(estimator, grid, cv=2, refit=False).fit(X, y)
+    with joblib.parallel_config(backend):
+        search = batched(estimator, grid, cv=2, refit=False, n_jobs=2).fit(X, y)
+    assert len(backend.task_bytes) == 8  # four for each of two processes, in place of 14 stacks
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, expected.cv_results_["mean_test_score"])
+
+
 class BackendOfFit(LogisticRegression):
     """Teacher that records the backend of joblib that its fit finds."""
 
