@@ -1,5 +1,6 @@
 """Calibrate the quantiles of a student on predictions by students that have not seen the rows."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -117,8 +118,10 @@ def calibrated_shift(student, data, setting, transfer):
         spec = replace(spec, teacher=None)
     quiet = replace(spec, checks_memorization=False, lines=StageLines())
     with spec.lines.stage(f"calibration by {len(folds)} students"), without_fit_warnings():
-        tasks = ((student, quiet, rows, setting, transfer, fold) for fold in folds)
-        results = parallel_results(_held_out_quantiles, tasks, spec.n_jobs)
+        held_out_quantiles = functools.partial(
+            _held_out_quantiles, student, quiet, rows, setting, transfer
+        )
+        results = parallel_results(held_out_quantiles, ((fold,) for fold in folds), spec.n_jobs)
         quantiles = list(spec.lines.followed(results, len(folds)))
     tested = np.concatenate([test for _, test in folds])
     n_tested = len(np.unique(rows.observation[tested]))

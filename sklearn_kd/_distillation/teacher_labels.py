@@ -1,5 +1,6 @@
 """Labels of training rows by a teacher: own ones, cross-fitted, in-sample or frozen."""
 
+import functools
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -291,10 +292,11 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     if not folds:
         return np.zeros((n_samples, 1)), np.zeros(n_samples, dtype=bool), None, []
     # not the spec, whose unlabeled rows would be copied into each worker
-    tasks = (
-        (clone(spec.teacher), rows, fold, fitted.task, spec.keeps_fold_teachers) for fold in folds
+    fit_and_predict = functools.partial(
+        _fit_and_predict, rows, fitted.task, spec.keeps_fold_teachers
     )
-    results = parallel_results(_fit_and_predict, tasks, spec.n_jobs)
+    tasks = ((clone(spec.teacher), fold) for fold in folds)
+    results = parallel_results(fit_and_predict, tasks, spec.n_jobs)
     predictions = list(spec.lines.followed(results, len(folds)))
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
@@ -354,7 +356,7 @@ def fewest_rows_of_a_fit(spec, rows):
     return min(len(np.unique(rows.distinct_row[part])) for part in parts)
 
 
-def _fit_and_predict(teacher, rows, fold, task, keeps_teacher):
+def _fit_and_predict(rows, task, keeps_teacher, teacher, fold):
     """Fit a teacher on the training rows of a fold, and predict the test rows.
 
     Returns
@@ -400,7 +402,7 @@ def _warn_if_memorized(spec, rows, fitted, labels):
         if not is_suspicious or not folds:
             return
         test = folds[0][1]
-        *predictions, _ = _fit_and_predict(clone(spec.teacher), rows, folds[0], task, False)
+        *predictions, _ = _fit_and_predict(rows, task, False, clone(spec.teacher), folds[0])
         outside_labels, _ = fitted.as_labels(*predictions, test)
         inside = np.average(task.squared_errors(labels, y_encoded), weights=weight)
         outside = np.average(

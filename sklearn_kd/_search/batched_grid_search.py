@@ -98,8 +98,8 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     n_jobs : int or None, default=None
         Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
         or a cluster. They share the splits and, if the estimator is a network alone, the candidates
-        of a split in groups of up to 16, for each of which the rows are encoded again. Results are
-        equal for any number as long as each step has one thread, as those of small networks do.
+        of a split in groups of 16 or more, for each of which the rows are encoded again. Results
+        are equal for any number as long as each step has one thread, as those of small networks do.
         Larger steps take the threads that a process has, and results are then equal up to rounding.
         None means 1, and -1 all processors. More than one pays from searches of some seconds on.
 

@@ -10,6 +10,7 @@ import collections
 import math
 
 import numpy as np
+from joblib import parallel_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import FitFailedWarning
@@ -187,6 +188,15 @@ class PrefittedGridSearch(GridSearchCV):
         self.scorers, self.title = scorers, title
         self.fit_seconds = []
 
+    def fit(self, X, y=None, **params):
+        """Train all candidates, score them, and refit the best one."""
+        # The fits to score wait in this process, and the backends of clusters do not heed n_jobs=1.
+        self.scoring_config = parallel_config(backend="sequential")
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            self.scoring_config.unregister()
+
     def __repr__(self):
         return self.title
 
@@ -200,6 +210,8 @@ class PrefittedGridSearch(GridSearchCV):
         return scorers, refit_metric
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
+        # GridSearchCV has made its backend, and trains and refits by that of the caller
+        self.scoring_config.unregister()
         kept = list(range(len(self.fits.candidates)))
         n_rounds = len(self.epoch_shares)
         context = callback_ctx.subcontext(

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
@@ -21,6 +20,10 @@ from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
 #: Largest number of candidates whose networks share matrix products. Of more of them the time of
 #: each falls little further, and processes share the training by such numbers of candidates.
 MAX_STACKED = 16
+
+#: Tasks for each process, if there are so many stacks. More would share the time more evenly, but
+#: each task encodes the rows of its split and checks all candidates.
+TASKS_PER_PROCESS = 4
 
 
 @dataclass
@@ -134,19 +137,18 @@ class SplitFits:
         return {number: self.outcomes[number] for number in kept if number in self.outcomes}
 
 
-class _TrainingRows(NamedTuple):
-    """Training rows of a split, which are copied where they are needed."""
+class _SearchRows(NamedTuple):
+    """All rows of a search, of which those of a split are copied where they are needed."""
 
     estimator: Any
     X: Any
     y: Any
     fit_params: dict
-    train: np.ndarray
 
-    def take(self):
-        """Return the arguments of `SplitFits.prepare`."""
-        X, y = safe_split(self.estimator, self.X, self.y, self.train)
-        return X, y, check_method_params(self.X, params=self.fit_params, indices=self.train)
+    def take(self, train):
+        """Return the arguments of `SplitFits.prepare` for some of the rows."""
+        X, y = safe_split(self.estimator, self.X, self.y, train)
+        return X, y, check_method_params(self.X, params=self.fit_params, indices=train)
 
 
 def _sendable(error):
@@ -158,13 +160,12 @@ def _sendable(error):
     return error
 
 
-def _advance(fits, rows, share, kept, raises, is_sent):
+def _advance(rows, share, kept, raises, is_sent, fits, train):
     """Train the networks of some `SplitFits`, here or in another process.
 
     Parameters
     ----------
-    fits : SplitFits
-    rows : _TrainingRows or None
+    rows : _SearchRows or None
         None for fits that have paused.
     share, kept
         As for `SplitFits.advance`.
@@ -172,6 +173,9 @@ def _advance(fits, rows, share, kept, raises, is_sent):
         Whether to raise the error of a fit that fails.
     is_sent : bool
         Whether the results may go to another process.
+    fits : SplitFits
+    train : ndarray of int
+        Numbers of the training rows.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def _advance(fits, rows, share, kept, raises, is_sent):
         As `SplitFits.advance` returns it.
     """
     if rows is not None:
-        fits.prepare(*rows.take())
+        fits.prepare(*rows.take(train))
     outcomes = fits.advance(share, kept)
     if share == 1:
         fits.groups = []  # and with them the training rows, before those of the next split are read
@@ -221,7 +225,7 @@ class SearchFits:
         self.estimator, self.candidates = estimator, candidates
         self.X, self.y, self.fit_params, self.splits = X, y, fit_params, splits
         self.report, self.options, self.n_jobs = report, options, n_jobs
-        self._tasks = None  # of each part of each split: number of the split, fits, their rows
+        self._tasks = None  # of each part of each split: number of the split and its fits
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -239,14 +243,18 @@ class SearchFits:
         list of list of (estimator or Exception, float)
             For each split and each candidate in ``kept`` what `SplitFits.advance` returns.
         """
-        tasks = self._new_tasks() if self._tasks is None else self._tasks
+        tasks, rows = self._tasks, None
+        if tasks is None:
+            tasks = self._new_tasks()
+            rows = _SearchRows(self.estimator, self.X, self.y, self.fit_params)
         is_sent = effective_n_jobs(self.n_jobs) > 1
-        calls = ((fits, rows, share, kept, raises, is_sent) for _, fits, rows in tasks)
-        results = parallel_results(_advance, calls, self.n_jobs)
+        advance = functools.partial(_advance, rows, share, kept, raises, is_sent)
+        calls = ((fits, self.splits[split][0]) for split, fits in tasks)
+        results = parallel_results(advance, calls, self.n_jobs)
         outcomes, self._tasks = [{} for _ in self.splits], []
-        n_left = collections.Counter(split for split, *_ in tasks)
-        for (split, *_), (fits, found) in zip(tasks, results, strict=True):
-            self._tasks.append((split, fits, None))
+        n_left = collections.Counter(split for split, _ in tasks)
+        for (split, _), (fits, found) in zip(tasks, results, strict=True):
+            self._tasks.append((split, fits))
             outcomes[split] |= found
             n_left[split] -= 1
             if not n_left[split]:
@@ -254,20 +262,22 @@ class SearchFits:
         return [[found[number] for number in kept] for found in outcomes]
 
     def _new_tasks(self):
-        """Return the number of the split, the fits and their rows, of each part of each split."""
-        n_parts = 1
-        if effective_n_jobs(self.n_jobs) > 1 and len(list(estimator_path(self.estimator))) == 1:
+        """Return the number of the split and the fits, of each part of each split."""
+        n_parts, n_processes = 1, effective_n_jobs(self.n_jobs)
+        if n_processes > 1 and len(list(estimator_path(self.estimator))) == 1:
             # what precedes a student may take long, and is not fitted again for each part
-            n_parts = math.ceil(len(self.candidates) / MAX_STACKED)
+            n_parts = min(
+                math.ceil(len(self.candidates) / MAX_STACKED),
+                math.ceil(TASKS_PER_PROCESS * n_processes / len(self.splits)),
+            )
         students = [innermost_student(candidate.estimator) for candidate in self.candidates]
         tasks, needs_seed = [], any(student.random_state is None for student in students)
-        for split, (train, _) in enumerate(self.splits):
+        for split in range(len(self.splits)):
             seed = int(check_random_state(None).randint(2**31 - 1)) if needs_seed else None
             report = functools.partial(self.report, split + 1)
-            rows = _TrainingRows(self.estimator, self.X, self.y, self.fit_params, train)
             for part in range(n_parts):
                 options = self.options | {"max_stacked": MAX_STACKED, "part": (part, n_parts)}
-                tasks.append((split, SplitFits(self.candidates, seed, report, options), rows))
+                tasks.append((split, SplitFits(self.candidates, seed, report, options)))
         return tasks
 
     def _report_split(self, split, share, kept, outcomes):

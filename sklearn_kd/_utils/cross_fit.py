@@ -1,5 +1,6 @@
 """Fit estimators on the training rows of folds and apply them."""
 
+import functools
 import time
 
 from sklearn_kd._utils.callbacks import begin_subtask
@@ -64,13 +65,14 @@ def cross_fit(estimators, X, y, folds, predict, *, fit_params, n_jobs=None, subt
     """
     subtasks = [None] * len(folds) if subtasks is None else subtasks
     tasks = (
-        (estimator, X, y, train, predict, fit_params, subtask)
+        (estimator, train, subtask)
         for estimator, (train, _), subtask in zip(estimators, folds, subtasks, strict=True)
     )
-    return parallel_results(_fit_fold, tasks, n_jobs)
+    fit_fold = functools.partial(_fit_fold, X, y, predict, fit_params)
+    return parallel_results(fit_fold, tasks, n_jobs)
 
 
-def _fit_fold(estimator, X, y, train, predict, fit_params, subtask):
+def _fit_fold(X, y, predict, fit_params, estimator, train, subtask):
     with begin_subtask(subtask, estimator):
         fitted = fit_on_rows(estimator, X, y, train, fit_params)
     if subtask is not None:

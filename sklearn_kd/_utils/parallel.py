@@ -1,8 +1,21 @@
 """Calls that are independent of each other, in parallel by joblib."""
 
-import itertools
-
 from sklearn.utils.parallel import Parallel, delayed
+
+
+class _SentOnce:
+    """Function that a cluster sends to a worker once, and not again with each task.
+
+    The backends of dask and of ray send an argument apart from the task if it is large, and keep it
+    for further tasks with the same object. Both ask ``sys.getsizeof``, which does not count what an
+    object refers to.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def __sizeof__(self):
+        return 2**20
 
 
 def parallel_results(function, tasks, n_jobs):
@@ -14,9 +27,10 @@ def parallel_results(function, tasks, n_jobs):
     Parameters
     ----------
     function : callable
-        With several processes it has to be a function of a module.
+        With several processes it has to be a function of a module, with what all calls share, the
+        rows above all, as arguments of a ``functools.partial``.
     tasks : iterable of tuple
-        Positional arguments of each call.
+        Further positional arguments of each call.
     n_jobs : int or None
         As for :class:`joblib.Parallel`, whose backend is that of the caller's ``parallel_config``.
 
@@ -28,4 +42,9 @@ def parallel_results(function, tasks, n_jobs):
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")
     except ValueError:
         parallel = Parallel(n_jobs=n_jobs)
-    return iter(parallel(itertools.starmap(delayed(function), tasks)))
+    function = _SentOnce(function)
+    return iter(parallel(delayed(_call)(function, *task) for task in tasks))
+
+
+def _call(sent, *arguments):
+    return sent.function(*arguments)

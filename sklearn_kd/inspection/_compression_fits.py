@@ -1,5 +1,6 @@
 """Fit students on the folds of a CompressionCurveDisplay, with one teacher for each fold."""
 
+import functools
 import time
 import warnings
 from dataclasses import dataclass
@@ -79,11 +80,10 @@ class CompressionFits:
 
     def _fit(self, candidates, labeled, words):
         tasks = [
-            (candidate, number, labeled[number])
-            for number in range(len(self.folds))
-            for candidate in candidates
+            (candidate, number) for number in range(len(self.folds)) for candidate in candidates
         ]
-        return self._run(tasks, self._fit_and_score, f"students on {words}")
+        function = functools.partial(self._fit_and_score, labeled)
+        return self._run(tasks, function, f"students on {words}")
 
     def _run(self, tasks, function, words):
         """Return what a function returns for each task, and print how far it is."""
@@ -130,15 +130,16 @@ class CompressionFits:
             ) from error
         return _LabeledRows.of(model), line | {"fit_seconds": seconds}
 
-    def _fit_and_score(self, candidate, number, labeled):
+    def _fit_and_score(self, labeled, candidate, number):
         train, test = self.folds[number]
         student = clone(candidate.student)
-        if labeled is None:
+        if labeled[number] is None:
             params = hard_label_fit_params(candidate.distiller, student, self.data.weight)
             params |= group_fit_params(student, self.data.groups)
             model, seconds = timed_fit_on_rows(student, self.data.X, self.data.y, train, params)
         else:
-            model, seconds = labeled.fit(clone(candidate.distiller).set_params(student=student))
+            model = clone(candidate.distiller).set_params(student=student)
+            model, seconds = labeled[number].fit(model)
         (row,) = raw_rows(safe_indexing(self.data.X, test[:1]))
         try:
             written = compact(model)

@@ -157,19 +157,20 @@ class FoldFit(NamedTuple):
     seconds: float
 
 
-def fit_and_predict(role, model, data, fold, fit_params, losses_of, fold_number=None):
+def fit_and_predict(models, data, fit_params, losses_of, role, fold, fold_number=None):
     """Fit a clone on the training rows of a fold, and predict its test and training rows.
 
     Parameters
     ----------
-    role : {"teacher", "student", "distilled"}
-    model : estimator
+    models : dict of estimator
+        By role.
     data : CrossValidationRows
+    fit_params : dict of dict
+        Metadata for fit by role, of all rows.
+    losses_of : ClassLosses or NumberLosses
+    role : {"teacher", "student", "distilled"}
     fold : tuple
         Training and test rows.
-    fit_params : dict
-        Metadata for fit, of all rows.
-    losses_of : ClassLosses or NumberLosses
     fold_number : int, default=None
         Number of the fold in the line that is printed. None: nothing is printed.
 
@@ -178,7 +179,8 @@ def fit_and_predict(role, model, data, fold, fit_params, losses_of, fold_number=
     FoldFit
     """
     train, test = fold
-    model, seconds = timed_fit_on_rows(clone(model), data.X, data.y, train, fit_params)
+    model, params = clone(models[role]), fit_params[role]
+    model, seconds = timed_fit_on_rows(model, data.X, data.y, train, params)
     if fold_number is not None:
         name = type(last_step(model)).__name__
         print(f"[should_distill] fold {fold_number}, {role} {name}, {seconds:.1f} s")
@@ -225,13 +227,13 @@ def with_distilled_students(losses, fits, folds, losses_of):
     ]
 
 
-def fit_distilled(model, data, fold, fit_params, losses_of, fold_number=None):
+def fit_distilled(*arguments):
     """Fit a distiller as `fit_and_predict` does, without warnings about its labels."""
     with warnings.catch_warnings():
         # they are the concern of those who distill, and one of each fold says nothing more
         for category in LABEL_WARNINGS:
             warnings.simplefilter("ignore", category)
-        return fit_and_predict("distilled", model, data, fold, fit_params, losses_of, fold_number)
+        return fit_and_predict(*arguments)
 
 
 def row_losses(losses, name, folds, n_samples):

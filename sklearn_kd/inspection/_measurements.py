@@ -4,6 +4,7 @@ Used by :func:`~sklearn_kd.inspection.distillation_report` and
 :class:`~sklearn_kd.inspection.DistillationDisplay`.
 """
 
+import functools
 import pickle
 import time
 from dataclasses import dataclass
@@ -408,8 +409,8 @@ def _fit_and_score_all(fits, folds, seeds, options):
         Number of the fold, models by name, and those of ``lines`` that belong to them.
     """
     tasks = [(fold, seed) for fold in range(len(folds)) for seed in seeds]
-    calls = ((fits, folds[fold], seed, seed == seeds[0]) for fold, seed in tasks)
-    results = parallel_results(_fit_and_score, calls, options.n_jobs)
+    calls = ((folds[fold], seed, seed == seeds[0]) for fold, seed in tasks)
+    results = parallel_results(functools.partial(_fit_and_score, fits), calls, options.n_jobs)
     lines, sums, kept = [], [], []
     n_parallel, seconds = effective_n_jobs(options.n_jobs), 0.0
     results = zip(tasks, results, strict=True)

@@ -1,5 +1,6 @@
 """Private implementation of :func:`sklearn_kd.inspection.should_distill`."""
 
+import functools
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -363,11 +364,12 @@ def should_distill(  # noqa: PLR0913
     # The students come first, so that their errors are raised before a teacher takes its time.
     models = {"student": student, "teacher": teacher}
     tasks = (
-        (role, model, data, fold, params[role], losses_of, number if verbose else None)
-        for role, model in models.items()
+        (role, fold, number if verbose else None)
+        for role in models
         for number, fold in enumerate(folds)
     )
-    fits = list(parallel_results(fit_and_predict, tasks, n_jobs))
+    fit = functools.partial(fit_and_predict, models, data, params, losses_of)
+    fits = list(parallel_results(fit, tasks, n_jobs))
     fits = {"student": fits[: len(folds)], "teacher": fits[len(folds) :]}
     predicted = ([fit.predicted for fit in fits[role]] for role in models)
     losses = losses_of.of_folds(*predicted, folds)
@@ -380,11 +382,13 @@ def should_distill(  # noqa: PLR0913
         metadata = {"sample_weight": None if sample_weight is None else data.weight}
         metadata = {**metadata, "groups": data.groups}
         metadata = {name: values for name, values in metadata.items() if values is not None}
-        tasks = (
-            (distiller, data, fold, metadata, losses_of, number if verbose else None)
-            for number, fold in enumerate(folds)
+        fit = functools.partial(
+            fit_distilled, {"distilled": distiller}, data, {"distilled": metadata}, losses_of
         )
-        distilled = list(parallel_results(fit_distilled, tasks, n_jobs))
+        tasks = (
+            ("distilled", fold, number if verbose else None) for number, fold in enumerate(folds)
+        )
+        distilled = list(parallel_results(fit, tasks, n_jobs))
         losses = with_distilled_students(losses, distilled, folds, losses_of)
         estimates["gain"] = _gain(losses, folds, data, confidence)
     frame = _fold_frame(fits, losses, folds, data.weight)

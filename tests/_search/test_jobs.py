@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._networks.two_layer import joint_training
 from sklearn_kd._search.split_fits import SplitFits
+from tests._helpers.backends import CopyingBackend
 from tests._helpers.searches import batched, distilled, student, table
 
 #: 18 candidates, more than share their products.
@@ -46,6 +48,48 @@ def test_the_number_of_processes_may_come_from_the_context():
     expected = batched(grid=GRID).fit(X, y)
     with joblib.parallel_config("threading", n_jobs=2):
         assert_equal_searches(batched(grid=GRID).fit(X, y), expected)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1])
+@pytest.mark.parametrize("factor", [None, 3])
+def test_fits_are_scored_where_they_wait(factor, n_jobs):
+    X, y = table()
+    options = {"grid": GRID, "halving_factor": factor, "scoring": "neg_log_loss", "cv": 2}
+    expected = batched(**options).fit(X, y)
+    with joblib.parallel_config(CopyingBackend()):
+        search = batched(n_jobs=n_jobs, **options).fit(X, y)
+    assert_equal_searches(search, expected)
+
+
+def test_tasks_are_few_for_many_candidates():
+    X, y = table()
+    grid, backend = {"width": [2] * 100}, CopyingBackend()
+    estimator = student(max_iter=2)
+    expected = batched(estimator, grid, cv=2, refit=False).fit(X, y)
+    with joblib.parallel_config(backend):
+        search = batched(estimator, grid, cv=2, refit=False, n_jobs=2).fit(X, y)
+    assert len(backend.task_bytes) == 8  # four for each of two processes, in place of 14 stacks
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, expected.cv_results_["mean_test_score"])
+
+
+class BackendOfFit(LogisticRegression):
+    """Teacher that records the backend of joblib that its fit finds."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.backend_ = type(joblib.parallel.get_active_backend()[0]).__name__
+        return super().fit(X, y, sample_weight)
+
+
+def test_the_refit_finds_the_backend_of_the_caller():
+    X, y = table()
+    outside = type(joblib.parallel.get_active_backend()[0]).__name__
+    with joblib.parallel_config("threading"):
+        search = batched(distilled(BackendOfFit()), {"alpha": [0.5, 1.0]}).fit(X, y)
+    assert search.best_estimator_.teacher_.backend_ == "ThreadingBackend"
+    with pytest.raises(ValueError, match="even"):
+        batched(grid={"width": [5]}, error_score="raise").fit(X, y)
+    assert type(joblib.parallel.get_active_backend()[0]).__name__ == outside
 
 
 @pytest.mark.parametrize(

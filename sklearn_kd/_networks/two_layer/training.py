@@ -44,7 +44,7 @@ class FittedNetworkReader:
 
     def __init__(self, stack, index, result):
         self.stack, self.index, self.result = stack, index, result
-        self.plan, self.scored = stack.plans[index], torch.from_numpy(stack.scored[index])
+        self.plan, self.scored = stack.plans[index], to_tensor(stack.scored[index])
         rows, loss_targets = stack.rows, stack.targets[index]
         self.min_loss = rows.min_loss("training", loss_targets)
         held_part = "validation" if self.plan.fold is None else "training"
