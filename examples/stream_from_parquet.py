@@ -126,7 +126,7 @@ def main():
     try:
         import pyarrow as pa
     except ImportError:
-        raise SystemExit("reading Parquet files needs pyarrow: pip install pyarrow") from None
+        raise SystemExit("reading Parquet files needs pyarrow, of the extra 'examples'") from None
     pa.set_memory_pool(pa.system_memory_pool())  # which returns the memory of a batch at once
 
     with TemporaryDirectory() as temporary:
