@@ -1,5 +1,6 @@
 """Searches by several processes or threads."""
 
+import pickle
 import weakref
 
 import joblib
@@ -11,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._networks.two_layer import joint_training
+from sklearn_kd._search import split_fits
 from sklearn_kd._search.split_fits import SplitFits
 from tests._helpers.searches import batched, distilled, student, table
 
@@ -102,6 +104,62 @@ def test_each_split_is_reported_once(capsys):
     assert [line.split(",")[0] for line in lines] == [
         f"[BatchedGridSearchCV] split {number}/3: 18 fits" for number in (1, 2, 3)
     ]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Pass the tasks of two processes through pickle, and collect those of each round and their
+    results as bytes.
+    """
+    rounds = []
+
+    def parallel_results(function, tasks, n_jobs):
+        there = [pickle.dumps(task) for task in tasks]
+        back = [pickle.dumps(function(*pickle.loads(task))) for task in there]
+        rounds.append((there, back))
+        return map(pickle.loads, back)
+
+    monkeypatch.setattr(split_fits, "parallel_results", parallel_results)
+    return rounds
+
+
+def width(model, X, y):
+    """Score by which the widest networks are kept."""
+    return model.width
+
+
+def test_what_a_paused_search_sends_back_does_not_grow_with_the_rows(sent):
+    sizes = []
+    for n in (100, 1000):
+        X, y = table(n=n)
+        estimator = student(batch_size=20, n_iter_no_change=25)
+        options = {"scoring": width, "cv": 2, "halving_factor": 3, "refit": False}
+        batched(estimator, GRID, n_jobs=2, **options).fit(X, y)
+        sizes.append([sum(map(len, back)) for _, back in sent])
+        sent.clear()
+    grown = np.subtract(*reversed(sizes))
+    assert (grown < 4 * 1000).all()  # a byte for each row and part, which says if it is held out
+    assert min(sizes[1][:2]) > 4 * 1000
+
+
+def test_each_round_sends_what_trains_on(sent):
+    X, y = table()
+    options = {"scoring": width, "cv": 2, "halving_factor": 2}
+    grid = {"width": [2] * 16 + [4] * 16}
+    batched(student(n_iter_no_change=25), grid, n_jobs=2, refit=False, **options).fit(X, y)
+    assert [len(there) for there, _ in sent] == [4, 2, 2]
+    kept = [len(pickle.loads(task)[0].candidates) for task in sent[2][0]]
+    assert kept == [8, 8]
+
+
+def test_networks_that_have_ended_keep_their_results(sent):
+    X, y = table()
+    options = {"scoring": "neg_log_loss", "cv": 2, "halving_factor": 2}
+    grid = {"n_iter_no_change": [1], "width": [2, 4, 6, 8]}
+    estimator = student(batch_size=10, max_iter=400)
+    search = batched(estimator, grid, n_jobs=2, **options).fit(X, y)
+    assert [len(there) for there, _ in sent][1:] == [0, 0]
+    assert_equal_searches(search, batched(estimator, grid, **options).fit(X, y))
 
 
 def test_training_rows_of_a_split_are_freed_before_the_next(monkeypatch):
