@@ -312,13 +312,15 @@ class SearchFits:
             n_parts = math.ceil(len(self.candidates) / MAX_STACKED)
         students = [innermost_student(candidate.estimator) for candidate in self.candidates]
         tasks, needs_seed = [], any(student.random_state is None for student in students)
+        n_at_once = min(effective_n_jobs(self.n_jobs), n_parts * len(self.splits))
+        options = self.options | {"max_stacked": MAX_STACKED, "n_at_once": n_at_once}
         for split, (train, _) in enumerate(self.splits):
             seed = int(check_random_state(None).randint(2**31 - 1)) if needs_seed else None
             report = functools.partial(self.report, split + 1)
             rows = _TrainingRows(self.estimator, self.X, self.y, self.fit_params, train)
             for part in range(n_parts):
-                options = self.options | {"max_stacked": MAX_STACKED, "part": (part, n_parts)}
-                tasks.append((split, SplitFits(self.candidates, seed, report, options), rows))
+                own = options | {"part": (part, n_parts)}
+                tasks.append((split, SplitFits(self.candidates, seed, report, own), rows))
         return tasks
 
     def _report_split(self, split, share, kept):

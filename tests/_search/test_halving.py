@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.exceptions import FitFailedWarning
@@ -272,6 +273,18 @@ def test_halving_takes_its_memory_before_any_training(monkeypatch):
         batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
     monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", train)
     batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
+
+
+def test_the_rows_of_all_that_trains_at_the_same_time_are_counted():
+    X, y = table(n=9000)
+    row_bytes = 2 * 8 * 4500 * (X.shape[1] + 1)
+    estimator = student(batch_size=50, max_iter=1, early_stopping=False)
+    options = {"grid": {"width": [2] * 20}, "cv": 2, "halving_factor": 20, "refit": False}
+    options["max_memory"] = 3.5 * row_bytes / 2**30
+    batched(estimator, n_jobs=1, **options).fit(X, y)
+    # two splits of two parts
+    with joblib.parallel_config("threading"), pytest.raises(MemoryError, match="halving_factor"):
+        batched(estimator, n_jobs=4, **options).fit(X, y)
 
 
 @pytest.mark.parametrize("factor", [1, 0.5, "3"])

@@ -61,7 +61,10 @@ class JointTraining:
         Bytes that training may take.
     n_paused : int, default=0
         Number of such objects that wait at the same time for `advance` to be called again. Each
-        keeps all its networks. 0: `advance` is called once.
+        keeps all its networks, those of all its parts. 0: `advance` is called once.
+    n_at_once : int, default=1
+        Largest number of objects, or of their parts, that train at the same time. Each of these has
+        the rows, which those that wait have not.
     max_stacked : int, default=None
         Largest number of fits in a stack. None: as many as the cache has room for.
     part : tuple of int, default=(0, 1)
@@ -82,6 +85,7 @@ class JointTraining:
         share_minibatches=False,
         limit=math.inf,
         n_paused=0,
+        n_at_once=1,
         max_stacked=None,
         part=(0, 1),
     ):
@@ -89,7 +93,7 @@ class JointTraining:
         self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
         self._groups = self._plan_fits(students, rows, share_minibatches)
         if self.pauses:
-            self._check_paused_memory(n_paused)
+            self._check_paused_memory(n_paused, n_at_once)
         self._stack(max_stacked, *part)
 
     def _plan_fits(self, students, rows, share_minibatches):
@@ -124,19 +128,19 @@ class JointTraining:
             if group.fits:  # which hold out the same rows, and one mask is smaller than many
                 plan.validation_mask = group.fits[0].plan.validation_mask
             group.fits.append(_PlannedFit(number, plan))
-            group.n_bytes += own
+            group.network_bytes += own
         return list(groups.values())
 
-    def _check_paused_memory(self, n_paused):
+    def _check_paused_memory(self, n_paused, n_at_once):
         """Raise MemoryError if the networks of all paused trainings would not fit."""
-        needed = {}
-        for group in self._groups:
-            needed[group.device] = needed.get(group.device, 0) + group.n_bytes
-        for device, n_bytes in needed.items():
-            advice = "set halving_factor=None"
-            check_budget(n_paused * n_bytes, device, advice)
+        for device in {group.device for group in self._groups}:
+            groups = [group for group in self._groups if group.device == device]
+            networks = sum(group.network_bytes for group in groups)
+            rows = max(group.row_bytes for group in groups)  # one group trains after the other
+            needed, advice = n_paused * networks + n_at_once * rows, "set halving_factor=None"
+            check_budget(needed, device, advice)
             advice = f"{advice}, or raise max_memory"
-            check_budget(n_paused * n_bytes, CPU, advice, limit=self.limit)
+            check_budget(needed, CPU, advice, limit=self.limit)
 
     def _stack(self, max_stacked, number, n_parts):
         """Put the fits into stacks, and keep those of this part."""
@@ -234,7 +238,8 @@ class _CompatibleFits:
 
     data: TrainingData | None  # None at a pause
     device: torch.device
-    n_bytes: int  # that the rows and all networks need
+    row_bytes: int  # that the rows need
+    network_bytes: int = 0  # that all networks need
     fits: list = field(default_factory=list)  # of _PlannedFit, not in stacks yet
     stacks: list = field(default_factory=list)  # of lists of those that are not begun
     paused: list = field(default_factory=list)  # of _StackChunk
