@@ -94,7 +94,7 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         distribution as alone, but not the same weights.
     max_memory : float or None, default=None
         Memory in GiB that a batch of networks may take, in each process. None means what is free.
-        Less memory means smaller batches with the same results up to rounding.
+        Less memory means smaller batches with the same results up to rounding. A warning says so.
     n_jobs : int or None, default=None
         Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
         or a cluster. They share the splits and, if the estimator is a network alone, the candidates

@@ -18,6 +18,7 @@ from sklearn_kd._search.candidates import RecordingStudent, candidate_name, trai
 from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
+from sklearn_kd._utils.warnings import warn_caller
 
 #: Largest number of candidates whose networks share matrix products. Of more of them the time of
 #: each falls little further, and processes share the training by such numbers of candidates.
@@ -69,6 +70,7 @@ class SplitFits:
         self.candidates, self.seed = dict(enumerate(candidates)), seed
         self.report, self.options = report, options
         self.outcomes, self.groups = {}, []
+        self.is_cut = False  # whether memory had no room for all that trains together otherwise
 
     def prepare(self, X, y, fit_params):
         """Fit what precedes the students, and set their joint training up.
@@ -166,6 +168,7 @@ class SplitFits:
         for group in self.groups:
             for done, size, total in group.joint_training.advance_by_stack(share):
                 self.report(2, f"{done} of {total} done, {size} begin")
+            self.is_cut |= group.joint_training.is_cut
             for place, (number, student) in group.entries.items():
                 fit = group.joint_training.fits[place]
                 if fit.is_elsewhere:
@@ -263,6 +266,7 @@ class SearchFits:
         self.report, self.options, self.n_jobs = report, options, n_jobs
         self._tasks = None  # of each part of each split: number of the split, fits, their rows
         self._outcomes = [{} for _ in splits]
+        self._is_cut = False
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -297,10 +301,18 @@ class SearchFits:
                 self._report_split(split, share, kept)
         for (split, _, rows), (fits, outcomes) in zip(tasks, results, strict=True):
             self._tasks.append((split, fits, rows))
+            self._is_cut |= fits.is_cut
             self._outcomes[split] |= outcomes
             n_left[split] -= 1
             if not n_left[split]:
                 self._report_split(split, share, kept)
+        if share == 1 and self._is_cut:
+            warn_caller(
+                "memory had no room for all networks that train together otherwise: the results "
+                "are those of more memory up to rounding. Raise max_memory, or set a smaller "
+                "n_jobs or batch_size.",
+                UserWarning,
+            )
         self._outcomes = [{number: each[number] for number in kept} for each in self._outcomes]
         return [list(outcomes.values()) for outcomes in self._outcomes]
 

@@ -75,6 +75,8 @@ class JointTraining:
     ----------
     fits : list of FitOutcome
         Of each student.
+    is_cut : bool
+        Whether memory had room for a part of a stack only, so that rounding depends on it.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class JointTraining:
         max_stacked=None,
         part=(0, 1),
     ):
-        self.fits = [FitOutcome() for _ in students]
+        self.fits, self.is_cut = [FitOutcome() for _ in students], False
         self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
         self._groups = self._plan_fits(students, rows, share_minibatches)
         if self.pauses:
@@ -184,6 +186,7 @@ class JointTraining:
                     group.stacks.insert(0, retried)
                 if chunk.fits:
                     group.paused.append(chunk)
+            self.is_cut |= group.is_cut
             group.data = group.tensors = None  # other groups train, or other objects
             for chunk in group.paused:
                 chunk.forget_rows()
@@ -244,6 +247,7 @@ class _CompatibleFits:
     stacks: list = field(default_factory=list)  # of lists of those that are not begun
     paused: list = field(default_factory=list)  # of _StackChunk
     tensors: TrainingTensors | None = None  # while they train
+    is_cut: bool = False  # whether memory had room for a part of a stack only
 
     def chunks(self, dtype, limit, pauses):
         """Yield the chunks to train: paused ones, new ones, and those to be tried again.
@@ -258,6 +262,7 @@ class _CompatibleFits:
         while self.stacks:
             stack = self.stacks.pop(0)
             for fits in _split_by_memory(stack, self.data, self.tensors.device, limit):
+                self.is_cut |= len(fits) < len(stack)
                 yield _StackChunk(fits, pauses)
 
 
