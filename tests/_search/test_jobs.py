@@ -117,12 +117,15 @@ def test_each_split_is_reported_once(capsys):
 
 @pytest.fixture
 def sent(monkeypatch):
-    """Pass the tasks of two processes through pickle, and collect those of each round and their
-    results as bytes.
+    """Pass what several processes do through pickle, and collect the bytes of each round.
+
+    They are those of its tasks and those of their results.
     """
-    rounds = []
+    rounds, in_process = [], split_fits.parallel_results
 
     def parallel_results(function, tasks, n_jobs):
+        if n_jobs is None:
+            return in_process(function, tasks, n_jobs)
         there = [pickle.dumps(task) for task in tasks]
         back = [pickle.dumps(function(*pickle.loads(task))) for task in there]
         rounds.append((there, back))
@@ -159,6 +162,19 @@ def test_each_round_sends_what_trains_on(sent):
     assert [len(there) for there, _ in sent] == [4, 2, 2]
     kept = [len(pickle.loads(task)[0].candidates) for task in sent[2][0]]
     assert kept == [8, 8]
+
+
+def test_a_stack_of_which_all_candidates_are_kept_trains_on_as_before(sent):
+    """Arrays of such a stack are not copied at the pause, and pickle divides those that overlap."""
+    X, y = table()
+    scoring = {"width": width, "loss": "neg_log_loss"}
+    options = {"scoring": scoring, "refit": "width", "cv": 2, "halving_factor": 2}
+    grid = {"radius": np.linspace(0.1, 2, 16), "width": [2, 4]}
+    estimator = student(batch_size=32, early_stopping=False)
+    search = batched(estimator, grid, n_jobs=2, **options).fit(X, y)
+    assert {len(pickle.loads(task)[0].candidates) for task in sent[1][0]} == {16}
+    expected = batched(estimator, grid, **options).fit(X, y)
+    assert_equal_searches(search, expected)
 
 
 def test_networks_that_have_ended_keep_their_results(sent):
