@@ -8,6 +8,7 @@ import pickle
 import time
 import warnings
 from dataclasses import dataclass
+from multiprocessing.pool import ExceptionWithTraceback
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,8 +202,15 @@ def _sendable(error):
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # such as of a class whose arguments are not those of Exception
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        sendable = RuntimeError(f"{type(error).__name__}: {error}")
+        sendable.__cause__ = error
+        return sendable
     return error
+
+
+def _received(result):
+    """Return an estimator or an error that another process has sent, or a thread."""
+    return result.exc if isinstance(result, ExceptionWithTraceback) else result
 
 
 def _advance(fits, rows, share, raises, is_sent):
@@ -228,14 +236,15 @@ def _advance(fits, rows, share, raises, is_sent):
     begin = fits.resume if fits.groups else fits.prepare
     begin(*rows.take())
     outcomes = fits.advance(share)
-    if is_sent:
-        outcomes = {
-            number: (_sendable(result) if isinstance(result, Exception) else result, seconds)
-            for number, (result, seconds) in outcomes.items()
-        }
-    for result, _ in outcomes.values():
-        if raises and isinstance(result, Exception):
-            raise result
+    for number, (result, seconds) in outcomes.items():
+        if not isinstance(result, Exception):
+            continue
+        error = _sendable(result) if is_sent else result
+        if raises:
+            raise error
+        if is_sent:  # pickle has no traceback, which then becomes the cause of the error as a text
+            error = ExceptionWithTraceback(error, error.__traceback__)
+        outcomes[number] = error, seconds
     return fits, outcomes
 
 
@@ -302,7 +311,8 @@ class SearchFits:
         for (split, _, rows), (fits, outcomes) in zip(tasks, results, strict=True):
             self._tasks.append((split, fits, rows))
             self._is_cut |= fits.is_cut
-            self._outcomes[split] |= outcomes
+            for number, (result, seconds) in outcomes.items():
+                self._outcomes[split][number] = _received(result), seconds
             n_left[split] -= 1
             if not n_left[split]:
                 self._report_split(split, share, kept)

@@ -83,10 +83,11 @@ def test_errors_in_other_processes_are_those_of_the_fits():
     X, y = table()
     options = {"scoring": "neg_log_loss", "cv": 2, "n_jobs": 2, "grid": {"width": [2, 4, 5]}}
     with (
-        pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"),
+        pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6") as shown,
         pytest.warns(UserWarning, match="non-finite"),
     ):
         search = batched(refit=False, **options).fit(X, y)
+    assert "in _check_values" in str(shown[0].message)  # the traceback of the other process
     np.testing.assert_array_equal(
         np.isnan(search.cv_results_["mean_test_score"]), [False, False, True]
     )
@@ -226,13 +227,16 @@ def test_errors_that_cannot_be_sent_keep_their_message():
     estimator = make_pipeline(Failing(), student())
     options = {"grid": {"failing__fails": [False, True]}, "cv": 2, "n_jobs": 2}
     with (
-        pytest.warns(FitFailedWarning, match="TwoArgumentsError: a fault in a step"),
+        pytest.warns(FitFailedWarning, match="TwoArgumentsError: a fault in a step") as shown,
         pytest.warns(UserWarning, match="non-finite"),
     ):
         search = batched(estimator, **options).fit(X, y)
     assert search.best_params_ == {"failing__fails": False}
-    with pytest.raises(RuntimeError, match="a fault in a step"):
+    line = 'raise TwoArgumentsError("a fault", "a step")'
+    assert line in str(shown[0].message)
+    with pytest.raises(RuntimeError, match="a fault in a step") as raised:
         batched(estimator, error_score="raise", **options).fit(X, y)
+    assert line in str(raised.value.__cause__)
 
 
 def test_no_stack_has_more_fits_than_it_may(monkeypatch):
