@@ -6,9 +6,9 @@ import functools
 import math
 import pickle
 import time
+import traceback
 import warnings
 from dataclasses import dataclass
-from multiprocessing.pool import ExceptionWithTraceback
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,9 +208,22 @@ def _sendable(error):
     return error
 
 
-def _received(result):
-    """Return an estimator or an error that another process has sent, or a thread."""
-    return result.exc if isinstance(result, ExceptionWithTraceback) else result
+class _SentError(NamedTuple):
+    """Error of a fit in a thread or in another process, from which it comes without traceback."""
+
+    error: Exception
+    text: str  # of the traceback
+
+    @classmethod
+    def of(cls, error):
+        """Return what is sent of an error."""
+        return cls(error, "".join(traceback.format_exception(error)))
+
+    def received(self):
+        """Return the error with the traceback of the other process as its cause."""
+        if self.error.__traceback__ is None and self.error.__cause__ is None:
+            self.error.__cause__ = RuntimeError(f"in another process:\n{self.text}")
+        return self.error
 
 
 def _advance(fits, rows, share, raises, is_sent):
@@ -242,9 +255,7 @@ def _advance(fits, rows, share, raises, is_sent):
         error = _sendable(result) if is_sent else result
         if raises:
             raise error
-        if is_sent:  # pickle has no traceback, which then becomes the cause of the error as a text
-            error = ExceptionWithTraceback(error, error.__traceback__)
-        outcomes[number] = error, seconds
+        outcomes[number] = _SentError.of(error) if is_sent else error, seconds
     return fits, outcomes
 
 
@@ -312,7 +323,8 @@ class SearchFits:
             self._tasks.append((split, fits, rows))
             self._is_cut |= fits.is_cut
             for number, (result, seconds) in outcomes.items():
-                self._outcomes[split][number] = _received(result), seconds
+                is_error = isinstance(result, _SentError)
+                self._outcomes[split][number] = result.received() if is_error else result, seconds
             n_left[split] -= 1
             if not n_left[split]:
                 self._report_split(split, share, kept)
