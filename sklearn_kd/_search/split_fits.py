@@ -166,9 +166,11 @@ class SplitFits:
             is trained, or the error of its fit, and the seconds of its fit so far.
         """
         outcomes, self.outcomes = self.outcomes, {}
+        part, n_parts = self.options.get("part", (0, 1))
+        where = f"part {part + 1}/{n_parts}, " if n_parts > 1 else ""
         for group in self.groups:
             for done, size, total in group.joint_training.advance_by_stack(share):
-                self.report(2, f"{done} of {total} done, {size} begin")
+                self.report(2, f"{where}{done} of {total} done, {size} begin")
             self.is_cut |= group.joint_training.is_cut
             for place, (number, student) in group.entries.items():
                 fit = group.joint_training.fits[place]

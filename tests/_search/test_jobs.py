@@ -188,6 +188,15 @@ def test_networks_that_have_ended_keep_their_results(sent):
     assert_equal_searches(search, batched(estimator, grid, **options).fit(X, y))
 
 
+def test_lines_of_several_parts_name_the_part(capsys):
+    X, y = table()
+    with joblib.parallel_config("threading"):
+        batched(grid=GRID, verbose=2, cv=2, n_jobs=2).fit(X, y)
+    printed = capsys.readouterr().out
+    for part in (1, 2):
+        assert f"split 2/2: part {part}/2, 0 of" in printed
+
+
 def test_training_rows_of_a_split_are_freed_before_the_next(monkeypatch):
     alive, references = [], []
     prepare = SplitFits.prepare
