@@ -20,6 +20,7 @@ from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
 from sklearn_kd._utils.warnings import warn_caller
+from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 #: Largest number of candidates whose networks share matrix products. Of more of them the time of
 #: each falls little further, and processes share the training by such numbers of candidates.
@@ -136,7 +137,8 @@ class SplitFits:
         """Take the rows again after a pause, with the arguments of `prepare`."""
         for group in self.groups:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # `prepare` has shown them
+                # `prepare` has shown it
+                warnings.simplefilter("ignore", SoftTargetsAlignmentWarning)
                 if group.is_network_alone:
                     group.prefitted.fit(X, y, **fit_params)
                 _, student = next(iter(group.entries.values()))

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
-from sklearn_kd.exceptions import DivergenceError
+from sklearn_kd.exceptions import DivergenceError, SoftTargetsAlignmentWarning
 from tests._helpers.estimators import Recorder
 from tests._helpers.searches import (
     WIDTHS,
@@ -230,6 +230,19 @@ def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
         batched(student(), grid, error_score=0.0).fit(X, y)
     assert len(alive) == 9
     assert max(alive) <= 1
+
+
+def test_rows_that_are_checked_again_warn_once():
+    X, y = table()
+    soft = np.eye(3)[(y + 1) % 3] * 0.7 + 0.1  # columns in another order than the labels
+    counts = []
+    for factor in (None, 3):
+        with pytest.warns(SoftTargetsAlignmentWarning, match="another order") as shown:
+            batched(grid={"width": [2, 4, 6]}, halving_factor=factor, refit=False).fit(
+                X, y, soft_targets=soft
+            )
+        counts.append(len(shown))
+    assert counts[0] == counts[1]
 
 
 def test_no_candidates_are_the_error_of_grid_search():
