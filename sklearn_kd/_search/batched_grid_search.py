@@ -60,9 +60,9 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         that differ in one of the following parameters train in turn: ``batch_size``,
         ``optimizer``, whether ``learning_rate`` is a number (which changes the optimizer "auto"),
         ``momentum``, ``class_weight``, ``early_stopping``, ``device``, ``encoder`` (which is fitted
-        once for each split), ``input_scaling`` and ``input_intercept``, of a regressor ``loss``,
-        ``quantiles`` and ``epsilon``, and in minibatches also
-        ``validation_fraction`` and ``random_state`` (see ``share_minibatches``).
+        once for each split, or more often, see ``n_jobs``), ``input_scaling`` and
+        ``input_intercept``, of a regressor ``loss``, ``quantiles`` and ``epsilon``, and in
+        minibatches also ``validation_fraction`` and ``random_state`` (see ``share_minibatches``).
     scoring : str, callable, list, tuple, dict or None, default=None
         As for GridSearchCV.
     refit : bool, str or callable, default=True
@@ -71,7 +71,8 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         As for GridSearchCV.
     verbose : int, default=0
         Above 0: print a line for each split. Above 1: also for each batch of networks, and for each
-        candidate with its parameters.
+        candidate with its parameters. The lines of a batch count the fits of their part of the
+        split, of which there are several with ``n_jobs``.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
@@ -94,23 +95,25 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
         distribution as alone, but not the same weights.
     max_memory : float or None, default=None
         Memory in GiB that a batch of networks may take, in each process. None means what is free.
-        Less memory means smaller batches with the same results up to rounding.
+        Less memory means smaller batches with the same results up to rounding. A warning says so.
     n_jobs : int or None, default=None
         Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
         or a cluster. They share the splits and, if the estimator is a network alone, the candidates
-        of a split in groups of 16 or more, for each of which the rows are encoded again. Results
-        are equal for any number as long as each step has one thread, as those of small networks do.
-        Larger steps take the threads that a process has, and results are then equal up to rounding.
-        None means 1, and -1 all processors. More than one pays from searches of some seconds on.
+        of a split, in parts of 16 or more of them. Each part encodes the rows again, as does each
+        round of ``halving_factor``, also with one process. Results are equal for any number as
+        long as each step has one thread, as those of small networks do. Larger steps take the
+        threads of their process, whose number ``parallel_config(inner_max_num_threads=)`` sets, and
+        results are then equal up to rounding where this number differs. None means 1, and -1 all
+        processors. More than one pays from searches of some seconds on.
 
     Attributes
     ----------
     cv_results_ : dict of arrays
-        As of GridSearchCV. The fit time of a candidate is its share of the time of the split, in
-        proportion to neurons and epochs. After several rounds there are two more entries:
-        ``iter``, the number of the round from 0, and ``share_of_epochs``, the share to which
-        (rounded up to an epoch) the networks were trained by then. Fit times are then those of all
-        rounds so far.
+        As of GridSearchCV. The fit time of a candidate is its share of the time of the networks
+        that train with it, in proportion to neurons and epochs, and of what precedes them. After
+        several rounds there are two more entries: ``iter``, the number of the round from 0, and
+        ``share_of_epochs``, the share to which (rounded up to an epoch) the networks were trained
+        by then. Fit times are then those of all rounds so far.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
 multimetric_, classes_, n_features_in_, feature_names_in_
         As of GridSearchCV. After several rounds the best candidate is one of the last round, unless

@@ -104,6 +104,15 @@ class RecordingStudent(BaseEstimator):
         self._checked = {}
         return self
 
+    def forget_rows(self, *, given):
+        """Let the checked rows go, and with ``given`` also those that have been given.
+
+        Checked rows are made again, while given ones have to be given again.
+        """
+        self._checked = {}
+        if given:
+            self.given_ = None
+
     def training_set(self, student):
         """Check the rows, and encode them once for all students of an equal `training_set_key`.
 

@@ -72,7 +72,8 @@ class JointStudent(SoftTargetStudent, Protocol):
         The arguments are those of `_fit_targets`, but ``weights`` are without class weights and
         ``soft`` may be a list with the soft targets of each student. The result trains by
         ``advance()``, stores the fitted attributes of each student, and has the errors of their
-        fits in ``fits``.
+        fits in ``fits``. Where it pauses, ``keep`` ends some of the fits, and ``resume`` passes the
+        rows again, which it has let go.
         """
 
 

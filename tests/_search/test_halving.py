@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.exceptions import FitFailedWarning
@@ -12,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.two_layer import fit_plan, joint_training, stacked
-from sklearn_kd.exceptions import DivergenceError
+from sklearn_kd.exceptions import DivergenceError, SoftTargetsAlignmentWarning
 from tests._helpers.estimators import Recorder
 from tests._helpers.searches import (
     WIDTHS,
@@ -231,6 +232,19 @@ def test_a_batch_that_failed_lets_its_memory_go(monkeypatch):
     assert max(alive) <= 1
 
 
+def test_rows_that_are_checked_again_warn_once():
+    X, y = table()
+    soft = np.eye(3)[(y + 1) % 3] * 0.7 + 0.1  # columns in another order than the labels
+    counts = []
+    for factor in (None, 3):
+        with pytest.warns(SoftTargetsAlignmentWarning, match="another order") as shown:
+            batched(grid={"width": [2, 4, 6]}, halving_factor=factor, refit=False).fit(
+                X, y, soft_targets=soft
+            )
+        counts.append(len(shown))
+    assert counts[0] == counts[1]
+
+
 def test_no_candidates_are_the_error_of_grid_search():
     for factor in (None, 3):
         with pytest.raises(ValueError, match="No fits were performed"):
@@ -265,13 +279,26 @@ def test_halving_ranks_by_the_score_that_refit_names():
 def test_halving_takes_its_memory_before_any_training(monkeypatch):
     X, y = table()
     grid = {"width": [2, 4, 8], "n_init": [1, 2]}
-    batched(grid=grid, max_memory=3e-4).fit(X, y)
+    with pytest.warns(UserWarning, match="memory had no room"):
+        batched(grid=grid, max_memory=3e-4).fit(X, y)
     train = joint_training.JointTraining.advance_by_stack
     monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", None)
     with pytest.raises(MemoryError, match="set halving_factor=None, or raise max_memory"):
         batched(grid=grid, max_memory=3e-4, halving_factor=2).fit(X, y)
     monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", train)
     batched(grid=grid, max_memory=1e-2, halving_factor=2).fit(X, y)
+
+
+def test_the_rows_of_all_that_trains_at_the_same_time_are_counted():
+    X, y = table(n=9000)
+    row_bytes = 2 * 8 * 4500 * (X.shape[1] + 1)
+    estimator = student(batch_size=50, max_iter=1, early_stopping=False)
+    options = {"grid": {"width": [2] * 20}, "cv": 2, "halving_factor": 20, "refit": False}
+    options["max_memory"] = 3.5 * row_bytes / 2**30
+    batched(estimator, n_jobs=1, **options).fit(X, y)
+    # two splits of two parts
+    with joblib.parallel_config("threading"), pytest.raises(MemoryError, match="halving_factor"):
+        batched(estimator, n_jobs=4, **options).fit(X, y)
 
 
 @pytest.mark.parametrize("factor", [1, 0.5, "3"])

@@ -1,5 +1,6 @@
 """Searches by several processes or threads."""
 
+import pickle
 import weakref
 
 import joblib
@@ -12,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd._networks.two_layer import joint_training
+from sklearn_kd._search import split_fits
 from sklearn_kd._search.split_fits import SplitFits
 from tests._helpers.backends import CopyingBackend
 from tests._helpers.searches import batched, distilled, student, table
@@ -125,10 +127,11 @@ def test_errors_in_other_processes_are_those_of_the_fits():
     X, y = table()
     options = {"scoring": "neg_log_loss", "cv": 2, "n_jobs": 2, "grid": {"width": [2, 4, 5]}}
     with (
-        pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"),
+        pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6") as shown,
         pytest.warns(UserWarning, match="non-finite"),
     ):
         search = batched(refit=False, **options).fit(X, y)
+    assert "in _check_values" in str(shown[0].message)  # the traceback of the other process
     np.testing.assert_array_equal(
         np.isnan(search.cv_results_["mean_test_score"]), [False, False, True]
     )
@@ -136,6 +139,15 @@ def test_errors_in_other_processes_are_those_of_the_fits():
         batched(error_score="raise", **options).fit(X, y)
     with pytest.raises(MemoryError, match="raise max_memory"):
         batched(max_memory=1e-9, **options).fit(X, y)
+
+
+def test_memory_that_changes_what_trains_together_is_reported_once():
+    X, y = table()
+    options = {"grid": GRID, "cv": 2, "refit": False, "n_jobs": 2}
+    with pytest.warns(UserWarning, match="memory had no room") as shown:
+        batched(max_memory=1e-4, **options).fit(X, y)
+    assert len(shown) == 1
+    batched(max_memory=1, **options).fit(X, y)  # warnings are errors
 
 
 def test_each_split_is_reported_once(capsys):
@@ -146,6 +158,87 @@ def test_each_split_is_reported_once(capsys):
     assert [line.split(",")[0] for line in lines] == [
         f"[BatchedGridSearchCV] split {number}/3: 18 fits" for number in (1, 2, 3)
     ]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Pass what several processes do through pickle, and collect the bytes of each round.
+
+    They are those of its tasks and those of their results.
+    """
+    rounds, in_process = [], split_fits.parallel_results
+
+    def parallel_results(function, tasks, n_jobs):
+        if n_jobs is None:
+            return in_process(function, tasks, n_jobs)
+        there = [pickle.dumps(task) for task in tasks]
+        back = [pickle.dumps(function(*pickle.loads(task))) for task in there]
+        rounds.append((there, back))
+        return map(pickle.loads, back)
+
+    monkeypatch.setattr(split_fits, "parallel_results", parallel_results)
+    return rounds
+
+
+def width(model, X, y):
+    """Score by which the widest networks are kept."""
+    return model.width
+
+
+def test_what_a_paused_search_sends_back_does_not_grow_with_the_rows(sent):
+    sizes = []
+    for n in (100, 1000):
+        X, y = table(n=n)
+        estimator = student(batch_size=20, n_iter_no_change=25)
+        options = {"scoring": width, "cv": 2, "halving_factor": 3, "refit": False}
+        batched(estimator, GRID, n_jobs=2, **options).fit(X, y)
+        sizes.append([sum(map(len, back)) for _, back in sent])
+        sent.clear()
+    grown = np.subtract(*reversed(sizes))
+    assert (grown < 4 * 1000).all()  # a byte for each row and part, which says if it is held out
+    assert min(sizes[1][:2]) > 4 * 1000
+
+
+def test_each_round_sends_what_trains_on(sent):
+    X, y = table()
+    options = {"scoring": width, "cv": 2, "halving_factor": 2}
+    grid = {"width": [2] * 16 + [4] * 16}
+    batched(student(n_iter_no_change=25), grid, n_jobs=2, refit=False, **options).fit(X, y)
+    assert [len(there) for there, _ in sent] == [4, 2, 2]
+    kept = [len(pickle.loads(task)[0].candidates) for task in sent[2][0]]
+    assert kept == [8, 8]
+
+
+def test_a_stack_of_which_all_candidates_are_kept_trains_on_as_before(sent):
+    """Arrays of such a stack are not copied at the pause, and pickle divides those that overlap."""
+    X, y = table()
+    scoring = {"width": width, "loss": "neg_log_loss"}
+    options = {"scoring": scoring, "refit": "width", "cv": 2, "halving_factor": 2}
+    grid = {"radius": np.linspace(0.1, 2, 16), "width": [2, 4]}
+    estimator = student(batch_size=32, early_stopping=False)
+    search = batched(estimator, grid, n_jobs=2, **options).fit(X, y)
+    assert {len(pickle.loads(task)[0].candidates) for task in sent[1][0]} == {16}
+    expected = batched(estimator, grid, **options).fit(X, y)
+    assert_equal_searches(search, expected)
+
+
+def test_networks_that_have_ended_keep_their_results(sent):
+    X, y = table()
+    options = {"scoring": "neg_log_loss", "cv": 2, "halving_factor": 2}
+    grid = {"n_iter_no_change": [1], "width": [2, 4, 6, 8]}
+    estimator = student(batch_size=10, max_iter=400)
+    search = batched(estimator, grid, n_jobs=2, **options).fit(X, y)
+    assert [len(there) for there, _ in sent][1:] == [0, 0]
+    assert_equal_searches(search, batched(estimator, grid, **options).fit(X, y))
+
+
+def test_lines_of_several_parts_name_the_part(capsys):
+    X, y = table()
+    with joblib.parallel_config("threading"):
+        batched(grid=GRID, verbose=2, cv=2, n_jobs=2).fit(X, y)
+    printed = capsys.readouterr().out
+    for part in (1, 2):
+        assert f"split 2/2: part {part}/2, 0 of" in printed
 
 
 def test_training_rows_of_a_split_are_freed_before_the_next(monkeypatch):
@@ -187,13 +280,16 @@ def test_errors_that_cannot_be_sent_keep_their_message():
     estimator = make_pipeline(Failing(), student())
     options = {"grid": {"failing__fails": [False, True]}, "cv": 2, "n_jobs": 2}
     with (
-        pytest.warns(FitFailedWarning, match="TwoArgumentsError: a fault in a step"),
+        pytest.warns(FitFailedWarning, match="TwoArgumentsError: a fault in a step") as shown,
         pytest.warns(UserWarning, match="non-finite"),
     ):
         search = batched(estimator, **options).fit(X, y)
     assert search.best_params_ == {"failing__fails": False}
-    with pytest.raises(RuntimeError, match="a fault in a step"):
+    line = 'raise TwoArgumentsError("a fault", "a step")'
+    assert line in str(shown[0].message)
+    with pytest.raises(RuntimeError, match="a fault in a step") as raised:
         batched(estimator, error_score="raise", **options).fit(X, y)
+    assert line in str(raised.value.__cause__)
 
 
 def test_no_stack_has_more_fits_than_it_may(monkeypatch):

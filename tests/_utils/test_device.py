@@ -1,6 +1,7 @@
 """Resolving a device, and moving arrays to it and back."""
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -140,6 +141,39 @@ def test_the_limit_holds_for_its_thread_only():
     with thread_scope(0), ThreadPoolExecutor(1) as pool:
         assert pool.submit(inside_and_after).result() == (1, 2)
     with ThreadPoolExecutor(1) as pool:  # a thread that starts later has the number of the user
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_fits_at_the_same_time_leave_the_number_of_threads_as_it_was():
+    """The scopes overlap, end in another order than they began, and one ends by an error."""
+    n_fits, inside = 4, []
+    entered = threading.Barrier(n_fits, timeout=60)
+    turns, ended = ([threading.Event() for _ in range(n_fits)] for _ in range(2))
+
+    def fit(number):
+        if number:
+            turns[number - 1].wait(60)
+        with thread_scope(0):
+            turns[number].set()
+            entered.wait()
+            if number:  # the first to begin is the first to end
+                ended[number - 1].wait(60)
+            inside.append(torch.get_num_threads())
+            if number == 1:
+                ended[number].set()
+                raise RuntimeError("inside")
+        ended[number].set()
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(n_fits) as pool:
+        fits = [pool.submit(fit, number) for number in range(n_fits)]
+        assert isinstance(fits[1].exception(), RuntimeError)
+        assert [each.result() for each in (fits[0], *fits[2:])] == [2, 2, 2]
+        assert set(pool.map(lambda _: torch.get_num_threads(), range(n_fits))) == {2}
+    assert inside == [1] * n_fits
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == 2
 
 

@@ -5,8 +5,9 @@ Callers drive a `ResumableTraining`, whose `TrainingState` has the networks that
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from sklearn_kd._core.network.problem import (
     ValidationSpec,
     WeightedRows,
 )
+from sklearn_kd._core.network.progress import TrainingProgress, get_values, set_values
 from sklearn_kd._core.network.segments import take
 from sklearn_kd._core.network.step_size import (
     DIVERGENCE_FACTOR,
@@ -66,6 +68,8 @@ class ResumableTraining:
     pauses : bool, default=False
         Whether training may pause before its end (``until`` of `advance`). Copies of ``students``
         train then, and ``students`` have their best weights at each pause.
+    progress : TrainingProgress, optional
+        Where to continue: what `progress` of a training with equal arguments has returned.
 
     Attributes
     ----------
@@ -82,10 +86,15 @@ class ResumableTraining:
         validation: ValidationSpec | None = None,
         *,
         pauses: bool = False,
+        progress: TrainingProgress | None = None,
     ) -> None:
         state = TrainingState(students, rows, loss, config, validation)
+        if progress is not None:
+            state = state.resumed(progress)
+        elif pauses:
+            state = state.copy()
         self.result = state.result
-        self._state: TrainingState | None = state.copy() if pauses else state
+        self._state: TrainingState | None = state
         self._stops = False
 
     def advance(self, until: int | None = None) -> TrainingResult:
@@ -148,12 +157,9 @@ class ResumableTraining:
                 self._state.finish()
                 self._state = None
 
-    def drop(self, fits: Sequence[int]) -> None:
-        """End the training of some fits at a pause. Their networks stay as they are."""
-        if self._state is None:
-            return
-        stays = ~torch.isin(self._state.fit, self._state.fit.new_tensor(fits))
-        self._state = self._state.part(stays) if stays.any() else None
+    def progress(self) -> TrainingProgress | None:
+        """Return at a pause what a training needs to continue, None if all networks have ended."""
+        return None if self._state is None else self._state.progress()
 
 
 class TrainingState:
@@ -275,6 +281,64 @@ class TrainingState:
             part.early_stopping = self.early_stopping.take(students, neurons, part.students)
         part._prepare_students()
         return part
+
+    # Pauses
+
+    def _changed_names(self) -> tuple[list[str], list[str]]:
+        """Return the names of what training changes for each student and for each neuron."""
+        of_students = ["diverged", "divergence_threshold"]
+        of_neurons = ["students.hidden", "students.output", "scaled_output"]
+        of_neurons += ["step_size", "weight_decay", "optimizer"]
+        if self.trains_output:
+            of_neurons += ["output_step_size", "output_weight_decay", "output_optimizer"]
+        if self.early_stopping is not None:
+            names = ("epochs_without_improvement", "best_score", "best_epoch")
+            of_students += [f"early_stopping.{name}" for name in names]
+            of_neurons += ["early_stopping.best_hidden", "early_stopping.best_output"]
+            if self.early_stopping.averages:  # otherwise they are the weights themselves
+                of_neurons += ["early_stopping.scored_hidden", "early_stopping.scored_output"]
+        return of_students, of_neurons
+
+    def progress(self) -> TrainingProgress:
+        """Return what training has changed. It shares memory with this state."""
+        of_students, of_neurons = self._changed_names()
+        result = self.result
+        curves = [
+            torch.stack(curve)[:, self.original_index] if curve else None
+            for curve in (result.losses, result.scores)
+        ]
+        return TrainingProgress(
+            original_index=self.original_index,
+            fit=self.fit,
+            student_of_neuron=self.student_of_neuron,
+            of_students=get_values(self, of_students),
+            of_neurons=get_values(self, of_neurons),
+            common=get_values(self, ["n_epochs_done", "n_steps"]),
+            curves=curves,
+            result=replace(result, losses=[], scores=[], optimizers=[]),
+            generator=self.config.generator.get_state(),
+        )
+
+    def resumed(self, progress: TrainingProgress) -> "TrainingState":
+        """Return the state in which a training has paused. This one is that before its start."""
+        stays = torch.zeros_like(self.diverged)
+        stays[progress.original_index] = True
+        state = self._part(stays)
+        for values in (progress.common, progress.of_students, progress.of_neurons):
+            set_values(state, values)
+        if state.early_stopping is not None and not state.early_stopping.averages:
+            state.early_stopping.scored_hidden = state.students.hidden
+            state.early_stopping.scored_output = state.students.output
+        state.result = progress.result
+        for curve, known in zip(
+            (state.result.losses, state.result.scores), progress.curves, strict=True
+        ):
+            if known is not None:
+                whole = known.new_full((len(known), len(self.students)), math.nan)
+                whole[:, progress.original_index] = known
+                curve.extend(whole)
+        state.config.generator.set_state(progress.generator)
+        return state
 
     # Training
 

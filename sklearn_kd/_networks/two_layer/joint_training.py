@@ -3,13 +3,14 @@
 import math
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
+from sklearn.base import clone
 
 from sklearn_kd._networks.input_checks import weigh_classes
-from sklearn_kd._networks.training_data import TrainingData, TrainingTensors
+from sklearn_kd._networks.training_data import CheckedRows, TrainingData, TrainingTensors
 from sklearn_kd._networks.two_layer.fit_plan import FitPlan, resolve_parameters
 from sklearn_kd._networks.two_layer.stacked import StackedNetworks
 from sklearn_kd._networks.two_layer.training import (
@@ -44,6 +45,10 @@ class JointTraining:
     Each ends with the weights that it would have alone, up to rounding. Fits that differ in their
     minibatches, inputs or optimizer are trained one after the other (`FitPlan.key`).
 
+    Where training pauses, this object has no rows and is as small as its networks allow, since
+    several of them wait at the same time and may be sent from one process to another. `resume`
+    passes the rows again.
+
     Parameters
     ----------
     students : list of TwoLayerPGDClassifier, or of TwoLayerPGDRegressor
@@ -56,7 +61,10 @@ class JointTraining:
         Bytes that training may take.
     n_paused : int, default=0
         Number of such objects that wait at the same time for `advance` to be called again. Each
-        keeps all its networks. 0: `advance` is called once.
+        keeps all its networks, those of all its parts. 0: `advance` is called once.
+    n_at_once : int, default=1
+        Largest number of objects, or of their parts, that train at the same time. Each of these has
+        the rows, which those that wait have not.
     max_stacked : int, default=None
         Largest number of fits in a stack. None: as many as the cache has room for.
     part : tuple of int, default=(0, 1)
@@ -67,6 +75,8 @@ class JointTraining:
     ----------
     fits : list of FitOutcome
         Of each student.
+    is_cut : bool
+        Whether memory had room for a part of a stack only, so that rounding depends on it.
     """
 
     def __init__(
@@ -77,19 +87,20 @@ class JointTraining:
         share_minibatches=False,
         limit=math.inf,
         n_paused=0,
+        n_at_once=1,
         max_stacked=None,
         part=(0, 1),
     ):
-        self.fits = [FitOutcome() for _ in students]
+        self.fits, self.is_cut = [FitOutcome() for _ in students], False
         self.limit, self.pauses, self.dtype = limit, n_paused > 0, rows.X.dtype
         self._groups = self._plan_fits(students, rows, share_minibatches)
         if self.pauses:
-            self._check_paused_memory(n_paused)
+            self._check_paused_memory(n_paused, n_at_once)
         self._stack(max_stacked, *part)
 
     def _plan_fits(self, students, rows, share_minibatches):
         """Return the fits that can be trained, as a list of `_CompatibleFits`."""
-        softs = rows.soft if isinstance(rows.soft, list) else [rows.soft] * len(students)
+        softs = _softs(rows, len(students))
         data_of, groups, first = {}, {}, None
         for number, (est, soft) in enumerate(zip(students, softs, strict=True)):
             try:
@@ -116,20 +127,22 @@ class JointTraining:
             check_budget(own + shared, CPU, advice, limit=self.limit)
             key = data_key, plan.key, plan.n_epochs if self.pauses else None
             group = groups.setdefault(key, _CompatibleFits(data, device, shared))
+            if group.fits:  # which hold out the same rows, and one mask is smaller than many
+                plan.validation_mask = group.fits[0].plan.validation_mask
             group.fits.append(_PlannedFit(number, plan))
-            group.n_bytes += own
+            group.network_bytes += own
         return list(groups.values())
 
-    def _check_paused_memory(self, n_paused):
+    def _check_paused_memory(self, n_paused, n_at_once):
         """Raise MemoryError if the networks of all paused trainings would not fit."""
-        needed = {}
-        for group in self._groups:
-            needed[group.device] = needed.get(group.device, 0) + group.n_bytes
-        for device, n_bytes in needed.items():
-            advice = "set halving_factor=None"
-            check_budget(n_paused * n_bytes, device, advice)
+        for device in {group.device for group in self._groups}:
+            groups = [group for group in self._groups if group.device == device]
+            networks = sum(group.network_bytes for group in groups)
+            rows = max(group.row_bytes for group in groups)  # one group trains after the other
+            needed, advice = n_paused * networks + n_at_once * rows, "set halving_factor=None"
+            check_budget(needed, device, advice)
             advice = f"{advice}, or raise max_memory"
-            check_budget(n_paused * n_bytes, CPU, advice, limit=self.limit)
+            check_budget(needed, CPU, advice, limit=self.limit)
 
     def _stack(self, max_stacked, number, n_parts):
         """Put the fits into stacks, and keep those of this part."""
@@ -143,6 +156,7 @@ class JointTraining:
                         self.fits[fit.number].is_elsewhere = True
                 n_stacks += 1
             group.fits = []  # those of this part are in the stacks
+        self._groups = [group for group in self._groups if group.stacks]
 
     def advance(self, share=1.0):
         """Train up to a share of the epochs of each fit, and store the results so far."""
@@ -166,13 +180,23 @@ class JointTraining:
             for chunk in group.chunks(self.dtype, self.limit, self.pauses):
                 n_starting = len(chunk.fits)
                 yield n_done, n_starting, n_total
-                retried = chunk.advance(share, self.fits)
+                retried = chunk.advance(share, self.fits, group.tensors)
                 n_done, n_total = n_done + n_starting, n_total + len(retried)
                 if retried:
                     group.stacks.insert(0, retried)
                 if chunk.fits:
                     group.paused.append(chunk)
-                del chunk  # which may have much memory, before the next is made
+            self.is_cut |= group.is_cut
+            group.data = group.tensors = None  # other groups train, or other objects
+            for chunk in group.paused:
+                chunk.forget_rows()
+        self._groups = [group for group in self._groups if group.paused]
+
+    @property
+    def paused(self):
+        """Numbers of the fits that have paused."""
+        chunks = [chunk for group in self._groups for chunk in group.paused]
+        return {fit.number for chunk in chunks for fit in chunk.fits.values()}
 
     def keep(self, numbers):
         """End all fits but those of ``numbers``, at a pause."""
@@ -180,7 +204,22 @@ class JointTraining:
             for chunk in group.paused:
                 chunk.keep(numbers)
             group.paused = [chunk for chunk in group.paused if chunk.fits]
-        self._groups = [group for group in self._groups if group.paused or group.stacks]
+        self._groups = [group for group in self._groups if group.paused]
+
+    def resume(self, **training_set):
+        """Take the rows again after a pause, as arguments of `JointStudent._fit_jointly`."""
+        rows = CheckedRows(**training_set)
+        softs = _softs(rows, len(self.fits))
+        for group in self._groups:
+            for chunk in group.paused:
+                chunk.take_rows(softs)
+            first, *_ = group.paused[0].fits.values()
+            group.data = _weighted_data(first.plan.est, rows)
+
+
+def _softs(rows, n_students):
+    """Return the soft targets of each student."""
+    return rows.soft if isinstance(rows.soft, list) else [rows.soft] * n_students
 
 
 def _weighted_data(est, rows):
@@ -200,13 +239,15 @@ class _PlannedFit(NamedTuple):
 class _CompatibleFits:
     """Fits that can share inputs and minibatches (`FitPlan.key`)."""
 
-    data: TrainingData
+    data: TrainingData | None  # None at a pause
     device: torch.device
-    n_bytes: int  # that the rows and all networks need
+    row_bytes: int  # that the rows need
+    network_bytes: int = 0  # that all networks need
     fits: list = field(default_factory=list)  # of _PlannedFit, not in stacks yet
     stacks: list = field(default_factory=list)  # of lists of those that are not begun
     paused: list = field(default_factory=list)  # of _StackChunk
-    tensors: TrainingTensors | None = None  # kept while chunks are paused
+    tensors: TrainingTensors | None = None  # while they train
+    is_cut: bool = False  # whether memory had room for a part of a stack only
 
     def chunks(self, dtype, limit, pauses):
         """Yield the chunks to train: paused ones, new ones, and those to be tried again.
@@ -215,15 +256,14 @@ class _CompatibleFits:
         a stack of their own, and the chunk to ``paused`` if it has paused.
         """
         paused, self.paused = self.paused, []
+        planned = paused[0].planned if paused else self.stacks[0]
+        self.tensors = TrainingTensors.from_plan(self.data, planned[0].plan, dtype)
         yield from paused
         while self.stacks:
             stack = self.stacks.pop(0)
-            if self.tensors is None:
-                self.tensors = TrainingTensors.from_plan(self.data, stack[0].plan, dtype)
             for fits in _split_by_memory(stack, self.data, self.tensors.device, limit):
-                yield _StackChunk(fits, self.tensors, pauses)
-        if not self.paused:
-            self.tensors = None
+                self.is_cut |= len(fits) < len(stack)
+                yield _StackChunk(fits, pauses)
 
 
 class _StackChunk:
@@ -232,23 +272,24 @@ class _StackChunk:
     Parameters
     ----------
     fits : list of _PlannedFit
-    tensors : TrainingTensors
     pauses : bool
         Whether training may pause.
 
     Attributes
     ----------
+    planned : list of _PlannedFit
+        All fits of the stack.
     fits : dict of int to _PlannedFit
         Fits that still train, by their index in the stack.
+    progress : TrainingProgress or None
+        That of the training at a pause.
     """
 
-    def __init__(self, fits, tensors, pauses):
-        self.fits = dict(enumerate(fits))
-        self.plans = [fit.plan for fit in fits]
-        self.tensors, self.pauses, self.n_epochs = tensors, pauses, [0] * len(fits)
-        self.stack = self.training = None
+    def __init__(self, fits, pauses):
+        self.planned, self.fits = list(fits), dict(enumerate(fits))
+        self.pauses, self.n_epochs, self.progress = pauses, [0] * len(fits), None
 
-    def advance(self, share, outcomes):
+    def advance(self, share, outcomes, tensors):
         """Train up to a share of the epochs, and store the results.
 
         Parameters
@@ -256,6 +297,7 @@ class _StackChunk:
         share : float
         outcomes : list of FitOutcome
             Of all fits.
+        tensors : TrainingTensors
 
         Returns
         -------
@@ -263,23 +305,25 @@ class _StackChunk:
             Those that diverged and are to be tried again at a smaller step size.
         """
         try:
-            return self._advance(share, outcomes)
+            return self._advance(share, outcomes, tensors)
         except Exception as error:  # such as a device that is out of memory: other chunks continue
             for fit in self.fits.values():
                 outcomes[fit.number].error = outcomes[fit.number].error or error
             traceback.clear_frames(error.__traceback__)  # which keep tensors alive
-            self.fits, self.stack, self.training = {}, None, None
+            self.fits, self.progress = {}, None
             return []
 
-    def _advance(self, share, outcomes):
+    def _advance(self, share, outcomes, tensors):
         start = time.perf_counter()
-        if self.stack is None:
-            self.stack = StackedNetworks(self.tensors, self.plans)
-            self.training = self.stack.start_training(pauses=self.pauses)
+        plans = [fit.plan for fit in self.planned]
+        # after a pause all networks of the stack are made again, of which some train on: what is
+        # computed in one go, such as the losses of equal targets, then stays the same to the bit
+        stack = StackedNetworks(tensors, plans)
+        training = stack.start_training(pauses=self.pauses, progress=self.progress)
         # fits that pause have equal numbers of epochs
-        until = math.ceil(share * self.plans[0].n_epochs) if share < 1 else None
-        with self.stack.threads():
-            result = self.training.advance(until)
+        until = math.ceil(share * plans[0].n_epochs) if share < 1 else None
+        with stack.threads():
+            result = training.advance(until)
         if result.interrupt is not None:
             raise result.interrupt
         result.optimizers = []  # fits that are not resumed have no use for them
@@ -287,7 +331,7 @@ class _StackChunk:
         costs = self._costs(result)
         seconds = (time.perf_counter() - start) / sum(costs.values())
         for index, (number, plan) in self.fits.items():
-            reader, outcome = FittedNetworkReader(self.stack, index, result), outcomes[number]
+            reader, outcome = FittedNetworkReader(stack, index, result), outcomes[number]
             outcome.seconds += costs[index] * seconds
             diverged = reader.diverged()
             if diverged.all() and plan.can_shrink:
@@ -303,7 +347,7 @@ class _StackChunk:
                     outcome.error = warning
             if outcome.error is None:
                 vars(plan.est).update(reader.final_attributes(curves))
-        self.n_epochs = list(result.n_epochs)
+        self.n_epochs, self.progress = list(result.n_epochs), training.progress()
         self.keep(paused)
         return retried
 
@@ -320,9 +364,27 @@ class _StackChunk:
     def keep(self, numbers):
         """End all fits but those of ``numbers``, at a pause."""
         dropped = [index for index, fit in self.fits.items() if fit.number not in numbers]
-        self.training.drop(dropped)
+        if self.progress is not None:
+            self.progress = self.progress.drop(dropped)
         for index in dropped:
             del self.fits[index]
+
+    def forget_rows(self):
+        """Keep only what `take_rows` cannot restore."""
+        for index, (number, plan) in enumerate(self.planned):
+            # of a fit that has ended, the stack is made again from the parameters
+            est = plan.est if index in self.fits else clone(plan.est)
+            self._set_plan(index, number, replace(plan, est=est, soft=None))
+
+    def take_rows(self, softs):
+        """Take the soft targets of all fits."""
+        for index, (number, plan) in enumerate(self.planned):
+            self._set_plan(index, number, replace(plan, soft=softs[number]))
+
+    def _set_plan(self, index, number, plan):
+        self.planned[index] = _PlannedFit(number, plan)
+        if index in self.fits:
+            self.fits[index] = self.planned[index]
 
 
 def _stacks(fits, data, max_stacked):

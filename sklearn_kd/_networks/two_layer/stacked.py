@@ -155,10 +155,10 @@ class StackedNetworks:
         sizes = [students.stop - students.start for students, _ in self.segments]
         return torch.cat([cap.expand(n, -1) for cap, n in zip(caps, sizes, strict=True)])
 
-    def start_training(self, *, pauses=False):
-        """Return the `ResumableTraining` of these networks; ``pauses`` says whether it pauses."""
+    def start_training(self, **options):
+        """Return the `ResumableTraining` of these networks, with some of its options."""
         return network_training.ResumableTraining(
-            self.students, self.train_rows, self.loss, self.config, self.validation, pauses=pauses
+            self.students, self.train_rows, self.loss, self.config, self.validation, **options
         )
 
     def threads(self):

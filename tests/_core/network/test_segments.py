@@ -1,5 +1,7 @@
 """A student in a batch ends as it would alone, whatever its neighbors do."""
 
+import copy
+import pickle
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -125,7 +127,8 @@ def joined(fits):
 def train(fits, *, batch_size=None, optimizer="nesterov", with_folds=False, pauses=()):
     """Train fits side by side, and return weights, results and curves of each.
 
-    ``pauses`` are pairs of the epoch of a pause and the fits that are dropped there.
+    ``pauses`` are pairs of the epoch of a pause and the fits that are dropped there. After each
+    pause another process might go on.
     """
     n_classes = fits[0].hard.shape[1]
     n_outputs = 1 if n_classes == 2 else n_classes
@@ -180,32 +183,42 @@ def train(fits, *, batch_size=None, optimizer="nesterov", with_folds=False, paus
     held_out = (
         problem.ValidationSpec(held_out, patience, torch.from_numpy(pool)) if with_folds else None
     )
-    if pauses:
-        training = ResumableTraining(students, rows, loss, plan, held_out, pauses=True)
-        for epoch, dropped in pauses:
-            training.advance(epoch)
-            training.drop(dropped)
-        outcome = training.advance()
-    else:
-        outcome = ResumableTraining(students, rows, loss, plan, held_out).advance()
-    results = []
-    for number, (start, end) in enumerate(pairwise(first)):
+    drawn, results, trained = copy.deepcopy(students), {}, range(len(fits))
+    training = ResumableTraining(students, rows, loss, plan, held_out, pauses=bool(pauses))
+    for epoch, dropped in pauses:
+        results |= read(students, training.advance(epoch), first, trained)
+        progress = training.progress()
+        if progress is None:
+            break
+        progress = pickle.loads(pickle.dumps(progress.drop(dropped)))  # to another process
+        trained = sorted(set(progress.fit.tolist()))
+        students = copy.deepcopy(drawn)
+        training = ResumableTraining(
+            students, rows, loss, plan, held_out, pauses=True, progress=progress
+        )
+    results |= read(students, training.advance(), first, trained)
+    return [results[number] for number in range(len(fits))]
+
+
+def read(students, outcome, first, numbers):
+    """Return weights, results and curves of some fits, by their numbers."""
+    results = {}
+    for number in numbers:
+        start, end = first[number], first[number + 1]
         neurons = slice(students.neurons(start).start, students.neurons(end - 1).stop)
         n_epochs = outcome.n_epochs[number]
         curve = torch.stack(outcome.losses)[:, start:end]
         assert curve[n_epochs:].isnan().all()  # they have ended
-        results.append(
-            {
-                "hidden": students.hidden[neurons],
-                "output": students.output[neurons],
-                "losses": curve[:n_epochs],
-                "best_score": outcome.best_score[start:end],
-                "best_epoch": outcome.best_epoch[start:end],
-                "diverged": outcome.diverged[start:end],
-                "reason": outcome.reasons[number],
-                "n_epochs": n_epochs,
-            }
-        )
+        results[number] = {
+            "hidden": students.hidden[neurons].clone(),
+            "output": students.output[neurons].clone(),
+            "losses": curve[:n_epochs],
+            "best_score": outcome.best_score[start:end].clone(),
+            "best_epoch": outcome.best_epoch[start:end].clone(),
+            "diverged": outcome.diverged[start:end].clone(),
+            "reason": outcome.reasons[number],
+            "n_epochs": n_epochs,
+        }
     return results
 
 
@@ -304,6 +317,9 @@ def test_pauses_change_nothing(optimizer, n_classes, with_folds, batch_size):
     paused = train(fits, pauses=[(1, []), (2, []), (9, []), (9, []), (10**6, [])], **options)
     assert {result["reason"] for result in paused} >= {"max_iter"}
     assert_same(fits, paused, whole)
+    for result, expected in zip(paused, whole, strict=True):
+        for name in ("hidden", "output", "best_score"):
+            assert torch.equal(result[name], expected[name])
 
 
 @SETTINGS
