@@ -70,7 +70,8 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     cv : int, splitter, iterable of splits or None, default=None
         As for GridSearchCV.
     verbose : int, default=0
-        Above 0: print a line for each split. Above 1: also for each batch of networks, and for each
+        Above 0: print a line for each split, with the time that the training of the other splits
+        may take. Above 1: also for each batch of networks, and for each
         candidate with its parameters. The lines of a batch count the fits of their part of the
         split, of which there are several with ``n_jobs``.
     error_score : "raise" or float, default=nan

@@ -295,6 +295,7 @@ class SearchFits:
         self._tasks = None  # of each part of each split: number of the split and its fits
         self._outcomes = [{} for _ in splits]
         self._is_cut = False
+        self._start = 0.0  # time at which the present round began
 
     def advance(self, share, kept, *, raises):
         """Train some candidates on each split to a share of their epochs.
@@ -312,6 +313,7 @@ class SearchFits:
         list of list of (estimator or Exception, float)
             For each split and each candidate in ``kept`` what `SplitFits.advance` returns.
         """
+        self._start = time.perf_counter()
         if self._tasks is None:
             self._tasks = self._new_tasks()
         else:
@@ -375,4 +377,7 @@ class SearchFits:
             end = f"failed ({type(error).__name__})" if isinstance(error, Exception) else "trained"
             self.report(split + 1, 2, f"{candidate_name(self.candidates[number].params)}: {end}")
         reached = "" if share == 1 else f", to {share:.0%} of their epochs"
-        self.report(split + 1, 1, f"{len(kept)} fits{reached}")
+        n_left = len(self.splits) - split - 1
+        left = (time.perf_counter() - self._start) / (split + 1) * n_left
+        ahead = f", about {left:.0f} s of training ahead" if n_left else ""
+        self.report(split + 1, 1, f"{len(kept)} fits{reached}{ahead}")

@@ -453,6 +453,8 @@ def test_verbose(capsys):
     assert [line[:38] for line in lines] == [
         f"[BatchedGridSearchCV] split {split}/2: 2 fit" for split in (1, 2)
     ]
+    assert "s of training ahead" in lines[0]
+    assert "ahead" not in lines[1]
     batched(cv=2, verbose=2).fit(X, y)
     printed = capsys.readouterr().out
     assert "split 1/2: 0 of 2 done, 2 begin" in printed
