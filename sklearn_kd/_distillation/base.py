@@ -199,7 +199,8 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
         fitted = fit_student(self, ctx, student, labeled, selection, transfer)
         # all attributes are set at once, so that a fit that fails or is interrupted changes nothing
         validate_data(self, X, skip_check_array=True)
-        for name in ("teacher_", "label_temperature_", "quantiles_", "quantile_shift_"):
+        absent = "teacher_", "label_temperature_", "quantiles_", "quantile_shift_", "_warm_student"
+        for name in absent:
             vars(self).pop(name, None)
         vars(self).update(fitted)
         ctx.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted)

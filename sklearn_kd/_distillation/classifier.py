@@ -10,7 +10,7 @@ from sklearn_kd._distillation.base import DistillerMixin, student_has
 from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._distillation.multilabel import MultilabelTask, takes_soft_label_indicator
 from sklearn_kd._distillation.predictions import fitted_predictor, log_prior_shift
-from sklearn_kd._distillation.stream import fit_batch, learns_streams, new_student
+from sklearn_kd._distillation.stream import check_stream, fit_batch, learns_streams, new_student
 from sklearn_kd._distillation.training_set import FitArguments
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.label_indicators import (
@@ -471,6 +471,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
                 "encoder and on the scaling of the inputs: call warm_up before the first "
                 "partial_fit, for example on a clone."
             )
+        check_stream(self)
         self._warm_student = new_student(self).warm_up(X, sample_weight)
         return self
 
@@ -486,6 +487,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         ``soft_targets``. Rows of a stream or of a file that does not fit into memory need no labels
         and are seen once. "auto" is 1 for ``alpha`` and for ``temperature``, and means no transfer
         rows, since nothing is held out. After `fit`, training continues with its student.
+        Callbacks and ``verbose`` are those of the student.
 
         Parameters
         ----------
@@ -494,7 +496,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Labels, which an ``alpha`` other than 1 needs.
         classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be, apart from those that the teacher knows.
+            Labels in addition to those that the teacher knows. They are needed in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         soft_targets : array-like or DataFrame of shape (n_samples, n_classes), default=None

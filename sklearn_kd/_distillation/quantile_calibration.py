@@ -122,7 +122,7 @@ def calibrated_shift(student, data, setting, transfer):
             _held_out_quantiles, student, quiet, rows, setting, transfer
         )
         results = parallel_results(held_out_quantiles, ((fold,) for fold in folds), spec.n_jobs)
-        quantiles = list(spec.lines.followed(results, len(folds)))
+        quantiles = list(spec.lines.followed(results, len(folds), spec.n_jobs))
     tested = np.concatenate([test for _, test in folds])
     n_tested = len(np.unique(rows.observation[tested]))
     y, weight = data.y_encoded[tested, 0], rows.weight_or_ones[tested]

@@ -1,5 +1,6 @@
 """Select alpha, temperature, label source and transfer rows on held-out rows."""
 
+import math
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from sklearn_kd._utils.groups import held_out_group_folds
 from sklearn_kd._utils.labels import align_columns
 from sklearn_kd._utils.paired import paired_means
 from sklearn_kd._utils.parallel import parallel_results
+from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.validation import NotFiniteError
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import (
@@ -115,6 +117,9 @@ class HeldOutTrial:
         train, test = split
         fraction = len(train) / len(rows)
         training, transfer_set = rows.take(train), TransferSet()
+        if len(rows) > MAX_TRAINING_ROWS + MAX_HELD_OUT_ROWS:
+            X_unlabeled = _sample_of_unlabeled(spec.X_unlabeled, fraction, spec.seed)
+            spec = replace(spec, X_unlabeled=X_unlabeled)
         n_made = round(n_transfer_rows * fraction)
         if n_made or (n_transfer_rows and transfer.method == "auto"):
             with spec.lines.stage(f"trial: {n_made} transfer rows"):
@@ -202,6 +207,15 @@ class HeldOutTrial:
                 )
         worst = np.full(len(self.y_encoded), np.inf)
         return Losses(dict.fromkeys(task.measures, worst), error)
+
+
+def _sample_of_unlabeled(X_unlabeled, fraction, seed):
+    """Return a share of the unlabeled rows (or None), as that of the labeled rows of a trial."""
+    if X_unlabeled is None:
+        return None
+    n_rows = num_samples(X_unlabeled)
+    kept = np.random.RandomState(seed).permutation(n_rows)[: math.ceil(n_rows * fraction)]
+    return safe_indexing(X_unlabeled, np.sort(kept))
 
 
 def _observations(held_out):

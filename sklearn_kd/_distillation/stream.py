@@ -1,12 +1,14 @@
 """Distillation from a stream: a frozen teacher labels each batch, and the student learns it."""
 
+import copy
 import warnings
-from copy import deepcopy
 from inspect import signature
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._distillation.classification import ClassificationTask
 from sklearn_kd._utils.base import python_number
@@ -31,24 +33,20 @@ def learns_streams(est):
     if not isinstance(est.teacher, FrozenEstimator):
         raise AttributeError(
             "partial_fit and warm_up need a teacher that is fitted already, which labels each "
-            "batch: pass teacher=FrozenEstimator(teacher), or train a student by its own "
-            "partial_fit with soft_targets."
+            "batch: pass teacher=FrozenEstimator(teacher), of a pipeline as a whole, or train a "
+            "student by its own partial_fit with soft_targets."
         )
     return True
 
 
-def new_student(est):
-    """Return an unfitted student for a stream, or raise an error for parameters that it excludes.
-
-    Parameters
-    ----------
-    est : DistilledClassifier
-    """
+def check_stream(est):
+    """Raise errors for parameters of a DistilledClassifier that a stream excludes."""
     for name, allowed in OF_ALL_ROWS.items():
-        if not any(getattr(est, name) is each or getattr(est, name) == each for each in allowed):
+        value = getattr(est, name)
+        if not (value is None or isinstance(value, str)) or value not in allowed:
             raise ValueError(
-                f"{name}={getattr(est, name)!r} needs all rows at once, and partial_fit gets them "
-                f"in batches: set {name}={allowed[0]!r}."
+                f"{name}={value!r} needs all rows at once, and partial_fit gets them in batches: "
+                f"set {name}={allowed[0]!r}."
             )
     if isinstance(est.student, str):
         raise ValueError(
@@ -63,8 +61,15 @@ def new_student(est):
             f"partial_fit needs a student whose partial_fit takes soft_targets, such as "
             f"TwoLayerPGDClassifier or ModuleClassifier; {type(student).__name__} has none."
         )
-    rng = check_random_state(est.random_state)
-    return seeded(student, rng if est.random_state is not None else np.random.RandomState())
+    check_is_fitted(est.teacher)
+
+
+def new_student(est):
+    """Return an unfitted student with a seed, if the classifier has one."""
+    student = clone(est._get_student())
+    if est.random_state is None:
+        return student
+    return seeded(student, check_random_state(est.random_state))
 
 
 def fit_batch(est, X, y, classes, sample_weight, soft_targets):
@@ -137,17 +142,36 @@ def _refuse_several_labels(est, y):
 
 
 def _student_of(est):
-    """Return a copy of the student that training continues, or a new one."""
-    new = new_student(est)
+    """Return a copy of the student that training continues, or a new one.
+
+    It has the present parameters. Those that another network would need are an error of its own.
+    """
+    check_stream(est)
+    given = est._get_student()
     for name in ("student_", "_warm_student"):
-        if hasattr(est, name):
-            return deepcopy(getattr(est, name))
-    return new
+        if not hasattr(est, name):
+            continue
+        student = copy.copy(getattr(est, name))  # partial_fit replaces what it changes
+        if type(student) is not type(given):
+            raise ValueError(
+                f"the student is a {type(given).__name__} now, but training continues that of a "
+                f"{type(student).__name__}: set student to one, or begin with a clone."
+            )
+        params = given.get_params(deep=False)
+        params.pop("random_state", None)  # it has a seed
+        return student.set_params(**params)
+    return new_student(est)
 
 
 def _classes_of(est, classes, soft_targets):
     """Return all sorted labels: those of the first call, or all that are named in it."""
     if hasattr(est, "student_"):
+        unknown = [] if classes is None else np.setdiff1d(classes, est.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"classes={np.asarray(classes).tolist()} has labels that are not among those of "
+                f"the first call, {est.classes_.tolist()}."
+            )
         return est.classes_
     named = [known_classes(est.teacher)]
     if classes is not None:

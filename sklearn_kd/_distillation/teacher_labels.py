@@ -297,7 +297,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     )
     tasks = ((clone(spec.teacher), fold) for fold in folds)
     results = parallel_results(fit_and_predict, tasks, spec.n_jobs)
-    predictions = list(spec.lines.followed(results, len(folds)))
+    predictions = list(spec.lines.followed(results, len(folds), spec.n_jobs))
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
     fitted.task.warn_if_missing_in_folds(values)

@@ -10,7 +10,7 @@ from sklearn_kd._networks.batches import (
     forget_inputs,
     most_probable_labels,
     predicted_numbers,
-    warn_of_small_batch,
+    warn_of_few_rows,
 )
 from sklearn_kd._networks.input_checks import (
     SINGLE_ROWS,
@@ -118,12 +118,18 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
         Returns
         -------
         self : estimator
-            Not fitted yet. It has ``encoder_``, ``input_offset_`` and ``input_scale_``.
+            Not fitted yet. It has ``encoder_``, and ``input_offset_`` and ``input_scale_``, which
+            have no effect with ``input_scaling=False``.
 
         Raises
         ------
         ValueError
             After a fit, and for rows that `fit` would not take.
+
+        Warns
+        -----
+        SmallBatchWarning
+            For less than 1,000 rows.
         """
         if self.__sklearn_is_fitted__():
             raise ValueError(
@@ -138,8 +144,6 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
     def _fit_batch(self, X, y, sample_weight, soft_targets, known=None):
         """Train for one epoch, see ``partial_fit``; ``known`` is that of `_fit_rows`."""
         resume = self.__sklearn_is_fitted__()
-        if not resume and not is_warmed_up(self):
-            warn_of_small_batch(self, X)
         rows = X, y, sample_weight, soft_targets
         return self._fit_rows(*rows, partial=True, resume=resume, known=known)
 
@@ -162,10 +166,13 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
         be, and ``validation_rows`` are those of `_check_validation`.
         """
         with all_or_nothing(self):
-            if not partial and is_warmed_up(self):
+            is_warm = is_warmed_up(self)
+            if not partial and is_warm:
                 forget_inputs(self)
             given = X, y, sample_weight, soft_targets
             rows = self._check_data(*given, reset=not resume, partial=partial, **known or {})
+            if partial and not (resume or is_warm):
+                warn_of_few_rows(self, len(rows[0]))
             if validation_rows is not None:
                 options["validation"] = self._check_validation(
                     X, rows[1], sample_weight, soft=rows[3], **validation_rows

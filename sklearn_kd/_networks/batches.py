@@ -1,15 +1,17 @@
 """What `partial_fit` and `warm_up` of the networks check and fit before any training."""
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import validate_data
 
 from sklearn_kd._networks.input_checks import check_quantiles, checked_weights
 from sklearn_kd._tables.encoder_step import fit_encoder, read_rows
 from sklearn_kd._utils.label_indicators import is_label_indicator, learns_labels
 from sklearn_kd._utils.regression_targets import check_numbers, nearest_to_median
-from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
+from sklearn_kd._utils.sklearn_compat import safe_indexing
 from sklearn_kd._utils.validation import (
     NotFiniteError,
+    check_column_labels,
     check_rows_are_flat,
     column_labels,
     frame_values,
@@ -25,12 +27,14 @@ MIN_FIRST_ROWS = 1000
 
 def fit_inputs(est, X, sample_weight):
     """Set the features, the encoder and the scaling of the inputs, before there are targets."""
+    est._check_values(has_soft_targets=False, holds_out=False)
     check_rows_are_flat(est, X)
     table = read_rows(est, X, est.encoder)
     validate_data(est, X, skip_check_array=True)
     weights = checked_weights(sample_weight, table)
     kept = weights > 0
     table, weights = safe_indexing(table, np.flatnonzero(kept)), weights[kept]
+    warn_of_few_rows(est, len(weights))
     rows = fit_encoder(est, table, weights, lazily=est._reads_rows_lazily)
     est.input_offset_, est.input_scale_ = est._fit_input_scaling(rows, weights)
 
@@ -41,14 +45,16 @@ def forget_inputs(est):
         del est.__dict__[name]
 
 
-def warn_of_small_batch(est, X):
-    """Warn where few rows of a first batch decide the encoding and the scaling of the inputs."""
-    n_rows = num_samples(X)
-    if n_rows < MIN_FIRST_ROWS and (est.encoder is not None or est.input_scaling):
+def warn_of_few_rows(est, n_rows):
+    """Warn where few rows decide the encoding and the scaling of the inputs of all batches."""
+    fitted = ["the scaling"] if est.input_scaling else []
+    if est.encoder is not None and not isinstance(est.encoder, FrozenEstimator):
+        fitted.insert(0, "the encoding")
+    if fitted and n_rows < MIN_FIRST_ROWS:
         warn_caller(
-            f"the encoder and the scaling of the inputs follow from the {n_rows} rows of the first "
-            f"batch and never change: call warm_up(X) before, with {MIN_FIRST_ROWS} rows or more "
-            "that are like all later ones.",
+            f"{n_rows} rows decide {' and '.join(fitted)} of the inputs of all batches: call "
+            f"warm_up(X) before the first batch, with {MIN_FIRST_ROWS} rows or more that are like "
+            "all later ones.",
             SmallBatchWarning,
         )
 
@@ -80,6 +86,7 @@ def most_probable_labels(est, soft_targets, classes):
     columns, values = known, soft_targets
     if is_labeled(soft_targets):
         columns, values = column_labels(soft_targets, known), frame_values(soft_targets)
+        check_column_labels(columns, columns[:0], known)
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(columns):
         raise ValueError(
@@ -102,9 +109,11 @@ def predicted_numbers(est, soft_targets):
     levels = check_quantiles(est)
     max_dimensions = 2 if levels is None else 3
     soft = check_numbers(soft_targets, "soft_targets", max_dimensions=max_dimensions)
-    if levels is not None and soft.ndim > 1 and soft.shape[-1] == len(levels):
-        return soft[..., nearest_to_median(levels)]
-    return soft
+    if levels is None or soft.ndim == 1 or soft.shape[-1] != len(levels):
+        return soft
+    if est.__sklearn_is_fitted__() and soft.ndim == 1 + np.ndim(est.target_scale_):
+        return soft  # of as many targets as there are quantiles
+    return soft[..., nearest_to_median(levels)]
 
 
 def _check_learns_soft_targets(est, soft_targets):

@@ -210,7 +210,8 @@ class PrefittedGridSearch(GridSearchCV):
         return scorers, refit_metric
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
-        # GridSearchCV has made its backend, and trains and refits by that of the caller
+        # GridSearchCV has made its backend. Training and refit take that of the caller. To
+        # unregister again, as fit does after an error before, has no effect.
         self.scoring_config.unregister()
         kept = list(range(len(self.fits.candidates)))
         n_rounds = len(self.epoch_shares)

@@ -341,9 +341,9 @@ class SearchFits:
                 self._report_split(split, share, kept)
         if share == 1 and self._is_cut:
             warn_caller(
-                "memory had no room for all networks that train together otherwise: the results "
-                "are those of more memory up to rounding. Raise max_memory, or set a smaller "
-                "n_jobs or batch_size.",
+                "memory was too small to train all networks of a batch together, so that they were "
+                "trained in smaller batches: results may differ by rounding. Raise max_memory, or "
+                "set a smaller n_jobs or batch_size.",
                 UserWarning,
             )
         self._outcomes = [{number: each[number] for number in kept} for each in self._outcomes]

@@ -53,8 +53,7 @@ def independent_rows(rows):
     """Return a number for each row of positive weight, which rows of a group or copies share."""
     if rows.validation.group is not None:
         return rows.validation.group
-    flat = rows.X_checked.reshape(len(rows.X_checked), -1)
-    return merge_rows(flat, rows.y_encoded, rows.weights).group
+    return merge_rows(rows.X_flat, rows.y_encoded, rows.weights).group
 
 
 def bayes_targets(rows, n_classes, random_state, train):
@@ -112,8 +111,7 @@ def held_out_folds(rows, random_state):
     """Return the fold of each row of positive weight, -1 for rows that are not held out."""
     group, rng = rows.validation.group, check_random_state(random_state)
     if group is None:
-        flat = rows.X_checked.reshape(len(rows.X_checked), -1)
-        fold = content_folds(flat, rows.y_encoded, rows.weights, N_FOLDS, rng)
+        fold = content_folds(rows.X_flat, rows.y_encoded, rows.weights, N_FOLDS, rng)
     else:
         fold = held_out_group_folds(group, rows.y_encoded, rows.weights, N_FOLDS, rng)
     return np.full(len(rows.y_encoded), -1) if fold is None else fold

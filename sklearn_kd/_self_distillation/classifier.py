@@ -83,7 +83,7 @@ class SelfDistillationRows(NamedTuple):
     X: object
     y: np.ndarray  # (n_samples,)
     sample_weight: np.ndarray  # (n_samples,)
-    X_checked: np.ndarray  # this and the following: rows of positive weight only
+    X_checked: np.ndarray  # or EncodedRows; this and the following: rows of positive weight only
     y_encoded: np.ndarray
     weights: np.ndarray  # with those of the classes
     validation: object  # groups or validation rows, as the network has checked them
@@ -92,6 +92,12 @@ class SelfDistillationRows(NamedTuple):
     def is_kept(self):
         """Return which rows have positive weight."""
         return self.sample_weight > 0
+
+    @property
+    def X_flat(self):
+        """Return the checked rows in two dimensions."""
+        X = self.X_checked
+        return X if X.ndim == 2 else X.reshape(len(X), -1)
 
     def training_set(self, targets):
         """Return the arguments of ``_fit_targets``."""

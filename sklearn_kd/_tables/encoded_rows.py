@@ -41,6 +41,8 @@ class EncodedRows:
         return encode_cells(self._plan, self._numbers[rows], self._codes[rows], self.dtype)
 
     def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("EncodedRows have no array that could be shared: it is made anew.")
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def take(self, positions):

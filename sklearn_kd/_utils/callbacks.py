@@ -3,7 +3,9 @@
 import time
 from contextlib import contextmanager, nullcontext
 
-#: Seconds of a task from which on the progress of a stage is printed after each of them.
+from joblib import effective_n_jobs
+
+#: Mean seconds of a task from which on the progress of a stage is printed.
 MIN_SECONDS_OF_STEP = 0.5
 
 
@@ -62,11 +64,9 @@ class EpochReporter:
         if self.estimator.verbose:
             tail = "" if validation_loss is None else f", held-out loss {validation_loss:.5f}"
             name, left = type(self.estimator).__name__, self._seconds_left(epoch)
-            print(
-                f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss:.5f}{tail}, at most "
-                f"{left:.1f} s left",
-                flush=True,
-            )
+            if epoch < self.n_epochs:
+                tail += f", about {left:.1f} s left"
+            print(f"[{name}] epoch {epoch}/{self.n_epochs}: loss {loss:.5f}{tail}", flush=True)
         if not self.has_callbacks or epoch <= self.n_reported:
             return False
         self.n_reported = epoch
@@ -130,12 +130,17 @@ class StageLines:
         finally:
             print(*details, f"{time.perf_counter() - start:.1f} s", sep=", ", flush=True)
 
-    def followed(self, results, n_results):
-        """Yield the results of equal tasks, and print after each how many of them there are."""
+    def followed(self, results, n_results, n_jobs):
+        """Yield the results of equal tasks, and print how many of them there are.
+
+        A line is printed when each process has done one more.
+        """
+        n_processes = effective_n_jobs(n_jobs)
         start = time.perf_counter()
         for n_done, result in enumerate(results, start=1):
             seconds = time.perf_counter() - start
-            if self.is_on and n_done < n_results and seconds >= MIN_SECONDS_OF_STEP * n_done:
+            is_due = n_done % n_processes == 0 and n_done < n_results
+            if self.is_on and is_due and seconds >= MIN_SECONDS_OF_STEP * n_done / n_processes:
                 left = seconds / n_done * (n_results - n_done)
                 text = f"{n_done} of {n_results} done, about {left:.0f} s left ... "
                 print(text, end="", flush=True)

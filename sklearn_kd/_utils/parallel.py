@@ -1,18 +1,19 @@
 """Calls that are independent of each other, in parallel by joblib."""
 
+import functools
+import itertools
+import operator
+
 from sklearn.utils.parallel import Parallel, delayed
 
 
-class _SentOnce:
+class _SentOnce(functools.partial):
     """Function that a cluster sends to a worker once, and not again with each task.
 
     The backends of dask and of ray send an argument apart from the task if it is large, and keep it
     for further tasks with the same object. Both ask ``sys.getsizeof``, which does not count what an
     object refers to.
     """
-
-    def __init__(self, function):
-        self.function = function
 
     def __sizeof__(self):
         return 2**20
@@ -42,9 +43,5 @@ def parallel_results(function, tasks, n_jobs):
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")
     except ValueError:
         parallel = Parallel(n_jobs=n_jobs)
-    function = _SentOnce(function)
-    return iter(parallel(delayed(_call)(function, *task) for task in tasks))
-
-
-def _call(sent, *arguments):
-    return sent.function(*arguments)
+    task = functools.partial(delayed(operator.call), _SentOnce(function))
+    return iter(parallel(itertools.starmap(task, tasks)))

@@ -15,12 +15,12 @@ FEW_DISTINCT_ROWS, MANY_COPIES = 100, 3
 
 def _row_hashes(X):
     """Return a 64-bit hash of the bytes of each row."""
-    bits = np.ascontiguousarray(X).view(f"u{X.dtype.itemsize}")
     rng = np.random.RandomState(0)  # a fixed seed, since hashes only distinguish rows
     odd = rng.randint(0, 2**62, size=X.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     hashes = np.empty(len(X), dtype=np.uint64)
     for start in range(0, len(X), 8192):
-        block = bits[start : start + 8192].astype(np.uint64)
+        block = np.ascontiguousarray(X[start : start + 8192]).view(f"u{X.dtype.itemsize}")
+        block = block.astype(np.uint64)
         block ^= block >> np.uint64(29)  # floats of few digits differ in the high bits only
         hashes[start : start + 8192] = (block * odd).sum(axis=1, dtype=np.uint64)
     return hashes

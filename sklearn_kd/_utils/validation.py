@@ -159,7 +159,7 @@ def check_soft_targets(soft_targets, y, *, classes=None):
     labeled = is_labeled(soft_targets)
     if labeled:
         columns = column_labels(soft_targets, classes)
-        _check_column_labels(columns, np.unique(y), known)
+        check_column_labels(columns, np.unique(y), known)
         soft_targets = frame_values(soft_targets)
     soft_targets = np.asarray(soft_targets)
     if np.iscomplexobj(soft_targets):
@@ -254,7 +254,8 @@ def missing_rows(Q):
     return is_missing
 
 
-def _check_column_labels(columns, classes, known):
+def check_column_labels(columns, classes, known):
+    """Raise ValueError for repeated column labels, and for missing or unknown classes."""
     if len(np.unique(columns)) != len(columns):
         raise ValueError(f"soft_targets has repeated column labels: {columns.tolist()}.")
     missing = np.setdiff1d(classes, columns)

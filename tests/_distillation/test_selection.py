@@ -1,6 +1,7 @@
 """Selection of "auto" parameters on held-out rows."""
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -574,3 +575,31 @@ def test_trials_take_a_sample_of_many_rows(monkeypatch, cv):
         assert 35 <= len(test) <= 45
         assert not np.intersect1d(train, test).size
         assert set(y[train]) == {0, 1, 2}
+
+
+def test_trials_take_as_many_of_the_unlabeled_rows(monkeypatch):
+    monkeypatch.setattr(selection, "MAX_TRAINING_ROWS", 90)
+    monkeypatch.setattr(selection, "MAX_HELD_OUT_ROWS", 40)
+    X, y = overlapping(600)
+    sizes = []
+    real = selection.LabeledTrainingData.from_teacher
+
+    def recorded(spec, rows, **options):
+        sizes.append(len(spec.X_unlabeled))
+        return real(spec, rows, **options)
+
+    monkeypatch.setattr(selection.LabeledTrainingData, "from_teacher", recorded)
+    model = DistilledClassifier(
+        GaussianNB(), LogisticRegression(), augmentation=None, random_state=0
+    )
+    quietly(model, X, y, X_unlabeled=X[::-1][:400])
+    assert sizes[0] == 60  # of 400, as 90 of 600
+
+
+def test_an_epoch_says_how_long_the_others_take(capsys):
+    X, y = overlapping(100)
+    network(max_iter=20, verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"epoch 1/20: loss .*, about \d+\.\d s left$", lines[0])
+    network(verbose=1).partial_fit(X, y, classes=np.unique(y))
+    assert "left" not in capsys.readouterr().out

@@ -1,12 +1,15 @@
 """partial_fit and warm_up of DistilledClassifier, whose frozen teacher labels batches."""
 
+import copy
 import pickle
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.svm import LinearSVC
@@ -14,7 +17,7 @@ from sklearn.svm import LinearSVC
 from sklearn_kd import DistilledClassifier, ModuleClassifier, TableEncoder, TwoLayerPGDClassifier
 from sklearn_kd.exceptions import MissingClassWarning
 from sklearn_kd.modules import MLP
-from tests._helpers.estimators import fitted_names
+from tests._helpers.estimators import Recorder, fitted_names
 
 STUDENTS = [
     TwoLayerPGDClassifier(8),
@@ -106,6 +109,7 @@ def test_partial_fit_needs_a_frozen_teacher(rows):
     ("params", "error", "message"),
     [
         ({"class_weight": "balanced"}, ValueError, "needs all rows at once.*class_weight=None"),
+        ({"class_prior": np.array([0.5, 0.5])}, ValueError, "needs all rows at once"),
         ({"class_prior": "uniform"}, ValueError, "needs all rows at once.*class_prior=None"),
         ({"augmentation": "gibbs"}, ValueError, "needs all rows at once.*augmentation=None"),
         ({"student": "auto"}, ValueError, "holds none out: set student=None"),
@@ -126,13 +130,14 @@ def test_a_failing_batch_changes_nothing(rows):
     X, y, teacher = rows
     model = DistilledClassifier(teacher, TwoLayerPGDClassifier(8), random_state=0).partial_fit(X)
     before = model.predict_proba(X)
-    for wrong, options in (
-        (X[["a"]], {}),
-        (X, {"classes": [0, 1], "soft_targets": np.full((len(X), 3), 1 / 3)}),
-        (X.assign(a=np.inf), {}),
-        (X, {"y": np.eye(2)[(y == "yes").astype(int)].astype(int)}),
+    for wrong, options, message in (
+        (X[["a"]], {}, "feature"),
+        (X, {"soft_targets": np.full((len(X), 3), 1 / 3)}, "a column for each of the 2 classes"),
+        (X, {"classes": ["no", "maybe"]}, "not among those of the first call"),
+        (X.assign(a=np.inf), {}, "infinit"),
+        (X, {"y": np.eye(2)[(y == "yes").astype(int)].astype(int)}, "one label of each row"),
     ):
-        with pytest.raises(ValueError, match=r"feature|classes|infinit|one label of each row"):
+        with pytest.raises(ValueError, match=message):
             model.partial_fit(wrong, **options)
         np.testing.assert_array_equal(model.predict_proba(X), before)
 
@@ -152,5 +157,54 @@ def test_a_frozen_encoder_survives_clone(rows):
     encoder = TableEncoder().fit(X)
     student = TwoLayerPGDClassifier(8, encoder=FrozenEstimator(encoder))
     model = clone(DistilledClassifier(teacher, student)).partial_fit(X[:50])
-    assert model.student_.encoder_ is not None
     np.testing.assert_array_equal(model.student_.encoder_.means_, encoder.means_)
+
+
+def test_parameters_of_the_student_act_from_the_next_batch_on(rows):
+    X, _, teacher = rows
+    model = DistilledClassifier(teacher, TwoLayerPGDClassifier(8), random_state=0).partial_fit(X)
+    own = copy.deepcopy(model.student_)
+    model.set_params(student__learning_rate=0.001, student__batch_size=10).partial_fit(X)
+    own.set_params(learning_rate=0.001, batch_size=10)
+    own.partial_fit(X, soft_targets=teacher.predict_proba(X))
+    np.testing.assert_array_equal(model.predict_proba(X), own.predict_proba(X))
+    before = model.predict_proba(X)
+    for student, message in (
+        (TwoLayerPGDClassifier(16), "width=16"),
+        (ModuleClassifier(MLP), "the student is a ModuleClassifier now"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.set_params(student=student).partial_fit(X)
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+def test_callbacks_of_the_student_see_all_batches(rows):
+    X, _, teacher = rows
+    recorder = Recorder()
+    recorder.lock = threading.Lock()  # which cannot be copied
+    student = TwoLayerPGDClassifier(8).set_callbacks(recorder)
+    model = DistilledClassifier(teacher, student, random_state=0)
+    counts = []
+    for _ in range(3):
+        model.partial_fit(X)
+        counts.append(len(recorder.events))
+    assert 0 < counts[0] < counts[1] < counts[2]
+
+
+def test_a_generator_is_used_for_the_first_batch_alone(rows):
+    X, _, teacher = rows
+    rng = np.random.RandomState(0)
+    model = DistilledClassifier(teacher, TwoLayerPGDClassifier(8), random_state=rng).partial_fit(X)
+    state = rng.get_state()[1].copy()
+    model.partial_fit(X)
+    np.testing.assert_array_equal(rng.get_state()[1], state)
+
+
+def test_fit_forgets_what_was_warmed_up(rows):
+    X, y, teacher = rows
+    fixed = {"alpha": 0.5, "temperature": 1.0, "augmentation": None}
+    student = TwoLayerPGDClassifier(8, max_iter=2)
+    model = DistilledClassifier(teacher, student, **fixed).warm_up(X).fit(X[:300], y[:300])
+    assert not hasattr(model, "_warm_student")
+    with pytest.raises(NotFittedError):
+        DistilledClassifier(FrozenEstimator(LogisticRegression()), student).warm_up(X)

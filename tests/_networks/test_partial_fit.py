@@ -289,15 +289,54 @@ def test_warm_up_counts_weights_and_fails_without_a_trace():
     assert not fitted_names(broken)
 
 
-@pytest.mark.filterwarnings("default:the encoder and the scaling of the inputs follow")
-def test_a_small_first_batch_warns():
+@pytest.mark.filterwarnings("default:.*rows decide the")
+def test_few_rows_that_decide_the_inputs_warn():
     X, _, y = table()
-    with pytest.warns(SmallBatchWarning, match=r"100 rows of the first batch.*warm_up"):
-        model = network("classifier").partial_fit(X[:100], y[:100], classes=[0, 1, 2])
+    known = {"classes": [0, 1, 2]}
+    both = r"100 rows decide the encoding and the scaling.*warm_up"
+    with pytest.warns(SmallBatchWarning, match=both):
+        model = network("classifier").partial_fit(X[:100], y[:100], **known)
     model.partial_fit(X[:100], y[:100])
-    network("classifier").partial_fit(X, y, classes=[0, 1, 2])
-    numbers = {"encoder": None, "input_scaling": False}  # nothing follows from these rows
-    network("classifier", **numbers).partial_fit(X[["a"]][:100], y[:100], classes=[0, 1, 2])
+    network("classifier").partial_fit(X, y, **known)
+    weight = (np.arange(len(X)) < 100).astype(float)  # rows of weight zero decide nothing
+    with pytest.warns(SmallBatchWarning, match=both):
+        network("classifier").partial_fit(X, y, sample_weight=weight, **known)
+    with pytest.warns(SmallBatchWarning, match=both):
+        network("classifier").warm_up(X[:100]).partial_fit(X[:100], y[:100], **known)
+    frozen = FrozenEstimator(TableEncoder().fit(X))
+    with pytest.warns(SmallBatchWarning, match="100 rows decide the scaling"):
+        network("classifier", encoder=frozen).partial_fit(X[:100], y[:100], **known)
+    for encoder, part in ((None, X[["a"]]), (frozen, X)):  # nothing follows from these rows
+        model = network("classifier", encoder=encoder, input_scaling=False)
+        model.partial_fit(part[:100], y[:100], **known)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"image_shape": (1, 3, 2), "encoder": None}, "image_shape"),
+        ({"image_shape": (1, 2, 1)}, "set encoder=None, or image_shape=None"),
+        ({"width": 7}, "width must be even"),
+    ],
+    ids=str,
+)
+def test_warm_up_refuses_what_fit_refuses(params, message):
+    X, _, _ = table()
+    kind = "module" if "image_shape" in params else "classifier"
+    model = network(kind, **params)
+    with pytest.raises(ValueError, match=message):
+        model.warm_up(X[["a", "b"]])
+    assert not fitted_names(model)
+
+
+def test_quantiles_of_as_many_targets_as_levels_are_numbers():
+    X, P, _ = table()
+    levels = {"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)}
+    model = network("regressor", **levels).partial_fit(X, P)
+    other = copy.deepcopy(model).partial_fit(X, soft_targets=P)
+    np.testing.assert_array_equal(
+        other.predict(X), model.partial_fit(X, P, soft_targets=P).predict(X)
+    )
 
 
 def test_a_frozen_encoder_is_used_as_it_is():

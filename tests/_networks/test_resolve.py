@@ -60,13 +60,19 @@ def test_scaling():
 
     data = rows(20)
     for est in networks():
-        offset, scale = resolve_scaling(est, data, fit_scaling, resume=False)
+        offset, _ = resolve_scaling(est, data, fit_scaling, partial=False, resume=False)
         np.testing.assert_array_equal(offset, data.X.mean(axis=0))
         est.input_offset_, est.input_scale_ = 1, 2
-        assert resolve_scaling(est, data, fit_scaling, resume=True) == (1, 2)
+        for partial, resume in ((False, True), (True, True), (True, False)):  # the last: warmed up
+            found = resolve_scaling(est, data, fit_scaling, partial=partial, resume=resume)
+            assert found == (1, 2)
+        again, _ = resolve_scaling(est, data, fit_scaling, partial=False, resume=False)
+        np.testing.assert_array_equal(again, offset)
     for est in networks(input_scaling=False):
-        offset, scale = resolve_scaling(est, data, fit_scaling, resume=False)
-        np.testing.assert_array_equal([offset, scale], [[0, 0], [1, 1]])
+        est.input_offset_, est.input_scale_ = 1, 2
+        for partial in (False, True):
+            found = resolve_scaling(est, data, fit_scaling, partial=partial, resume=False)
+            np.testing.assert_array_equal(found, [[0, 0], [1, 1]])
 
 
 def test_validation_rows_are_stratified_or_none():

@@ -279,7 +279,7 @@ def test_halving_ranks_by_the_score_that_refit_names():
 def test_halving_takes_its_memory_before_any_training(monkeypatch):
     X, y = table()
     grid = {"width": [2, 4, 8], "n_init": [1, 2]}
-    with pytest.warns(UserWarning, match="memory had no room"):
+    with pytest.warns(UserWarning, match="memory was too small"):
         batched(grid=grid, max_memory=3e-4).fit(X, y)
     train = joint_training.JointTraining.advance_by_stack
     monkeypatch.setattr(joint_training.JointTraining, "advance_by_stack", None)

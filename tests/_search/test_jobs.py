@@ -144,7 +144,7 @@ def test_errors_in_other_processes_are_those_of_the_fits():
 def test_memory_that_changes_what_trains_together_is_reported_once():
     X, y = table()
     options = {"grid": GRID, "cv": 2, "refit": False, "n_jobs": 2}
-    with pytest.warns(UserWarning, match="memory had no room") as shown:
+    with pytest.warns(UserWarning, match="memory was too small") as shown:
         batched(max_memory=1e-4, **options).fit(X, y)
     assert len(shown) == 1
     batched(max_memory=1, **options).fit(X, y)  # warnings are errors

@@ -8,6 +8,7 @@ import pytest
 
 from sklearn_kd import (
     BatchedGridSearchCV,
+    SelfDistillClassifier,
     TableEncoder,
     TwoLayerPGDClassifier,
     TwoLayerPGDRegressor,
@@ -101,6 +102,21 @@ def test_batches_validation_rows_and_searches_too(monkeypatch):
         np.testing.assert_array_equal(array, other)
 
 
+def test_self_distillation_too(monkeypatch):
+    X = mixed_table()
+    y = (np.random.default_rng(0).random(len(X)) < 0.5).astype(int)
+
+    def fit():
+        network = TwoLayerPGDClassifier(4, max_iter=2, random_state=0, early_stopping=True)
+        model = SelfDistillClassifier(network, random_state=0).fit(X, y)
+        errors = model.find_label_errors(X, y, cv=2)
+        return np.r_[model.refined_targets_[:, 0], errors["label_quality"]]
+
+    array, *others = read_in_three_ways(monkeypatch, fit)
+    for other in others:
+        np.testing.assert_array_equal(array, other)
+
+
 def test_rows_that_do_not_fit_into_memory_are_not_made(monkeypatch):
     """Where memory has no room for the encoded rows a fit makes no array of their size."""
     X = mixed_table(10_000)
@@ -113,6 +129,12 @@ def test_rows_that_do_not_fit_into_memory_are_not_made(monkeypatch):
         most.append(len(rows))
         return real(rows, **scaling)
 
+    def refused(self, dtype=None, copy=None):
+        raise AssertionError("all rows were encoded at once")
+
     monkeypatch.setattr(training_data, "scale_inputs", recorded)
-    TwoLayerPGDClassifier(4, max_iter=2, early_stopping=False).fit(X, np.arange(len(X)) % 2)
+    monkeypatch.setattr(EncodedRows, "__array__", refused)
+    for options in ({}, {"input_scaling": False, "optimizer": "nesterov"}):
+        model = TwoLayerPGDClassifier(4, max_iter=2, early_stopping=False, **options)
+        model.fit(X, np.arange(len(X)) % 2)
     assert 0 < max(most) <= ROWS_PER_EVALUATION

@@ -9,7 +9,6 @@ from sklearn_kd._tables.encoder_step import (
     check_rows,
     encode_rows,
     fit_encoder,
-    new_encoder,
     set_encoder_tags,
 )
 
@@ -56,7 +55,6 @@ def test_rows_are_converted_without_an_encoder_and_encoded_with_one():
     np.testing.assert_array_equal(model.rows_, expected)
     np.testing.assert_array_equal(encode_rows(model, X[1:]), expected[1:])
     assert not hasattr(encoder, "means_")  # a clone was fitted
-    assert new_encoder(None) is None
 
 
 @pytest.mark.parametrize("encoder", [None, TableEncoder()], ids=["off", "on"])

@@ -167,9 +167,12 @@ class ModuleNetworkMixin:
 
     def _fit_input_scaling(self, X, weights):
         """Return the offset and the scale of the columns of encoded rows."""
+        from sklearn_kd._networks.module.build import row_shape
         from sklearn_kd._networks.module.fit_plan import fit_standardization
 
-        return fit_standardization(with_a_column(X), weights, self.image_shape)
+        X = with_a_column(X)
+        row_shape(self, X.shape[1])
+        return fit_standardization(X, weights, self.image_shape)
 
     def _check_fit(self, X, y_encoded, weights):
         """Raise the errors of parameters and of the module, whose outputs are looked at."""

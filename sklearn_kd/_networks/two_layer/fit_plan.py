@@ -59,6 +59,8 @@ TOTAL_WEIGHT_DECAY = 4.5
 #: root of the number of inputs: a step moves every coordinate by the same amount, and so the logits
 #: in proportion to that root.
 HIDDEN_STEP, OUTPUT_STEP = 0.2, 0.05
+#: Rows that are read at once where all of them are.
+BLOCK_ROWS = 2048
 #: How often a diverged fit with learning_rate="auto" is repeated with a quarter of the step size.
 RETRIES = 5
 #: Number of neurons of all restarts together under n_init="auto".
@@ -287,12 +289,18 @@ def _inverse_curvature(data, est):
     norm = 1.0
     if not est.input_scaling:
         with np.errstate(over="ignore"):
-            squares = np.square(data.X, dtype=np.float64).sum(axis=1)
-            norm = float(np.average(squares, weights=data.weights))
+            norm = _mean_squared_norm(data.X, data.weights)
         if not math.isfinite(norm):
             raise ValueError("the rows of X are too long for a step size: set input_scaling=True.")
     norm += bool(est.input_intercept)
     return data.task.inverse_curvature / max(norm / 2.0, 8 * np.finfo(np.float64).tiny)
+
+
+def _mean_squared_norm(X, weights):
+    """Return the weighted mean of the squared norms of rows, which are read in blocks."""
+    blocks = (slice(start, start + BLOCK_ROWS) for start in range(0, len(X), BLOCK_ROWS))
+    sums = [weights[each] @ np.square(X[each], dtype=np.float64).sum(axis=1) for each in blocks]
+    return float(sum(sums) / weights.sum())
 
 
 def check_resumed(est):
