@@ -401,7 +401,7 @@ def test_less_memory_makes_smaller_batches_or_an_error():
         patch.setattr(
             joint_training, "StackedNetworks", lambda *a: sizes.append(len(a[1])) or batch(*a)
         )
-        with pytest.warns(UserWarning, match="up to rounding"):
+        with pytest.warns(UserWarning, match="memory was too small"):
             search = batched(grid=grid, scoring="neg_log_loss", max_memory=3e-4).fit(X, y)
     assert len(sizes) > 3  # more than one for each split
     assert sum(sizes) == 3 * 6
