@@ -221,6 +221,7 @@ def test_what_tasks_share_is_sent_once_to_each_worker(dask, tmp_path):
     assert 1 <= len(path.read_bytes()) <= 4
 
 
+@pytest.mark.usefixtures("handler_of_ctrl_c")
 def test_a_search_can_be_interrupted(processes, tmp_path):
     X, y = table()
 

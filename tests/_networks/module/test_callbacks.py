@@ -19,13 +19,7 @@ from tests._helpers.data import blobs
 from tests._helpers.estimators import fitted_names
 from tests._helpers.modules import Interrupted, assert_same, model
 
-
-@pytest.fixture(autouse=True)
-def handler_of_ctrl_c():
-    """Let SIGINT raise KeyboardInterrupt, also where the parent process ignores it (nohup)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+pytestmark = pytest.mark.usefixtures("handler_of_ctrl_c")
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
