@@ -464,6 +464,11 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             After a fit, and for rows that the student does not take.
+
+        Warns
+        -----
+        SmallBatchWarning
+            For less than 1,000 rows.
         """
         if hasattr(self, "student_"):
             raise ValueError(
