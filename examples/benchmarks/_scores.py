@@ -28,6 +28,15 @@ def scores(model, X_test, y_test, n_latency=50):
     n_latency : int, default=50
         Rows that are timed one by one.
     """
+    return {
+        **prediction_scores(model, X_test, y_test),
+        "bytes": int(needed_bytes(model)),
+        "latency_ms": float(np.median(row_times(model, X_test, n_latency))) / 1000,
+    }
+
+
+def prediction_scores(model, X_test, y_test):
+    """Return scores of the probabilities of the test rows, as a dict."""
     proba, classes = model.predict_proba(X_test), model.classes_
     known = np.isin(y_test, classes)
     of_label = np.where(y_test[:, None] == classes, proba, 0.0).sum(axis=1)
@@ -45,8 +54,6 @@ def scores(model, X_test, y_test, n_latency=50):
         "calibration_error": expected_calibration_error(
             y_test[known], proba[known], labels=classes
         ),
-        "bytes": int(needed_bytes(model)),
-        "latency_ms": float(np.median(row_times(model, X_test, n_latency))) / 1000,
     }
 
 

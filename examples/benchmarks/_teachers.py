@@ -19,6 +19,8 @@ from sklearn_kd import KernelTeacher
 TEACHERS = ("forest", "boosting", "kernel", "stack")
 #: Fitted attributes by what they were fitted on: those of earlier splits are forgotten.
 FITS, MOST_FITS = {}, 40
+#: Levels of a column that HistGradientBoosting takes.
+MOST_LEVELS = 255
 
 
 class Clock:
@@ -31,7 +33,8 @@ def make_teacher(name, n_trees, seed, rows="encoded"):
     """Return an unfitted teacher by name, for encoded arrays or raw frames.
 
     On raw frames, forests and stacks have a `TableEncoder` in front, which leaves numbers linear.
-    Boosting needs text columns as categories there, see `categorical`.
+    Boosting and LightGBM, which is optional, need text columns as categories there, see
+    `categorical`.
     """
     forest = RandomForestClassifier(n_trees, n_jobs=1, random_state=seed)
     boosting = HistGradientBoostingClassifier(random_state=seed)
@@ -39,6 +42,10 @@ def make_teacher(name, n_trees, seed, rows="encoded"):
     if name == "stack":
         parts = [("forest", forest), ("boosting", boosting), ("kernel", kernel)]
         teacher = remembering(StackingClassifier)(parts, cv=3)
+    elif name == "lightgbm":
+        from lightgbm import LGBMClassifier
+
+        teacher = remembering(LGBMClassifier)(n_jobs=1, verbose=-1, random_state=seed)
     else:
         teacher = {"forest": forest, "boosting": boosting, "kernel": kernel}[name]
         teacher = remembering(type(teacher))(**teacher.get_params(deep=False))
@@ -89,10 +96,15 @@ def ordinary(teacher):
 
 
 def categorical(X_train, *others):
-    """Return frames in which text columns are categories, those of the training rows."""
+    """Return frames that HistGradientBoosting takes: text columns are categories.
+
+    They are those of the training rows. Of a column with more levels than it takes, the others
+    count as missing, and a column without a number becomes constant.
+    """
+    text = [c for c in X_train.columns if not pd.api.types.is_numeric_dtype(X_train[c])]
     kinds = {
-        column: pd.CategoricalDtype(sorted(X_train[column].dropna().unique()))
-        for column in X_train.columns
-        if not pd.api.types.is_numeric_dtype(X_train[column])
+        column: pd.CategoricalDtype(sorted(X_train[column].value_counts().index[:MOST_LEVELS]))
+        for column in text
     }
-    return [X.astype(kinds) for X in (X_train, *others)]
+    constant = dict.fromkeys(X_train.columns[X_train.isna().all()].difference(text), 0.0)
+    return [X.astype(kinds).assign(**constant) for X in (X_train, *others)]

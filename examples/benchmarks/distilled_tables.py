@@ -101,7 +101,7 @@ def load(table, seed, rows, teacher, max_rows):
         return data.X_train, data.X_test, data.y_train, data.y_test
     data = load_split(table, seed, max_rows=max_rows)
     X_train, X_test = data.X_train, data.X_test
-    if teacher == "boosting":
+    if teacher in ("boosting", "lightgbm"):
         X_train, X_test = categorical(X_train, X_test)
     return X_train, X_test, data.y_train, data.y_test
 
