@@ -140,7 +140,12 @@ def provenance(threads):
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
     changed = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True).strip()
-    command = ["python", "examples/benchmarks/wide_benchmark.py", *sys.argv[1:]]
+    words = [
+        word
+        for before, word in zip(sys.argv, sys.argv[1:], strict=False)
+        if "--json" not in (before, word)  # a path of the machine
+    ]
+    command = ["python", "examples/benchmarks/wide_benchmark.py", *words]
     return {
         "commit": commit + ("+" if changed else ""),
         "command": shlex.join(command),
