@@ -16,9 +16,8 @@ the tables of the baseline's own forest, so that no student decides which they a
 
 Students share the fits of a teacher, whose time is not counted. Every fit has one thread. A forest
 takes gigabytes on the largest tables, so that ``--max-rows`` limits the training rows. Finished
-fits are appended to the file of ``--json`` and not repeated. The script prints Markdown. ``--plot``
-draws ranks with the critical difference. ``--levers`` distills with each option alone and with all
-of them, on encoded arrays.
+fits are appended to the file of ``--json`` and not repeated. The script prints Markdown.
+``--levers`` distills with each option alone and with all of them, on encoded arrays.
 
 Students are "16", a network of that width, "64m8", one of 64 neurons in each of 8 members, "64d2",
 one with two hidden layers of 64 neurons as the guide trains it, "tree", and "auto", what
@@ -34,7 +33,6 @@ from _runs import below_text, compare, environment, level, markdown, run_cells, 
 from _scores import int8_copy, scores
 from _tables import CLASSIFICATION, load_encoded, load_split
 from _teachers import TEACHERS, categorical, make_teacher, ordinary
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from version_0_1 import LEAST_LEAD, baseline, baseline_cells
@@ -272,36 +270,6 @@ def cost_line(rows, teacher, name):
     return line
 
 
-def critical_difference(ranks, alpha=0.05):
-    """Return the critical difference of Nemenyi of mean ranks (tables, methods)."""
-    n_tables, n_methods = ranks.shape
-    q = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
-    return q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_tables))
-
-
-def plot_ranks(named, path):
-    """Draw mean ranks of methods, (name: losses by table), and bars of those that do not differ."""
-    from matplotlib.figure import Figure
-
-    names = list(named)
-    ranks = rankdata(np.column_stack([named[name] for name in names]), axis=1)
-    mean, gap = ranks.mean(axis=0), critical_difference(ranks)
-    order = np.argsort(mean)
-    figure = Figure(figsize=(8, 0.5 + 0.35 * len(names)), layout="constrained")
-    ax = figure.subplots()
-    ax.plot(mean[order], np.arange(len(names)), "o", color="black")
-    for place, index in enumerate(order):
-        ax.plot(
-            [mean[index], mean[index] + gap], [place, place], color="gray", linewidth=3, alpha=0.4
-        )
-    ax.set_yticks(np.arange(len(names)), [names[index] for index in order])
-    ax.invert_yaxis()
-    p = friedmanchisquare(*ranks.T).pvalue
-    ax.set_xlabel(f"mean rank in log loss, {len(ranks)} tables; bar: critical difference {gap:.2f}")
-    ax.set_title(f"Friedman p = {p:.1g}", loc="right", fontsize="small")
-    figure.savefig(path, dpi=120)
-
-
 def per_table(rows, name):
     """Return one line for each table: teacher, plain, hard and distilled student."""
     ours = f"distilled {name}"
@@ -328,8 +296,8 @@ def per_table(rows, name):
 
 
 def report(rows, teachers, students, levers):
-    """Print the Markdown of all comparisons, and return the losses of methods by table."""
-    against_plain, against_hard, lead_lines, cost_lines, losses = [], [], [], [], {}
+    """Print the Markdown of all comparisons."""
+    against_plain, against_hard, lead_lines, cost_lines = [], [], [], []
     for teacher in teachers:
         mine = [row for row in rows if row["teacher"] == teacher]
         if not mine:
@@ -352,10 +320,6 @@ def report(rows, teachers, students, levers):
                     lead_lines.append(lead_line(mine, title, name, f"{ours}, int8"))
             if not levers:
                 cost_lines.append(cost_line(mine, teacher, name))
-                losses[f"{teacher}, {name}"] = mean_of(mine, f"distilled {name}", "log_loss")
-            for method in (f"hard {name}", f"plain {name}"):
-                if has(mine, method):
-                    losses.setdefault(method, mean_of(mine, method, "log_loss"))
     header = ["teacher", "student", "against", *GAINS]
     if against_plain:
         print(
@@ -367,7 +331,6 @@ def report(rows, teachers, students, levers):
     if cost_lines:
         print("\nMedian cost of a default fit without the teacher's, and as a multiple of that of ")
         print(f"the same student on hard labels\n\n{markdown(COSTS, cost_lines)}")
-    return losses
 
 
 def baseline_of(args):
@@ -402,7 +365,6 @@ def main():
     )  # fmt: skip
     parser.add_argument("--old-python", metavar="PATH", help="interpreter with version 0.1")
     parser.add_argument("--levers", action="store_true", help="each means alone and together")
-    parser.add_argument("--plot", metavar="FILE", help="picture of the ranks")
     parser.add_argument("--details", action="store_true", help="a line for each table too")
     args = parser.parse_args()
     if args.levers and args.rows == "raw":
@@ -424,15 +386,13 @@ def main():
         f"{args.rows.capitalize()} rows, {args.trees} trees, at most {args.max_rows:,} training "
         f"rows, seeds 0 to {args.seeds - 1}; {len(parsed)} of {len(cells)} runs.\n"
     )
-    losses = report(rows, args.teachers, args.students, args.levers)
+    report(rows, args.teachers, args.students, args.levers)
     if args.details and not args.levers:
         for teacher in args.teachers:
             mine = [row for row in rows if row["teacher"] == teacher]
             for name in args.students:
                 if has(mine, f"distilled {name}"):
                     print(f"\n{teacher}, {name}\n\n{per_table(mine, name)}")
-    if args.plot and len({len(loss) for loss in losses.values()}) == 1:
-        plot_ranks(losses, args.plot)
     if len(parsed) < len(cells):
         raise SystemExit(1)
 

@@ -10,8 +10,7 @@ trees get text as categories. LightGBM is left out where it is not installed.
 
 A line of ``--json`` has the models of one table, seed and teacher, with the commit, the command,
 the seed and the versions that produced them. The script may be interrupted: finished lines are
-not measured again. `read_measurements` reads the file as a table with one row for each model,
-from which ``examples/plot_benchmark.py`` draws its pictures. The script prints Markdown.
+not measured again. ``examples/plot_benchmark.py`` makes tables and pictures of the file.
 
 "log loss", "AUC" and "accuracy" are those of the test rows. "bytes" are those of the compact file
 of a network, in float32, and of a teacher those of its numbers in packed arrays, which is less
@@ -24,15 +23,13 @@ fits of its teacher, which are in "teacher seconds". Fits have one thread.
 import argparse
 import functools
 import importlib.util
-import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from _runs import environment, markdown, run_cells, timed_fit
+from _runs import environment, run_cells, timed_fit
 from _scores import needed_bytes, prediction_scores
 from _tables import CLASSIFICATION
 from _teachers import TEACHERS, Clock, make_teacher, ordinary
@@ -153,66 +150,6 @@ def provenance(threads):
     }
 
 
-def read_measurements(path=MEASUREMENTS):
-    """Return the measurements as a DataFrame with one row for each model.
-
-    Parameters
-    ----------
-    path : str or Path
-        File of ``--json``.
-
-    Returns
-    -------
-    DataFrame
-        With "table", "seed", "teacher", "model" ("teacher", "hard" or "distilled"), "width", the
-        scores, bytes and times, and what produced the row: "commit", "command" and "versions".
-    """
-    rows = []
-    for line in Path(path).read_text().splitlines():
-        cell, result = (json.loads(line)[part] for part in ("cell", "result"))
-        shared = {**{k: v for k, v in cell.items() if k != "widths"}, **result}
-        models = shared.pop("models")
-        for name, found in models.items():
-            model, _, width = name.partition(" ")
-            rows.append({**shared, "model": model, "width": int(width or 0), **found})
-    return pd.DataFrame(rows)
-
-
-def report(models):
-    """Print a line for each teacher and width: medians over tables, and ratios to the teacher."""
-    lines = []
-    index = ["table", "seed"]
-    hard = models[models["model"] == "hard"]
-    for teacher in dict.fromkeys(models.loc[models["model"] == "teacher", "teacher"]):
-        mine = models[models["teacher"] == teacher]
-        taught_by = mine[mine["model"] == "teacher"].set_index(index)
-        for width in sorted(mine["width"].unique())[1:]:
-            ours = mine[mine["width"] == width].set_index(index)
-            alone = hard[hard["width"] == width].set_index(index).reindex(ours.index)
-            of = taught_by.reindex(ours.index)
-            lines.append(
-                [
-                    teacher,
-                    width,
-                    ours.index.get_level_values("table").nunique(),
-                    *(f"{each['auc'].mean():.4f}" for each in (of, alone, ours)),
-                    *(f"{each['log_loss'].mean():.4f}" for each in (of, alone, ours)),
-                    f"{(ours['log_loss'] < alone['log_loss']).mean():.0%}",
-                    f"{(ours['log_loss'] < of['log_loss']).mean():.0%}",
-                    *(f"{each['bytes'].median():,.0f}" for each in (of, ours)),
-                    *(f"{each['microseconds'].median():,.0f}" for each in (of, ours)),
-                    f"{(of['microseconds'] / ours['microseconds']).median():,.0f}",
-                    *(f"{each['fit_seconds'].median():.1f}" for each in (of, alone, ours)),
-                ]
-            )
-    header = ["teacher", "width", "tables"]
-    header += [f"AUC, {title}" for title in ("teacher", "hard", "distilled")]
-    header += [f"log loss, {title}" for title in ("teacher", "hard", "distilled")]
-    header += ["better than hard", "than the teacher", "bytes, teacher", "bytes", "us, teacher"]
-    header += ["us", "times faster", "fit s, teacher", "fit s, hard", "fit s, distilled"]
-    print(markdown(header, lines))
-
-
 def main():
     names = all_teachers()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -222,7 +159,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1, help="splits, and seeds of the fits")
     parser.add_argument("--trees", type=int, default=200)
     parser.add_argument(
-        "--max-rows", type=int, default=3000, help="training rows to keep (default: %(default)s)"
+        "--max-rows", type=int, default=2000, help="training rows to keep (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--json", default=str(MEASUREMENTS), metavar="FILE", help="measurements")
@@ -238,8 +175,7 @@ def main():
     measured = run_cells(
         cells, functools.partial(run, provenance=made), jobs=args.jobs, path=args.json
     )
-    print(f"{made['versions']} {len(measured)} of {len(cells)} lines.\n")
-    report(read_measurements(args.json))
+    print(f"{len(measured)} of {len(cells)} lines are in {args.json}.")
     if len(measured) < len(cells):
         raise SystemExit(1)
 
