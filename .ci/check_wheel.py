@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 #: What setuptools adds to the archive of the source.
 ADDED = re.compile(r"PKG-INFO|setup\.cfg|sklearn_kd\.egg-info/.*")
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)(?=[^)\s]+\))")
-INSTALLED = """
+INSTALLED = """\
 import sys
 from importlib import metadata, util
 from pathlib import Path
@@ -41,7 +41,7 @@ print(f"Python {sys.version.split()[0]}:", *(f"{name} {metadata.version(name)}" 
 
 def run(*command, **options):
     """Run a command that must succeed."""
-    print("+", *command, flush=True)
+    print("+", *(str(each).partition("\n")[0] for each in command), flush=True)
     return subprocess.run(list(map(str, command)), check=True, **options)
 
 
@@ -122,7 +122,7 @@ def main():
     for interpreter in args.pythons:
         with tempfile.TemporaryDirectory() as folder:
             try_elsewhere(interpreter, wheel, archive, version, Path(folder))
-    print(f"{version} is built and works on {len(args.pythons)} Pythons: {args.out}")
+    print(f"{version} is in {args.out} and works with {', '.join(args.pythons)}")
 
 
 if __name__ == "__main__":
