@@ -23,7 +23,9 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parents[1]
 #: What setuptools adds to the archive of the source.
 ADDED = re.compile(r"PKG-INFO|setup\.cfg|sklearn_kd\.egg-info/.*")
-LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)(?=[^)\s]+\))")
+#: What precedes the path of a picture, and of any link, to another file of the repository.
+PICTURE = re.compile(r"(!\[[^\]]*\]\()(?!https?:)")
+LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)(?=[^)\s]+\))")
 INSTALLED = """\
 import sys
 from importlib import metadata, util
@@ -66,7 +68,8 @@ def copy_source(files, folder):
         print("no URL of the source in pyproject.toml: relative links of the README stay")
     else:
         readme = folder / "README.md"
-        readme.write_text(LINK.sub(f"{source}/blob/v{version[1]}/", readme.read_text()))
+        text = PICTURE.sub(rf"\1{source}/raw/v{version[1]}/", readme.read_text())
+        readme.write_text(LINK.sub(rf"\1{source}/blob/v{version[1]}/", text))
     return version[1]
 
 
