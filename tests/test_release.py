@@ -70,6 +70,13 @@ def test_extras():
             assert set(inner.split(",")) <= extras.keys()
 
 
+def test_documents_install_the_tested_torch():
+    (tested,) = re.findall(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.M)
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    said = re.findall(r"torch==([\d.]+)", "\n".join(page.read_text() for page in pages))
+    assert set(said) == {tested}
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflows_may_only_read(name):
     workflow = read_yaml(f".github/workflows/{name}")
