@@ -1,4 +1,4 @@
-"""Compare teachers with students on 24 tables: AUC, microseconds, bytes and ranks.
+"""Compare teachers with students on 24 tables: accuracy, microseconds, bytes and ranks.
 
     python examples/plot_benchmark.py cost.png ranks.png
 
@@ -7,6 +7,7 @@ Without paths the figures are shown in windows. All numbers come from the file t
 Teachers (a forest, HistGradientBoosting, LightGBM, `KernelTeacher` and a stack), networks that are
 trained on the labels alone ("hard"), and networks that `DistilledClassifier` has trained on the
 labels of a teacher ("distilled") get the same raw training rows of real tables, at most 2,000.
+The larger a marker of a network, the more neurons it has (8, 16 or 64).
 
 The first figure shows the mean AUC on test rows against the time of a prediction and the size of
 the model. The second figure shows the mean ranks of the models in log loss. Models whose ranks
@@ -25,11 +26,16 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 from scipy.stats import rankdata, studentized_range
 
 MEASUREMENTS = Path("docs", "wide_benchmark.jsonl")
 TITLES = {"boosting": "HistGradientBoosting", "kernel": "KernelTeacher", "lightgbm": "LightGBM"}
-COLORS = {"teacher": "tab:gray", "hard": "tab:orange", "distilled": "tab:blue"}
+COLORS = {"teacher": "dimgray", "hard": "tab:orange", "distilled": "tab:blue"}
+MARKERS = {"stack": "*", "forest": "^", "KernelTeacher": "D", "LightGBM": "s"}
+MARKERS |= {"HistGradientBoosting": "P", "labels": "o"}
+COSTS = {"microseconds": "time of one raw row (microseconds)", "bytes": "size (bytes)"}
 
 
 def read_measurements(path):
@@ -56,8 +62,14 @@ def complete(models):
 
 def medians(models):
     """Return a row for each model: means of scores and medians of costs over the tables."""
-    how = {"kind": "first", "teacher": "first", "width": "first", "auc": "mean"}
-    how |= {"log_loss": "mean", "bytes": "median", "microseconds": "median"}
+    how = {"kind": "first", "teacher": "first", "width": "first"}
+    how |= {
+        "accuracy": "mean",
+        "auc": "mean",
+        "log_loss": "mean",
+        "bytes": "median",
+        "microseconds": "median",
+    }
     return models.groupby("model").agg({**how, "fit_seconds": "median"})
 
 
@@ -70,41 +82,71 @@ def pareto_front(cost, score):
     return front
 
 
+def pairs(found):
+    """Return the widest distilled networks and their teachers, by the name of the teacher."""
+    taught = found[found["kind"] == "distilled"]
+    taught = taught[taught["width"] == taught["width"].max()].set_index("teacher")
+    teachers = found[found["kind"] == "teacher"].set_index("teacher").loc[taught.index]
+    return taught, teachers
+
+
+def summary(found):
+    """Return a Markdown table with a line for each teacher, which the README shows."""
+    taught, teachers = pairs(found)
+    width = taught["width"].iloc[0]
+    hard = found[(found["kind"] == "hard") & (found["width"] == width)].iloc[0]
+    lines = [
+        "| teacher | accuracy of the teacher | of the student on hard labels | distilled "
+        "| log loss | | | bytes, teacher | student | microseconds a row, teacher | student |",
+        "|" + " --- |" * 11,
+    ]
+    for name, teacher in teachers.sort_values("accuracy", ascending=False).iterrows():
+        models = teacher, hard, taught.loc[name]
+        cells = [name, *(f"{model['accuracy']:.1%}" for model in models)]
+        cells += [f"{model['log_loss']:.3f}" for model in models]
+        for cost in ("bytes", "microseconds"):
+            cells += [f"{model[cost]:,.0f}" for model in models[::2]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def plot_costs(found, n_tables):
-    """Draw AUC against microseconds and bytes, with the Pareto fronts."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
-    costs = {"microseconds": "time of one raw row (microseconds)", "bytes": "size (bytes)"}
-    for ax, (cost, label) in zip(axes, costs.items(), strict=True):
-        for kind, color in COLORS.items():
-            mine = found[found["kind"] == kind]
-            ax.scatter(mine[cost], mine["auc"], color=color, label=kind, zorder=3)
-        for name, model in found[found["kind"] == "teacher"].iterrows():
-            ax.annotate(
-                name,
-                (model[cost], model["auc"]),
-                xytext=(0, 6),
-                textcoords="offset points",
-                ha="center",
-                fontsize="small",
-            )
-        front = found[pareto_front(found[cost].to_numpy(), found["auc"].to_numpy())]
+    """Draw accuracy against microseconds and bytes, with the Pareto fronts."""
+    taught, teachers = pairs(found)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    for ax, (cost, label) in zip(axes, COSTS.items(), strict=True):
+        for _, model in found.iterrows():
+            size = 20 + 2 * (model["width"] or taught["width"].max())
+            marker, color = MARKERS[model["teacher"]], COLORS[model["kind"]]
+            ax.scatter(model[cost], model["accuracy"], size, color, marker, alpha=0.9, zorder=3)
+        for name in taught.index:
+            ends = [
+                (each.loc[name, cost], each.loc[name, "accuracy"]) for each in (teachers, taught)
+            ]
+            style = {"arrowstyle": "->", "color": "silver", "shrinkA": 8, "shrinkB": 8}
+            ax.annotate("", ends[1], ends[0], arrowprops=style)
+        front = found[pareto_front(found[cost].to_numpy(), found["accuracy"].to_numpy())]
         front = front.sort_values(cost)
-        ax.step(front[cost], front["auc"], where="post", color="black", linewidth=0.8)
+        ax.step(front[cost], front["accuracy"], where="post", color="black", linewidth=0.8)
         ax.set_xscale("log")
         ax.set_xlabel(label)
-        ax.margins(x=0.12, y=0.12)
-    axes[0].set_ylabel(f"mean AUC on test rows of {n_tables} tables")
-    axes[0].legend(title="model", loc="lower right")
-    taught = found[found["kind"] == "distilled"].set_index("teacher")
-    taught = taught[taught["width"] == taught["width"].max()]
-    teachers = found[found["kind"] == "teacher"].set_index("teacher").loc[taught.index]
-    faster, smaller = (
-        (teachers[cost] / taught[cost]).median() for cost in ("microseconds", "bytes")
-    )
-    kept = (taught["auc"] / teachers["auc"]).median()
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+        ax.margins(x=0.12)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(f"accuracy on test rows, mean of {n_tables} tables")
+    kinds = [Line2D([], [], color=color, label=kind, lw=6) for kind, color in COLORS.items()]
+    shapes = [
+        Line2D([], [], color="black", marker=marker, ls="", label=name)
+        for name, marker in MARKERS.items()
+        if name in teachers.index
+    ]
+    front = Line2D([], [], color="black", lw=0.8, label="Pareto front")
+    figure.legend(handles=[*kinds, *shapes, front], loc="outside right center", frameon=False)
+    faster, smaller = ((teachers[cost] / taught[cost]).median() for cost in COSTS)
+    points = 100 * (taught["accuracy"] - teachers["accuracy"]).median()
     figure.suptitle(
-        f"Distilled networks of {taught['width'].iloc[0]} neurons: {kept:.1%} of the AUC of their "
-        f"teachers, {faster:,.0f} times faster, {smaller:,.0f} times smaller"
+        f"Distilled networks of {taught['width'].iloc[0]} neurons: {faster:,.0f} times faster than "
+        f"their teachers, {smaller:,.0f} times smaller, {points:+.1f} points of accuracy (medians)"
     )
     return figure
 
@@ -146,7 +188,8 @@ def main():
     args = parser.parse_args()
     models = complete(read_measurements(MEASUREMENTS))
     found = medians(models)
-    print(found.sort_values("auc", ascending=False).round(4).to_string())
+    print(found.sort_values("accuracy", ascending=False).round(4).to_string())
+    print(summary(found))
     for commit, version in set(zip(models["commit"], models["versions"], strict=True)):
         print(f"commit {commit}: {version}")
     widest = models["width"].max()
