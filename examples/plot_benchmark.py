@@ -96,16 +96,18 @@ def summary(found):
     width = taught["width"].iloc[0]
     hard = found[(found["kind"] == "hard") & (found["width"] == width)].iloc[0]
     lines = [
-        "| teacher | accuracy of the teacher | of the student on hard labels | distilled "
-        "| log loss | | | bytes, teacher | student | microseconds a row, teacher | student |",
-        "|" + " --- |" * 11,
+        "| teacher | accuracy (%): teacher, hard, distilled | log loss: teacher, hard, distilled "
+        "| bytes: teacher, student | microseconds a row: teacher, student |",
+        "|" + " --- |" * 5,
     ]
     for name, teacher in teachers.sort_values("accuracy", ascending=False).iterrows():
         models = teacher, hard, taught.loc[name]
-        cells = [name, *(f"{model['accuracy']:.1%}" for model in models)]
-        cells += [f"{model['log_loss']:.3f}" for model in models]
-        for cost in ("bytes", "microseconds"):
-            cells += [f"{model[cost]:,.0f}" for model in models[::2]]
+        cells = [name, ", ".join(f"{100 * model['accuracy']:.1f}" for model in models)]
+        cells.append(", ".join(f"{model['log_loss']:.3f}" for model in models))
+        cells += [
+            " to ".join(f"{model[cost]:,.0f}" for model in models[::2])
+            for cost in ("bytes", "microseconds")
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

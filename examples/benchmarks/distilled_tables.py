@@ -101,6 +101,9 @@ def load(table, seed, rows, teacher, max_rows):
     X_train, X_test = data.X_train, data.X_test
     if teacher in ("boosting", "lightgbm"):
         X_train, X_test = categorical(X_train, X_test)
+    if teacher == "lightgbm":  # refuses names such as "char_freq_["
+        names = [f"x{number}" for number in range(X_train.shape[1])]
+        X_train, X_test = X_train.set_axis(names, axis=1), X_test.set_axis(names, axis=1)
     return X_train, X_test, data.y_train, data.y_test
 
 

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from conftest import benchmark
 
-PAGE = Path(__file__).parents[2] / "plot_benchmark.py"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "examples" / "plot_benchmark.py"
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,17 @@ def test_pareto_front(page):
 def test_critical_difference(page):
     # Demsar (2006), section 3.2.2: four classifiers on 14 data sets
     assert page.critical_difference(14, 4) == pytest.approx(1.25, abs=0.005)
+
+
+def test_readme_and_overview_show_the_measurements(page):
+    found = page.medians(page.complete(page.read_measurements(ROOT / page.MEASUREMENTS)))
+    assert page.summary(found) in (ROOT / "README.md").read_text()
+    taught, teachers = (each.loc["stack"] for each in page.pairs(found))
+    picture = (ROOT / "docs" / "_static" / "overview.svg").read_text()
+    for name, model in (("teacher", teachers), ("student", taught)):
+        texts = re.findall(rf'id="{name}-\w+">(.*?)</text>', picture)
+        assert texts == [
+            f"{model['bytes']:,.0f} bytes",
+            f"{model['microseconds']:,.0f} microseconds a row",
+            f"{model['accuracy']:.1%} accuracy",
+        ]
