@@ -2,7 +2,7 @@
 
     sphinx-build -W --keep-going -j 2 docs docs/_build/html
 
-The scripts ``examples/plot_*.py`` are run by the build. The URLs of the repository and of the site are
+The build runs the scripts ``examples/plot_*.py``. The URLs of the repository and of the site are
 read from pyproject.toml.
 """
 
@@ -43,7 +43,7 @@ default_role = "literal"  # single backticks in docstrings
 
 # Markdown: links to headings have the anchors that they have on a code host
 myst_enable_extensions = ["colon_fence", "dollarmath"]
-myst_heading_anchors = 4
+myst_heading_anchors = 3
 
 # API pages
 autosummary_generate = True
@@ -66,7 +66,7 @@ if os.environ.get("READTHEDOCS") or os.environ.get("GITHUB_ACTIONS"):
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "ignore_pattern": r"[/\\](?!plot_)[^/\\]*\.py$",
+    "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]*$",
     "backreferences_dir": "api/generated/backreferences",
     "doc_module": ("sklearn_kd",),
     "parallel": 2,
@@ -82,7 +82,7 @@ html_baseurl = URLS["Documentation"]
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
-html_sidebars = {"index": []}
+html_sidebars: dict[str, list[str]] = {"index": []}
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "icon_links": [{"name": "Source", "url": SOURCE_URL, "icon": "fa-solid fa-code"}],

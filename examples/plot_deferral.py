@@ -1,13 +1,17 @@
-"""Put a compact student in front of its teacher, which answers the rows that it is not sure of.
+"""A compact student in front of its teacher
+=========================================
+
+The teacher answers the rows of which the student is not sure. The data are the digits that are
+bundled with scikit-learn. The teacher is a forest of 300 trees, and the student a network of 8
+neurons, written as a compact file. Both are fitted on half of the rows. On a quarter of the rows
+`DeferralDisplay` shows the accuracy of both together against the share of rows that the student
+defers to the teacher, and the threshold is chosen that reaches the accuracy of the teacher less
+half a point with the fewest of them. On the last quarter the rows are answered one by one, as in a
+service, and timed. The script takes about 20 seconds on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
 
     python examples/plot_deferral.py deferral.png
-
-The data are the digits that are bundled with scikit-learn. The teacher is a forest of 300 trees,
-and the student a network of 8 neurons, written as a compact file. Both are fitted on half of the
-rows. On a quarter of the rows `DeferralDisplay` shows the accuracy of both together against the
-share of rows that the student defers to the teacher, and the threshold is chosen that reaches the
-accuracy of the teacher less half a point with the fewest of them. On the last quarter the rows are
-answered one by one, as in a service, and timed. The script takes about 20 seconds on one core.
 """
 
 import argparse

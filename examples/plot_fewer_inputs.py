@@ -1,14 +1,17 @@
-"""Plot the log loss of a student against the number of raw columns that it reads.
-
-    python examples/plot_fewer_inputs.py fewer_inputs.png
+"""Log loss against the number of raw columns that the student reads
+=================================================================
 
 The data are the 30 measurements of the breast cancer table that is bundled with scikit-learn. The
 teacher is a forest on all of them, and the students are networks of 8 neurons on some, which are
 selected in the training rows: those of the largest importances of one forest (`SelectFromModel`),
 or what remains if the three least important ones are removed and the forest is fitted again, step
-by step (`RFE`), since many of the measurements say the same. One search tries both with each
-number of columns, measures the compact file of each model, and takes the smallest one whose log
-loss is within a standard error of the best one. The script takes under a minute on one core.
+by step (`RFE`), since many of the measurements say the same. One search tries both with each number
+of columns, measures the compact file of each model, and takes the smallest one whose log loss is
+within a standard error of the best one. The script takes under a minute on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_fewer_inputs.py fewer_inputs.png
 """
 
 import argparse

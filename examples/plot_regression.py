@@ -1,17 +1,19 @@
-"""From a boosted ensemble that predicts prices to one file of at most 10 kB.
+"""From a boosted ensemble that predicts prices to one file of at most 10 kB
+=========================================================================
 
-    python examples/plot_regression.py regression.png
-
-Without a path the figure is shown in a window. The table is california_housing (prices of houses in
-20,640 districts) if a folder of the environment variable ``SKLEARN_KD_DATA`` has it as
-``tabular/california_housing.csv.gz``, and otherwise rents that the script makes: numbers, texts and
-missing cells.
+The table is california_housing (prices of houses in 20,640 districts) if a folder of the
+environment variable ``SKLEARN_KD_DATA`` has it as ``tabular/california_housing.csv.gz``, and
+otherwise rents that the script makes: numbers, texts and missing cells.
 
 The teacher is an ensemble of 300 boosted trees. A network of 48 neurons is fitted on the targets
 alone, and another one on the mean of targets and the teacher's predictions, and on three times as
 many transfer rows, which the teacher labels. Each is written as a compact file, which NumPy alone
 reads. The script prints R2 and the root mean squared error on test rows, bytes, and the median time
 of a raw row, a dict as a service gets it, with one thread. It takes under a minute.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_regression.py regression.png
 """
 
 import argparse
