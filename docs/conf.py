@@ -49,6 +49,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False  # the templates list the members
+toc_object_entries_show_parents = "hide"
 
 # The inventories of other projects need a network: they are read on hosted services only, so that
 # a build elsewhere neither warns nor waits. References to these projects then remain text.
@@ -82,7 +83,7 @@ html_baseurl = URLS["Documentation"]
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
-html_sidebars: dict[str, list[str]] = {"index": []}
+html_sidebars: dict[str, list[str]] = {"*": []}  # of pages that are not part of a section
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "icon_links": [{"name": "Source", "url": SOURCE_URL, "icon": "fa-solid fa-code"}],

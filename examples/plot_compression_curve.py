@@ -60,6 +60,8 @@ def main():
         negate_score=True,
         verbose=1,
     )
+    display.figure_.suptitle("Students of boosted trees: loss against size and time of their files")
+    display.figure_.axes[0].set_ylabel("Log loss (lower is better)")
     formats = dict.fromkeys(("score", "score_error"), "{:.4f}".format)
     formats |= {"n_bytes": "{:,.0f}".format, "microseconds": "{:.1f}".format}
     formats |= {"chosen": lambda chosen: "<-" if chosen else ""}

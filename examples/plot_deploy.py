@@ -198,6 +198,7 @@ def draw(table):
     except ImportError:
         return None
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure.suptitle("Size and time of each file of the student, and of the teacher")
     places = np.arange(len(table))
     colors = ["black" if name.startswith("teacher") else "C0" for name in table.index]
     for panel, column, label in (

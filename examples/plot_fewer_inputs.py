@@ -72,21 +72,21 @@ def plot(table, chosen, teacher):
         left.errorbar(line["columns"], line["log_loss"], line["error"], **style)
     left.axhline(teacher, color="gray", linestyle="--", label="teacher, 30 columns")
     style = {"markersize": 14, "markerfacecolor": "none", "color": "black"}
-    style["label"] = "taken by smallest_within"
+    style["label"] = "chosen by smallest_within"
     left.plot(chosen["columns"], chosen["log_loss"], "o", **style)
-    left.set(ylabel="log loss (lower is better)", title="Five folds, +- one standard error")
+    left.set(ylabel="Log loss (lower is better)", title="Mean and standard error of five folds")
     left.legend()
     costs = table.groupby("columns")[["bytes", "microseconds"]].mean()
     for ax, name, color, marker, label in (
-        (right, "bytes", "C2", "o", "bytes of the compact file"),
-        (right.twinx(), "microseconds", "C3", "s", "microseconds of a raw row"),
+        (right, "bytes", "C2", "o", "Bytes of the compact file"),
+        (right.twinx(), "microseconds", "C3", "s", "Microseconds of a raw row"),
     ):
         ax.plot(costs.index, costs[name], color=color, marker=marker)
         ax.set_ylabel(label, color=color)
         ax.set_ylim(0)
     right.set_title("Cost of the student")
     for ax in (left, right):
-        ax.set(xlabel="raw columns", xscale="log")
+        ax.set(xlabel="Raw columns that the student reads", xscale="log")
         ax.set_xticks(N_COLUMNS, labels=N_COLUMNS)
         ax.minorticks_off()
     return figure

@@ -90,7 +90,9 @@ def draw(results, teacher, path):
             label="distilled (mean and std of folds)",
         )
         axis.axhline(sign * teacher[score], color="black", linestyle="--", label="teacher")
-        axis.set(xscale="log", xlabel="width", ylabel=score.removeprefix("neg_").replace("_", " "))
+        direction = "higher" if sign > 0 else "lower"
+        name = score.removeprefix("neg_").replace("_", " ").capitalize()
+        axis.set(xscale="log", xlabel="Neurons", ylabel=f"{name} ({direction} is better)")
         axis.set_xticks(WIDTHS, [str(width) for width in WIDTHS])
         axis.minorticks_off()
         axis.grid(alpha=0.3)

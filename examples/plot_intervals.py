@@ -58,6 +58,7 @@ def main():
         "distilled student": model.predict_quantiles(X_test),
     }
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    figure.suptitle("Intervals of 90 % for test rows: boosted trees, and a student of 16 neurons")
     for panel, (name, values) in zip(axes, quantiles.items(), strict=True):
         lower, median, upper = values.T
         display = IntervalDisplay.from_predictions(

@@ -79,17 +79,19 @@ def plot(labels, y_train, given, test, path):
         print("no picture: matplotlib is missing, pip install sklearn-kd[plot]")
         return
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    figure.suptitle("KernelTeacher: labels of rows with wrong labels, and the course of training")
+    figure.suptitle("Kernel teacher on digits, one label in ten of which is wrong")
     bins = np.linspace(0, 1, 21)
     for name, proba in labels.items():
         left.hist(
             proba[np.arange(len(y_train)), y_train], bins, histtype="step", label=name, lw=1.5
         )
-    left.set(xlabel="probability of the label given", ylabel="training rows", yscale="log")
+    left.set(xlabel="Probability of the given label", ylabel="Training rows", yscale="log")
+    left.set_title("In-sample, wrong labels look like right ones")
     left.legend()
     right.semilogx(TIMES, given, label="given labels, training rows")
     right.semilogx(TIMES, test, label="true labels, test rows")
-    right.set(xlabel="training time", ylabel="accuracy")
+    right.set(xlabel="Training time", ylabel="Accuracy")
+    right.set_title("Wrong labels are learned last")
     right.legend()
     if path is None:
         plt.show()

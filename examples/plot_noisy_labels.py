@@ -43,14 +43,20 @@ def draw(quality, is_wrong, path):
     bins = np.linspace(0, 1, 21)
     for rows, name, color in ((~is_wrong, "right labels", "C0"), (is_wrong, "wrong labels", "C3")):
         left.hist(quality[rows], bins, color=color, alpha=0.6, label=name)
-    left.set(xlabel="label quality", ylabel="training rows", title="How likely a label is right")
+    left.set(
+        xlabel="Label quality", ylabel="Training rows", title="Wrong labels have a low quality"
+    )
     left.legend()
     found = is_wrong[np.argsort(quality, kind="stable")].cumsum()
     n_looked = np.arange(1, len(found) + 1)
     right.plot(n_looked, found, color="C3", label="ranked by label quality")
     right.plot(n_looked, np.minimum(n_looked, found[-1]), "k--", lw=1, label="best possible")
     right.plot(n_looked, n_looked * found[-1] / len(found), "k:", lw=1, label="any order")
-    right.set(xlabel="rows looked through", ylabel="wrong labels found", title="The search")
+    right.set(
+        xlabel="Rows looked through",
+        ylabel="Wrong labels found",
+        title="They come first in the ranking",
+    )
     right.legend()
     if path is None:
         plt.show()

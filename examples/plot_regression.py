@@ -90,6 +90,7 @@ def draw(lines, predictions):
     from sklearn_kd.inspection import FidelityDisplay
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    figure.suptitle("Boosted trees distilled into a network of 48 neurons")
     for (name, line), marker, color in zip(
         lines.items(), "Dso", ("black", "C0", "C1"), strict=True
     ):

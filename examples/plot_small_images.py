@@ -84,7 +84,8 @@ def draw(table, teacher, axis):
             sizes, label = lines["bytes", ""], f"{student}, {kind}"
             axis.errorbar(sizes, mean, std, fmt=style, color=color, capsize=3, label=label)
     axis.plot(teacher["bytes"], teacher["accuracy"], "k*", markersize=12, label="teacher")
-    axis.set(xscale="log", xlabel="bytes on disk", ylabel="test accuracy", title="Digits")
+    axis.set(xscale="log", xlabel="Bytes of the pickled model", ylabel="Accuracy on test images")
+    axis.set_title("Students learn most from the teacher's labels of more images")
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
 

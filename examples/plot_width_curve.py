@@ -52,7 +52,7 @@ def main():
     display = WidthCurveDisplay.from_estimator(
         model, X, y, widths=[2, 4, 8, 16, 32], seeds=3, cv=3, scoring="accuracy"
     )
-    display.ax_.set_title("Digits: students of a forest")
+    display.ax_.set_title("Digits: students of a forest, mean and standard deviation")
 
     table = summary(display.frame)
     teacher = display.frame.loc[display.frame["labels"] == "teacher", "score"].mean()
