@@ -13,6 +13,8 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+from docutils import nodes
+
 import sklearn_kd
 
 DOCS = Path(__file__).parent
@@ -147,9 +149,10 @@ def rewrite_included(app, relative_path, parent_docname, source):
 
 def plain_reference(app, env, node, contnode):
     """Keep references of inherited docstrings of scikit-learn as text without its inventory."""
-    if node["refdoc"].startswith("api/generated/") and node["reftype"] in ("ref", "term"):
-        return contnode
-    return None
+    if not node["refdoc"].startswith("api/generated/") or node["reftype"] not in ("ref", "term"):
+        return None
+    is_label = node["reftype"] == "ref" and not node["refexplicit"]  # no text for readers
+    return nodes.Text("the documentation of scikit-learn") if is_label else contnode
 
 
 def setup(app):
