@@ -1,13 +1,17 @@
-"""Put a compact student in front of its teacher, which answers the rows that it is not sure of.
+"""A compact student in front of its teacher
+=========================================
+
+The teacher answers the rows of which the student is not sure. The data are the digits that are
+bundled with scikit-learn. The teacher is a forest of 300 trees, and the student a network of 8
+neurons, written as a compact file. Both are fitted on half of the rows. On a quarter of the rows
+`DeferralDisplay` shows the accuracy of both together against the share of rows that the student
+defers to the teacher, and the threshold is chosen that reaches the accuracy of the teacher less
+half a point with the fewest of them. On the last quarter the rows are answered one by one, as in a
+service, and timed. The script takes about 20 seconds on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
 
     python examples/plot_deferral.py deferral.png
-
-The data are the digits that are bundled with scikit-learn. The teacher is a forest of 300 trees,
-and the student a network of 8 neurons, written as a compact file. Both are fitted on half of the
-rows. On a quarter of the rows `DeferralDisplay` shows the accuracy of both together against the
-share of rows that the student defers to the teacher, and the threshold is chosen that reaches the
-accuracy of the teacher less half a point with the fewest of them. On the last quarter the rows are
-answered one by one, as in a service, and timed. The script takes about 20 seconds on one core.
 """
 
 import argparse
@@ -50,6 +54,8 @@ def main():
     parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
     path = parser.parse_args().path
 
+    import matplotlib.pyplot as plt
+
     X, y = load_digits(return_X_y=True)
     X_train, X_rest, y_train, y_rest = train_test_split(X, y, test_size=0.5, random_state=0)
     X_choice, X_test, y_choice, y_test = train_test_split(
@@ -70,8 +76,9 @@ def main():
     display = DeferralDisplay.from_estimator(model, X_choice, y_choice, costs=costs)
     wanted = display.frame["accuracy"].iloc[-1] - 0.005
     chosen = display.choose_threshold(min_score=wanted)
+    plt.close(display.figure_)  # without a threshold
     display.plot(threshold=chosen["threshold"])
-    display.ax_.set_title("Digits: a network of 8 neurons in front of a forest")
+    display.ax_.set_title("A network of 8 neurons defers the digits it is unsure of to a forest")
     display.cost_ax_.set_xlabel("Mean microseconds of a row")
 
     print(f"{len(X_test)} test rows, one by one; a compact file of {small.n_bytes_:,} bytes")
@@ -84,8 +91,6 @@ def main():
         print(f"{name:<24}  {accuracy:>8.4f}  {deferred:>8.1%}  {microseconds:>8,.0f}")
 
     if path is None:
-        import matplotlib.pyplot as plt
-
         plt.show()
     else:
         display.figure_.savefig(path, dpi=120, bbox_inches="tight")

@@ -1,15 +1,18 @@
-"""From a raw table to the files that answer in service, and the size and the time of each.
+"""From a raw table to the files that answer in service
+====================================================
 
-    python examples/plot_deploy.py deploy.png
-
-Without a path the figure is shown in a window. The table is the one that ``quickstart.py`` makes:
-numbers, strings, categories and missing cells. A forest is distilled into a network of 16 neurons,
-which is written as a pickle, a file of skops, a compact file, an ONNX graph and a C header.
-skops and onnxruntime are packages, and C needs a compiler. What is absent is left out.
+The script measures the size and the time of each file. The table is the one that ``quickstart.py``
+makes: numbers, strings, categories and missing cells. A forest is distilled into a network of 16
+neurons, which is written as a pickle, a file of skops, a compact file, an ONNX graph and a C
+header. skops and onnxruntime are packages, and C needs a compiler. What is absent is left out.
 
 Each file is read again and answers the same raw rows, whose probabilities are compared with those
 of the student. The time is that of one row, from a dict as a service gets it to the probabilities,
 with one thread. In C the row is a struct. The script takes under a minute.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_deploy.py deploy.png
 """
 
 import argparse
@@ -195,6 +198,7 @@ def draw(table):
     except ImportError:
         return None
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure.suptitle("Size and time of each file of the student, and of the teacher")
     places = np.arange(len(table))
     colors = ["black" if name.startswith("teacher") else "C0" for name in table.index]
     for panel, column, label in (

@@ -1,14 +1,17 @@
-"""Plot the log loss of a student against the number of raw columns that it reads.
-
-    python examples/plot_fewer_inputs.py fewer_inputs.png
+"""Log loss against the number of raw columns that the student reads
+=================================================================
 
 The data are the 30 measurements of the breast cancer table that is bundled with scikit-learn. The
 teacher is a forest on all of them, and the students are networks of 8 neurons on some, which are
 selected in the training rows: those of the largest importances of one forest (`SelectFromModel`),
 or what remains if the three least important ones are removed and the forest is fitted again, step
-by step (`RFE`), since many of the measurements say the same. One search tries both with each
-number of columns, measures the compact file of each model, and takes the smallest one whose log
-loss is within a standard error of the best one. The script takes under a minute on one core.
+by step (`RFE`), since many of the measurements say the same. One search tries both with each number
+of columns, measures the compact file of each model, and takes the smallest one whose log loss is
+within a standard error of the best one. The script takes under a minute on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_fewer_inputs.py fewer_inputs.png
 """
 
 import argparse
@@ -69,21 +72,21 @@ def plot(table, chosen, teacher):
         left.errorbar(line["columns"], line["log_loss"], line["error"], **style)
     left.axhline(teacher, color="gray", linestyle="--", label="teacher, 30 columns")
     style = {"markersize": 14, "markerfacecolor": "none", "color": "black"}
-    style["label"] = "taken by smallest_within"
+    style["label"] = "chosen by smallest_within"
     left.plot(chosen["columns"], chosen["log_loss"], "o", **style)
-    left.set(ylabel="log loss (lower is better)", title="Five folds, +- one standard error")
+    left.set(ylabel="Log loss (lower is better)", title="Mean and standard error of five folds")
     left.legend()
     costs = table.groupby("columns")[["bytes", "microseconds"]].mean()
     for ax, name, color, marker, label in (
-        (right, "bytes", "C2", "o", "bytes of the compact file"),
-        (right.twinx(), "microseconds", "C3", "s", "microseconds of a raw row"),
+        (right, "bytes", "C2", "o", "Bytes of the compact file"),
+        (right.twinx(), "microseconds", "C3", "s", "Microseconds of a raw row"),
     ):
         ax.plot(costs.index, costs[name], color=color, marker=marker)
         ax.set_ylabel(label, color=color)
         ax.set_ylim(0)
     right.set_title("Cost of the student")
     for ax in (left, right):
-        ax.set(xlabel="raw columns", xscale="log")
+        ax.set(xlabel="Raw columns that the student reads", xscale="log")
         ax.set_xticks(N_COLUMNS, labels=N_COLUMNS)
         ax.minorticks_off()
     return figure

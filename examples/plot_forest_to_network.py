@@ -1,15 +1,12 @@
-"""Distill a forest into a network of 16 neurons on a table of mixed types, from end to end.
+"""From a forest to a network of 16 neurons, on a table of mixed types
+===================================================================
 
-    SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py
-    SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py forest_to_network.png
-
-Without a path the figure is shown in a window. The table is ``adult``, with 14 columns of numbers
-and text and with missing cells. The task is to predict who earns more than 50,000 dollars a year.
-The table is read from ``tabular/adult.csv.gz`` in a folder of ``SKLEARN_KD_DATA``, or fetched from
-OpenML. If neither is available, it is replaced by the mixed table that ``quickstart.py`` makes. The
-first line of the output states which table is used. Of the 48,842 rows of adult, 4,000 are used for
-training (``--rows``) and 10,000 for testing, and the forest has 100 trees (``--trees``), so that
-the script takes under a minute on two cores.
+The table is ``adult``, with 14 columns of numbers and text and with missing cells. The task is to
+predict who earns more than 50,000 dollars a year. The table is read from ``tabular/adult.csv.gz``
+in a folder of ``SKLEARN_KD_DATA``, or fetched from OpenML. If neither is available, it is replaced
+by the mixed table that ``quickstart.py`` makes. The first line of the output states which table is
+used. Of the 48,842 rows of adult, 4,000 are used for training (``--rows``) and 10,000 for testing,
+and the forest has 100 trees (``--trees``), so that the script takes under a minute on two cores.
 
 Teacher and student take the raw DataFrame:
 
@@ -17,6 +14,10 @@ Teacher and student take the raw DataFrame:
 2. the student on hard labels: a network, which encodes the table itself;
 3. the same student in a `DistilledClassifier` with its defaults. The teacher labels the training
    rows and additional rows that are similar to them, and the settings are chosen on held-out rows.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    SKLEARN_KD_DATA=... python examples/plot_forest_to_network.py forest_to_network.png
 """
 
 import argparse
@@ -112,6 +113,7 @@ def draw(models, table, X_test):
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(12, 5), width_ratios=[1, 1.3], layout="constrained"
     )
+    figure.suptitle("A forest distilled into 16 neurons: predictions, loss, size and time")
     proba = [models[name].predict_proba(X_test) for name in (TEACHER, DISTILLED)]
     FidelityDisplay.from_predictions(*proba, ax=left)
     left.set_title(f"Distilled student and teacher: {left.get_title()}", fontsize="medium")

@@ -1,6 +1,5 @@
-"""Choose the width of a distilled network by cross-validation, on a table of mixed types.
-
-    python examples/plot_grid_search_width.py
+"""Choosing the width of a distilled network by cross-validation
+=============================================================
 
 The table is synthetic (NumPy with a seed), because no table that is bundled with scikit-learn
 contains numbers, text and missing cells. It has 4,000 customers, three numeric columns, two text
@@ -9,11 +8,14 @@ accuracy of this probability is printed as the upper limit that no classifier ex
 
 A `Pipeline` contains a `TableEncoder`, which encodes the table for the forest and for the network,
 and a `DistilledClassifier`. The search refits all three within every fold, so that there is no
-leakage. The script takes under a
-minute on two cores and writes ``grid_search_width.png`` into the current folder.
+leakage. The script takes under a minute on two cores.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_grid_search_width.py grid_search_width.png
 """
 
-from pathlib import Path
+import argparse
 
 import numpy as np
 import pandas as pd
@@ -68,13 +70,14 @@ def make_model():
     return Pipeline([("prepare", TableEncoder()), ("distill", distill)])
 
 
-def draw(results, teacher, path="grid_search_width.png"):
-    """Draw the cross-validated scores of each width. Return True if matplotlib is installed."""
+def draw(results, teacher, path):
+    """Draw the cross-validated scores of each width."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
     except ImportError:
-        return False
-    figure = Figure(figsize=(9, 4), layout="constrained")
+        print('no picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
+        return
+    figure = plt.figure(figsize=(9, 4), layout="constrained")
     figure.suptitle("Distilled networks of each width, and the forest that is their teacher")
     signs = {"accuracy": 1, "neg_log_loss": -1}
     for axis, (score, sign) in zip(figure.subplots(1, 2), signs.items(), strict=True):
@@ -87,16 +90,24 @@ def draw(results, teacher, path="grid_search_width.png"):
             label="distilled (mean and std of folds)",
         )
         axis.axhline(sign * teacher[score], color="black", linestyle="--", label="teacher")
-        axis.set(xscale="log", xlabel="width", ylabel=score.removeprefix("neg_").replace("_", " "))
+        direction = "higher" if sign > 0 else "lower"
+        name = score.removeprefix("neg_").replace("_", " ").capitalize()
+        axis.set(xscale="log", xlabel="Neurons", ylabel=f"{name} ({direction} is better)")
         axis.set_xticks(WIDTHS, [str(width) for width in WIDTHS])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=120)
-    return True
+    if path is None:
+        plt.show()
+    else:
+        figure.savefig(path, dpi=120)
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
+    path = parser.parse_args().path
+
     X, y, p_leaves = make_customers()
     X_train, X_test, y_train, y_test, _, p_test = train_test_split(
         X, y, p_leaves, stratify=y, random_state=0
@@ -147,10 +158,7 @@ def main():
     # the teacher alone, on the same folds
     teacher = clone(search.estimator).set_params(distill=search.estimator["distill"].teacher)
     folds = cross_validate(teacher, X_train, y_train, cv=3, scoring=scoring, n_jobs=2)
-    if draw(results, {score: folds[f"test_{score}"].mean() for score in scoring}):
-        print(f"picture: {Path('grid_search_width.png').resolve()}")
-    else:
-        print('no picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
+    draw(results, {score: folds[f"test_{score}"].mean() for score in scoring}, path)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
-"""Out-of-sample labels and training time of the kernel teacher.
+"""Out-of-sample labels and training time of the kernel teacher
+============================================================
 
 The data are the digits bundled with scikit-learn, with one label in ten replaced by another digit.
-The left panel shows the confidence of the teacher in the given labels, in-sample and left out.
-In-sample, the teacher has memorized the wrong labels. Left out, its most probable digit is correct
+The left panel shows the confidence of the teacher in the given labels, in-sample and left out. In-
+sample, the teacher has memorized the wrong labels. Left out, its most probable digit is correct
 more often than the given labels, and a student is trained on these probabilities. The right panel
 shows accuracy along training time, from one eigendecomposition: the true digits are learned first,
 the wrong labels last.
 
-    python examples/plot_kernel_teacher.py
+The script takes seconds.
 
-The script takes seconds and writes ``kernel_teacher.png`` into the current folder.
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_kernel_teacher.py kernel_teacher.png
 """
+
+import argparse
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -29,6 +34,10 @@ def wrong_labels(y, rate, random):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
+    path = parser.parse_args().path
+
     random = np.random.RandomState(0)
     X, digits = load_digits(return_X_y=True)
     X_train, X_test, clean, y_test = train_test_split(X, digits, test_size=0.3, random_state=0)
@@ -60,30 +69,34 @@ def main():
         f"Best training time: {TIMES[best]:.3g}, test accuracy {test[best]:.3f}; at {TIMES[-1]:.3g}"
     )
     print(f"it is {test[-1]:.3f}, and {given[-1]:.3f} of the given labels are reproduced")
-    plot(labels, y_train, given, test)
+    plot(labels, y_train, given, test, path)
 
 
-def plot(labels, y_train, given, test):
+def plot(labels, y_train, given, test, path):
     try:
         import matplotlib.pyplot as plt
     except ImportError:
         print("no picture: matplotlib is missing, pip install sklearn-kd[plot]")
         return
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    figure.suptitle("KernelTeacher: labels of rows with wrong labels, and the course of training")
+    figure.suptitle("Kernel teacher on digits, one label in ten of which is wrong")
     bins = np.linspace(0, 1, 21)
     for name, proba in labels.items():
         left.hist(
             proba[np.arange(len(y_train)), y_train], bins, histtype="step", label=name, lw=1.5
         )
-    left.set(xlabel="probability of the label given", ylabel="training rows", yscale="log")
+    left.set(xlabel="Probability of the given label", ylabel="Training rows", yscale="log")
+    left.set_title("In-sample, wrong labels look like right ones")
     left.legend()
     right.semilogx(TIMES, given, label="given labels, training rows")
     right.semilogx(TIMES, test, label="true labels, test rows")
-    right.set(xlabel="training time", ylabel="accuracy")
+    right.set(xlabel="Training time", ylabel="Accuracy")
+    right.set_title("Wrong labels are learned last")
     right.legend()
-    figure.savefig("kernel_teacher.png", dpi=150)
-    print("wrote kernel_teacher.png")
+    if path is None:
+        plt.show()
+    else:
+        figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Look through the most suspicious labels of images, and train on what was found.
-
-    python examples/plot_label_errors.py
+"""Looking through the most suspicious labels of images
+====================================================
 
 The images are the 1,797 handwritten digits that are bundled with scikit-learn. Three annotators
 label two thirds of them. Two make mistakes anywhere, and the third takes each digit for the next
@@ -15,11 +14,14 @@ one in a part of the table. The label of an image is the one with the most votes
 The votes contain wrong labels, unlike the probabilities of a teacher. Therefore early stopping is
 switched on. By default, a network learns soft targets to the end, and here memorizes wrong votes.
 
-The script takes one to two minutes on two cores and writes ``label_errors.png`` into the current
-folder.
+The script takes under a minute on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_label_errors.py label_errors.png
 """
 
-from pathlib import Path
+import argparse
 
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -34,6 +36,10 @@ N_PAGES, PAGE_SIZE = 8, 20
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
+    path = parser.parse_args().path
+
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=1 / 3, stratify=y, random_state=0
@@ -78,8 +84,12 @@ def main():
     except ImportError:
         print('\nno picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
         return
-    display.figure_.savefig("label_errors.png", dpi=120)
-    print(f"\npicture: {Path('label_errors.png').resolve()}")
+    if path is None:
+        import matplotlib.pyplot as plt
+
+        plt.show()
+    else:
+        display.figure_.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Find the wrong labels of a table, and train a network in spite of them.
+"""Finding the wrong labels of a table, and training in spite of them
+==================================================================
 
-    python examples/plot_noisy_labels.py
-
-The table is bundled with scikit-learn. It contains 569 tumors, 30 columns of measurements of
-cells, and whether the tumor was malignant or benign. One label in five of the training rows is
-replaced by the other class, so that the wrong labels are known. The test labels are unchanged.
+The table is bundled with scikit-learn. It contains 569 tumors, 30 columns of measurements of cells,
+and whether the tumor was malignant or benign. One label in five of the training rows is replaced by
+the other class, so that the wrong labels are known. The test labels are unchanged.
 
 1. A network is trained on these labels, and the same network is trained in a
    `SelfDistillClassifier`, which trusts its own predictions more than a label that many similar
@@ -12,11 +11,14 @@ replaced by the other class, so that the wrong labels are known. The test labels
 2. `find_label_errors` ranks the rows by how suspicious their labels are, by networks that are each
    trained without a fifth of the rows. In practice one inspects such a list from the top.
 
-The script takes under a minute on two cores and writes ``noisy_labels.png`` into the current
-folder.
+The script takes under a minute on two cores.
+
+The following command writes the picture. Without a path it is shown in a window::
+
+    python examples/plot_noisy_labels.py noisy_labels.png
 """
 
-from pathlib import Path
+import argparse
 
 import numpy as np
 from sklearn.base import clone
@@ -29,34 +31,44 @@ from sklearn_kd.datasets import add_label_noise
 RATE = 0.2
 
 
-def draw(quality, is_wrong, path="noisy_labels.png"):
-    """Draw the label quality of right and wrong labels, and the search along the ranking.
-
-    True where matplotlib is installed.
-    """
+def draw(quality, is_wrong, path):
+    """Draw the label quality of right and wrong labels, and the search along the ranking."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
     except ImportError:
-        return False
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+        print('no picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
+        return
+    figure = plt.figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     bins = np.linspace(0, 1, 21)
     for rows, name, color in ((~is_wrong, "right labels", "C0"), (is_wrong, "wrong labels", "C3")):
         left.hist(quality[rows], bins, color=color, alpha=0.6, label=name)
-    left.set(xlabel="label quality", ylabel="training rows", title="How likely a label is right")
+    left.set(
+        xlabel="Label quality", ylabel="Training rows", title="Wrong labels have a low quality"
+    )
     left.legend()
     found = is_wrong[np.argsort(quality, kind="stable")].cumsum()
     n_looked = np.arange(1, len(found) + 1)
     right.plot(n_looked, found, color="C3", label="ranked by label quality")
     right.plot(n_looked, np.minimum(n_looked, found[-1]), "k--", lw=1, label="best possible")
     right.plot(n_looked, n_looked * found[-1] / len(found), "k:", lw=1, label="any order")
-    right.set(xlabel="rows looked through", ylabel="wrong labels found", title="The search")
+    right.set(
+        xlabel="Rows looked through",
+        ylabel="Wrong labels found",
+        title="They come first in the ranking",
+    )
     right.legend()
-    figure.savefig(path, dpi=120)
-    return True
+    if path is None:
+        plt.show()
+    else:
+        figure.savefig(path, dpi=120)
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", nargs="?", help="where to save the picture; shown if left out")
+    path = parser.parse_args().path
+
     data = load_breast_cancer(as_frame=True)
     X, y = data.data, data.target_names[data.target]  # the words "malignant" and "benign"
     X_train, X_test, y_train, y_test = train_test_split(
@@ -102,10 +114,7 @@ def main():
     print(f"{found} of the {n_wrong} wrong ones.")
 
     ordered = errors.sort_values("row")
-    if draw(ordered["label_quality"].to_numpy(), noisy.is_wrong):
-        print(f"\npicture: {Path('noisy_labels.png').resolve()}")
-    else:
-        print('\nno picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
+    draw(ordered["label_quality"].to_numpy(), noisy.is_wrong, path)
 
 
 if __name__ == "__main__":

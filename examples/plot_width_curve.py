@@ -1,12 +1,15 @@
-"""Plot accuracy against the width of the student, on hard labels and on those of the teacher.
+"""Accuracy against the width of the student
+=========================================
+
+The curve is drawn for hard labels and for those of the teacher. The data are the digits that are
+bundled with scikit-learn, and the teacher is a forest of 200 trees. Students of 2 to 32 neurons are
+trained on the labels alone ("hard") and on the mean of labels and the out-of-bag probabilities of
+the forest ("soft"), each from three random initializations, in three folds. `WidthCurveDisplay`
+trains the 30 students of a fold together. The script takes under a minute on one core.
+
+The following command writes the picture. Without a path it is shown in a window::
 
     python examples/plot_width_curve.py width_curve.png
-
-Without a path the figure is shown in a window. The data are the digits that are bundled with
-scikit-learn, and the teacher is a forest of 200 trees. Students of 2 to 32 neurons are trained on
-the labels alone ("hard") and on the mean of labels and the out-of-bag probabilities of the forest
-("soft"), each from three random initializations, in three folds. `WidthCurveDisplay` trains the 30
-students of a fold together. The script takes under a minute on one core.
 """
 
 import argparse
@@ -49,7 +52,7 @@ def main():
     display = WidthCurveDisplay.from_estimator(
         model, X, y, widths=[2, 4, 8, 16, 32], seeds=3, cv=3, scoring="accuracy"
     )
-    display.ax_.set_title("Digits: students of a forest")
+    display.ax_.set_title("Digits: students of a forest, mean and standard deviation")
 
     table = summary(display.frame)
     teacher = display.frame.loc[display.frame["labels"] == "teacher", "score"].mean()

@@ -66,7 +66,7 @@ class _Network(nn.Module):
 
         Parameters
         ----------
-        x : Tensor of shape (n, *input_shape)
+        x : Tensor of shape (n, `*input_shape`)
 
         Returns
         -------

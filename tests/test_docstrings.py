@@ -8,13 +8,17 @@ import doctest
 import inspect
 import pickle
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.svm import SVC
 
 import sklearn_kd
 from sklearn_kd import datasets, exceptions, export, inspection, metrics, modules, theory
 
+ROOT = Path(__file__).parents[1]
 PLACES = {
     "sklearn_kd": sklearn_kd,
     **{f"sklearn_kd.{place.__name__.split('.')[1]}": place for place in (inspection, theory)},
@@ -101,10 +105,19 @@ def test_docstrings_name_all_parameters_in_their_order():
 
 
 @pytest.mark.parametrize("name", [name for place, name in CLASSES if place == "sklearn_kd"])
-def test_estimators_do_not_link_to_the_site_of_scikit_learn(name):
+def test_html_of_estimators_links_to_their_page_on_the_site(name):
     kind = getattr(sklearn_kd, name)
-    assert kind._doc_link_module == "sklearn_kd"
-    needed = {"estimator": None, "param_grid": None, "module": None}
+    needed = {"estimator": SVC(), "param_grid": {"C": [1.0]}, "module": modules.MLP}
     parameters = inspect.signature(kind).parameters
     estimator = kind(**{key: value for key, value in needed.items() if key in parameters})
-    assert estimator._get_doc_link() == ""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = f"{project['urls']['Documentation']}/api/generated/sklearn_kd.{name}.html"
+    assert estimator._get_doc_link() == page
+    assert f'href="{page}"' in estimator._repr_html_()
+
+
+def test_classes_of_users_do_not_link_to_the_site():
+    class Own(sklearn_kd.TableEncoder):
+        pass
+
+    assert Own()._get_doc_link() == ""

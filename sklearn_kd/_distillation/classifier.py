@@ -164,7 +164,7 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
         so on as in ``candidates_``, and which was ``chosen``. None if none were compared.
     n_features_in_ : int
         Number of features seen during fit, if X has such a number.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, if all of them are strings.
 
     See Also

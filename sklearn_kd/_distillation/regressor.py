@@ -136,7 +136,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         errors in units of the variance of ``y``, or as Notes say. None if nothing was compared.
     n_features_in_ : int
         Number of features seen during fit, if X has such a number.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, if all of them are strings.
 
     See Also

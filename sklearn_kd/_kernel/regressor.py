@@ -302,8 +302,8 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
 
         Notes
         -----
-        With the exact solver this is the jackknife+ [3]_. With :math:`f_{-i}` the fit without the
-        distinct row i and :math:`R_i = |y_i - f_{-i}(x_i)|`, the ends are quantiles of
+        With the exact solver this is the jackknife+, [3] of the class. With :math:`f_{-i}` the fit
+        without the distinct row i and :math:`R_i = |y_i - f_{-i}(x_i)|`, the ends are quantiles of
         :math:`f_{-i}(x) \pm R_i`. They have a closed form,
 
         .. math:: f_{-i}(x) = f(x) - (C^{-1} k(x))_i\, \frac{(C^{-1} y)_i}{(C^{-1})_{ii}},
@@ -363,7 +363,7 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
         They are quantiles over the training rows i of :math:`f_{-i}(x) + r_i`, with the signed
         residuals :math:`r_i = y_i - f_{-i}(x_i)` of the fits without the row, which
         `predict_interval` describes, as its cost is. So they are the one-sided counterpart of
-        jackknife+ [3]_, and of CV+ with other solvers. To the n values belongs one that is
+        the jackknife+ and of CV+, [3] of the class. To the n values belongs one that is
         infinite: a level q above 1/2 is the :math:`\lceil q (n + 1) \rceil`-th smallest value, one
         below is the same of -y, and the median is the mean of both. Then the target is below the
         level of .95 with a probability of about .95, and never much less.

@@ -415,7 +415,7 @@ class NetworkRegressorMixin(NetworkMixin, FittedRegressorMixin):
         sample_weight : array-like of shape (n_samples,), default=None
             As in `fit`.
 
-        soft_targets : array-like, same shape as y or (*y.shape, n_quantiles), default=None
+        soft_targets : array-like, same shape as y or (`*y.shape`, n_quantiles), default=None
             As in `fit`.
 
         Returns

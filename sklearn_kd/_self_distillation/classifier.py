@@ -194,8 +194,7 @@ class SelfDistillClassifier(
         "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong. Any
         value but 1 selects Algorithm 1 under ``schedule="auto"``.
 
-    schedule : {"auto", "early-learning", "chance-corrected", "accuracy", "annealed"} or callable, \
-            default="auto"
+    schedule : str or callable, default="auto"
         How labels are corrected.
 
         - "auto": by Bayes' rule. The rows are divided into 5 folds, and the rows of each are
@@ -219,8 +218,7 @@ class SelfDistillClassifier(
           share of the training that is over, as in [2]_. A callable maps ``(step, accuracy,
           prior)`` to a number. With "previous-generation" it is called once, with step 0.
 
-    memory : {"auto", "previous-generation", "previous-epoch"}, float in (0, 1) or None, \
-            default="auto"
+    memory : str, float in (0, 1) or None, default="auto"
         Which prediction of a row is mixed with its label in Algorithm 1.
 
         - None: the prediction of the same forward pass, as in [1]_.
@@ -281,7 +279,7 @@ class SelfDistillClassifier(
         ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
         the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
         is not zero for clean labels of classes that overlap.
-    weight_curve_ : ndarray of shape (n_iter_,)
+    weight_curve_ : ndarray of shape (`n_iter_`,)
         Mean share of the targets in each epoch that is not that of the given label, or
         :math:`1 - \alpha_t`. Zeros if the first generation was kept.
     n_iter_ : int
@@ -293,7 +291,7 @@ class SelfDistillClassifier(
         Why the training of ``estimator_`` ended.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, where X has string names.
 
     See Also

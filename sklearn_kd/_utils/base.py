@@ -11,6 +11,8 @@ from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.saved_state import SavedStateMixin
 from sklearn_kd._utils.warnings import warning_scope
 
+#: The site of the documentation, which pyproject.toml names as well.
+DOCUMENTATION_URL = "https://sklearn-kd.github.io/sklearn-kd"
 #: Bytes of one layer of activations that a block of rows may take when predicting.
 PREDICT_BLOCK_BYTES = 64 * 2**20
 #: Attributes of scikit-learn's callbacks, which its own wrapper of ``fit`` removes.
@@ -18,13 +20,10 @@ CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_callback_fit_ctx", "_parent_callback_
 
 
 class PublicEstimatorMixin(SavedStateMixin):
-    """Mixin for public estimators: what is saved, and no documentation link of scikit-learn's.
-
-    The template is empty as long as the package has no site, and an empty link is not shown.
-    """
+    """Mixin for public estimators: what is saved, and the page that the HTML of one links to."""
 
     _doc_link_module = "sklearn_kd"
-    _doc_link_template = ""
+    _doc_link_template = f"{DOCUMENTATION_URL}/api/generated/sklearn_kd.{{estimator_name}}.html"
 
 
 class FittedClassifierMixin(ClassifierMixin):

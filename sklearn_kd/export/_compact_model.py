@@ -78,9 +78,9 @@ class CompactModel:
         Levels of the quantiles, ascending, if a regressor has learned quantiles.
     n_features_in_ : int
         Number of raw columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the raw columns, if the model was fitted on a table that has names.
-    kinds_ : list of {"number", "boolean", "text", "category", "unused"} of length n_features_in_
+    kinds_ : list of {"number", "boolean", "text", "category", "unused"} of length `n_features_in_`
         What each raw column holds. Categories are of numbers, or of numbers and text. Rows need no
         cells of the columns that are unused.
     n_bytes_ : int
@@ -142,7 +142,7 @@ class CompactModel:
 
         Parameters
         ----------
-        row : dict, Series or sequence of length n_features_in_
+        row : dict, Series or sequence of length `n_features_in_`
             Raw cells. A dict or a Series has the names of the training columns as keys, in any
             order. Those of unused columns, by ``kinds_``, may be absent. A sequence has all cells,
             in the order of the training columns.
@@ -163,7 +163,7 @@ class CompactModel:
 
         Parameters
         ----------
-        row : dict, Series or sequence of length n_features_in_
+        row : dict, Series or sequence of length `n_features_in_`
             As in :meth:`predict_one`.
 
         Returns
@@ -181,7 +181,7 @@ class CompactModel:
 
         Parameters
         ----------
-        row : dict, Series or sequence of length n_features_in_
+        row : dict, Series or sequence of length `n_features_in_`
             As in :meth:`predict_one`.
 
         Returns

@@ -68,9 +68,9 @@ def information_ratio(X, labels, *, k=5, kernel="ntk-full", center=True):
         one-hot for more than two labels. The norm of several columns is the Frobenius norm.
     k : int, default=5
         Number of eigenvectors. Choose it at a gap of the spectrum, see `kernel_spectrum`.
-    kernel : {"ntk", "ntk-full", "nngp", "laplace", "precomputed"} or callable, \
-            default="ntk-full"
-        A callable is called with (X, X) and returns the Gram matrix.
+    kernel : str or callable, default="ntk-full"
+        "ntk", "ntk-full", "nngp", "laplace" or "precomputed". A callable is called with
+        (X, X) and returns the Gram matrix.
     center : bool, default=True
         Whether to subtract the mean of the labels. Otherwise imbalance counts as information.
 

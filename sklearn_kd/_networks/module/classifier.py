@@ -203,7 +203,7 @@ class ModuleClassifier(
         Why training ended: "max_epochs", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of features seen during ``fit``. Defined only when X has feature names that are all
         strings.
 

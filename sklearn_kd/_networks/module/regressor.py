@@ -295,7 +295,7 @@ class ModuleRegressor(
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative. A weight of zero equals absence, and only ratios matter.
 
-        soft_targets : array-like, same shape as y or (*y.shape, n_quantiles), default=None
+        soft_targets : array-like, same shape as y or (`*y.shape`, n_quantiles), default=None
             The predictions of a teacher, in the units of ``y``. With ``loss="quantile"`` the
             quantiles that a teacher predicts for the levels ``quantiles`` have one more dimension:
             (n_samples, n_quantiles), or (n_samples, n_targets, n_quantiles). Those of a row that

@@ -182,9 +182,9 @@ class TwoLayerPGDClassifier(
     input_signs_ : ndarray of shape (n_members, n_features)
         Signs by which the members multiply the encoded, scaled inputs of each column of X. Defined
         only for several members.
-    output_weights_ : ndarray of shape (width,) for two classes, else (width, n_classes), or \
-            (width, n_labels) for several labels
-        A. ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
+    output_weights_ : ndarray of shape (width,), (width, n_classes) or (width, n_labels)
+        A, without columns for two classes.
+        ``logits = relu([scaled x, 1] @ hidden_weights_.T) @ output_weights_ / sqrt(width)``.
     input_offset_, input_scale_ : ndarray of float64 of shape (n_encoded,)
         ``scaled x = (x - input_offset_) / input_scale_``. Zeros and ones without scaling.
     distance_from_init_ : ndarray of shape (width,)
@@ -205,7 +205,7 @@ class TwoLayerPGDClassifier(
         Why training ended: "max_iter", "early_stopping", "callback" or "interrupted".
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of features seen during ``fit``. Defined only when X has feature names that are all
         strings.
 
