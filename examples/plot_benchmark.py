@@ -1,18 +1,21 @@
-"""Compare teachers with students on 24 tables: accuracy, microseconds, bytes and ranks.
+"""Teachers and students on 24 tables: accuracy, time and size
+===========================================================
+
+A forest, HistGradientBoosting, LightGBM, `KernelTeacher` and a stack are the teachers. Students are
+networks that are trained on the labels alone ("hard"), or by `DistilledClassifier` on the labels of
+a teacher ("distilled"). All of them get the same raw training rows of real tables, at most 2,000,
+and are scored on the same test rows. The numbers come from one file that
+``examples/benchmarks/wide_benchmark.py`` has written, where the first lines say how they are
+measured.
+
+The first picture leads from each teacher to its student: accuracy against the time of one raw row
+and the size of the model. The larger a marker of a network, the more neurons it has (8, 16 or 64).
+The second picture has the mean ranks of the models in log loss. Models whose ranks differ by less
+than the critical difference of the Nemenyi test [1]_ cannot be told apart by these tables.
+
+The following command writes the pictures. Without paths they are shown in windows::
 
     python examples/plot_benchmark.py cost.png ranks.png
-
-Without paths the figures are shown in windows. All numbers come from the file that
-``examples/benchmarks/wide_benchmark.py`` has written; its first lines say how they are measured.
-Teachers (a forest, HistGradientBoosting, LightGBM, `KernelTeacher` and a stack), networks that are
-trained on the labels alone ("hard"), and networks that `DistilledClassifier` has trained on the
-labels of a teacher ("distilled") get the same raw training rows of real tables, at most 2,000.
-The larger a marker of a network, the more neurons it has (8, 16 or 64).
-
-The first figure shows the mean AUC on test rows against the time of a prediction and the size of
-the model. The second figure shows the mean ranks of the models in log loss. Models whose ranks
-differ by less than the critical difference of the Nemenyi test [1]_ cannot be told apart by these
-tables.
 
 References
 ----------
@@ -30,7 +33,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from scipy.stats import rankdata, studentized_range
 
-MEASUREMENTS = Path("docs", "wide_benchmark.jsonl")
+# the build of the documentation runs scripts in their own folder
+ROOT = Path() if Path("docs").is_dir() else Path("..")
+MEASUREMENTS = ROOT / "docs" / "wide_benchmark.jsonl"
 TITLES = {"boosting": "HistGradientBoosting", "kernel": "KernelTeacher", "lightgbm": "LightGBM"}
 COLORS = {"teacher": "dimgray", "hard": "tab:orange", "distilled": "tab:blue"}
 MARKERS = {"stack": "*", "forest": "^", "KernelTeacher": "D", "LightGBM": "s"}
@@ -90,6 +95,29 @@ def pairs(found):
     return taught, teachers
 
 
+def comparisons(models):
+    """Return, for each distilled network, how it compares with hard labels and with its teacher."""
+    split = ["table", "seed"]
+    found = {}
+    for name, ours in models[models["kind"] == "distilled"].groupby("model", sort=False):
+        ours = ours.set_index(split)
+        hard = models[models["model"] == f"hard, {ours['width'].iloc[0]} neurons"]
+        hard = hard.set_index(split).loc[ours.index]
+        teacher = (
+            models[models["model"] == ours["teacher"].iloc[0]].set_index(split).loc[ours.index]
+        )
+        faster, smaller = (teacher[cost] / ours[cost] for cost in COSTS)
+        found[name] = {
+            "lower than hard": (ours["log_loss"] < hard["log_loss"]).sum(),
+            "equal": (ours["log_loss"] == hard["log_loss"]).sum(),
+            "lower than teacher": (ours["log_loss"] < teacher["log_loss"]).sum(),
+            "times faster": f"{faster.median():.0f} (from {faster.min():.0f})",
+            "smaller": f"{smaller.median():.1f} (from {smaller.min():.1f})",
+            "teacher's seconds": round(ours["teacher_seconds"].median(), 1),
+        }
+    return pd.DataFrame(found).T
+
+
 def summary(found):
     """Return a Markdown table with a line for each teacher, which the README shows."""
     taught, teachers = pairs(found)
@@ -132,7 +160,7 @@ def plot_costs(found, n_tables):
         ax.step(front[cost], front["accuracy"], where="post", color="black", linewidth=0.8)
         ax.set_xscale("log")
         ax.set_xlabel(label)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
         ax.margins(x=0.12)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel(f"accuracy on test rows, mean of {n_tables} tables")
@@ -180,7 +208,9 @@ def plot_ranks(losses, kinds):
         label.set_color(color)
     ax.invert_yaxis()
     ax.set_xlabel("mean rank in log loss (1 is best)")
-    ax.set_title(f"{len(losses)} tables; bars: critical difference of {gap:.1f} ranks")
+    ax.set_title(
+        f"Ranks on {len(losses)} tables; a bar is the critical difference of {gap:.1f} ranks"
+    )
     return figure
 
 
@@ -191,6 +221,8 @@ def main():
     models = complete(read_measurements(MEASUREMENTS))
     found = medians(models)
     print(found.sort_values("accuracy", ascending=False).round(4).to_string())
+    print(f"\nOf {models['table'].nunique()} tables, those with a log loss that is")
+    print(comparisons(models).to_string(), end="\n\n")
     print(summary(found))
     for commit, version in set(zip(models["commit"], models["versions"], strict=True)):
         print(f"commit {commit}: {version}")
