@@ -70,7 +70,9 @@ def make_table(n_rows=4000, seed=0, sharpness=1.0):
             "newsletter": rng.random(n_rows) < 0.5,
         }
     )
-    return table, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-sharpness * log_odds)), "renews", "leaves")
+    return table, np.where(
+        rng.random(n_rows) < 1 / (1 + np.exp(-sharpness * log_odds)), "renews", "leaves"
+    )
 
 
 def train(X_train, y_train):

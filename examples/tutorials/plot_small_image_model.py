@@ -2,8 +2,9 @@
 A small model for small images
 ==============================
 
-A camera, a scanner or a microcontroller has to read small images. A convolutional network does this
-well, but is too large or too slow there, and few of the images have a label. This tutorial goes
+A camera, a scanner or a microcontroller has to read small images. A convolutional network does
+this well, but is too large or too slow there, and few of the images have a label. This tutorial
+goes
 
 1. from few labeled and more unlabeled images to a convolutional teacher;
 2. to students of two kinds, narrow convolutional networks and two-layer networks, each trained on
@@ -26,8 +27,8 @@ labels are where it earns its cost. The script takes under a minute on one core.
 # which the script takes much longer. float32 takes half the memory and time of float64.
 #
 # Half of the images are set aside for testing. They also choose among the students below, which is
-# only fair because the differences that matter here are larger than the noise of the test. To choose
-# among many students, split off validation images too.
+# only fair because the differences that matter here are larger than the noise of the test. To
+# choose among many students, split off validation images too.
 
 from importlib.util import find_spec
 
@@ -63,12 +64,12 @@ print(f"{len(X)} images with a label, {len(X_unlabeled)} without, {len(X_test)} 
 #
 # :class:`~sklearn_kd.ModuleClassifier` makes a classifier of any torch module, here
 # :class:`~sklearn_kd.modules.SmallCNN` with 32 channels in its first layer. With so few labels,
-# what prevents it from memorizing them matters most: ``dropout``, and ``augmentation``, which shifts
-# the images of each batch by up to a pixel. Mirrored digits are other digits, so that "flip" would
-# be wrong here: choose changes that keep the label.
+# what prevents it from memorizing them matters most: ``dropout``, and ``augmentation``, which
+# shifts the images of each batch by up to a pixel. Mirrored digits are other digits, so that
+# "flip" would be wrong here: choose changes that keep the label.
 #
-# ``max_epochs`` sets the length of the training. A number of steps, here about 200 of 64 images, is
-# easier to compare between data sets than a number of epochs.
+# ``max_epochs`` sets the length of the training. A number of steps, here about 200 of 64 images,
+# is easier to compare between data sets than a number of epochs.
 
 
 def convolutional(width, n_rows, dropout=0.0, augmentation=None):
@@ -90,13 +91,14 @@ def convolutional(width, n_rows, dropout=0.0, augmentation=None):
 teacher = convolutional(32, len(X), dropout=0.5, augmentation={"shift": 1})
 
 # %%
-# Before it teaches, compare the teacher with the simplest model that you would deploy anyway. If it
-# is no better, improve it first, or deploy the simple model.
+# Before it teaches, compare the teacher with the simplest model that you would deploy anyway. If
+# it is no better, improve it first, or deploy the simple model.
 #
 # The teacher has seen the labeled images, and is nearly certain of their labels: its answers for
-# them repeat the labels and teach nothing. The labels of these images therefore come from fits that
-# have not seen the image. ``DistilledClassifier(teacher, ...)`` makes them by itself. Here they are
-# made once, since several students learn from the same teacher, and passed as ``soft_targets``.
+# them repeat the labels and teach nothing. The labels of these images therefore come from fits
+# that have not seen the image. ``DistilledClassifier(teacher, ...)`` makes them by itself. Here
+# they are made once, since several students learn from the same teacher, and passed as
+# ``soft_targets``.
 
 labels_of_teacher = cross_val_predict(teacher, X, y, cv=5, method="predict_proba")
 teacher.fit(X, y)
@@ -111,19 +113,19 @@ print(f"standard error of an accuracy of 0.95 on {len(X_test)} images: {error:.3
 # ------------
 #
 # A narrow convolutional network has the right structure for images. A two-layer network treats the
-# pixels as columns of a table (``encoder=None`` takes them as they are), is trained in a fraction of a
-# second, and its file needs no torch and no onnxruntime: NumPy reads it.
+# pixels as columns of a table (``encoder=None`` takes them as they are), is trained in a fraction
+# of a second, and its file needs no torch and no onnxruntime: NumPy reads it.
 #
 # Each is trained in three ways. The names of the ways are those of the table below:
 #
 # - "labels": on the labeled images alone;
 # - "teacher": on the mean of these labels and of the teacher's (``alpha=0.5``);
-# - "unlabeled": likewise, and on the teacher's labels of the images without a label, which
-#   ``fit`` takes as ``X_unlabeled``.
+# - "unlabeled": likewise, and on the teacher's labels of the images without a label, which ``fit``
+#   takes as ``X_unlabeled``.
 #
 # ``augmentation=None`` leaves out artificial rows, which are made for tables and not for images.
-# Each student is trained from three starts, since small networks differ by their start about as much
-# as by their labels.
+# Each student is trained from three starts, since small networks differ by their start about as
+# much as by their labels.
 
 WAYS = ["labels", "teacher", "unlabeled"]
 
@@ -163,9 +165,9 @@ scores = pd.DataFrame(scores, columns=["student", "width", "way", "accuracy"])
 # ----------------------
 #
 # A two-layer network is written by ``compact``. Networks with convolutions are written in ONNX,
-# which onnxruntime runs in most languages. This needs the extra "onnx"
-# (``pip install "sklearn-kd[onnx]"``), and without it the picture shows two-layer networks only.
-# The length of a file depends on the width, not on the labels, so that one file of each is enough.
+# which onnxruntime runs in most languages. This needs the extra "onnx" (``pip install
+# "sklearn-kd[onnx]"``), and without it the picture shows two-layer networks only. The length of a
+# file depends on the width, not on the labels, so that one file of each is enough.
 
 HAS_ONNX = find_spec("onnxscript") and find_spec("onnxruntime")
 
@@ -227,8 +229,8 @@ plt.show()
 #
 # The two-layer network of 16 neurons is taken here, for a device without onnxruntime. A file of
 # int8 has a quarter of the bytes of the weights, and the test images measure what that changes:
-# ``largest_change_`` of a probability, and the accuracy. Check the accuracy of the file and not only
-# that of the model.
+# ``largest_change_`` of a probability, and the accuracy. Check the accuracy of the file and not
+# only that of the model.
 #
 # For a microcontroller, ``export.to_c`` writes the same network as a C header.
 
@@ -286,11 +288,11 @@ per_digit = pd.Series(mistakes.sum(axis=1), name="mistakes").rename_axis("digit"
 print(per_digit.to_frame().T.to_string())
 
 # %%
-# The mistakes of which the model is most certain are those that nobody notices in use. Look at them:
-# some are images that a person cannot read either, or wrong labels, and some are a kind of writing
-# that the labeled images lack. Above each image are the true digit, the answer of the file with its
-# probability, and the answer of the teacher. Where the teacher is right, more unlabeled images or a
-# wider student can help. Where it is wrong too, only labels can.
+# The mistakes of which the model is most certain are those that nobody notices in use. Look at
+# them: some are images that a person cannot read either, or wrong labels, and some are a kind of
+# writing that the labeled images lack. Above each image are the true digit, the answer of the file
+# with its probability, and the answer of the teacher. Where the teacher is right, more unlabeled
+# images or a wider student can help. Where it is wrong too, only labels can.
 
 by_teacher = teacher.predict(X_test)
 wrong = np.flatnonzero(answers != y_test)
@@ -310,8 +312,8 @@ print(f"The teacher is right on {right:.0%} of the {len(wrong)} mistakes of the 
 # What to check, and what can go wrong, in short:
 #
 # - Labels of the teacher for its own training images come from fits that have not seen them.
-# - Unlabeled images are of the same kind as those in use, and none of them is a test image. Several
-#   images of one object or person stay together on one side of the split: pass ``groups``.
+# - Unlabeled images are of the same kind as those in use, and none of them is a test image.
+#   Several images of one object or person stay together on one side of the split: pass ``groups``.
 # - The device scales pixels exactly as the training data: 0 to 16 here, and often 0 to 255
 #   elsewhere. Send a few known images to it and compare the answers.
 # - If a wrong answer is expensive, let the model not answer below a probability, see

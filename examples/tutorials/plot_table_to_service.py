@@ -2,9 +2,9 @@
 From a raw table to a service
 =============================
 
-A boosted ensemble predicts well, and is slow to load and to ask for one row at a time. This tutorial
-compresses it into a small network, from the raw table to a file of at most 10 kB that answers
-requests over HTTP with NumPy alone. The steps are those of a real project:
+A boosted ensemble predicts well, and is slow to load and to ask for one row at a time. This
+tutorial compresses it into a small network, from the raw table to a file of at most 10 kB that
+answers requests over HTTP with NumPy alone. The steps are those of a real project:
 
 1. look at the table and fit a teacher;
 2. estimate whether distilling is worthwhile, before doing it;
@@ -73,10 +73,10 @@ print(f"share of labels that are 'renews': {np.mean(y_train == 'renews'):.1%}")
 # A teacher and a student
 # -----------------------
 #
-# The teacher is the best model that you have, whatever its size: here gradient boosting, which takes
-# strings as categories and missing cells as they are. A stack or a whole pipeline serves as well, as
-# long as it takes the raw table. Tune it first, as without distillation: a student learns the
-# mistakes of its teacher, too.
+# The teacher is the best model that you have, whatever its size: here gradient boosting, which
+# takes strings as categories and missing cells as they are. A stack or a whole pipeline serves as
+# well, as long as it takes the raw table. Tune it first, as without distillation: a student learns
+# the mistakes of its teacher, too.
 #
 # The student is a network of 16 neurons that encodes the raw table itself. With other students,
 # such as a tree, put a :class:`~sklearn_kd.TableEncoder` in front of it in a pipeline.
@@ -118,11 +118,11 @@ print(advice)
 # -------
 #
 # ``fit`` labels each training row by teachers that have not seen the row, and compares three ways
-# to train the student on held-out rows: on hard labels (``alpha = 0``), on the mean of hard and soft
-# labels (``alpha = 0.5``), and the same with artificial rows, which resemble those of the table and
-# are labeled by the teacher (``n_augmented``). ``candidates_`` has the log loss of each, the gain
-# over hard labels and its standard error. Look at it: if hard labels were chosen, a warning says so,
-# and there is nothing to gain with this pair of models.
+# to train the student on held-out rows: on hard labels (``alpha = 0``), on the mean of hard and
+# soft labels (``alpha = 0.5``), and the same with artificial rows, which resemble those of the
+# table and are labeled by the teacher (``n_augmented``). ``candidates_`` has the log loss of each,
+# the gain over hard labels and its standard error. Look at it: if hard labels were chosen, a
+# warning says so, and there is nothing to gain with this pair of models.
 
 model = DistilledClassifier(teacher, student, random_state=0).fit(X_train, y_train)
 tried = pd.DataFrame(model.candidates_)
@@ -140,11 +140,11 @@ print(tried[shown].round(4).to_string(index=False))
 #
 # The question is never whether the student is as good as the teacher, but **whether the distilled
 # student is better than the same student on hard labels**, which costs nothing. The verdict says
-# "worth it" only if the confidence interval of this difference excludes zero. It is the interval for
-# other training rows, and therefore wider than one for these models alone.
+# "worth it" only if the confidence interval of this difference excludes zero. It is the interval
+# for other training rows, and therefore wider than one for these models alone.
 #
-# What the columns mean: ``log_loss`` judges the probabilities and decides here, and ``accuracy`` is
-# coarser, with larger errors. ``ECE`` is the calibration error: what a probability is wrong by.
+# What the columns mean: ``log_loss`` judges the probabilities and decides here, and ``accuracy``
+# is coarser, with larger errors. ``ECE`` is the calibration error: what a probability is wrong by.
 # ``agreement`` is the share of rows on which a model predicts the label that the teacher predicts.
 # ``compact`` are the bytes of the deployed file.
 
@@ -172,8 +172,8 @@ plt.show()
 # more, and the rows given measure what that changes. Take it if the bytes matter, as on a device:
 # in a service, they rarely do.
 #
-# The test rows are used here for the first time. Check that the file, not only the model in memory,
-# has the expected score.
+# The test rows are used here for the first time. Check that the file, not only the model in
+# memory, has the expected score.
 
 print(f"{'weights':<9}{'bytes':>8}{'largest change':>16}{'log loss':>10}{'accuracy':>10}")
 for dtype in ("float32", "int8"):
@@ -193,8 +193,8 @@ print(f"\n{path.name}: {path.stat().st_size:,} bytes; {runtime.name}: reads it")
 
 # %%
 # ``write_pair`` has put ``compact_model.py`` beside the file, which predicts with NumPy and the
-# standard library. The two files are the whole deployment. A fresh interpreter, which finds nothing
-# but these two files and the installed packages, shows what they import:
+# standard library. The two files are the whole deployment. A fresh interpreter, which finds
+# nothing but these two files and the installed packages, shows what they import:
 
 code = (
     "import sys; from compact_model import CompactModel; CompactModel.load('model.skdc'); "
@@ -209,13 +209,13 @@ print("packages that the service imports:", loaded.stdout.strip())
 # -----------
 #
 # In a process of its own the loop is short: read JSON, call ``predict_proba_one`` with the dict,
-# write JSON. The example ``http_service.py`` is such a service of the standard library, with bounds
-# on the size and the duration of requests. Any other framework calls the model in the same way, also
-# from several threads.
+# write JSON. The example ``http_service.py`` is such a service of the standard library, with
+# bounds on the size and the duration of requests. Any other framework calls the model in the same
+# way, also from several threads.
 #
-# The rows that are sent are raw, with ``null`` for a missing cell. Compare the answers with those of
-# the model in memory on many rows: this finds differences in how the two sides read a cell, such as
-# a number that arrives as a text.
+# The rows that are sent are raw, with ``null`` for a missing cell. Compare the answers with those
+# of the model in memory on many rows: this finds differences in how the two sides read a cell,
+# such as a number that arrives as a text.
 
 rows = [
     {name: None if pd.isna(cell) else cell for name, cell in row.items()}
@@ -235,9 +235,9 @@ assert difference < 1e-6
 print(f"a bad cell is answered with status {status}: {refused['error']}")
 
 # %%
-# The time of an answer is mostly that of HTTP. What the model needs for a raw row, given as a dict,
-# is measured without it. Compare medians on the machine of the service, since these times depend on
-# it.
+# The time of an answer is mostly that of HTTP. What the model needs for a raw row, given as a
+# dict, is measured without it. Compare medians on the machine of the service, since these times
+# depend on it.
 
 
 def microseconds(predict, requests):
@@ -261,8 +261,8 @@ print(f"teacher: {microseconds(model.teacher_.predict_proba, frames):,.0f} micro
 #
 # **Unknown levels.** A text that the training rows lack is no error. It gets the answer that the
 # model has for unknown texts, which nobody has evaluated. **Missing cells** are answered too, also
-# in columns that had none in training. Count both. An unknown column, an absent column or a cell of
-# the wrong kind is an error that names the column, so that it is seen.
+# in columns that had none in training. Count both. An unknown column, an absent column or a cell
+# of the wrong kind is an error that names the column, so that it is seen.
 
 row = rows[0]
 for change in ({}, {"region": "islands"}, {"visits": None}, {"income": None}):
@@ -274,9 +274,10 @@ except ValueError as error:
     print(f"without a column: {error}")
 
 # %%
-# **Drift.** The student imitates the teacher on rows like those of the training table. On other rows
-# the two may differ, and neither is to be trusted. Their agreement needs no true labels: keep the
-# teacher where it runs in batches, let it label a sample of the requests every week, and compare.
+# **Drift.** The student imitates the teacher on rows like those of the training table. On other
+# rows the two may differ, and neither is to be trusted. Their agreement needs no true labels: keep
+# the teacher where it runs in batches, let it label a sample of the requests every week, and
+# compare.
 #
 # Here the first six weeks have customers like those of the training table. Then the customers get
 # older contracts, month by month, and soon more months than any training row has. The band is what
@@ -318,12 +319,12 @@ plt.show()
 
 # %%
 # The alarm comes later than the first changed week. The share of cells beyond the range of the
-# training rows, which needs no teacher at all, is earlier: watch both. If it rises, collect rows of
-# the new kind, fit teacher and student again, and repeat this script.
+# training rows, which needs no teacher at all, is earlier: watch both. If it rises, collect rows
+# of the new kind, fit teacher and student again, and repeat this script.
 #
-# Agreement does *not* show that the teacher has become wrong: if customers change their habits, but
-# not their columns, student and teacher agree as before, and both are wrong. Only true labels show
-# this. Score the file on them as soon as they are known.
+# Agreement does *not* show that the teacher has become wrong: if customers change their habits,
+# but not their columns, student and teacher agree as before, and both are wrong. Only true labels
+# show this. Score the file on them as soon as they are known.
 #
 # What can go wrong, in short:
 #
@@ -331,5 +332,5 @@ plt.show()
 # - The rows of the table are not independent (several rows of one customer): pass ``groups`` to
 #   ``fit`` and to the report, or all scores are too good.
 # - Rows are ordered in time: pass a splitter that tests later rows than it trains on as ``cv``.
-# - The preparation of cells in the service differs from that of the training table: send raw cells,
-#   and compare answers, as above.
+# - The preparation of cells in the service differs from that of the training table: send raw
+#   cells, and compare answers, as above.
