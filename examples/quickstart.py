@@ -27,7 +27,7 @@ TEACHER, HARD, DISTILLED = "teacher", "student, hard labels", "student, distille
 REGIONS = ["center", "coast", "hills", "lakes", "plains", "north"]
 
 
-def make_table(n_rows=4000, seed=0):
+def make_table(n_rows=4000, seed=0, sharpness=1.0):
     """Return customers as a DataFrame, and whether each of them renews a subscription.
 
     The logarithm of the odds of "renews" is a sum of
@@ -38,6 +38,8 @@ def make_table(n_rows=4000, seed=0):
     - region and plan: an effect of each pair,
     - visits: help those who use a phone, and nobody else,
     - a missing income, which is a bad sign. An age is missing at random.
+
+    It is multiplied by ``sharpness``: with a large one, the columns decide nearly every label.
     """
     rng = np.random.default_rng(seed)
     age = rng.uniform(18, 85, n_rows)
@@ -68,7 +70,9 @@ def make_table(n_rows=4000, seed=0):
             "newsletter": rng.random(n_rows) < 0.5,
         }
     )
-    return table, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-log_odds)), "renews", "leaves")
+    return table, np.where(
+        rng.random(n_rows) < 1 / (1 + np.exp(-sharpness * log_odds)), "renews", "leaves"
+    )
 
 
 def train(X_train, y_train):

@@ -380,6 +380,8 @@ def _cells(rows, columns):
 def _cell(value):
     """Return what a table shows of a value."""
     if isinstance(value, float | np.floating):
-        return f"{value:.3g}"
+        # whole numbers and large ones without an exponent
+        is_whole = value.is_integer() or abs(value) >= 1000
+        return f"{value:.0f}" if is_whole and abs(value) < 1e9 else f"{value:.3g}"
     text = " ".join(str(value).split())  # in one line
     return text if len(text) <= CELL_WIDTH else f"{text[: CELL_WIDTH - 3]}..."

@@ -136,6 +136,12 @@ def test_a_wide_table_shows_eight_columns_or_those_that_are_named(ax):
     assert display.page(columns=[20, 3]).columns[4:].tolist() == [20, 3]
 
 
+def test_whole_and_large_numbers_have_no_exponent(ax):
+    X = np.array([[31000.0, 1234.6, 12.345, np.nan, 1e12]])
+    display = LabelErrorDisplay.from_errors(ranking(1), X, ax=ax)
+    assert cells_of(display)[1][4:] == ["31000", "1235", "12.3", "nan", "1e+12"]
+
+
 def test_texts_are_a_table_of_one_column(ax):
     texts = [f"text {k}" for k in range(5)]
     display = LabelErrorDisplay.from_errors(ranking(5), texts, ax=ax)
