@@ -1,5 +1,4 @@
-"""
-A small model for small images
+"""A small model for small images
 ==============================
 
 A camera, a scanner or a microcontroller has to read small images. A convolutional network does

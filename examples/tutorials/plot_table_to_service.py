@@ -1,5 +1,4 @@
-"""
-From a raw table to a service
+"""From a raw table to a service
 =============================
 
 A boosted ensemble predicts well, and is slow to load and to ask for one row at a time. This

@@ -1,5 +1,4 @@
-"""
-A table with wrong labels
+"""A table with wrong labels
 =========================
 
 Labels that people have made are partly wrong, and a model that is trained on them learns some of
