@@ -11,15 +11,12 @@ measured.
 The first picture leads from each teacher to its student: accuracy against the time of one raw row
 and the size of the model. The larger a marker of a network, the more neurons it has (8, 16 or 64).
 The second picture has the mean ranks of the models in log loss. Models whose ranks differ by less
-than the critical difference of the Nemenyi test [1]_ cannot be told apart by these tables.
+than the critical difference of the Nemenyi test (Demšar, JMLR 7, 2006) cannot be told apart by
+these tables.
 
 The following command writes the pictures. Without paths they are shown in windows::
 
     python examples/plot_benchmark.py cost.png ranks.png
-
-References
-----------
-.. [1] Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006.
 """
 
 import argparse
@@ -220,7 +217,11 @@ def main():
     args = parser.parse_args()
     models = complete(read_measurements(MEASUREMENTS))
     found = medians(models)
-    print(found.sort_values("accuracy", ascending=False).round(4).to_string())
+    shown = found.drop(columns=["kind", "teacher", "width"]).sort_values(
+        "accuracy", ascending=False
+    )
+    digits = {"bytes": 0, "microseconds": 0, "fit_seconds": 1}
+    print(shown.round({name: digits.get(name, 4) for name in shown}).to_string())
     print(f"\nOf {models['table'].nunique()} tables, those with a log loss that is")
     print(comparisons(models).to_string(), end="\n\n")
     print(summary(found))
