@@ -28,16 +28,23 @@ def scores(model, X_test, y_test, n_latency=50):
     n_latency : int, default=50
         Rows that are timed one by one.
     """
+    proba = model.predict_proba(X_test)
     return {
-        **prediction_scores(model, X_test, y_test),
+        **probability_scores(proba, model.classes_, y_test),
         "bytes": int(needed_bytes(model)),
         "latency_ms": float(np.median(row_times(model, X_test, n_latency))) / 1000,
     }
 
 
-def prediction_scores(model, X_test, y_test):
-    """Return scores of the probabilities of the test rows, as a dict."""
-    proba, classes = model.predict_proba(X_test), model.classes_
+def probability_scores(proba, classes, y_test):
+    """Return scores of predicted probabilities as a dict.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+    classes : ndarray of shape (n_classes,)
+    y_test : ndarray of shape (n_samples,)
+    """
     known = np.isin(y_test, classes)
     of_label = np.where(y_test[:, None] == classes, proba, 0.0).sum(axis=1)
     labels = classes[proba.argmax(axis=1)]

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from _runs import environment, run_cells, timed_fit
-from _scores import needed_bytes, prediction_scores
+from _scores import needed_bytes, probability_scores
 from _tables import CLASSIFICATION
 from _teachers import TEACHERS, Clock, make_teacher, ordinary
 from compact_rows import frame_call, measure
@@ -118,13 +118,20 @@ def run(table, seed, teacher, widths, n_trees, max_rows, provenance):
         "models": {
             name: {
                 **{key: rounded(value) for key, value in found.items()},
-                **{s: rounded(v) for s, v in prediction_scores(model, X_test, y_test).items()},
+                **scored(model, X_test, y_test),
                 "bytes": int(n_bytes),
                 "microseconds": rounded(float(np.median(times[name]))),
             }
             for name, (model, _, n_bytes, found) in models.items()
         },
     }
+
+
+def scored(model, X_test, y_test):
+    """Return the scores of a model on test rows."""
+    proba = model.predict_proba(X_test)
+    scores = probability_scores(proba, model.classes_, y_test)
+    return {name: rounded(score) for name, score in scores.items()}
 
 
 def rounded(value):
