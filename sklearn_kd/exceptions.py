@@ -60,7 +60,10 @@ class MissingClassWarning(UserWarning):
 
 
 class NoGainWarning(UserWarning):
-    """The soft labels are not used, since they were no better than hard ones on held-out rows."""
+    """Hard labels are used, since they were better than soft ones on held-out rows.
+
+    They have to be clearly better, unless the teacher itself was no better than the student there.
+    """
 
 
 class PrecisionWarning(UserWarning):

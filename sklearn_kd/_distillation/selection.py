@@ -504,9 +504,15 @@ def warn_no_gain(candidates, trials):
     task = trials[0].data.task
     differences = task.gain_in_words(candidates, best, trials[0].student)
     n_held_out = sum(len(trial.held_out) for trial in trials)
+    is_weak = _margin_of_hard_labels(trials, candidates["loss"][0]) < MIN_LOSS_STANDARD_ERRORS
+    reason = (
+        "The teacher itself was no better than that student, so that little evidence suffices. "
+        if is_weak
+        else ""
+    )
     warn_caller(
         f"on {n_held_out} held-out rows, the best student on the teacher's labels had "
-        f"{' and '.join(differences)}, compared with the student on {task.hard_name}. "
+        f"{' and '.join(differences)}, compared with the student on {task.hard_name}. {reason}"
         f"{task.hard_name.capitalize()} are used. Set alpha to a number to distill anyway.",
         NoGainWarning,
     )
