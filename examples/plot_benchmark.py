@@ -30,8 +30,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from scipy.stats import rankdata, studentized_range
 
-# the build of the documentation runs scripts in their own folder
-ROOT = Path() if Path("docs").is_dir() else Path("..")
+try:
+    ROOT = Path(__file__).resolve().parents[1]
+except NameError:  # the build of the documentation runs scripts in their own folder
+    ROOT = Path("..")
 MEASUREMENTS = ROOT / "docs" / "wide_benchmark.jsonl"
 TITLES = {"boosting": "HistGradientBoosting", "kernel": "KernelTeacher", "lightgbm": "LightGBM"}
 COLORS = {"teacher": "dimgray", "hard": "tab:orange", "distilled": "tab:blue"}
@@ -145,7 +147,9 @@ def plot_costs(found, n_tables):
         for _, model in found.iterrows():
             size = 20 + 2 * (model["width"] or taught["width"].max())
             marker, color = MARKERS[model["teacher"]], COLORS[model["kind"]]
-            ax.scatter(model[cost], model["accuracy"], size, color, marker, alpha=0.9, zorder=3)
+            ax.scatter(
+                model[cost], model["accuracy"], size, color, marker=marker, alpha=0.9, zorder=3
+            )
         for name in taught.index:
             ends = [
                 (each.loc[name, cost], each.loc[name, "accuracy"]) for each in (teachers, taught)
@@ -225,7 +229,7 @@ def main():
     print(f"\nOf {models['table'].nunique()} tables, those with a log loss that is")
     print(comparisons(models).to_string(), end="\n\n")
     print(summary(found))
-    for commit, version in set(zip(models["commit"], models["versions"], strict=True)):
+    for commit, version in sorted(set(zip(models["commit"], models["versions"], strict=True))):
         print(f"commit {commit}: {version}")
     widest = models["width"].max()
     ranked = models[(models["kind"] != "distilled") | (models["width"] == widest)]

@@ -2,8 +2,8 @@
 ============================================================
 
 The data are the digits bundled with scikit-learn, with one label in ten replaced by another digit.
-The left panel shows the confidence of the teacher in the given labels, in-sample and left out. In-
-sample, the teacher has memorized the wrong labels. Left out, its most probable digit is correct
+The left panel shows the confidence of the teacher in the given labels, in-sample and left out.
+In-sample, the teacher has memorized the wrong labels. Left out, its most probable digit is correct
 more often than the given labels, and a student is trained on these probabilities. The right panel
 shows accuracy along training time, from one eigendecomposition: the true digits are learned first,
 the wrong labels last.

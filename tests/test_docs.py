@@ -34,10 +34,7 @@ def anchors(text):
 @pytest.mark.filterwarnings("error:.*loss still improved")
 @pytest.mark.parametrize(
     "name",
-    [
-        "README.md",
-        *(pytest.param(page, marks=pytest.mark.slow) for page in ["docs/index.md", *GUIDE]),
-    ],
+    ["README.md", *SLOW],
 )
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     text = (ROOT / name).read_text()

@@ -46,12 +46,11 @@ def test_level_within_one_standard_error(distilled_tables):
 
 
 def test_the_report_has_a_line_for_each_comparison(distilled_tables, capsys):
-    losses = distilled_tables.report(rows_of({"a": 0.85, "b": 0.88}), ["forest"], ["16"], False)
+    distilled_tables.report(rows_of({"a": 0.85, "b": 0.88}), ["forest"], ["16"], False)
     printed = capsys.readouterr().out
     assert "| forest | 16 | plain 16 | 2 | +6.50 | 2 | none | 2 | 2 | 0.5000 -> 0.4000 |" in printed
     assert "| forest | 16 | 65% of 2 | no lead | no lead |" in printed
     assert "| 2.00 | 2.00 | 1.0 | 1.0 | 1.0 | 0.5 | 0.5 | 0% | 100% | Network 4 |" in printed
-    assert losses["forest, 16"] == pytest.approx([0.4, 0.4])
 
 
 @pytest.mark.slow
