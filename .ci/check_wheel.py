@@ -113,6 +113,9 @@ def main():
     args = parser.parse_args()
     if args.out.exists() and any(args.out.iterdir()):
         parser.error(f"{args.out} is not empty")
+    changed = run("git", "status", "--porcelain", "-uno", cwd=ROOT, stdout=subprocess.PIPE).stdout
+    if changed:
+        parser.error("files of the repository were changed: commit or stash them first")
     files = tracked_files()
     with tempfile.TemporaryDirectory() as folder:
         version = copy_source(files, Path(folder))

@@ -53,9 +53,9 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False  # the templates list the members
 toc_object_entries_show_parents = "hide"
 
-# The inventories of other projects need a network: they are read on hosted services only, so that
-# a build elsewhere neither warns nor waits. References to these projects then remain text.
-if os.environ.get("READTHEDOCS") or os.environ.get("GITHUB_ACTIONS"):
+# The inventories of other projects need a network: they are read on demand, so that a build
+# neither warns nor waits where they cannot be had. References to these projects then remain text.
+if os.environ.get("INTERSPHINX"):
     intersphinx_mapping = {
         "numpy": ("https://numpy.org/doc/stable", None),
         "pandas": ("https://pandas.pydata.org/docs", None),

@@ -94,11 +94,12 @@ def test_critical_difference(page):
     assert page.critical_difference(14, 4) == pytest.approx(1.25, abs=0.005)
 
 
-def test_readme_and_overview_show_the_measurements(page):
-    found = page.medians(
-        page.complete(page.read_measurements(ROOT / "docs" / "wide_benchmark.jsonl"))
-    )
-    assert page.summary(found) in (ROOT / "README.md").read_text()
+def test_documents_show_the_measurements(page):
+    models = page.complete(page.read_measurements(page.MEASUREMENTS))
+    found = page.by_model(models)
+    assert page.markdown(page.summary(found)) in (ROOT / "README.md").read_text()
+    compared = page.markdown(page.comparisons(models))
+    assert compared in (ROOT / "docs" / "results.md").read_text()
     taught, teachers = (each.loc["stack"] for each in page.pairs(found))
     picture = (ROOT / "docs" / "_static" / "overview.svg").read_text()
     for name, model in (("teacher", teachers), ("student", taught)):
