@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
+from sphinx_gallery.sorting import ExplicitOrder
 
 import sklearn_kd
 
@@ -65,11 +66,31 @@ if os.environ.get("INTERSPHINX"):
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
 
+# The examples in the order of the guide, and the tutorials. Those that are not listed are last.
+GALLERY_ORDER = [
+    "plot_benchmark.py",
+    "plot_width_curve.py",
+    "plot_grid_search_width.py",
+    "plot_regression.py",
+    "plot_intervals.py",
+    "plot_kernel_teacher.py",
+    "plot_fewer_inputs.py",
+    "plot_label_errors.py",
+    "plot_compression_curve.py",
+    "plot_deploy.py",
+    "plot_deferral.py",
+    "plot_table_to_service.py",
+    "plot_wrong_labels_table.py",
+    "plot_small_image_model.py",
+    "*",
+]
+
 # Gallery: every plot_*.py in examples and in those of its folders that have a GALLERY_HEADER.rst
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]*$",
+    "within_subsection_order": ExplicitOrder(GALLERY_ORDER),
     "backreferences_dir": "api/generated/backreferences",
     "doc_module": ("sklearn_kd",),
     "parallel": 2,

@@ -159,12 +159,23 @@ def verdict(table, models, X_test, y_test):
 
     ratio = table.loc[TEACHER] / table.loc[DISTILLED]
     gap = 100 * (table["accuracy"][DISTILLED] - table["accuracy"][TEACHER])
+    more = "more" if gap > 0 else "less"
     return (
         f"the distilled network has 1/{ratio['bytes']:.0f} of the teacher's bytes, is "
-        f"{ratio['one raw row, us']:.0f} times as fast on one raw row and {gap:+.1f} points of "
-        "accuracy away from it, and distilling instead of training on hard labels changed "
+        f"{ratio['one raw row, us']:.0f} times as fast on one raw row and {abs(gap):.1f} points "
+        f"{more} accurate than it, and distilling instead of training on hard labels changed "
         f"accuracy by {points:+.1f} +- {points_error:.1f} points ({word(points, points_error)}) "
         f"and log loss by {nats:+.3f} +- {nats_error:.3f} ({word(-nats, nats_error)})"
+    )
+
+
+def chosen(model):
+    """Describe the settings that "auto" has chosen."""
+    if model.label_source_ == "hard":
+        return "hard labels, since soft ones did not improve the held-out log loss"
+    return (
+        f"alpha {model.alpha_:g}, temperature {model.temperature_:g}, "
+        f"{model.n_augmented_:,} transfer rows"
     )
 
 
@@ -197,6 +208,7 @@ def main():
     whole = dict.fromkeys(table.columns[4:], "{:,.0f}".format)
     print(f"{len(y_train)} training rows, {len(y_test)} test rows")
     print(table.to_string(formatters=decimals | whole), end="\n\n")
+    print(f'"auto" has chosen: {chosen(models[DISTILLED])}\n')
 
     if draw(table):
         print(f"picture: {Path('quickstart.png').resolve()}\n")

@@ -129,8 +129,8 @@ shown = ["alpha", "n_augmented", "loss", "gain", "gain_error", "chosen"]
 print(tried[shown].round(4).to_string(index=False))
 
 # %%
-# An honest comparison
-# --------------------
+# Comparison by cross-validation
+# ------------------------------
 #
 # The table above is a choice between settings, and the best of several is better by chance, too.
 # :func:`~sklearn_kd.inspection.distillation_report` therefore repeats everything, including the

@@ -101,10 +101,10 @@ print(f"only here, the true share:       {noisy.rate:.1%}")
 # Which labels are wrong
 # ----------------------
 #
-# ``find_label_errors`` ranks all rows by ``label_quality``, the probability that the given label
-# is right, lowest first. It fits five copies of the model, so that each row is judged by one that
-# has not seen its label. The picture is the first page, as a person would look through it: the
-# given label, the suggested one, and the raw cells.
+# ``find_label_errors`` ranks all rows by ``label_quality``, lowest first. It fits five copies of
+# the model, so that one of them has not seen the row. The quality of the given label is the
+# geometric mean of what this copy and the other four predict for it. The picture is the first page,
+# as a person would look through it: the given label, the suggested one, and the raw cells.
 
 errors = corrected.find_label_errors(X_train, noisy.y)
 columns = ["age", "income", "months", "visits", "region", "plan", "device"]
@@ -149,8 +149,8 @@ axis.legend(loc="lower right")
 plt.show()
 
 # %%
-# An honest comparison
-# --------------------
+# Comparison on the test rows
+# ---------------------------
 #
 # What is worth its cost: training longer or shorter, the votes, the correction, the cleaning by
 # hand? All models are the same network, trained on the same rows, and scored on the test rows,

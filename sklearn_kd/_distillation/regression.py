@@ -1,4 +1,4 @@
-"""Distillation of regressors: numbers of a teacher, and squared or absolute errors."""
+"""Distillation of regressors: predictions of a teacher, and squared or absolute errors."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ MIN_SQUARED_DISTANCE = 1e-4
 
 @dataclass(frozen=True)
 class RegressionTask(Task):
-    """Numbers are learned from those of a teacher.
+    """Targets are learned from predictions of a teacher.
 
     Encoded targets and labels are the numbers, (n_samples, n_targets).
 

@@ -1,4 +1,4 @@
-"""DistilledRegressor: a meta-estimator that fits a student on the numbers of a teacher."""
+"""DistilledRegressor: a meta-estimator that fits a student on predictions of a teacher."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -35,11 +35,12 @@ def _has_quantiles(est):
 class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     r"""Compress any regressor into a small, fast one.
 
-    The teacher is fitted and predicts a number for each training row, by default with fits that
-    have not seen that row. The student is fitted on these numbers and on the targets. It is then a
-    regressor on its own, and the teacher is not needed to predict.
+    The teacher is fitted and predicts each training row, by default with fits that have not seen
+    that row. The student is fitted on these predictions and on the targets. It is then a regressor
+    on its own, and the teacher is not needed to predict.
 
-    With the numbers z of the teacher and a loss l, such as the squared error, the student minimizes
+    With the predictions z of the teacher and a loss l, such as the squared error, the student
+    minimizes
 
     .. math:: \alpha\, l(f(x), z) + (1 - \alpha)\, l(f(x), y).
 
@@ -61,10 +62,10 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         ``soft_targets`` and it has the parameter ``alpha``, the value of this regressor replaces
         its own. None is ``TwoLayerPGDRegressor()``.
     alpha : float or "auto", default="auto"
-        Weight of the teacher's numbers. Targets have the weight ``1 - alpha``. "auto" selects from
-        0, 0.5 and 0.8 on held-out rows, see Notes. A value above 1 extrapolates from the targets
-        beyond the teacher, against noise in the targets [1]_. With ``quantiles`` it is at most 1,
-        and "auto" selects from 0 and 0.5.
+        Weight of the teacher's predictions. Targets have the weight ``1 - alpha``. "auto" selects
+        from 0, 0.5 and 0.8 on held-out rows, see Notes. A value above 1 extrapolates from the
+        targets beyond the teacher, against noise in the targets [1]_. With ``quantiles`` it is at
+        most 1, and "auto" selects from 0 and 0.5.
     cv : "auto", "in-sample", int, splitter, iterable of splits or None, default="auto"
         How training rows get labels from fits that have not seen them.
 
@@ -125,7 +126,7 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
         The value used.
     label_source_ : {"loo", "oob", "cv", "in-sample", "frozen", "given", "hard"}
         Source of the labels of the training rows. "hard" means that "auto" found no gain in the
-        teacher's numbers. A :class:`~sklearn_kd.exceptions.NoGainWarning` is then raised.
+        teacher's predictions. A :class:`~sklearn_kd.exceptions.NoGainWarning` is then raised.
     <n_augmented_>
     <duplicate_fraction_>
     candidates_ : dict of ndarray of shape (n_candidates,) or None
@@ -187,9 +188,9 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     the first one in time cannot. Rows that a frozen teacher was fitted on must not be
     among the training rows: it would be too sure of them, and intervals would be too narrow.
 
-    **Outliers.** Numbers of the teacher outside the range of ``y`` are set to its least or largest
-    value. Kernels and linear models extrapolate, and a single number far away would decide the
-    squared error. No label becomes worse by this for a target within the range.
+    **Outliers.** Predictions of the teacher outside the range of ``y`` are set to its least or
+    largest value. Kernels and linear models extrapolate, and a single prediction far away would
+    decide the squared error. No label becomes worse by this for a target within the range.
 
     **Units.** Another shift and scale of ``y`` changes the units of the predictions and nothing
     else, if it does so for teacher and student. Losses of several targets are averaged in units of

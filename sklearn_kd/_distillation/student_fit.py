@@ -170,7 +170,7 @@ class StudentTrainer:
         return fit_expanded(student, data, Q, self.task.classes, data.params, subtask)
 
     def _fit_mixed_targets(self, student, data, subtask):
-        """Fit a student on ``alpha`` times the numbers of the teacher plus ``1 - alpha`` times y.
+        """Fit a student on ``alpha`` times the teacher's predictions plus ``1 - alpha`` times y.
 
         Under the squared error they have the gradient of the sum of both losses. Rows without
         quantiles are left out.

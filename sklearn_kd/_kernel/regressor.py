@@ -21,7 +21,7 @@ from sklearn_kd._utils.validation import check_rows_are_flat, validate_sample_we
 
 @shares_docs_of(KernelTeacher)
 class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEstimator):
-    r"""Infinitely wide two-layer network for numbers, with out-of-sample values and intervals.
+    r"""Infinitely wide two-layer network for regression, with out-of-sample values and intervals.
 
     Kernel ridge regression with the neural tangent kernel of a ReLU network. Unless it is given,
     the ridge minimizes the squared error of leave-one-out values, which have a closed form. So one

@@ -1,4 +1,4 @@
-"""Write the pair of a compact model and the file that reads it, from a file of skops.
+"""Convert a fitted model, which skops has saved, into two files that predict with NumPy alone.
 
 python -m sklearn_kd.export model.skops FOLDER
 """
@@ -9,15 +9,26 @@ from zipfile import BadZipFile
 
 from sklearn_kd.export import TRUSTED_TYPES, compact, write_pair
 
+DESCRIPTION = (
+    "Convert a fitted model into two files: model.skdc, which contains the model, and "
+    "compact_model.py, which reads it and predicts raw rows. Predictions need NumPy alone."
+)
+
 
 def main(arguments=None):
     """Read a model, write the pair, and print what was written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sklearn_kd.export", description=__doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m sklearn_kd.export", description=DESCRIPTION)
+    parser.add_argument("model", type=Path, help="a .skops file, written by skops.io.dump")
+    parser.add_argument(
+        "folder", type=Path, help="folder of the two files, which is made if it does not exist"
     )
-    parser.add_argument("model", type=Path, help="fitted model, saved by skops.io.dump")
-    parser.add_argument("folder", type=Path, help="where model.skdc and compact_model.py go")
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float32",
+        help="type of the stored weights. float32, the default, makes a smaller file, whose "
+        "predictions differ from those of the model by up to 1e-6. With float64 by up to 1e-12.",
+    )
     args = parser.parse_args(arguments)
     try:
         from skops.io import load

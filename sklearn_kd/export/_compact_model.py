@@ -246,8 +246,18 @@ class CompactModel:
         Parameters
         ----------
         path : str or path-like
+            A file in a folder that exists.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
         """
         folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"{os.fspath(path)!r} cannot be written: the folder {folder!r} does not exist."
+            )
         # without tempfile, whose import takes longer than to read a model
         partial = os.path.join(folder, f".skdc-{os.urandom(8).hex()}")
         try:

@@ -17,7 +17,7 @@ class NumberLosses:
     data : CrossValidationRows
     decide_by : {"squared_error", "absolute_error"}
     alpha : float
-        Weight of the teacher's numbers in the mixture :math:`(1 - \alpha) s + \alpha q`.
+        Weight of the teacher's predictions in the mixture :math:`(1 - \alpha) s + \alpha q`.
     calibrate : bool
         Not used, since numbers need no calibration.
     """

@@ -592,7 +592,9 @@ def test_other_errors():
     for bad in ((0.9, 0.1), (0, 0.5), "half", 0.5):
         with pytest.raises(ValueError, match="quantiles"):
             distilled(NeverFitted(), quantiles=bad).fit(X, y)
-    assert not hasattr(distilled(quantiles=None), "predict_quantiles")
+    with pytest.raises(AttributeError, match="has no attribute 'predict_quantiles'") as raised:
+        distilled(quantiles=None).predict_quantiles  # noqa: B018
+    assert "needs quantiles: set them" in str(raised.value.__cause__)
     soft = fan_quantiles(X)
     soft[0] = np.nan
     with pytest.raises(ValueError, match="rows of NaN"):

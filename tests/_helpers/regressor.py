@@ -1,4 +1,4 @@
-"""The contract of networks for numbers: tests that all of them pass, and their data."""
+"""The contract of networks for regression: tests that all of them pass, and their data."""
 
 import pickle
 import warnings
@@ -78,7 +78,7 @@ def frame(n=150):
 
 
 class RegressorContract:
-    """Tests of a network for numbers.
+    """Tests of a network for regression.
 
     A subclass has the method ``regressor(n_epochs=40, width=8, encoder=None, **options)``, which
     makes an unfitted one with a seed. Up to 1000 distinct rows it trains in full batch.

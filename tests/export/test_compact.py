@@ -529,6 +529,15 @@ def test_a_frozen_model_is_written():
     )
 
 
+def test_saving_into_a_folder_that_does_not_exist_names_both(tmp_path):
+    made, path = compact(fitted("distilled")), tmp_path / "new" / "model.skdc"
+    with pytest.raises(FileNotFoundError) as error:
+        made.save(path)
+    assert str(error.value) == (
+        f"{str(path)!r} cannot be written: the folder {str(path.parent)!r} does not exist."
+    )
+
+
 def test_files(tmp_path):
     model = fitted("distilled")
     made, path = compact(model), tmp_path / "model.skdc"

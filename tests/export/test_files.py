@@ -118,6 +118,14 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     assert "without_teacher() is saved" in capsys.readouterr().err
 
 
+def test_help_describes_each_argument(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "two files: model.skdc, which contains the model, and compact_model.py" in text
+    assert "--dtype {float64,float32} type of the stored weights. float32, the default" in text
+
+
 def test_the_pair_of_a_regressor(tmp_path):
     X, _ = raw_table(80)
     model = MODELS["TwoLayerPGDRegressor"].fit(X, np.arange(80.0))

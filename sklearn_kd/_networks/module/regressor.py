@@ -1,4 +1,4 @@
-"""ModuleRegressor: any torch module for numbers, trained by skorch."""
+"""ModuleRegressor: any torch module for regression, trained by skorch."""
 
 from numbers import Real
 
@@ -17,13 +17,13 @@ from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 class ModuleRegressor(
     ModuleNetworkMixin, PublicEstimatorMixin, NetworkRegressorMixin, BaseEstimator
 ):
-    r"""Any torch module as a regressor, trained by skorch on numbers or on those of a teacher.
+    r"""Any torch module as a regressor, trained by skorch on targets or on a teacher's predictions.
 
-    It is to numbers what :class:`ModuleClassifier` is to classes, with the same training: sample
-    weights, ``soft_targets``, early stopping, rows that stay on the device.
-    Targets are standardized inside (``target_offset_``, ``target_scale_``), so that their shift and
-    scale change the units of the predictions and nothing else. With several targets the module has
-    an output for each of them, and the loss is their mean.
+    It is to regression what :class:`ModuleClassifier` is to classification, with the same training:
+    sample weights, ``soft_targets``, early stopping, rows that stay on the device. Targets are
+    standardized inside (``target_offset_``, ``target_scale_``), so that their shift and scale
+    change the units of the predictions and nothing else. With several targets the module has an
+    output for each of them, and the loss is their mean.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
 class TwoLayerPGDRegressor(
     TwoLayerNetworkMixin, PublicEstimatorMixin, NetworkRegressorMixin, BaseEstimator
 ):
-    r"""Two-layer ReLU network for numbers, trained by projected gradient descent.
+    r"""Two-layer ReLU network for regression, trained by projected gradient descent.
 
     .. math:: f(x) = m^{-1/2} \sum_{j=1}^m A_j\, \mathrm{relu}(\langle W_j, \tilde x\rangle),
         \qquad \|W_j - W_j(0)\| \le B\, m^{-1/2}

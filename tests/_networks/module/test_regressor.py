@@ -1,4 +1,4 @@
-"""ModuleRegressor: the contract of networks for numbers, and what it alone has."""
+"""ModuleRegressor: the contract of networks for regression, and what it alone has."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""TwoLayerPGDRegressor: the contract of networks for numbers, and what it alone has."""
+"""TwoLayerPGDRegressor: the contract of networks for regression, and what it alone has."""
 
 import warnings
 
