@@ -55,39 +55,16 @@ PACKAGES = ("lightgbm", "onnxmltools", "onnxruntime", "m2cgen", "emlearn", "sqli
 SMALL = {"n_estimators": 20, "num_leaves": 8}
 N_TIMED = 200
 MOST_SQLITE_COLUMNS = 64
-#: A function that predicts one of 2,000 rows of numbers, and the time of each 10 calls.
-PROGRAM = """
-#define _POSIX_C_SOURCE 199309L
-#include <stdio.h>
-#include <time.h>
-#include "model.h"
-
-static const CTYPE rows[][N_FEATURES] = {
-ROWS
-};
-
-static double nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
-}
-
-int main(void)
-{
-    const int n = (int)(sizeof rows / sizeof rows[0]);
-    double answer[64] = {0.0}, total = 0.0;
-    for (int i = 0; i < 20000; ++i) {
-        const double start = nanoseconds();
-        for (int j = 0; j < 10; ++j) {
-            const CTYPE *row = rows[(10 * i + j) % n];
-            CALL;
-            total += answer[0];
-        }
-        printf("%.1f\\n", (nanoseconds() - start) / 10);
-    }
-    return total != total;
-}
+#: Times of calls in C, of rows of the type and by the function that `c_rows.PROGRAM` names.
+N_CALLS = 200_000
+ROW_OF_NUMBERS = """
+typedef {ctype} model_row[{n_features}];
+static int predict_row(const model_row *given, double *answer)
+{{
+    const {ctype} *row = *given;
+    {call};
+    return 0;
+}}
 """
 
 
@@ -142,15 +119,15 @@ def c_figures(source, X, call, *, ctype="double", include=None):
     """
     rows = [", ".join(c_rows.as_c(cell, False) for cell in row) for row in X[:2000]]
     rows = ",\n".join("{" + row + "}" for row in rows)
-    options = ["-O2", "-w", *(["-I", include] if include else [])]
-    function = f"{ctype}_function"
-    # one function that predicts, so that static functions of the header are part of the object
+    options = ["-O2", "-w", "-DPREDICT=predict_row", "-DCOUNT=64", f"-DCALLS={N_CALLS}"]
+    options += ["-I", include] if include else []
+    source += ROW_OF_NUMBERS.format(ctype=ctype, n_features=X.shape[1], call=call)
+    # a function that is not static, so that those of the header are part of the object
     wrapper = (
-        f'#include "model.h"\nvoid {function}(const {ctype} *row, double *answer);\n'
-        f"void {function}(const {ctype} *row, double *answer) {{ {call}; }}\n"
+        '#include "model.h"\nint function(const model_row *row, double *answer);\n'
+        "int function(const model_row *row, double *answer) { return predict_row(row, answer); }\n"
     )
-    program = PROGRAM.replace("CTYPE", ctype).replace("CALL", call)
-    program = program.replace("N_FEATURES", str(X.shape[1])).replace("ROWS", rows, 1)
+    program = c_rows.PROGRAM.replace("ROWS", rows, 1)
     with TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "model.h").write_text(source)
