@@ -207,8 +207,9 @@ for name, model in models.items():
     }
 table = pd.DataFrame(lines).T
 print(table.round(3).to_string())
-one = np.sqrt(0.83 * 0.17 / len(X_test))
-print(f"\nstandard error of an accuracy of 0.83 on {len(X_test):,} rows: {one:.3f}")
+share = lines["plain"]["accuracy"]
+error = np.sqrt(share * (1 - share) / len(X_test))
+print(f"\nstandard error of an accuracy of {share:.2f} on {len(X_test):,} rows: {error:.3f}")
 
 # %%
 # The column "less plain" is the mean difference of the log loss to plain training, row by row,

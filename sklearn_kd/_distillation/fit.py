@@ -111,7 +111,7 @@ def resolve_auto(est, ctx, estimators, spec, rows):
     with begin_subtask(subtask, None):
         selection, trials = select_setting(student, spec, rows, transfer, candidates, seed=seed)
         if selection.setting.source == "hard":
-            warn_no_gain(selection.candidates, trials)
+            warn_no_gain(selection, trials)
         if chooses_student:
             selection = choose_student(est, student, spec, rows, transfer, selection, trials, seed)
     if is_compared:

@@ -70,6 +70,8 @@ class SelectionResult(NamedTuple):
     #: What ``student="auto"`` has chosen, and value of ``student_candidates_``.
     student: StudentSpec | None = None
     student_candidates: dict | None = None
+    #: Whether the teacher was no better than the student on hard labels on held-out rows.
+    has_weak_teacher: bool = False
 
 
 @dataclass(frozen=True)
@@ -375,8 +377,12 @@ def select_best(trials, settings):
         _raise_why_all_failed(trials)
     fitted = allowed
     allowed = fitted & _are_worth_their_temperature(trials, settings, loss)
+    has_weak_teacher = False
     if not is_soft[0] and np.isfinite(loss[0]):
-        margin = _margin_of_hard_labels(trials, loss[0])
+        has_weak_teacher = not _is_teacher_better(trials, loss[0])
+        margin = MIN_LOSS_STANDARD_ERRORS
+        if has_weak_teacher:
+            margin = MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER
         for _, gain, error in compared.values():
             with np.errstate(invalid="ignore"):  # an infinite error
                 is_worse = fitted & ~(gain >= -margin * error - ROUNDING)
@@ -391,7 +397,7 @@ def select_best(trials, settings):
     for prefix, (_, gain, error) in zip(data.task.gain_prefixes, compared.values(), strict=True):
         candidates |= {f"{prefix}gain": gain, f"{prefix}gain_error": error}
     candidates["chosen"] = np.arange(len(settings)) == chosen
-    return SelectionResult(settings[chosen], candidates)
+    return SelectionResult(settings[chosen], candidates, has_weak_teacher=has_weak_teacher)
 
 
 def _are_worth_their_temperature(trials, settings, loss):
@@ -419,13 +425,11 @@ def _raise_why_all_failed(trials):
     )
 
 
-def _margin_of_hard_labels(trials, loss_of_hard_labels):
-    """Return the standard errors by which hard labels must be better to be preferred."""
+def _is_teacher_better(trials, loss_of_hard_labels):
+    """Return whether the teacher has a lower held-out loss than the student on hard labels."""
     weight = np.concatenate([trial.weight for trial in trials])
     of_teacher = np.concatenate([trial.losses_of_teacher() for trial in trials])
-    if np.average(of_teacher, weights=weight) < loss_of_hard_labels:
-        return MIN_LOSS_STANDARD_ERRORS
-    return MIN_LOSS_STANDARD_ERRORS_OF_WEAK_TEACHER
+    return np.average(of_teacher, weights=weight) < loss_of_hard_labels
 
 
 def held_out_splits(rows, task, seed, is_joint):
@@ -497,19 +501,17 @@ def _group_splits(rows, group, y_encoded, seed, is_joint):
     return [(train, test) for train, test in splits if len(np.unique(groups[train])) > 1]
 
 
-def warn_no_gain(candidates, trials):
+def warn_no_gain(selection, trials):
     """Warn that "auto" has selected hard labels, with the differences of the best soft labels."""
+    candidates = selection.candidates
     is_soft = (candidates["label_source"] != "hard") & np.isfinite(candidates["gain"])
     best = np.argmax(np.where(is_soft, candidates["gain"], -np.inf))
     task = trials[0].data.task
     differences = task.gain_in_words(candidates, best, trials[0].student)
     n_held_out = sum(len(trial.held_out) for trial in trials)
-    is_weak = _margin_of_hard_labels(trials, candidates["loss"][0]) < MIN_LOSS_STANDARD_ERRORS
-    reason = (
-        "The teacher itself was no better than that student, so that little evidence suffices. "
-        if is_weak
-        else ""
-    )
+    reason = ""
+    if selection.has_weak_teacher:
+        reason = "The teacher was no better than that student, so that little evidence suffices. "
     warn_caller(
         f"on {n_held_out} held-out rows, the best student on the teacher's labels had "
         f"{' and '.join(differences)}, compared with the student on {task.hard_name}. {reason}"

@@ -81,3 +81,9 @@ def test_warnings_point_at_the_call_of_fit(make):
         model.fit(X, y, **params)
     (warning,) = [r for r in record if issubclass(r.category, category)]
     assert warning.filename == __file__
+
+
+def test_hard_labels_are_used_for_a_reason():
+    X, y = blobs(200)
+    with pytest.warns(NoGainWarning, match="teacher was no better than that student"):
+        DistilledClassifier(Noise(), LogisticRegression(), random_state=0).fit(X, y)
