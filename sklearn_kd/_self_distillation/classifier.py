@@ -1,10 +1,6 @@
 """SelfDistillClassifier, a network that corrects wrong labels while it is trained on them."""
 
-import copy
-import math
-from dataclasses import replace
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
@@ -12,22 +8,11 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._self_distillation.bayes_targets import (
-    MIN_HELD_OUT_ROWS,
-    N_FOLDS,
-    bayes_targets,
-    independent_rows,
-)
+from sklearn_kd._self_distillation.algorithm_1 import fit_one_generation, fit_two_generations
+from sklearn_kd._self_distillation.bayes_rule import fit_by_bayes_rule
+from sklearn_kd._self_distillation.bayes_targets import MIN_HELD_OUT_ROWS, N_FOLDS
 from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
-from sklearn_kd._self_distillation.label_quality import (
-    estimate_noise_rate,
-    geometric_mean,
-    predictions_without_label_influence,
-)
-from sklearn_kd._self_distillation.noise_model import (
-    posterior_label_probabilities,
-    symmetric_transition,
-)
+from sklearn_kd._self_distillation.rows import SelfDistillationRows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
@@ -35,7 +20,6 @@ from sklearn_kd._utils.base import (
     all_or_nothing,
     require_fitted,
 )
-from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.label_indicators import refuse_label_indicator
@@ -48,7 +32,6 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
     num_samples,
-    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -58,76 +41,13 @@ from sklearn_kd._utils.sub_estimators import (
     with_default_estimators,
 )
 from sklearn_kd._utils.validation import validate_sample_weight
-from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 
-#: Smallest weight of the predictions of a first generation for which a second one is trained. With
-#: less weight the second generation would hardly differ from the first.
-MIN_PREDICTION_WEIGHT = 0.1
-#: Estimated share of wrong labels below which the labels count as clean.
-MAX_CLEAN_NOISE_RATE = 0.05
 #: Numbers of rows from which on the default network has twice as many neurons.
 WIDER_FROM = (5_000, 20_000)
-#: Length of the training by early-learning regularization where that of the network is "auto":
-#: fewest epochs, fewest steps up to the most epochs, and rows of a step.
-MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS, BATCH_SIZE = 30, 3000, 500, 128
 #: Values of ``memory`` that "early-learning" cannot use.
 EARLIER_PREDICTIONS = ("previous-epoch", "previous-generation")
 #: Defaults of the parameters of Algorithm 1.
 ALGORITHM_1 = {"target": "hard", "strength": 1.0, "memory": "auto", "warm_up": 0.05}
-
-
-class SelfDistillationRows(NamedTuple):
-    """The data of `fit`, and its rows of positive weight as the network has checked them."""
-
-    X: object
-    y: np.ndarray  # (n_samples,)
-    sample_weight: np.ndarray  # (n_samples,)
-    X_checked: np.ndarray  # or EncodedRows; this and the following: rows of positive weight only
-    y_encoded: np.ndarray
-    weights: np.ndarray  # with those of the classes
-    validation: object  # groups or validation rows, as the network has checked them
-
-    @property
-    def is_kept(self):
-        """Return which rows have positive weight."""
-        return self.sample_weight > 0
-
-    @property
-    def X_flat(self):
-        """Return the checked rows in two dimensions."""
-        X = self.X_checked
-        return X if X.ndim == 2 else X.reshape(len(X), -1)
-
-    def training_set(self, targets):
-        """Return the arguments of ``_fit_targets``."""
-        return self.X_checked, self.y_encoded, self.weights, targets, self.y
-
-    @property
-    def options(self):
-        """Return keyword arguments of ``_fit_targets``."""
-        return {"X_given": self.X, "validation": self.validation}
-
-    def part(self, chosen):
-        """Return some of the rows of positive weight, of which ``chosen`` is a mask."""
-        kept = np.flatnonzero(self.is_kept)[chosen]
-        validation = self.validation
-        if validation.group is not None:
-            group = np.unique(validation.group[chosen], return_inverse=True)[1]
-            validation = replace(validation, group=group)
-        return SelfDistillationRows(
-            safe_indexing(self.X, kept),
-            self.y[kept],
-            self.sample_weight[kept],
-            self.X_checked[chosen],
-            self.y_encoded[chosen],
-            self.weights[chosen],
-            validation,
-        )
-
-    def label_indicators(self, classes):
-        """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
-        return self.y[:, None] == classes
 
 
 def _default_estimator(n_rows=0):
@@ -137,17 +57,6 @@ def _default_estimator(n_rows=0):
     n_doublings = sum(n_rows >= limit for limit in WIDER_FROM)
     # the start of the theory, which predicts no class before it has learned one
     return TwoLayerPGDClassifier(width=256 * 2**n_doublings, init="symmetric")
-
-
-def _set_early_learning_schedule(network, n_rows):
-    """Let a network train by early-learning regularization, to its last epoch."""
-    network.early_stopping = False
-    if network.batch_size == "auto":
-        network.batch_size = BATCH_SIZE
-    n_epochs = math.ceil(MIN_STEPS * (network.batch_size or n_rows) / n_rows)
-    for name in ("max_iter", "max_epochs"):
-        if getattr(network, name, None) == "auto":
-            setattr(network, name, min(max(MIN_EPOCHS, n_epochs), MAX_EPOCHS))
 
 
 class SelfDistillClassifier(
@@ -495,11 +404,11 @@ class SelfDistillClassifier(
             if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
                 network.set_params(early_stopping=True)
             if self._uses_bayes_rule(network, rows):
-                fitted = self._fit_on_bayes_targets(network, rows, ctx)
+                fitted = fit_by_bayes_rule(self, network, rows, ctx)
             elif self._trains_two_generations(network):
-                fitted = self._fit_two_generations(network, rows, ctx)
+                fitted = fit_two_generations(self, network, rows, ctx)
             else:
-                fitted = self._fit_one_generation(network, rows, ctx, recorder)
+                fitted = fit_one_generation(self, network, rows, ctx, recorder)
             if fitted["estimator_"].validation_loss_curve_ is not None:
                 # without validation rows the loss is that on corrected labels, which always falls
                 warn_if_improving(fitted["estimator_"])
@@ -549,7 +458,7 @@ class SelfDistillClassifier(
         is_default = all(getattr(self, name) == value for name, value in ALGORITHM_1.items())
         if self.schedule != "auto" or not (is_default and network.early_stopping):
             return False
-        return len(np.unique(independent_rows(rows))) >= MIN_HELD_OUT_ROWS
+        return len(np.unique(rows.independent_group)) >= MIN_HELD_OUT_ROWS
 
     def _trains_two_generations(self, network):
         """Return whether the predictions of a first network make the targets of a second one."""
@@ -557,171 +466,6 @@ class SelfDistillClassifier(
             return self.memory == "previous-generation"
         stops_early = bool(network.early_stopping)
         return stops_early and self.schedule in ("auto", "chance-corrected", "accuracy")
-
-    def _fit_one_generation(self, network, rows, ctx, recorder):
-        """Train a network that makes its targets in each step, and return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
-
-        correction = LabelCorrection(self, recorder)
-        task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(
-                *rows.training_set(None), **rows.options, correction=correction.spec
-            )
-        if recorder is not None:
-            recorder.select(correction.spec.student)
-        curve, confidence = correction.weight_curve(network.n_iter_), None
-        if len(correction.mean_confidence()) == len(rows.y_encoded):  # no row was held out
-            proba = network.predict_proba(rows.X).astype(np.float64)
-            confidence = (proba * rows.label_indicators(network.classes_)).sum(axis=1)
-            confidence[rows.is_kept] = correction.mean_confidence()
-        weight = curve[-1:].sum()
-        if network.early_stopping or self.schedule == "early-learning":
-            weight = None
-        fitted = self._fitted_attributes(network, rows, curve, confidence, weight)
-        task.end(fitted)
-        if fitted["noise_rate_"] < MAX_CLEAN_NOISE_RATE and curve.max(initial=0.0) > 0:
-            warn_caller(
-                f"the labels look clean (about {fitted['noise_rate_']:.1%} wrong), and correcting "
-                "labels that are right but hard to learn is likely to cost accuracy: compare with "
-                "the estimator alone, lower strength, or set early_stopping=True on the estimator "
-                "with memory='auto'.",
-                CleanLabelsWarning,
-            )
-        return fitted
-
-    def _fit_two_generations(self, network, rows, ctx):
-        """Train a network on the predictions of a plain one, and return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
-
-        if self.schedule == "annealed":
-            raise ValueError(
-                "schedule='annealed' needs targets that change from step to step, which those of "
-                "memory='previous-generation' do not: set another memory or schedule."
-            )
-        correction = LabelCorrection(self)
-        first = copy.copy(network)  # with its checks and callbacks
-        task = Subtask(ctx, "fit-first-generation", self, rows.X, rows.y)
-        with task.begin(first):
-            first._fit_targets(*rows.training_set(None), **rows.options)
-        task.end()
-        y_encoded, weights, n_classes = rows.y_encoded, rows.weights, len(first.classes_)
-        decision = first.decision_function(rows.X)[rows.is_kept]
-        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == y_encoded
-        shares = np.bincount(y_encoded, weights, n_classes) / weights.sum()
-        weight = correction.weight_of(np.average(right, weights=weights), shares.max())
-        if weight < MIN_PREDICTION_WEIGHT:
-            return self._fitted_attributes(first, rows, np.zeros(first.n_iter_))
-
-        targets = correction.corrected_targets(decision, np.eye(n_classes)[y_encoded], weight)
-        network.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(*rows.training_set(targets), **rows.options)
-        confidence = [
-            (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
-            for each in (first, network)
-        ]
-        curve = np.full(network.n_iter_, weight)
-        fitted = self._fitted_attributes(network, rows, curve, np.mean(confidence, axis=0))
-        fitted["first_generation_"] = first
-        task.end(fitted)
-        return fitted
-
-    def _fit_on_bayes_targets(self, network, rows, ctx):
-        """Train a network on targets by others, see `bayes_targets`, and return attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import early_learning
-
-        def train(part, factor):
-            first, options = copy.copy(network), part.options  # with its checks and callbacks
-            if factor is not None:
-                options["correction"] = early_learning(factor)
-                _set_early_learning_schedule(first, len(part.y_encoded))
-            if self.verbose:
-                how = "plainly" if factor is None else "by early-learning regularization"
-                print(f"[SelfDistillClassifier] {len(part.y):,} rows are learned {how}")
-            task = Subtask(ctx, "fit-first-generation", self, part.X, part.y)
-            with task.begin(first):
-                first._fit_targets(*part.training_set(None), **options)
-            task.end()
-            return first
-
-        found = bayes_targets(rows, len(network.classes_), network.random_state, train)
-        network.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(*rows.training_set(found.targets), **rows.options)
-        given = rows.label_indicators(network.classes_)
-        share = np.average(1 - found.targets[given[rows.is_kept]], weights=rows.weights)
-        curve = np.full(network.n_iter_, share)
-        fitted = self._fitted_attributes(network, rows, curve, noise_rate=found.noise_rate)
-        proba = network.predict_proba(rows.X).astype(np.float64)
-        refined = posterior_label_probabilities(proba, given, found.transition)
-        refined[rows.is_kept] = geometric_mean(found.targets, proba[rows.is_kept])
-        fitted["refined_targets_"] = refined
-        task.end(fitted)
-        return fitted
-
-    def _fitted_attributes(
-        self, network, rows, curve, confidence=None, weight=None, noise_rate=None
-    ):
-        """Return the fitted attributes.
-
-        Parameters
-        ----------
-        network : estimator
-            Fitted.
-        rows : SelfDistillationRows
-        curve : ndarray
-            Weight of the predictions in each epoch.
-        confidence : ndarray of shape (n_samples,), default=None
-            Probabilities of the given labels. None: those of the network.
-        weight : float, default=None
-            As in `predictions_without_label_influence`.
-        noise_rate : float, default=None
-            None: estimated from the predictions of the network for its training rows.
-        """
-        classes, given = network.classes_, rows.label_indicators(network.classes_)
-        proba = network.predict_proba(rows.X).astype(np.float64)
-        if confidence is None:
-            confidence = (proba * given).sum(axis=1)
-        kept, adjusted, rate = rows.is_kept, proba.copy(), noise_rate
-        adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-        if rate is None:
-            rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
-        suggested = proba.argmax(axis=1)
-        self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
-        transition = symmetric_transition(rate, len(classes))
-        return {
-            "estimator_": network,
-            "first_generation_": None,
-            "classes_": classes,
-            "refined_targets_": posterior_label_probabilities(adjusted, given, transition),
-            "label_quality_": np.clip(confidence, 0, 1),
-            "noise_rate_": rate,
-            "weight_curve_": curve,
-            "n_iter_": network.n_iter_,
-            "loss_curve_": network.loss_curve_,
-            "termination_condition_": network.termination_condition_,
-            "_training_labels_": rows.y.copy(),
-            "_suggested_codes_": suggested,
-        }
-
-    def _warn_if_classes_vanish(self, classes, y_encoded, suggested):
-        """Warn where a class of the labels is predicted for no row."""
-        is_absent = np.bincount(y_encoded, minlength=len(classes)) > 0
-        is_absent[suggested] = False
-        if is_absent.any():
-            advice = "lower strength"
-            if self.schedule == "auto":
-                advice = "set schedule='chance-corrected'"
-            elif self.schedule in ("accuracy", "early-learning"):
-                advice += ", or set schedule='chance-corrected'"
-            warn_caller(
-                f"the classes {classes[is_absent].tolist()} are predicted for no row, though rows "
-                f"have these labels: the estimator alone may do better; {advice}.",
-                ClassCollapseWarning,
-            )
 
     @numpy_inputs
     def decision_function(self, X):

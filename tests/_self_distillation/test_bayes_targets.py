@@ -17,8 +17,8 @@ from sklearn_kd._self_distillation.bayes_targets import (
     early_learning_factor,
     held_out_folds,
 )
-from sklearn_kd._self_distillation.classifier import SelfDistillationRows
 from sklearn_kd._self_distillation.noise_model import fit_noise_model, symmetric_transition
+from sklearn_kd._self_distillation.rows import SelfDistillationRows
 from sklearn_kd.datasets import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.digits import DIGITS, TRUTH, long_network
