@@ -4,7 +4,10 @@ import copy
 
 import numpy as np
 
-from sklearn_kd._self_distillation.fitted_attributes import fitted_attributes
+from sklearn_kd._self_distillation.fitted_attributes import (
+    fitted_attributes,
+    in_sample_estimates,
+)
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import CleanLabelsWarning
@@ -25,15 +28,16 @@ def fit_one_generation(est, network, rows, ctx, recorder):
     rows.train(network, task, correction=correction.spec)
     if recorder is not None:
         recorder.select(correction.spec.student)
-    curve, confidence = correction.weight_curve(network.n_iter_), None
-    if len(correction.mean_confidence()) == len(rows.y_encoded):  # no row was held out
-        proba = network.predict_proba(rows.X).astype(np.float64)
-        confidence = (proba * rows.label_indicators(network.classes_)).sum(axis=1)
-        confidence[rows.is_kept] = correction.mean_confidence()
+    proba, quality = rows.predictions(network)
+    confidence = correction.mean_confidence()
+    if len(confidence) == len(rows.y_encoded):  # no row was held out
+        quality[rows.is_kept] = confidence
+    curve = correction.weight_curve(network.n_iter_)
     weight = curve[-1:].sum()
     if network.early_stopping or est.schedule == "early-learning":
         weight = None
-    fitted = fitted_attributes(est, network, rows, curve, confidence, weight)
+    fitted = fitted_attributes(est, network, rows, proba, quality, curve)
+    fitted |= in_sample_estimates(rows, proba, network.classes_, weight)
     task.end(fitted)
     if fitted["noise_rate_"] < MAX_CLEAN_NOISE_RATE and curve.max(initial=0.0) > 0:
         warn_caller(
@@ -65,19 +69,18 @@ def fit_two_generations(est, network, rows, ctx):
     right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == y_encoded
     shares = np.bincount(y_encoded, weights, n_classes) / weights.sum()
     weight = correction.weight_of(np.average(right, weights=weights), shares.max())
+    proba, quality = rows.predictions(first)
     if weight < MIN_PREDICTION_WEIGHT:
-        return fitted_attributes(est, first, rows, np.zeros(first.n_iter_))
+        fitted = fitted_attributes(est, first, rows, proba, quality, np.zeros(first.n_iter_))
+        return fitted | in_sample_estimates(rows, proba, first.classes_)
 
     targets = correction.corrected_targets(decision, np.eye(n_classes)[y_encoded], weight)
     network.set_params(alpha=1.0, temperature=1.0)
     task = Subtask(ctx, "fit-second-generation", est, rows.X, rows.y)
     rows.train(network, task, targets)
-    confidence = [
-        (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
-        for each in (first, network)
-    ]
-    curve = np.full(network.n_iter_, weight)
-    fitted = fitted_attributes(est, network, rows, curve, np.mean(confidence, axis=0))
-    fitted["first_generation_"] = first
+    proba, second_quality = rows.predictions(network)
+    quality, curve = (quality + second_quality) / 2, np.full(network.n_iter_, weight)
+    fitted = fitted_attributes(est, network, rows, proba, quality, curve)
+    fitted |= in_sample_estimates(rows, proba, network.classes_) | {"first_generation_": first}
     task.end(fitted)
     return fitted

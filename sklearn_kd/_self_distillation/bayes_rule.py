@@ -37,14 +37,13 @@ def fit_by_bayes_rule(est, network, rows, ctx):
     network.set_params(alpha=1.0, temperature=1.0)
     task = Subtask(ctx, "fit-second-generation", est, rows.X, rows.y)
     rows.train(network, task, found.targets)
-    given = rows.label_indicators(network.classes_)
-    share = np.average(1 - found.targets[given[rows.is_kept]], weights=rows.weights)
-    curve = np.full(network.n_iter_, share)
-    fitted = fitted_attributes(est, network, rows, curve, noise_rate=found.noise_rate)
-    proba = network.predict_proba(rows.X).astype(np.float64)
+    given, kept = rows.label_indicators(network.classes_), rows.is_kept
+    share = np.average(1 - found.targets[given[kept]], weights=rows.weights)
+    curve, (proba, quality) = np.full(network.n_iter_, share), rows.predictions(network)
     refined = posterior_label_probabilities(proba, given, found.transition)
-    refined[rows.is_kept] = geometric_mean(found.targets, proba[rows.is_kept])
-    fitted["refined_targets_"] = refined
+    refined[kept] = geometric_mean(found.targets, proba[kept])
+    fitted = fitted_attributes(est, network, rows, proba, quality, curve)
+    fitted |= {"noise_rate_": found.noise_rate, "refined_targets_": refined}
     task.end(fitted)
     return fitted
 

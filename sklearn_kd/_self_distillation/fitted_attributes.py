@@ -14,8 +14,8 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning
 
 
-def fitted_attributes(est, network, rows, curve, confidence=None, weight=None, noise_rate=None):
-    """Return the fitted attributes.
+def fitted_attributes(est, network, rows, proba, label_quality, curve):
+    """Return the fitted attributes but for the noise rate and the refined targets.
 
     Parameters
     ----------
@@ -23,33 +23,19 @@ def fitted_attributes(est, network, rows, curve, confidence=None, weight=None, n
     network : estimator
         Fitted.
     rows : SelfDistillationRows
-    curve : ndarray
+    proba : ndarray of shape (n_samples, n_classes)
+        Probabilities of the network for the rows.
+    label_quality : ndarray of shape (n_samples,)
+    curve : ndarray of shape (n_iter,)
         Weight of the predictions in each epoch.
-    confidence : ndarray of shape (n_samples,), default=None
-        Probabilities of the given labels. None: those of the network.
-    weight : float, default=None
-        As in `predictions_without_label_influence`.
-    noise_rate : float, default=None
-        None: estimated from the predictions of the network for its training rows.
     """
-    classes, given = network.classes_, rows.label_indicators(network.classes_)
-    proba = network.predict_proba(rows.X).astype(np.float64)
-    if confidence is None:
-        confidence = (proba * given).sum(axis=1)
-    kept, adjusted, rate = rows.is_kept, proba.copy(), noise_rate
-    adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-    if rate is None:
-        rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
     suggested = proba.argmax(axis=1)
-    _warn_if_classes_vanish(est, classes, rows.y_encoded, suggested[kept])
-    transition = symmetric_transition(rate, len(classes))
+    _warn_if_classes_vanish(est, network.classes_, rows.y_encoded, suggested[rows.is_kept])
     return {
         "estimator_": network,
         "first_generation_": None,
-        "classes_": classes,
-        "refined_targets_": posterior_label_probabilities(adjusted, given, transition),
-        "label_quality_": np.clip(confidence, 0, 1),
-        "noise_rate_": rate,
+        "classes_": network.classes_,
+        "label_quality_": np.clip(label_quality, 0, 1),
         "weight_curve_": curve,
         "n_iter_": network.n_iter_,
         "loss_curve_": network.loss_curve_,
@@ -57,6 +43,19 @@ def fitted_attributes(est, network, rows, curve, confidence=None, weight=None, n
         "_training_labels_": rows.y.copy(),
         "_suggested_codes_": suggested,
     }
+
+
+def in_sample_estimates(rows, proba, classes, weight=None):
+    """Return the noise rate and the refined targets, from predictions of rows that were trained on.
+
+    ``weight`` is that of `predictions_without_label_influence`.
+    """
+    given, kept, adjusted = rows.label_indicators(classes), rows.is_kept, proba.copy()
+    adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
+    rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
+    transition = symmetric_transition(rate, len(classes))
+    refined = posterior_label_probabilities(adjusted, given, transition)
+    return {"noise_rate_": rate, "refined_targets_": refined}
 
 
 def _warn_if_classes_vanish(est, classes, y_encoded, suggested):

@@ -57,6 +57,11 @@ class SelfDistillationRows(NamedTuple):
                 self.X_checked, self.y_encoded, self.weights, targets, self.y, **options
             )
 
+    def predictions(self, network):
+        """Return the class probabilities of all rows, and those of their given labels."""
+        proba = network.predict_proba(self.X).astype(np.float64)
+        return proba, (proba * self.label_indicators(network.classes_)).sum(axis=1)
+
     def part(self, chosen):
         """Return some of the rows of positive weight, of which ``chosen`` is a mask."""
         kept = np.flatnonzero(self.is_kept)[chosen]
