@@ -86,8 +86,9 @@ class SelfDistillClassifier(
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
         The network, which is cloned. A wide network learns what rows have in common before it
         memorizes single labels. None is ``TwoLayerPGDClassifier(width, init="symmetric")`` with a
-        width of 256, of 512 from 5,000 rows on and of 1024 from 20,000 rows on. Pass it to search
-        over its parameters.
+        width of 256, of 512 from 5,000 rows on and of 1024 from 20,000 rows on. If one of its
+        parameters is set, as by ``set_params(estimator__max_iter=100)``, its width is 256 unless
+        it is set too.
 
     target : {"hard", "soft"}, default="hard"
         The function h of Algorithm 1 (see ``schedule``): the indicator of the most probable class,
@@ -98,10 +99,10 @@ class SelfDistillClassifier(
         targets only shorten the steps.
 
     strength : float >= 0, default=1.0
-        Factor of the weight of predictions in Algorithm 1, lambda in [1]_, where it is 1 up to a
-        noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing. With
-        "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong. Any
-        value but 1 selects Algorithm 1 under ``schedule="auto"``.
+        Factor of the weight of predictions in Algorithm 1. It is lambda in [1]_, where it is 1 on
+        CIFAR-10 up to a noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing.
+        With "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong.
+        Any value but 1 selects Algorithm 1 under ``schedule="auto"``.
 
     schedule : str or callable, default="auto"
         How labels are corrected.
@@ -109,10 +110,11 @@ class SelfDistillClassifier(
         - "auto": by Bayes' rule. The rows are divided into 5 folds, and the rows of each are
           predicted by a network that is trained on the others: plainly, or by "early-learning"
           without early stopping if this predicts the labels of the first fold better by more than
-          two standard errors. A network is then trained on the targets of all rows. This costs
-          about six fits, some of which may be longer. It is the same as "chance-corrected" for an
-          estimator without early stopping, with fewer than 200 different rows (or groups), and
-          where ``target``, ``strength``, ``memory`` or ``warm_up`` is not at its default.
+          two standard errors. A network is then trained on the targets of all rows. These are
+          seven fits, six of them on four fifths of the rows, and those by "early-learning" may be
+          longer. It is the same as "chance-corrected" for an estimator without early stopping, with
+          fewer than 200 different rows (or groups), and where ``target``, ``strength``, ``memory``
+          or ``warm_up`` is not at its default.
         - "early-learning": the gradient of early-learning regularization [3]_ within one training.
           For images and other data whose classes hardly overlap, where one fit is expensive, and
           for networks without early stopping, which would end the training before it acts. Rare
@@ -148,7 +150,8 @@ class SelfDistillClassifier(
         "previous-generation".
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the network, and of the folds of "auto" and of `find_label_errors`.
+        Seed of the network, if it has none of its own, and of the folds of `find_label_errors`. The
+        folds of "auto" have the seed of the network.
 
     verbose : int, default=0
         Above zero: print the fits of "auto", the estimated noise rate, and each fit of
@@ -183,19 +186,19 @@ class SelfDistillClassifier(
         given labels, at least 0.003. If it predicts them better than none by less than two
         standard errors, as on few rows and where classes overlap everywhere, it is uncertain, and
         the targets are made as if no label were wrong. Wrong labels that depend on the true class
-        are found by five standard errors, which takes some hundreds of rows of each class.
-        Otherwise it is the share of the labels that
-        ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
-        the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
-        is not zero for clean labels of classes that overlap.
+        are found by five standard errors, which takes some hundreds of rows of each class. Without
+        "auto" it is the share of the labels that ``estimator_`` contradicts at least as confidently
+        as it predicts, on average, the rows with the label that it suggests [5]_. Rows near a
+        boundary count too then, so that the estimate is not zero for clean labels of classes that
+        overlap.
     weight_curve_ : ndarray of shape (`n_iter_`,)
         Mean share of the targets in each epoch that is not that of the given label, or
         :math:`1 - \alpha_t`. Zeros if the first generation was kept.
     n_iter_ : int
         Number of epochs of ``estimator_``.
     loss_curve_ : list of float
-        Training loss of each epoch against the corrected targets: their KL divergence in a second
-        generation, else the cross-entropy.
+        Training loss of each epoch against the corrected targets: their KL divergence with "auto"
+        and in a second generation, else the cross-entropy.
     termination_condition_ : str
         Why the training of ``estimator_`` ended.
     n_features_in_ : int
