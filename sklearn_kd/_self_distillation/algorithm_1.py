@@ -4,10 +4,8 @@ import copy
 
 import numpy as np
 
-from sklearn_kd._self_distillation.fitted_attributes import (
-    fitted_attributes,
-    in_sample_estimates,
-)
+from sklearn_kd._self_distillation.fitted_attributes import fitted_attributes
+from sklearn_kd._self_distillation.label_quality import in_sample_estimates
 from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import CleanLabelsWarning

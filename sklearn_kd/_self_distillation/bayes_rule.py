@@ -7,7 +7,6 @@ import numpy as np
 
 from sklearn_kd._self_distillation.bayes_targets import bayes_targets
 from sklearn_kd._self_distillation.fitted_attributes import fitted_attributes
-from sklearn_kd._self_distillation.label_quality import geometric_mean
 from sklearn_kd._self_distillation.noise_model import posterior_label_probabilities
 from sklearn_kd._utils.callbacks import Subtask
 
@@ -41,7 +40,7 @@ def fit_by_bayes_rule(est, network, rows, ctx):
     share = np.average(1 - found.targets[given[kept]], weights=rows.weights)
     curve, (proba, quality) = np.full(network.n_iter_, share), rows.predictions(network)
     refined = posterior_label_probabilities(proba, given, found.transition)
-    refined[kept] = geometric_mean(found.targets, proba[kept])
+    refined[kept] = _geometric_mean(found.targets, proba[kept])
     fitted = fitted_attributes(est, network, rows, proba, quality, curve)
     fitted |= {"noise_rate_": found.noise_rate, "refined_targets_": refined}
     task.end(fitted)
@@ -57,3 +56,9 @@ def _set_early_learning_schedule(network, n_rows):
     for name in ("max_iter", "max_epochs"):
         if getattr(network, name, None) == "auto":
             setattr(network, name, min(max(MIN_EPOCHS, n_epochs), MAX_EPOCHS))
+
+
+def _geometric_mean(first, second):
+    """Return the normalized geometric mean of probabilities, arrays (n_samples, n_classes)."""
+    mean = np.sqrt(first * second) + np.finfo(np.float64).tiny
+    return mean / mean.sum(axis=1, keepdims=True)

@@ -2,14 +2,6 @@
 
 import numpy as np
 
-from sklearn_kd._self_distillation.label_quality import (
-    estimate_noise_rate,
-    predictions_without_label_influence,
-)
-from sklearn_kd._self_distillation.noise_model import (
-    posterior_label_probabilities,
-    symmetric_transition,
-)
 from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning
 
@@ -43,19 +35,6 @@ def fitted_attributes(est, network, rows, proba, label_quality, curve):
         "_training_labels_": rows.y.copy(),
         "_suggested_codes_": suggested,
     }
-
-
-def in_sample_estimates(rows, proba, classes, weight=None):
-    """Return the noise rate and the refined targets, from predictions of rows that were trained on.
-
-    ``weight`` is that of `predictions_without_label_influence`.
-    """
-    given, kept, adjusted = rows.label_indicators(classes), rows.is_kept, proba.copy()
-    adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-    rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
-    transition = symmetric_transition(rate, len(classes))
-    refined = posterior_label_probabilities(adjusted, given, transition)
-    return {"noise_rate_": rate, "refined_targets_": refined}
 
 
 def _warn_if_classes_vanish(est, classes, y_encoded, suggested):
