@@ -52,11 +52,6 @@ def fit_two_generations(est, network, rows, ctx):
     """Train a network on the predictions of a plain one, and return fitted attributes."""
     from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 
-    if est.schedule == "annealed":
-        raise ValueError(
-            "schedule='annealed' needs targets that change from step to step, which those of "
-            "memory='previous-generation' do not: set another memory or schedule."
-        )
     correction = LabelCorrection(est)
     first = copy.copy(network)  # with its checks and callbacks
     task = Subtask(ctx, "fit-first-generation", est, rows.X, rows.y)

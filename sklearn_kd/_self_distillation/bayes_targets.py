@@ -21,8 +21,9 @@ N_FOLDS = 5
 #: Number of different rows from which on they are divided into folds. The networks of fewer rows
 #: are too different from one that has seen all.
 MIN_HELD_OUT_ROWS = 200
-#: Constants of `early_learning_factor`.
-PULL_MARGIN, MAX_FACTOR = 1.5, 7.0
+#: Ratio of the margin of certain predictions to that from which on logits rise, and largest lambda,
+#: in `early_learning_factor`.
+MARGIN_RATIO, MAX_FACTOR = 1.5, 7.0
 
 
 class BayesTargets(NamedTuple):
@@ -41,11 +42,11 @@ def early_learning_factor(transition):
     :math:`1 / (\lambda - 1)` (see `EarlyLearning`, with a memory equal to p). A network that has
     not yet memorized single labels predicts the true class of certain rows with the margin m of its
     own label over the others in the matrix, :math:`1 - \rho K / (K - 1)` for symmetric noise. With
-    :math:`\lambda = 1 + 1.5 / m`, two thirds of this margin are enough.
+    :math:`\lambda = 1 + 1.5 / m`, two thirds of this margin are enough. Lambda is at most 7.
     """
     own = transition.diagonal()
     margin = np.mean(own - (transition - np.diag(own)).max(axis=1))
-    return float(min(MAX_FACTOR, 1 + PULL_MARGIN / max(margin, 1e-9)))
+    return float(min(MAX_FACTOR, 1 + MARGIN_RATIO / max(margin, 1e-9)))
 
 
 def bayes_targets(rows, n_classes, random_state, train):

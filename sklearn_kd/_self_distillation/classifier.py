@@ -44,8 +44,6 @@ from sklearn_kd._utils.validation import validate_sample_weight
 
 #: Numbers of rows from which on the default network has twice as many neurons.
 WIDER_FROM = (5_000, 20_000)
-#: Values of ``memory`` that "early-learning" cannot use.
-EARLIER_PREDICTIONS = ("previous-epoch", "previous-generation")
 #: Defaults of the parameters of Algorithm 1.
 ALGORITHM_1 = {"target": "hard", "strength": 1.0, "memory": "auto", "warm_up": 0.05}
 
@@ -387,11 +385,7 @@ class SelfDistillClassifier(
         ``validation_rows`` are the keyword arguments of `fit`.
         """
         refuse_label_indicator(type(self).__name__, y)
-        if self.schedule == "early-learning" and self.memory in EARLIER_PREDICTIONS:
-            raise ValueError(
-                f"schedule='early-learning' remembers predictions as a running mean, which "
-                f"memory={self.memory!r} is not: set memory='auto', or the decay, as in memory=0.7."
-            )
+        self._check_memory()
         sample_weight = validate_sample_weight(sample_weight, X)
         network = self._network_to_train(np.count_nonzero(sample_weight))
         ctx = self._init_callback_context(max_subtasks=N_FOLDS + 2)
@@ -426,6 +420,20 @@ class SelfDistillClassifier(
                 f"weight of the predictions {self.weight_curve_[-1:].sum():.2f}"
             )
         return self
+
+    def _check_memory(self):
+        """Raise ValueError for a memory that does not go with the schedule."""
+        is_earlier = self.memory in ("previous-epoch", "previous-generation")
+        if self.schedule == "early-learning" and is_earlier:
+            raise ValueError(
+                f"schedule='early-learning' remembers predictions as a running mean, which "
+                f"memory={self.memory!r} is not: set memory='auto', or the decay, as in memory=0.7."
+            )
+        if self.schedule == "annealed" and self.memory == "previous-generation":
+            raise ValueError(
+                "schedule='annealed' needs targets that change from step to step, which those of "
+                "memory='previous-generation' do not: set another memory or schedule."
+            )
 
     def _network_to_train(self, n_rows):
         """Return a clone of the network with a seed, after a check that it can be trained here."""
