@@ -195,8 +195,8 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
             MissingClassWarning,
         )
     proba = np.eye(len(classes))[y_encoded]
-    known = ~unknown
-    proba[known] = _geometric_mean(held_out[known], seen[known], n_seen[known])
+    judged = ~unknown
+    proba[judged] = _geometric_mean(held_out[judged], seen[judged], n_seen[judged])
     return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]
 
 
