@@ -180,6 +180,20 @@ def test_classes_that_overlap_are_not_noise(signal):
     assert losses[0] < losses[1] + 0.01
 
 
+def test_verbose_names_each_fit(capsys):
+    X, y = blobs(210, n_classes=3, spread=2.0)
+    network = TwoLayerPGDClassifier(4, max_iter=20, n_init=1, encoder=None, random_state=0)
+    SelfDistillClassifier(network, verbose=1).fit(X, y)
+    *fits, last = capsys.readouterr().out.splitlines()
+    n_rows = [int(line.split()[1]) for line in fits]
+    assert len(n_rows) == N_FOLDS + 1  # the first fold is learned in two ways
+    assert n_rows[0] == n_rows[1]
+    assert sum(n_rows[1:]) == (N_FOLDS - 1) * 210
+    assert fits[0].endswith("rows are learned plainly")
+    assert fits[1].endswith("rows are learned by early-learning regularization")
+    assert "of the labels are wrong; weight of the predictions" in last
+
+
 @pytest.mark.parametrize("memory", ["previous-epoch", "previous-generation"])
 def test_early_learning_needs_a_running_mean(memory):
     model = SelfDistillClassifier(long_network(), schedule="early-learning", memory=memory)
@@ -189,7 +203,7 @@ def test_early_learning_needs_a_running_mean(memory):
 
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
 @pytest.mark.parametrize("kind", ["copies", "absent"])
-def test_weights_count_neither_as_rows_nor_for_the_width(kind):
+def test_weights_and_copies_do_not_count_as_rows(kind):
     X, y = blobs(150, n_classes=3, spread=2.0)
     network = TwoLayerPGDClassifier(4, max_iter=40, n_init=1, encoder=None, random_state=0)
     model, w = SelfDistillClassifier(network), np.full(150, 2.0)
