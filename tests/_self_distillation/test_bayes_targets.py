@@ -16,6 +16,7 @@ from sklearn_kd._self_distillation.bayes_targets import (
     bayes_targets,
     early_learning_factor,
     held_out_folds,
+    predict_fold,
 )
 from sklearn_kd._self_distillation.noise_model import fit_noise_model, symmetric_transition
 from sklearn_kd._self_distillation.rows import SelfDistillationRows
@@ -91,7 +92,19 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     assert_array_equal(found.transition, symmetric_transition(0.003, 2))
 
 
-def test_the_pull_grows_with_the_noise():
+def test_a_class_that_is_in_one_fold_cannot_be_predicted_there():
+    rows, train = some_rows(40), Trained("plain")
+    fold = np.where(rows.y == 2, 0, np.arange(40) % 2)
+    log_proba = predict_fold(0, rows, fold, 3, train, None)
+    known = (fold == 0) & (rows.y != 2)
+    assert_array_equal(np.isfinite(log_proba), np.repeat(known[:, None], 3, axis=1))
+    assert_array_equal(log_proba[known], np.log(softmax(rows.X[known], axis=1)))
+    # nothing is trained on a single class
+    fold = np.where(rows.y == 2, 1, 0)
+    assert np.isnan(predict_fold(0, rows, fold, 3, None, None)).all()
+
+
+def test_lambda_grows_with_the_noise():
     assert early_learning_factor(np.eye(10)) == pytest.approx(2.5)
     for rate, n_classes in [(0.45, 10), (0.25, 2)]:
         transition = symmetric_transition(rate, n_classes)

@@ -12,6 +12,10 @@ from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
     predictions_without_label_influence,
 )
+from sklearn_kd._self_distillation.noise_model import (
+    posterior_label_probabilities,
+    symmetric_transition,
+)
 from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import CleanLabelsWarning
 from tests._helpers.digits import DIGITS, TRUTH, long_network
@@ -70,6 +74,32 @@ def test_beliefs_are_what_is_left_without_the_label():
     unsure = np.tile([0.4, 0.3, 0.3], (4, 1))
     squares = unsure**2 / (unsure**2).sum(axis=1, keepdims=True)
     assert_allclose(predictions_without_label_influence(unsure, given, 0.6), squares)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
+@pytest.mark.parametrize(
+    ("options", "early_stopping", "is_share_subtracted"),
+    [
+        ({"memory": None}, False, True),
+        ({"memory": None}, True, False),
+        ({"schedule": "early-learning"}, False, False),
+    ],
+    ids=["long", "stopped", "early-learning"],
+)
+def test_the_share_of_the_label_is_subtracted_where_it_was_learned(
+    options, early_stopping, is_share_subtracted
+):
+    """The targets of early learning have no such share, and a stopped network has not learned."""
+    network = long_network(early_stopping=early_stopping)
+    model = SelfDistillClassifier(network, **options).fit(DIGITS, TRUTH)
+    proba, given = model.predict_proba(DIGITS), np.eye(4)[TRUTH] == 1
+    weight = model.weight_curve_[-1] if is_share_subtracted else None
+    adjusted = predictions_without_label_influence(proba, given, weight)
+    rate = estimate_noise_rate(adjusted, TRUTH, np.ones(len(TRUTH)))
+    assert model.noise_rate_ == rate
+    transition = symmetric_transition(rate, 4)
+    refined = posterior_label_probabilities(adjusted, given, transition)
+    assert_allclose(model.refined_targets_, refined, rtol=1e-9)
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
