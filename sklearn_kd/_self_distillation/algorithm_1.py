@@ -32,6 +32,7 @@ def fit_one_generation(est, network, rows, ctx, recorder):
         quality[rows.is_kept] = confidence
     curve = correction.weight_curve(network.n_iter_)
     weight = curve[-1:].sum()
+    # a stopped network has not learned its targets, and those of early learning have no such share
     if network.early_stopping or est.schedule == "early-learning":
         weight = None
     fitted = fitted_attributes(est, network, rows, proba, quality, curve)

@@ -7,7 +7,7 @@ from sklearn_kd.exceptions import ClassCollapseWarning
 
 
 def fitted_attributes(est, network, rows, proba, label_quality, curve):
-    """Return the fitted attributes but for the noise rate and the refined targets.
+    """Return the fitted attributes except for the noise rate and the refined targets.
 
     Parameters
     ----------

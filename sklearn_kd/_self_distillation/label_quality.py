@@ -42,8 +42,8 @@ def predictions_without_label_influence(proba, given, weight):
         Given labels as indicators.
     weight : float or None
         Weight of the predictions in the targets at the end of training. If the network has learned
-        these targets, the share of the labels is subtracted. None means that early stopping has
-        ended the training before.
+        these targets, the share of the labels is subtracted. None: the targets were not learned, as
+        where early stopping ended the training, or have no such weight.
 
     Returns
     -------
