@@ -87,15 +87,29 @@ def network(layers, width, image_shape, args, seed):
     )
 
 
-def run(X, y, image_shape, noise, seed, args):
-    """Return the accuracy of teacher and students on the test rows of one run."""
+def read_results(path):
+    """Return pairs of what was run and its result."""
+    if path is None or not Path(path).is_file():
+        return []
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def run_once(X, y, image_shape, noise, seed, args):
+    """Return the result of `run`, from the file of finished runs if it is there."""
     settings = {*REDUCED, "temperature", "weight_decay"} - {"runs", "jobs"}
     cell = {"noise": noise, "seed": seed, **{name: getattr(args, name) for name in settings}}
-    if args.results is not None and Path(args.results).is_file():
-        for line in Path(args.results).read_text().splitlines():
-            finished, result = json.loads(line)
-            if finished == cell:
-                return result
+    for finished, result in read_results(args.results):
+        if finished == cell:
+            return result
+    result = run(X, y, image_shape, noise, seed, args)
+    if args.results is not None:
+        with open(args.results, "a") as file:
+            file.write(json.dumps([cell, result]) + "\n")
+    return result
+
+
+def run(X, y, image_shape, noise, seed, args):
+    """Return the accuracy of teacher and students on the test rows of one run."""
     start = time.perf_counter()
     n_rows = min(args.rows, len(X))
     chosen, rest = train_test_split(
@@ -121,11 +135,7 @@ def run(X, y, image_shape, noise, seed, args):
     words = ", ".join(f"{name} {100 * score:.1f} %" for name, score in scores.items())
     seconds = time.perf_counter() - start
     print(f"noise {noise}, run {seed}: {words}, {seconds:.0f} s", flush=True)
-    result = {"noise": noise, "run": seed, **scores}
-    if args.results is not None:
-        with open(args.results, "a") as file:
-            file.write(json.dumps([cell, result]) + "\n")
-    return result
+    return {"noise": noise, "run": seed, **scores}
 
 
 def table(frame):
@@ -184,7 +194,7 @@ def main():
     print(f"{name}: {len(X)} images of {image_shape}")
     # run by run, so that an interrupted one has all noise levels
     results = Parallel(args.jobs)(
-        delayed(run)(X, y, image_shape, noise, seed, args)
+        delayed(run_once)(X, y, image_shape, noise, seed, args)
         for seed in range(args.runs)
         for noise in args.noise
     )

@@ -523,8 +523,9 @@ class FastCNN(_Network):
     Notes
     -----
     The whitening filters are computed from the first batch that the network gets in training. They
-    are part of its state, and are not trained. In training the network needs two rows in each
-    batch.
+    are part of its state, and are not trained. The other convolutions begin with the identity in
+    as many channels as there are inputs. Where the stages reduce the image to one pixel, training
+    needs two rows in each batch.
 
     The learning rate of [1]_ is 0.75 for batches of 512 rows, and proportional to their size, with
     momentum 0.85, a weight decay of 0.0013 and label smoothing of 0.2. There the biases of the

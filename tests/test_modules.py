@@ -478,6 +478,17 @@ def test_sgd_changes_the_biases_of_fast_cnn_64_times_as_fast():
     torch.testing.assert_close(bias(), before - 64 * 0.01)
 
 
+def test_the_statistics_of_fast_cnn_follow_the_last_batches():
+    network = FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=2, depth=1)
+    norm = next(layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+    batches = [images(8, (2, 5, 5), seed) + seed for seed in range(3)]
+    expected = torch.zeros(2)
+    for batch in batches:
+        norm.train()(batch)
+        expected = 0.6 * expected + 0.4 * batch.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, expected)
+
+
 def test_the_outputs_of_fast_cnn_are_divided_by_half_the_root_of_their_inputs():
     network = FastCNN(n_outputs=3, input_shape=(1, 8, 8), width=4, depth=2)
     x = images(6, (1, 8, 8))

@@ -56,7 +56,7 @@ class SoftBootstrap:
         return (1 - self.beta) * entropy[:, 0] - self.beta * given, logits
 
 
-class GeneralisedCrossEntropy:
+class GeneralizedCrossEntropy:
     r"""Loss of Zhang and Sabuncu :math:`L_q = (1 - p_y^q) / q`, gradient :math:`p_y^q (p - y)`.
 
     It is the cross-entropy as q goes to zero, and the absolute error at q = 1.

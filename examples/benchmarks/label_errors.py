@@ -11,8 +11,8 @@ suspicious their labels are:
 
 - self-distilled: ``label_quality_`` of a fitted ``SelfDistillClassifier`` with its defaults. The
   network has early stopping, and its targets are made by others that have not seen the labels.
-- self-distilled, cross-validated: its ``find_label_errors(X, y)``, with copies of the same that are
-  fitted without one of five folds each.
+- self-distilled, cross-validated: its ``find_label_errors(X, y)``, which fits five copies with
+  ``schedule="chance-corrected"``, each without one of five folds.
 - self-distilled, no early stopping: one network, which corrects its labels in every step, and the
   mean probability of the given label over the epochs.
 - loss: the loss of the given label under the network that was fitted on it, with and without early

@@ -46,7 +46,7 @@ import torch
 from _noisy_baselines import (
     EarlyLearning,
     EarlyLearningTargets,
-    GeneralisedCrossEntropy,
+    GeneralizedCrossEntropy,
     SelfAdaptiveTargets,
     SoftBootstrap,
     smoothed,
@@ -114,7 +114,7 @@ def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
         rule = self_distillation.SelfDistilled(fixed, self_distillation.hardmax, lambda *_: weight)
         return rule, losses.cross_entropy
     if method == "gce":
-        return fixed, GeneralisedCrossEntropy(0.7)
+        return fixed, GeneralizedCrossEntropy(0.7)
     if method == "elr":
         return EarlyLearningTargets(fixed, 0.7), EarlyLearning(3.0)
     if method == "sat":
@@ -200,7 +200,7 @@ class HeldOutRows:
         self.inputs, self.codes = inputs, torch.from_numpy(codes)
         self.best = {}  # scores by name: score, epoch, network
 
-    def look(self, n_done, students):
+    def update(self, n_done, students):
         """Score an epoch and keep its weights if it is the best so far."""
         logits = logits_of(students, self.inputs)
         loss = float(torch.nn.functional.cross_entropy(logits, self.codes))
@@ -266,7 +266,7 @@ def run(data, rate, seed, method, n_rows, width, epochs, kind="symmetric", **set
     def on_epoch(n_done, students):
         nonlocal scoring
         if held_out is not None:
-            held_out.look(n_done, students)
+            held_out.update(n_done, students)
         start = time.process_time()
         curve.append(accuracy(logits_of(students, test_inputs), test_codes))
         scoring += time.process_time() - start

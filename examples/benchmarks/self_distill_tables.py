@@ -84,7 +84,7 @@ def report(rows, rates):
 
 
 def recalls_of(rows, rates):
-    """Return the recall of the rarest class if it has less than a tenth of the rows, by table."""
+    """Return the recall of the rare class of two imbalanced tables of two classes."""
     header = ["table", "noise", "recall, self-distilled", "plain", "difference, points"]
     lines = []
     for table in ("mammography", "sick"):

@@ -1,10 +1,6 @@
 """SelfDistillClassifier, a network that corrects wrong labels while it is trained on them."""
 
-import copy
-import math
-from dataclasses import replace
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
@@ -12,22 +8,11 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from sklearn_kd._self_distillation.bayes_targets import (
-    MIN_HELD_OUT_ROWS,
-    N_FOLDS,
-    bayes_targets,
-    independent_rows,
-)
+from sklearn_kd._self_distillation.algorithm_1 import fit_one_generation, fit_two_generations
+from sklearn_kd._self_distillation.bayes_rule import fit_by_bayes_rule
+from sklearn_kd._self_distillation.bayes_targets import MIN_HELD_OUT_ROWS, N_FOLDS
 from sklearn_kd._self_distillation.label_errors import LabelErrorsMixin
-from sklearn_kd._self_distillation.label_quality import (
-    estimate_noise_rate,
-    geometric_mean,
-    predictions_without_label_influence,
-)
-from sklearn_kd._self_distillation.noise_model import (
-    posterior_label_probabilities,
-    symmetric_transition,
-)
+from sklearn_kd._self_distillation.rows import SelfDistillationRows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
     FittedClassifierMixin,
@@ -35,7 +20,6 @@ from sklearn_kd._utils.base import (
     all_or_nothing,
     require_fitted,
 )
-from sklearn_kd._utils.callbacks import Subtask
 from sklearn_kd._utils.containers import warn_if_sliceable
 from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.label_indicators import refuse_label_indicator
@@ -48,7 +32,6 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
     num_samples,
-    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -58,76 +41,11 @@ from sklearn_kd._utils.sub_estimators import (
     with_default_estimators,
 )
 from sklearn_kd._utils.validation import validate_sample_weight
-from sklearn_kd._utils.warnings import warn_caller
-from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 
-#: Smallest weight of the predictions of a first generation for which a second one is trained. With
-#: less weight the second generation would hardly differ from the first.
-MIN_PREDICTION_WEIGHT = 0.1
-#: Estimated share of wrong labels below which the labels count as clean.
-MAX_CLEAN_NOISE_RATE = 0.05
 #: Numbers of rows from which on the default network has twice as many neurons.
 WIDER_FROM = (5_000, 20_000)
-#: Length of the training by early-learning regularization where that of the network is "auto":
-#: fewest epochs, fewest steps up to the most epochs, and rows of a step.
-MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS, BATCH_SIZE = 30, 3000, 500, 128
-#: Values of ``memory`` that "early-learning" cannot use.
-EARLIER_PREDICTIONS = ("previous-epoch", "previous-generation")
 #: Defaults of the parameters of Algorithm 1.
 ALGORITHM_1 = {"target": "hard", "strength": 1.0, "memory": "auto", "warm_up": 0.05}
-
-
-class SelfDistillationRows(NamedTuple):
-    """The data of `fit`, and its rows of positive weight as the network has checked them."""
-
-    X: object
-    y: np.ndarray  # (n_samples,)
-    sample_weight: np.ndarray  # (n_samples,)
-    X_checked: np.ndarray  # or EncodedRows; this and the following: rows of positive weight only
-    y_encoded: np.ndarray
-    weights: np.ndarray  # with those of the classes
-    validation: object  # groups or validation rows, as the network has checked them
-
-    @property
-    def is_kept(self):
-        """Return which rows have positive weight."""
-        return self.sample_weight > 0
-
-    @property
-    def X_flat(self):
-        """Return the checked rows in two dimensions."""
-        X = self.X_checked
-        return X if X.ndim == 2 else X.reshape(len(X), -1)
-
-    def training_set(self, targets):
-        """Return the arguments of ``_fit_targets``."""
-        return self.X_checked, self.y_encoded, self.weights, targets, self.y
-
-    @property
-    def options(self):
-        """Return keyword arguments of ``_fit_targets``."""
-        return {"X_given": self.X, "validation": self.validation}
-
-    def part(self, chosen):
-        """Return some of the rows of positive weight, of which ``chosen`` is a mask."""
-        kept = np.flatnonzero(self.is_kept)[chosen]
-        validation = self.validation
-        if validation.group is not None:
-            group = np.unique(validation.group[chosen], return_inverse=True)[1]
-            validation = replace(validation, group=group)
-        return SelfDistillationRows(
-            safe_indexing(self.X, kept),
-            self.y[kept],
-            self.sample_weight[kept],
-            self.X_checked[chosen],
-            self.y_encoded[chosen],
-            self.weights[chosen],
-            validation,
-        )
-
-    def label_indicators(self, classes):
-        """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""
-        return self.y[:, None] == classes
 
 
 def _default_estimator(n_rows=0):
@@ -137,17 +55,6 @@ def _default_estimator(n_rows=0):
     n_doublings = sum(n_rows >= limit for limit in WIDER_FROM)
     # the start of the theory, which predicts no class before it has learned one
     return TwoLayerPGDClassifier(width=256 * 2**n_doublings, init="symmetric")
-
-
-def _set_early_learning_schedule(network, n_rows):
-    """Let a network train by early-learning regularization, to its last epoch."""
-    network.early_stopping = False
-    if network.batch_size == "auto":
-        network.batch_size = BATCH_SIZE
-    n_epochs = math.ceil(MIN_STEPS * (network.batch_size or n_rows) / n_rows)
-    for name in ("max_iter", "max_epochs"):
-        if getattr(network, name, None) == "auto":
-            setattr(network, name, min(max(MIN_EPOCHS, n_epochs), MAX_EPOCHS))
 
 
 class SelfDistillClassifier(
@@ -177,8 +84,9 @@ class SelfDistillClassifier(
     estimator : TwoLayerPGDClassifier, ModuleClassifier or None, default=None
         The network, which is cloned. A wide network learns what rows have in common before it
         memorizes single labels. None is ``TwoLayerPGDClassifier(width, init="symmetric")`` with a
-        width of 256, of 512 from 5,000 rows on and of 1024 from 20,000 rows on. Pass it to search
-        over its parameters.
+        width of 256, of 512 from 5,000 rows on and of 1024 from 20,000 rows on. If one of its
+        parameters is set, as by ``set_params(estimator__max_iter=100)``, its width is 256 unless
+        it is set too.
 
     target : {"hard", "soft"}, default="hard"
         The function h of Algorithm 1 (see ``schedule``): the indicator of the most probable class,
@@ -189,10 +97,10 @@ class SelfDistillClassifier(
         targets only shorten the steps.
 
     strength : float >= 0, default=1.0
-        Factor of the weight of predictions in Algorithm 1, lambda in [1]_, where it is 1 up to a
-        noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing. With
-        "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong. Any
-        value but 1 selects Algorithm 1 under ``schedule="auto"``.
+        Factor of the weight of predictions in Algorithm 1. It is lambda in [1]_, where it is 1 on
+        CIFAR-10 up to a noise rate of 0.4 and 1.5 beyond, for "accuracy". Zero corrects nothing.
+        With "early-learning" it is a third of lambda in [3]_. Raise it where more labels are wrong.
+        Any value but 1 selects Algorithm 1 under ``schedule="auto"``.
 
     schedule : str or callable, default="auto"
         How labels are corrected.
@@ -200,10 +108,11 @@ class SelfDistillClassifier(
         - "auto": by Bayes' rule. The rows are divided into 5 folds, and the rows of each are
           predicted by a network that is trained on the others: plainly, or by "early-learning"
           without early stopping if this predicts the labels of the first fold better by more than
-          two standard errors. A network is then trained on the targets of all rows. This costs
-          about six fits, some of which may be longer. It is the same as "chance-corrected" for an
-          estimator without early stopping, with fewer than 200 different rows (or groups), and
-          where ``target``, ``strength``, ``memory`` or ``warm_up`` is not at its default.
+          two standard errors. A network is then trained on the targets of all rows. These are
+          seven fits, six of them on four fifths of the rows, and those by "early-learning" may be
+          longer. It is the same as "chance-corrected" for an estimator without early stopping, with
+          fewer than 200 different rows (or groups), and where ``target``, ``strength``, ``memory``
+          or ``warm_up`` is not at its default.
         - "early-learning": the gradient of early-learning regularization [3]_ within one training.
           For images and other data whose classes hardly overlap, where one fit is expensive, and
           for networks without early stopping, which would end the training before it acts. Rare
@@ -239,7 +148,8 @@ class SelfDistillClassifier(
         "previous-generation".
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the network, and of the folds of "auto" and of `find_label_errors`.
+        Seed of the network, if it has none of its own, and of the folds of `find_label_errors`. The
+        folds of "auto" have the seed of the network.
 
     verbose : int, default=0
         Above zero: print the fits of "auto", the estimated noise rate, and each fit of
@@ -274,19 +184,19 @@ class SelfDistillClassifier(
         given labels, at least 0.003. If it predicts them better than none by less than two
         standard errors, as on few rows and where classes overlap everywhere, it is uncertain, and
         the targets are made as if no label were wrong. Wrong labels that depend on the true class
-        are found by five standard errors, which takes some hundreds of rows of each class.
-        Otherwise it is the share of the labels that
-        ``estimator_`` contradicts at least as confidently as it predicts, on average, the rows with
-        the label that it suggests [5]_. Rows near a boundary count too then, so that the estimate
-        is not zero for clean labels of classes that overlap.
+        are found by five standard errors, which takes some hundreds of rows of each class. Without
+        "auto" it is the share of the labels that ``estimator_`` contradicts at least as confidently
+        as it predicts, on average, the rows with the label that it suggests [5]_. Rows near a
+        boundary count too then, so that the estimate is not zero for clean labels of classes that
+        overlap.
     weight_curve_ : ndarray of shape (`n_iter_`,)
         Mean share of the targets in each epoch that is not that of the given label, or
         :math:`1 - \alpha_t`. Zeros if the first generation was kept.
     n_iter_ : int
         Number of epochs of ``estimator_``.
     loss_curve_ : list of float
-        Training loss of each epoch against the corrected targets: their KL divergence in a second
-        generation, else the cross-entropy.
+        Training loss of each epoch against the corrected targets: their KL divergence with "auto"
+        and in a second generation, else the cross-entropy.
     termination_condition_ : str
         Why the training of ``estimator_`` ended.
     n_features_in_ : int
@@ -475,11 +385,7 @@ class SelfDistillClassifier(
         ``validation_rows`` are the keyword arguments of `fit`.
         """
         refuse_label_indicator(type(self).__name__, y)
-        if self.schedule == "early-learning" and self.memory in EARLIER_PREDICTIONS:
-            raise ValueError(
-                f"schedule='early-learning' remembers predictions as a running mean, which "
-                f"memory={self.memory!r} is not: set memory='auto', or the decay, as in memory=0.7."
-            )
+        self._check_memory()
         sample_weight = validate_sample_weight(sample_weight, X)
         network = self._network_to_train(np.count_nonzero(sample_weight))
         ctx = self._init_callback_context(max_subtasks=N_FOLDS + 2)
@@ -495,11 +401,11 @@ class SelfDistillClassifier(
             if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
                 network.set_params(early_stopping=True)
             if self._uses_bayes_rule(network, rows):
-                fitted = self._fit_on_bayes_targets(network, rows, ctx)
+                fitted = fit_by_bayes_rule(self, network, rows, ctx)
             elif self._trains_two_generations(network):
-                fitted = self._fit_two_generations(network, rows, ctx)
+                fitted = fit_two_generations(self, network, rows, ctx)
             else:
-                fitted = self._fit_one_generation(network, rows, ctx, recorder)
+                fitted = fit_one_generation(self, network, rows, ctx, recorder)
             if fitted["estimator_"].validation_loss_curve_ is not None:
                 # without validation rows the loss is that on corrected labels, which always falls
                 warn_if_improving(fitted["estimator_"])
@@ -514,6 +420,20 @@ class SelfDistillClassifier(
                 f"weight of the predictions {self.weight_curve_[-1:].sum():.2f}"
             )
         return self
+
+    def _check_memory(self):
+        """Raise ValueError for a memory that does not go with the schedule."""
+        is_earlier = self.memory in ("previous-epoch", "previous-generation")
+        if self.schedule == "early-learning" and is_earlier:
+            raise ValueError(
+                f"schedule='early-learning' remembers predictions as a running mean, which "
+                f"memory={self.memory!r} is not: set memory='auto', or the decay, as in memory=0.7."
+            )
+        if self.schedule == "annealed" and self.memory == "previous-generation":
+            raise ValueError(
+                "schedule='annealed' needs targets that change from step to step, which those of "
+                "memory='previous-generation' do not: set another memory or schedule."
+            )
 
     def _network_to_train(self, n_rows):
         """Return a clone of the network with a seed, after a check that it can be trained here."""
@@ -549,7 +469,7 @@ class SelfDistillClassifier(
         is_default = all(getattr(self, name) == value for name, value in ALGORITHM_1.items())
         if self.schedule != "auto" or not (is_default and network.early_stopping):
             return False
-        return len(np.unique(independent_rows(rows))) >= MIN_HELD_OUT_ROWS
+        return len(np.unique(rows.independent_group)) >= MIN_HELD_OUT_ROWS
 
     def _trains_two_generations(self, network):
         """Return whether the predictions of a first network make the targets of a second one."""
@@ -557,171 +477,6 @@ class SelfDistillClassifier(
             return self.memory == "previous-generation"
         stops_early = bool(network.early_stopping)
         return stops_early and self.schedule in ("auto", "chance-corrected", "accuracy")
-
-    def _fit_one_generation(self, network, rows, ctx, recorder):
-        """Train a network that makes its targets in each step, and return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
-
-        correction = LabelCorrection(self, recorder)
-        task = Subtask(ctx, "fit-estimator", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(
-                *rows.training_set(None), **rows.options, correction=correction.spec
-            )
-        if recorder is not None:
-            recorder.select(correction.spec.student)
-        curve, confidence = correction.weight_curve(network.n_iter_), None
-        if len(correction.mean_confidence()) == len(rows.y_encoded):  # no row was held out
-            proba = network.predict_proba(rows.X).astype(np.float64)
-            confidence = (proba * rows.label_indicators(network.classes_)).sum(axis=1)
-            confidence[rows.is_kept] = correction.mean_confidence()
-        weight = curve[-1:].sum()
-        if network.early_stopping or self.schedule == "early-learning":
-            weight = None
-        fitted = self._fitted_attributes(network, rows, curve, confidence, weight)
-        task.end(fitted)
-        if fitted["noise_rate_"] < MAX_CLEAN_NOISE_RATE and curve.max(initial=0.0) > 0:
-            warn_caller(
-                f"the labels look clean (about {fitted['noise_rate_']:.1%} wrong), and correcting "
-                "labels that are right but hard to learn is likely to cost accuracy: compare with "
-                "the estimator alone, lower strength, or set early_stopping=True on the estimator "
-                "with memory='auto'.",
-                CleanLabelsWarning,
-            )
-        return fitted
-
-    def _fit_two_generations(self, network, rows, ctx):
-        """Train a network on the predictions of a plain one, and return fitted attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
-
-        if self.schedule == "annealed":
-            raise ValueError(
-                "schedule='annealed' needs targets that change from step to step, which those of "
-                "memory='previous-generation' do not: set another memory or schedule."
-            )
-        correction = LabelCorrection(self)
-        first = copy.copy(network)  # with its checks and callbacks
-        task = Subtask(ctx, "fit-first-generation", self, rows.X, rows.y)
-        with task.begin(first):
-            first._fit_targets(*rows.training_set(None), **rows.options)
-        task.end()
-        y_encoded, weights, n_classes = rows.y_encoded, rows.weights, len(first.classes_)
-        decision = first.decision_function(rows.X)[rows.is_kept]
-        right = (decision > 0 if decision.ndim == 1 else decision.argmax(axis=1)) == y_encoded
-        shares = np.bincount(y_encoded, weights, n_classes) / weights.sum()
-        weight = correction.weight_of(np.average(right, weights=weights), shares.max())
-        if weight < MIN_PREDICTION_WEIGHT:
-            return self._fitted_attributes(first, rows, np.zeros(first.n_iter_))
-
-        targets = correction.corrected_targets(decision, np.eye(n_classes)[y_encoded], weight)
-        network.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(*rows.training_set(targets), **rows.options)
-        confidence = [
-            (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
-            for each in (first, network)
-        ]
-        curve = np.full(network.n_iter_, weight)
-        fitted = self._fitted_attributes(network, rows, curve, np.mean(confidence, axis=0))
-        fitted["first_generation_"] = first
-        task.end(fitted)
-        return fitted
-
-    def _fit_on_bayes_targets(self, network, rows, ctx):
-        """Train a network on targets by others, see `bayes_targets`, and return attributes."""
-        from sklearn_kd._self_distillation.corrected_targets import early_learning
-
-        def train(part, factor):
-            first, options = copy.copy(network), part.options  # with its checks and callbacks
-            if factor is not None:
-                options["correction"] = early_learning(factor)
-                _set_early_learning_schedule(first, len(part.y_encoded))
-            if self.verbose:
-                how = "plainly" if factor is None else "by early-learning regularization"
-                print(f"[SelfDistillClassifier] {len(part.y):,} rows are learned {how}")
-            task = Subtask(ctx, "fit-first-generation", self, part.X, part.y)
-            with task.begin(first):
-                first._fit_targets(*part.training_set(None), **options)
-            task.end()
-            return first
-
-        found = bayes_targets(rows, len(network.classes_), network.random_state, train)
-        network.set_params(alpha=1.0, temperature=1.0)
-        task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
-        with task.begin(network):
-            network._fit_targets(*rows.training_set(found.targets), **rows.options)
-        given = rows.label_indicators(network.classes_)
-        share = np.average(1 - found.targets[given[rows.is_kept]], weights=rows.weights)
-        curve = np.full(network.n_iter_, share)
-        fitted = self._fitted_attributes(network, rows, curve, noise_rate=found.noise_rate)
-        proba = network.predict_proba(rows.X).astype(np.float64)
-        refined = posterior_label_probabilities(proba, given, found.transition)
-        refined[rows.is_kept] = geometric_mean(found.targets, proba[rows.is_kept])
-        fitted["refined_targets_"] = refined
-        task.end(fitted)
-        return fitted
-
-    def _fitted_attributes(
-        self, network, rows, curve, confidence=None, weight=None, noise_rate=None
-    ):
-        """Return the fitted attributes.
-
-        Parameters
-        ----------
-        network : estimator
-            Fitted.
-        rows : SelfDistillationRows
-        curve : ndarray
-            Weight of the predictions in each epoch.
-        confidence : ndarray of shape (n_samples,), default=None
-            Probabilities of the given labels. None: those of the network.
-        weight : float, default=None
-            As in `predictions_without_label_influence`.
-        noise_rate : float, default=None
-            None: estimated from the predictions of the network for its training rows.
-        """
-        classes, given = network.classes_, rows.label_indicators(network.classes_)
-        proba = network.predict_proba(rows.X).astype(np.float64)
-        if confidence is None:
-            confidence = (proba * given).sum(axis=1)
-        kept, adjusted, rate = rows.is_kept, proba.copy(), noise_rate
-        adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
-        if rate is None:
-            rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
-        suggested = proba.argmax(axis=1)
-        self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
-        transition = symmetric_transition(rate, len(classes))
-        return {
-            "estimator_": network,
-            "first_generation_": None,
-            "classes_": classes,
-            "refined_targets_": posterior_label_probabilities(adjusted, given, transition),
-            "label_quality_": np.clip(confidence, 0, 1),
-            "noise_rate_": rate,
-            "weight_curve_": curve,
-            "n_iter_": network.n_iter_,
-            "loss_curve_": network.loss_curve_,
-            "termination_condition_": network.termination_condition_,
-            "_training_labels_": rows.y.copy(),
-            "_suggested_codes_": suggested,
-        }
-
-    def _warn_if_classes_vanish(self, classes, y_encoded, suggested):
-        """Warn where a class of the labels is predicted for no row."""
-        is_absent = np.bincount(y_encoded, minlength=len(classes)) > 0
-        is_absent[suggested] = False
-        if is_absent.any():
-            advice = "lower strength"
-            if self.schedule == "auto":
-                advice = "set schedule='chance-corrected'"
-            elif self.schedule in ("accuracy", "early-learning"):
-                advice += ", or set schedule='chance-corrected'"
-            warn_caller(
-                f"the classes {classes[is_absent].tolist()} are predicted for no row, though rows "
-                f"have these labels: the estimator alone may do better; {advice}.",
-                ClassCollapseWarning,
-            )
 
     @numpy_inputs
     def decision_function(self, X):

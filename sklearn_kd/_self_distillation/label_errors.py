@@ -56,8 +56,8 @@ class LabelErrorsMixin:
               stratified and shuffled folds. The probabilities are the geometric mean of those of
               the copy that has not seen the row and of the mean of those that have, where those of
               a copy with two generations are the mean of both. None is five folds. With
-              ``schedule="auto"`` the copies have "chance-corrected", since other copies have not
-              seen the rows of a fold. No `fit` is needed before.
+              ``schedule="auto"`` the copies have "chance-corrected", since one of them has not seen
+              the row anyway. No `fit` is needed before.
             - A splitter or splits: copies that are fitted on these folds, which have to test each
               row once.
             - "in-sample": the fitted network, which has seen the label. It takes no time, needs the
@@ -195,8 +195,8 @@ def _cross_validated_label_quality(classifier, X, y, cv, *, groups, sample_weigh
             MissingClassWarning,
         )
     proba = np.eye(len(classes))[y_encoded]
-    known = ~unknown
-    proba[known] = _geometric_mean(held_out[known], seen[known], n_seen[known])
+    judged = ~unknown
+    proba[judged] = _geometric_mean(held_out[judged], seen[judged], n_seen[judged])
     return classes[proba.argmax(axis=1)], proba[np.arange(len(y)), y_encoded]
 
 
@@ -238,7 +238,7 @@ def _predictions_of_folds(classifier, X, y, folds, fit_params, rng, n_jobs):
     subtasks = [Subtask(context, "fit-fold", classifier, X, y) for _ in folds]
     copy = clone(classifier).set_params(verbose=0)
     if copy.schedule == "auto":
-        # other copies have not seen the rows of a fold, which need not be divided once more
+        # the folds already give each row a copy that has not seen it
         copy.set_params(schedule="chance-corrected")
     copy.set_callbacks()  # the subtasks pass on those that are meant for estimators inside
     start, predictions = time.perf_counter(), []

@@ -3,6 +3,11 @@
 import numpy as np
 from scipy.special import rel_entr
 
+from sklearn_kd._self_distillation.noise_model import (
+    posterior_label_probabilities,
+    symmetric_transition,
+)
+
 #: Power of the probabilities of a network that has not learned its targets. Such a network leans
 #: toward the labels that it was trained on, which would count twice. With two generations of 256
 #: neurons, on at most 2,000 rows of 24 tables at noise rates of 0, 0.2 and 0.4, the refined labels
@@ -11,6 +16,19 @@ from scipy.special import rel_entr
 UNLEARNED_TARGETS_POWER = 2
 #: Mean divergence from the targets, in units of ln(n_classes), up to which they count as learned.
 MAX_LEARNED_DIVERGENCE = 0.1
+
+
+def in_sample_estimates(rows, proba, classes, weight=None):
+    """Return the noise rate and the refined targets, from predictions of rows that were trained on.
+
+    ``weight`` is that of `predictions_without_label_influence`.
+    """
+    given, kept, adjusted = rows.label_indicators(classes), rows.is_kept, proba.copy()
+    adjusted[kept] = predictions_without_label_influence(proba[kept], given[kept], weight)
+    rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
+    transition = symmetric_transition(rate, len(classes))
+    refined = posterior_label_probabilities(adjusted, given, transition)
+    return {"noise_rate_": rate, "refined_targets_": refined}
 
 
 def predictions_without_label_influence(proba, given, weight):
@@ -24,8 +42,8 @@ def predictions_without_label_influence(proba, given, weight):
         Given labels as indicators.
     weight : float or None
         Weight of the predictions in the targets at the end of training. If the network has learned
-        these targets, the share of the labels is subtracted. None means that early stopping has
-        ended the training before.
+        these targets, the share of the labels is subtracted. None: the targets were not learned, as
+        where early stopping ended the training, or have no such weight.
 
     Returns
     -------
@@ -76,9 +94,3 @@ def estimate_noise_rate(proba, y_encoded, weights):
     n_right = np.bincount(y_encoded, weights * right, n_classes)
     share = np.divide(n_right, n_counted, out=np.ones(n_classes), where=n_counted > 0)
     return float(1 - class_weight_sums @ share / class_weight_sums.sum())
-
-
-def geometric_mean(first, second):
-    """Return the normalized geometric mean of probabilities, arrays (n_samples, n_classes)."""
-    mean = np.sqrt(first * second) + np.finfo(np.float64).tiny
-    return mean / mean.sum(axis=1, keepdims=True)

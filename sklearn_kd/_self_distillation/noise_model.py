@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-#: Inverse temperatures and number of noise rates that are tried.
+#: Inverse temperatures that are tried, and number of noise rates.
 INVERSE_TEMPERATURES = np.geomspace(0.1, 8.0, 33)
 N_NOISE_RATES = 61
 #: Smallest noise rate of a `NoiseModel`. With none at all, a label could never be corrected.
@@ -131,11 +131,10 @@ def _fit_symmetric_noise(log_proba, y_encoded, weights):
             loss, is_clean = weights @ losses, rate == MIN_NOISE_RATE
             if is_clean not in best or loss < best[is_clean][0]:
                 best[is_clean] = loss, float(inverse_temperature), float(rate), losses
-    models = (best[True][1:], best[False][1:])
-    return (
+    return [
         NoiseModel(temperature, symmetric_transition(rate, n_classes), rate, losses)
-        for temperature, rate, losses in models
-    )
+        for _, temperature, rate, losses in (best[True], best[False])
+    ]
 
 
 def _fit_transition(log_proba, y_encoded, weights, prior):

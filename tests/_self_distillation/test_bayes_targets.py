@@ -16,9 +16,10 @@ from sklearn_kd._self_distillation.bayes_targets import (
     bayes_targets,
     early_learning_factor,
     held_out_folds,
+    predict_fold,
 )
-from sklearn_kd._self_distillation.classifier import SelfDistillationRows
 from sklearn_kd._self_distillation.noise_model import fit_noise_model, symmetric_transition
+from sklearn_kd._self_distillation.rows import SelfDistillationRows
 from sklearn_kd.datasets import add_label_noise
 from tests._helpers.data import blobs
 from tests._helpers.digits import DIGITS, TRUTH, long_network
@@ -91,7 +92,19 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     assert_array_equal(found.transition, symmetric_transition(0.003, 2))
 
 
-def test_the_pull_grows_with_the_noise():
+def test_a_class_that_is_in_one_fold_cannot_be_predicted_there():
+    rows, train = some_rows(40), Trained("plain")
+    fold = np.where(rows.y == 2, 0, np.arange(40) % 2)
+    log_proba = predict_fold(0, rows, fold, 3, train, None)
+    known = (fold == 0) & (rows.y != 2)
+    assert_array_equal(np.isfinite(log_proba), np.repeat(known[:, None], 3, axis=1))
+    assert_array_equal(log_proba[known], np.log(softmax(rows.X[known], axis=1)))
+    # nothing is trained on a single class
+    fold = np.where(rows.y == 2, 1, 0)
+    assert np.isnan(predict_fold(0, rows, fold, 3, None, None)).all()
+
+
+def test_lambda_grows_with_the_noise():
     assert early_learning_factor(np.eye(10)) == pytest.approx(2.5)
     for rate, n_classes in [(0.45, 10), (0.25, 2)]:
         transition = symmetric_transition(rate, n_classes)
@@ -180,6 +193,20 @@ def test_classes_that_overlap_are_not_noise(signal):
     assert losses[0] < losses[1] + 0.01
 
 
+def test_verbose_names_each_fit(capsys):
+    X, y = blobs(210, n_classes=3, spread=2.0)
+    network = TwoLayerPGDClassifier(4, max_iter=20, n_init=1, encoder=None, random_state=0)
+    SelfDistillClassifier(network, verbose=1).fit(X, y)
+    *fits, last = capsys.readouterr().out.splitlines()
+    n_rows = [int(line.split()[1]) for line in fits]
+    assert len(n_rows) == N_FOLDS + 1  # the first fold is learned in two ways
+    assert n_rows[0] == n_rows[1]
+    assert sum(n_rows[1:]) == (N_FOLDS - 1) * 210
+    assert fits[0].endswith("rows are learned plainly")
+    assert fits[1].endswith("rows are learned by early-learning regularization")
+    assert "of the labels are wrong; weight of the predictions" in last
+
+
 @pytest.mark.parametrize("memory", ["previous-epoch", "previous-generation"])
 def test_early_learning_needs_a_running_mean(memory):
     model = SelfDistillClassifier(long_network(), schedule="early-learning", memory=memory)
@@ -189,7 +216,7 @@ def test_early_learning_needs_a_running_mean(memory):
 
 @pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
 @pytest.mark.parametrize("kind", ["copies", "absent"])
-def test_weights_count_neither_as_rows_nor_for_the_width(kind):
+def test_weights_and_copies_do_not_count_as_rows(kind):
     X, y = blobs(150, n_classes=3, spread=2.0)
     network = TwoLayerPGDClassifier(4, max_iter=40, n_init=1, encoder=None, random_state=0)
     model, w = SelfDistillClassifier(network), np.full(150, 2.0)

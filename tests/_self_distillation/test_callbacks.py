@@ -73,6 +73,27 @@ def test_callbacks_see_labeled_subtasks():
         assert not hasattr(model.estimator_, "_skl_callbacks")
 
 
+class Predicts(Listens):
+    """Predicts rows by the estimator at the end of the last subtask."""
+
+    def __init__(self, X):
+        super().__init__()
+        self.X, self.answers = X, []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **_):
+        if context.task_name in ("fit-estimator", "fit-second-generation"):
+            self.answers.append(fitted_estimator.predict_proba(self.X))
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": None}, {"memory": "previous-generation"}])
+def test_callbacks_score_the_fitted_classifier(options):
+    X, y, _ = noisy_blobs(n=210)
+    predicts = Predicts(X)
+    model = SelfDistillClassifier(cheap(), **options).set_callbacks(predicts).fit(X, y)
+    (answer,) = predicts.answers
+    assert_array_equal(answer, model.predict_proba(X))
+
+
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_a_callback_may_stop_training(batch_size):
     X, y, _ = noisy_blobs()

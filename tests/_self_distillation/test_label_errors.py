@@ -8,12 +8,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd.exceptions import MissingClassWarning
+from tests._helpers.digits import DIGITS, TRUTH, long_network
 from tests._helpers.self_distillation import FORMS, cheap, noisy_blobs
 
 # these have tests of their own; here labels are often clean, or rows few
@@ -228,3 +235,61 @@ def test_the_index_is_that_of_the_rows(cv):
     errors = pipeline[-1].find_label_errors(encoded, other)
     assert errors.index.tolist() == [100 + row for row in errors["row"]]
     assert pipeline[-1].find_label_errors(encoded, y).index.tolist() == list(range(90))
+
+
+def test_in_sample_asks_for_the_rows_of_fit():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(DIGITS, TRUTH)
+    for arguments in ({"groups": TRUTH}, {"sample_weight": np.ones(len(TRUTH))}):
+        with pytest.raises(ValueError, match="are for the copies of cv"):
+            model.find_label_errors(DIGITS, TRUTH, cv="in-sample", **arguments)
+    with pytest.raises(ValueError, match="features"):
+        model.find_label_errors(DIGITS[:, :5], TRUTH, cv="in-sample")
+
+
+def test_the_index_of_a_frame_goes_with_its_rows():
+    X = (
+        pd.DataFrame(DIGITS)
+        .add_prefix("pixel")
+        .set_index(np.random.RandomState(0).permutation(720))
+    )
+    y = pd.Series(TRUTH, index=X.index)
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(X, y)
+    for cv in ("in-sample", 2):
+        errors = model.find_label_errors(X, y, cv=cv)
+        assert_array_equal(errors.index, X.index[errors.row])
+        assert_array_equal(y[errors.index], errors.given_label)
+    assert isinstance(model.find_label_errors(DIGITS, TRUTH, cv=2).index, pd.RangeIndex)
+
+
+def test_folds_by_group_and_as_masks():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=30), random_state=0)
+    groups = np.arange(len(TRUTH)) % 3
+    by_group = model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3), groups=groups)
+    masks = [(groups != group, groups == group) for group in range(3)]
+    assert sorted(by_group.row) == list(range(len(TRUTH)))
+    with pytest.raises(ValueError, match="groups"):
+        model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3))
+    indices = [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in masks]
+    answers = [model.find_label_errors(DIGITS, TRUTH, cv=cv) for cv in (masks, indices)]
+    assert answers[0].equals(answers[1])
+
+
+def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
+    model = SelfDistillClassifier(long_network(width=4, max_iter=2))
+    with pytest.raises(ValueError, match="never or more often"):
+        model.find_label_errors(DIGITS, TRUTH, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2))
+    with pytest.raises(ValueError, match="'in-sample', None, a number"):
+        model.find_label_errors(DIGITS, TRUTH, cv="insample")
+    for cv in (0, 1, -3, True):
+        with pytest.raises(ValueError, match="not a number of folds"):
+            model.find_label_errors(DIGITS, TRUTH, cv=cv)
+
+
+def test_verbose_label_errors_print_each_fit(capsys):
+    network = long_network(width=4, max_iter=5)
+    SelfDistillClassifier(network, random_state=0, verbose=1).find_label_errors(DIGITS, TRUTH, cv=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"[SelfDistillClassifier] label errors: fit {number} of 3" for number in (1, 2, 3)
+    ]
+    assert lines[-1].endswith("about 0 s left")

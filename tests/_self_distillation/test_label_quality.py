@@ -3,16 +3,18 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold
 
 from sklearn_kd import SelfDistillClassifier
 from sklearn_kd._self_distillation.label_quality import (
     estimate_noise_rate,
     predictions_without_label_influence,
+)
+from sklearn_kd._self_distillation.noise_model import (
+    posterior_label_probabilities,
+    symmetric_transition,
 )
 from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import CleanLabelsWarning
@@ -74,6 +76,32 @@ def test_beliefs_are_what_is_left_without_the_label():
     assert_allclose(predictions_without_label_influence(unsure, given, 0.6), squares)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.CleanLabelsWarning")
+@pytest.mark.parametrize(
+    ("options", "early_stopping", "is_share_subtracted"),
+    [
+        ({"memory": None}, False, True),
+        ({"memory": None}, True, False),
+        ({"schedule": "early-learning"}, False, False),
+    ],
+    ids=["long", "stopped", "early-learning"],
+)
+def test_the_share_of_the_label_is_subtracted_where_it_was_learned(
+    options, early_stopping, is_share_subtracted
+):
+    """The targets of early learning have no such share, and a stopped network has not learned."""
+    network = long_network(early_stopping=early_stopping)
+    model = SelfDistillClassifier(network, **options).fit(DIGITS, TRUTH)
+    proba, given = model.predict_proba(DIGITS), np.eye(4)[TRUTH] == 1
+    weight = model.weight_curve_[-1] if is_share_subtracted else None
+    adjusted = predictions_without_label_influence(proba, given, weight)
+    rate = estimate_noise_rate(adjusted, TRUTH, np.ones(len(TRUTH)))
+    assert model.noise_rate_ == rate
+    transition = symmetric_transition(rate, 4)
+    refined = posterior_label_probabilities(adjusted, given, transition)
+    assert_allclose(model.refined_targets_, refined, rtol=1e-9)
+
+
 @pytest.mark.parametrize("early_stopping", [True, False])
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_rate_and_labels_of_noisy_digits(early_stopping, rate):
@@ -107,61 +135,3 @@ def test_refined_labels_are_no_worse_than_given(rate, kind, memory):
     right = np.mean(model.refined_targets_.argmax(axis=1) == truth)
     assert right > (0.9 if rate else 0.95)
     assert model.noise_rate_ == pytest.approx(rate, abs=0.06)
-
-
-def test_in_sample_asks_for_the_rows_of_fit():
-    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(DIGITS, TRUTH)
-    for arguments in ({"groups": TRUTH}, {"sample_weight": np.ones(len(TRUTH))}):
-        with pytest.raises(ValueError, match="are for the copies of cv"):
-            model.find_label_errors(DIGITS, TRUTH, cv="in-sample", **arguments)
-    with pytest.raises(ValueError, match="features"):
-        model.find_label_errors(DIGITS[:, :5], TRUTH, cv="in-sample")
-
-
-def test_the_index_of_a_frame_goes_with_its_rows():
-    X = (
-        pd.DataFrame(DIGITS)
-        .add_prefix("pixel")
-        .set_index(np.random.RandomState(0).permutation(720))
-    )
-    y = pd.Series(TRUTH, index=X.index)
-    model = SelfDistillClassifier(long_network(width=4, max_iter=30)).fit(X, y)
-    for cv in ("in-sample", 2):
-        errors = model.find_label_errors(X, y, cv=cv)
-        assert_array_equal(errors.index, X.index[errors.row])
-        assert_array_equal(y[errors.index], errors.given_label)
-    assert isinstance(model.find_label_errors(DIGITS, TRUTH, cv=2).index, pd.RangeIndex)
-
-
-def test_folds_by_group_and_as_masks():
-    model = SelfDistillClassifier(long_network(width=4, max_iter=30), random_state=0)
-    groups = np.arange(len(TRUTH)) % 3
-    by_group = model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3), groups=groups)
-    masks = [(groups != group, groups == group) for group in range(3)]
-    assert sorted(by_group.row) == list(range(len(TRUTH)))
-    with pytest.raises(ValueError, match="groups"):
-        model.find_label_errors(DIGITS, TRUTH, cv=GroupKFold(3))
-    indices = [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in masks]
-    answers = [model.find_label_errors(DIGITS, TRUTH, cv=cv) for cv in (masks, indices)]
-    assert answers[0].equals(answers[1])
-
-
-def test_folds_that_test_a_row_twice_and_numbers_that_are_none():
-    model = SelfDistillClassifier(long_network(width=4, max_iter=2))
-    with pytest.raises(ValueError, match="never or more often"):
-        model.find_label_errors(DIGITS, TRUTH, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2))
-    with pytest.raises(ValueError, match="'in-sample', None, a number"):
-        model.find_label_errors(DIGITS, TRUTH, cv="insample")
-    for cv in (0, 1, -3, True):
-        with pytest.raises(ValueError, match="not a number of folds"):
-            model.find_label_errors(DIGITS, TRUTH, cv=cv)
-
-
-def test_verbose_label_errors_print_each_fit(capsys):
-    network = long_network(width=4, max_iter=5)
-    SelfDistillClassifier(network, random_state=0, verbose=1).find_label_errors(DIGITS, TRUTH, cv=3)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines] == [
-        f"[SelfDistillClassifier] label errors: fit {number} of 3" for number in (1, 2, 3)
-    ]
-    assert lines[-1].endswith("about 0 s left")

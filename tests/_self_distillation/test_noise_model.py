@@ -58,6 +58,17 @@ def test_a_matrix_needs_more_rows_than_it_has_parameters():
     assert len(np.unique(model.transition.round(12))) == 2
 
 
+def test_noise_that_is_not_clear_is_estimated_but_corrects_nothing():
+    log_proba, truth = predictions_and_truth(3, n=40)
+    noisy = add_label_noise(truth, 0.1, random_state=0).y
+    model = fit_noise_model(log_proba, noisy, np.ones(40), np.arange(40))
+    assert model.likeliest_rate > 0.03
+    assert_allclose(model.transition, symmetric_transition(0.003, 3))
+    copies = np.arange(4000) % 40  # as many rows of their own make it clear
+    model = fit_noise_model(log_proba[copies], noisy[copies], np.ones(4000), np.arange(4000))
+    assert model.transition[0, 0] < 0.97
+
+
 def test_labels_of_the_next_class_are_repaired():
     """A share of each class has the label of the next one."""
     X, y = make_classification(

@@ -153,9 +153,9 @@ def test_gce_limits(benchmark, rng):
     )
     labels = y.values.double()
     log_p = (labels * torch.log_softmax(F, dim=1)).sum(dim=1)
-    small, _ = benchmark.GeneralisedCrossEntropy(1e-8)(F.clone(), labels)
+    small, _ = benchmark.GeneralizedCrossEntropy(1e-8)(F.clone(), labels)
     torch.testing.assert_close(small, -log_p, rtol=1e-6, atol=0)
-    one, _ = benchmark.GeneralisedCrossEntropy(1.0)(F.clone(), labels)
+    one, _ = benchmark.GeneralizedCrossEntropy(1.0)(F.clone(), labels)
     torch.testing.assert_close(one, 1 - log_p.exp())
 
 
@@ -188,7 +188,7 @@ def test_held_out_rows_keep_the_best_epochs(benchmark, rng):
     scores, students = [], benchmark.network(3, K, 8, [0, 0, 1], torch.float64)
     for epoch in range(1, 9):
         students.output.normal_(generator=torch.Generator().manual_seed(epoch))
-        held_out.look(epoch, students)
+        held_out.update(epoch, students)
         logits = benchmark.logits_of(students, inputs)
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(codes))
         scores.append([-loss.item(), benchmark.accuracy(logits, torch.tensor(codes))])

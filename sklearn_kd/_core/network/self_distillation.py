@@ -14,7 +14,7 @@ from sklearn_kd._core.network.targets import Fixed
 #: Decay of the memory of `EarlyLearning` in each epoch of a training of 30 epochs. In longer ones
 #: the memory reaches back the same share of the training.
 EARLY_LEARNING_DECAY, DECAY_EPOCHS = 0.7, 30
-#: Smallest remembered probability, and smallest disagreement by which the pull is divided.
+#: Smallest remembered probability of `EarlyLearning`, and smallest number that it divides by.
 TINY_PROBABILITY = 1e-4
 
 
@@ -41,6 +41,14 @@ class Softmax:
         if logits.shape[1] == 1:
             return torch.sigmoid(logits / self.temperature)
         return torch.softmax(logits / self.temperature, dim=1)
+
+
+def label_probabilities(p: Tensor, labels: Tensor) -> Tensor:
+    """Return the probability of the label of each row, (students, rows)."""
+    of_labels = (p * labels).sum(dim=1)
+    if p.shape[1] == 1:
+        of_labels += ((1 - p) * (1 - labels))[:, 0]
+    return of_labels
 
 
 class Memory:
@@ -97,12 +105,8 @@ class Confidence:
         if self.total is None or self.n_seen is None:
             self.total = logits.new_zeros(len(logits), self.n_rows)
             self.n_seen = torch.zeros(self.n_rows, dtype=torch.int64, device=logits.device)
-        p = Softmax(1.0)(logits)
-        right = (p * labels).sum(dim=1)
-        if logits.shape[1] == 1:
-            right += ((1 - p) * (1 - labels))[:, 0]
         index = slice(None) if rows is None else rows
-        self.total[:, index] += right
+        self.total[:, index] += label_probabilities(Softmax(1.0)(logits), labels)
         self.n_seen[index] += 1
 
     def take(self, students: Tensor) -> "Confidence":
@@ -183,10 +187,7 @@ class Accuracy:
 
     def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor | None, step: int) -> Tensor:
         """Return the weight of each student, (students,)."""
-        guess = hardmax(logits)
-        right = (guess * labels).sum(dim=1)
-        if logits.shape[1] == 1:
-            right += ((1 - guess) * (1 - labels))[:, 0]
+        right = label_probabilities(hardmax(logits), labels)
         if self.row_weights.shape[1] == 1:
             return self.schedule(step, right.mean(dim=1))
         weights = self.row_weights if rows is None else self.row_weights[:, rows]
@@ -325,11 +326,11 @@ class EarlyLearning:
         mean = torch.lerp(kept, self.memory[:, index].mT, self.decay)
         self.memory[:, index] = mean.mT
         agreement = (mean * p).sum(dim=1, keepdim=True)
-        pull = p * (mean - agreement) / (1 - agreement).clamp_min(TINY_PROBABILITY)
+        change = p * (mean - agreement) / (1 - agreement).clamp_min(TINY_PROBABILITY)
         trained = self.row_weights
         if rows is not None and trained.shape[1] > 1:
             trained = trained[:, rows]
-        targets = given + self.strength * pull * (trained > 0)[:, None]
+        targets = given + self.strength * change * (trained > 0)[:, None]
         self.weights.append(self._share_of_others(targets, given, trained))
         if logits.shape[1] == 1:
             targets = targets[:, 1:]

@@ -501,11 +501,8 @@ class ModuleNet(skorch.NeuralNet):
         # generators of different kinds of devices have states of different shapes
         if self.augmentation_generator.get_state().shape == random["draws"].shape:
             self.augmentation_generator.set_state(random["draws"])
-        self.losses, self.scores, self.divergence_threshold = (
-            state["losses"],
-            state["scores"],
-            state["ceiling"],
-        )
+        self.losses, self.scores = state["losses"], state["scores"]
+        self.divergence_threshold = state["ceiling"]
         for epoch, loss in enumerate(self.losses):
             self.history.new_epoch()
             self.history.record("epoch", epoch + 1)

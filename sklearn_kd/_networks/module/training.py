@@ -164,7 +164,7 @@ def _make_checkpoint(est, data, labeler):
 
 
 def _make_problem(plan, data, shape, labeler, correction):
-    """Return rows and targets as tensors."""
+    """Return the `Problem` of a fit: rows and targets as tensors, and losses."""
     est = plan.est
     tensors = TrainingTensors(
         data,

@@ -466,3 +466,6 @@ def test_early_learning_reaches_back_the_same_share_of_a_long_training():
         spec = CorrectionSpec(hardmax, "early-learning", 2.0, warm_up=0.0, memory=memory)
         rule = spec.make_rule(labels, torch.ones(1, 1), n_epochs, 1)
         assert (rule.decay, rule.strength) == (pytest.approx(decay), 2.0)
+    # the confidence of a row, and its memory of both classes of one output
+    assert spec.needed_bytes(2, 4, 3, 8) == 8 * 2 * 4 * (1 + 3)
+    assert spec.needed_bytes(2, 4, 1, 8) == 8 * 2 * 4 * (1 + 2)

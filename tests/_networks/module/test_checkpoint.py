@@ -121,6 +121,16 @@ def test_more_epochs_after_the_end(tmp_path):
     assert_same(again, longer)
 
 
+def test_what_may_change_between_fits(tmp_path, capsys):
+    X, y = blobs(50)
+    path = tmp_path / "fit.pt"
+    options = {"scheduler": None, "device": "auto", "callbacks": [Dies(100)]}
+    checkpointed(path, **options, max_epochs=10).fit(X, y)
+    changed = {"scheduler": None, "device": "cpu", "callbacks": None, "verbose": 1}
+    assert checkpointed(path, **changed, max_epochs=20).fit(X, y).n_iter_ == 20
+    assert "epoch 20/20" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -117,6 +117,14 @@ def test_augmentations_that_cannot_be(augmentation, message):
         model(augmentation=augmentation).fit(X, y)
 
 
+@pytest.mark.parametrize(("name", "largest"), [("shift", 3), ("crop", 3), ("flip", 1)])
+def test_the_largest_strength_depends_on_the_image(name, largest):
+    assert make_augmentation({name: largest}, (1, 6, 4)) is not None
+    message = f"{name!r} must be at most {largest} for images of 6 by 4 pixels, got {largest + 1}"
+    with pytest.raises(ValueError, match=message):
+        make_augmentation({name: largest + 1}, (1, 6, 4))
+
+
 def test_labels_recomputed_on_what_the_module_sees():
     X, y = load_digits(return_X_y=True)
     X, y = X[:200], y[:200]
