@@ -620,8 +620,9 @@ class SelfDistillClassifier(
         task = Subtask(ctx, "fit-second-generation", self, rows.X, rows.y)
         with task.begin(network):
             network._fit_targets(*rows.training_set(targets), **rows.options)
+        given = rows.label_indicators(first.classes_)
         confidence = [
-            (each.predict_proba(rows.X) * rows.label_indicators(each.classes_)).sum(axis=1)
+            (each.predict_proba(rows.X).astype(np.float64) * given).sum(axis=1)
             for each in (first, network)
         ]
         curve = np.full(network.n_iter_, weight)
@@ -692,7 +693,9 @@ class SelfDistillClassifier(
         if rate is None:
             rate = estimate_noise_rate(adjusted[kept], rows.y_encoded, rows.sample_weight[kept])
         suggested = proba.argmax(axis=1)
-        self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept])
+        if curve.any():  # otherwise it is the estimator alone
+            is_by_bayes_rule = noise_rate is not None
+            self._warn_if_classes_vanish(classes, rows.y_encoded, suggested[kept], is_by_bayes_rule)
         transition = symmetric_transition(rate, len(classes))
         return {
             "estimator_": network,
@@ -709,13 +712,13 @@ class SelfDistillClassifier(
             "_suggested_codes_": suggested,
         }
 
-    def _warn_if_classes_vanish(self, classes, y_encoded, suggested):
+    def _warn_if_classes_vanish(self, classes, y_encoded, suggested, is_by_bayes_rule):
         """Warn where a class of the labels is predicted for no row."""
         is_absent = np.bincount(y_encoded, minlength=len(classes)) > 0
         is_absent[suggested] = False
         if is_absent.any():
             advice = "lower strength"
-            if self.schedule == "auto":
+            if is_by_bayes_rule:
                 advice = "set schedule='chance-corrected'"
             elif self.schedule in ("accuracy", "early-learning"):
                 advice += ", or set schedule='chance-corrected'"
