@@ -285,7 +285,7 @@ def _own_folds(y_encoded, weights, classes, group, cv, rng):
     if group is None:
         if len(classes) == len(y_encoded):
             raise ValueError(
-                f"the {len(classes)} rows have as many labels, so that no label can be learned from "
+                f"the {len(classes)} rows have as many labels, so that none can be learned from "
                 "other rows: pass a y of classes."
             )
         return stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
