@@ -79,11 +79,13 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     is less certain of the true class than it should be. Rows where it is most certain tell the
     noise from that. Where no row is certain, labels of classes that overlap look the same as wrong
     labels. They count as right then: a noise rate needs a gain of more than two standard errors.
-    The other labels are equally likely in it, or in proportion to their frequency where this is
+    The other labels are equally likely in it, or in proportion to their shares where this is
     likelier by Akaike's criterion. Noise that is spread evenly gives a class of few rows many
-    labels, so that with such a class alone the estimate of any noise would be nearly zero. A matrix
-    needs a gain of more than five over the simpler model, after subtraction of its number of
-    parameters, and the likeliest label of each class is to be its own.
+    labels, so that with such a class alone the estimate of any noise would be nearly zero. Noise in
+    proportion is to be clearly likelier than predictions that are too certain, too, which also
+    improve if the shares are mixed in. A matrix needs a gain of more than five over the simpler
+    model, after subtraction of its number of parameters, and the likeliest label of each class is
+    to be its own.
 
     Parameters
     ----------
@@ -103,18 +105,21 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     """
     n_groups, n_classes = len(np.unique(group)), log_proba.shape[1]
     weights = weights * (n_groups / weights.sum())
-    clean, symmetric = _fit_noise_rate(log_proba, y_encoded, weights, np.ones(n_classes))
+    clean, noise = _fit_noise_rate(log_proba, y_encoded, weights, np.full(n_classes, 1 / n_classes))
     # one more row of each class, since other rows may have a label that is missing here
-    frequencies = np.bincount(y_encoded, weights, n_classes) + 1
-    _, in_proportion = _fit_noise_rate(log_proba, y_encoded, weights, frequencies)
-    if weights @ (symmetric.row_losses - in_proportion.row_losses) > n_classes - 1:
-        symmetric = in_proportion
-    found, is_likelier = clean, weights @ (clean.row_losses - symmetric.row_losses) > 0
-    if is_clearly_positive(clean.row_losses - symmetric.row_losses, weights, group):
-        found = symmetric
+    shares = np.bincount(y_encoded, weights, n_classes) + 1
+    shares /= shares.sum()
+    _, in_proportion = _fit_noise_rate(log_proba, y_encoded, weights, shares)
+    if weights @ (noise.row_losses - in_proportion.row_losses) > n_classes - 1:
+        shrunk = _shrunk_losses(log_proba, y_encoded, weights, shares)
+        if is_clearly_positive(shrunk - in_proportion.row_losses, weights, group):
+            noise = in_proportion
+    found, is_likelier = clean, weights @ (clean.row_losses - noise.row_losses) > 0
+    if is_clearly_positive(clean.row_losses - noise.row_losses, weights, group):
+        found = noise
     elif is_likelier:
-        found = clean._replace(likeliest_rate=symmetric.likeliest_rate)
-    matrix = _fit_transition(log_proba, y_encoded, weights, symmetric.transition)
+        found = clean._replace(likeliest_rate=noise.likeliest_rate)
+    matrix = _fit_transition(log_proba, y_encoded, weights, noise.transition)
     gain = found.row_losses - matrix.row_losses - n_classes * (n_classes - 1) / n_groups
     is_noise = (matrix.transition.argmax(axis=1) == np.arange(n_classes)).all()
     if (
@@ -126,13 +131,23 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     return found
 
 
-def _fit_noise_rate(log_proba, y_encoded, weights, frequencies):
+def _shrunk_losses(log_proba, y_encoded, weights, shares):
+    """Return the row losses of the likeliest geometric mean of predictions and label shares."""
+    rows, best = np.arange(len(y_encoded)), None
+    for power in [0.0, *INVERSE_TEMPERATURES[INVERSE_TEMPERATURES <= 1]]:
+        proba = softmax(power * log_proba + (1 - power) * np.log(shares), axis=1)
+        losses = -np.log(np.clip(proba[rows, y_encoded], MIN_LIKELIHOOD, None))
+        if best is None or weights @ losses < weights @ best:
+            best = losses
+    return best
+
+
+def _fit_noise_rate(log_proba, y_encoded, weights, shares):
     """Return the likeliest models without noise and with a noise rate that all classes share.
 
-    The wrong labels of each class are the other labels in proportion to their ``frequencies``.
+    The wrong labels of each class are the other labels in proportion to their ``shares``.
     """
     n_classes, rows = log_proba.shape[1], np.arange(len(y_encoded))
-    shares = frequencies / frequencies.sum()
     rates = np.linspace(MIN_NOISE_RATE, (n_classes - 1) / n_classes, N_NOISE_RATES)
     best = {}  # by whether the labels count as right
     for inverse_temperature in INVERSE_TEMPERATURES:

@@ -64,6 +64,16 @@ def test_a_class_of_few_rows_leaves_the_noise_of_the_others(n_rare):
     assert np.mean(model.refined_targets_.argmax(axis=1) == y) > 0.98
 
 
+def test_predictions_that_are_too_certain_are_not_noise():
+    """Mixing them with the shares of the classes improves them, as noise in proportion does."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(5, 300, p=[0.6, 0.2, 0.1, 0.06, 0.04])
+    log_proba = 2.0 * rng.normal(size=(300, 5)) + np.log(np.bincount(y) / 300)
+    log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
+    model = fit_noise_model(log_proba, y, np.ones(300), np.arange(300))
+    assert_allclose(model.transition, symmetric_transition(0.003, 5))
+
+
 def test_a_matrix_needs_more_rows_than_it_has_parameters():
     log_proba, truth = predictions_and_truth(20, n=300)
     noisy = add_label_noise(truth, 0.3, random_state=0).y
