@@ -75,7 +75,9 @@ class SelfDistillClassifier(
     .. math:: P(k \mid k) = 1 - \rho, \qquad
         P(y \mid k) = \frac{\rho}{K - 1} \text{ for } y \neq k,
 
-    or as any matrix, where the given labels clearly show one, as if one class is taken for another.
+    or with the other labels in proportion to their frequency where this is likelier, as for classes
+    of few rows, or as any matrix, where the given labels clearly show one, as if one class is taken
+    for another.
     Neither clean rows nor a teacher nor the noise rate are needed. Rules that correct labels within
     a single training are available by ``schedule``.
 

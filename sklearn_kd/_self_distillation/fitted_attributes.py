@@ -6,7 +6,7 @@ from sklearn_kd._utils.warnings import warn_caller
 from sklearn_kd.exceptions import ClassCollapseWarning
 
 
-def fitted_attributes(est, network, rows, proba, label_quality, curve):
+def fitted_attributes(est, network, rows, proba, label_quality, curve, is_by_bayes_rule=False):
     """Return the fitted attributes except for the noise rate and the refined targets.
 
     Parameters
@@ -20,9 +20,23 @@ def fitted_attributes(est, network, rows, proba, label_quality, curve):
     label_quality : ndarray of shape (n_samples,)
     curve : ndarray of shape (n_iter,)
         Weight of the predictions in each epoch.
+    is_by_bayes_rule : bool, default=False
+        Decides what a warning advises.
     """
     suggested = proba.argmax(axis=1)
-    _warn_if_classes_vanish(est, network.classes_, rows.y_encoded, suggested[rows.is_kept])
+    is_absent = np.bincount(rows.y_encoded, minlength=len(network.classes_)) > 0
+    is_absent[suggested[rows.is_kept]] = False
+    if is_absent.any() and curve.any():  # otherwise it is the estimator alone
+        advice = "lower strength"
+        if is_by_bayes_rule:
+            advice = "set schedule='chance-corrected'"
+        elif est.schedule in ("accuracy", "early-learning"):
+            advice += ", or set schedule='chance-corrected'"
+        warn_caller(
+            f"the classes {network.classes_[is_absent].tolist()} are predicted for no row, though "
+            f"rows have these labels: the estimator alone may do better; {advice}.",
+            ClassCollapseWarning,
+        )
     return {
         "estimator_": network,
         "first_generation_": None,
@@ -35,20 +49,3 @@ def fitted_attributes(est, network, rows, proba, label_quality, curve):
         "_training_labels_": rows.y.copy(),
         "_suggested_codes_": suggested,
     }
-
-
-def _warn_if_classes_vanish(est, classes, y_encoded, suggested):
-    """Warn where a class of the labels is predicted for no row."""
-    is_absent = np.bincount(y_encoded, minlength=len(classes)) > 0
-    is_absent[suggested] = False
-    if is_absent.any():
-        advice = "lower strength"
-        if est.schedule == "auto":
-            advice = "set schedule='chance-corrected'"
-        elif est.schedule in ("accuracy", "early-learning"):
-            advice += ", or set schedule='chance-corrected'"
-        warn_caller(
-            f"the classes {classes[is_absent].tolist()} are predicted for no row, though rows "
-            f"have these labels: the estimator alone may do better; {advice}.",
-            ClassCollapseWarning,
-        )

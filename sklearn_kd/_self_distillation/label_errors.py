@@ -283,6 +283,11 @@ def _own_folds(y_encoded, weights, classes, group, cv, rng):
     if n_folds < 2:
         raise ValueError(f"cv={cv!r} is not a number of folds: pass at least 2, or cv=None.")
     if group is None:
+        if len(classes) == len(y_encoded):
+            raise ValueError(
+                f"the {len(classes)} rows have as many labels, so that none can be learned from "
+                "other rows: pass a y of classes."
+            )
         return stratified_folds(y_encoded, n_folds, int(rng.randint(2**31 - 1)))
     purpose = "a network predicts groups that it has not seen. Pass rows of more groups"
     check_groups_of_classes(group, y_encoded, classes, purpose)

@@ -18,7 +18,7 @@ MIN_LIKELIHOOD = 1e-6
 #: would have corrected labels of classes that overlap), and those of 30 % labels of the next class
 #: 5 to 11 on 1,300 to 2,000 rows, and 30 and more on 10,000.
 N_STANDARD_ERRORS, N_STANDARD_ERRORS_OF_MATRIX = 2, 5
-#: Rows of each class that count as symmetric noise in the estimate of a transition matrix.
+#: Rows of each class that count as noise at a common rate in the estimate of a transition matrix.
 N_PRIOR_ROWS = 5
 #: Iterations of expectation maximization at each temperature, and at the likeliest one.
 N_ITERATIONS, N_FINAL_ITERATIONS = 20, 60
@@ -78,9 +78,14 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     and normalized. A network that is trained on wrong labels predicts the labels as given, and so
     is less certain of the true class than it should be. Rows where it is most certain tell the
     noise from that. Where no row is certain, labels of classes that overlap look the same as wrong
-    labels. They count as right then: symmetric noise needs a gain of more than two standard errors.
-    A matrix needs a gain of more than five over the simpler model, after subtraction of its number
-    of parameters (Akaike's criterion), and the likeliest label of each class is to be its own.
+    labels. They count as right then: a noise rate needs a gain of more than two standard errors.
+    The other labels are equally likely in it, or in proportion to their shares where this is
+    likelier by Akaike's criterion. Noise that is spread evenly gives a class of few rows many
+    labels, so that with such a class alone the estimate of any noise would be nearly zero. Noise in
+    proportion is to be clearly likelier than predictions that are too certain, too, which also
+    improve if the shares are mixed in. A matrix needs a gain of more than five over the simpler
+    model, after subtraction of its number of parameters, and the likeliest label of each class is
+    to be its own.
 
     Parameters
     ----------
@@ -100,13 +105,21 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     """
     n_groups, n_classes = len(np.unique(group)), log_proba.shape[1]
     weights = weights * (n_groups / weights.sum())
-    clean, symmetric = _fit_symmetric_noise(log_proba, y_encoded, weights)
-    found, is_likelier = clean, weights @ (clean.row_losses - symmetric.row_losses) > 0
-    if is_clearly_positive(clean.row_losses - symmetric.row_losses, weights, group):
-        found = symmetric
+    clean, noise = _fit_noise_rate(log_proba, y_encoded, weights, np.full(n_classes, 1 / n_classes))
+    # one more row of each class, since other rows may have a label that is missing here
+    shares = np.bincount(y_encoded, weights, n_classes) + 1
+    shares /= shares.sum()
+    _, in_proportion = _fit_noise_rate(log_proba, y_encoded, weights, shares)
+    if weights @ (noise.row_losses - in_proportion.row_losses) > n_classes - 1:
+        shrunk = _shrunk_losses(log_proba, y_encoded, weights, shares)
+        if is_clearly_positive(shrunk - in_proportion.row_losses, weights, group):
+            noise = in_proportion
+    found, is_likelier = clean, weights @ (clean.row_losses - noise.row_losses) > 0
+    if is_clearly_positive(clean.row_losses - noise.row_losses, weights, group):
+        found = noise
     elif is_likelier:
-        found = clean._replace(likeliest_rate=symmetric.likeliest_rate)
-    matrix = _fit_transition(log_proba, y_encoded, weights, symmetric.transition)
+        found = clean._replace(likeliest_rate=noise.likeliest_rate)
+    matrix = _fit_transition(log_proba, y_encoded, weights, noise.transition)
     gain = found.row_losses - matrix.row_losses - n_classes * (n_classes - 1) / n_groups
     is_noise = (matrix.transition.argmax(axis=1) == np.arange(n_classes)).all()
     if (
@@ -118,23 +131,47 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     return found
 
 
-def _fit_symmetric_noise(log_proba, y_encoded, weights):
-    """Return the likeliest models without noise and with symmetric noise."""
+def _shrunk_losses(log_proba, y_encoded, weights, shares):
+    """Return the row losses of the likeliest geometric mean of predictions and label shares."""
+    rows, best = np.arange(len(y_encoded)), None
+    for power in [0.0, *INVERSE_TEMPERATURES[INVERSE_TEMPERATURES <= 1]]:
+        proba = softmax(power * log_proba + (1 - power) * np.log(shares), axis=1)
+        losses = -np.log(np.clip(proba[rows, y_encoded], MIN_LIKELIHOOD, None))
+        if best is None or weights @ losses < weights @ best:
+            best = losses
+    return best
+
+
+def _fit_noise_rate(log_proba, y_encoded, weights, shares):
+    """Return the likeliest models without noise and with a noise rate that all classes share.
+
+    The wrong labels of each class are the other labels in proportion to their ``shares``.
+    """
     n_classes, rows = log_proba.shape[1], np.arange(len(y_encoded))
     rates = np.linspace(MIN_NOISE_RATE, (n_classes - 1) / n_classes, N_NOISE_RATES)
     best = {}  # by whether the labels count as right
     for inverse_temperature in INVERSE_TEMPERATURES:
-        own = softmax(inverse_temperature * log_proba, axis=1)[rows, y_encoded]
+        proba = softmax(inverse_temperature * log_proba, axis=1)
+        own = proba[rows, y_encoded]
+        # P(another class) times the share of the label among the labels other than that class
+        other = proba @ (1 / (1 - shares)) - own / (1 - shares[y_encoded])
+        other = np.clip(shares[y_encoded] * other, 0, None)
         for rate in rates:
-            other = rate / (n_classes - 1)
-            losses = -np.log(np.clip(other + (1 - rate - other) * own, MIN_LIKELIHOOD, None))
+            losses = -np.log(np.clip((1 - rate) * own + rate * other, MIN_LIKELIHOOD, None))
             loss, is_clean = weights @ losses, rate == MIN_NOISE_RATE
             if is_clean not in best or loss < best[is_clean][0]:
                 best[is_clean] = loss, float(inverse_temperature), float(rate), losses
-    return [
-        NoiseModel(temperature, symmetric_transition(rate, n_classes), rate, losses)
+    return tuple(
+        NoiseModel(temperature, _transition_of_rate(rate, shares), rate, losses)
         for _, temperature, rate, losses in (best[True], best[False])
-    ]
+    )
+
+
+def _transition_of_rate(noise_rate, shares):
+    """Return P(given label | true class) where other labels are given in proportion to shares."""
+    transition = noise_rate * shares / (1 - shares[:, None])
+    np.fill_diagonal(transition, 1 - noise_rate)
+    return transition
 
 
 def _fit_transition(log_proba, y_encoded, weights, prior):

@@ -17,7 +17,7 @@ from sklearn.utils import (
 )
 
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.labels import encode_labels, plain_labels
+from sklearn_kd._utils.labels import check_no_missing_labels, encode_labels, plain_labels
 from sklearn_kd._utils.sklearn_compat import check_y
 from sklearn_kd._utils.validation import check_option, check_probabilities
 
@@ -103,8 +103,8 @@ def add_label_noise(  # noqa: PLR0913
     ------
     ValueError
         If a parameter that the kind needs is missing, a parameter does not belong to the kind, a
-        value is invalid, y has one class or, for "feature-dependent", a class has fewer than three
-        rows.
+        value is invalid, y has missing labels or one class or, for "feature-dependent", a class has
+        fewer than three rows.
 
     Notes
     -----
@@ -144,6 +144,7 @@ def add_label_noise(  # noqa: PLR0913
             raise ValueError(f"kind={kind!r} does not use {name}; leave it out.")
     if rate is not None and not 0 <= rate <= 1:
         raise ValueError(f"rate must be a share in [0, 1], such as 0.3 for 30 %, got {rate}.")
+    check_no_missing_labels(y)
     classes, y_encoded = encode_labels(check_y(plain_labels(y)))
     n_samples, n_classes = len(y_encoded), len(classes)
     if n_classes < 2:
@@ -230,12 +231,14 @@ def votes_to_soft_targets(votes, classes=None):
     -------
     ndarray of float64 of shape (n_samples, n_classes)
         Each row sums to one. A row without a vote is NaN, which means that it has no soft targets.
+        If ``y`` lacks a label of the columns, as one that no row has most votes for, pass them to
+        a network as a DataFrame with the labels as names of the columns.
 
     Raises
     ------
     ValueError
-        If votes has no label, or one that is not among the classes, or if the classes are not in
-        ascending order.
+        If votes has no label, strings and other labels, or a label that is not among the classes,
+        or if the classes are not in ascending order.
 
     References
     ----------
@@ -263,7 +266,15 @@ def votes_to_soft_targets(votes, classes=None):
         raise ValueError("votes has no label: each annotator's labels are a column of it.")
     if classes is not None and not np.array_equal(classes, np.unique(classes)):
         raise ValueError(f"classes must be distinct and in ascending order, got {classes}.")
-    labels = np.array(votes[is_given].tolist())  # objects in the dtype of their own
+    labels = votes[is_given]
+    if labels.dtype == object:
+        texts = [isinstance(label, str) for label in labels]
+        if any(texts) and not all(texts):
+            raise ValueError(
+                "votes has strings and other labels, and 1 and '1' would be one class: give the "
+                "labels of all annotators the same type."
+            )
+        labels = np.array(labels.tolist())  # in a dtype of their own
     classes, codes = encode_labels(labels, classes, name="votes")
     counts = np.zeros((len(votes), len(classes)))
     np.add.at(counts, (np.nonzero(is_given)[0], codes), 1.0)

@@ -270,7 +270,7 @@ class LabelErrorDisplay:
         )
 
     def _plot_images(self, ax, lines, start):
-        images = np.asarray(self._rows(lines), dtype=np.float64)
+        images = np.asarray(_dense(self._rows(lines)), dtype=np.float64)
         images = images.reshape(len(lines), *self.image_shape).transpose(0, 2, 3, 1)
         lowest, highest = images.min(), images.max()
         images = (images - lowest) / ((highest - lowest) or 1.0)
@@ -301,6 +301,7 @@ class LabelErrorDisplay:
                 f"row {name}\ngiven {line.given_label}\nsuggested {line.suggested_label}\n"
                 f"quality {line.label_quality:.2g}",
                 fontsize="x-small",
+                parse_math=False,  # dollar signs are prices, no formulas
             )
         return axes[: len(lines)]
 
@@ -324,6 +325,8 @@ class LabelErrorDisplay:
         ax.set_axis_off()
         ax.set_title(title, fontsize="medium")
         drawn = ax.table(cellText=cells, colLabels=[_cell(head) for head in heads], loc="center")
+        for cell in drawn.get_celld().values():
+            cell.get_text().set_parse_math(False)  # dollar signs are prices, no formulas
         drawn.auto_set_font_size(False)
         drawn.set_fontsize("small")
         drawn.auto_set_column_width(range(len(heads)))
@@ -350,7 +353,7 @@ def _check_view(X, image_shape, columns):
             "image_shape must be (channels, height, width) with one channel, or three for red, "
             f"green and blue, got {image_shape}."
         )
-    n_values = np.asarray(first).size
+    n_values = np.asarray(_dense(first)).size
     if n_values != math.prod(image_shape):
         raise ValueError(
             f"a row of X has {n_values} values, and an image of image_shape={image_shape} has "
@@ -365,7 +368,7 @@ def _cells(rows, columns):
     if is_dataframe(rows):
         cells = as_pandas(rows)
     else:
-        rows = np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows)
+        rows = np.asarray(_dense(rows))
         if rows.ndim > 2:
             raise ValueError(
                 f"rows of shape {rows.shape[1:]} are no lines of a table: pass image_shape."
@@ -375,6 +378,11 @@ def _cells(rows, columns):
     if unknown:
         raise ValueError(f"X has no columns {unknown}, only {cells.columns.tolist()}.")
     return cells if columns is None else cells[list(columns)]
+
+
+def _dense(rows):
+    """Return rows as an array if they are a sparse matrix, else as they are."""
+    return rows.toarray() if hasattr(rows, "toarray") else rows
 
 
 def _cell(value):

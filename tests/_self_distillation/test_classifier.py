@@ -42,6 +42,7 @@ def test_fitted_attributes(form, n_classes, dtype):
     assert model.refined_targets_.min() >= 0
     assert model.refined_targets_.max() <= 1
     assert model.label_quality_.shape == (90,)
+    assert model.label_quality_.dtype == model.refined_targets_.dtype == np.float64
     assert model.label_quality_.min() >= 0
     assert model.label_quality_.max() <= 1
     assert model.weight_curve_.shape == (model.n_iter_,)

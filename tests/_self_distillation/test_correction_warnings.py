@@ -13,6 +13,7 @@ from sklearn_kd._self_distillation.corrected_targets import LabelCorrection
 from sklearn_kd.datasets._label_noise import add_label_noise
 from sklearn_kd.exceptions import ClassCollapseWarning, CleanLabelsWarning
 from tests._helpers.digits import DIGITS, TRUTH, long_network
+from tests._helpers.self_distillation import cheap, noisy_blobs
 
 
 def test_a_class_of_all_the_weight():
@@ -60,6 +61,19 @@ def test_a_class_that_is_lost_warns():
     network = long_network(max_iter=100, width=32)
     with pytest.warns(ClassCollapseWarning, match=r"classes \[1\]"):
         SelfDistillClassifier(network, schedule="accuracy", warm_up=0.01).fit(X, y)
+
+
+def test_the_advice_for_a_lost_class_is_not_what_was_done():
+    """Few rows are corrected as by "chance-corrected" anyway."""
+    X, y, _ = noisy_blobs(n=60)
+    y[:2] = 7
+    network = cheap(early_stopping=False)
+    with pytest.warns(ClassCollapseWarning, match=r"7\] are .* better; lower strength\.$"):
+        SelfDistillClassifier(network, strength=5.0).fit(X, y)
+    # nothing is corrected
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SelfDistillClassifier(network, strength=0.0).fit(X, y)
 
 
 def test_predictions_of_little_weight_make_no_second_generation():

@@ -179,6 +179,13 @@ def test_a_class_of_one_row_cannot_be_judged():
     assert row.suggested_label == row.given_label == 8
 
 
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_labels_that_all_differ_cannot_be_judged():
+    X, _, _ = noisy_blobs()
+    with pytest.raises(ValueError, match="the 90 rows have as many labels"):
+        SelfDistillClassifier(cheap()).find_label_errors(X, np.arange(90))
+
+
 def test_a_class_that_a_fold_has_to_itself_cannot_be_judged():
     X, y, _ = noisy_blobs()
     order = np.argsort(y, kind="stable")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
-from sklearn.datasets import make_classification
+from sklearn.datasets import make_blobs, make_classification
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd._self_distillation.noise_model import (
@@ -49,6 +49,29 @@ def test_any_transition_between_classes_is_found(n_classes, weight):
     given = np.eye(n_classes)[noisy.y] == 1
     right = model.posterior(0.5 * log_proba, given).argmax(axis=1) == truth
     assert right.mean() > np.mean(noisy.y == truth) + 0.5 * noisy.rate
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
+@pytest.mark.parametrize("n_rare", [1, 3])
+def test_a_class_of_few_rows_leaves_the_noise_of_the_others(n_rare):
+    """Noise that is even over the other classes would give this class many labels."""
+    X, y = make_blobs(500, centers=3, random_state=1)
+    noisy = add_label_noise(y, 0.2, random_state=0).y
+    y[:n_rare] = noisy[:n_rare] = 3
+    network = TwoLayerPGDClassifier(32, max_iter=80, n_init=1, encoder=None)
+    model = SelfDistillClassifier(network, random_state=0).fit(X, noisy)
+    assert model.noise_rate_ == pytest.approx(0.2, abs=0.03)
+    assert np.mean(model.refined_targets_.argmax(axis=1) == y) > 0.98
+
+
+def test_predictions_that_are_too_certain_are_not_noise():
+    """Mixing them with the shares of the classes improves them, as noise in proportion does."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(5, 300, p=[0.6, 0.2, 0.1, 0.06, 0.04])
+    log_proba = 2.0 * rng.normal(size=(300, 5)) + np.log(np.bincount(y) / 300)
+    log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
+    model = fit_noise_model(log_proba, y, np.ones(300), np.arange(300))
+    assert_allclose(model.transition, symmetric_transition(0.003, 5))
 
 
 def test_a_matrix_needs_more_rows_than_it_has_parameters():

@@ -262,6 +262,8 @@ def test_a_boundary_that_is_no_plane_needs_another_estimator():
         (np.ones(9), {"rate": 0.1}, r"at least two classes, got only \[1.0\]"),
         (np.linspace(0, 1, 9), {"rate": 0.1}, "continuous"),
         ([0, 1, np.nan], {"rate": 0.1}, "NaN"),
+        (["a", "b", np.nan], {"rate": 0.1}, "y contains 1 missing labels"),
+        (np.array(["a", "b", None]), {"rate": 0.1}, "y contains 1 missing labels"),
         ([[0, 1], [1, 0]], {"rate": 0.1}, "1d array"),
         (Y, {"rate": 0.1, "X": Y[:, None]}, "kind='symmetric' does not use X"),
         (Y, {"rate": 0.1, "transition": T}, "kind='symmetric' does not use transition"),
@@ -364,6 +366,13 @@ def test_votes_become_shares():
     assert not with_another[:, 1].any()
 
 
+def test_votes_keep_the_dtype_of_the_labels():
+    days = np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[ns]")
+    noisy = add_label_noise(np.repeat(days, 20), 0.3, kind="annotators", random_state=0)
+    expected = np.mean(noisy.votes[:, :, None] == days, axis=1)
+    np.testing.assert_array_equal(votes_to_soft_targets(noisy.votes, days), expected)
+
+
 @pytest.mark.parametrize(
     "votes",
     [
@@ -390,6 +399,7 @@ def test_missing_votes_do_not_count(votes):
         ([["a", "b"]], ["a", "c"], r"votes contains labels \['b'\] that are not among the classes"),
         ([["a", "b"]], ["b", "a"], "must be distinct and in ascending order"),
         ([["a", "b"]], ["a", "a", "b"], "must be distinct and in ascending order"),
+        ([["1", 1]], None, "votes has strings and other labels"),
     ],
 )
 def test_votes_that_cannot_be_read(votes, classes, message):

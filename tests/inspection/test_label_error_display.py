@@ -148,6 +148,16 @@ def test_texts_are_a_table_of_one_column(ax):
     assert [line[4] for line in cells_of(display)[1:]] == [texts[k] for k in display.frame["row"]]
 
 
+@pytest.mark.parametrize("image_shape", [None, (1, 2, 2)])
+def test_dollar_signs_are_no_formulas(image_shape, ax):
+    errors = ranking(4).assign(given_label="from $5 to $6", suggested_label=r"$\frac and $")
+    X = csr_array(np.arange(16.0).reshape(4, 4))
+    display = LabelErrorDisplay.from_errors(errors, X, image_shape=image_shape, ax=ax)
+    display.figure_.canvas.draw()
+    shown = display.axes_[0].get_title() if image_shape else " ".join(cells_of(display)[1])
+    assert "from $5 to $6" in shown
+
+
 def test_the_estimator_ranks_the_labels(ax):
     groups = np.arange(60) // 2
     options = {"cv": 2, "groups": groups, "sample_weight": np.linspace(1, 2, 60)}
