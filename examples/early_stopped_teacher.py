@@ -178,6 +178,11 @@ def mean_and_std(students):
     return students.groupby(["temperature", "epochs"])["accuracy"].agg(["mean", "std"])
 
 
+def deviation(std):
+    """Return a standard deviation as text, nothing for a single student, which has none."""
+    return "" if np.isnan(std) else f" ± {std:.1f}"
+
+
 def split(students):
     """Return students on hard labels, students of teachers, and the gain of the latter."""
     hard, soft = students[students["epochs"] == 0], students[students["epochs"] > 0]
@@ -200,8 +205,8 @@ def table(teachers, students):
             level, gain = levels.loc[T, epochs], gains.loc[T, epochs]
             cells += [
                 f"{line[T]:.2f}",
-                f"{level['mean']:.1f} ± {level['std']:.1f}",
-                f"{gain['mean']:+.1f} ± {gain['std']:.1f}",
+                f"{level['mean']:.1f}{deviation(level['std'])}",
+                f"{gain['mean']:+.1f}{deviation(gain['std'])}",
             ]
         lines.append(cells)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -218,7 +223,9 @@ def reading(teachers, students):
         sentence = f"T = {T:g}: the best students are those of the teacher of {winner} epochs"
         if winner != last:
             gain = by_seed[winner] - by_seed[last]
-            sentence += f", {gain.mean():.1f} ± {gain.std():.1f} above those of the last teacher"
+            sentence += (
+                f", {gain.mean():.1f}{deviation(gain.std())} above those of the last teacher"
+            )
         sentences.append(f"{sentence}.")
     return "\n".join(sentences)
 
@@ -301,8 +308,8 @@ def main():
     print(environment())
     teachers, students = run(options)
     hard = split(students)[0]["accuracy"]
-    print(f"\nPer cent; mean and standard deviation over {options.seeds} students.")
-    print(f"Student on hard labels: {hard.mean():.1f} ± {hard.std():.1f}\n")
+    print(f"\nPer cent; mean and standard deviation over random initializations: {options.seeds}.")
+    print(f"Student on hard labels: {hard.mean():.1f}{deviation(hard.std())}\n")
     print(table(teachers, students), reading(teachers, students), sep="\n\n")
     print(f"\n{time.perf_counter() - start:.0f} s")
     if draw(teachers, students, options.path):

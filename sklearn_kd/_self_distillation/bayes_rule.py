@@ -41,9 +41,7 @@ def fit_by_bayes_rule(est, network, rows, ctx):
     curve, (proba, quality) = np.full(network.n_iter_, share), rows.predictions(network)
     refined = posterior_label_probabilities(proba, given, found.transition)
     refined[kept] = _geometric_mean(found.targets, proba[kept])
-    fitted = fitted_attributes(
-        est, network, rows, proba, quality, curve, is_by_bayes_rule=True
-    )
+    fitted = fitted_attributes(est, network, rows, proba, quality, curve, is_by_bayes_rule=True)
     fitted |= {"noise_rate_": found.noise_rate, "refined_targets_": refined}
     task.end(fitted)
     return fitted
