@@ -150,7 +150,8 @@ def _fit_noise_rate(log_proba, y_encoded, weights, shares):
     n_classes, rows = log_proba.shape[1], np.arange(len(y_encoded))
     rates = np.linspace(MIN_NOISE_RATE, (n_classes - 1) / n_classes, N_NOISE_RATES)
     best = {}  # by whether the labels count as right
-    for inverse_temperature in INVERSE_TEMPERATURES:
+    # predictions that say nothing count as equal, and not as wrong labels
+    for inverse_temperature in (0.0, *INVERSE_TEMPERATURES):
         proba = softmax(inverse_temperature * log_proba, axis=1)
         own = proba[rows, y_encoded]
         # P(another class) times the share of the label among the labels other than that class

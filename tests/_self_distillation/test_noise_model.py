@@ -74,6 +74,16 @@ def test_predictions_that_are_too_certain_are_not_noise():
     assert_allclose(model.transition, symmetric_transition(0.003, 5))
 
 
+def test_labels_that_the_predictions_say_nothing_about_are_right():
+    """The uniform prediction explains them as well as a noise rate at which labels say nothing."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        y = rng.integers(2, size=200)
+        log_proba = np.log(rng.dirichlet([0.005, 0.005], size=200) + 1e-9)
+        model = fit_noise_model(log_proba, y, np.ones(200), np.arange(200))
+        assert_allclose(model.transition, symmetric_transition(0.003, 2))
+
+
 def test_a_matrix_needs_more_rows_than_it_has_parameters():
     log_proba, truth = predictions_and_truth(20, n=300)
     noisy = add_label_noise(truth, 0.3, random_state=0).y
