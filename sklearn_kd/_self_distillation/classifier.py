@@ -183,7 +183,7 @@ class SelfDistillClassifier(
         probability of ``estimator_``. The probabilities are in-sample; see `find_label_errors`.
     noise_rate_ : float
         Estimated share of wrong labels. With "auto" it is that of the largest likelihood of the
-        given labels, at least 0.003. If it predicts them better than none by less than two
+        given labels, at least 0.0003. If it predicts them better than none by less than two
         standard errors, as on few rows and where classes overlap everywhere, it is uncertain, and
         the targets are made as if no label were wrong. Wrong labels that depend on the true class
         are found by five standard errors, which takes some hundreds of rows of each class. Without

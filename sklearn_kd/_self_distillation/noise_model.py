@@ -9,8 +9,10 @@ from scipy.special import softmax
 #: Inverse temperatures that are tried, and number of noise rates.
 INVERSE_TEMPERATURES = np.geomspace(0.1, 8.0, 33)
 N_NOISE_RATES = 61
-#: Smallest noise rate of a `NoiseModel`. With none at all, a label could never be corrected.
-MIN_NOISE_RATE = 0.003
+#: Smallest noise rate of a `NoiseModel`. With none at all, a label could never be corrected. With
+#: 0.003, the log loss of clean labels was above that of plain training by more than .005 on 6 of 24
+#: tables in place of 3, and accuracy at noise rates of 0.2 and 0.4 was .06 points higher.
+MIN_NOISE_RATE = 0.0003
 #: Smallest likelihood of a label that counts, so that a single row does not decide the model.
 MIN_LIKELIHOOD = 1e-6
 #: Standard errors from which on a gain is clear, and that of a matrix over a simpler model. On rows

@@ -18,7 +18,11 @@ from sklearn_kd._self_distillation.bayes_targets import (
     held_out_folds,
     predict_fold,
 )
-from sklearn_kd._self_distillation.noise_model import fit_noise_model, symmetric_transition
+from sklearn_kd._self_distillation.noise_model import (
+    MIN_NOISE_RATE,
+    fit_noise_model,
+    symmetric_transition,
+)
 from sklearn_kd._self_distillation.rows import SelfDistillationRows
 from sklearn_kd.datasets import add_label_noise
 from tests._helpers.data import blobs
@@ -88,8 +92,8 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     )
     found = bayes_targets(rows, 2, 0, None)
     assert_array_equal(found.targets, np.eye(2)[y])
-    assert found.noise_rate == 0.003
-    assert_array_equal(found.transition, symmetric_transition(0.003, 2))
+    assert found.noise_rate == MIN_NOISE_RATE
+    assert_array_equal(found.transition, symmetric_transition(MIN_NOISE_RATE, 2))
 
 
 def test_a_class_that_is_in_one_fold_cannot_be_predicted_there():

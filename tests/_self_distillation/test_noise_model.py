@@ -8,6 +8,7 @@ from sklearn.datasets import make_blobs, make_classification
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd._self_distillation.noise_model import (
+    MIN_NOISE_RATE,
     fit_noise_model,
     is_clearly_positive,
     posterior_label_probabilities,
@@ -71,7 +72,7 @@ def test_predictions_that_are_too_certain_are_not_noise():
     log_proba = 2.0 * rng.normal(size=(300, 5)) + np.log(np.bincount(y) / 300)
     log_proba -= np.log(np.exp(log_proba).sum(axis=1, keepdims=True))
     model = fit_noise_model(log_proba, y, np.ones(300), np.arange(300))
-    assert_allclose(model.transition, symmetric_transition(0.003, 5))
+    assert_allclose(model.transition, symmetric_transition(MIN_NOISE_RATE, 5))
 
 
 def test_labels_that_the_predictions_say_nothing_about_are_right():
@@ -81,7 +82,7 @@ def test_labels_that_the_predictions_say_nothing_about_are_right():
         y = rng.integers(2, size=200)
         log_proba = np.log(rng.dirichlet([0.005, 0.005], size=200) + 1e-9)
         model = fit_noise_model(log_proba, y, np.ones(200), np.arange(200))
-        assert_allclose(model.transition, symmetric_transition(0.003, 2))
+        assert_allclose(model.transition, symmetric_transition(MIN_NOISE_RATE, 2))
 
 
 def test_a_matrix_needs_more_rows_than_it_has_parameters():
@@ -96,7 +97,7 @@ def test_noise_that_is_not_clear_is_estimated_but_corrects_nothing():
     noisy = add_label_noise(truth, 0.1, random_state=0).y
     model = fit_noise_model(log_proba, noisy, np.ones(40), np.arange(40))
     assert model.likeliest_rate > 0.03
-    assert_allclose(model.transition, symmetric_transition(0.003, 3))
+    assert_allclose(model.transition, symmetric_transition(MIN_NOISE_RATE, 3))
     copies = np.arange(4000) % 40  # as many rows of their own make it clear
     model = fit_noise_model(log_proba[copies], noisy[copies], np.ones(4000), np.arange(4000))
     assert model.transition[0, 0] < 0.97
