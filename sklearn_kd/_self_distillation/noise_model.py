@@ -83,11 +83,11 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     labels. They count as right then: a noise rate needs a gain of more than two standard errors.
     The other labels are equally likely in it, or in proportion to their shares where this is
     likelier by Akaike's criterion. Noise that is spread evenly gives a class of few rows many
-    labels, so that with such a class alone the estimate of any noise would be nearly zero. Noise in
-    proportion is to be clearly likelier than predictions that are too certain, too, which also
-    improve if the shares are mixed in. A matrix needs a gain of more than five over the simpler
-    model, after subtraction of its number of parameters, and the likeliest label of each class is
-    to be its own.
+    labels, so that with such a class alone the estimate of any noise would be nearly zero.
+    Predictions that are too certain also improve if they are mixed with the shares, so that noise
+    in proportion must explain the labels clearly better than such a mixture. A matrix needs a gain
+    of more than five over the simpler model, after subtraction of its number of parameters, and the
+    likeliest label of each class must be its own.
 
     Parameters
     ----------
@@ -108,14 +108,8 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     n_groups, n_classes = len(np.unique(group)), log_proba.shape[1]
     weights = weights * (n_groups / weights.sum())
     clean, noise = _fit_noise_rate(log_proba, y_encoded, weights, np.full(n_classes, 1 / n_classes))
-    # one more row of each class, since other rows may have a label that is missing here
-    shares = np.bincount(y_encoded, weights, n_classes) + 1
-    shares /= shares.sum()
-    _, in_proportion = _fit_noise_rate(log_proba, y_encoded, weights, shares)
-    if weights @ (noise.row_losses - in_proportion.row_losses) > n_classes - 1:
-        shrunk = _shrunk_losses(log_proba, y_encoded, weights, shares)
-        if is_clearly_positive(shrunk - in_proportion.row_losses, weights, group):
-            noise = in_proportion
+    if n_classes > 2:  # otherwise there is one other label
+        noise = _likelier_in_proportion(noise, log_proba, y_encoded, weights, group)
     found, is_likelier = clean, weights @ (clean.row_losses - noise.row_losses) > 0
     if is_clearly_positive(clean.row_losses - noise.row_losses, weights, group):
         found = noise
@@ -131,6 +125,20 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     ):
         return matrix
     return found
+
+
+def _likelier_in_proportion(noise, log_proba, y_encoded, weights, group):
+    """Return ``noise``, or noise in proportion to the shares of the labels if it is likelier."""
+    n_classes = log_proba.shape[1]
+    # one more row of each class, since other rows may have a label that is missing here
+    shares = np.bincount(y_encoded, weights, n_classes) + 1
+    shares /= shares.sum()
+    _, in_proportion = _fit_noise_rate(log_proba, y_encoded, weights, shares)
+    if weights @ (noise.row_losses - in_proportion.row_losses) <= n_classes - 1:
+        return noise
+    shrunk = _shrunk_losses(log_proba, y_encoded, weights, shares)
+    is_clear = is_clearly_positive(shrunk - in_proportion.row_losses, weights, group)
+    return in_proportion if is_clear else noise
 
 
 def _shrunk_losses(log_proba, y_encoded, weights, shares):

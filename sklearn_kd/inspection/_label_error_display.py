@@ -301,7 +301,7 @@ class LabelErrorDisplay:
                 f"row {name}\ngiven {line.given_label}\nsuggested {line.suggested_label}\n"
                 f"quality {line.label_quality:.2g}",
                 fontsize="x-small",
-                parse_math=False,  # dollar signs are prices, no formulas
+                parse_math=False,  # dollar signs may be prices
             )
         return axes[: len(lines)]
 
@@ -326,7 +326,7 @@ class LabelErrorDisplay:
         ax.set_title(title, fontsize="medium")
         drawn = ax.table(cellText=cells, colLabels=[_cell(head) for head in heads], loc="center")
         for cell in drawn.get_celld().values():
-            cell.get_text().set_parse_math(False)  # dollar signs are prices, no formulas
+            cell.get_text().set_parse_math(False)  # dollar signs may be prices
         drawn.auto_set_font_size(False)
         drawn.set_fontsize("small")
         drawn.auto_set_column_width(range(len(heads)))
