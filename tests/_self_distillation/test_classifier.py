@@ -142,15 +142,6 @@ def test_the_default_network_is_wider_for_more_rows(n_rows, width):
     assert SelfDistillClassifier()._network_to_train(n_rows).width == width
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("form", ["default", "last step", "module"])
-def test_attributes_of_rows_are_float64(form, dtype):
-    X, y, _ = noisy_blobs(dtype=dtype)
-    model = clone(FORMS[form]).fit(X, y)
-    for name in ("label_quality_", "refined_targets_"):
-        assert getattr(model, name).dtype == np.float64, name
-
-
 @pytest.mark.parametrize("labels", [["no", "yes"], [False, True], ["a", "b", "c"], [7, 2, 5]])
 @pytest.mark.parametrize("form", ["default", "last step", "module"])
 def test_labels_of_any_kind(form, labels):
