@@ -48,7 +48,8 @@ from sklearn.datasets import load_digits
 from torch.func import functional_call, grad, vmap
 
 from sklearn_kd._core.kernel import kernels
-from sklearn_kd._core.network import self_distillation, targets
+from sklearn_kd._core.network import algorithm_1, targets
+from sklearn_kd._core.network.label_functions import hardmax
 from sklearn_kd.datasets import fetch_cifar10
 from sklearn_kd.modules import ResNet, SmallCNN
 from sklearn_kd.theory import information_ratio
@@ -157,8 +158,8 @@ def train(network, X, y, args, *, schedule=None, step_size=0.1, note=None):
 
     rule = targets.Fixed(given[None, None])
     if schedule is not None:
-        weight_of = self_distillation.Accuracy(weigh, given.new_ones(1, 1))
-        rule = self_distillation.SelfDistilled(rule, self_distillation.hardmax, weight_of)
+        weight_of = algorithm_1.Accuracy(weigh, given.new_ones(1, 1))
+        rule = algorithm_1.SelfDistilled(rule, hardmax, weight_of)
     optimizer = torch.optim.SGD(network.parameters(), step_size, momentum=0.9, weight_decay=5e-4)
     generator = torch.Generator().manual_seed(args.seed)
     order, weight = [], 0.0
@@ -188,7 +189,7 @@ def along_training(network, data, test, batches, args, **options):
     images, path, notes = X[np.concatenate(batches)], [], []
 
     def note(step, weight):
-        h = self_distillation.hardmax(outputs(network, images)).cpu().numpy().reshape(batches.shape)
+        h = hardmax(outputs(network, images)).cpu().numpy().reshape(batches.shape)
         labels = 2 * h - 1  # without corrections: the predictions themselves
         if options["schedule"] is not None:  # 1 - alpha is that of the last minibatch
             labels = (1 - weight) * given[batches] + weight * labels
@@ -273,7 +274,7 @@ def main():
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--picture", help="file to write a picture to")
+    parser.add_argument("--picture", help="where to save a picture")
     args = parser.parse_args()
     args.width = args.width or (16 if args.full else 8)
     start = time.perf_counter()

@@ -36,7 +36,7 @@ import math
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import problem, self_distillation, targets
+from sklearn_kd._core.network import algorithm_1, problem, targets
 from sklearn_kd._core.network.layers import Activation
 from sklearn_kd._core.network.training import ResumableTraining
 
@@ -100,7 +100,7 @@ def train(X, y, taus):
         [WIDTH] * n_students, hidden, signs.repeat(n_students)[:, None], hidden.clone()
     )
     tau = torch.tensor(taus)
-    rule = self_distillation.SelfDistilled(
+    rule = algorithm_1.SelfDistilled(
         targets.Fixed(y[None, None]),
         ramp,
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),

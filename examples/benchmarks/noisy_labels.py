@@ -55,7 +55,8 @@ from _noisy_baselines import (
 from _runs import environment, markdown, run_cells
 
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
-from sklearn_kd._core.network import layers, losses, problem, self_distillation, targets
+from sklearn_kd._core.network import algorithm_1, layers, losses, problem, targets
+from sklearn_kd._core.network.label_functions import hardmax
 from sklearn_kd._core.network.training import ResumableTraining
 from sklearn_kd._networks.resolve import BATCH_SIZE
 from sklearn_kd._networks.two_layer.fit_plan import HIDDEN_STEP, OUTPUT_STEP
@@ -111,7 +112,7 @@ def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
         return fixed, SoftBootstrap(0.95)
     if method == "reed_hard":
         weight = labels.new_tensor([0.2])
-        rule = self_distillation.SelfDistilled(fixed, self_distillation.hardmax, lambda *_: weight)
+        rule = algorithm_1.SelfDistilled(fixed, hardmax, lambda *_: weight)
         return rule, losses.cross_entropy
     if method == "gce":
         return fixed, GeneralizedCrossEntropy(0.7)
@@ -126,8 +127,8 @@ def rule_and_loss(method, labels, *, n_steps, strength=1.0, warm_up=0.0):
         def schedule(step, accuracy):
             return strength * ((accuracy - prior) / (1 - prior)).clamp(min=0)
 
-        weight = self_distillation.Accuracy(schedule, labels.new_ones(1, 1))
-        rule = self_distillation.SelfDistilled(fixed, self_distillation.hardmax, weight)
+        weight = algorithm_1.Accuracy(schedule, labels.new_ones(1, 1))
+        rule = algorithm_1.SelfDistilled(fixed, hardmax, weight)
         return rule, losses.cross_entropy
     return fixed, losses.cross_entropy
 

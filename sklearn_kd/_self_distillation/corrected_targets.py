@@ -6,7 +6,8 @@ This module imports torch, which the module of the estimator must not do at impo
 import numpy as np
 import torch
 
-from sklearn_kd._core.network import self_distillation
+from sklearn_kd._core.network.label_corrections import CorrectionSpec
+from sklearn_kd._core.network.label_functions import Softmax, hardmax
 from sklearn_kd._utils.device import to_numpy
 
 #: Lambda of ``schedule="early-learning"`` with strength 1, that of ELR for CIFAR-10.
@@ -16,11 +17,9 @@ EARLY_LEARNING_FACTOR = 3.0
 def early_learning(factor):
     """Return the correction of a network by early-learning regularization.
 
-    ``factor`` is lambda of `self_distillation.EarlyLearning`.
+    ``factor`` is lambda of `early_learning.EarlyLearning`.
     """
-    return self_distillation.CorrectionSpec(
-        self_distillation.hardmax, "early-learning", factor, warm_up=0.0, memory=None
-    )
+    return CorrectionSpec(hardmax, "early-learning", factor, warm_up=0.0, memory=None)
 
 
 class LabelCorrection:
@@ -34,15 +33,15 @@ class LabelCorrection:
 
     Attributes
     ----------
-    spec : self_distillation.CorrectionSpec
+    spec : CorrectionSpec
         For the training of a network, which sets its rule of targets.
     """
 
     def __init__(self, est, recorder=None):
-        label_function = self_distillation.hardmax
+        label_function = hardmax
         if est.target == "soft":
-            label_function = self_distillation.Softmax(float(est.target_temperature))
-        self.spec = self_distillation.CorrectionSpec(
+            label_function = Softmax(float(est.target_temperature))
+        self.spec = CorrectionSpec(
             label_function,
             "chance-corrected" if est.schedule == "auto" else est.schedule,
             est.strength * (EARLY_LEARNING_FACTOR if est.schedule == "early-learning" else 1),

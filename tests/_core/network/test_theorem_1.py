@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_kd._core.network import problem, self_distillation, targets
+from sklearn_kd._core.network import algorithm_1, problem, targets
 from tests._helpers.theorems import TANH, Ramp, squared_error
 from tests._helpers.training import run_training
 
@@ -53,7 +53,7 @@ def train(data, taus, seeds, n_steps, *, faster=1, on_step=None):
     hidden, output = (torch.tensor(np.concatenate(parts)) for parts in zip(*drawn, strict=True))
     students = problem.Students([WIDTH] * len(seeds), hidden, output[:, None], hidden.clone())
     tau = torch.tensor(taus, dtype=torch.float64) / faster
-    rule = self_distillation.SelfDistilled(
+    rule = algorithm_1.SelfDistilled(
         targets.Fixed(torch.tensor(data.y)[None, None]),
         Ramp(RHO),
         lambda logits, labels, rows, step: 1 - torch.exp(-step / tau),

@@ -9,18 +9,16 @@ from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 
-from sklearn_kd._core.network.self_distillation import (
+from sklearn_kd._core.network.algorithm_1 import (
     Accuracy,
-    Confidence,
-    CorrectionSpec,
-    EarlyLearning,
     Memory,
     SelfDistilled,
-    Softmax,
     WeightSchedule,
-    hardmax,
     largest_class_share,
 )
+from sklearn_kd._core.network.early_learning import EarlyLearning
+from sklearn_kd._core.network.label_corrections import Confidence, CorrectionSpec
+from sklearn_kd._core.network.label_functions import Softmax, hardmax
 from sklearn_kd._core.network.targets import Fixed
 from tests._helpers.theorems import Ramp
 
