@@ -283,7 +283,7 @@ def parse():
     add("--temperature", type=float, nargs="+", default=[4.0], help="one or more")
     add("--alpha", type=float, default=0.9, help="weight of the teacher's labels")
     add("--device", default="auto")
-    add("--path", default="early_stopped_teacher.png", help="of the picture")
+    add("--picture", default="early_stopped_teacher.png", help="where to save the picture")
     options = parser.parse_args()
     if options.full:
         for key, value in FULL.items():
@@ -312,8 +312,8 @@ def main():
     print(f"Student on hard labels: {hard.mean():.1f}{deviation(hard.std())}\n")
     print(table(teachers, students), reading(teachers, students), sep="\n\n")
     print(f"\n{time.perf_counter() - start:.0f} s")
-    if draw(teachers, students, options.path):
-        print(f"picture: {Path(options.path).resolve()}")
+    if draw(teachers, students, options.picture):
+        print(f"picture: {Path(options.picture).resolve()}")
     else:
         print('no picture: matplotlib is missing, pip install "sklearn-kd[plot]"')
 

@@ -182,7 +182,9 @@ def main():
     parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--results", metavar="FILE", help="finished runs, to go on from")
-    parser.add_argument("--picture", default="soft_vs_hard_deep.png")
+    parser.add_argument(
+        "--picture", default="soft_vs_hard_deep.png", help="where to save the picture"
+    )
     args = parser.parse_args()
     for name, value in (FULL if args.full else REDUCED).items():
         if getattr(args, name) is None:

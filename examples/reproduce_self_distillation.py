@@ -280,7 +280,7 @@ def parse():
     add("--width", type=int, help="channels of the first stage, likewise")
     add("--device", default="auto")
     add("--results", metavar="FILE", help="JSON lines of finished fits, to go on from")
-    add("--plot", metavar="FILE", help="where to save a picture")
+    add("--picture", metavar="FILE", help="where to save a picture")
     return parser.parse_args()
 
 
@@ -338,8 +338,8 @@ def main():
         print("The row of the paper is for orientation: it has a shake-shake network, and it")
         print("does not say whether its noise may draw the true class.")
     print(f"{time.perf_counter() - start:.0f} s in all")
-    if args.plot is not None:
-        draw(pd.DataFrame(lines), args.plot)
+    if args.picture is not None:
+        draw(pd.DataFrame(lines), args.picture)
 
 
 if __name__ == "__main__":
