@@ -21,6 +21,8 @@ from sklearn_kd._utils.sklearn_compat import check_feature_names, check_n_featur
 MIN_LAZY_BYTES = 2**26
 #: dtypes that estimators compute in.
 FLOATS = [np.float64, np.float32]
+#: Parts of messages of numpy, pandas and scikit-learn on cells that are no numbers, or missing.
+NOT_NUMBERS = ("could not convert string", "Cannot cast", "Input X contains NaN")
 
 
 def fitted_encoder(encoder, X, sample_weight=None):
@@ -92,11 +94,11 @@ def check_rows(est, X, y, *, reset=True, kind="classes"):
         try:
             return validate_data(est, X, y, dtype=FLOATS, reset=reset, **targets)
         except ValueError as error:
-            if "could not convert string" not in str(error):
+            if not any(part in str(error) for part in NOT_NUMBERS):
                 raise
             raise ValueError(
-                f"{error}, and encoder=None takes numbers alone: set encoder='auto', which reads "
-                "strings, categories and missing cells."
+                f"{str(error).splitlines()[0].rstrip('.')}, and encoder=None takes numbers alone: "
+                "set encoder='auto', which reads strings, categories and missing cells."
             ) from error
     table = read_rows(est, X, est.encoder)
     validate_data(est, X, y, reset=reset, skip_check_array=True)

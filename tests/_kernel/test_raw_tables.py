@@ -1,6 +1,7 @@
 """KernelTeacher on raw tables, which its encoder reads."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
@@ -49,7 +50,9 @@ def test_rows_that_cannot_be_read():
     numbers = X[["age"]].to_numpy(dtype=float)
     with pytest.raises(ValueError, match=r"could not convert string.*set encoder='auto'"):
         plain.fit(X, y)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=r"Cannot cast.*set encoder='auto'"):
+        plain.fit(X[["color"]].astype("category").assign(n=pd.array([1] * len(X), "Int64")), y)
+    with pytest.raises(ValueError, match=r"Input X contains NaN.*set encoder='auto'"):
         plain.fit(np.where(numbers > 50, np.nan, numbers), y)
     for teacher in (auto, plain):
         with pytest.raises(TypeError, match=r"toarray\(\)"):

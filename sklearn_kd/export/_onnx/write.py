@@ -136,8 +136,8 @@ def to_onnx(model, X=None, *, dtype="float32", check=True, by_column=True, targe
     else:
         if set(kinds) == {"unused"}:
             raise ValueError(
-                f"{type(model).__name__} reads no column, since none varied in its training rows: "
-                "it has the same answer to all rows, which needs no graph."
+                f"{type(model).__name__} reads no column: it has the same answer to all rows, "
+                "which needs no graph."
             )
         graph = _graph_of(spec, arrays, kinds, dtype, by_column, target_opset)
         is_exact = not any(
@@ -269,7 +269,7 @@ def _check_answers(graph, model, X, tolerance, spec=None, arrays=None):
         raise
     except Exception as error:  # of many classes of onnxruntime
         raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
-    largest, bound = largest_change(found, expected), tolerance
+    largest = largest_change(found, expected)
     bound = tolerated_change(tolerance, expected, spec, arrays)
     if not largest <= bound:
         _, what, unit = name_of_answer(expected)
