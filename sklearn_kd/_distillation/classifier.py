@@ -60,8 +60,9 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     alpha : float or "auto", default="auto"
         Weight of the soft labels. Hard labels have the weight ``1 - alpha``. "auto" selects from
         0 and 0.5 on held-out rows, see Notes. A value above 1 (against noise in the
-        labels [2]_) needs T = 1 and a student that takes ``soft_targets`` and has a finite radius,
-        weight decay or early stopping, since the loss has no lower bound.
+        labels [2]_) needs T = 1 and a student that takes ``soft_targets`` and has early stopping,
+        or a finite ``radius``, or ``weight_decay`` if it is a :class:`ModuleClassifier`, since the
+        loss has no lower bound.
     temperature : float or "auto", default="auto"
         T in the loss. Above 1 the student attends more to small probabilities. A student that can
         represent the teacher's probabilities learns them at any T. "auto" is 1 if

@@ -100,7 +100,7 @@ class BatchedGridSearchCV(PublicEstimatorMixin, GridSearchCV):
     n_jobs : int or None, default=None
         Number of processes that train, by joblib, whose ``parallel_config`` chooses another backend
         or a cluster. They share the splits and, if the estimator is a network alone, the candidates
-        of a split, in parts of 16 or more of them. Each part encodes the rows again, as does each
+        of a split if there are more than 16. Each part encodes the rows again, as does each
         round of ``halving_factor``, also with one process. Results are equal for any number as
         long as each step has one thread, as those of small networks do. Larger steps take the
         threads of their process, whose number ``parallel_config(inner_max_num_threads=)`` sets, and

@@ -108,9 +108,9 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
 
     The pieces of a missing number are zero, and its indicator is one. Of two kinds of cells, such
     as two levels, one level and missing cells, only the second has a column. Constant columns have
-    none. A level that the training rows lack, if there is no shared column, and a missing cell
-    where they have none, are encoded as the mean of the training rows, which is neutral after
-    centering.
+    none. A level that the training rows lack is encoded as the infrequent ones are, or as the mean
+    of the training rows, which is neutral after centering, if no column is shared by these. A
+    missing cell where they have none is such a level, or the mean in a column of numbers.
 
     Dates, free text and cells that are lists or dictionaries are errors that name the column.
 
