@@ -261,7 +261,7 @@ class DistillerMixin(PublicEstimatorMixin, CallbackSupportMixin, MetaEstimatorMi
             MetadataRouter(owner=self)
             .add_self_request(self)
             .add(
-                teacher=without_own_requests(self._given_teacher(), keeps_explicit=True),
+                teacher=without_own_requests(self._get_teacher(), keeps_explicit=True),
                 method_mapping=fit,
             )
             .add(student=without_own_requests(self._get_student()), method_mapping=fit)

@@ -18,8 +18,8 @@ from sklearn_kd._utils.label_indicators import (
     is_label_indicator,
     takes_label_indicator,
 )
-from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context, routing_enabled
-from sklearn_kd._utils.sub_estimators import last_step
+from sklearn_kd._utils.sklearn_compat import Interval, StrOptions, fit_context
+from sklearn_kd._utils.sub_estimators import last_step, requesting_weights
 from sklearn_kd._utils.warnings import warn_caller, warning_scope
 
 
@@ -330,21 +330,17 @@ class DistilledClassifier(DistillerMixin, ClassifierMixin, BaseEstimator):
     def _default_teacher():
         from sklearn_kd._kernel.classifier import KernelTeacher
 
-        return KernelTeacher()
+        return requesting_weights(KernelTeacher())
 
     @staticmethod
     def _default_student():
         from sklearn_kd._networks.two_layer.classifier import TwoLayerPGDClassifier
 
-        return TwoLayerPGDClassifier()
+        return requesting_weights(TwoLayerPGDClassifier())
 
     def _get_student(self):
         """Return the student to be cloned, the first of those that are compared for "auto"."""
-        if not isinstance(self.student, str):
-            return super()._get_student()
-        student = self._default_student()
-        # nobody else can request weights for a student that is chosen here
-        return student.set_fit_request(sample_weight=True) if routing_enabled() else student
+        return self._default_student() if isinstance(self.student, str) else super()._get_student()
 
     def set_params(self, **params):
         """Set parameters of this classifier, its teacher and its student.

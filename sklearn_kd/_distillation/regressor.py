@@ -20,6 +20,7 @@ from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.quantile_levels import check_levels
 from sklearn_kd._utils.shared_docs import shares_docs_of
 from sklearn_kd._utils.sklearn_compat import HasMethods, fit_context
+from sklearn_kd._utils.sub_estimators import requesting_weights
 from sklearn_kd._utils.warnings import warning_scope
 
 
@@ -273,13 +274,13 @@ class DistilledRegressor(DistillerMixin, RegressorMixin, BaseEstimator):
     def _default_teacher():
         from sklearn_kd._kernel.regressor import KernelTeacherRegressor
 
-        return KernelTeacherRegressor()
+        return requesting_weights(KernelTeacherRegressor())
 
     @staticmethod
     def _default_student():
         from sklearn_kd._networks.two_layer.regressor import TwoLayerPGDRegressor
 
-        return TwoLayerPGDRegressor()
+        return requesting_weights(TwoLayerPGDRegressor())
 
     @property
     def _task_type(self):

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._distillation.classification import ClassificationTask
+from sklearn_kd._distillation.teacher_response import fill_missing_classes
 from sklearn_kd._utils.base import python_number
 from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.label_indicators import is_label_indicator, learns_labels
@@ -100,7 +101,7 @@ def fit_batch(est, X, y, classes, sample_weight, soft_targets):
             )
         task.warn_if_missing(proba, "the frozen teacher")
         index = X.index if hasattr(X, "iloc") else None
-        labels = task.soft_targets(task.predict_labels(est.teacher, X, None), index)
+        labels = task.soft_targets(fill_missing_classes(proba), index)
     # without a comparison on held-out rows, "auto" is the loss of the labels alone
     loss = {
         name: 1.0 if python_number(getattr(est, name)) == "auto" else float(getattr(est, name))

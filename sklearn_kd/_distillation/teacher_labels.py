@@ -301,7 +301,7 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
     values = [values for values, *_ in predictions]
     tested = np.concatenate([test for _, test in folds])
     fitted.task.warn_if_missing_in_folds(values)
-    of_tests, calibration = fitted.as_labels(np.concatenate(values), predictions[0][1], tested)
+    of_tests, calibration = _labels_of_folds(fitted, predictions, tested)
     labels = np.zeros((n_samples, of_tests.shape[1]))
     n_tests = np.bincount(tested, minlength=n_samples)
     np.add.at(labels, tested, of_tests)
@@ -313,6 +313,22 @@ def _cross_fitted_labels(spec, rows, fitted, wanted):
         if teacher is not None
     ]
     return labels, is_tested, calibration, kept
+
+
+def _labels_of_folds(fitted, predictions, tested):
+    """Return the labels of all rows that folds have tested, and the calibration.
+
+    The teacher may be a search that chooses one with probabilities in some folds, and one with
+    decision values alone in others. These are calibrated by themselves.
+    """
+    values = np.concatenate([values for values, *_ in predictions])
+    are_labels = np.repeat([kind for _, kind, _ in predictions], [len(v) for v, *_ in predictions])
+    labels, calibration = np.empty_like(values), None
+    for kind in np.unique(are_labels):
+        part = are_labels == kind
+        labels[part], own = fitted.as_labels(values[part], kind, tested[part])
+        calibration = calibration or own
+    return labels, calibration
 
 
 def cross_fitting_folds(spec, rows):

@@ -15,6 +15,7 @@ from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from sklearn_kd._search.candidates import RecordingStudent, candidate_name, training_set_key
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.sklearn_compat import check_method_params, safe_split
 from sklearn_kd._utils.sub_estimators import estimator_path, innermost_student
@@ -90,8 +91,11 @@ class SplitFits:
         by_key = {}
         for number, candidate in self.candidates.items():
             by_key.setdefault(candidate.preprocessing_key, []).append(number)
-        for numbers in by_key.values():
-            self._prepare_group(numbers, X, y, fit_params)
+        groups = list(by_key.values())
+        for numbers in groups:
+            # what precedes the students may write into the rows
+            rows = (X, y) if numbers is groups[-1] else (own_copy(X), own_copy(y))
+            self._prepare_group(numbers, *rows, fit_params)
 
     def _prepare_group(self, numbers, X, y, fit_params):
         """Fit what precedes the students of some candidates that share it."""

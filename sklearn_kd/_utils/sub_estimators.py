@@ -128,6 +128,11 @@ def with_default_estimators(params, estimator, defaults):
     return params | {name: defaults[name]() for name in missing if name in nested}
 
 
+def requesting_weights(estimator):
+    """Return an estimator that was made here, for which the user can request no weights."""
+    return estimator.set_fit_request(sample_weight=True) if routing_enabled() else estimator
+
+
 def seeded(estimator, rng):
     """Return a clone in which each ``random_state`` that is None is set to a random integer.
 

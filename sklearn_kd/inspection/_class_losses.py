@@ -127,6 +127,12 @@ class ClassLosses:
         -------
         list of FoldLosses
         """
+        if len({teacher.is_proba for teacher in teachers}) > 1:
+            raise ValueError(
+                "the teacher has predict_proba in some folds, and decision_function alone in "
+                "others, which cannot be compared: put the models that it chooses from in a "
+                "CalibratedClassifierCV."
+            )
         every_fit = [*students, *teachers]
         classes = functools.reduce(np.union1d, [fit.classes for fit in every_fit], self.classes)
         y_encoded = np.searchsorted(classes, self.classes)[self.y_encoded]

@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_kd import DistilledClassifier, DistilledRegressor
 from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import PropagatedRecorder, SoftmaxStudent
 
@@ -56,6 +57,21 @@ def test_routing_follows_the_requests():
         with pytest.raises(ValueError, match="sample_weight"):  # asked for by nobody
             clone(plain).fit(X, y, sample_weight=w)
         clone(plain).fit(X, y)
+
+
+def test_the_defaults_get_weights():
+    X, y = three_classes(60)
+    w = np.random.default_rng(0).exponential(size=60) ** 2
+    model = distil(None, LogisticRegression(), random_state=0).fit(X, y, sample_weight=w)
+    expected = model.predict_proba(X)
+    with config_context(enable_metadata_routing=True):
+        model.set_params(student=LogisticRegression().set_fit_request(sample_weight=True))
+        model.fit(X, y, sample_weight=w)
+        for default in (DistilledClassifier(), DistilledRegressor()):
+            router = default.get_metadata_routing()
+            for name in ("teacher", "student"):
+                assert router._route_mappings[name].router.fit.requests["sample_weight"] is True
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 @pytest.mark.parametrize("last", [LogisticRegression(), SoftmaxStudent(l2=1e-3)])

@@ -12,6 +12,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sklearn_kd import DistilledClassifier, ModuleClassifier, TableEncoder, TwoLayerPGDClassifier
@@ -150,6 +152,19 @@ def test_decision_values_need_a_calibration_before(rows):
         model.partial_fit(X)
     calibrated = CalibratedClassifierCV(FrozenEstimator(machine)).fit(X[:500], y[:500])
     model.set_params(teacher=FrozenEstimator(calibrated)).partial_fit(X)
+
+
+def test_a_teacher_that_writes_into_its_rows(rows):
+    X, y = 3 + rows[0].to_numpy(), rows[1]
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    written = X.copy()
+    probabilities = []
+    for rows_of_batch, copies in ((X, True), (written, False)):
+        pipeline[0].copy = copies
+        model = DistilledClassifier(FrozenEstimator(pipeline), STUDENTS[0], random_state=0)
+        probabilities.append(model.partial_fit(rows_of_batch).predict_proba(X))
+    np.testing.assert_array_equal(written, X)
+    np.testing.assert_allclose(*probabilities, rtol=1e-9)
 
 
 def test_a_frozen_encoder_survives_clone(rows):

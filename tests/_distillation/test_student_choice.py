@@ -13,6 +13,7 @@ from sklearn_kd._distillation import student_choice
 from sklearn_kd._distillation.selection import HeldOutTrial
 from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._distillation.training_set import TrainingRows
+from sklearn_kd._utils.sub_estimators import requesting_weights
 from sklearn_kd.exceptions import NoGainWarning
 from sklearn_kd.inspection import distillation_report
 from tests._helpers.data import blobs
@@ -25,7 +26,9 @@ NAMES = ["TwoLayerPGDClassifier", "ModuleClassifier", "HistGradientBoostingClass
 def quick(monkeypatch):
     """Let the students train for a few steps."""
     network = TwoLayerPGDClassifier(8, max_iter=3, n_init=1)
-    monkeypatch.setattr(DistilledClassifier, "_default_student", lambda self: network)
+    monkeypatch.setattr(
+        DistilledClassifier, "_default_student", lambda self: requesting_weights(clone(network))
+    )
     brief = {**student_choice.TRAINING, "max_epochs": 2}
     monkeypatch.setattr(student_choice, "TRAINING", brief)
 

@@ -30,11 +30,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._utils.calibration import fit_decision_value_calibration
 from sklearn_kd._utils.folds import stratified_folds
 from sklearn_kd._utils.labels import apply_temperature
 from sklearn_kd.exceptions import InSampleLabelsWarning, MissingClassWarning, UntestedRowsWarning
+from sklearn_kd.inspection import should_distill
 from tests._helpers.distillation import distil, labels_of, three_classes
 from tests._helpers.estimators import LeaveOneOut, SoftmaxStudent
 
@@ -288,6 +290,32 @@ def test_decision_values_become_calibrated_probabilities(teacher):
     loss = -np.log(proba[np.arange(3000), y_encoded]).mean()
     logistic = LogisticRegression().fit(X, y).predict_proba(fresh)
     assert loss < 1.2 * -np.log(logistic[np.arange(3000), y_encoded]).mean()
+
+
+class ProbabilitiesOfEvenRows(LogisticRegression):
+    """A search may choose a model without probabilities on some rows; here the number decides."""
+
+    def fit(self, X, y):
+        self.is_even_ = len(X) % 2 == 0
+        return super().fit(X, y)
+
+    @available_if(lambda self: getattr(self, "is_even_", True))
+    def predict_proba(self, X):
+        return super().predict_proba(X)
+
+
+def test_folds_with_and_without_probabilities():
+    X, y = three_classes(151)
+    (one, other), _ = folds = list(KFold(2).split(X))  # of 75 and 76 training rows
+    labels = labels_of(ProbabilitiesOfEvenRows(), X, y, folds, calibrate=False)
+    expected = LogisticRegression().fit(X[other], y[other]).predict_proba(X[one])
+    np.testing.assert_allclose(labels.values[one], expected)
+    alone = labels_of(ProbabilitiesOfEvenRows(), X, y, [(one, other)], calibrate=False)
+    np.testing.assert_allclose(labels.values[other], alone.values[other])
+    np.testing.assert_allclose(labels.values.sum(axis=1), 1)
+    np.testing.assert_allclose(labels.predict_labels(X), alone.predict_labels(X))
+    with pytest.raises(ValueError, match="predict_proba in some folds"):
+        should_distill(ProbabilitiesOfEvenRows(), LogisticRegression(), X, y, cv=KFold(2))
 
 
 def test_one_value_per_pair_of_classes_is_refused():

@@ -107,6 +107,10 @@ def test_unlabeled_rows_reach_the_students():
             make_pipeline(make_pipeline(StandardScaler(), make_pipeline(PCA(2), student()))),
             {"pipeline__pipeline__twolayerpgdclassifier__width": [2, 4]},
         ),
+        (  # which writes into its rows
+            Pipeline([("scale", StandardScaler(copy=False)), ("net", student())]),
+            {"scale__with_mean": [True, False], "scale__with_std": [True, False]},
+        ),
     ],
 )
 def test_pipelines(estimator, grid):
