@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_kd._self_distillation.noise_model import (
     MIN_NOISE_RATE,
+    NoiseModel,
     fit_noise_model,
     is_clearly_positive,
     symmetric_transition,
@@ -27,11 +28,10 @@ MARGIN_RATIO, MAX_FACTOR = 1.5, 7.0
 
 
 class BayesTargets(NamedTuple):
-    """Targets of the rows of positive weight, and what is known of the noise."""
+    """Targets of the rows of positive weight, and the model of the noise that they are made by."""
 
     targets: np.ndarray  # (n_kept, n_classes), probabilities of the true classes
-    noise_rate: float  # the likeliest one
-    transition: np.ndarray  # (n_classes, n_classes), of the targets
+    model: NoiseModel
 
 
 def early_learning_factor(transition):
@@ -83,7 +83,7 @@ def bayes_targets(rows, n_classes, random_state, train):
     plain = predict_fold(0, rows, fold, n_classes, train, None)
     if np.isnan(plain).all():  # no row can be held out: the labels as they are
         transition = symmetric_transition(MIN_NOISE_RATE, n_classes)
-        return BayesTargets(targets, MIN_NOISE_RATE, transition)
+        return BayesTargets(targets, NoiseModel(1.0, transition, MIN_NOISE_RATE, np.zeros(0)))
     known, model = fitted_model(plain)
     factor = early_learning_factor(model.transition)
     regularized = predict_fold(0, rows, fold, n_classes, train, factor)
@@ -97,7 +97,7 @@ def bayes_targets(rows, n_classes, random_state, train):
         log_proba = np.where(fold[:, None] == number, predicted, log_proba)
     known, model = fitted_model(log_proba)
     targets[known] = model.posterior(log_proba[known], targets[known] > 0)
-    return BayesTargets(targets, model.likeliest_rate, model.transition)
+    return BayesTargets(targets, model)
 
 
 def held_out_folds(rows, random_state):

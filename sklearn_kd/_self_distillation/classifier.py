@@ -32,6 +32,7 @@ from sklearn_kd._utils.sklearn_compat import (
     check_y,
     fit_context,
     num_samples,
+    safe_indexing,
 )
 from sklearn_kd._utils.sub_estimators import (
     fitted_block,
@@ -354,7 +355,9 @@ class SelfDistillClassifier(
             Rows on which early stopping computes the validation loss, in place of held-out rows.
             They have no part in ``noise_rate_``, ``label_quality_`` and ``refined_targets_``.
         y_val : array-like of shape (n_val,), default=None
-            Labels of ``X_val``, which are not corrected.
+            Labels of ``X_val``. They may be wrong too: with "auto", the last network, which learns
+            corrected labels, has targets by Bayes' rule for them too, unless right labels are
+            likelier. Otherwise they are used as they are.
         sample_weight_val : array-like of shape (n_val,), default=None
             Non-negative weights of ``X_val``.
 
@@ -399,7 +402,11 @@ class SelfDistillClassifier(
             )
             warn_if_sliceable(validation_rows.get("X_val"), num_samples(X), "X_val")
             y_checked = check_y(plain_labels(y), estimator=self)
-            rows = SelfDistillationRows(X, y_checked, sample_weight, *checked)
+            X_val = validation_rows.get("X_val")
+            if X_val is not None:
+                weights = validate_sample_weight(validation_rows.get("sample_weight_val"), X_val)
+                X_val = safe_indexing(X_val, np.flatnonzero(weights > 0))
+            rows = SelfDistillationRows(X, y_checked, sample_weight, *checked, X_val)
             if network.early_stopping == "auto":  # its targets are corrected labels, no teacher's
                 network.set_params(early_stopping=True)
             if self._uses_bayes_rule(network, rows):

@@ -127,6 +127,21 @@ def fit_noise_model(log_proba, y_encoded, weights, group):
     return found
 
 
+def noise_model_of_other_rows(model, log_proba, y_encoded, weights):
+    """Return a model of the noise, or that of right labels if it is likelier for other rows.
+
+    These may be too few to fit a model to. The arguments are those of `fit_noise_model`, which has
+    fitted the model to the training rows.
+    """
+    right = symmetric_transition(MIN_NOISE_RATE, log_proba.shape[1])
+    right = model._replace(transition=right, likeliest_rate=MIN_NOISE_RATE)
+    proba = softmax(model.inverse_temperature * log_proba, axis=1)
+    of_labels, of_right_labels = (
+        (proba * each.transition[:, y_encoded].T).sum(axis=1) for each in (model, right)
+    )
+    return right if weights @ np.log(of_right_labels / of_labels) > 0 else model
+
+
 def _likelier_in_proportion(noise, log_proba, y_encoded, weights, group):
     """Return ``noise``, or noise in proportion to the shares of the labels if it is likelier."""
     n_classes = log_proba.shape[1]

@@ -19,6 +19,7 @@ class SelfDistillationRows(NamedTuple):
     y_encoded: np.ndarray
     weights: np.ndarray  # with those of the classes
     validation: object  # groups or validation rows, as the network has checked them
+    X_val: object = None  # the validation rows of positive weight, as given
 
     @property
     def is_kept(self):
@@ -77,7 +78,26 @@ class SelfDistillationRows(NamedTuple):
             self.y_encoded[chosen],
             self.weights[chosen],
             validation,
+            self.X_val,
         )
+
+    def without_validation_rows(self):
+        """Return the same with none of the user, for a training to its last epoch."""
+        validation = replace(self.validation, X=None, y_encoded=None, weights=None)
+        return self._replace(validation=validation, X_val=None)
+
+    def with_validation_targets(self, targets):
+        """Return the same with probabilities as targets of the validation rows.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_val, n_classes)
+        """
+        validation = self.validation
+        row, y_encoded = np.nonzero(targets)  # a copy for each class, whose weight is its share
+        weights = validation.weights[row] * targets[row, y_encoded]
+        copies = replace(validation, X=validation.X[row], y_encoded=y_encoded, weights=weights)
+        return self._replace(validation=copies)
 
     def label_indicators(self, classes):
         """Return the given labels as indicators, bool of shape (n_samples, n_classes)."""

@@ -20,13 +20,14 @@ class Trainings:
     """Records the parameters and the targets of each network, of which none trains for long."""
 
     def __init__(self, monkeypatch):
-        self.params, self.targets, self.is_corrected = [], [], []
+        self.params, self.targets, self.is_corrected, self.validation = [], [], [], []
         fit_targets = TwoLayerPGDClassifier._fit_targets
 
         def recorded(model, rows, y_encoded, weights, targets, y, **options):
             self.params.append(model.get_params())
             self.targets.append(targets)
             self.is_corrected.append(options.get("correction") is not None)
+            self.validation.append(options["validation"])
             model.set_params(max_iter=2)
             return fit_targets(model, rows, y_encoded, weights, targets, y, **options)
 
@@ -72,6 +73,22 @@ def test_attributes_are_those_of_the_targets_and_of_the_network(monkeypatch):
     assert_allclose(model.refined_targets_[kept], mean, rtol=1e-9)
     assert_allclose(model.label_quality_, proba[given], rtol=1e-9)
     assert model.first_generation_ is None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_kd.exceptions.ClassCollapseWarning")
+def test_validation_rows_have_targets_by_bayes_rule_too(monkeypatch):
+    trainings, w = Trainings(monkeypatch), np.arange(40) % 3.0
+    X_val, y_val = blobs(40, n_classes=3, spread=2.0, seed=1)
+    SelfDistillClassifier(network()).fit(X, Y, X_val=X_val, y_val=y_val, sample_weight_val=w)
+    for is_corrected, validation in zip(trainings.is_corrected, trainings.validation, strict=True):
+        assert validation.has_rows != is_corrected  # which trains to the last epoch
+    first, *_, last = trainings.validation
+    assert_array_equal(first.y_encoded, y_val[w > 0])
+    shares = np.zeros((40, 3))
+    places = (X_val[:, None] == last.X).all(axis=2).argmax(axis=0)
+    shares[places, last.y_encoded] = last.weights
+    assert_allclose(shares.sum(axis=1)[w > 0], first.weights, rtol=0.01)
+    assert (shares[w == 0] == 0).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"schedule": "chance-corrected"}])

@@ -67,10 +67,10 @@ def test_rows_are_predicted_without_their_labels_by_the_better_networks(better):
     assert_array_equal(train.parts[0][0], rows.X[fold != 0])
     for number in range(1, N_FOLDS):
         assert_array_equal(train.parts[number + 1][0], rows.X[fold != number])
-    assert found.noise_rate == pytest.approx(0.2, abs=0.03)
+    assert found.model.likeliest_rate == pytest.approx(0.2, abs=0.03)
     log_proba = np.log(softmax(rows.X, axis=1))
     model = fit_noise_model(log_proba, rows.y, np.ones(2000), np.arange(2000))
-    assert_array_equal(found.transition, model.transition)
+    assert_array_equal(found.model.transition, model.transition)
     targets = model.posterior(log_proba, rows.label_indicators(range(3)))
     assert_allclose(found.targets, targets, atol=1e-9)
 
@@ -92,8 +92,8 @@ def test_rows_that_cannot_be_held_out_keep_their_labels():
     )
     found = bayes_targets(rows, 2, 0, None)
     assert_array_equal(found.targets, np.eye(2)[y])
-    assert found.noise_rate == MIN_NOISE_RATE
-    assert_array_equal(found.transition, symmetric_transition(MIN_NOISE_RATE, 2))
+    assert found.model.likeliest_rate == MIN_NOISE_RATE
+    assert_array_equal(found.model.transition, symmetric_transition(MIN_NOISE_RATE, 2))
 
 
 def test_a_class_that_is_in_one_fold_cannot_be_predicted_there():

@@ -9,8 +9,10 @@ from sklearn.datasets import make_blobs, make_classification
 from sklearn_kd import SelfDistillClassifier, TwoLayerPGDClassifier
 from sklearn_kd._self_distillation.noise_model import (
     MIN_NOISE_RATE,
+    NoiseModel,
     fit_noise_model,
     is_clearly_positive,
+    noise_model_of_other_rows,
     posterior_label_probabilities,
     symmetric_transition,
 )
@@ -141,3 +143,16 @@ def test_gains_count_by_their_standard_error():
     assert not is_clearly_positive(np.repeat(gain, 4), np.ones(1000), each.repeat(4))
     assert not is_clearly_positive(gain, 4.0 * weights, each)
     assert is_clearly_positive(np.repeat(gain, 4), np.ones(1000), np.arange(1000))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_few_other_rows_may_have_right_labels(rate):
+    rng = np.random.RandomState(0)
+    share = rng.uniform(0.7, 1.0, 40)[:, None]  # of certainty
+    log_proba = np.log(share * np.eye(3)[rng.randint(3, size=40)] + (1 - share) / 3)
+    true = np.array([rng.choice(3, p=p) for p in np.exp(log_proba)])
+    given = np.where(rng.uniform(size=40) < rate, (true + rng.randint(1, 3, 40)) % 3, true)
+    model = NoiseModel(1.0, symmetric_transition(0.4, 3), 0.4, np.zeros(0))
+    found = noise_model_of_other_rows(model, log_proba, given, np.ones(40))
+    assert (found is model) == (rate > 0)
+    assert rate > 0 or found.transition[0, 0] == 1 - MIN_NOISE_RATE
