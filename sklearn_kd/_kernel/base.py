@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
 
+from sklearn_kd._kernel.targets import split_unit
 from sklearn_kd._tables.encoder import TableEncoder
 from sklearn_kd._tables.encoder_step import (
     encode_rows,
@@ -40,7 +41,8 @@ class TrainingRows(NamedTuple):
     """Encoded rows of positive weight, and those of weight zero."""
 
     encoded: np.ndarray  # (n_kept, n_encoded)
-    weights: np.ndarray  # (n_kept,)
+    weights: np.ndarray  # (n_kept,), in units of `unit`
+    unit: float
     kept: np.ndarray  # (n_samples,), bool
     others: np.ndarray | None  # (n_samples - n_kept, n_encoded); None without such rows
 
@@ -105,7 +107,7 @@ class KernelEstimatorMixin(PublicEstimatorMixin, CallbackSupportMixin, EncoderPa
         if with_others and not kept.all():
             # before the fit, since a cell that cannot be read is an error
             others = encode_table(self, safe_indexing(given, np.flatnonzero(~kept)))
-        return TrainingRows(encoded, weights, kept, others)
+        return TrainingRows(encoded, *split_unit(weights), kept, others)
 
     def _set_row_settings(self, X, weights):
         """Set what encoded rows go through, which must not change with set_params."""

@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_kd._kernel.base import KernelEstimatorMixin, check_values_of_rows
-from sklearn_kd._kernel.targets import merge_codes
+from sklearn_kd._kernel.targets import merge_codes, split_unit
 from sklearn_kd._tables.encoder_step import check_rows
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.base import (
@@ -126,7 +126,7 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
         Weights of ``X_fit_``: ``decision_function(x) = k(x, X_fit_) @ dual_coef_ + intercept_``.
     intercept_ : float or ndarray of shape (n_classes,)
         Zero unless ``fit_intercept=True``.
-    fit_weights_ : ndarray of shape (n_centers,)
+    fit_weights_ : ndarray of float64 of shape (n_centers,)
         Weights of the distinct rows. Not available with "nystroem".
     fit_targets_ : ndarray of shape (n_centers, n_outputs)
         Codes of the distinct rows. Not available with "nystroem".
@@ -294,16 +294,17 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
                     f"{labels.tolist()}."
                 )
             rows = self._encode_training_rows(X, weights, with_others=self.method == "ridge")
-            weights = rows.weights
             if self.class_weight is not None:
-                weights = weights * class_factors(self.class_weight, labels, y_encoded, weights)
+                factors = class_factors(self.class_weight, labels, y_encoded, rows.weights)
+                weights, unit = split_unit(rows.weights * factors)
+                rows = rows._replace(weights=weights, unit=rows.unit * unit)
             self.classes_ = labels
-            self._set_row_settings(rows.encoded, weights)
+            self._set_row_settings(rows.encoded, rows.weights)
             with self._reporting(X, y):
                 if self.method == "margin":
-                    self._fit_margin(rows.encoded, y_encoded, weights)
+                    self._fit_margin(rows.encoded, y_encoded, rows.weights)
                 else:
-                    self._fit_codes(rows, y_encoded, weights)
+                    self._fit_codes(rows, y_encoded)
             return self
 
     def _fit_margin(self, X, y_encoded, weights):
@@ -311,10 +312,12 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
 
         self._set_coded(fit_margin(self, X, self._rows(X), y_encoded, weights))
 
-    def _fit_codes(self, rows, y_encoded, weights):
+    def _fit_codes(self, rows, y_encoded):
         """Fit codes of the classes, and set the out-of-sample labels of the rows."""
         n_classes = len(self.classes_)
-        merged, solution = self._fit_ridge(rows.encoded, merge_codes, y_encoded, weights, n_classes)
+        merged, solution = self._fit_ridge(
+            rows.encoded, merge_codes, y_encoded, rows.weights, rows.unit, n_classes
+        )
         out, temperature = solution.out_of_sample, 1.0
         if self.calibration == "temperature":
             temperature, _ = merged.loss.temperature(out)

@@ -14,6 +14,7 @@ from sklearn_kd._kernel.ridge_fit import (
     kernel_of,
     memory_limit,
 )
+from sklearn_kd._kernel.targets import split_unit
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
@@ -117,7 +118,8 @@ def _predictor(est, centers, kernel, dual, state):
         return by_folds
     gram = kernels.gram(centers, kernel, out=empty_square(centers))
     free_intercept = bool(state["free_intercept"])
-    fit = LeaveOneOut(gram, tensor(est.fit_weights_), est.ridge_, free_intercept=free_intercept)
+    distinct, unit = split_unit(est.fit_weights_)
+    fit = LeaveOneOut(gram, tensor(distinct), est.ridge_ / unit, free_intercept=free_intercept)
     weights, intercept = map(tensor, dual)
     means = tensor(_mean_residuals(state))
 

@@ -75,7 +75,7 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
     target_offset_, target_scale_ : float or ndarray of float64 of shape (n_outputs,)
         Weighted mean and standard deviation of the targets, by which they are standardized. The
         scale of a constant target is zero.
-    fit_weights_ : ndarray of shape (n_centers,)
+    fit_weights_ : ndarray of float64 of shape (n_centers,)
         Weights of the distinct rows. Not available with "nystroem".
     fit_targets_ : ndarray of float64 of shape (n_centers, n_outputs)
         Mean targets of the distinct rows. Not available with "nystroem".
@@ -230,7 +230,9 @@ class KernelTeacherRegressor(KernelEstimatorMixin, FittedRegressorMixin, BaseEst
         """Fit standardized targets, and set the out-of-sample predictions of the rows."""
         from sklearn_kd._kernel.intervals import held_out_state
 
-        merged, solution = self._fit_ridge(rows.encoded, merge_targets, targets, rows.weights)
+        merged, solution = self._fit_ridge(
+            rows.encoded, merge_targets, targets, rows.weights, rows.unit
+        )
         fitted, (offset, scale) = dict(solution.fitted), self._units()
         fitted["dual_coef_"] = fitted["dual_coef_"] * scale
         fitted["intercept_"] = offset + scale * fitted["intercept_"]

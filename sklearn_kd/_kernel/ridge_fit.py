@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_kd._core.kernel import kernels, linalg, ridge as ridge_module
 from sklearn_kd._core.kernel.progress import Progress
-from sklearn_kd._kernel.targets import MergedRows
+from sklearn_kd._kernel.targets import MergedRows, split_unit
 from sklearn_kd._utils.device import (
     available_bytes,
     check_budget,
@@ -61,7 +61,7 @@ class _Data(NamedTuple):
     """Distinct rows as tensors, and what selects the ridge and the folds."""
 
     rows: torch.Tensor  # (n_distinct, n_inputs)
-    weights: torch.Tensor  # (n_distinct,)
+    weights: torch.Tensor  # (n_distinct,), in units of `merged.unit`
     targets: torch.Tensor  # (n_distinct, n_outputs)
     merged: MergedRows
 
@@ -121,7 +121,7 @@ def fit_ridge(est, rows, merged):
         "X_fit_": to_numpy(centers),
         "dual_coef_": to_numpy(solution.dual),
         "intercept_": to_numpy(solution.intercept),
-        "ridge_": ridge,
+        "ridge_": None if ridge is None else ridge * merged.unit,
         "solver_": solver,
     }
     out = to_numpy(solution.out_of_sample)
@@ -134,7 +134,7 @@ def fit_ridge(est, rows, merged):
     if solver in ("pcg", "nystroem"):
         fitted["n_iter_"] = solution.n_iter
     if solver != "nystroem":
-        fitted["fit_weights_"] = to_numpy(data.weights)
+        fitted["fit_weights_"] = merged.weights * merged.unit
         fitted["fit_targets_"] = to_numpy(data.targets)
     if solution.folds is None:
         return RidgeSolution(fitted, out)
@@ -154,6 +154,7 @@ def _fit_by_solver(est, data, kernel, random):
         Rows that the dual weights belong to.
     solver : str
     ridge : float
+        In the unit of the weights.
     """
     n_columns = data.targets.shape[1] + bool(est.fit_intercept)
     solver, reason, n_centers, spare_bytes = _choose_solver(
@@ -166,7 +167,7 @@ def _fit_by_solver(est, data, kernel, random):
         fit, centers = _solve(est, data, kernel, solver, n_centers, spare_bytes, ridge, random)
     except linalg.NotPositiveDefiniteError as error:
         raise ValueError(
-            f"the kernel matrix with ridge={ridge:g} is not positive definite: "
+            f"the kernel matrix with ridge={ridge * data.merged.unit:g} is not positive definite: "
             f"{_advice_against_rounding(est, data.rows.dtype)}."
         ) from error
     return fit, centers, solver, ridge
@@ -230,7 +231,7 @@ def _needed(solver, n_rows, n_inputs, n_columns, n_centers, itemsize):
 def _select_ridge(est, data, kernel, random):
     """Return the ridge of the parameter, or the one with the least leave-one-out loss."""
     if est.ridge != "loo":
-        return float(est.ridge)
+        return float(est.ridge) / data.merged.unit
     n_rows, chosen, positions = len(data.rows), slice(None), slice(None)
     if n_rows > MAX_SELECTION_ROWS:
         positions = np.sort(random.permutation(n_rows)[:MAX_SELECTION_ROWS])
@@ -336,10 +337,11 @@ def _fit_flow(est, data, kernel, random):
     _check_eigen(len(data.rows), data.rows.element_size(), device, memory_limit(est))
     fold = unique_row_folds(data.merged.strata, N_CROSS_FITTING_FOLDS, random)
     gram = kernels.gram(data.rows, kernel)
+    time = est.training_time * data.merged.unit
 
     def dual_of(part, matrix):
         spectrum = ridge_module.spectrum(matrix, data.weights[part])
-        return ridge_module.gradient_flow(spectrum, data.targets[part], [est.training_time])[0]
+        return ridge_module.gradient_flow(spectrum, data.targets[part], [time])[0]
 
     n_folds = 1 if fold is None else int(fold.max()) + 1
     fold = torch.zeros(1, dtype=torch.int64) if fold is None else torch.from_numpy(fold)
@@ -360,11 +362,13 @@ def staged_duals(est, times):
     device = resolve_device(est.device)
     dtype = est.X_fit_.dtype
     _check_eigen(len(est.X_fit_), dtype.itemsize, device, memory_limit(est))
+    weights, unit = split_unit(est.fit_weights_)
     rows, weights, targets = (
-        to_tensor(array, device=device)
-        for array in (est.X_fit_, est.fit_weights_, est.fit_targets_)
+        to_tensor(array, dtype=dtype, device=device)
+        for array in (est.X_fit_, weights, est.fit_targets_)
     )
     spectrum = ridge_module.spectrum(kernels.gram(rows, kernel_of(est)), weights)
+    times = [time * unit for time in times]
     return to_numpy(torch.cat(ridge_module.gradient_flow(spectrum, targets, times), dim=1))
 
 

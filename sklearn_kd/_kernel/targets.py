@@ -1,5 +1,6 @@
 """Merge equal training rows, with the mean of their targets and the loss that selects the ridge."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,10 +15,21 @@ class MergedRows(NamedTuple):
 
     first: np.ndarray  # (n_distinct,), position of the first of equal rows
     group: np.ndarray  # (n_samples,), distinct row that each row equals
-    weights: np.ndarray  # (n_distinct,), sums
+    weights: np.ndarray  # (n_distinct,), sums, in units of `unit`
+    unit: float
     targets: np.ndarray  # (n_distinct, n_outputs), weighted means
     strata: np.ndarray  # (n_distinct, n_strata), weights; folds are stratified by the largest
     loss: Callable  # of out-of-sample values of the distinct rows at given positions
+
+
+def split_unit(weights):
+    """Divide weights by a power of four, and return them and this unit. The largest is 1 to 4.
+
+    Then no product of the fit overflows or underflows. The division is exact, and so are the roots.
+    Weights of one are unchanged.
+    """
+    unit = math.ldexp(1.0, (math.frexp(weights.max())[1] - 1) // 2 * 2)
+    return weights / unit, unit
 
 
 class LogLoss:
@@ -50,7 +62,7 @@ class SquaredError:
         return float((weights @ squares + self.within[positions].sum()) / weights.sum())
 
 
-def merge_codes(X, y_encoded, weights, n_classes):
+def merge_codes(X, y_encoded, weights, unit, n_classes):
     """Merge equal rows of a classifier, adding their weights and averaging their codes.
 
     Two classes are coded as -1 and 1, and K classes as one-hot vectors minus 1/K.
@@ -60,7 +72,8 @@ def merge_codes(X, y_encoded, weights, n_classes):
     X : ndarray of shape (n_samples, n_features)
     y_encoded : ndarray of int of shape (n_samples,)
     weights : ndarray of shape (n_samples,)
-        Positive.
+        Positive, in units of ``unit``.
+    unit : float
     n_classes : int
 
     Returns
@@ -73,11 +86,12 @@ def merge_codes(X, y_encoded, weights, n_classes):
         coded = (class_weight_sums[:, 1:] - class_weight_sums[:, :1]) / total[:, None]
     else:
         coded = class_weight_sums / total[:, None] - 1 / n_classes
-    class_weights = smoothed_class_weights(class_weight_sums)
-    return MergedRows(first, group, total, coded, class_weights, LogLoss(class_weights))
+    # beyond these limits the smoothing no longer depends on the unit
+    class_weights = smoothed_class_weights(class_weight_sums * min(max(unit, 2.0**-99), 2.0**99))
+    return MergedRows(first, group, total, unit, coded, class_weights, LogLoss(class_weights))
 
 
-def merge_targets(X, targets, weights):
+def merge_targets(X, targets, weights, unit):
     """Merge equal rows of a regressor, adding their weights and averaging their targets.
 
     Parameters
@@ -86,7 +100,8 @@ def merge_targets(X, targets, weights):
     targets : ndarray of float64 of shape (n_samples, n_outputs)
         Standardized.
     weights : ndarray of shape (n_samples,)
-        Positive.
+        Positive, in units of ``unit``.
+    unit : float
 
     Returns
     -------
@@ -100,4 +115,4 @@ def merge_targets(X, targets, weights):
     within = np.zeros(len(first))
     np.add.at(within, group, weights * np.square(targets - means[group]).mean(axis=1))
     loss = SquaredError(means, total[:, 0], within)
-    return MergedRows(first, group, total[:, 0], means, total, loss)
+    return MergedRows(first, group, total[:, 0], unit, means, total, loss)

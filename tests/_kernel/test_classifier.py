@@ -342,12 +342,31 @@ def test_parameters_that_cannot_be_used(options, match):
         teacher.predict(X)
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1 / 80])
-def test_weights_of_any_common_size_make_the_same_labels(scale):
+@pytest.mark.parametrize("scale", [1e-310, 1e-40, 1e-6, 1 / 80])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_of_any_common_size_make_the_same_labels(scale, dtype):
     X, y = blobs(80, 3)
-    one = KernelTeacher(random_state=0).fit(X, y)
-    other = KernelTeacher(random_state=0).fit(X, y, np.full(80, scale))
-    np.testing.assert_allclose(other.loo_proba_, one.loo_proba_, atol=1e-9)
+    one = KernelTeacher(random_state=0).fit(X.astype(dtype), y)
+    other = KernelTeacher(random_state=0).fit(X.astype(dtype), y, np.full(80, scale))
+    np.testing.assert_allclose(
+        other.loo_proba_, one.loo_proba_, atol=1e-9 if dtype == np.float64 else 1e-5
+    )
+    assert other.ridge_ == pytest.approx(one.ridge_ * scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0**-300, 2.0**1016])
+@pytest.mark.parametrize("name", ["ridge", "training_time"])
+def test_a_ridge_and_a_training_time_count_relative_to_the_weights(name, scale):
+    X, y = blobs(40)
+    X = X.astype(np.float32)
+    of_scale = 0.25 * scale if name == "ridge" else 0.25 / scale
+    teacher = KernelTeacher(calibration=None, random_state=0)
+    one = clone(teacher).set_params(**{name: 0.25}).fit(X, y)
+    other = teacher.set_params(**{name: of_scale}).fit(X, y, np.full(40, scale))
+    np.testing.assert_array_equal(other.loo_proba_, one.loo_proba_)
+    assert other.ridge_ == (of_scale if name == "ridge" else None)
+    stages = one.staged_predict_proba(X, [1.0]), other.staged_predict_proba(X, [1 / scale])
+    np.testing.assert_array_equal(*map(next, stages))
 
 
 def test_parameters_set_after_the_fit_do_not_change_it():

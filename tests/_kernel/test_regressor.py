@@ -277,12 +277,17 @@ def test_weights_equal_repetition(options, n_outputs, rng):
     np.testing.assert_allclose(values[zero], weighted.predict(X)[zero], **close)
 
 
-def test_a_common_factor_of_the_weights_has_no_effect(rng):
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [(np.float64, 1e-6), (np.float64, 1e307), (np.float32, 1e50), (np.float32, 1e-310)],
+)
+def test_a_common_factor_of_the_weights_has_no_effect(dtype, factor, rng):
     X, y = waves()
-    w = rng.uniform(0.5, 2, size=60)
-    one, other = (KernelTeacherRegressor(random_state=0).fit(X, y, c * w) for c in (1, 1e-6))
-    np.testing.assert_allclose(other.loo_prediction_, one.loo_prediction_, rtol=1e-8)
-    np.testing.assert_allclose(other.predict_interval(X), one.predict_interval(X), rtol=1e-8)
+    X, w = X.astype(dtype), rng.uniform(0.5, 2, size=60)
+    one, other = (KernelTeacherRegressor(random_state=0).fit(X, y, c * w) for c in (1, factor))
+    close = {"rtol": 1e-8 if dtype == np.float64 else 1e-3}
+    np.testing.assert_allclose(other.loo_prediction_, one.loo_prediction_, **close)
+    np.testing.assert_allclose(other.predict_interval(X), one.predict_interval(X), **close)
 
 
 def test_a_copy_of_weight_zero_has_the_value_of_its_row():
