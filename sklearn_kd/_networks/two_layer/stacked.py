@@ -185,7 +185,8 @@ def _draw(plan, n_inputs, n_outputs):
         )
         if plan.n_members > 1:
             # the first column is the intercept, which has the sign of no column
-            signs = members.draw_signs(plan.n_members, plan.column_of.max() + 1, generator)
+            n_columns = plan.column_of.max(initial=0) + 1
+            signs = members.draw_signs(plan.n_members, n_columns, generator)
             signs[:, 0] = 1.0
             network = (*network, signs[:, plan.column_of])
         drawn.append(network)

@@ -129,3 +129,9 @@ def test_callbacks_predict_after_a_fit_of_other_members(n_members):
     several(n_members=second).set_callbacks(alone).fit(X, y)
     expected = alone.get_logs(select="most_recent").data_as_pandas
     assert_array_equal(data["neg_log_loss"], expected["neg_log_loss"])
+
+
+def test_a_table_without_an_input():
+    X, y = np.ones((10, 2)), np.arange(10) % 2
+    model = several(input_intercept=False, early_stopping=False).fit(X, y)
+    assert_allclose(model.predict_proba(X), 0.5)
