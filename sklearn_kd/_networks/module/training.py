@@ -98,7 +98,7 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
             net.train_with(_make_epoch_hook(net, reporter, checkpoint, attributes))
     if net.interrupt is not None and not net.is_finite():
         raise net.interrupt  # training was diverging: there is nothing to keep
-    _store(est, plan, net, partial)
+    _store(est, plan, net, partial=partial, resume=resume)
     reporter.finish(attributes)
     if net.interrupt is not None:
         raise net.interrupt
@@ -266,7 +266,7 @@ def _copy_callback(callback):
     return clone(callback, safe=False)
 
 
-def _store(est, plan, net, partial):
+def _store(est, plan, net, *, partial, resume):
     """Store the fitted attributes, and the state of the optimizer for `partial_fit`."""
     problem = net.problem
     vars(est).update(_attributes(est, plan, net))
@@ -279,7 +279,7 @@ def _store(est, plan, net, partial):
     )
     est.termination_condition_ = net.reason
     est.precision_ = dtype_name(net.precision)
-    est._n_fits = getattr(est, "_n_fits", 0) + 1
+    est._n_fits = est._n_fits + 1 if resume else 1
     vars(est).pop("_optimizer_state", None)
     if partial:  # the next call continues from here
         state = _map_arrays(net.optimizer_.state_dict()["state"], torch.Tensor, to_numpy)

@@ -60,6 +60,17 @@ def test_partial_fit_goes_on_with_the_optimizer(rng):
         parts.set_params(class_weight="balanced").partial_fit(X, y)
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_going_on_does_not_depend_on_earlier_fits(warm_start):
+    X, y = blobs(40)
+    once, again = (model(max_epochs=2, batch_size=8, early_stopping=False) for _ in range(2))
+    again.partial_fit(X, y, classes=[0, 1]).fit(X, y)
+    for each in (once, again):
+        each.fit(X, y).set_params(warm_start=warm_start)
+        (each.fit if warm_start else each.partial_fit)(X, y)
+    assert_array_equal(again.predict_proba(X), once.predict_proba(X))
+
+
 # With the others
 
 
