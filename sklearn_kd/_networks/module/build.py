@@ -243,6 +243,12 @@ def load(module, state):
         ) from error
 
 
+def fitted_dtype(est):
+    """Return the dtype of the fitted weights."""
+    floats = (array.dtype for array in est.module_state_.values() if array.dtype.kind == "f")
+    return next(floats, np.dtype(float))
+
+
 def rows_in_a_block(shape, itemsize):
     """Return the number of rows that a module predicts at once."""
     n_rows = PREDICT_BLOCK_BYTES // (ACTIVATIONS_PER_INPUT * math.prod(shape) * itemsize)
@@ -256,10 +262,8 @@ def _fitted_module(est, shape, device):
 
 
 def _make_module(est, shape, device):
-    state = est.module_state_
-    floats = (array.dtype for array in state.values() if array.dtype.kind == "f")
-    module = build(est, shape, getattr(torch, next(floats, np.dtype(float)).name), device)
-    load(module, state)
+    module = build(est, shape, getattr(torch, fitted_dtype(est).name), device)
+    load(module, est.module_state_)
     return module.eval()
 
 

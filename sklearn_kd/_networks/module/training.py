@@ -10,6 +10,7 @@ from sklearn_kd._networks.module.build import (
     MAX_CHECKED_ROWS,
     build,
     check_outputs,
+    fitted_dtype,
     load,
     memory_errors,
     own_random_state,
@@ -79,7 +80,8 @@ def fit(est, data, *, partial=False, resume=False, labeler=None, correction=None
     n_rows = len(data.X) + data.validation.n_rows
     check_budget(3 * n_rows * data.X[0].nbytes, device, ADVICE)
     with own_random_state(seeds.module, device), memory_errors(ADVICE):
-        problem = _make_problem(plan, data, shape, labeler, correction)
+        dtype = fitted_dtype(est) if resume else data.X.dtype
+        problem = _make_problem(plan, data, dtype, shape, labeler, correction)
         module = build(est, shape, problem.rows.X.dtype, device)
         check_outputs(est, module, problem.rows.X, warns=not resume)
         precision = resolve_precision(est, module, problem.rows.X.dtype, device)
@@ -163,12 +165,12 @@ def _make_checkpoint(est, data, labeler):
     return Checkpoint(est.checkpoint_path, params, arrays)
 
 
-def _make_problem(plan, data, shape, labeler, correction):
+def _make_problem(plan, data, dtype, shape, labeler, correction):
     """Return the `Problem` of a fit: rows and targets as tensors, and losses."""
     est = plan.est
     tensors = TrainingTensors(
         data,
-        dtype=data.X.dtype,
+        dtype=dtype,
         device=resolve_device(est.device),
         scaling={"offset": plan.offset, "scale": plan.scale, "intercept": False},
         validation_mask=plan.validation_mask,

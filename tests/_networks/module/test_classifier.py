@@ -60,6 +60,15 @@ def test_partial_fit_goes_on_with_the_optimizer(rng):
         parts.set_params(class_weight="balanced").partial_fit(X, y)
 
 
+@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64)])
+def test_going_on_keeps_the_dtype_of_the_weights(dtypes):
+    X, y = blobs(40)
+    fitted = model(max_epochs=2, early_stopping=False).fit(X.astype(dtypes[0]), y)
+    fitted.partial_fit(X.astype(dtypes[1]), y)
+    assert {array.dtype for array in fitted.module_state_.values()} == {np.dtype(dtypes[0])}
+    assert fitted.predict_proba(X.astype(dtypes[1])).dtype == dtypes[0]
+
+
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_going_on_does_not_depend_on_earlier_fits(warm_start):
     X, y = blobs(40)
