@@ -1,8 +1,11 @@
 """Write fitted models as compact files: `compact`."""
 
+import narwhals.stable.v2 as nw
+import narwhals.stable.v2.selectors as ncs
 import numpy as np
 from sklearn.metrics import log_loss, r2_score
 
+from sklearn_kd._utils.containers import is_dataframe
 from sklearn_kd.export._answers import (
     TOLERANCE,
     answers_of,
@@ -92,9 +95,11 @@ def _score(model, y, answers):
 
 def numbers_in_float64(X):
     """Return rows in which no number is of float32, in which the model would compute."""
-    if isinstance(X, np.ndarray):
-        return X.astype(np.float64) if X.dtype == np.float32 else X
     if hasattr(X, "select_dtypes"):
         singles = X.select_dtypes(np.float32).columns
         return X.astype(dict.fromkeys(singles, np.float64)) if len(singles) else X
-    return X
+    if is_dataframe(X):
+        singles = ncs.by_dtype(nw.Float32).cast(nw.Float64)
+        return nw.from_native(X).with_columns(singles).to_native()
+    array = np.asarray(X)
+    return array.astype(np.float64) if array.dtype == np.float32 else X

@@ -148,6 +148,7 @@ def test_networks_that_were_fitted_in_float32(params):
     model = network(**params).set_params(width=6).fit(X, np.arange(60) % 3)
     assert model.hidden_weights_.dtype == np.float32
     assert compact(model, X, dtype="float64").largest_change_ < 1e-12
+    assert compact(model, [list(row) for row in X], dtype="float64").largest_change_ < 1e-12
 
 
 def test_numbers_without_names():

@@ -533,6 +533,17 @@ def test_rows_of_polars_are_compared():
     to_onnx(model.fit(rows, labels(2, "text")), rows, dtype="float64")
 
 
+@pytest.mark.parametrize("dtype", ["Float32", "Float64"])
+def test_numbers_of_polars_are_compared(dtype):
+    polars = pytest.importorskip("polars")
+    X, y = numbers()
+    rows = polars.DataFrame(X, schema=dict.fromkeys("abcd"[: X.shape[1]], getattr(polars, dtype)))
+    model = network().fit(rows, y)
+    to_onnx(model, rows, dtype="float64")
+    assert compact(model, rows, dtype="float64").largest_change_ < 1e-12
+    to_onnx(make_pipeline(StandardScaler(), PCA(2), LogisticRegression()).fit(rows, y), rows)
+
+
 def test_rows_are_compared_in_blocks(monkeypatch):
     """A laplace kernel has a number for each row, each training row and each column at once."""
     X, y = numbers()

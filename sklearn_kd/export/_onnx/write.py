@@ -3,10 +3,13 @@
 import math
 from numbers import Integral
 
+import narwhals.stable.v2 as nw
+import narwhals.stable.v2.selectors as ncs
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_scalar
 
+from sklearn_kd._utils.containers import is_dataframe
 from sklearn_kd.export._answers import (
     TOLERANCE,
     answers_of,
@@ -311,6 +314,10 @@ def _answers(session, inputs, size, shape):
 
 def _rounded_to_float32(X):
     if not hasattr(X, "select_dtypes"):
+        if is_dataframe(X):
+            floats = ncs.by_dtype(nw.Float32, nw.Float64)
+            single = nw.from_native(X).with_columns(floats.cast(nw.Float32))
+            return single.with_columns(floats.cast(nw.Float64)).to_native()
         X = np.asarray(X)
         return X.astype(np.float32).astype(np.float64) if X.dtype.kind == "f" else X
     numbers = X.select_dtypes(np.floating).columns
