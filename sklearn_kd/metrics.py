@@ -6,11 +6,14 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.labels import check_no_missing_labels, encode_labels
 from sklearn_kd._utils.validation import (
     ROW_SUM_TOLERANCE,
     check_probabilities,
     check_unit_interval,
+    column_labels,
+    is_labeled,
+    rescale_weights,
     row_sum_tolerance,
     validate_sample_weight,
 )
@@ -21,7 +24,8 @@ __all__ = ["agreement_score", "expected_calibration_error", "fidelity_score", "s
 def _weighted_mean(values, sample_weight):
     if sample_weight is None:
         return float(np.mean(values))
-    return float(np.average(values, weights=validate_sample_weight(sample_weight, values)))
+    weights = rescale_weights(validate_sample_weight(sample_weight, values))
+    return float(np.average(values, weights=weights))
 
 
 def _check_proba(proba, name):
@@ -86,7 +90,8 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If the lengths differ, or one model predicts strings and the other numbers.
+        If the lengths differ, labels are missing, or one model predicts strings and the other
+        numbers.
 
     See Also
     --------
@@ -103,6 +108,8 @@ def agreement_score(y_teacher, y_student, *, sample_weight=None):
     >>> agreement_score(["cat", "dog", "dog", "cat"], ["cat", "dog", "cat", "cat"])
     0.75
     """
+    check_no_missing_labels(y_teacher, name="y_teacher")
+    check_no_missing_labels(y_student, name="y_student")
     y_teacher, y_student = column_or_1d(y_teacher), column_or_1d(y_student)
     check_consistent_length(y_teacher, y_student)
     if len(y_teacher) == 0:
@@ -239,8 +246,8 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_
     y_true : array-like of shape (n_samples,)
         True labels.
     proba : array-like of shape (n_samples, n_classes) or (n_samples,)
-        Predicted probabilities, columns in the order of ``labels``. One number per row is the
-        probability of the second of two labels.
+        Predicted probabilities, columns in the order of ``labels``, also in a DataFrame. One
+        number per row is the probability of the second of two labels.
     n_bins : int, default=15
         Number of bins B. More bins resolve finer gaps and require more rows, since a bin of few
         rows adds noise, which biases the error of a calibrated model upwards.
@@ -259,9 +266,10 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_
     Raises
     ------
     ValueError
-        If ``proba`` does not have a column per label, its rows are not probabilities that sum
-        to 1 within 1e-5, ``labels`` is not sorted, ``y_true`` has a label that is not among
-        them, or ``n_bins`` is not a positive integer.
+        If ``proba`` does not have a column per label, or is a DataFrame with the labels as its
+        columns in another order, its rows are not probabilities that sum to 1 within 1e-5,
+        ``labels`` is not sorted, ``y_true`` has a label that is not among them, or ``n_bins`` is
+        not a positive integer.
 
     References
     ----------
@@ -288,6 +296,12 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_
             )
     n_bins = int(n_bins)
     labels, y_encoded = encode_labels(column_or_1d(y_true), labels)
+    if is_labeled(proba):
+        columns, wanted = column_labels(proba, labels).tolist(), labels.tolist()
+        if columns != wanted and set(columns) == set(wanted):
+            raise ValueError(
+                f"the columns of proba are {columns} and the labels {wanted}. Pass proba[labels]."
+            )
     proba = np.asarray(proba)
     if proba.ndim == 1 or (proba.shape[1:] == (1,) and len(labels) == 2):
         proba = proba.ravel()
@@ -309,6 +323,6 @@ def expected_calibration_error(y_true, proba, *, n_bins=15, labels=None, sample_
     # the quotients b / B are rounded to the dtype of P, so that 0.2 is in (2/15, 3/15]
     edges = (np.arange(1, n_bins) / n_bins).astype(P.dtype)
     bins = np.searchsorted(edges, confidence, side="left")
-    weights = validate_sample_weight(sample_weight, y_encoded)
+    weights = rescale_weights(validate_sample_weight(sample_weight, y_encoded))
     gaps = np.bincount(bins, weights=weights * (correct - confidence.astype(np.float64)))
     return float(np.abs(gaps).sum() / weights.sum())

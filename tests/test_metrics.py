@@ -66,6 +66,22 @@ def test_agreement_errors():
         agreement_score([0, 1], [0, 1], sample_weight=[0, 0])
     with pytest.raises(ValueError, match=r"[Nn]egative"):
         agreement_score([0, 1], [0, 1], sample_weight=[1, -1])
+    for missing in (pd.Series(["a", None], dtype="string"), ["a", None], np.array([0, np.nan])):
+        with pytest.raises(ValueError, match="y_student contains 1 missing labels"):
+            agreement_score(["a", "b"], missing)
+
+
+@pytest.mark.parametrize("factor", [1e308, 1e-310])
+def test_a_common_factor_of_the_weights_has_no_effect(factor):
+    y, P, Q = [0, 1, 1], [[0.5, 0.5], [1, 0], [0.2, 0.8]], [[0.5, 0.5], [0, 1], [0.1, 0.9]]
+    for metric, a, b in (
+        (agreement_score, y, [0, 0, 1]),
+        (fidelity_score, P, Q),
+        (soft_log_loss, P, Q),
+        (expected_calibration_error, y, P),
+    ):
+        value = metric(a, b, sample_weight=np.full(3, factor))
+        assert value == pytest.approx(metric(a, b), rel=1e-12)
 
 
 # Fidelity
@@ -338,6 +354,11 @@ def test_ece_errors():
     for weight, says in (([1.0], "sample_weight"), ([1, -1], "Negative"), ([0, 0], "non-zero")):
         with pytest.raises(ValueError, match=says):
             expected_calibration_error([0, 1], proba, sample_weight=weight)
+    frame = pd.DataFrame(proba, columns=["yes", "no"])
+    with pytest.raises(ValueError, match=r"columns of proba are \['yes', 'no'\] and the labels"):
+        expected_calibration_error(["yes", "no"], frame)
+    assert expected_calibration_error(["yes", "no"], frame[["no", "yes"]]) == 0.75
+    assert expected_calibration_error([1, 0], frame) == 0.25
     for n_bins in (0, 2.5, True, "15"):
         with pytest.raises(ValueError, match="n_bins"):
             expected_calibration_error([0, 1], proba, n_bins=n_bins)

@@ -39,7 +39,7 @@ def plain_labels(y):
     return y.to_numpy(dtype=dtype) if is_plain else y
 
 
-def check_no_missing_labels(y, advice="drop these rows"):
+def check_no_missing_labels(y, advice="drop these rows", name="y"):
     """Raise ValueError for missing labels: NaN, None, NA or null of any container.
 
     scikit-learn does not name ``y`` in its error for strings, or fails to compare them with None.
@@ -52,7 +52,7 @@ def check_no_missing_labels(y, advice="drop these rows"):
         return
     n_missing = np.count_nonzero(pd.isna(labels))
     if n_missing:
-        raise ValueError(f"y contains {n_missing} missing labels (NaN or None): {advice}.")
+        raise ValueError(f"{name} contains {n_missing} missing labels (NaN or None): {advice}.")
 
 
 def check_known_labels(y_val, classes):
