@@ -86,8 +86,9 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
     method : {"ridge", "margin"}, default="ridge"
         "margin" is the teacher of the paper [1]_, which separates the rows by the largest margin
         that bounded weights allow. Its labels are very soft, and those of the training rows are
-        in-sample. Weights other than zero, ``calibration`` and ``n_components`` have no effect on
-        it.
+        in-sample. It has the margin of the worst row, so that weights other than zero only affect
+        the encoding and the scaling of the inputs. ``calibration`` and ``n_components`` have no
+        effect on it.
     calibration : {"temperature"} or None, default="temperature"
         "temperature" divides the decision values by the temperature with the least log loss before
         they become probabilities. None leaves them unchanged.

@@ -26,7 +26,8 @@ MAX_VALUE_NUMBERS = 2**22
 def fit_margin(est, X, rows, y_encoded, weights):
     """Find the separation margin and the teacher that attains it.
 
-    Weights have no effect, since the margin is that of the worst row.
+    Weights have no effect here, since the margin is that of the worst row, but they do on the
+    encoding and the scaling of the rows.
 
     Parameters
     ----------
