@@ -1,7 +1,6 @@
 """Classifier by kernel ridge regression with the kernel of an infinitely wide network."""
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
@@ -364,10 +363,7 @@ class KernelTeacher(KernelEstimatorMixin, FittedClassifierMixin, BaseEstimator):
         return values
 
     def _proba(self, values):
-        values = values.astype(np.float64) / self.temperature_
-        if values.ndim == 1:
-            return np.column_stack([expit(-values), expit(values)])
-        return softmax(values, axis=1)
+        return probabilities_from_logits(values / self.temperature_)
 
     def _logits(self, X):
         return self.decision_function(X) / self.temperature_

@@ -188,9 +188,10 @@ def test_float32_is_close_to_float64(digits):
             KernelTeacher(solver=solver, ridge=0.02, random_state=0).fit(X.astype(dtype), y)
             for dtype in (np.float64, np.float32)
         )
-        for name in ("dual_coef_", "X_fit_", "loo_decision_function_"):
+        for name in ("dual_coef_", "X_fit_", "loo_decision_function_", "loo_proba_"):
             assert getattr(narrow, name).dtype == np.float32
         assert narrow.decision_function(X.astype(np.float32)).dtype == np.float32
+        assert narrow.predict_proba(X.astype(np.float32)).dtype == np.float32
         np.testing.assert_allclose(narrow.loo_proba_, wide.loo_proba_, atol=0.05)
         np.testing.assert_allclose(narrow.predict_proba(X), wide.predict_proba(X), atol=0.02)
 
