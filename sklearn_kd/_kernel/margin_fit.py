@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn_kd._core.kernel import margin
 from sklearn_kd._core.kernel.activation_patterns import MAX_PATTERN_BYTES, MAX_SCRATCH_NUMBERS
 from sklearn_kd._core.kernel.progress import Progress
+from sklearn_kd._kernel.ridge_fit import memory_limit
 from sklearn_kd._utils.device import check_budget, dtype_name, resolve_device, to_numpy, to_tensor
 from sklearn_kd._utils.unique_rows import merge_rows
 from sklearn_kd._utils.warnings import warn_caller
@@ -55,10 +56,9 @@ def fit_margin(est, X, rows, y_encoded, weights):
     signs = np.eye(n_classes)[label] if n_classes > 2 else 2.0 * label[:, None] - 1
     rows = to_tensor(rows[distinct.first[row]], device=device)
     n_inputs, n_outputs, itemsize = rows.shape[1], signs.shape[1], rows.element_size()
-    limit = np.inf if est.max_memory is None else float(est.max_memory) * 2**30
     advice = "fit fewer rows, or float32 ones"
     scratch = MAX_PATTERN_BYTES + itemsize * (6 * MAX_SCRATCH_NUMBERS + 2 * MAX_VALUE_NUMBERS)
-    check_budget(scratch + 3 * itemsize * len(rows) ** 2, device, advice, limit=limit)
+    check_budget(scratch + 3 * itemsize * len(rows) ** 2, device, advice, limit=memory_limit(est))
     generator = torch.Generator(device=device).manual_seed(int(random.randint(2**31 - 1)))
     progress = None
     if est.verbose:

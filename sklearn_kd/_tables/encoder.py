@@ -187,8 +187,6 @@ class TableEncoder(PublicEstimatorMixin, TransformerMixin, BaseEstimator):
             weights = validate_sample_weight(sample_weight, X)
             if not (weights > 0).all():
                 X, weights = safe_indexing(X, np.flatnonzero(weights > 0)), weights[weights > 0]
-                if len(weights) == 0:
-                    raise ValueError("all rows have a sample_weight of zero.")
             weights = rescale_weights(weights)
             self._fit_columns(X, weights / weights.sum())
             self._plan = self._make_plan()
