@@ -248,7 +248,7 @@ def add_gaussian_noise(X, scale, *, random_state=None):
     TypeError
         If X is not of a floating dtype.
     ValueError
-        If ``scale`` is negative or X is not finite.
+        If ``scale`` is negative, or if it or X is not finite.
 
     Notes
     -----
@@ -265,6 +265,8 @@ def add_gaussian_noise(X, scale, *, random_state=None):
     (np.float64(0.5), np.float64(0.2))
     """
     check_scalar(scale, "scale", Real, min_val=0)
+    if not np.isfinite(scale):
+        raise ValueError(f"scale must be finite, got {scale}.")
     X = check_array(X, dtype=None, ensure_2d=False, allow_nd=True)
     if X.dtype.kind != "f":
         raise TypeError(
@@ -289,7 +291,7 @@ def select_classes(X, y, classes, *, target_names=None):
         Flat rows or images.
     y : array-like of shape (n_samples,)
         Labels.
-    classes : sequence
+    classes : iterable
         Labels to keep, or their names if ``target_names`` is given. Two classes make a binary task.
     target_names : sequence of str, default=None
         Name of each label 0, 1, ..., as the fetchers return them.
@@ -318,6 +320,7 @@ def select_classes(X, y, classes, *, target_names=None):
         raise ValueError(f"y must have one label per row of X, {X.shape[:1]}, got {y.shape}.")
     if isinstance(classes, str):
         raise ValueError(f"classes must be a sequence of classes, got {classes!r}.")
+    classes = list(classes)
     labels = {label: label for label in np.unique(y).tolist()}
     if target_names is not None:
         labels = {name: label for label, name in enumerate(target_names) if label in labels}

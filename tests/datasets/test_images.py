@@ -295,6 +295,9 @@ def test_noise_refuses_what_would_be_cut_off():
         add_gaussian_noise(np.zeros((2, 3)), -1)
     with pytest.raises(ValueError, match="NaN"):
         add_gaussian_noise(np.full((2, 3), np.nan), 1)
+    for scale in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="scale must be finite"):
+            add_gaussian_noise(np.zeros((2, 3)), scale)
 
 
 def test_select_classes_keeps_rows_and_labels():
@@ -303,7 +306,7 @@ def test_select_classes_keeps_rows_and_labels():
     X_two, y_two = select_classes(X, y, ["d", "f"], target_names=names)
     np.testing.assert_array_equal(X_two, X[[0, 1, 3, 4]])
     np.testing.assert_array_equal(y_two, [5, 3, 3, 5])
-    for classes in ([5, 3], (3, 5), np.array([3, 5])):
+    for classes in ([5, 3], (3, 5), np.array([3, 5]), iter([5, 3])):
         np.testing.assert_array_equal(select_classes(X, y, classes)[0], X_two)
     texts = np.array(names)[y]
     np.testing.assert_array_equal(select_classes(X, texts, ["f", "d"])[1], ["f", "d", "d", "f"])
