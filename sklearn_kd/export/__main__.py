@@ -42,15 +42,19 @@ def main(arguments=None):
         )
     try:
         made = compact(load(args.model, trusted=list(TRUSTED_TYPES)), dtype=args.dtype)
+        paths = write_pair(made, args.folder)
     except UntrustedTypesFoundException as error:
         parser.error(
             f"{args.model} is refused by skops. {str(error).splitlines()[0]} Types of a teacher "
             "are absent if model.without_teacher() is saved. Otherwise load the file in Python "
             "with the types that you trust, and call sklearn_kd.export.write_pair(model, folder)."
         )
-    except (OSError, BadZipFile, ValueError) as error:
-        parser.error(f"{args.model} cannot be read or written: {error}")
-    for path in write_pair(made, args.folder):
+    except (OSError, BadZipFile, TypeError, ValueError) as error:
+        parser.error(
+            f"{args.model} cannot be written to {args.folder}. Pass a file with a fitted "
+            f"classifier or regressor, and a folder, or the name of a new one: {error}"
+        )
+    for path in paths:
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 

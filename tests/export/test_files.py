@@ -107,9 +107,16 @@ def test_the_pair_from_a_shell(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "model.pkl"), str(tmp_path)])
     assert "write_pair" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "absent.skops"), str(tmp_path)])
-    assert "cannot be read or written: [Errno" in capsys.readouterr().err
+    io.dump({"a": 1}, tmp_path / "dict.skops")
+    for name, folder, said in (
+        ("absent.skops", "out", "[Errno"),
+        ("model.skops", "model.skops", "or the name of a new one: [Errno"),
+        ("model.skops", "model.skops/new", "or the name of a new one: [Errno"),
+        ("dict.skops", "out", "Pass a file with a fitted classifier or regressor"),
+    ):
+        with pytest.raises(SystemExit):
+            main([str(tmp_path / name), str(tmp_path / folder)])
+        assert said in capsys.readouterr().err
     io.dump(
         DecisionTreeClassifier(max_depth=2).fit(np.eye(4), [0, 0, 1, 1]), tmp_path / "tree.skops"
     )
