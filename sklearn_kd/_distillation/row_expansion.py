@@ -1,6 +1,7 @@
 """Row expansion: fit a student that takes sample weights on weighted copies of rows."""
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.utils import gen_batches, indexable
 
 from sklearn_kd._utils.callbacks import begin_subtask
@@ -125,17 +126,21 @@ def balance_classes(student, Q, sample_weight=None):
 
     The student would count copies, of which each row has one per class, and find the classes
     balanced. Numbers as its class weights would not serve students that look them up by encoded
-    labels.
+    labels. Estimators inside the student are treated likewise, except those of a calibration, which
+    undoes their weights and would get the weighted labels, too.
 
     Returns
     -------
     Q : ndarray of shape (n_samples, n_classes)
         Soft labels times the weights of the classes.
     """
-    params = last_step(student).get_params(deep=False)
-    if not isinstance(params.get("class_weight"), str):
+    last = last_step(student)
+    params = last.get_params(deep=not isinstance(last, CalibratedClassifierCV))
+    off = [key for key in params if key.split("__")[-1] == "class_weight"]
+    off = [key for key in off if isinstance(params[key], str)]
+    if not off:
         return Q
-    student.set_params(**{step_parameter(student, "class_weight"): None})
+    student.set_params(**{step_parameter(student, key): None for key in off})
     class_weight_sums = Q.sum(axis=0) if sample_weight is None else sample_weight @ Q
     return Q * balanced_factors(class_weight_sums)
 

@@ -6,7 +6,9 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import AdaBoostClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -75,6 +77,23 @@ def test_balanced_class_weight_counts_rows_and_not_copies(names, weighted, in_pi
     expected = LogisticRegression().fit(rows, labels, sample_weight=weights)
     np.testing.assert_allclose(last_step(model.student_).coef_, expected.coef_, rtol=1e-5)
     assert balanced.class_weight == "balanced"
+
+
+def test_balanced_class_weight_inside_a_student_counts_rows_and_not_copies():
+    X, y = three_classes()
+    X, y = X[y < 2][:60], y[y < 2][:60]
+    Q = np.array([[0.9, 0.1], [0.4, 0.6]])[y]
+    balanced = DecisionTreeClassifier(max_depth=2, class_weight="balanced", random_state=0)
+    alone = distil(student=balanced).fit(X, y, soft_targets=Q)
+    model = distil(student=AdaBoostClassifier(balanced, n_estimators=1))
+    inner = model.fit(X, y, soft_targets=Q).student_.estimators_[0]
+    np.testing.assert_allclose(inner.predict_proba(X), alone.student_.predict_proba(X))
+    # a calibration undoes the weights, which the soft labels must not have
+    student = CalibratedClassifierCV(balanced, cv=2)
+    model = distil(student=student).fit(X, y, soft_targets=Q)
+    rows, labels, weights = expand(X, y, Q)
+    expected = clone(student).fit(rows, labels, sample_weight=weights)
+    np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sp.csr_array, pd.DataFrame, np.ndarray.tolist])
