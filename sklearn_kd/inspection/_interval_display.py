@@ -3,12 +3,14 @@
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.regression_targets import check_numbers
-from sklearn_kd._utils.sub_estimators import last_step
 from sklearn_kd._utils.validation import validate_sample_weight
 from sklearn_kd.inspection._plotting import (
     binned_means,
@@ -104,7 +106,8 @@ class IntervalDisplay:
             Fitted, with ``predict_quantiles`` and ``quantiles_``, such as a
             :class:`~sklearn_kd.DistilledRegressor` or
             :class:`~sklearn_kd.TwoLayerPGDRegressor` that has learned quantiles, or with
-            ``predict_interval``, such as :class:`~sklearn_kd.KernelTeacherRegressor`.
+            ``predict_interval``, such as :class:`~sklearn_kd.KernelTeacherRegressor`. It may be
+            the last step of a pipeline, or have been found by a search.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows on which the estimator was not fitted.
         y : array-like of shape (n_samples,)
@@ -130,7 +133,7 @@ class IntervalDisplay:
         """
         check_is_fitted(estimator)
         check_consistent_length(X, y, sample_weight)
-        lower, upper, nominal = _ends(estimator, X, coverage)
+        lower, upper, nominal = _ends(estimator, own_copy(X), coverage)
         options = {"coverage": nominal, "sample_weight": sample_weight, "n_bins": n_bins}
         options |= {"max_rows": max_rows, "ax": ax, "scatter_kw": scatter_kw, "line_kw": line_kw}
         return cls.from_predictions(y, lower, upper, estimator.predict(X), **options)
@@ -267,6 +270,14 @@ def _ends(estimator, X, coverage):
     if coverage is not None:
         options = {"min_val": 0, "max_val": 1, "include_boundaries": "neither"}
         check_scalar(coverage, "coverage", Real, **options)
+    if isinstance(estimator, FrozenEstimator):
+        return _ends(estimator.estimator, X, coverage)
+    if hasattr(estimator, "best_estimator_"):  # a search
+        return _ends(estimator.best_estimator_, X, coverage)
+    if isinstance(estimator, Pipeline):  # which passes neither method on
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        return _ends(estimator.steps[-1][1], X, coverage)
     levels = getattr(estimator, "quantiles_", None)
     if hasattr(estimator, "predict_quantiles") and levels is not None:
         low, high = _outer_pair(np.asarray(levels, dtype=np.float64), coverage)
@@ -278,7 +289,7 @@ def _ends(estimator, X, coverage):
         ends = _of_one_target(estimator.predict_interval(X, coverage=nominal))
         return ends[:, 0], ends[:, 1], nominal
     raise TypeError(
-        f"{type(last_step(estimator)).__name__} predicts neither quantiles nor intervals: pass a "
+        f"{type(estimator).__name__} predicts neither quantiles nor intervals: pass a "
         "regressor with predict_quantiles and quantiles_, or with predict_interval, or the ends of "
         "intervals to IntervalDisplay.from_predictions."
     )

@@ -24,7 +24,7 @@ from sklearn.metrics import (
     mean_squared_error,
     r2_score,
 )
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_val_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
@@ -795,6 +795,23 @@ def test_intervals_of_quantiles(ax):
         IntervalDisplay.from_estimator(model, X, y, coverage=0.5, ax=ax)
     with pytest.raises(TypeError, match="LinearRegression predicts neither quantiles nor"):
         IntervalDisplay.from_estimator(LinearRegression().fit(X, y), X, y, ax=ax)
+
+
+@pytest.mark.parametrize("last", [WithIntervals, WithQuantiles])
+def test_intervals_of_pipelines_and_searches(last, ax):
+    X, y = table(100)
+    X = 100 * X
+    model = make_pipeline(StandardScaler(copy=False), last()).fit(X.copy(), y)
+    search = GridSearchCV(model, {"standardscaler__with_mean": [True]}, cv=2).fit(X.copy(), y)
+    expected = IntervalDisplay.from_estimator(
+        model[-1], StandardScaler().fit_transform(X), y, ax=ax
+    )
+    for fitted in (model, search, FrozenEstimator(model)):
+        display = IntervalDisplay.from_estimator(fitted, X.copy(), y, ax=ax)
+        assert_frame_equal(display.frame, expected.frame)
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(X, y)
+    with pytest.raises(TypeError, match="LinearRegression predicts neither quantiles nor"):
+        IntervalDisplay.from_estimator(model, X, y, ax=ax)
 
 
 def test_interval_displays_that_are_none(ax):
