@@ -7,7 +7,12 @@ import numpy as np
 
 from sklearn_kd._distillation.settings import MIN_DISTINCT_ROWS
 from sklearn_kd._utils.base import python_number
-from sklearn_kd._utils.containers import in_column_order, is_dataframe, stack_rows
+from sklearn_kd._utils.containers import (
+    in_column_order,
+    is_dataframe,
+    own_copy,
+    stack_rows,
+)
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.validation import TooFewRowsError
 from sklearn_kd._utils.warnings import warn_caller
@@ -112,7 +117,7 @@ class TransferSpec:
 
     def _draw(self, X, n_rows, sample_weight):
         if callable(self.method):
-            made = in_column_order(X, self.method(X, n_rows, self.seed))
+            made = in_column_order(X, self.method(own_copy(X), n_rows, self.seed))
             stack_rows(safe_indexing(X, [0]), made, "what augmentation returns")  # or an error
             return TransferSet(made)
         # imported here, since fetchers and label noise in the folder make it slow to import

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
 from sklearn_kd._utils.array_api import numpy_inputs
+from sklearn_kd._utils.containers import own_copy
 from sklearn_kd._utils.protocols import Distiller, JointStudent
 from sklearn_kd._utils.sub_estimators import estimator_path, kind_of
 from sklearn_kd.inspection._curve_options import (
@@ -351,7 +352,8 @@ class _Scores:
         )
 
     def __call__(self, estimator, X, y, **weights):
-        scores = {"student": self.scorer(estimator, X, y, **weights)}
+        # the teacher predicts the same rows, into which a step may write
+        scores = {"student": self.scorer(estimator, own_copy(X), y, **weights)}
         *pipelines, distilled = (
             each for _, each in estimator_path(estimator, into_distillers=False)
         )

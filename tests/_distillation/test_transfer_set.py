@@ -118,11 +118,14 @@ def test_a_callable_gets_and_gives_frames():
     given = []
 
     def take(X, n_rows, seed):
-        given.append(X)
-        return X.sample(n_rows, random_state=seed) + 0.01
+        given.append(X.copy())
+        made = X.sample(n_rows, random_state=seed) + 0.01
+        X.iloc[:] = 0.0  # the frame is its own
+        return made
 
-    params = {"augmentation": take, "n_augmented": 15}
+    params, rows = {"augmentation": take, "n_augmented": 15}, frame.copy()
     model = fixed(LogisticRegression(), Recording(l2=1e-3), **params).fit(frame, y)
+    pd.testing.assert_frame_equal(frame, rows)
     pd.testing.assert_frame_equal(given[0], frame)
     assert list(model.student_.rows_.columns) == ["a", "b", "c"]
     assert len(model.student_.rows_) == 75

@@ -141,8 +141,9 @@ def test_teacher_is_fitted_and_scored_once_for_each_fold(ax):
 def test_frozen_teacher_has_a_score_in_each_fold(ax):
     X, y = table()
     teacher = LogisticRegression().fit(X[::2], y[::2])
+    own = make_pipeline(StandardScaler(copy=False), student())  # which writes into its rows
     frame = WidthCurveDisplay.from_estimator(
-        distilled(FrozenEstimator(teacher)), X, y, widths=[2, 4], seeds=1, cv=4, ax=ax
+        distilled(FrozenEstimator(teacher), own), X, y, widths=[2, 4], seeds=1, cv=4, ax=ax
     ).frame
     expected = [teacher.score(X[test], y[test]) for _, test in StratifiedKFold(4).split(X, y)]
     assert len(set(expected)) > 1
