@@ -4,12 +4,12 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length, check_random_state, check_scalar
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar, column_or_1d
 
 from sklearn_kd._utils.array_api import numpy_inputs
 from sklearn_kd._utils.gram import gram_matrix
 from sklearn_kd._utils.label_indicators import refuse_label_indicator
-from sklearn_kd._utils.labels import encode_labels
+from sklearn_kd._utils.labels import encode_labels, plain_labels
 from sklearn_kd._utils.protocols import LabelCorrector, SoftTargetStudent
 from sklearn_kd._utils.sklearn_compat import num_samples, safe_indexing
 from sklearn_kd._utils.validation import check_option
@@ -313,7 +313,7 @@ def _top_eigenvectors(X, kernel, k):
 
 
 def _one_hot(y, rows):
-    classes, y_encoded = encode_labels(np.asarray(y))
+    classes, y_encoded = encode_labels(column_or_1d(plain_labels(y)))
     return np.eye(len(classes))[y_encoded[rows]]
 
 

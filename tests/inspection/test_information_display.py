@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
@@ -109,6 +110,9 @@ def test_estimator_is_left_alone_and_a_fitted_one_is_cloned(ax):
     model = distilled(warm_up=0.2)
     anew = InformationDisplay.from_estimator(model, pd.DataFrame(X), pd.Series(y), ax=ax).frame
     pd.testing.assert_frame_equal(fitted, anew, rtol=1e-7)
+    with pytest.warns(DataConversionWarning):
+        column = InformationDisplay.from_estimator(model, X, y[:, None], ax=ax).frame
+    pd.testing.assert_frame_equal(fitted, column, rtol=1e-7)
     model.fit(X, y)
     assert_allclose(fitted["weight"], model.weight_curve_, rtol=1e-12)
 
