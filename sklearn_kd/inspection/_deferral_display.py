@@ -3,18 +3,17 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
+from sklearn.utils import check_consistent_length, check_scalar
 
 from sklearn_kd._utils.array_api import numpy_inputs
-from sklearn_kd._utils.labels import plain_labels
 from sklearn_kd._utils.validation import check_option, validate_sample_weight
 from sklearn_kd.inspection._pair_predictions import (
     check_pair,
     check_probabilities_of_pair,
+    given_probabilities,
     pair_probabilities,
 )
 from sklearn_kd.inspection._plotting import check_columns, pyplot
-from sklearn_kd.metrics import fidelity_score
 
 #: Scores and whether higher values are better.
 HIGHER_IS_BETTER = {"accuracy": True, "balanced_accuracy": True, "log_loss": False}
@@ -213,19 +212,9 @@ class DeferralDisplay:
         [[0.0, 0.0, 0.667], [0.625, 0.333, 1.0], [0.8, 0.667, 1.0], [inf, 1.0, 1.0]]
         """
         _check_options(costs, score_name, threshold)
-        fidelity_score(proba_teacher, proba_student)  # validates both
-        P, Q = (np.asarray(proba, dtype=np.float64) for proba in (proba_teacher, proba_student))
-        if classes is None:
-            classes = getattr(proba_teacher, "columns", np.arange(P.shape[1]))
-        classes, y = column_or_1d(classes), column_or_1d(plain_labels(y))
-        if len(classes) != P.shape[1]:
-            raise ValueError(f"classes must name {P.shape[1]} columns, got {len(classes)} labels.")
-        if len(set(classes.tolist())) < len(classes):
-            raise ValueError(f"classes must differ, got {classes.tolist()}.")
-        check_consistent_length(P, y)
+        P, Q, _, y_encoded = given_probabilities(proba_teacher, proba_student, y, classes)
         weight = validate_sample_weight(sample_weight, P)
-        frame = _frame(P, Q, _positions(classes, y), weight)
-        display = cls(frame=frame, costs=costs)
+        display = cls(frame=_frame(P, Q, y_encoded, weight), costs=costs)
         return display.plot(ax, score_name=score_name, threshold=threshold, line_kw=line_kw)
 
     def choose_threshold(self, *, min_score=None, max_deferred=None, score_name="accuracy"):
@@ -351,15 +340,6 @@ def _check_options(costs, score_name, threshold):
             "costs must be the cost of a row for the student, at least 0, and that for the "
             f"teacher, above 0, got {costs.tolist()}."
         )
-
-
-def _positions(classes, y):
-    """Return the column of each label."""
-    place = {label: column for column, label in enumerate(classes.tolist())}
-    unknown = sorted({label for label in y.tolist() if label not in place}, key=str)
-    if unknown:
-        raise ValueError(f"y has the labels {unknown}, which no column has: pass classes.")
-    return np.array([place[label] for label in y.tolist()], dtype=np.intp)
 
 
 def _frame(P, Q, y_encoded, weight):

@@ -12,11 +12,11 @@ from sklearn_kd.inspection._fidelity_views import BIN_STYLES, view_of
 from sklearn_kd.inspection._pair_predictions import (
     check_pair,
     check_probabilities_of_pair,
+    given_probabilities,
     pair_numbers,
     pair_probabilities,
 )
 from sklearn_kd.inspection._plotting import binned_means, check_columns, pyplot
-from sklearn_kd.metrics import fidelity_score
 
 
 class FidelityDisplay:
@@ -179,7 +179,8 @@ class FidelityDisplay:
         Raises
         ------
         ValueError
-            If shapes differ, or rows are not probabilities that sum to 1 within 1e-5.
+            If shapes differ, a label has no column, or rows are not probabilities that sum to 1
+            within 1e-5.
 
         Examples
         --------
@@ -195,7 +196,7 @@ class FidelityDisplay:
         if np.ndim(proba_teacher) == 1 and classes is None:
             columns, target = _columns_of_numbers(proba_teacher, proba_student), "target"
         else:
-            columns = _columns_of_classes(proba_teacher, proba_student, classes)
+            columns, y = _columns_of_classes(proba_teacher, proba_student, y, classes)
             target = "label"
         columns["weight"] = validate_sample_weight(sample_weight, columns["teacher"])
         if y is not None:
@@ -263,23 +264,18 @@ class FidelityDisplay:
         return self
 
 
-def _columns_of_classes(proba_teacher, proba_student, classes):
-    """Return the columns of the frame that are made of probabilities."""
-    fidelity_score(proba_teacher, proba_student)  # validates both
-    P, Q = (np.asarray(proba, dtype=np.float64) for proba in (proba_teacher, proba_student))
-    if classes is None:
-        classes = getattr(proba_teacher, "columns", np.arange(P.shape[1]))
-    classes = column_or_1d(classes)
-    if len(classes) != P.shape[1]:
-        raise ValueError(f"classes must name {P.shape[1]} columns, got {len(classes)} labels.")
+def _columns_of_classes(proba_teacher, proba_student, y, classes):
+    """Return the columns of the frame that are made of probabilities, and the labels."""
+    P, Q, classes, y_encoded = given_probabilities(proba_teacher, proba_student, y, classes)
     top, rows = P.argmax(axis=1), np.arange(len(P))
-    return {
+    columns = {
         "top_class": classes[top],
         "teacher": P[rows, top],
         "student": Q[rows, top],
         "student_class": classes[Q.argmax(axis=1)],
         "distance": np.minimum(np.abs(P - Q).sum(axis=1) / 2, 1),
     }
+    return columns, None if y is None else classes[y_encoded]
 
 
 def _columns_of_numbers(teacher, student):

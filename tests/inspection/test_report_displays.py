@@ -358,6 +358,10 @@ def test_fidelity_displays_that_are_none(ax):
         FidelityDisplay.from_predictions(P, P[:3], ax=ax)
     with pytest.raises(ValueError, match="must name 2 columns, got 3 labels"):
         FidelityDisplay.from_predictions(P, P, classes=[1, 2, 3], ax=ax)
+    with pytest.raises(ValueError, match=r"classes must differ, got \[1, 1\]"):
+        FidelityDisplay.from_predictions(P, P, classes=[1, 1], ax=ax)
+    with pytest.raises(ValueError, match=r"y has the labels \[2, 5\], which no column has"):
+        FidelityDisplay.from_predictions(P, P, [0, 5, 2, 1], ax=ax)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         FidelityDisplay.from_predictions(P, P, [0, 1], ax=ax)
     with pytest.raises(ValueError, match="n_bins"):
