@@ -141,8 +141,8 @@ class ClassificationTask(ProbabilityTask):
         if est.class_prior is not None:
             wanted_shares(est.class_prior, classes, y_encoded, weight)
         for class_weight in (est.class_weight, student.class_weight):
-            if isinstance(class_weight, dict):
-                class_factors(class_weight, classes, y_encoded, weight)
+            if isinstance(class_weight, dict):  # of all classes, also those of the teacher alone
+                class_factors(class_weight, classes, np.arange(len(classes)), None)
 
     def check_groups(self, groups, y_encoded, purpose):
         check_groups_of_classes(groups, y_encoded, self.classes, purpose)

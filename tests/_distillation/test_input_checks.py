@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -117,6 +118,16 @@ def test_rows(make_X, make_unlabeled, params, message):
     model = DistilledClassifier(NeverFitted(), wide(), **{**FIXED, **params})
     with pytest.raises((TypeError, ValueError), match=message):
         model.fit(make_X(X), y, X_unlabeled=more)
+
+
+@pytest.mark.parametrize("student", [wide(), LogisticRegression()])
+def test_class_weight_of_a_class_that_only_the_teacher_knows(student):
+    X, y = three_classes()
+    teacher = FrozenEstimator(LogisticRegression().fit(X, y))
+    for weight in (0.0, -1.0, np.nan):
+        model = DistilledClassifier(teacher, student, **FIXED, class_weight={2: weight})
+        with pytest.raises(ValueError, match="class_weight must be positive"):
+            model.fit(X[y < 2], y[y < 2])
 
 
 def test_shares_of_classes_by_label():
