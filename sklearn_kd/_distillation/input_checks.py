@@ -37,6 +37,15 @@ def check_before_fits(est, student, spec, rows, validation):
         _check_relabeling(student.estimator, has_teacher=spec.teacher is not None)
     if spec.X_unlabeled is not None and num_samples(spec.X_unlabeled) == 0:
         raise ValueError("X_unlabeled has no rows: leave it out, or pass rows.")
+    if rows.row_metadata and (
+        spec.X_unlabeled is not None or est.augmentation not in (None, "auto")
+    ):
+        raise ValueError(
+            f"the student {student.name} requests the metadata {rows.row_metadata}, which have a "
+            "value for each row of X and none for unlabeled and transfer rows: leave X_unlabeled "
+            "out and set augmentation=None, or let the student request no other metadata than "
+            "sample_weight."
+        )
     _check_parameters_of_student(student.estimator)
     for role, estimator in (("teacher", spec.teacher), ("student", student.estimator)):
         check_readable(role, estimator, rows.X)

@@ -105,6 +105,20 @@ class TrainingRows:
         """Weight of each row, one where none are given."""
         return np.ones(len(self)) if self.weight is None else self.weight
 
+    @property
+    def row_metadata(self):
+        """Names of the student's metadata with a value for each row, except for weights.
+
+        What they would be for other rows is unknown.
+        """
+        tables = {
+            name: values
+            for name, values in self.params["student"].items()
+            if isinstance(values, list | tuple) or getattr(values, "shape", ())
+        }
+        is_of_rows = {name: num_samples(values) == len(self) for name, values in tables.items()}
+        return [name for name in sorted(tables) if name != "sample_weight" and is_of_rows[name]]
+
     @cached_property
     def distinct_row(self):
         """Number of the distinct row that each row equals, see `group_rows`."""

@@ -91,6 +91,7 @@ class TransferSpec:
             return spec
         # labels cannot be mixed by an alpha above 1, and more rows need a teacher to label them
         is_possible = has_teacher and (est.alpha == "auto" or est.alpha <= 1)
+        is_possible = is_possible and not rows.row_metadata
         # transfer rows of "auto" are compared on held-out rows, which small data do not have
         if not (is_possible and is_table(rows.X) and len(rows) >= MIN_DISTINCT_ROWS):
             return replace(spec, n_rows=0)
@@ -224,7 +225,8 @@ def warn_if_no_transfer_rows_tried(n_augmented, candidates, obstacle):
     elif n_augmented != "auto" and (candidates is None or not candidates["n_augmented"].any()):
         warn_caller(
             f"n_augmented={n_augmented} with augmentation='auto', but no transfer rows were "
-            "tried: this needs a teacher, alpha of at most 1, enough rows to hold some out, and a "
+            "tried: this needs a teacher, alpha of at most 1, enough rows to hold some out, no "
+            "metadata of the student with a value for each row, except for weights, and a "
             f"DataFrame or a dense array of at most {MAX_COLUMNS} columns that lacks some "
             "combinations of its values.",
             TransferRowsWarning,

@@ -133,3 +133,27 @@ def test_more_rows_through_a_routed_pipeline():
         # a student that could take soft_targets itself does not stand in their way
         pipeline.fit(X, y, soft_targets=Q)
     np.testing.assert_allclose(pipeline[-1].student_.received_, Q, rtol=1e-12)
+
+
+class WithOffset(LogisticRegression):
+    """A student that takes a value for each row."""
+
+    def fit(self, X, y, sample_weight=None, offset=None):
+        assert len(offset) == len(X)
+        return super().fit(X, y, sample_weight)
+
+
+def test_metadata_of_each_row_do_not_go_with_other_rows():
+    X, y = three_classes(120)
+    with config_context(enable_metadata_routing=True):
+        student = WithOffset().set_fit_request(sample_weight=True, offset=True)
+        model = distil(LogisticRegression(), student)
+        model.fit(X, y, offset=np.arange(120))
+        with pytest.raises(ValueError, match=r"requests the metadata \['offset'\], which have a"):
+            model.fit(X, y, X_unlabeled=X[:9], offset=np.arange(120))
+        model.set_params(augmentation="gibbs", n_augmented=20)
+        with pytest.raises(ValueError, match="leave X_unlabeled out and set augmentation=None"):
+            model.fit(X, y, offset=np.arange(120))
+        # "auto" tries none
+        model.set_params(augmentation="auto", n_augmented="auto").fit(X, y, offset=np.arange(120))
+        assert model.candidates_ is None
