@@ -40,6 +40,7 @@ from sklearn_kd._utils.unique_rows import copy_groups, group_rows
 from sklearn_kd._utils.validation import (
     check_column,
     check_row_order,
+    check_target_order,
     validate_sample_weight,
 )
 
@@ -221,6 +222,7 @@ def check_training_rows(est, task_type, given, *, teacher, student):
     """
     X, y, sample_weight, soft_targets, groups, params = given
     check_row_order(soft_targets, X, y)
+    check_target_order(params.get("y_val"), "y_val", y)
     X, y = indexable(X, task_type.check_targets(y, est))
     n_given = len(y)
     Q = known = None

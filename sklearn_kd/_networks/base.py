@@ -40,7 +40,7 @@ from sklearn_kd._utils.convergence import warn_if_improving
 from sklearn_kd._utils.label_indicators import learns_labels
 from sklearn_kd._utils.regression_targets import nearest_to_median
 from sklearn_kd._utils.sklearn_compat import fit_context, num_samples
-from sklearn_kd._utils.validation import validate_sample_weight
+from sklearn_kd._utils.validation import check_target_order, validate_sample_weight
 
 
 def _ends_by_design(est):
@@ -170,6 +170,7 @@ class NetworkMixin(CallbackSupportMixin, EncoderParamsMixin):
             if not partial and is_warm:
                 forget_inputs(self)
             given = X, y, sample_weight, soft_targets
+            check_target_order((validation_rows or {}).get("y_val"), "y_val", y)
             rows = self._check_data(*given, reset=not resume, partial=partial, **known or {})
             if partial and not (resume or is_warm):
                 warn_of_few_rows(self, len(rows[0]))

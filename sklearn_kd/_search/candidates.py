@@ -24,6 +24,7 @@ from sklearn_kd._utils.sub_estimators import (
     innermost_student,
     joint_student,
 )
+from sklearn_kd._utils.validation import check_target_order
 from sklearn_kd.exceptions import SoftTargetsAlignmentWarning
 
 #: Parameters of a distiller for which "auto" is a search, and values to advise in its place.
@@ -141,6 +142,7 @@ class RecordingStudent(BaseEstimator):
         given |= {name: getattr(self, name) for name in ("alpha", "temperature", "random_state")}
         student = self.kind().set_params(**{name: given[name] for name in given if name in own})
         student._validate_params()
+        check_target_order(validation_rows["y_val"], "y_val", y)
         rows = student._check_data(X, y, sample_weight, soft_targets)
         validation = student._check_validation(
             X, rows[1], sample_weight, is_joint=True, **validation_rows

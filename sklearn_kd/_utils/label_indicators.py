@@ -9,6 +9,7 @@ from sklearn_kd._utils.regression_targets import warn_if_misaligned
 from sklearn_kd._utils.validation import (
     ROW_SUM_TOLERANCE,
     NotFiniteError,
+    check_target_order,
     check_unit_interval,
     frame_values,
     missing_rows,
@@ -98,14 +99,13 @@ def check_label_names(values, name, y):
     """Raise ValueError for two DataFrames of labels whose columns have different names."""
     if not (hasattr(values, "columns") and hasattr(y, "columns")):
         return
+    check_target_order(values, name, y)
     given, wanted = list(values.columns), list(y.columns)
-    if given == wanted:
-        return
-    if set(given) == set(wanted):
-        advice = f"the columns of y in another order: pass {name}[y.columns]"
-    else:
-        advice = f"the columns {given} and y the columns {wanted}: pass a column for each label"
-    raise ValueError(f"{name} has {advice}.")
+    if given != wanted:
+        raise ValueError(
+            f"{name} has the columns {given} and y the columns {wanted}: pass a column for each "
+            "label."
+        )
 
 
 def check_soft_label_indicator(soft_targets, y):

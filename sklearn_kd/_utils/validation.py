@@ -329,8 +329,18 @@ def _warn_if_misaligned(Q, y_encoded):
         )
 
 
+def check_target_order(values, name, y):
+    """Raise ValueError for a DataFrame that has the columns of another one, y, in another order."""
+    if not (hasattr(values, "columns") and hasattr(y, "columns")):
+        return
+    given, wanted = list(values.columns), list(y.columns)
+    if given != wanted and set(given) == set(wanted):
+        raise ValueError(f"{name} has the columns of y in another order: pass {name}[y.columns].")
+
+
 def check_row_order(soft_targets, X, y):
-    """Raise ValueError if soft targets have the index of X or y in another order."""
+    """Raise ValueError if soft targets have the index of X or y, or columns, in another order."""
+    check_target_order(soft_targets, "soft_targets", y)
     if not hasattr(soft_targets, "iloc"):  # a DataFrame, or a Series of numbers
         return
     index = soft_targets.index

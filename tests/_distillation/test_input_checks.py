@@ -9,7 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import DistilledClassifier, ModuleClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    DistilledClassifier,
+    DistilledRegressor,
+    ModuleClassifier,
+    TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
+)
 from sklearn_kd.modules import MLP
 from tests._helpers.data import FIXED
 from tests._helpers.distillation import three_classes
@@ -166,6 +172,21 @@ def test_columns_of_more_rows_may_be_in_another_order(library):
             for each in (more, mixed)
         )
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [DistilledClassifier, DistilledRegressor])
+def test_columns_of_y_in_another_order_are_an_error(kind):
+    X, y = three_classes()
+    y = pd.DataFrame(np.column_stack([y > 0, y > 1]).astype(int), columns=["a", "b"])
+    network = TwoLayerPGDClassifier if kind is DistilledClassifier else TwoLayerPGDRegressor
+    model = kind(NeverFitted(), network(4, early_stopping=True), alpha=0.5, augmentation=None)
+    if kind is DistilledRegressor:
+        model, y = model.set_params(teacher=None), y + X[:, :2]
+    message = r"{0} has the columns of y in another order: pass {0}\[y.columns\]"
+    with pytest.raises(ValueError, match=message.format("soft_targets")):
+        model.fit(X, y, soft_targets=y[["b", "a"]])
+    with pytest.raises(ValueError, match=message.format("y_val")):
+        model.fit(X, y, X_val=X[:50], y_val=y[["b", "a"]][:50])
 
 
 def test_a_sampler_may_be_in_the_teacher():

@@ -14,7 +14,13 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_kd import ModuleClassifier, SelfDistillClassifier, TwoLayerPGDClassifier
+from sklearn_kd import (
+    BatchedGridSearchCV,
+    ModuleClassifier,
+    SelfDistillClassifier,
+    TwoLayerPGDClassifier,
+    TwoLayerPGDRegressor,
+)
 from sklearn_kd.exceptions import TransferRowsWarning
 from tests._helpers.data import blobs
 from tests._helpers.groups import HeldOutSpy, visits
@@ -279,6 +285,22 @@ def test_errors_before_training(network, given, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y, **given)
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize("network", [TwoLayerPGDClassifier, TwoLayerPGDRegressor])
+def test_columns_of_y_in_another_order_are_an_error(network):
+    y = pd.DataFrame(np.column_stack([Y > 0, Y > 1]).astype(int), columns=["a", "b"])
+    other = y[["b", "a"]]
+    if network is TwoLayerPGDRegressor:
+        y, other = y + X[:, :2], other + X[:, :2]
+    model = network(4, max_iter=2, early_stopping=True, encoder=None)
+    message = r"{0} has the columns of y in another order: pass {0}\[y.columns\]"
+    with pytest.raises(ValueError, match=message.format("soft_targets")):
+        model.fit(X, y, soft_targets=other)
+    val = {"X_val": X[:50], "y_val": other[:50]}
+    for each in (model, BatchedGridSearchCV(model, {"width": [2, 4]}, cv=2, error_score="raise")):
+        with pytest.raises(ValueError, match=message.format("y_val")):
+            each.fit(X, y, **val)
 
 
 @BOTH
