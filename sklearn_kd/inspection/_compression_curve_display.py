@@ -245,7 +245,9 @@ class CompressionCurveDisplay:
             If the estimator, a student or an option is of another kind.
         ValueError
             For options that are invalid, or if ``alpha``, ``temperature`` or ``augmentation`` is
-            "auto". Before any fit of a teacher, if a student cannot be written as a compact file.
+            "auto". If students stop early, with transfer rows and rows in time (folds of ``cv`` of
+            the estimator that train on earlier rows than they test). Before any fit of a teacher,
+            if a student cannot be written as a compact file.
 
         Warns
         -----

@@ -4,6 +4,7 @@ import functools
 import time
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 from joblib import effective_n_jobs
 from sklearn.base import clone
 
+from sklearn_kd._distillation.student_fit import StudentSpec
 from sklearn_kd._search.candidates import RecordingStudent
 from sklearn_kd._utils.cross_fit import timed_fit_on_rows
+from sklearn_kd._utils.folds import are_ordered, group_split_params, user_folds
 from sklearn_kd._utils.parallel import parallel_results
 from sklearn_kd._utils.row_times import median_microseconds, raw_rows
 from sklearn_kd._utils.sklearn_compat import routing_enabled, safe_indexing
@@ -62,6 +65,7 @@ class CompressionFits:
         frame : DataFrame
             One line for each candidate or teacher, and fold.
         """
+        self._check_rows_in_time()
         n_hard = sum(not each.is_distilled for each in self.candidates)
         lines = self._fit(self.candidates[:n_hard], [None] * len(self.folds), "hard labels")
         results = self._run(
@@ -77,6 +81,34 @@ class CompressionFits:
             )
         self._say(f"times of {len(lines)} compact files, {time.perf_counter() - start:.1f} s")
         return pd.DataFrame([*lines, *of_teacher], columns=COLUMNS)
+
+    def _check_rows_in_time(self):
+        """Raise a ValueError where students would hold transfer rows out as the last rows in time.
+
+        Transfer rows reach the students among the training rows, without their origins.
+        """
+        distiller, (train, _) = self.distiller, self.folds[0]
+        if distiller.augmentation is None or isinstance(distiller.cv, str | Integral):
+            return
+        modes = [
+            distiller._task_type.student_mode(each.student, distiller) for each in self.candidates
+        ]
+        holding_out = {
+            each.family
+            for each, mode in zip(self.candidates, modes, strict=True)
+            if StudentSpec.of(each.student, mode).held_out_fraction
+        }
+        X, y = safe_indexing(self.data.X, train), self.data.y[train]
+        groups = None if self.data.groups is None else np.asarray(self.data.groups)[train]
+        params = group_split_params(distiller.cv, groups, {})
+        kinds = {"is_classifier": distiller._task_type.is_stratified}
+        folds = user_folds(distiller.cv, X, y, np.arange(len(y)), len(y), params, **kinds)
+        if holding_out and are_ordered(folds):
+            raise ValueError(
+                f"the folds of cv={distiller.cv} are in time, so that early stopping of the "
+                f"students {sorted(holding_out)} would be decided by transfer rows: set "
+                "early_stopping=False of the student, or augmentation=None of the estimator."
+            )
 
     def _fit(self, candidates, labeled, words):
         tasks = [

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -510,6 +510,15 @@ def test_wrong_options_are_errors_before_any_fit(axes, options, error, message):
 def test_wrong_estimators_are_errors_before_any_fit(axes, model, error, message):
     with pytest.raises(error, match=message):
         measure(model, *table(), axes)
+
+
+def test_transfer_rows_in_time_are_an_error_if_students_stop_early(axes):
+    X, y = table()
+    params = {"cv": TimeSeriesSplit(2), "augmentation": "gibbs", "n_augmented": 20}
+    stopping = {"student": network(early_stopping=True), "teacher": NeverFitted(), **params}
+    with pytest.raises(ValueError, match=r"of the students \['network'\] would be decided by tr"):
+        measure(distilled(**stopping), X, y, axes, students={"tree": DecisionTreeClassifier()})
+    assert len(measure(distilled(**params), X, y, axes, widths=[2], students=None).frame) == 6
 
 
 def test_tables_that_a_model_cannot_read_are_errors_before_any_fit(axes):
