@@ -1,11 +1,13 @@
 """Private implementation of :class:`sklearn_kd.inspection.WidthCurveDisplay`."""
 
+from functools import partial
 from inspect import signature
 
 import joblib
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 
 from sklearn_kd._search.batched_grid_search import BatchedGridSearchCV
@@ -112,7 +114,8 @@ class WidthCurveDisplay:
         """Cross-validate students of several widths on hard and on soft labels, and plot.
 
         In each fold the teacher is fitted once, and all students, of every width and seed and on
-        both kinds of labels, train in the same matrix products.
+        both kinds of labels, train in the same matrix products. With transfer rows or
+        ``X_unlabeled``, the students on hard labels train apart, and the teacher is fitted twice.
 
         Parameters
         ----------
@@ -120,7 +123,8 @@ class WidthCurveDisplay:
             Its student is a TwoLayerPGDClassifier or TwoLayerPGDRegressor, or a pipeline that ends
             with one. Soft labels
             are those of its own ``alpha`` and ``temperature``. Hard labels are ``alpha=0``, the
-            same student without the teacher. It is cloned.
+            same student without the teacher, and so without transfer rows and ``X_unlabeled``. It
+            is cloned.
         X : array-like or dataframe of shape (n_samples, n_features)
             Rows, as the estimator takes them.
         y : array-like of shape (n_samples,), or (n_samples, n_targets) for regressors
@@ -189,25 +193,33 @@ class WidthCurveDisplay:
         scorer = _Scores(check_scorer(estimator, scoring))
         params = estimator.get_params()
         alphas = {"hard": 0.0, "soft": params[names["alpha"]]}
-        search = BatchedGridSearchCV(
-            estimator,
-            {
-                names["alpha"]: list(alphas.values()),
-                names["width"]: widths,
-                names["random_state"]: seeds,
-            },
+        grid = {names["width"]: widths, names["random_state"]: seeds}
+        make_search = partial(
+            BatchedGridSearchCV,
             scoring=scorer,
             refit=False,
-            cv=cv,
             error_score="raise",
             share_minibatches=True,
             max_memory=max_memory,
             verbose=verbose,
-        ).fit(X, y, **(fit_params or {}), **({} if groups is None else {"groups": groups}))
+        )
+        fit_params = dict(fit_params or {}, **({} if groups is None else {"groups": groups}))
+        own = {key: fit_params[key] for key in fit_params if not key.endswith("X_unlabeled")}
+        if params[names["augmentation"]] is None and len(own) == len(fit_params):
+            grid[names["alpha"]] = list(alphas.values())
+            search = make_search(estimator, grid, cv=cv).fit(X, y, **fit_params)
+            searches = dict.fromkeys(alphas, search)
+        else:  # the teacher labels other rows than those of y
+            cv = check_cv(cv, y, classifier=is_classifier(estimator))
+            cv, searches = list(cv.split(X, y, fit_params.get("groups"))), {}
+            plain = clone(estimator).set_params(**{names["augmentation"]: None})
+            for labels, each, metadata in (("hard", plain, own), ("soft", estimator, fit_params)):
+                search = make_search(each, {names["alpha"]: [alphas[labels]], **grid}, cv=cv)
+                searches[labels] = search.fit(X, y, **metadata)
         if score_name is None:
             default = "r2" if kind_of(estimator) == "regressor" else "accuracy"
             score_name = name_of_scoring(scoring, negate_score, default)
-        display = cls(frame=_score_frame(search, names, alphas), score_name=score_name)
+        display = cls(frame=_score_frame(searches, names, alphas), score_name=score_name)
         return display.plot(
             ax,
             negate_score=negate_score,
@@ -316,7 +328,7 @@ def _check_distilled_network(estimator):
         estimator.set_params(**{f"{prefix}student": student})
     refuse_auto(meta, prefix)
     names = {name: f"{student_prefix}{name}" for name in ("width", "random_state")}
-    return estimator, {"alpha": f"{prefix}alpha", **names}
+    return estimator, {name: f"{prefix}{name}" for name in ("alpha", "augmentation")} | names
 
 
 def _check_seeds(seeds):
@@ -377,13 +389,13 @@ class _Scores:
         return scores | {"teacher": self.teacher_scores[key][1]}
 
 
-def _score_frame(search, names, alphas):
-    """Return the scores of a search with one line for each score."""
+def _score_frame(searches, names, alphas):
+    """Return the scores of the searches over students on hard and on soft labels, one a line."""
     import pandas as pd
 
-    results, n_splits = search.cv_results_, search.n_splits_
-    records = []
+    records, n_splits = [], searches["soft"].n_splits_
     for labels, alpha in alphas.items():
+        results = searches[labels].cv_results_
         for number, params in enumerate(results["params"]):
             if params[names["alpha"]] != alpha:
                 continue
@@ -391,6 +403,7 @@ def _score_frame(search, names, alphas):
                 score = results[f"split{split}_test_student"][number]
                 seed = params[names["random_state"]]
                 records.append((params[names["width"]], labels, seed, split, score))
+    results = searches["soft"].cv_results_
     for split in range(n_splits):
         if f"split{split}_test_teacher" in results:
             score = results[f"split{split}_test_teacher"][0]

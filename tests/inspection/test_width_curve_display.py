@@ -114,6 +114,30 @@ def test_soft_labels_are_the_teachers_and_hard_ones_need_none(ax):
                 assert_allclose(got, np.log(proba).mean(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("more", ["transfer rows", "unlabeled rows"])
+def test_rows_that_a_teacher_labels_are_none_of_the_hard_labels(more, ax):
+    X, y = table()
+    teacher = FrozenEstimator(GaussianNB().fit(X, (y + 1) % 3))
+    splits = list(StratifiedKFold(2, shuffle=True, random_state=0).split(X, y))
+    options = {"widths": [4], "seeds": 1, "scoring": "neg_log_loss", "ax": ax}
+    plain = WidthCurveDisplay.from_estimator(distilled(teacher), X, y, cv=splits, **options).frame
+    if more == "transfer rows":
+        model, params = distilled(teacher, augmentation="gibbs", n_augmented=20), {}
+        single = clone(model).set_params(student__width=4, student__random_state=0)
+    else:
+        model = make_pipeline("passthrough", distilled(teacher))
+        params = {"distilledclassifier__X_unlabeled": X[:20] + 0.1}
+        single = make_pipeline(distilled(teacher, student(width=4, random_state=0)))
+    # a splitter that makes other folds in each call
+    cv = StratifiedKFold(2, shuffle=True, random_state=np.random.RandomState(0))
+    frame = WidthCurveDisplay.from_estimator(model, X, y, cv=cv, fit_params=params, **options).frame
+    assert len(frame) == len(plain)
+    for labels in ("hard", "teacher"):
+        assert_allclose(scores(frame, labels=labels), scores(plain, labels=labels))
+    expected = cross_val_score(single, X, y, cv=splits, scoring="neg_log_loss", params=params)
+    assert_allclose(scores(frame, labels="soft"), expected, rtol=1e-7)
+
+
 def test_teacher_is_fitted_and_scored_once_for_each_fold(ax):
     calls = {"fit": 0, "predict": 0}
 
